@@ -1,0 +1,8 @@
+//! Kubernetes objects and the rules that hold for them, without any I/O.
+//!
+//! Everything here is a function of its arguments: parsing, defaulting,
+//! validation, patching, applying, selecting, printing as a table. Time and
+//! randomness come in as parameters.
+
+pub mod request;
+pub mod status;

@@ -1,0 +1,1 @@
+//! Dependencies, all at once.
