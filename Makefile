@@ -1,0 +1,51 @@
+# Coracle's front door. `make help` lists what can be done here.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# One target folder outside the checkout, so that every clone and branch
+# shares the twenty minutes RocksDB and wasmtime take to build.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/coracle/target
+export CARGO_TERM_PROGRESS_WHEN ?= auto
+
+.PHONY: help setup build dist demo test lint doc bench fuzz examples clean
+
+help: ## List the commands
+	@echo "Coracle: Kubernetes' API in one small binary"; echo
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: ## Install the Debian packages and tools that are missing
+	@tools/setup
+
+build: setup ## Build the daily binary into bin/coracle
+	@echo "==> building (the first time takes about 25 minutes on two cores, then seconds)"
+	cargo build --locked --workspace
+	@mkdir -p bin && cp -f "$(CARGO_TARGET_DIR)/debug/coracle" bin/coracle
+	@echo "==> bin/coracle is ready: try 'bin/coracle --help'"
+
+dist: setup ## Build the lean binary (LTO, stripped) into bin/dist/coracle
+	@echo "==> building the lean binary (about 25 minutes on two cores from nothing)"
+	cargo build --locked --profile dist --bin coracle
+	@mkdir -p bin/dist && cp -f "$(CARGO_TARGET_DIR)/dist/coracle" bin/dist/coracle
+	@ls -lh bin/dist/coracle
+
+demo: build ## Start a one-node cluster, deploy the examples, prove that they answer
+	@tools/demo
+
+test: setup ## Run every test
+	@tools/run-tests
+
+lint: setup ## Check format, clippy, rustdoc, and licences (cargo-deny if installed)
+	cargo fmt --all -- --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: licences not checked (cargo install cargo-deny)"; fi
+
+doc: setup ## Build the documentation of the crates
+	cargo doc --locked --workspace --no-deps
+
+bench: dist ## Measure against the peers and print the tables
+	@benches/run
+
+clean: ## Remove what a build left in this checkout and its cache
+	rm -rf bin
+	cargo clean
