@@ -1,0 +1,90 @@
+//! The guest's view of the network, as a trait that the embedder fills.
+
+use async_trait::async_trait;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+/// Transport of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Why a name gave no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// There is no such name, or it has no addresses.
+    #[error("name not found")]
+    NotFound,
+    /// The answer is not to be had now; trying again may help.
+    #[error("temporary failure in name resolution: {0}")]
+    Temporary(String),
+}
+
+/// Addresses, rules and names for the sockets of one group of guests (a pod).
+/// Its methods are called from guests' threads and must not block.
+#[async_trait]
+pub trait Network: Send + Sync {
+    /// What the guest's 0.0.0.0 stands for, and the source of what it sends.
+    fn pod_ip(&self) -> IpAddr;
+    /// The 127/8 address that stands for the guest's 127.0.0.1.
+    fn loopback(&self) -> IpAddr;
+    /// Where sockets are made; None: in the namespace of the host's threads.
+    fn netns(&self) -> Option<&OwnedFd> {
+        None
+    }
+    /// Whether a guest may listen on or send from this (translated) address.
+    fn may_bind(&self, address: SocketAddr) -> bool;
+    /// Whether a guest may connect or send to this address; asked with the
+    /// address the guest named and again with the one [`Network::pick`] chose
+    /// when that differs. Loopback addresses are settled before it is asked.
+    fn may_connect(&self, address: SocketAddr) -> bool;
+    /// The peer to use for this destination: one endpoint of a service, or the
+    /// destination itself.
+    fn pick(&self, destination: SocketAddr, protocol: Protocol) -> SocketAddr {
+        let _ = protocol;
+        destination
+    }
+    /// The addresses of a name, best first.
+    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError>;
+}
+
+/// This machine's own network, for programs that embed the host without a
+/// network of their own: guests bind, connect and resolve as this process can.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct HostNetwork;
+
+#[async_trait]
+impl Network for HostNetwork {
+    fn pod_ip(&self) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    }
+
+    fn loopback(&self) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    }
+
+    fn may_bind(&self, _: SocketAddr) -> bool {
+        true
+    }
+
+    fn may_connect(&self, _: SocketAddr) -> bool {
+        true
+    }
+
+    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        let found = tokio::net::lookup_host((name, 0)).await;
+        let addresses: Vec<IpAddr> = match found {
+            Ok(found) => found.map(|address| address.ip()).collect(),
+            Err(error) => return Err(ResolveError::Temporary(error.to_string())),
+        };
+        if addresses.is_empty() {
+            Err(ResolveError::NotFound)
+        } else {
+            Ok(addresses)
+        }
+    }
+}
