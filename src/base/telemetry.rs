@@ -1,0 +1,120 @@
+//! Logs (through `tracing`) and metrics (Prometheus' text format).
+
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use prometheus_client::registry::{Metric, Registry};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = TelemetryError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            other => Err(TelemetryError::Format(other.to_owned())),
+        }
+    }
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The level is neither a level nor a list of `target=level`.
+    #[error("log level {0:?} is not understood: {1}")]
+    Level(String, String),
+    /// The format is neither `text` nor `json`.
+    #[error("log format {0:?} is neither \"text\" nor \"json\"")]
+    Format(String),
+    /// Logging was set up already in this process.
+    #[error("logging is set up already")]
+    Twice,
+}
+
+/// Sends log lines to standard error. `level` is a level (`info`) or a list of
+/// `target=level` as `tracing_subscriber::EnvFilter` reads it.
+pub fn init(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::try_new(level)
+        .map_err(|error| TelemetryError::Level(level.to_owned(), error.to_string()))?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let done = match format {
+        LogFormat::Text => lines.finish().try_init(),
+        LogFormat::Json => lines.json().finish().try_init(),
+    };
+    done.map_err(|_| TelemetryError::Twice)
+}
+
+/// The metrics of one process or one embedded node. Cheap to clone; clones
+/// share one registry. Not global, so that two nodes in one process keep apart.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    // A std mutex: nothing awaits while holding it.
+    registry: Arc<Mutex<Registry>>,
+}
+
+impl Metrics {
+    /// An empty registry.
+    pub fn new() -> Self {
+        Metrics::default()
+    }
+
+    /// Adds a metric and hands it back, so that construction reads
+    /// `let requests = metrics.add("requests", "Requests served", Counter::default());`.
+    /// `help` without a final full stop: the encoder adds one.
+    pub fn add<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
+        self.lock().register(name, help, metric.clone());
+        metric
+    }
+
+    /// Everything in Prometheus' (OpenMetrics) text format.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.lock());
+        text
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus_client::metrics::counter::Counter;
+
+    #[test]
+    fn metrics_show_up_in_the_text() {
+        let metrics = Metrics::new();
+        let counter: Counter = metrics.add("things", "Things seen", Counter::default());
+        counter.inc();
+        assert!(metrics.clone().encode().contains("things_total 1"));
+    }
+
+    #[test]
+    fn formats_are_parsed_and_wrong_ones_named() {
+        assert_eq!("json".parse::<LogFormat>().ok(), Some(LogFormat::Json));
+        let error = "xml".parse::<LogFormat>().map_err(|e| e.to_string());
+        assert_eq!(
+            error,
+            Err("log format \"xml\" is neither \"text\" nor \"json\"".to_owned())
+        );
+    }
+}
