@@ -4,5 +4,13 @@
 //! validation, patching, applying, selecting, printing as a table. Time and
 //! randomness come in as parameters.
 
+pub mod apply;
+pub mod canon;
+pub mod decode;
+pub mod fields;
+pub mod object;
+pub mod patch;
+pub mod protobuf;
 pub mod request;
+pub mod schema;
 pub mod status;

@@ -1,0 +1,1 @@
+//! Protobuf bodies → JSON values, driven by the schema's field numbers.
