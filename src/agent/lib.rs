@@ -1,1 +1,1 @@
-//! agent
+//! The node agent.

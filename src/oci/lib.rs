@@ -1,1 +1,19 @@
-//! oci
+//! Images and OCI containers, without a daemon.
+//!
+//! [`Images`] is a content store on disk: what is pulled or imported, what
+//! kind of program each image holds ([`ImageKind`]), and its unpacked layers.
+//! [`Containers`] runs OCI images: one single-threaded shim process per pod
+//! (the same binary, see [`shim_main`]) creates the containers, writes their
+//! logs and exit records, and outlives the agent, so that a restarted agent
+//! finds its containers running.
+
+pub mod containers;
+pub mod images;
+
+pub use containers::{
+    Chunk, ContainerSpec, ContainerState, Containers, ContainersConfig, ExecSpec, Exit, Found, LogSpec,
+    Mount, OciError, PodSpec, Process, Resources, Security, Stream, Usage, User, WindowSize, shim_main,
+};
+pub use images::{
+    Credentials, Image, ImageConfig, ImageError, ImageKind, Images, ImagesConfig, ImportOptions,
+};
