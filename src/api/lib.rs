@@ -7,10 +7,15 @@
 pub mod apply;
 pub mod canon;
 pub mod decode;
+pub mod duration;
 pub mod fields;
+pub mod kind;
+pub mod kinds;
+pub mod names;
 pub mod object;
 pub mod patch;
 pub mod protobuf;
 pub mod request;
 pub mod schema;
 pub mod status;
+pub mod value;

@@ -1,0 +1,416 @@
+//! The descriptor of a kind: everything that sets one kind apart from another,
+//! in one static value. What is common to all kinds is written once, against
+//! this type.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::kinds::metadata;
+use crate::names;
+use crate::status::FieldError;
+
+/// The verbs of an ordinary stored kind, in discovery's order.
+pub const ALL_VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+
+/// The verbs of a status, scale or other partial view of an object.
+pub const PART_VERBS: &[&str] = &["get", "patch", "update"];
+
+/// The verbs of a kind that is only ever asked, never stored.
+pub const CREATE_ONLY: &[&str] = &["create"];
+
+/// Checks a name; the flag says that it is a `generateName` prefix. Returns Kubernetes' texts.
+pub type NameRule = fn(&str, bool) -> Vec<String>;
+
+/// A resource below an object, such as `status` or `exec`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subresource {
+    /// Path segment, such as `status`.
+    pub name: &'static str,
+    /// Kind of the bodies, such as `Scale`.
+    pub kind: &'static str,
+    /// Group of that kind when it is not the parent's; empty otherwise (see [`Subresource::version`]).
+    pub group: &'static str,
+    /// Version of that kind when it is not the parent's; empty when group and version are the parent's.
+    pub version: &'static str,
+    /// Verbs, in discovery's order.
+    pub verbs: &'static [&'static str],
+}
+
+impl Subresource {
+    /// A subresource whose bodies are of a kind in the parent's own group and version.
+    pub const fn new(name: &'static str, kind: &'static str, verbs: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            kind,
+            group: "",
+            version: "",
+            verbs,
+        }
+    }
+
+    /// A subresource whose bodies are of a kind in another group.
+    pub const fn foreign(
+        name: &'static str,
+        kind: &'static str,
+        group: &'static str,
+        version: &'static str,
+        verbs: &'static [&'static str],
+    ) -> Self {
+        Self {
+            name,
+            kind,
+            group,
+            version,
+            verbs,
+        }
+    }
+
+    /// The usual `status` of a kind.
+    pub const fn status(kind: &'static str) -> Self {
+        Self::new("status", kind, PART_VERBS)
+    }
+
+    /// The usual `scale` (autoscaling/v1).
+    pub const fn scale() -> Self {
+        Self::foreign("scale", "Scale", "autoscaling", "v1", PART_VERBS)
+    }
+}
+
+/// The JSON type of a table column's cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellType {
+    /// Text.
+    String,
+    /// A whole number.
+    Integer,
+    /// True or false.
+    Boolean,
+    /// An RFC 3339 time that the client prints as an age.
+    Date,
+}
+
+impl CellType {
+    /// The name in a column definition's `type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            CellType::String => "string",
+            CellType::Integer => "integer",
+            CellType::Boolean => "boolean",
+            CellType::Date => "date",
+        }
+    }
+}
+
+/// One column of the table that `kubectl get` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Heading.
+    pub name: &'static str,
+    /// Type of the cells.
+    pub cell: CellType,
+    /// `name` for the column that identifies the row, else empty.
+    pub format: &'static str,
+    /// Text for tools that explain columns; may be empty.
+    pub description: &'static str,
+    /// 0 is always shown, 1 with `-o wide`.
+    pub priority: i32,
+}
+
+impl Column {
+    /// A text column that is always shown.
+    pub const fn text(name: &'static str) -> Self {
+        Self {
+            name,
+            cell: CellType::String,
+            format: "",
+            description: "",
+            priority: 0,
+        }
+    }
+
+    /// A whole-number column that is always shown.
+    pub const fn integer(name: &'static str) -> Self {
+        Self {
+            cell: CellType::Integer,
+            ..Self::text(name)
+        }
+    }
+
+    /// A yes/no column that is always shown.
+    pub const fn boolean(name: &'static str) -> Self {
+        Self {
+            cell: CellType::Boolean,
+            ..Self::text(name)
+        }
+    }
+
+    /// A time column that is always shown.
+    pub const fn date(name: &'static str) -> Self {
+        Self {
+            cell: CellType::Date,
+            ..Self::text(name)
+        }
+    }
+
+    /// The same column, shown only with `-o wide`.
+    pub const fn wide(self) -> Self {
+        Self { priority: 1, ..self }
+    }
+
+    /// The same column, as the one that identifies the row.
+    pub const fn name_format(self) -> Self {
+        Self {
+            format: "name",
+            ..self
+        }
+    }
+
+    /// The column that every table begins with.
+    pub const NAME: Self = Self::text("Name").name_format();
+    /// The column that most tables end with.
+    pub const AGE: Self = Self::text("Age");
+}
+
+/// How a served version differs from the one in which its objects are stored.
+#[derive(Clone, Copy)]
+pub struct Storage {
+    /// Group of the stored kind.
+    pub group: &'static str,
+    /// Version of the stored kind.
+    pub version: &'static str,
+    /// Turns the served form into the stored form, `apiVersion` included.
+    pub to_stored: fn(&mut Value),
+    /// Turns the stored form into the served form, `apiVersion` included.
+    pub to_served: fn(&mut Value),
+}
+
+/// Everything that sets one kind apart.
+///
+/// Hooks run in this order. Create: `default`, `prepare_create`, `validate`.
+/// Update: `default`, `prepare_update`, `validate_update`. Status update:
+/// `default`, `prepare_status`, `validate_status`. The hooks leave
+/// `resourceVersion`, `uid`, `creationTimestamp` and `managedFields` alone.
+pub struct Kind {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Version, such as `v1`.
+    pub version: &'static str,
+    /// Kind, such as `Pod`.
+    pub kind: &'static str,
+    /// Plural name in paths; empty for a kind that only subresources carry.
+    pub plural: &'static str,
+    /// Singular name.
+    pub singular: &'static str,
+    /// Short names, such as `po`.
+    pub short_names: &'static [&'static str],
+    /// Categories, such as `all`.
+    pub categories: &'static [&'static str],
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+    /// Verbs, in discovery's order.
+    pub verbs: &'static [&'static str],
+    /// What lies below its objects.
+    pub subresources: &'static [Subresource],
+    /// Whether PUT may create an object.
+    pub create_on_update: bool,
+    /// Whether PUT may omit `resourceVersion`.
+    pub unconditional_update: bool,
+    /// Discovery's hash of the stored version; empty for kinds that are not stored.
+    pub storage_version_hash: &'static str,
+    /// Set when objects are stored in the form of another kind.
+    pub storage: Option<Storage>,
+    /// Which names its objects may have.
+    pub name_rule: NameRule,
+
+    /// Fills in what a client may leave out.
+    pub default: fn(&mut Value),
+    /// Before the first validation: drops status, sets generation 1.
+    pub prepare_create: fn(&mut Value),
+    /// `(new, old)`: keeps what a spec write may not touch, bumps the generation.
+    pub prepare_update: fn(&mut Value, &Value),
+    /// `(new, old)`: keeps what a status write may not touch.
+    pub prepare_status: fn(&mut Value, &Value),
+
+    /// Rules for a new object, metadata excepted; call [`Kind::check_create`] for all.
+    pub validate: fn(&Value) -> Vec<FieldError>,
+    /// `(new, old)`: rules for a change, metadata excepted; call [`Kind::check_update`] for all.
+    pub validate_update: fn(&Value, &Value) -> Vec<FieldError>,
+    /// `(new, old)`: rules for a status write, metadata excepted; call [`Kind::check_status`] for all.
+    pub validate_status: fn(&Value, &Value) -> Vec<FieldError>,
+
+    /// Labels of the selectable fields beyond `metadata.name` and `metadata.namespace`.
+    pub field_names: &'static [&'static str],
+    /// Values of those fields, in the order of `field_names`; call [`Kind::selectable`] for all.
+    pub fields: fn(&Value) -> Vec<(&'static str, String)>,
+
+    /// Columns of its table.
+    pub columns: &'static [Column],
+    /// One cell for each column.
+    pub row: fn(&Value, Timestamp) -> Vec<Value>,
+
+    /// Fields a spec write loses, as dotted paths, for apply.
+    pub reset_fields: &'static [&'static str],
+    /// Fields a status write loses.
+    pub reset_fields_status: &'static [&'static str],
+
+    /// `(object, asked)`: seconds an object stays with a deletion timestamp; `None` deletes at once.
+    pub graceful_delete: fn(&Value, Option<i64>) -> Option<i64>,
+}
+
+impl Kind {
+    /// An ordinary namespaced kind without any behaviour; the base from which each kind is written.
+    pub const NAMESPACED: Kind = Kind {
+        group: "",
+        version: "v1",
+        kind: "",
+        plural: "",
+        singular: "",
+        short_names: &[],
+        categories: &[],
+        namespaced: true,
+        verbs: ALL_VERBS,
+        subresources: &[],
+        create_on_update: false,
+        unconditional_update: true,
+        storage_version_hash: "",
+        storage: None,
+        name_rule: names::subdomain,
+        default: |_| {},
+        prepare_create: |_| {},
+        prepare_update: |_, _| {},
+        prepare_status: |_, _| {},
+        validate: |_| Vec::new(),
+        validate_update: |_, _| Vec::new(),
+        validate_status: |_, _| Vec::new(),
+        field_names: &[],
+        fields: |_| Vec::new(),
+        columns: &[Column::NAME, Column::date("Created At")],
+        row: crate::kinds::cells::name_and_creation,
+        reset_fields: &[],
+        reset_fields_status: &[],
+        graceful_delete: |_, _| None,
+    };
+
+    /// An ordinary cluster-scoped kind without any behaviour.
+    pub const CLUSTER: Kind = Kind {
+        namespaced: false,
+        ..Kind::NAMESPACED
+    };
+
+    /// A kind that is created to ask something and never stored.
+    pub const ASKED: Kind = Kind {
+        verbs: CREATE_ONLY,
+        namespaced: false,
+        ..Kind::NAMESPACED
+    };
+
+    /// `v1` or `apps/v1`, as `apiVersion` has it.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// The kind of its lists, such as `PodList`.
+    pub fn list_kind(&self) -> String {
+        format!("{}List", self.kind)
+    }
+
+    /// Whether that verb exists on the object itself.
+    pub fn has_verb(&self, verb: &str) -> bool {
+        self.verbs.contains(&verb)
+    }
+
+    /// Whether its objects are kept.
+    pub fn stored(&self) -> bool {
+        self.has_verb("get")
+    }
+
+    /// The subresource of that name.
+    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+
+    /// Group and version under which its objects are stored.
+    pub fn stored_as(&self) -> (&'static str, &'static str) {
+        self.storage
+            .map_or((self.group, self.version), |s| (s.group, s.version))
+    }
+
+    /// Every rule for a new object: metadata, then the kind's own.
+    pub fn check_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = metadata::validate(self, object);
+        errors.extend((self.validate)(object));
+        errors
+    }
+
+    /// Every rule for a changed object: metadata, then the kind's own.
+    pub fn check_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = metadata::validate_update(new, old);
+        errors.extend((self.validate_update)(new, old));
+        errors
+    }
+
+    /// Every rule for a status write: metadata, then the kind's own.
+    pub fn check_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = metadata::validate_update(new, old);
+        errors.extend((self.validate_status)(new, old));
+        errors
+    }
+
+    /// The values a field selector may ask for, `metadata.*` included.
+    pub fn selectable(&self, object: &Value) -> Vec<(&'static str, String)> {
+        let mut fields = vec![(
+            "metadata.name",
+            crate::value::text(object, "metadata.name").to_owned(),
+        )];
+        if self.namespaced {
+            fields.push((
+                "metadata.namespace",
+                crate::value::text(object, "metadata.namespace").to_owned(),
+            ));
+        }
+        fields.extend((self.fields)(object));
+        fields
+    }
+
+    /// The label under which a field selector's label is stored.
+    ///
+    /// # Errors
+    /// Kubernetes' text when the kind does not have that field.
+    pub fn field_label(&self, label: &str) -> Result<&'static str, String> {
+        match label {
+            "metadata.name" => return Ok("metadata.name"),
+            "metadata.namespace" if self.namespaced || self.field_names.is_empty() => {
+                return Ok("metadata.namespace");
+            }
+            "spec.host" if self.kind == "Pod" => return Ok("spec.nodeName"),
+            _ => {}
+        }
+        if let Some(known) = self.field_names.iter().find(|f| **f == label) {
+            return Ok(known);
+        }
+        Err(if self.field_names.is_empty() {
+            format!("{label:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        } else {
+            format!("field label not supported: {label}")
+        })
+    }
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, Kind={}", self.api_version(), self.kind)
+    }
+}

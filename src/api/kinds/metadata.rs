@@ -1,0 +1,203 @@
+//! Rules for `metadata`, the same for every kind (apimachinery `api/validation`).
+
+use serde_json::Value;
+
+use crate::kind::Kind;
+use crate::names;
+use crate::status::FieldError;
+use crate::value::{Field, IMMUTABLE, entries, get, list, text};
+
+/// Most bytes of all annotations together.
+const ANNOTATIONS_MAX: usize = 256 * 1024;
+
+/// What is wrong with the metadata of a new object.
+pub fn validate(kind: &Kind, object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let meta = Field::at(object, "metadata");
+    let generate = meta.get("generateName");
+    if !generate.is_blank() {
+        errors.extend(generate.invalid_each((kind.name_rule)(generate.text(), true)));
+    }
+    let name = meta.get("name");
+    if name.is_blank() {
+        errors.push(name.required("name or generateName is required"));
+    } else {
+        errors.extend(name.invalid_each((kind.name_rule)(name.text(), false)));
+    }
+    let namespace = meta.get("namespace");
+    if kind.namespaced && namespace.is_blank() {
+        errors.push(namespace.required(""));
+    } else if kind.namespaced {
+        errors.extend(namespace.invalid_each(names::is_dns_label(namespace.text())));
+    } else if !namespace.is_blank() {
+        errors.push(namespace.forbidden("not allowed on this type"));
+    }
+    always(&meta, &mut errors);
+    errors
+}
+
+/// What is wrong with changed metadata.
+pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let meta = Field::at(new, "metadata");
+    for key in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
+        let field = meta.get(key);
+        if *field.value != *get(get(old, "metadata"), key) {
+            errors.push(field.invalid(IMMUTABLE));
+        }
+    }
+    finalizers_while_deleting(&meta, old, &mut errors);
+    always(&meta, &mut errors);
+    errors
+}
+
+/// Once an object is being deleted, finalizers may only go.
+fn finalizers_while_deleting(meta: &Field, old: &Value, errors: &mut Vec<FieldError>) {
+    if text(old, "metadata.deletionTimestamp").is_empty() {
+        return;
+    }
+    let before = list(old, "metadata.finalizers");
+    let mut added: Vec<&str> = list(meta.value, "finalizers")
+        .iter()
+        .filter(|f| !before.contains(f))
+        .filter_map(Value::as_str)
+        .collect();
+    if !added.is_empty() {
+        added.sort_unstable();
+        let shown = added
+            .iter()
+            .map(|f| format!("{f:?}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        errors.push(meta.get("finalizers").forbidden(format!(
+            "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{shown}}}"
+        )));
+    }
+}
+
+fn always(meta: &Field, errors: &mut Vec<FieldError>) {
+    if meta.get("generation").int().is_some_and(|n| n < 0) {
+        errors.push(
+            meta.get("generation")
+                .invalid("must be greater than or equal to 0"),
+        );
+    }
+    labels(&meta.get("labels"), errors);
+    annotations(&meta.get("annotations"), errors);
+    owners(meta, errors);
+    for finalizer in meta.items("finalizers") {
+        let at = Field::new(finalizer.value, meta.path_of("finalizers"));
+        errors.extend(at.invalid_each(names::is_qualified_name(finalizer.text())));
+    }
+}
+
+/// What is wrong with a map of labels; all errors carry the map's own path, as Kubernetes' do.
+pub fn labels(map: &Field, errors: &mut Vec<FieldError>) {
+    for (key, value) in map.value.as_object().into_iter().flatten() {
+        for why in names::is_qualified_name(key) {
+            errors.push(FieldError::invalid(&map.path, key.as_str(), why));
+        }
+        let value = value.as_str().unwrap_or("");
+        for why in names::is_label_value(value) {
+            errors.push(FieldError::invalid(&map.path, value, why));
+        }
+    }
+}
+
+/// What is wrong with a map of annotations.
+pub fn annotations(map: &Field, errors: &mut Vec<FieldError>) {
+    let mut size = 0;
+    for (key, value) in map.value.as_object().into_iter().flatten() {
+        for why in names::is_qualified_name(&key.to_lowercase()) {
+            errors.push(FieldError::invalid(&map.path, key.as_str(), why));
+        }
+        size += key.len() + value.as_str().unwrap_or("").len();
+    }
+    if size > ANNOTATIONS_MAX {
+        errors.push(FieldError::too_long(&map.path, ANNOTATIONS_MAX));
+    }
+}
+
+fn owners(meta: &Field, errors: &mut Vec<FieldError>) {
+    let mut controller: Option<&str> = None;
+    for owner in meta.items("ownerReferences") {
+        for key in ["apiVersion", "kind", "name", "uid"] {
+            let field = owner.get(key);
+            if field.is_blank() {
+                errors.push(field.invalid(match key {
+                    "apiVersion" => "version must not be empty",
+                    "kind" => "must not be empty",
+                    "name" => "must not be empty",
+                    _ => "must not be empty",
+                }));
+            }
+        }
+        if !owner.get("controller").flag() {
+            continue;
+        }
+        let name = owner.get("name").text();
+        match controller {
+            Some(first) => errors.push(FieldError::invalid(
+                meta.path_of("ownerReferences"),
+                Value::Array(list(meta.value, "ownerReferences").to_vec()),
+                format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}"
+                ),
+            )),
+            None => controller = Some(name),
+        }
+    }
+}
+
+/// Bumps `metadata.generation` when `spec` changed.
+pub fn bump_generation_on_spec(new: &mut Value, old: &Value) {
+    let changed = !crate::value::same(get(new, "spec"), get(old, "spec"));
+    bump_generation(new, old, changed);
+}
+
+/// Gives `new` the generation of `old`, plus one if it changed.
+pub fn bump_generation(new: &mut Value, old: &Value, changed: bool) {
+    let before = get(old, "metadata.generation").as_i64().unwrap_or(0);
+    set_generation(new, if changed { before + 1 } else { before });
+}
+
+/// Sets `metadata.generation`.
+pub fn set_generation(object: &mut Value, generation: i64) {
+    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        if generation == 0 {
+            meta.remove("generation");
+        } else {
+            meta.insert("generation".to_owned(), generation.into());
+        }
+    }
+}
+
+/// Prepares a new object of the usual sort: no status, generation 1.
+pub fn create_without_status(object: &mut Value) {
+    crate::value::remove(object, "status");
+    set_generation(object, 1);
+}
+
+/// Prepares a spec write of the usual sort: status stays, the generation counts changes of spec.
+pub fn update_spec(new: &mut Value, old: &Value) {
+    crate::value::keep(new, old, "status");
+    bump_generation_on_spec(new, old);
+}
+
+/// Prepares a status write of the usual sort: spec and generation stay.
+pub fn update_status(new: &mut Value, old: &Value) {
+    crate::value::keep(new, old, "spec");
+    crate::value::keep(new, old, "metadata.generation");
+}
+
+/// Number of entries in a map, such as `data`.
+pub fn count(object: &Value, path: &str) -> usize {
+    entries(object, path).count()
+}

@@ -1,0 +1,169 @@
+//! The one table of kinds. A kind is a file in this folder and a line in [`TABLE`].
+
+pub mod cells;
+pub mod metadata;
+
+mod binding;
+mod cluster_role;
+mod cluster_role_binding;
+mod config_map;
+mod controller_revision;
+mod csr;
+mod deployment;
+mod endpoint_slice;
+mod endpoints;
+mod event;
+mod event_v1;
+mod lease;
+mod namespace;
+mod node;
+mod parts;
+mod pod;
+mod priority_class;
+mod replica_set;
+mod reviews;
+mod role;
+mod role_binding;
+mod secret;
+mod service;
+mod service_account;
+
+use crate::kind::Kind;
+
+/// Every kind with a path of its own, in discovery's order of groups.
+static TABLE: &[&Kind] = &[
+    &binding::KIND,
+    &config_map::KIND,
+    &endpoints::KIND,
+    &event::KIND,
+    &namespace::KIND,
+    &node::KIND,
+    &pod::KIND,
+    &secret::KIND,
+    &service_account::KIND,
+    &service::KIND,
+    &controller_revision::KIND,
+    &deployment::KIND,
+    &replica_set::KIND,
+    &event_v1::KIND,
+    &reviews::SELF_SUBJECT_REVIEW,
+    &reviews::TOKEN_REVIEW,
+    &reviews::LOCAL_SUBJECT_ACCESS_REVIEW,
+    &reviews::SELF_SUBJECT_ACCESS_REVIEW,
+    &reviews::SELF_SUBJECT_RULES_REVIEW,
+    &reviews::SUBJECT_ACCESS_REVIEW,
+    &csr::KIND,
+    &cluster_role_binding::KIND,
+    &cluster_role::KIND,
+    &role_binding::KIND,
+    &role::KIND,
+    &priority_class::KIND,
+    &lease::KIND,
+    &endpoint_slice::KIND,
+];
+
+/// Kinds that only subresources carry.
+static PARTS: &[&Kind] = &[
+    &parts::SCALE,
+    &parts::EVICTION,
+    &parts::TOKEN_REQUEST,
+    &parts::POD_EXEC_OPTIONS,
+    &parts::POD_ATTACH_OPTIONS,
+    &parts::POD_PORT_FORWARD_OPTIONS,
+    &parts::POD_PROXY_OPTIONS,
+    &parts::NODE_PROXY_OPTIONS,
+    &parts::SERVICE_PROXY_OPTIONS,
+];
+
+/// Every kind with a path of its own.
+pub fn all() -> &'static [&'static Kind] {
+    TABLE
+}
+
+/// The kind with that path.
+pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+    TABLE
+        .iter()
+        .copied()
+        .find(|k| k.plural == plural && k.group == group && k.version == version)
+}
+
+/// The kind of that name, kinds that only subresources carry included.
+pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind> {
+    TABLE
+        .iter()
+        .chain(PARTS)
+        .copied()
+        .find(|k| k.kind == kind && k.group == group && k.version == version)
+}
+
+/// The kind of an object, by its `apiVersion` and `kind`.
+pub fn of(object: &serde_json::Value) -> Option<&'static Kind> {
+    let (group, version) = group_version(crate::value::text(object, "apiVersion"));
+    find_kind(group, version, crate::value::text(object, "kind"))
+}
+
+/// Splits an `apiVersion` such as `apps/v1` into group and version.
+pub fn group_version(api_version: &str) -> (&str, &str) {
+    api_version.split_once('/').unwrap_or(("", api_version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_found_by_path_and_by_name() {
+        for kind in all() {
+            assert!(std::ptr::eq(
+                find(kind.group, kind.version, kind.plural).unwrap(),
+                *kind
+            ));
+            assert!(std::ptr::eq(
+                find_kind(kind.group, kind.version, kind.kind).unwrap(),
+                *kind
+            ));
+            assert_eq!(kind.singular, kind.kind.to_lowercase(), "{kind:?}");
+        }
+        assert!(find_kind("autoscaling", "v1", "Scale").is_some());
+        assert!(find("", "v1", "nothings").is_none());
+    }
+
+    #[test]
+    fn kinds_of_subresources_are_known() {
+        for kind in all() {
+            for sub in kind.subresources {
+                let (group, version) = if sub.version.is_empty() {
+                    (kind.group, kind.version)
+                } else {
+                    (sub.group, sub.version)
+                };
+                assert!(
+                    find_kind(group, version, sub.kind).is_some(),
+                    "{kind:?} {}",
+                    sub.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn rows_have_a_cell_for_each_column_even_for_an_empty_object() {
+        let empty = serde_json::json!({});
+        for kind in all() {
+            let cells = (kind.row)(&empty, jiff::Timestamp::UNIX_EPOCH);
+            assert_eq!(cells.len(), kind.columns.len(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn fields_come_in_the_order_of_their_names() {
+        for kind in all() {
+            let labels: Vec<&str> = (kind.fields)(&serde_json::json!({}))
+                .into_iter()
+                .map(|(k, _)| k)
+                .collect();
+            assert_eq!(labels, kind.field_names, "{kind:?}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! ServiceAccount: who a pod is.
+
+use crate::kind::{Column, Kind, Subresource};
+
+/// The descriptor.
+pub static KIND: Kind = Kind {
+    kind: "ServiceAccount",
+    plural: "serviceaccounts",
+    singular: "serviceaccount",
+    short_names: &["sa"],
+    subresources: &[Subresource::foreign(
+        "token",
+        "TokenRequest",
+        "authentication.k8s.io",
+        "v1",
+        &["create"],
+    )],
+    storage_version_hash: "pbx9ZvyFpBE=",
+    columns: &[Column::NAME, Column::AGE],
+    ..Kind::NAMESPACED
+};
