@@ -1,0 +1,48 @@
+//! Settings of a store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Clock, Random, SystemClock, SystemRandom};
+
+/// Settings of a [`Store`](crate::Store); `StoreConfig::new(dir)` has sensible ones.
+#[derive(Clone)]
+pub struct StoreConfig {
+    /// The data folder: holds `raft/` (the log) and `state/` (RocksDB). Made if missing.
+    pub dir: PathBuf,
+    /// How many recent events are kept in memory for watchers; older ones come from disk.
+    pub watch_window: usize,
+    /// How many bytes of recent events are kept in memory at most.
+    pub watch_window_bytes: usize,
+    /// Size of one log segment file.
+    pub segment_bytes: u64,
+    /// State is flushed, so that log can be recycled, each time the log has grown by this.
+    pub flush_log_bytes: u64,
+    /// Largest call that is accepted, encoded.
+    pub request_bytes_max: usize,
+    /// History older than this is compacted away, up to twice this late; `None` keeps all of it.
+    pub keep_history: Option<Duration>,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub random: Arc<dyn Random>,
+}
+
+impl StoreConfig {
+    /// The defaults, for a store in `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        StoreConfig {
+            dir: dir.into(),
+            watch_window: 4096,
+            watch_window_bytes: 4 << 20,
+            segment_bytes: 4 << 20,
+            flush_log_bytes: 8 << 20,
+            request_bytes_max: 8 << 20,
+            // Kubernetes' own default (--etcd-compaction-interval).
+            keep_history: Some(Duration::from_secs(300)),
+            clock: Arc::new(SystemClock::new()),
+            random: Arc::new(SystemRandom),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Everything that can go wrong in the store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::types::Entry;
+
+/// The store's one error type.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A precondition did not hold; nothing of the call was done.
+    #[error("precondition of operation {index} failed")]
+    Precondition {
+        /// Which operation of the call, from 0.
+        index: usize,
+        /// The key's entry at that moment.
+        current: Option<Arc<Entry>>,
+    },
+    /// History before `oldest` is gone: list again.
+    #[error("the requested revision has been compacted; the oldest available is {oldest}")]
+    Compacted {
+        /// The oldest revision that can still be listed or watched from.
+        oldest: u64,
+    },
+    /// The revision asked for has not happened yet.
+    #[error("revision {asked} is in the future; the latest is {current}")]
+    Future {
+        /// The revision asked for.
+        asked: u64,
+        /// The latest revision.
+        current: u64,
+    },
+    /// A key or record that cannot be stored.
+    #[error("operation {index} is invalid: {reason}")]
+    Invalid {
+        /// Which operation of the call, from 0.
+        index: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The operations of one call together are larger than allowed.
+    #[error("request is too large: {bytes} bytes, at most {bytes_max}")]
+    TooLarge {
+        /// Size of the request.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// This member does not lead, so it can decide nothing. Nothing was done.
+    #[error("this member is not the leader")]
+    NotLeader {
+        /// The leader's member id, if known.
+        leader: Option<u64>,
+    },
+    /// The call may or may not have been done: leadership was lost meanwhile.
+    #[error("the outcome of the request is unknown")]
+    Uncertain,
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// The store stopped after an error that it must not carry on from.
+    #[error("the store stopped: {0}")]
+    Stopped(String),
+    /// Bytes on disk are not what was written there.
+    #[error("{} is damaged at offset {offset}: {reason}", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where in the file.
+        offset: u64,
+        /// What was found.
+        reason: String,
+    },
+    /// The folder was written by another version of the program, or is another member's.
+    #[error("{what}: {reason}")]
+    Format {
+        /// The file or folder.
+        what: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The operating system refused.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, with the path.
+        what: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// RocksDB refused.
+    #[error("{what}: {source}")]
+    State {
+        /// What was being done.
+        what: &'static str,
+        /// RocksDB's error.
+        source: rocksdb::Error,
+    },
+    /// The Raft library refused.
+    #[error("raft: {0}")]
+    Raft(#[from] raft::Error),
+}
