@@ -1,1 +1,12 @@
-//! sys
+//! The kernel, as the rest of Coracle sees it.
+//!
+//! This crate is the one home of `unsafe`: each block states why it is sound.
+//! Nothing here knows of Kubernetes, async runtimes or policy; functions do
+//! one thing to the kernel and report what it said.
+#![allow(unsafe_code)]
+
+pub mod link;
+pub mod netlink;
+pub mod netns;
+pub mod nft;
+pub mod sysctl;

@@ -1,0 +1,118 @@
+//! Network namespaces, held open by bind mounts and entered by threads.
+//!
+//! A namespace belongs to a thread, not to the process: everything here acts
+//! on the calling thread alone. No function forks.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::statfs::{NSFS_MAGIC, statfs};
+
+/// The calling thread's own namespace.
+const CURRENT: &str = "/proc/thread-self/ns/net";
+
+/// Makes a new network namespace and holds it by a bind mount on `path`,
+/// which is created (its folder too). Loopback is down in it, nothing else
+/// exists.
+///
+/// Fails with `AlreadyExists` if a namespace is mounted there; a plain file
+/// left over from before a reboot is used again.
+pub fn create(path: &Path) -> io::Result<OwnedFd> {
+    if exists(path) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is a namespace", path.display())));
+    }
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(|e| with_path(e, "create folder", dir))?;
+    }
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    let file = file.map_err(|e| with_path(e, "create", path))?;
+    file.set_permissions(PermissionsExt::from_mode(0o444))?;
+    let home = current()?;
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|e| with_path(e.into(), "new network namespace for", path))?;
+    let _back = ReturnTo(&home);
+    mount(Some(CURRENT), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .map_err(|e| with_path(e.into(), "mount namespace on", path))?;
+    current()
+}
+
+/// Opens the namespace that is mounted on `path`. `InvalidInput` if what lies
+/// there is not a namespace, as after a reboot.
+pub fn open(path: &Path) -> io::Result<OwnedFd> {
+    let file = File::open(path).map_err(|e| with_path(e, "open namespace", path))?;
+    if !exists(path) {
+        let text = format!("{} is not a namespace", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(file.into())
+}
+
+/// The namespace that the calling thread is in.
+pub fn current() -> io::Result<OwnedFd> {
+    Ok(File::open(CURRENT).map_err(|e| with_path(e, "open", Path::new(CURRENT)))?.into())
+}
+
+/// Whether a namespace is mounted on `path`.
+pub fn exists(path: &Path) -> bool {
+    statfs(path).is_ok_and(|s| s.filesystem_type() == NSFS_MAGIC)
+}
+
+/// Moves the calling thread into `namespace` for good. Threads that it starts
+/// afterwards are born there.
+pub fn enter(namespace: impl AsFd) -> io::Result<()> {
+    Ok(setns(namespace, CloneFlags::CLONE_NEWNET)?)
+}
+
+/// Runs `work` inside `namespace` on the calling thread and comes back, also
+/// when `work` panics.
+///
+/// `work` must not await or hand its task to another thread: sockets keep the
+/// namespace they were made in, threads keep the one they are in.
+///
+/// # Panics
+/// Aborts the process if the thread cannot return to its namespace: going on
+/// would make later sockets appear in a pod.
+pub fn with<R>(namespace: impl AsFd, work: impl FnOnce() -> R) -> io::Result<R> {
+    let home = current()?;
+    enter(namespace)?;
+    let _back = ReturnTo(&home);
+    Ok(work())
+}
+
+/// Unmounts and removes `path`. The namespace itself ends when the last
+/// socket and thread in it are gone. Nothing there is not an error.
+pub fn delete(path: &Path) -> io::Result<()> {
+    loop {
+        match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            // Several mounts may lie upon each other after an interrupted start.
+            Ok(()) => continue,
+            Err(Errno::EINVAL | Errno::ENOENT) => break,
+            Err(e) => return Err(with_path(e.into(), "unmount", path)),
+        }
+    }
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(with_path(e, "remove", path)),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the thread back when dropped.
+struct ReturnTo<'a>(&'a OwnedFd);
+
+impl Drop for ReturnTo<'_> {
+    fn drop(&mut self) {
+        if let Err(e) = setns(self.0, CloneFlags::CLONE_NEWNET) {
+            eprintln!("cannot return to the network namespace: {e}");
+            std::process::abort();
+        }
+    }
+}
+
+fn with_path(error: io::Error, what: &str, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
+}
