@@ -1,0 +1,336 @@
+//! A collection kept up to date in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base::{OnError, Tasks};
+use tokio::sync::{mpsc, watch};
+
+use crate::reflect;
+use crate::typed::{Client, Object, Selectors};
+
+/// What a cache holds and how.
+#[derive(Clone, Debug)]
+pub struct CacheOptions {
+    /// Which objects.
+    pub selectors: Selectors,
+    /// Leave `metadata.managedFields` out: most readers never look at them and
+    /// they are often half of an object.
+    pub trim_managed_fields: bool,
+    /// Objects per page of the first list.
+    pub page_limit: u64,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self {
+            selectors: Selectors::all(),
+            trim_managed_fields: true,
+            page_limit: 500,
+        }
+    }
+}
+
+impl From<Selectors> for CacheOptions {
+    fn from(selectors: Selectors) -> Self {
+        Self {
+            selectors,
+            ..Self::default()
+        }
+    }
+}
+
+/// Something that happened to a cached object.
+#[derive(Debug)]
+pub enum Change<T> {
+    /// It came or changed; the second is what it was before.
+    Applied(Arc<T>, Option<Arc<T>>),
+    /// It went; this is its last known state.
+    Deleted(Arc<T>),
+}
+
+impl<T> Change<T> {
+    /// The object in its newest known state.
+    pub fn object(&self) -> &Arc<T> {
+        match self {
+            Change::Applied(object, _) | Change::Deleted(object) => object,
+        }
+    }
+}
+
+impl<T> Clone for Change<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Change::Applied(new, old) => Change::Applied(new.clone(), old.clone()),
+            Change::Deleted(last) => Change::Deleted(last.clone()),
+        }
+    }
+}
+
+/// A collection in memory: listed once, then followed. Cheap to clone; all
+/// clones are the same cache. It lags behind the server by the watch's latency.
+pub struct Cache<T> {
+    shared: Arc<Shared<T>>,
+}
+
+impl<T> Clone for Cache<T> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+struct Shared<T> {
+    // A std mutex: nothing awaits while it is held.
+    state: Mutex<State<T>>,
+    /// Revision up to which the cache is complete; `None` until the first list is in.
+    progress: watch::Sender<Option<u64>>,
+}
+
+struct State<T> {
+    /// By `namespace/name`, so that a namespace is one range.
+    objects: BTreeMap<String, Arc<T>>,
+    listeners: Vec<mpsc::UnboundedSender<Change<T>>>,
+}
+
+impl<T> State<T> {
+    fn tell(&mut self, change: &Change<T>) {
+        self.listeners
+            .retain(|listener| listener.send(change.clone()).is_ok());
+    }
+}
+
+fn key(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
+}
+
+fn key_of<T: Object>(object: &T) -> String {
+    let meta = object.metadata();
+    key(
+        meta.namespace.as_deref().unwrap_or_default(),
+        meta.name.as_deref().unwrap_or_default(),
+    )
+}
+
+impl<T: Object> Cache<T> {
+    /// A cache of what `options` select ([`Selectors`] will do), kept up to date by a task of `tasks`.
+    pub fn start(client: &Client, options: impl Into<CacheOptions>, tasks: &Tasks) -> Self {
+        let cache = Self::empty();
+        let run = reflect::run(client.clone(), options.into(), cache.clone());
+        tasks.spawn(format!("cache of {}", T::URL_PATH_SEGMENT), OnError::Log, run);
+        cache
+    }
+
+    /// A cache that nothing feeds, complete as it is; for tests and for worlds made by hand.
+    pub fn fixed(objects: impl IntoIterator<Item = T>) -> Self {
+        let cache = Self::empty();
+        cache.replace(objects.into_iter().collect(), 0);
+        cache
+    }
+
+    fn empty() -> Self {
+        let state = State {
+            objects: BTreeMap::new(),
+            listeners: Vec::new(),
+        };
+        let shared = Shared {
+            state: Mutex::new(state),
+            progress: watch::Sender::new(None),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One object; `namespace` is empty for cluster-scoped kinds.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
+        self.state().objects.get(&key(namespace, name)).cloned()
+    }
+
+    /// Every object, ordered by namespace and name.
+    pub fn list(&self) -> Vec<Arc<T>> {
+        self.state().objects.values().cloned().collect()
+    }
+
+    /// Every object of a namespace, ordered by name.
+    pub fn list_in(&self, namespace: &str) -> Vec<Arc<T>> {
+        // '0' is the character after '/'.
+        let range = format!("{namespace}/")..format!("{namespace}0");
+        self.state()
+            .objects
+            .range(range)
+            .map(|(_, object)| object.clone())
+            .collect()
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.state().objects.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits until the first list is in.
+    pub async fn synced(&self) {
+        let mut progress = self.shared.progress.subscribe();
+        // The sender lives as long as `self`.
+        let _ = progress.wait_for(Option::is_some).await;
+    }
+
+    /// Whether the first list is in.
+    pub fn is_synced(&self) -> bool {
+        self.shared.progress.borrow().is_some()
+    }
+
+    /// The revision up to which the cache has seen everything; 0 before the first list.
+    pub fn revision(&self) -> u64 {
+        self.shared.progress.borrow().unwrap_or(0)
+    }
+
+    /// Waits until the cache has seen that revision, such as that of a write of one's own.
+    /// A write that the cache's selectors leave out may be seen only with the next bookmark.
+    pub async fn wait_revision(&self, revision: u64) {
+        let mut progress = self.shared.progress.subscribe();
+        let _ = progress.wait_for(|at| at.is_some_and(|at| at >= revision)).await;
+    }
+
+    /// Everything that is there now, as [`Change::Applied`], then every change as it comes.
+    /// Nothing is lost: a slow listener's changes wait in memory.
+    pub fn changes(&self) -> mpsc::UnboundedReceiver<Change<T>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut state = self.state();
+        for object in state.objects.values() {
+            let _ = sender.send(Change::Applied(object.clone(), None));
+        }
+        state.listeners.push(sender);
+        receiver
+    }
+
+    /// Puts an object in, as if a watch had brought it. For caches made by [`Cache::fixed`].
+    pub fn apply(&self, object: T) {
+        let object = Arc::new(object);
+        let mut state = self.state();
+        let old = state.objects.insert(key_of(&*object), object.clone());
+        state.tell(&Change::Applied(object, old));
+    }
+
+    /// Takes an object out, as if a watch had said so. For caches made by [`Cache::fixed`].
+    pub fn remove(&self, namespace: &str, name: &str) {
+        let mut state = self.state();
+        if let Some(last) = state.objects.remove(&key(namespace, name)) {
+            state.tell(&Change::Deleted(last));
+        }
+    }
+
+    pub(crate) fn delete(&self, last: T) {
+        let mut state = self.state();
+        state.objects.remove(&key_of(&last));
+        state.tell(&Change::Deleted(Arc::new(last)));
+    }
+
+    /// Everything the server has, at that revision; tells the listeners the difference.
+    pub(crate) fn replace(&self, objects: Vec<T>, revision: u64) {
+        let mut state = self.state();
+        let mut old = std::mem::take(&mut state.objects);
+        for object in objects {
+            let key = key_of(&object);
+            let before = old.remove(&key);
+            if let Some(before) =
+                before.filter(|b| b.metadata().resource_version == object.metadata().resource_version)
+            {
+                if before.metadata().resource_version.is_some() {
+                    state.objects.insert(key, before);
+                    continue;
+                }
+            }
+            let object = Arc::new(object);
+            let before = state.objects.insert(key, object.clone());
+            state.tell(&Change::Applied(object, before));
+        }
+        for last in old.into_values() {
+            state.tell(&Change::Deleted(last));
+        }
+        drop(state);
+        self.reached(revision);
+    }
+
+    pub(crate) fn reached(&self, revision: u64) {
+        self.shared.progress.send_if_modified(|at| {
+            let moved = at.is_none_or(|at| revision > at);
+            if moved {
+                *at = Some(revision);
+            }
+            moved
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+    use super::*;
+
+    fn map(namespace: &str, name: &str, version: &str) -> ConfigMap {
+        ConfigMap {
+            metadata: ObjectMeta {
+                namespace: Some(namespace.into()),
+                name: Some(name.into()),
+                resource_version: Some(version.into()),
+                ..ObjectMeta::default()
+            },
+            ..ConfigMap::default()
+        }
+    }
+
+    fn told(changes: &mut mpsc::UnboundedReceiver<Change<ConfigMap>>) -> Vec<String> {
+        let mut out = Vec::new();
+        while let Ok(change) = changes.try_recv() {
+            let name = change.object().metadata.name.clone().unwrap();
+            out.push(match change {
+                Change::Applied(_, None) => format!("+{name}"),
+                Change::Applied(_, Some(_)) => format!("~{name}"),
+                Change::Deleted(_) => format!("-{name}"),
+            });
+        }
+        out
+    }
+
+    #[test]
+    fn a_relist_tells_only_the_difference() {
+        let cache = Cache::fixed([map("x", "a", "1"), map("x", "b", "2"), map("x-y", "c", "3")]);
+        let mut changes = cache.changes();
+        assert_eq!(told(&mut changes), ["+c", "+a", "+b"]);
+        cache.replace(
+            vec![map("x", "a", "1"), map("x", "b", "4"), map("z", "d", "5")],
+            5,
+        );
+        assert_eq!(told(&mut changes), ["~b", "+d", "-c"]);
+        assert_eq!(cache.list_in("x").len(), 2);
+        assert_eq!(cache.revision(), 5);
+    }
+
+    #[tokio::test]
+    async fn waiting_for_a_revision() {
+        let cache: Cache<ConfigMap> = Cache::empty();
+        assert!(!cache.is_synced());
+        let waiter = {
+            let cache = cache.clone();
+            tokio::spawn(async move { cache.wait_revision(7).await })
+        };
+        cache.reached(6);
+        cache.synced().await;
+        assert!(!waiter.is_finished());
+        cache.reached(7);
+        waiter.await.unwrap();
+    }
+}

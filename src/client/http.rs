@@ -1,0 +1,534 @@
+//! The API on another machine: HTTP/2 over TLS, all requests on one connection.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::request::{EventKind, EventStream, Options, Reply, Request, Verb, WatchEvent};
+use api::status::Status;
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::door::Api;
+use crate::scan;
+use crate::tls::{self, Credentials, TlsError};
+use crate::url;
+
+/// How long connecting (TCP and TLS) may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may take to arrive in full.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pings that notice a dead link, which at the edge is the normal kind.
+const PING_EVERY: Duration = Duration::from_secs(15);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest answer read into memory.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// The longest watch event.
+const EVENT_BYTES_MAX: usize = 16 << 20;
+
+/// Which server, whom to trust, who we are.
+#[derive(Clone, Debug, Default)]
+pub struct HttpConfig {
+    /// The server's URL, such as `https://10.0.0.5:6443`.
+    pub server: String,
+    /// The serving CA's certificates, PEM.
+    pub ca_pem: String,
+    /// How to prove who we are.
+    pub credentials: Credentials,
+    /// The name to expect in the server's certificate; empty for the URL's host.
+    pub server_name: String,
+    /// `User-Agent`; empty for `coracle/VERSION`.
+    pub user_agent: String,
+}
+
+/// Why an [`HttpApi`] cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The URL is not `https://HOST[:PORT]`.
+    #[error("{0:?} is not an https URL with a host")]
+    Url(String),
+    /// The certificates or keys make no sense.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+type Sender = http2::SendRequest<Full<Bytes>>;
+
+/// The door to an API server reached over HTTP. Connects when first asked and
+/// again whenever the connection is lost; `request.user` is ignored, the
+/// connection's credentials speak.
+pub struct HttpApi {
+    host: String,
+    port: u16,
+    server_name: ServerName<'static>,
+    ca_pem: String,
+    user_agent: HeaderValue,
+    // A std mutex: nothing awaits while it is held.
+    identity: Mutex<Identity>,
+    /// Held while connecting, so that a burst of requests makes one connection.
+    connection: tokio::sync::Mutex<Option<Sender>>,
+}
+
+#[derive(Clone)]
+struct Identity {
+    h2: Arc<rustls::ClientConfig>,
+    h1: Arc<rustls::ClientConfig>,
+    authorization: Option<HeaderValue>,
+}
+
+impl Identity {
+    fn new(ca_pem: &str, credentials: &Credentials) -> Result<Self, TlsError> {
+        let bearer = format!("Bearer {}", credentials.token);
+        let mut authorization = HeaderValue::from_str(&bearer)
+            .ok()
+            .filter(|_| !credentials.token.is_empty());
+        if let Some(value) = &mut authorization {
+            value.set_sensitive(true);
+        }
+        Ok(Self {
+            h2: tls::config(ca_pem, credentials, &[b"h2"])?,
+            h1: tls::config(ca_pem, credentials, &[b"http/1.1"])?,
+            authorization,
+        })
+    }
+}
+
+impl HttpApi {
+    /// A door to that server. Does not connect yet.
+    ///
+    /// # Errors
+    /// When the URL, certificates or keys make no sense.
+    pub fn new(config: HttpConfig) -> Result<Self, HttpError> {
+        let bad = || HttpError::Url(config.server.clone());
+        let uri: http::Uri = config.server.parse().map_err(|_| bad())?;
+        let host = uri
+            .host()
+            .filter(|_| uri.scheme_str() == Some("https"))
+            .ok_or_else(bad)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = if config.server_name.is_empty() {
+            host.clone()
+        } else {
+            config.server_name.clone()
+        };
+        let agent = if config.user_agent.is_empty() {
+            concat!("coracle/", env!("CARGO_PKG_VERSION"))
+        } else {
+            config.user_agent.as_str()
+        };
+        Ok(Self {
+            port: uri.port_u16().unwrap_or(443),
+            server_name: ServerName::try_from(name).map_err(|_| bad())?,
+            identity: Mutex::new(Identity::new(&config.ca_pem, &config.credentials)?),
+            user_agent: HeaderValue::from_str(agent).map_err(|_| bad())?,
+            ca_pem: config.ca_pem,
+            connection: tokio::sync::Mutex::new(None),
+            host,
+        })
+    }
+
+    /// From now on speaks with other credentials, such as a renewed certificate.
+    /// Requests under way end as they began.
+    ///
+    /// # Errors
+    /// When certificate or key make no sense; then nothing changes.
+    pub async fn set_credentials(&self, credentials: &Credentials) -> Result<(), HttpError> {
+        let identity = Identity::new(&self.ca_pem, credentials)?;
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+        *self.connection.lock().await = None;
+        Ok(())
+    }
+
+    /// A request to any path, such as `/healthz`, with its answer's code and body.
+    ///
+    /// # Errors
+    /// 503 when the server cannot be reached, 504 when it does not answer.
+    pub async fn raw(&self, method: Method, path: &str, body: Bytes) -> Result<(u16, Bytes), Status> {
+        let request = self.prepare(method, path, "application/json", body)?;
+        let response = self.send(request).await?;
+        let code = response.status().as_u16();
+        Ok((code, read(response).await?))
+    }
+
+    /// Turns a fresh connection into a stream of `protocol` by `POST path` with
+    /// an `Upgrade` header.
+    ///
+    /// # Errors
+    /// The refusal of the server; 503 when it cannot be reached.
+    pub async fn upgrade(&self, path: &str, protocol: &str) -> Result<Upgraded, Status> {
+        let stream = self.dial(&self.identity().h1).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(unreachable)?;
+        tokio::spawn(connection.with_upgrades());
+        let mut request = self.prepare(Method::POST, path, "", Bytes::new())?;
+        // HTTP/1.1 has its authority in a header and its target without it.
+        *request.uri_mut() = path.parse().map_err(Status::internal)?;
+        let authority = format!("{}:{}", self.bracketed_host(), self.port);
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, value(&authority)?);
+        headers.insert(header::UPGRADE, value(protocol)?);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        let response = sender.send_request(request).await.map_err(unreachable)?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(refusal(response).await);
+        }
+        hyper::upgrade::on(response).await.map_err(unreachable)
+    }
+
+    fn identity(&self) -> Identity {
+        self.identity
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn bracketed_host(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        }
+    }
+
+    fn prepare(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<http::Request<Full<Bytes>>, Status> {
+        let uri = format!("https://{}:{}{path}", self.bracketed_host(), self.port);
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(uri)
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, self.user_agent.clone());
+        if !body.is_empty() {
+            let media = if content_type.is_empty() {
+                "application/json"
+            } else {
+                content_type
+            };
+            request = request.header(header::CONTENT_TYPE, media);
+        }
+        if let Some(authorization) = self.identity().authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        request.body(Full::new(body)).map_err(Status::internal)
+    }
+
+    async fn dial(&self, tls: &Arc<rustls::ClientConfig>) -> Result<TlsStream<TcpStream>, Status> {
+        let connect = async {
+            let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+            stream.set_nodelay(true)?;
+            TlsConnector::from(tls.clone())
+                .connect(self.server_name.clone(), stream)
+                .await
+        };
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect).await;
+        let connected = connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        connected.map_err(|e| {
+            Status::unavailable(format!("dial tcp {}:{}: {e}", self.bracketed_host(), self.port))
+        })
+    }
+
+    async fn sender(&self) -> Result<Sender, Status> {
+        let mut slot = self.connection.lock().await;
+        if let Some(sender) = slot.as_ref().filter(|s| !s.is_closed()) {
+            return Ok(sender.clone());
+        }
+        let stream = self.dial(&self.identity().h2).await?;
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .adaptive_window(true)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(unreachable)?;
+        // Ends by itself when the last sender and the last body are gone or the link is.
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection to the API server ended");
+            }
+        });
+        *slot = Some(sender.clone());
+        Ok(sender)
+    }
+
+    async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<http::Response<Incoming>, Status> {
+        let again = request.clone();
+        let mut sender = self.sender().await?;
+        match send_on(&mut sender, request).await {
+            // The connection ended before the request left: it may go out on another one.
+            Err(error) if error.is_canceled() || error.is_closed() => {
+                let mut sender = self.sender().await?;
+                send_on(&mut sender, again).await.map_err(unreachable)
+            }
+            other => other.map_err(unreachable),
+        }
+    }
+
+    async fn exchange(&self, request: Request) -> Result<http::Response<Incoming>, Status> {
+        let path = url::path_and_query(&request);
+        let content_type = match request.verb {
+            Verb::Patch(how) if request.content_type.is_empty() => url::patch_media_type(how),
+            _ => &request.content_type,
+        };
+        let body = if request.body.is_empty() {
+            delete_options(&request)
+        } else {
+            request.body.clone()
+        };
+        let response = self
+            .send(self.prepare(url::method(request.verb), &path, content_type, body)?)
+            .await?;
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(refusal(response).await)
+        }
+    }
+}
+
+async fn send_on(
+    sender: &mut Sender,
+    request: http::Request<Full<Bytes>>,
+) -> Result<http::Response<Incoming>, hyper::Error> {
+    sender.ready().await?;
+    sender.send_request(request).await
+}
+
+fn value(text: &str) -> Result<HeaderValue, Status> {
+    HeaderValue::from_str(text).map_err(Status::internal)
+}
+
+fn unreachable(error: hyper::Error) -> Status {
+    Status::unavailable(format!("the connection to the API server failed: {error}"))
+}
+
+/// Preconditions have no query parameter: they travel in a body.
+fn delete_options(request: &Request) -> Bytes {
+    let Options {
+        precondition_uid: uid,
+        precondition_resource_version: version,
+        ..
+    } = &request.options;
+    if !matches!(request.verb, Verb::Delete | Verb::DeleteCollection) || (uid.is_none() && version.is_none())
+    {
+        return Bytes::new();
+    }
+    let mut preconditions = serde_json::Map::new();
+    for (key, value) in [("uid", uid), ("resourceVersion", version)] {
+        if let Some(value) = value {
+            preconditions.insert(key.to_owned(), value.as_str().into());
+        }
+    }
+    // The server takes everything from the body once there is one.
+    let mut body = serde_json::json!({
+        "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions,
+    });
+    if let Some(seconds) = request.options.grace_period_seconds {
+        body["gracePeriodSeconds"] = seconds.into();
+    }
+    if !request.options.propagation_policy.is_empty() {
+        body["propagationPolicy"] = request.options.propagation_policy.as_str().into();
+    }
+    if request.options.dry_run {
+        body["dryRun"] = serde_json::json!(["All"]);
+    }
+    body.to_string().into()
+}
+
+async fn read(response: http::Response<Incoming>) -> Result<Bytes, Status> {
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+    let body = tokio::time::timeout(CALL_TIMEOUT, body).await;
+    let body = body.map_err(|_| Status::timeout("the server's answer did not arrive in time"))?;
+    body.map(|b| b.to_bytes())
+        .map_err(|e| Status::unavailable(format!("reading the server's answer: {e}")))
+}
+
+async fn refusal(response: http::Response<Incoming>) -> Status {
+    let code = response.status();
+    match read(response).await {
+        Ok(body) => status_of(&body, code.as_u16()),
+        Err(status) => status,
+    }
+}
+
+/// The `Status` that a body holds, or one that says what came instead.
+fn status_of(body: &[u8], code: u16) -> Status {
+    serde_json::from_slice(body).unwrap_or_else(|_| {
+        let text = String::from_utf8_lossy(body.get(..200).unwrap_or(body))
+            .trim()
+            .to_owned();
+        Status::new(
+            code,
+            "",
+            if text.is_empty() {
+                format!("the server answered with code {code}")
+            } else {
+                text
+            },
+        )
+    })
+}
+
+/// The texts of `Warning: 299 - "TEXT"` headers.
+fn warnings(headers: &HeaderMap) -> Vec<String> {
+    let texts = headers
+        .get_all(header::WARNING)
+        .iter()
+        .filter_map(|v| v.to_str().ok());
+    texts
+        .filter_map(|text| text.strip_prefix("299 ")?.split_once('"')?.1.strip_suffix('"'))
+        .map(|text| text.replace("\\\"", "\"").replace("\\\\", "\\"))
+        .collect()
+}
+
+#[async_trait]
+impl Api for HttpApi {
+    async fn call(&self, request: Request) -> Result<Reply, Status> {
+        let exchange = async {
+            let response = self.exchange(request).await?;
+            let code = response.status().as_u16();
+            let warnings = warnings(response.headers());
+            Ok(Reply {
+                code,
+                body: read(response).await?,
+                warnings,
+            })
+        };
+        let answer = tokio::time::timeout(CALL_TIMEOUT, exchange).await;
+        answer.unwrap_or_else(|_| Err(Status::timeout("the server did not answer in time")))
+    }
+
+    async fn watch(&self, request: Request) -> Result<EventStream, Status> {
+        let exchange = tokio::time::timeout(CALL_TIMEOUT, self.exchange(request)).await;
+        let response =
+            exchange.unwrap_or_else(|_| Err(Status::timeout("the server did not answer in time")))?;
+        let lines = Lines {
+            body: response.into_body(),
+            buffer: BytesMut::new(),
+            searched: 0,
+        };
+        let events = futures_util::stream::unfold(Some(lines), |lines| async move {
+            let mut lines = lines?;
+            match lines.next().await {
+                Ok(Some(line)) => Some((event(&line), Some(lines))),
+                Ok(None) => None,
+                Err(status) => Some((Err(status), None)),
+            }
+        });
+        Ok(events.boxed())
+    }
+}
+
+/// A body cut at its line ends.
+struct Lines {
+    body: Incoming,
+    buffer: BytesMut,
+    /// How much of the buffer is known to hold no line end.
+    searched: usize,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        loop {
+            let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
+            if let Some(at) = unsearched.iter().position(|b| *b == b'\n') {
+                let line = self.buffer.split_to(self.searched + at + 1).freeze();
+                self.searched = 0;
+                if line.len() > 1 {
+                    return Ok(Some(line));
+                }
+                continue;
+            }
+            self.searched = self.buffer.len();
+            if self.buffer.len() > EVENT_BYTES_MAX {
+                return Err(Status::internal("a watch event is too long"));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(e)) => return Err(Status::unavailable(format!("the watch broke off: {e}"))),
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.buffer.extend_from_slice(data);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One line of a watch as an event.
+fn event(line: &Bytes) -> Result<WatchEvent, Status> {
+    let object =
+        scan::member(line, "object").ok_or_else(|| Status::internal("a watch event without object"))?;
+    let kind = match scan::member(line, "type").unwrap_or_default() {
+        br#""ADDED""# => EventKind::Added,
+        br#""MODIFIED""# => EventKind::Modified,
+        br#""DELETED""# => EventKind::Deleted,
+        br#""BOOKMARK""# => EventKind::Bookmark,
+        _ => return Err(status_of(object, 500)),
+    };
+    Ok(WatchEvent {
+        kind,
+        object: line.slice_ref(object),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use api::request::{ResourceRef, User};
+
+    use super::*;
+
+    #[test]
+    fn watch_lines_become_events() {
+        let line = Bytes::from_static(b"{\"type\":\"MODIFIED\",\"object\":{\"a\":1}}\n");
+        let event_ = event(&line).unwrap();
+        assert_eq!(
+            (event_.kind, event_.object),
+            (EventKind::Modified, Bytes::from_static(b"{\"a\":1}"))
+        );
+        let line = Bytes::from_static(
+            b"{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\",\"message\":\"too old\"}}",
+        );
+        assert_eq!(event(&line).unwrap_err().code, 410);
+    }
+
+    #[test]
+    fn warnings_lose_their_quotes() {
+        let mut headers = HeaderMap::new();
+        headers.append(
+            header::WARNING,
+            HeaderValue::from_static("299 - \"unknown field \\\"spec.a\\\"\""),
+        );
+        assert_eq!(warnings(&headers), ["unknown field \"spec.a\""]);
+    }
+
+    #[test]
+    fn preconditions_travel_in_a_body() {
+        let pods = ResourceRef::new("", "v1", "pods");
+        let mut request = Request::new(User::anonymous(), Verb::Delete, pods, "x", "a");
+        assert!(delete_options(&request).is_empty());
+        request.options.precondition_uid = Some("u".into());
+        request.options.grace_period_seconds = Some(0);
+        let body: serde_json::Value = serde_json::from_slice(&delete_options(&request)).unwrap();
+        assert_eq!(body["preconditions"]["uid"], "u");
+        assert_eq!(body["gracePeriodSeconds"], 0);
+    }
+}
