@@ -1,1 +1,24 @@
-//! network
+//! A node's network: addresses for pods, their links, Services and DNS.
+//!
+//! Decisions are pure ([`ipam`], [`plan`]); what touches the
+//! kernel goes through `sys` and carries the instance id in its name, so that
+//! [`cleanup`] finds what is ours and several nodes share a machine.
+
+pub mod catalog;
+pub mod cidr;
+pub mod cleanup;
+pub mod config;
+pub mod dns;
+pub mod ipam;
+pub mod plan;
+pub mod pods;
+pub mod services;
+
+pub use catalog::Catalog;
+pub use cidr::Cidr;
+pub use cleanup::cleanup;
+pub use config::{NetworkConfig, NetworkError};
+pub use dns::{Dns, ResolveError};
+pub use plan::Protocol;
+pub use pods::{PodLink, PodNetKind, PodNetwork};
+pub use services::{Balancer, Services};
