@@ -6,13 +6,16 @@
 //! and nothing else: `ApiServer::api` is the same door, with the same
 //! authorisation, admission and validation behind it.
 
+pub mod admission;
 pub mod authz;
 pub mod config;
 pub mod lookup;
 pub mod nodes;
+pub mod registry;
 pub mod tokens;
 
 pub use authz::Authorizer;
 pub use config::ServerConfig;
 pub use nodes::{NodeDialer, NodeLinks};
+pub use registry::{Core, CoreConfig};
 pub use tokens::Tokens;
