@@ -63,20 +63,21 @@ impl NodeLinks {
         Self::default()
     }
 
-    /// Registers the agent of a node in this process; replaces an earlier link of that name.
-    pub fn register_local<S, B>(&self, node: &str, service: S)
+    /// Registers the agent of a node in this process, which is called as `service(request)`;
+    /// replaces an earlier link of that name.
+    pub fn register_local<F, Answer, B, E>(&self, node: &str, service: F)
     where
-        S: hyper::service::Service<Request<Body>, Response = Response<B>> + Send + Sync + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send + 'static,
+        F: Fn(Request<Body>) -> Answer + Send + Sync + 'static,
+        Answer: Future<Output = Result<Response<B>, E>> + Send + 'static,
+        E: Into<BoxError>,
         B: hyper::body::Body<Data = Bytes> + Send + Sync + 'static,
         B::Error: Into<BoxError>,
     {
         let call: LocalNode = Arc::new(move |request| {
-            let answer = service.call(request);
+            let answer = service(request);
             Box::pin(async move {
-                let response = answer.await.map_err(Into::into)?;
-                Ok(response.map(|body| body.map_err(Into::into).boxed()))
+                let response = answer.await.map_err(|error| error.into())?;
+                Ok(response.map(|body| body.map_err(|error| error.into()).boxed()))
             })
         });
         self.insert(node, Link::Local(call));
@@ -140,11 +141,10 @@ mod tests {
     #[tokio::test]
     async fn a_local_node_is_called_directly_and_a_missing_one_is_503() {
         let links = NodeLinks::new();
-        let service = hyper::service::service_fn(|request: Request<Body>| async move {
+        links.register_local("a", |request: Request<Body>| async move {
             let path = request.uri().path().to_owned();
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(path))))
         });
-        links.register_local("a", service);
         let request = Request::get("/logs/ns/pod/c").body(text("")).unwrap();
         let response = links.request("a", request).await.unwrap();
         let body = response.into_body().collect().await.unwrap().to_bytes();

@@ -1,0 +1,87 @@
+//! Role-based access control, with the node authoriser in front of it.
+
+pub mod defaults;
+mod follow;
+pub mod grant;
+mod index;
+mod node;
+pub(crate) mod reconcile;
+mod rules;
+
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+
+use api::request::User;
+
+pub use index::{Index, Subject};
+
+use crate::authz::{Attributes, Authorizer, Decision, PolicyRule};
+use crate::lookup::{Lookup, Nothing};
+
+/// Annotation that lets the server bring a default role up to date.
+pub(crate) const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
+
+/// The authoriser of a server: node rules, then roles and bindings.
+pub struct Rbac {
+    // A std lock: nothing awaits while it is held.
+    index: RwLock<Index>,
+    lookup: Arc<dyn Lookup>,
+}
+
+impl Rbac {
+    /// An authoriser that knows no role yet.
+    pub fn new(lookup: Arc<dyn Lookup>) -> Self {
+        Self { index: RwLock::default(), lookup }
+    }
+
+    /// An authoriser with the default roles and bindings, and no objects to look up; for tests.
+    pub fn with_defaults() -> Self {
+        let rbac = Self::new(Arc::new(Nothing));
+        for d in defaults::all() {
+            rbac.apply(d.plural, &d.namespace, &d.name, Some(d.object.to_string().as_bytes()));
+        }
+        rbac
+    }
+
+    /// Takes in a stored role or binding, or its removal.
+    pub fn apply(&self, plural: &str, namespace: &str, name: &str, text: Option<&[u8]>) {
+        let mut index = self.index.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        index.apply(plural, namespace, name, text);
+    }
+
+    fn replace(&self, index: Index) {
+        *self.index.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = index;
+    }
+
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Authorizer for Rbac {
+    fn decide(&self, attributes: &Attributes) -> Decision {
+        // The break-glass group must work even when its binding was deleted.
+        if attributes.user.groups.iter().any(|group| group == "system:masters") {
+            return Decision { allowed: true, ..Decision::default() };
+        }
+        let node_refusal = match node::node_name(attributes) {
+            Some(node) if attributes.resource_request => match node::decide(&self.lookup, node, attributes) {
+                Ok(()) => return Decision { allowed: true, ..Decision::default() },
+                Err(reason) => reason,
+            },
+            _ => String::new(),
+        };
+        let mut decision = self.index().decide(attributes);
+        if !decision.allowed && decision.reason.is_empty() {
+            decision.reason = node_refusal;
+        }
+        decision
+    }
+
+    fn rules(&self, user: &User, namespace: &str) -> (Vec<PolicyRule>, bool) {
+        self.index().rules(user, namespace)
+    }
+
+    fn role_rules(&self, namespace: &str, name: &str) -> Option<Vec<PolicyRule>> {
+        self.index().role_rules(namespace, name).map(<[_]>::to_vec)
+    }
+}

@@ -1,0 +1,206 @@
+//! What a node may read beyond its fixed rules: only what its own pods need.
+//! (Kubernetes' node authoriser; here each question looks at the node's pods.)
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::authz::Attributes;
+use crate::lookup::Lookup;
+
+/// The node's name when the user is one.
+pub fn node_name(asked: &Attributes) -> Option<&str> {
+    let name = asked.user.name.strip_prefix("system:node:")?;
+    let member = asked.user.groups.iter().any(|group| group == "system:nodes");
+    (member && !name.is_empty()).then_some(name)
+}
+
+/// What the node authoriser says; `Err` with a reason means that other rules decide.
+pub fn decide(lookup: &Arc<dyn Lookup>, node: &str, asked: &Attributes) -> Result<(), String> {
+    let verb = asked.verb.as_str();
+    let reads = matches!(verb, "get" | "list" | "watch");
+    match (asked.group.as_str(), asked.resource.as_str(), asked.subresource.as_str()) {
+        ("", "secrets" | "configmaps", "") if reads => related(lookup, node, asked),
+        ("", "persistentvolumeclaims", "" | "status") if verb == "get" || verb == "patch" => {
+            related(lookup, node, asked)
+        }
+        ("", "serviceaccounts", "token") if verb == "create" => related(lookup, node, asked),
+        ("", "serviceaccounts", "") if verb == "get" => related(lookup, node, asked),
+        ("", "pods", _) => pods(lookup, node, asked),
+        ("", "nodes", sub @ ("" | "status")) => own_node(node, asked, sub),
+        ("coracle.dev", "nodes", "connect") => named(node, asked),
+        ("coordination.k8s.io", "leases", "") => {
+            if asked.namespace != "kube-node-lease" {
+                return Err("can only access leases in the \"kube-node-lease\" system namespace".into());
+            }
+            if verb == "create" { Ok(()) } else { named(node, asked) }
+        }
+        ("storage.k8s.io", "csinodes", "") if verb != "create" => named(node, asked),
+        _ => fixed(asked),
+    }
+}
+
+fn named(node: &str, asked: &Attributes) -> Result<(), String> {
+    if asked.name == node { Ok(()) } else { Err("can only access node-specific objects of the same name".into()) }
+}
+
+fn own_node(node: &str, asked: &Attributes, subresource: &str) -> Result<(), String> {
+    match (asked.verb.as_str(), subresource) {
+        ("create", "") => Ok(()),
+        // Pod networking needs the other nodes' addresses and pod ranges.
+        ("get" | "list" | "watch", "") => Ok(()),
+        ("update" | "patch", _) => named(node, asked),
+        _ => Err(String::new()),
+    }
+}
+
+fn pods(lookup: &Arc<dyn Lookup>, node: &str, asked: &Attributes) -> Result<(), String> {
+    match (asked.verb.as_str(), asked.subresource.as_str()) {
+        ("list" | "watch", "") => {
+            let wanted = format!("spec.nodeName={node}");
+            if asked.field_selector.split(',').any(|part| part.replace("==", "=") == wanted) {
+                return Ok(());
+            }
+            Err(format!("can only list/watch pods with spec.nodeName field selector for node {node:?}"))
+        }
+        ("create", "") => Ok(()),
+        ("get" | "delete", "") | ("update" | "patch", "status") | ("create", "eviction") => {
+            let pod = lookup.find("", "pods", &asked.namespace, &asked.name);
+            // A pod that is gone may be asked for: the answer is 404, which the node needs.
+            let mine = pod.is_none_or(|found| {
+                let pod: Value = serde_json::from_slice(&found.text).unwrap_or_default();
+                pod["spec"]["nodeName"].as_str() == Some(node)
+            });
+            if mine { Ok(()) } else { Err(no_relation(node)) }
+        }
+        _ => Err(String::new()),
+    }
+}
+
+fn no_relation(node: &str) -> String {
+    format!("no relationship found between node '{node}' and this object")
+}
+
+fn related(lookup: &Arc<dyn Lookup>, node: &str, asked: &Attributes) -> Result<(), String> {
+    if asked.name.is_empty() {
+        return Err("No Object name found".into());
+    }
+    let pods = lookup.selected("", "pods", &asked.namespace, "spec.nodeName", node);
+    let needed = pods.iter().any(|found| {
+        let pod: Value = serde_json::from_slice(&found.text).unwrap_or_default();
+        match asked.resource.as_str() {
+            "serviceaccounts" => pod["spec"]["serviceAccountName"].as_str() == Some(&asked.name),
+            resource => references(&pod, resource, &asked.name),
+        }
+    });
+    if needed { Ok(()) } else { Err(no_relation(node)) }
+}
+
+/// Whether the pod's spec names that object: image pull secrets, environment, volumes.
+fn references(pod: &Value, resource: &str, name: &str) -> bool {
+    let spec = &pod["spec"];
+    let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+    let is = |value: &Value| value.as_str() == Some(name);
+    if resource == "persistentvolumeclaims" {
+        return list(spec, "volumes").iter().any(|v| is(&v["persistentVolumeClaim"]["claimName"]));
+    }
+    let (key, from, volume, field) = match resource {
+        "secrets" => ("secretKeyRef", "secretRef", "secret", "secretName"),
+        _ => ("configMapKeyRef", "configMapRef", "configMap", "name"),
+    };
+    if resource == "secrets" && list(spec, "imagePullSecrets").iter().any(|s| is(&s["name"])) {
+        return true;
+    }
+    let containers = ["containers", "initContainers", "ephemeralContainers"];
+    let in_containers = containers.iter().flat_map(|kind| list(spec, kind)).any(|container| {
+        list(&container, "env").iter().any(|e| is(&e["valueFrom"][key]["name"]))
+            || list(&container, "envFrom").iter().any(|e| is(&e[from]["name"]))
+    });
+    in_containers
+        || list(spec, "volumes").iter().any(|v| {
+            is(&v[volume][field])
+                || list(&v["projected"], "sources").iter().any(|source| is(&source[volume]["name"]))
+                || (resource == "secrets" && is(&v["csi"]["nodePublishSecretRef"]["name"]))
+        })
+}
+
+/// What every node may do, whatever runs on it.
+fn fixed(asked: &Attributes) -> Result<(), String> {
+    let verb = asked.verb.as_str();
+    let reads = matches!(verb, "get" | "list" | "watch");
+    let writes = matches!(verb, "create" | "update" | "patch");
+    let allowed = match (asked.group.as_str(), asked.resource.as_str(), asked.subresource.as_str()) {
+        ("authentication.k8s.io", "tokenreviews", "") => verb == "create",
+        ("authorization.k8s.io", "subjectaccessreviews" | "localsubjectaccessreviews", "") => {
+            verb == "create"
+        }
+        ("", "services", "") => reads,
+        ("", "events", "") | ("events.k8s.io", "events", "") => writes,
+        ("", "persistentvolumes", "") => verb == "get",
+        ("", "endpoints", "") => verb == "get",
+        ("certificates.k8s.io", "certificatesigningrequests", "") => reads || verb == "create",
+        ("certificates.k8s.io", "certificatesigningrequests", "selfnodeclient") => verb == "create",
+        ("storage.k8s.io", "volumeattachments", "") => verb == "get",
+        ("storage.k8s.io", "csidrivers", "") => reads,
+        ("storage.k8s.io", "csinodes", "") => verb == "create",
+        ("node.k8s.io", "runtimeclasses", "") => reads,
+        _ => false,
+    };
+    if allowed { Ok(()) } else { Err(String::new()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lookup::tests::Fixed;
+    use api::request::User;
+    use serde_json::json;
+
+    fn lookup() -> Arc<dyn Lookup> {
+        let pod = json!({"metadata": {"name": "web", "namespace": "a", "uid": "1"}, "spec": {
+            "nodeName": "n1", "serviceAccountName": "bot",
+            "containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "env-secret"}}}]}],
+            "volumes": [{"projected": {"sources": [{"configMap": {"name": "kube-root-ca.crt"}}]}}]}});
+        Arc::new(Fixed::default().with("", "pods", pod))
+    }
+
+    fn ask(verb: &str, resource: &str, subresource: &str, name: &str) -> Attributes {
+        Attributes {
+            user: User::new("system:node:n1", &["system:nodes"]),
+            verb: verb.into(),
+            resource_request: true,
+            resource: resource.into(),
+            subresource: subresource.into(),
+            namespace: "a".into(),
+            name: name.into(),
+            ..Attributes::default()
+        }
+    }
+
+    #[test]
+    fn a_node_reads_what_its_pods_name_and_nothing_else() {
+        let lookup = lookup();
+        for (verb, resource, sub, name, expected) in [
+            ("get", "secrets", "", "env-secret", true),
+            ("get", "secrets", "", "other", false),
+            ("list", "secrets", "", "", false),
+            ("get", "configmaps", "", "kube-root-ca.crt", true),
+            ("create", "serviceaccounts", "token", "bot", true),
+            ("create", "serviceaccounts", "token", "admin", false),
+            ("patch", "pods", "status", "web", true),
+            ("get", "pods", "", "gone", true),
+            ("list", "pods", "", "", false),
+            ("patch", "nodes", "status", "n1", true),
+            ("patch", "nodes", "status", "n2", false),
+            ("delete", "nodes", "", "n1", false),
+        ] {
+            let asked = ask(verb, resource, sub, name);
+            assert_eq!(decide(&lookup, "n1", &asked).is_ok(), expected, "{verb} {resource}/{sub} {name}");
+        }
+        let mut list = ask("list", "pods", "", "");
+        list.field_selector = "spec.nodeName=n1".into();
+        assert!(decide(&lookup, "n1", &list).is_ok());
+        let other = decide(&lookup, "n2", &ask("get", "secrets", "", "env-secret")).unwrap_err();
+        assert_eq!(other, "no relationship found between node 'n2' and this object");
+    }
+}
