@@ -1,1 +1,31 @@
-//! controllers
+//! The loops that make the cluster what its objects say.
+//!
+//! A controller is a pure function, [`Reconciler::reconcile`]: it is given
+//! the key of one object, a [`View`] of the cluster and the time, and returns
+//! a [`Plan`] of writes. The [`harness`] owns everything else: queue,
+//! back-off, carrying out plans, and waiting until the caches show what was
+//! written before the same key is looked at again.
+
+pub mod deployment;
+pub mod endpoints;
+pub mod endpointslice;
+pub mod garbage;
+pub mod harness;
+pub mod namespace;
+pub mod node_ipam;
+pub mod node_lifecycle;
+pub mod plan;
+pub mod pod_garbage;
+mod pods;
+pub mod replicaset;
+pub mod root_ca;
+pub mod service_account;
+pub mod signing;
+mod start;
+pub mod view;
+
+pub use harness::{Reconciler, Surroundings};
+pub use plan::{Key, Plan, Write};
+pub use signing::Signer;
+pub use start::{Settings, start};
+pub use view::View;

@@ -1,0 +1,205 @@
+//! The settings of `up`, `server` and `agent`.
+//!
+//! One definition gives the flags, the keys of `--config FILE` and the help:
+//! a flag `--pod-cidr` is the key `pod-cidr`. A flag wins over the file, the
+//! file over the default; a key that is no flag is an error.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+use crate::config::{Cidr, Config, Listen};
+
+/// Where the state lives, shared by all verbs.
+#[derive(clap::Args, Clone, Debug)]
+pub struct DataDir {
+    /// Folder for everything this node keeps
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "CORACLE_DATA_DIR",
+        default_value = "/var/lib/coracle"
+    )]
+    pub data_dir: PathBuf,
+}
+
+/// How a node runs; every field is a flag and a key of the configuration file.
+#[derive(clap::Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Settings {
+    /// Port, or ADDRESS:PORT, of the API [default: 6443 on the node's address and 127.0.0.1]
+    #[arg(long, value_name = "[ADDR:]PORT")]
+    pub listen: Option<Listen>,
+
+    /// Range that pod addresses come from [default: 10.64.0.0/10]
+    #[arg(long, value_name = "CIDR")]
+    pub pod_cidr: Option<Cidr>,
+
+    /// Range that Service addresses come from [default: 10.43.0.0/16]
+    #[arg(long, value_name = "CIDR")]
+    pub service_cidr: Option<Cidr>,
+
+    /// Prefix length of each node's share of the pod range [default: 20]
+    #[arg(long, value_name = "BITS")]
+    pub node_cidr_mask_size: Option<u8>,
+
+    /// Name of this node [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+
+    /// Address of this node [default: the one that leads to the default route]
+    #[arg(long, value_name = "ADDR")]
+    pub node_ip: Option<IpAddr>,
+
+    /// Address at which other machines reach this server [default: the node's]
+    #[arg(long, value_name = "ADDR")]
+    pub advertise_address: Option<IpAddr>,
+
+    /// Address of the cluster's DNS [default: tenth of the service range]
+    #[arg(long, value_name = "ADDR")]
+    pub cluster_dns: Option<IpAddr>,
+
+    /// Domain of the cluster's names [default: cluster.local]
+    #[arg(long, value_name = "DOMAIN")]
+    pub cluster_domain: Option<String>,
+
+    /// Seconds without a heartbeat after which a node counts as lost [default: 40]
+    #[arg(long, value_name = "SECONDS")]
+    pub node_monitor_grace_period: Option<u64>,
+
+    /// Seconds before a crashed container's first restart; doubles up to five minutes [default: 10]
+    #[arg(long, value_name = "SECONDS")]
+    pub crash_back_off: Option<u64>,
+
+    /// Server to join (`agent` only), such as https://10.0.0.5:6443
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+
+    /// File with the server's agent token (`agent` only)
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Plain-HTTP registries, such as 127.0.0.1:5000; may be given several times
+    #[arg(long, value_name = "HOST:PORT")]
+    pub insecure_registry: Vec<String>,
+}
+
+impl Settings {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is not YAML, or has a key that is not a setting.
+    pub fn from_file(path: &Path) -> anyhow::Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_saphyr::from_str(&text)
+            .with_context(|| format!("{} is not a valid configuration", path.display()))
+    }
+
+    /// These settings where given, `other`'s where not.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            listen: self.listen.or(other.listen),
+            pod_cidr: self.pod_cidr.or(other.pod_cidr),
+            service_cidr: self.service_cidr.or(other.service_cidr),
+            node_cidr_mask_size: self.node_cidr_mask_size.or(other.node_cidr_mask_size),
+            node_name: self.node_name.or(other.node_name),
+            node_ip: self.node_ip.or(other.node_ip),
+            advertise_address: self.advertise_address.or(other.advertise_address),
+            cluster_dns: self.cluster_dns.or(other.cluster_dns),
+            cluster_domain: self.cluster_domain.or(other.cluster_domain),
+            node_monitor_grace_period: self.node_monitor_grace_period.or(other.node_monitor_grace_period),
+            crash_back_off: self.crash_back_off.or(other.crash_back_off),
+            server: self.server.or(other.server),
+            token_file: self.token_file.or(other.token_file),
+            insecure_registry: if self.insecure_registry.is_empty() {
+                other.insecure_registry
+            } else {
+                self.insecure_registry
+            },
+        }
+    }
+
+    /// The complete configuration these settings ask for.
+    ///
+    /// # Errors
+    /// When two settings contradict each other; the text says which and what to do.
+    pub fn into_config(self, data_dir: PathBuf) -> anyhow::Result<Config> {
+        let mut config = Config::new(data_dir);
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        if let Some(cidr) = self.pod_cidr {
+            config.pod_cidr = cidr;
+        }
+        if let Some(cidr) = self.service_cidr {
+            config.service_cidr = cidr;
+        }
+        if let Some(bits) = self.node_cidr_mask_size {
+            config.node_cidr_mask_size = bits;
+        }
+        if let Some(name) = self.node_name {
+            config.node_name = name;
+        }
+        config.node_ip = self.node_ip;
+        config.advertise_address = self.advertise_address;
+        config.cluster_dns = self.cluster_dns;
+        if let Some(domain) = self.cluster_domain {
+            config.cluster_domain = domain;
+        }
+        if let Some(seconds) = self.node_monitor_grace_period {
+            config.node_monitor_grace_period = std::time::Duration::from_secs(seconds);
+        }
+        if let Some(seconds) = self.crash_back_off {
+            config.crash_back_off = std::time::Duration::from_secs(seconds);
+        }
+        config.server = self.server;
+        config.token_file = self.token_file;
+        config.insecure_registries = self.insecure_registry;
+        if let Err(why) = config.check() {
+            bail!(why);
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(yaml: &str) -> anyhow::Result<Settings> {
+        Ok(serde_saphyr::from_str(yaml)?)
+    }
+
+    #[test]
+    fn file_keys_are_flag_names() {
+        let settings = parse("pod-cidr: 10.80.0.0/16\nnode-cidr-mask-size: 24\nlisten: 7443\n").unwrap();
+        assert_eq!(settings.pod_cidr.unwrap().to_string(), "10.80.0.0/16");
+        assert_eq!(settings.node_cidr_mask_size, Some(24));
+        assert_eq!(settings.listen.unwrap().port, 7443);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let error = format!("{:#}", parse("pod-cdir: 10.80.0.0/16\n").unwrap_err());
+        assert!(error.contains("pod-cdir"), "{error}");
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let flags = Settings {
+            node_name: Some("flag".into()),
+            ..Settings::default()
+        };
+        let file = Settings {
+            node_name: Some("file".into()),
+            cluster_domain: Some("edge.local".into()),
+            ..Settings::default()
+        };
+        let merged = flags.or(file);
+        assert_eq!(merged.node_name.as_deref(), Some("flag"));
+        assert_eq!(merged.cluster_domain.as_deref(), Some("edge.local"));
+    }
+}

@@ -1,0 +1,203 @@
+//! Which ReplicaSet belongs to which template, and in which order they came.
+
+use std::collections::BTreeMap;
+
+use client::EventType;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Value, json};
+
+use super::{Rollout, rolling, size, wanted};
+use crate::plan::{Plan, Write};
+use crate::pods;
+use crate::replicaset::safe_suffix;
+use crate::view::{is_going, managed_by};
+
+pub(super) const DESIRED_REPLICAS: &str = "deployment.kubernetes.io/desired-replicas";
+const MAX_REPLICAS: &str = "deployment.kubernetes.io/max-replicas";
+pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
+const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
+const TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// Annotations of a Deployment that are not its ReplicaSets' business.
+const OWN: [&str; 6] = [
+    "kubectl.kubernetes.io/last-applied-configuration",
+    REVISION,
+    REVISION_HISTORY,
+    DESIRED_REPLICAS,
+    MAX_REPLICAS,
+    "deprecated.deployment.rollback.to",
+];
+
+pub(super) fn annotation<'a>(set: &'a ReplicaSet, name: &str) -> Option<&'a str> {
+    set.metadata.annotations.as_ref()?.get(name).map(String::as_str)
+}
+
+fn revision(set: &ReplicaSet) -> i64 {
+    annotation(set, REVISION)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Whether a ReplicaSet was made from the Deployment's current template.
+pub(super) fn same_template(deployment: &Deployment, set: &ReplicaSet) -> bool {
+    let Some(spec) = &deployment.spec else {
+        return false;
+    };
+    let mut theirs = set
+        .spec
+        .as_ref()
+        .and_then(|s| s.template.clone())
+        .unwrap_or_default();
+    if let Some(labels) = theirs.metadata.as_mut().and_then(|meta| meta.labels.as_mut()) {
+        labels.remove(TEMPLATE_HASH);
+    }
+    let plain = |template: &PodTemplateSpec| {
+        let mut value = serde_json::to_value(template).unwrap_or_default();
+        drop_empty(&mut value);
+        value
+    };
+    plain(&theirs) == plain(&spec.template)
+}
+
+/// An absent map and an empty one are the same template.
+fn drop_empty(value: &mut Value) {
+    if let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.retain(|_, v| !v.is_null() && v.as_object().is_none_or(|map| !map.is_empty()));
+    }
+}
+
+/// Gives the current template's ReplicaSet the highest revision, and the Deployment the same.
+pub(super) fn number(rollout: &Rollout, plan: &mut Plan) {
+    let highest_old = rollout.old.iter().map(|set| revision(set)).max().unwrap_or(0);
+    let Some(set) = &rollout.new else { return };
+    let mut current = revision(set);
+    if current <= highest_old {
+        let mut notes = json!({REVISION: (highest_old + 1).to_string()});
+        if current > 0 {
+            let history = match annotation(set, REVISION_HISTORY) {
+                Some(before) if !before.is_empty() => format!("{before},{current}"),
+                _ => current.to_string(),
+            };
+            notes[REVISION_HISTORY] = history.into();
+        }
+        plan.write(Write::merge(
+            set.as_ref(),
+            json!({"metadata": {"annotations": notes}}),
+        ));
+        current = highest_old + 1;
+    }
+    note_revision(rollout.deployment, current, plan);
+}
+
+fn note_revision(deployment: &Deployment, revision: i64, plan: &mut Plan) {
+    let revision = revision.to_string();
+    let noted = deployment
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|notes| notes.get(REVISION));
+    if noted != Some(&revision) {
+        let patch = json!({"metadata": {"annotations": {REVISION: revision}}});
+        plan.write(Write::merge(deployment, patch));
+    }
+}
+
+/// What a ReplicaSet notes about the size of the whole.
+pub(super) fn size_annotations(deployment: &Deployment) -> BTreeMap<&'static str, String> {
+    let wanted = wanted(deployment);
+    let (surge, _) = rolling::bounds(deployment);
+    BTreeMap::from([
+        (DESIRED_REPLICAS, wanted.to_string()),
+        (MAX_REPLICAS, (wanted + surge).to_string()),
+    ])
+}
+
+/// Plans the ReplicaSet of the current template, with `replicas` pods.
+pub(super) fn create(rollout: &Rollout, replicas: i32, plan: &mut Plan) {
+    let deployment = rollout.deployment;
+    let Some(spec) = &deployment.spec else { return };
+    let collisions = deployment
+        .status
+        .as_ref()
+        .and_then(|s| s.collision_count)
+        .unwrap_or(0);
+    let text = serde_json::to_string(&spec.template).unwrap_or_default();
+    let hash = safe_suffix(&format!("{collisions}/{text}"), 10);
+    let base = deployment.metadata.name.as_deref().unwrap_or_default();
+    let revision = rollout.old.iter().map(|set| revision(set)).max().unwrap_or(0) + 1;
+
+    let mut template = spec.template.clone();
+    let labels = template
+        .metadata
+        .get_or_insert_default()
+        .labels
+        .get_or_insert_default();
+    labels.insert(TEMPLATE_HASH.to_owned(), hash.clone());
+    let labels = labels.clone();
+    let mut selector = spec.selector.clone();
+    selector
+        .match_labels
+        .get_or_insert_default()
+        .insert(TEMPLATE_HASH.to_owned(), hash.clone());
+
+    let mut annotations = deployment.metadata.annotations.clone().unwrap_or_default();
+    annotations.retain(|name, _| !OWN.contains(&name.as_str()));
+    annotations.insert(REVISION.to_owned(), revision.to_string());
+    annotations.extend(
+        size_annotations(deployment)
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), v)),
+    );
+    let set = ReplicaSet {
+        metadata: ObjectMeta {
+            name: Some(pods::child_name(base, &hash)),
+            namespace: deployment.metadata.namespace.clone(),
+            labels: Some(labels),
+            annotations: Some(annotations),
+            owner_references: Some(vec![managed_by(deployment)]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ReplicaSetSpec {
+            min_ready_seconds: spec.min_ready_seconds,
+            replicas: Some(replicas),
+            selector,
+            template: Some(template),
+        }),
+        status: None,
+    };
+    let name = set.metadata.name.clone().unwrap_or_default();
+    plan.write(Write::create(&set));
+    if replicas > 0 {
+        let message = format!("Scaled up replica set {name} from 0 to {replicas}");
+        plan.tell(deployment, EventType::Normal, "ScalingReplicaSet", message);
+    }
+    note_revision(deployment, revision, plan);
+}
+
+/// Removes the oldest empty ReplicaSets beyond `revisionHistoryLimit`.
+pub(super) fn clean_up(rollout: &Rollout, plan: &mut Plan) {
+    let limit = rollout
+        .deployment
+        .spec
+        .as_ref()
+        .and_then(|s| s.revision_history_limit)
+        .unwrap_or(10);
+    let mut empty: Vec<_> = rollout
+        .old
+        .iter()
+        .filter(|set| {
+            let left = set.status.as_ref().map_or(0, |s| s.replicas);
+            size(set) == 0 && left == 0 && !is_going(set.as_ref())
+        })
+        .collect();
+    empty.sort_by_key(|set| revision(set));
+    let excess = rollout
+        .old
+        .len()
+        .saturating_sub(usize::try_from(limit).unwrap_or(0));
+    for set in empty.into_iter().take(excess) {
+        plan.write(Write::delete(set.as_ref()));
+    }
+}

@@ -1,0 +1,353 @@
+//! EndpointSlice: the pods behind a Service, in slices of a hundred.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::endpoints::pod_reference;
+use crate::plan::{Key, Plan, Write};
+use crate::replicaset::safe_suffix;
+use crate::view::{View, is_going, managed_by};
+use crate::{Reconciler, pods};
+
+/// Endpoints in a slice, as Kubernetes' controller fills them.
+const SLICE_MAX: usize = 100;
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const MANAGER: &str = "endpointslice-controller.k8s.io";
+const HEADLESS: &str = "service.kubernetes.io/headless";
+
+/// The reconciler of EndpointSlices, keyed by Service.
+pub struct EndpointSlices;
+
+/// One pod behind a Service.
+pub(crate) struct Backend {
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) address: String,
+    pub(crate) ports: Vec<EndpointPort>,
+    pub(crate) ready: bool,
+    pub(crate) serving: bool,
+    pub(crate) terminating: bool,
+    pub(crate) hostname: Option<String>,
+    pub(crate) node: Option<String>,
+    zone: Option<String>,
+}
+
+impl Reconciler for EndpointSlices {
+    const NAME: &'static str = "endpoint-slice-controller";
+
+    fn reconcile(&self, key: &Key, view: &View, now: Timestamp) -> Plan {
+        let mut plan = Plan::nothing();
+        let slices = own_slices(key, view);
+        let Some(service) = view
+            .services
+            .get(&key.namespace, &key.name)
+            .filter(|s| !is_going(s.as_ref()))
+        else {
+            // Slices of a Service that is gone are the garbage collector's, by their owner reference.
+            return plan;
+        };
+        let Some(spec) = service.spec.as_ref() else {
+            return plan;
+        };
+        if spec.type_.as_deref() == Some("ExternalName")
+            || spec.selector.as_ref().is_none_or(BTreeMap::is_empty)
+        {
+            return plan;
+        }
+        let mut groups: BTreeMap<String, (Vec<EndpointPort>, Vec<Endpoint>)> = BTreeMap::new();
+        for backend in backends(&service, view) {
+            let group = serde_json::to_string(&backend.ports).unwrap_or_default();
+            let (_, endpoints) = groups
+                .entry(group)
+                .or_insert_with(|| (backend.ports.clone(), Vec::new()));
+            endpoints.push(endpoint(&backend));
+        }
+        let mut unused = slices;
+        for (ports, endpoints) in groups.into_values() {
+            let (mine, rest): (Vec<_>, Vec<_>) = unused
+                .into_iter()
+                .partition(|slice| slice.ports.clone().unwrap_or_default() == ports);
+            unused = rest;
+            fill(&service, ports, endpoints, mine, &mut plan, now);
+        }
+        keep_one_empty(&service, &mut unused, &mut plan, now);
+        unused
+            .iter()
+            .for_each(|slice| plan.write(Write::delete(slice.as_ref())));
+        plan
+    }
+}
+
+/// A Service without backends keeps one empty slice, so that clients see that it was looked at.
+fn keep_one_empty(service: &Service, unused: &mut Vec<Arc<EndpointSlice>>, plan: &mut Plan, now: Timestamp) {
+    let others = plan
+        .writes
+        .iter()
+        .any(|write| !matches!(write, Write::Delete { .. }));
+    if others || unused.is_empty() {
+        return;
+    }
+    if let Some(slice) = unused.pop() {
+        fill(service, Vec::new(), Vec::new(), vec![slice], plan, now);
+    }
+}
+
+fn own_slices(key: &Key, view: &View) -> Vec<Arc<EndpointSlice>> {
+    let is_own = |slice: &Arc<EndpointSlice>| {
+        let labels = slice.metadata.labels.as_ref();
+        let label = |name: &str| labels.and_then(|l| l.get(name)).map(String::as_str);
+        label(SERVICE_NAME) == Some(&key.name)
+            && label(MANAGED_BY) == Some(MANAGER)
+            && !is_going(slice.as_ref())
+    };
+    view.slices
+        .list_in(&key.namespace)
+        .into_iter()
+        .filter(is_own)
+        .collect()
+}
+
+/// Puts the endpoints into the slices there are, each staying where it is, and into new ones.
+fn fill(
+    service: &Service,
+    ports: Vec<EndpointPort>,
+    endpoints: Vec<Endpoint>,
+    slices: Vec<Arc<EndpointSlice>>,
+    plan: &mut Plan,
+    now: Timestamp,
+) {
+    let uid = |e: &Endpoint| {
+        e.target_ref
+            .as_ref()
+            .and_then(|r| r.uid.clone())
+            .unwrap_or_default()
+    };
+    let mut waiting: BTreeMap<String, Endpoint> = endpoints.into_iter().map(|e| (uid(&e), e)).collect();
+    let mut contents: Vec<Vec<Endpoint>> = Vec::new();
+    for slice in &slices {
+        let stay = slice
+            .endpoints
+            .iter()
+            .flatten()
+            .filter_map(|e| waiting.remove(&uid(e)))
+            .collect();
+        contents.push(stay);
+    }
+    let mut waiting: Vec<Endpoint> = waiting.into_values().collect();
+    for content in &mut contents {
+        let room = SLICE_MAX.saturating_sub(content.len()).min(waiting.len());
+        content.extend(waiting.drain(..room));
+    }
+    let only_slice = slices.len() == 1;
+    for (slice, content) in slices.iter().zip(contents) {
+        if content.is_empty() && !only_slice {
+            plan.write(Write::delete(slice.as_ref()));
+            continue;
+        }
+        let mut new = (**slice).clone();
+        new.ports = Some(ports.clone());
+        new.endpoints = Some(content);
+        new.metadata.labels = Some(labels(service));
+        if is_different(slice, &new) {
+            plan.write(Write::update(&new));
+        }
+    }
+    for (index, chunk) in waiting.chunks(SLICE_MAX).enumerate() {
+        plan.write(Write::create(&new_slice(service, &ports, chunk, index, now)));
+    }
+}
+
+fn is_different(old: &EndpointSlice, new: &EndpointSlice) -> bool {
+    old.metadata.labels != new.metadata.labels
+        || old.ports.clone().unwrap_or_default() != new.ports.clone().unwrap_or_default()
+        || old.endpoints.clone().unwrap_or_default() != new.endpoints.clone().unwrap_or_default()
+}
+
+fn new_slice(
+    service: &Service,
+    ports: &[EndpointPort],
+    endpoints: &[Endpoint],
+    index: usize,
+    now: Timestamp,
+) -> EndpointSlice {
+    let base = service.metadata.name.clone().unwrap_or_default();
+    let uid = service.metadata.uid.as_deref().unwrap_or_default();
+    let family = service
+        .spec
+        .as_ref()
+        .and_then(|s| s.ip_families.as_ref())
+        .and_then(|f| f.first().cloned());
+    EndpointSlice {
+        address_type: family.unwrap_or_else(|| "IPv4".to_owned()),
+        endpoints: Some(endpoints.to_vec()),
+        metadata: ObjectMeta {
+            name: Some(pods::child_name(
+                &base,
+                &safe_suffix(&format!("{uid}/{}/{index}", now.as_nanosecond()), 5),
+            )),
+            generate_name: Some(format!("{base}-")),
+            namespace: service.metadata.namespace.clone(),
+            labels: Some(labels(service)),
+            owner_references: Some(vec![managed_by(service)]),
+            ..ObjectMeta::default()
+        },
+        ports: Some(ports.to_vec()),
+    }
+}
+
+fn labels(service: &Service) -> BTreeMap<String, String> {
+    let mut labels = service.metadata.labels.clone().unwrap_or_default();
+    labels.insert(
+        SERVICE_NAME.to_owned(),
+        service.metadata.name.clone().unwrap_or_default(),
+    );
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    if service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None") {
+        labels.insert(HEADLESS.to_owned(), String::new());
+    }
+    labels
+}
+
+fn endpoint(backend: &Backend) -> Endpoint {
+    Endpoint {
+        addresses: vec![backend.address.clone()],
+        conditions: Some(EndpointConditions {
+            ready: Some(backend.ready),
+            serving: Some(backend.serving),
+            terminating: Some(backend.terminating),
+        }),
+        hostname: backend.hostname.clone(),
+        node_name: backend.node.clone(),
+        target_ref: Some(pod_reference(&backend.pod)),
+        zone: backend.zone.clone(),
+        ..Endpoint::default()
+    }
+}
+
+/// The pods that a Service selects and that have an address.
+pub(crate) fn backends(service: &Service, view: &View) -> Vec<Backend> {
+    let Some(spec) = &service.spec else {
+        return Vec::new();
+    };
+    let Some(selector) = &spec.selector else {
+        return Vec::new();
+    };
+    let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
+    let publish_all = spec.publish_not_ready_addresses.unwrap_or(false);
+    let picks = |pod: &Arc<Pod>| {
+        let labels = pod.metadata.labels.as_ref();
+        !pods::is_finished(pod)
+            && selector
+                .iter()
+                .all(|(k, v)| labels.and_then(|l| l.get(k)) == Some(v))
+    };
+    let mut found = Vec::new();
+    for pod in view.pods.list_in(namespace).into_iter().filter(picks) {
+        let status = pod.status.as_ref();
+        let Some(address) = status.and_then(|s| s.pod_ip.clone()).filter(|ip| !ip.is_empty()) else {
+            continue;
+        };
+        let Some(ports) = ports(spec.ports.as_deref().unwrap_or_default(), &pod) else {
+            continue;
+        };
+        let serving = pods::is_ready(&pod);
+        let terminating = is_going(pod.as_ref());
+        let node = Some(pods::node_of(&pod).to_owned()).filter(|name| !name.is_empty());
+        found.push(Backend {
+            ready: publish_all || (serving && !terminating),
+            serving: publish_all || serving,
+            terminating,
+            hostname: hostname(service, &pod),
+            zone: node.as_deref().and_then(|name| zone(name, view)),
+            node,
+            address,
+            ports,
+            pod,
+        });
+    }
+    found
+}
+
+/// A pod has a name of its own below a Service whose name is its `subdomain`.
+fn hostname(service: &Service, pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    (spec.subdomain.is_some() && spec.subdomain == service.metadata.name).then(|| spec.hostname.clone())?
+}
+
+fn zone(node: &str, view: &View) -> Option<String> {
+    view.nodes
+        .get("", node)?
+        .metadata
+        .labels
+        .as_ref()?
+        .get("topology.kubernetes.io/zone")
+        .cloned()
+}
+
+/// The ports of a Service as this pod serves them; `None` when it has not the port that a name stands for.
+fn ports(ports: &[ServicePort], pod: &Pod) -> Option<Vec<EndpointPort>> {
+    let mut found = Vec::new();
+    for port in ports {
+        let protocol = port.protocol.as_deref().unwrap_or("TCP");
+        let number = match &port.target_port {
+            None => Some(port.port),
+            Some(IntOrString::Int(number)) if *number > 0 => Some(*number),
+            Some(IntOrString::Int(_)) => Some(port.port),
+            Some(IntOrString::String(name)) => named_port(pod, name, protocol),
+        };
+        let Some(number) = number else { continue };
+        found.push(EndpointPort {
+            app_protocol: port.app_protocol.clone(),
+            name: Some(port.name.clone().unwrap_or_default()),
+            port: Some(number),
+            protocol: Some(protocol.to_owned()),
+        });
+    }
+    (!found.is_empty() || ports.is_empty()).then_some(found)
+}
+
+fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
+    let spec = pod.spec.as_ref()?;
+    spec.containers
+        .iter()
+        .flat_map(|container| container.ports.iter().flatten())
+        .find(|p| p.name.as_deref() == Some(name) && p.protocol.as_deref().unwrap_or("TCP") == protocol)
+        .map(|p| p.container_port)
+}
+
+/// The Services that select a pod.
+pub(crate) fn selected_services(pod: &Pod, view: &View) -> Vec<Key> {
+    let labels = pod.metadata.labels.as_ref();
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let selects = |service: &Arc<Service>| {
+        let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        selector.is_some_and(|s| {
+            !s.is_empty()
+                && s.iter()
+                    .all(|(k, v)| labels.and_then(|labels| labels.get(k)) == Some(v))
+        })
+    };
+    let services = view.services.list_in(namespace);
+    services
+        .into_iter()
+        .filter(selects)
+        .map(|service| Key::of(service.as_ref()))
+        .collect()
+}
+
+/// The Service a slice belongs to.
+pub fn keys_for_slice(slice: &EndpointSlice, _view: &View) -> Vec<Key> {
+    let name = slice
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(SERVICE_NAME));
+    let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
+    name.map(|name| Key::new(namespace, name)).into_iter().collect()
+}

@@ -1,0 +1,271 @@
+//! What all controllers share: the queue, the clock, the hands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::request::{Reply, Request, Verb};
+use api::status::Status;
+use base::{Clock, OnError, Tasks};
+use client::{Change, Client, Object, Recorder, WorkQueue};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tracing::{debug, warn};
+
+use crate::plan::{Key, Notice, Plan, Target, Write};
+use crate::view::View;
+
+/// How long a controller waits for the caches to show its writes before it
+/// looks again regardless; only a stuck watch takes this long.
+const CATCH_UP_MAX: Duration = Duration::from_secs(5);
+
+/// A controller, reduced to its decisions.
+pub trait Reconciler: Send + Sync + 'static {
+    /// Name, as it appears in events and logs.
+    const NAME: &'static str;
+
+    /// Decides what is to be done about one object. No I/O: the same
+    /// arguments always give the same plan.
+    fn reconcile(&self, key: &Key, view: &View, now: Timestamp) -> Plan;
+
+    /// What to tell when a planned write was refused with the text `why`.
+    fn failed(&self, _key: &Key, _view: &View, _write: &Write, _why: &str) -> Option<Notice> {
+        None
+    }
+}
+
+/// What a controller needs from its surroundings.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The way to the API.
+    pub client: Client,
+    /// The caches.
+    pub view: View,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The tasks that run it.
+    pub tasks: Tasks,
+}
+
+/// A running controller, to be told what to listen to.
+pub struct Harness {
+    name: &'static str,
+    queue: WorkQueue<Key>,
+    surroundings: Surroundings,
+}
+
+impl Harness {
+    /// Starts `workers` workers that reconcile what is added to the queue.
+    pub fn start<R: Reconciler>(reconciler: R, workers: usize, surroundings: &Surroundings) -> Self {
+        let queue = WorkQueue::new();
+        let reconciler = Arc::new(reconciler);
+        let s = surroundings;
+        let recorder = Recorder::new(s.client.clone(), R::NAME, "", s.clock.clone(), &s.tasks);
+        for _ in 0..workers {
+            let worker = Worker {
+                reconciler: reconciler.clone(),
+                queue: queue.clone(),
+                recorder: recorder.clone(),
+                surroundings: s.clone(),
+            };
+            s.tasks.spawn(R::NAME, OnError::Shutdown, worker.run());
+        }
+        Self {
+            name: R::NAME,
+            queue,
+            surroundings: s.clone(),
+        }
+    }
+
+    /// Queues the keys that `map` finds for each change of a cached kind.
+    pub fn on<T: Object>(
+        &self,
+        mut changes: UnboundedReceiver<Change<T>>,
+        map: impl Fn(&T, &View) -> Vec<Key> + Send + 'static,
+    ) -> &Self {
+        let (queue, view) = (self.queue.clone(), self.surroundings.view.clone());
+        let name = format!("{} watching {}", self.name, T::URL_PATH_SEGMENT);
+        self.surroundings
+            .tasks
+            .spawn(name, OnError::Shutdown, async move {
+                view.synced().await;
+                while let Some(change) = changes.recv().await {
+                    if let Change::Applied(_, Some(old)) = &change {
+                        map(old, &view).into_iter().for_each(|key| queue.add(key));
+                    }
+                    map(change.object(), &view)
+                        .into_iter()
+                        .for_each(|key| queue.add(key));
+                }
+            });
+        self
+    }
+
+    /// Queues each object of a kind under its own name.
+    pub fn on_each<T: Object>(&self, changes: UnboundedReceiver<Change<T>>) -> &Self {
+        self.on(changes, |object, _| vec![Key::of(object)])
+    }
+
+    /// The queue, for triggers that are not caches.
+    pub fn queue(&self) -> WorkQueue<Key> {
+        self.queue.clone()
+    }
+}
+
+struct Worker<R> {
+    reconciler: Arc<R>,
+    queue: WorkQueue<Key>,
+    recorder: Recorder,
+    surroundings: Surroundings,
+}
+
+impl<R: Reconciler> Worker<R> {
+    async fn run(self) {
+        self.surroundings.view.synced().await;
+        while let Some(key) = self.queue.get().await {
+            let plan =
+                self.reconciler
+                    .reconcile(&key, &self.surroundings.view, self.surroundings.clock.now());
+            match self.carry_out(&key, &plan).await {
+                Ok(()) => {
+                    self.queue.forget(&key);
+                    if let Some(wait) = plan.again {
+                        self.queue.add_after(key.clone(), wait);
+                    }
+                }
+                Err(status) => {
+                    let wait = self.queue.add_rate_limited(key.clone());
+                    // A conflict only means that the cache lagged; anything else may need a person.
+                    if status.is_conflict() {
+                        debug!(controller = R::NAME, ?key, "looked at stale state, trying again");
+                    } else {
+                        warn!(controller = R::NAME, ?key, error = %status, ?wait, "could not carry out a plan");
+                    }
+                }
+            }
+            self.queue.done(&key);
+        }
+    }
+
+    async fn carry_out(&self, key: &Key, plan: &Plan) -> Result<(), Status> {
+        let mut seen = Vec::new();
+        let mut result = Ok(());
+        let mut done = 0;
+        for write in &plan.writes {
+            match perform(&self.surroundings.client, write).await {
+                Ok(Some(revision)) => seen.push((write.target().resource.clone(), revision)),
+                Ok(None) => {}
+                Err(status) => {
+                    let view = &self.surroundings.view;
+                    if let Some(notice) = self.reconciler.failed(key, view, write, &status.message) {
+                        self.tell(&notice);
+                    }
+                    result = Err(status);
+                    break;
+                }
+            }
+            done += 1;
+        }
+        plan.events
+            .iter()
+            .filter(|(after, _)| *after <= done)
+            .for_each(|(_, notice)| self.tell(notice));
+        let view = &self.surroundings.view;
+        let _ = tokio::time::timeout(CATCH_UP_MAX, async {
+            for (resource, revision) in seen {
+                view.caught_up(&resource, revision).await;
+            }
+        })
+        .await;
+        result
+    }
+
+    fn tell(&self, notice: &Notice) {
+        self.recorder
+            .event(&notice.about, notice.kind, notice.reason, notice.message.clone());
+    }
+}
+
+/// Carries out one write; returns the revision it made, if it made one.
+///
+/// # Errors
+/// What the API answered, but for a creation of what exists already and a
+/// deletion of what is gone or another object by now: those are done.
+pub async fn perform(client: &Client, write: &Write) -> Result<Option<u64>, Status> {
+    let result = match write {
+        Write::Create(target, body) => match client
+            .call(request(client, Verb::Create, target, Some(body)))
+            .await
+        {
+            Err(status) if status.is_already_exists() => return Ok(None),
+            other => other,
+        },
+        Write::Update(target, body) => {
+            client
+                .call(request(client, Verb::Update, target, Some(body)))
+                .await
+        }
+        Write::Patch(target, how, body) => {
+            client
+                .call(request(client, Verb::Patch(*how), target, Some(body)))
+                .await
+        }
+        Write::Delete {
+            target,
+            uid,
+            resource_version,
+            propagation,
+            grace_seconds,
+        } => {
+            let mut asked = request(client, Verb::Delete, target, None);
+            asked.options.grace_period_seconds = *grace_seconds;
+            asked.options.propagation_policy = propagation.map(|p| p.name().to_owned()).unwrap_or_default();
+            asked.options.precondition_uid = Some(uid.clone()).filter(|uid| !uid.is_empty());
+            asked.options.precondition_resource_version =
+                Some(resource_version.clone()).filter(|rv| !rv.is_empty());
+            match client.call(asked).await {
+                Err(status) if status.is_not_found() => return Ok(None),
+                Err(status) if status.is_conflict() && resource_version.is_empty() => return Ok(None),
+                other => other,
+            }
+        }
+    };
+    result.map(|reply| revision_of(&reply))
+}
+
+fn request(client: &Client, verb: Verb, target: &Target, body: Option<&Value>) -> Request {
+    let name = if verb == Verb::Create && target.subresource.is_empty() {
+        ""
+    } else {
+        &target.key.name
+    };
+    let mut request = client.request_for(verb, target.resource.clone(), &target.key.namespace, name);
+    request.subresource = target.subresource.to_owned();
+    if let Some(body) = body {
+        request.body = body.to_string().into();
+    }
+    if let Verb::Patch(how) = verb {
+        request.content_type = client::url::patch_media_type(how).to_owned();
+    }
+    request
+}
+
+fn revision_of(reply: &Reply) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Meta {
+        #[serde(default)]
+        resource_version: String,
+    }
+    #[derive(serde::Deserialize)]
+    struct Head {
+        metadata: Meta,
+    }
+    let head: Head = serde_json::from_slice(&reply.body).ok()?;
+    head.metadata.resource_version.parse().ok()
+}
+
+/// The JSON merge patch that sets one annotation.
+pub fn annotate(name: &str, value: &str) -> Value {
+    json!({"metadata": {"annotations": {name: value}}})
+}

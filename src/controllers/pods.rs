@@ -1,0 +1,80 @@
+//! Small questions about pods that several controllers ask.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
+
+/// The phase; empty when there is no status yet.
+pub fn phase(pod: &Pod) -> &str {
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or_default()
+}
+
+/// Whether all containers have ended for good.
+pub fn is_finished(pod: &Pod) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed")
+}
+
+/// The node the pod is bound to; empty when none.
+pub fn node_of(pod: &Pod) -> &str {
+    pod.spec
+        .as_ref()
+        .and_then(|spec| spec.node_name.as_deref())
+        .unwrap_or_default()
+}
+
+/// A condition by its type.
+pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    pod.status
+        .as_ref()?
+        .conditions
+        .iter()
+        .flatten()
+        .find(|c| c.type_ == kind)
+}
+
+/// Whether the pod's `Ready` condition is true.
+pub fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|c| c.status == "True")
+}
+
+/// `None` when a ready pod has been so for `min_ready`; else how long that still takes.
+pub fn available_in(pod: &Pod, min_ready: Duration, now: Timestamp) -> Option<Duration> {
+    let since = condition(pod, "Ready").and_then(|c| c.last_transition_time.as_ref())?;
+    let ready_for = Duration::try_from(now.duration_since(since.0)).unwrap_or_default();
+    (ready_for < min_ready).then(|| min_ready - ready_for)
+}
+
+/// The annotation `controller.kubernetes.io/pod-deletion-cost`; 0 when absent or malformed.
+pub fn deletion_cost(pod: &Pod) -> i32 {
+    pod.metadata
+        .annotations
+        .as_ref()
+        .and_then(|notes| notes.get("controller.kubernetes.io/pod-deletion-cost"))
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+/// How often the containers were restarted, the worst of them.
+pub fn restarts(pod: &Pod) -> i32 {
+    let status = pod.status.as_ref();
+    status
+        .and_then(|s| {
+            s.container_statuses
+                .iter()
+                .flatten()
+                .map(|c| c.restart_count)
+                .max()
+        })
+        .unwrap_or(0)
+}
+
+/// `base-suffix`, with the base cut so that the whole fits a DNS label.
+pub fn child_name(base: &str, suffix: &str) -> String {
+    let room = 62usize.saturating_sub(suffix.len());
+    let cut = base.char_indices().nth(room).map_or(base.len(), |(at, _)| at);
+    format!("{}-{suffix}", &base[..cut])
+}

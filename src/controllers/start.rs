@@ -1,0 +1,110 @@
+//! Which controllers run, and what each listens to.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Clock, Tasks};
+use client::Client;
+
+use crate::harness::{Harness, Surroundings};
+use crate::plan::Key;
+use crate::signing::Signer;
+use crate::view::View;
+use crate::{
+    deployment, endpoints, endpointslice, garbage, namespace, node_ipam, node_lifecycle, pod_garbage,
+    replicaset, root_ca, service_account, signing,
+};
+
+/// What the controllers need to be told.
+pub struct Settings {
+    /// First address of the cluster's pod range.
+    pub pod_network: Ipv4Addr,
+    /// Prefix length of the cluster's pod range.
+    pub pod_bits: u8,
+    /// Prefix length of a node's share of it.
+    pub node_bits: u8,
+    /// Silence after which a node counts as lost.
+    pub node_grace: Duration,
+    /// The certificate, in PEM, by which pods know the API server.
+    pub root_ca: String,
+    /// Who issues certificates.
+    pub signer: Arc<dyn Signer>,
+}
+
+/// Starts all controllers as tasks of `tasks`; `view` is shared with whoever else needs it.
+pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, settings: Settings) {
+    let s = Surroundings {
+        client,
+        view: view.clone(),
+        clock,
+        tasks: tasks.clone(),
+    };
+
+    Harness::start(deployment::Deployments, 2, &s)
+        .on_each(view.deployments.changes())
+        .on(view.replica_sets.changes(), deployment::keys_for_set)
+        .on(view.pods.changes(), deployment::keys_for_pod);
+    Harness::start(replicaset::ReplicaSets, 2, &s)
+        .on_each(view.replica_sets.changes())
+        .on(view.pods.changes(), replicaset::keys_for_pod);
+    Harness::start(endpointslice::EndpointSlices, 2, &s)
+        .on_each(view.services.changes())
+        .on(view.slices.changes(), endpointslice::keys_for_slice)
+        .on(view.pods.changes(), endpoints::keys_for_pod);
+    Harness::start(endpoints::EndpointsOfServices, 2, &s)
+        .on_each(view.services.changes())
+        .on_each(view.endpoints.changes())
+        .on(view.pods.changes(), endpoints::keys_for_pod);
+    Harness::start(service_account::DefaultAccount, 1, &s)
+        .on_each(view.namespaces.changes())
+        .on(view.service_accounts.changes(), |account, _| {
+            namespace_key(&account.metadata.namespace)
+        });
+    Harness::start(
+        root_ca::RootCa {
+            certificate: settings.root_ca,
+        },
+        1,
+        &s,
+    )
+    .on_each(view.namespaces.changes())
+    .on(view.root_cas.changes(), |map, _| {
+        namespace_key(&map.metadata.namespace)
+    });
+    Harness::start(
+        node_ipam::NodeRanges {
+            network: settings.pod_network,
+            bits: settings.pod_bits,
+            node_bits: settings.node_bits,
+        },
+        1,
+        &s,
+    )
+    .on_each(view.nodes.changes());
+    Harness::start(node_lifecycle::NodeHealth::new(settings.node_grace), 1, &s)
+        .on_each(view.nodes.changes())
+        .on(view.leases.changes(), |lease, _| {
+            vec![Key::new("", lease.metadata.name.clone().unwrap_or_default())]
+        });
+    Harness::start(node_lifecycle::TaintEviction, 1, &s)
+        .on_each(view.pods.changes())
+        .on(view.nodes.changes(), node_lifecycle::keys_for_node);
+    Harness::start(pod_garbage::OrphanedPods, 1, &s)
+        .on_each(view.pods.changes())
+        .on(view.nodes.changes(), node_lifecycle::keys_for_node);
+    Harness::start(
+        signing::Signing {
+            signer: settings.signer,
+        },
+        1,
+        &s,
+    )
+    .on_each(view.signing_requests.changes());
+    namespace::start(&s);
+    garbage::start(&s);
+}
+
+fn namespace_key(namespace: &Option<String>) -> Vec<Key> {
+    namespace.iter().map(|name| Key::new("", name)).collect()
+}

@@ -1,0 +1,166 @@
+//! What a reconciler may look at: the cluster as the caches show it.
+
+use std::collections::BTreeMap;
+
+use api::request::ResourceRef;
+use base::Tasks;
+use client::{Cache, Client, Object, Selectors};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
+
+/// The cluster, as far as controllers look at it.
+#[derive(Clone)]
+pub struct View {
+    /// Pods.
+    pub pods: Cache<Pod>,
+    /// ReplicaSets.
+    pub replica_sets: Cache<ReplicaSet>,
+    /// Deployments.
+    pub deployments: Cache<Deployment>,
+    /// Services.
+    pub services: Cache<Service>,
+    /// EndpointSlices.
+    pub slices: Cache<EndpointSlice>,
+    /// Endpoints.
+    pub endpoints: Cache<Endpoints>,
+    /// Namespaces.
+    pub namespaces: Cache<Namespace>,
+    /// Nodes.
+    pub nodes: Cache<Node>,
+    /// Leases of `kube-node-lease`.
+    pub leases: Cache<Lease>,
+    /// ServiceAccounts.
+    pub service_accounts: Cache<ServiceAccount>,
+    /// The ConfigMaps named `kube-root-ca.crt`, and no others.
+    pub root_cas: Cache<ConfigMap>,
+    /// CertificateSigningRequests.
+    pub signing_requests: Cache<CertificateSigningRequest>,
+}
+
+impl View {
+    /// The caches, filled and followed by tasks of `tasks`.
+    pub fn start(client: &Client, tasks: &Tasks) -> Self {
+        let all = Selectors::all;
+        Self {
+            pods: Cache::start(client, all(), tasks),
+            replica_sets: Cache::start(client, all(), tasks),
+            deployments: Cache::start(client, all(), tasks),
+            services: Cache::start(client, all(), tasks),
+            slices: Cache::start(client, all(), tasks),
+            endpoints: Cache::start(client, all(), tasks),
+            namespaces: Cache::start(client, all(), tasks),
+            nodes: Cache::start(client, all(), tasks),
+            leases: Cache::start(client, Selectors::namespace("kube-node-lease"), tasks),
+            service_accounts: Cache::start(client, all(), tasks),
+            root_cas: Cache::start(client, all().fields("metadata.name=kube-root-ca.crt"), tasks),
+            signing_requests: Cache::start(client, all(), tasks),
+        }
+    }
+
+    /// An empty cluster, to be filled by hand.
+    pub fn empty() -> Self {
+        Self {
+            pods: Cache::fixed([]),
+            replica_sets: Cache::fixed([]),
+            deployments: Cache::fixed([]),
+            services: Cache::fixed([]),
+            slices: Cache::fixed([]),
+            endpoints: Cache::fixed([]),
+            namespaces: Cache::fixed([]),
+            nodes: Cache::fixed([]),
+            leases: Cache::fixed([]),
+            service_accounts: Cache::fixed([]),
+            root_cas: Cache::fixed([]),
+            signing_requests: Cache::fixed([]),
+        }
+    }
+
+    /// Waits until every cache has its first list.
+    pub async fn synced(&self) {
+        self.pods.synced().await;
+        self.replica_sets.synced().await;
+        self.deployments.synced().await;
+        self.services.synced().await;
+        self.slices.synced().await;
+        self.endpoints.synced().await;
+        self.namespaces.synced().await;
+        self.nodes.synced().await;
+        self.leases.synced().await;
+        self.service_accounts.synced().await;
+        self.root_cas.synced().await;
+        self.signing_requests.synced().await;
+    }
+
+    /// Waits until the cache of `resource` shows `revision`; at once when nothing caches it.
+    pub async fn caught_up(&self, resource: &ResourceRef, revision: u64) {
+        match resource.plural.as_str() {
+            "pods" => self.pods.wait_revision(revision).await,
+            "replicasets" => self.replica_sets.wait_revision(revision).await,
+            "deployments" => self.deployments.wait_revision(revision).await,
+            "services" => self.services.wait_revision(revision).await,
+            "endpointslices" => self.slices.wait_revision(revision).await,
+            "endpoints" => self.endpoints.wait_revision(revision).await,
+            "namespaces" => self.namespaces.wait_revision(revision).await,
+            "nodes" => self.nodes.wait_revision(revision).await,
+            "leases" => self.leases.wait_revision(revision).await,
+            "serviceaccounts" => self.service_accounts.wait_revision(revision).await,
+            "configmaps" => self.root_cas.wait_revision(revision).await,
+            "certificatesigningrequests" => self.signing_requests.wait_revision(revision).await,
+            _ => {}
+        }
+    }
+}
+
+/// Whether a selector picks these labels; a selector that cannot be parsed picks nothing.
+pub fn selects(selector: &LabelSelector, labels: Option<&BTreeMap<String, String>>) -> bool {
+    let empty = BTreeMap::new();
+    let labels = labels.unwrap_or(&empty);
+    let matched = selector
+        .match_labels
+        .iter()
+        .flatten()
+        .all(|(k, v)| labels.get(k) == Some(v));
+    matched
+        && selector.match_expressions.iter().flatten().all(|rule| {
+            let value = labels.get(&rule.key);
+            let listed = || value.is_some_and(|v| rule.values.iter().flatten().any(|x| x == v));
+            match rule.operator.as_str() {
+                "In" => listed(),
+                "NotIn" => !listed(),
+                "Exists" => value.is_some(),
+                "DoesNotExist" => value.is_none(),
+                _ => false,
+            }
+        })
+}
+
+/// The owner that manages an object.
+pub fn controller_of<T: Object>(object: &T) -> Option<&OwnerReference> {
+    object
+        .metadata()
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.controller == Some(true))
+}
+
+/// An owner reference that says `owner` manages the object it stands in.
+pub fn managed_by<T: Object>(owner: &T) -> OwnerReference {
+    OwnerReference {
+        api_version: T::API_VERSION.to_owned(),
+        kind: T::KIND.to_owned(),
+        name: owner.metadata().name.clone().unwrap_or_default(),
+        uid: owner.metadata().uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// Whether deletion of the object has begun.
+pub fn is_going<T: Object>(object: &T) -> bool {
+    object.metadata().deletion_timestamp.is_some()
+}
