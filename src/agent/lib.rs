@@ -1,1 +1,4 @@
 //! The node agent.
+pub mod config;
+pub mod moment;
+pub mod pods;

@@ -1,0 +1,98 @@
+//! What the agent is told at start.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of an agent. [`AgentConfig::new`] fills in what rarely differs.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Name of the Node object; `system:node:NAME` is the agent's user.
+    pub node_name: String,
+    /// The data folder; the agent uses `pods/`, `images/`, `containers/`, `cwasm/` and `node.json` in it.
+    pub data_dir: PathBuf,
+    /// Prefix of kernel objects, 8 hex digits.
+    pub instance_id: String,
+    /// Address under which other nodes reach this one.
+    pub node_ip: IpAddr,
+    /// All pods' addresses, such as `10.64.0.0/10`.
+    pub pod_cidr: String,
+    /// This node's part of them; `None`: whatever the Node object's `spec.podCIDR` becomes.
+    pub node_cidr: Option<String>,
+    /// Services' addresses, such as `10.43.0.0/16`.
+    pub service_cidr: String,
+    /// Address of cluster DNS, such as `10.43.0.10`.
+    pub dns_ip: IpAddr,
+    /// Domain of the cluster, `cluster.local`.
+    pub domain: String,
+    /// Labels to put on the Node besides the standard ones.
+    pub labels: BTreeMap<String, String>,
+    /// This program, run again as the containers' shim.
+    pub program: PathBuf,
+    /// Most pods on this node (`capacity.pods`).
+    pub pods_max: u32,
+    /// Version shown as `kubeletVersion`.
+    pub version: String,
+    /// Registries spoken to over plain HTTP besides those on loopback.
+    pub insecure_registries: Vec<String>,
+    /// Waiting times.
+    pub timing: Timing,
+}
+
+impl AgentConfig {
+    /// Settings with the product's defaults.
+    pub fn new(node_name: &str, data_dir: PathBuf, instance_id: &str, node_ip: IpAddr) -> AgentConfig {
+        AgentConfig {
+            node_name: node_name.to_owned(),
+            data_dir,
+            instance_id: instance_id.to_owned(),
+            node_ip,
+            pod_cidr: "10.64.0.0/10".to_owned(),
+            node_cidr: None,
+            service_cidr: "10.43.0.0/16".to_owned(),
+            dns_ip: IpAddr::from([10, 43, 0, 10]),
+            domain: "cluster.local".to_owned(),
+            labels: BTreeMap::new(),
+            program: PathBuf::from("/proc/self/exe"),
+            pods_max: 4096,
+            version: concat!("v1.36.0+coracle", env!("CARGO_PKG_VERSION")).to_owned(),
+            insecure_registries: Vec::new(),
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// How long the agent waits before it tries again. Tests shorten these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// First pause before a container that crashed twice is started again; doubles each time.
+    pub crash_base: Duration,
+    /// Longest such pause; after twice as long without a crash the pauses start over.
+    pub crash_max: Duration,
+    /// First pause after an image could not be pulled; doubles each time.
+    pub image_base: Duration,
+    /// Longest such pause.
+    pub image_max: Duration,
+    /// Pause after anything else that may come right by itself: a missing
+    /// ConfigMap, a volume, the sandbox.
+    pub retry: Duration,
+    /// Interval of lease renewals and of the look at memory and disk.
+    pub heartbeat: Duration,
+    /// Longest time without a write of the Node's status.
+    pub node_report: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            crash_base: Duration::from_secs(10),
+            crash_max: Duration::from_secs(300),
+            image_base: Duration::from_secs(10),
+            image_max: Duration::from_secs(300),
+            retry: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(10),
+            node_report: Duration::from_secs(300),
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! What can be decided, what can happen, and what each does to the state.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::spec;
+use super::state::{ContainerRecord, Doom, ExitRecord, Failure, ImageRef, ImageStage, Part, PodState, Run};
+use crate::config::Timing;
+use crate::moment::Moment;
+
+/// Something to be done for a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Find or pull a container's image.
+    FetchImage {
+        /// Whose.
+        container: String,
+    },
+    /// Say that pulling waits.
+    AnnounceImageBackoff {
+        /// Whose image.
+        container: String,
+    },
+    /// Make network and shim.
+    MakeSandbox {
+        /// All containers are Wasm: the shared namespace will do.
+        wasm_only: bool,
+    },
+    /// Make the volumes.
+    MountVolumes,
+    /// Create and start a container.
+    Start {
+        /// Which.
+        container: String,
+        /// How often it was started before.
+        attempt: u32,
+    },
+    /// Say that a restart waits.
+    AnnounceCrashBackoff {
+        /// Whose restart.
+        container: String,
+        /// The whole pause.
+        delay: Duration,
+    },
+    /// End a container.
+    Stop {
+        /// Which.
+        container: String,
+        /// The `Killing` event's text.
+        message: String,
+        /// How long it is given; preStop counts towards it.
+        grace: Duration,
+    },
+    /// Give the whole pod up.
+    Fail(Failure),
+    /// Remove network and shim.
+    RemoveSandbox,
+    /// Remove the volumes.
+    RemoveVolumes,
+    /// Remove the pod from the API.
+    Finalize,
+}
+
+/// Why a container did not start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartFailure {
+    /// It was not created and may be tried again.
+    Refused {
+        /// `CreateContainerConfigError` or `CreateContainerError`.
+        reason: String,
+        /// The text behind it.
+        message: String,
+    },
+    /// It was created and its program cannot run: counts as an exit with code 128.
+    CannotRun {
+        /// Container id with its scheme.
+        container_id: String,
+        /// The text behind it.
+        message: String,
+    },
+}
+
+/// What a probe found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The startup probe passed.
+    Started,
+    /// The readiness probe passed or failed its threshold.
+    Ready(bool),
+    /// The liveness or startup probe failed its threshold.
+    Kill(Doom),
+}
+
+/// Something that happened to a pod on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// An image was found or not: reason and message.
+    Image(String, Result<ImageRef, (String, String)>),
+    /// The sandbox was made, with the pod's address, or not.
+    SandboxMade(Result<IpAddr, String>),
+    /// The volumes were made or not.
+    VolumesMounted(Result<(), String>),
+    /// A container runs.
+    Started {
+        /// Which.
+        container: String,
+        /// Container id with its scheme.
+        container_id: String,
+        /// Since when.
+        started: Timestamp,
+    },
+    /// A container did not start.
+    NotStarted(String, StartFailure),
+    /// A container's postStart hook ended: an error's text if it failed.
+    Hooked {
+        /// Which.
+        container: String,
+        /// Container id with its scheme.
+        container_id: String,
+        /// The hook's error.
+        error: Option<String>,
+    },
+    /// A probe came to a verdict.
+    Probed {
+        /// Which container.
+        container: String,
+        /// Container id with its scheme: a verdict about an earlier run is void.
+        container_id: String,
+        /// The verdict.
+        verdict: Verdict,
+    },
+    /// A container ended.
+    Exited(String, ExitRecord),
+    /// The sandbox was removed or not.
+    SandboxRemoved(Result<(), String>),
+    /// The volumes were removed or not.
+    VolumesRemoved(Result<(), String>),
+    /// The API server removed the pod or not.
+    Finalized(Result<(), String>),
+}
+
+impl PodState {
+    /// Notes that `action` has begun.
+    pub fn begin(&mut self, pod: &Pod, action: &Action, timing: &Timing, now: Moment) {
+        match action {
+            Action::FetchImage { container } => self.record(container).image = ImageStage::Pulling,
+            Action::AnnounceImageBackoff { container } => {
+                if let ImageStage::Failed { announced, .. } = &mut self.record(container).image {
+                    *announced = true;
+                }
+            }
+            Action::MakeSandbox { .. } => self.sandbox = Part::Making,
+            Action::MountVolumes => self.volumes = Part::Making,
+            Action::Start { container, .. } => self.begin_start(pod, container, timing, now),
+            Action::AnnounceCrashBackoff { container, .. } => self.record(container).crash_announced = true,
+            Action::Stop { container, grace, .. } => self.begin_stop(container, now.mono + *grace),
+            Action::Fail(failure) => self.failure = Some(failure.clone()),
+            Action::RemoveSandbox => self.sandbox = Part::Removing,
+            Action::RemoveVolumes => self.volumes = Part::Removing,
+            Action::Finalize => self.removal = Part::Making,
+        }
+    }
+
+    fn begin_start(&mut self, pod: &Pod, container: &str, timing: &Timing, now: Moment) {
+        let has_startup = spec::container(pod, container).is_some_and(|(_, c)| c.startup_probe.is_some());
+        let has_readiness = spec::container(pod, container).is_some_and(|(_, c)| c.readiness_probe.is_some());
+        let record = self.record(container);
+        if let Run::Exited(exit) = &record.run {
+            record
+                .crash
+                .restarted(exit.finished_mono, now.mono, timing.crash_base, timing.crash_max);
+            record.last = Some(exit.clone());
+        }
+        record.run = Run::Starting;
+        record.crash_announced = false;
+        record.hooked = false;
+        record.startup_passed = !has_startup;
+        record.ready_probe = !has_readiness;
+        record.doomed = None;
+    }
+
+    fn begin_stop(&mut self, container: &str, deadline: Duration) {
+        let record = self.record(container);
+        record.doomed = None;
+        if let Run::Running {
+            container_id,
+            started,
+        }
+        | Run::Stopping {
+            container_id,
+            started,
+            ..
+        } = &record.run
+        {
+            record.run = Run::Stopping {
+                container_id: container_id.clone(),
+                started: *started,
+                deadline,
+            };
+        }
+    }
+
+    /// Takes note of what happened.
+    pub fn apply(&mut self, pod: &Pod, happening: Happening, timing: &Timing, now: Moment) {
+        let again = now.mono + timing.retry;
+        match happening {
+            Happening::Image(container, result) => self.apply_image(&container, result, timing, now),
+            Happening::SandboxMade(Ok(ip)) => (self.sandbox, self.ip) = (Part::Ready, Some(ip)),
+            Happening::SandboxMade(Err(message)) => self.sandbox = Part::Failed { message, again },
+            Happening::VolumesMounted(Ok(())) => self.volumes = Part::Ready,
+            Happening::VolumesMounted(Err(message)) => self.volumes = Part::Failed { message, again },
+            Happening::Started {
+                container,
+                container_id,
+                started,
+            } => {
+                self.apply_started(&container, container_id, started);
+            }
+            Happening::NotStarted(container, failure) => {
+                self.apply_not_started(&container, failure, again, now)
+            }
+            Happening::Hooked {
+                container,
+                container_id,
+                error,
+            } => {
+                let doom = error.map(|_| Doom {
+                    message: "FailedPostStartHook".to_owned(),
+                    grace_seconds: spec::grace_seconds(pod),
+                });
+                self.apply_to_run(&container, &container_id, |record| match doom {
+                    Some(doom) => record.doomed = Some(doom),
+                    None => record.hooked = true,
+                });
+            }
+            Happening::Probed {
+                container,
+                container_id,
+                verdict,
+            } => {
+                self.apply_to_run(&container, &container_id, |record| match verdict {
+                    Verdict::Started => record.startup_passed = true,
+                    Verdict::Ready(ready) => record.ready_probe = ready,
+                    Verdict::Kill(doom) => record.doomed = Some(doom),
+                });
+            }
+            Happening::Exited(container, exit) => self.record(&container).end(exit),
+            Happening::SandboxRemoved(result) => self.sandbox = removed(result, again),
+            Happening::VolumesRemoved(result) => self.volumes = removed(result, again),
+            Happening::Finalized(result) => self.removal = removed(result, again),
+        }
+    }
+
+    fn apply_image(
+        &mut self,
+        container: &str,
+        result: Result<ImageRef, (String, String)>,
+        timing: &Timing,
+        now: Moment,
+    ) {
+        let record = self.record(container);
+        record.image = match result {
+            Ok(image) => {
+                record.image_backoff.reset();
+                ImageStage::Ready(image)
+            }
+            Err((reason, message)) => {
+                let delay = record.image_backoff.next(timing.image_base, timing.image_max);
+                // Shown as itself for a moment, then as a back-off, as the kubelet's syncs would.
+                let announce = now.mono + (delay / 4).min(timing.retry);
+                // Only a pull backs off visibly; what will not be tried keeps its reason.
+                let announced = reason != "ErrImagePull";
+                ImageStage::Failed {
+                    reason,
+                    message,
+                    announce,
+                    again: now.mono + delay,
+                    announced,
+                }
+            }
+        };
+    }
+
+    fn apply_started(&mut self, container: &str, container_id: String, started: Timestamp) {
+        let record = self.record(container);
+        if record.launched {
+            record.restarts += 1;
+        }
+        record.launched = true;
+        if let ImageStage::Ready(image) = &record.image {
+            record.running_image = Some(image.clone());
+        }
+        record.run = Run::Running {
+            container_id,
+            started,
+        };
+    }
+
+    fn apply_not_started(&mut self, container: &str, failure: StartFailure, again: Duration, now: Moment) {
+        let record = self.record(container);
+        match failure {
+            StartFailure::Refused { reason, message } => {
+                // A refused restart still shows how the run before it ended.
+                record.run = Run::Refused {
+                    reason,
+                    message,
+                    again,
+                };
+                record.image = ImageStage::Unknown;
+            }
+            StartFailure::CannotRun {
+                container_id,
+                message,
+            } => {
+                if record.launched {
+                    record.restarts += 1;
+                }
+                record.launched = true;
+                if let ImageStage::Ready(image) = &record.image {
+                    record.running_image = Some(image.clone());
+                }
+                record.end(ExitRecord {
+                    container_id,
+                    code: 128,
+                    signal: 0,
+                    reason: "ContainerCannotRun".to_owned(),
+                    message,
+                    started: None,
+                    finished: now.wall,
+                    finished_mono: now.mono,
+                });
+            }
+        }
+    }
+
+    fn apply_to_run(
+        &mut self,
+        container: &str,
+        container_id: &str,
+        change: impl FnOnce(&mut ContainerRecord),
+    ) {
+        let record = self.record(container);
+        if record.container_id() == Some(container_id) {
+            change(record);
+        }
+    }
+
+    fn record(&mut self, container: &str) -> &mut ContainerRecord {
+        self.containers.entry(container.to_owned()).or_default()
+    }
+}
+
+impl ContainerRecord {
+    fn end(&mut self, exit: ExitRecord) {
+        self.run = Run::Exited(exit);
+        // The policy is asked again before the next start, as the kubelet does.
+        self.image = ImageStage::Unknown;
+        self.doomed = None;
+        self.crash_announced = false;
+    }
+}
+
+fn removed(result: Result<(), String>, again: Duration) -> Part {
+    match result {
+        Ok(()) => Part::Gone,
+        Err(message) => Part::Failed { message, again },
+    }
+}

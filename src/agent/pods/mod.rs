@@ -1,0 +1,16 @@
+//! Pods on this node: what is decided about them (pure: [`decide`], [`state`],
+//! [`status`]) and who acts it out (one worker task per pod).
+
+pub mod action;
+pub mod backoff;
+pub mod conditions;
+pub mod decide;
+#[cfg(test)]
+mod decide_tests;
+pub mod qos;
+pub mod restore;
+pub mod spec;
+pub mod state;
+pub mod status;
+#[cfg(test)]
+mod status_tests;

@@ -1,0 +1,152 @@
+//! The state of a pod that was seen before: from its last status and from what still runs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
+
+use super::spec::{self, Role};
+use super::state::{ContainerRecord, ExitRecord, ImageRef, PodState, Run};
+use crate::moment::Moment;
+
+/// A container that outlived the agent, running or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Survivor {
+    /// It runs.
+    Running {
+        /// Its id, with its scheme.
+        container_id: String,
+        /// Since when.
+        started: Timestamp,
+    },
+    /// It ended while nobody watched.
+    Exited(ExitRecord),
+}
+
+/// The state with which a worker continues. `pod` carries the last status that
+/// was written (or kept on disk); `survivors` are the pod's containers found
+/// on this machine, by name.
+pub fn restore(pod: &Pod, survivors: &BTreeMap<String, Survivor>, now: Moment) -> PodState {
+    let mut state = PodState::new(pod, now);
+    let Some(status) = &pod.status else {
+        state.observe(pod, now);
+        return state;
+    };
+    if let Some(started) = &status.start_time {
+        let passed = now.wall.duration_since(started.0);
+        state.started = Some(started.0);
+        state.started_mono = now
+            .mono
+            .saturating_sub(Duration::try_from(passed).unwrap_or_default());
+    }
+    state.ip = status.pod_ip.as_deref().and_then(|ip| ip.parse().ok());
+    state.over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    for (role, container) in spec::containers(pod) {
+        let old = status_of(status, role, &container.name);
+        let survivor = survivors.get(&container.name);
+        let record = record(container, old, survivor, now);
+        state.containers.insert(container.name.clone(), record);
+    }
+    state.observe(pod, now);
+    state
+}
+
+fn status_of<'a>(status: &'a PodStatus, role: Role, name: &str) -> Option<&'a ContainerStatus> {
+    let list = match role {
+        Role::Main => &status.container_statuses,
+        Role::Init | Role::Sidecar => &status.init_container_statuses,
+    };
+    list.iter().flatten().find(|s| s.name == name)
+}
+
+fn record(
+    container: &Container,
+    old: Option<&ContainerStatus>,
+    survivor: Option<&Survivor>,
+    now: Moment,
+) -> ContainerRecord {
+    let mut record = ContainerRecord {
+        startup_passed: container.startup_probe.is_none(),
+        ..Default::default()
+    };
+    record.ready_probe = container.readiness_probe.is_none();
+    let Some(old) = old else { return record };
+    let state = old.state.clone().unwrap_or_default();
+    let last = old.last_state.clone().unwrap_or_default().terminated;
+    record.restarts = u32::try_from(old.restart_count).unwrap_or(0);
+    record.last = last.map(|exit| exit_record(&exit, now));
+    record.launched = record.last.is_some() || state.running.is_some() || state.terminated.is_some();
+    if !old.image_id.is_empty() {
+        let name = spec::image(container).to_owned();
+        let wasm = old
+            .container_id
+            .as_deref()
+            .is_some_and(|id| id.starts_with("coracle-wasm://"));
+        record.running_image = Some(ImageRef {
+            name,
+            id: old.image_id.clone(),
+            wasm,
+        });
+    }
+    record.run = match survivor {
+        Some(Survivor::Running {
+            container_id,
+            started,
+        }) => {
+            // What it had passed it has passed; probes will say if that has changed.
+            let same = old.container_id.as_deref() == Some(container_id.as_str());
+            record.hooked = true;
+            record.startup_passed |= same && old.started == Some(true);
+            record.ready_probe |= same && old.ready;
+            record.launched = true;
+            Run::Running {
+                container_id: container_id.clone(),
+                started: *started,
+            }
+        }
+        Some(Survivor::Exited(exit)) => {
+            record.launched = true;
+            Run::Exited(exit.clone())
+        }
+        None => match (&state.terminated, &state.running) {
+            (Some(exit), _) => Run::Exited(exit_record(exit, now)),
+            (None, Some(running)) => {
+                Run::Exited(lost(old, running.started_at.as_ref().map(|time| time.0), now))
+            }
+            // In a back-off: the run before it is what the policy judges.
+            (None, None) => record.last.take().map_or(Run::Waiting, Run::Exited),
+        },
+    };
+    record
+}
+
+/// A run that ended with the agent: Wasm guests live in its process, and a
+/// reboot takes everything.
+fn lost(old: &ContainerStatus, started: Option<Timestamp>, now: Moment) -> ExitRecord {
+    ExitRecord {
+        container_id: old.container_id.clone().unwrap_or_default(),
+        code: 137,
+        signal: 0,
+        reason: "ContainerStatusUnknown".to_owned(),
+        message: "The container ended with the node's agent or with the node".to_owned(),
+        started,
+        finished: now.wall,
+        finished_mono: now.mono,
+    }
+}
+
+fn exit_record(exit: &ContainerStateTerminated, now: Moment) -> ExitRecord {
+    let finished = exit.finished_at.as_ref().map_or(now.wall, |time| time.0);
+    let ago = Duration::try_from(now.wall.duration_since(finished)).unwrap_or_default();
+    ExitRecord {
+        container_id: exit.container_id.clone().unwrap_or_default(),
+        code: exit.exit_code,
+        signal: exit.signal.unwrap_or(0),
+        reason: exit.reason.clone().unwrap_or_default(),
+        message: exit.message.clone().unwrap_or_default(),
+        started: exit.started_at.as_ref().map(|time| time.0),
+        finished,
+        finished_mono: now.mono.saturating_sub(ago),
+    }
+}

@@ -1,0 +1,281 @@
+//! From what is known of a pod to the status that the API shows, in the kubelet's words.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+    ContainerStatus, HostIP, Pod, PodIP, PodStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::backoff::go_duration;
+use super::decide::initialized;
+use super::spec::{self, RestartPolicy, Role};
+use super::state::{ContainerRecord, ExitRecord, ImageStage, PodState, Run};
+use super::{conditions, qos};
+use crate::config::Timing;
+use crate::moment::Moment;
+
+/// The status of a pod. Conditions that others own (`PodScheduled`, readiness
+/// gates) are not in it: a strategic patch leaves them alone.
+pub fn compute(pod: &Pod, state: &PodState, host_ip: IpAddr, timing: &Timing, now: Moment) -> PodStatus {
+    if state.over {
+        return pod.status.clone().unwrap_or_default();
+    }
+    let view = View {
+        pod,
+        state,
+        timing,
+        now,
+    };
+    let init = view.statuses(spec::init_containers(pod));
+    let main = view.statuses(spec::main_containers(pod).map(|c| (Role::Main, c)));
+    let phase = phase(pod, state, &init, &main);
+    let ip = match spec::host_network(pod) {
+        true => state.ip.map(|_| host_ip),
+        false => state.ip,
+    };
+    let mut status = PodStatus {
+        container_statuses: Some(main),
+        init_container_statuses: (!init.is_empty()).then_some(init),
+        host_ip: Some(host_ip.to_string()),
+        host_ips: Some(vec![HostIP {
+            ip: host_ip.to_string(),
+        }]),
+        pod_ip: ip.map(|ip| ip.to_string()),
+        pod_ips: ip.map(|ip| vec![PodIP { ip: ip.to_string() }]),
+        start_time: state.started.map(Time),
+        qos_class: Some(qos::class(pod).to_owned()),
+        observed_generation: pod.metadata.generation,
+        ..PodStatus::default()
+    };
+    if let Some(failure) = &state.failure {
+        status.reason = Some(failure.reason.clone());
+        status.message = Some(failure.message.clone());
+    }
+    status.phase = Some(phase.to_owned());
+    status.conditions = Some(conditions::compute(pod, state, &status, now));
+    status
+}
+
+/// The pod's phase (kubelet `getPhase`).
+fn phase(pod: &Pod, state: &PodState, init: &[ContainerStatus], main: &[ContainerStatus]) -> &'static str {
+    if state.failure.is_some() {
+        return "Failed";
+    }
+    let policy = spec::restart_policy(pod);
+    let roles = spec::init_containers(pod).map(|(role, _)| role);
+    let failed_init = roles.zip(init).any(|(role, status)| {
+        role == Role::Init
+            && terminated(status)
+                .or(last(status))
+                .is_some_and(|t| t.exit_code != 0)
+    });
+    if failed_init && policy == RestartPolicy::Never {
+        return "Failed";
+    }
+    if !initialized(pod, state) {
+        return "Pending";
+    }
+    main_phase(policy, main)
+}
+
+fn main_phase(policy: RestartPolicy, main: &[ContainerStatus]) -> &'static str {
+    let (mut waiting, mut running, mut stopped, mut succeeded) = (0, 0, 0, 0);
+    for status in main {
+        let state = status.state.as_ref();
+        if state.is_some_and(|s| s.running.is_some()) {
+            running += 1;
+        } else if let Some(exit) = terminated(status) {
+            stopped += 1;
+            succeeded += usize::from(exit.exit_code == 0);
+        } else if last(status).is_some() {
+            stopped += 1;
+        } else {
+            waiting += 1;
+        }
+    }
+    match policy {
+        _ if waiting > 0 => "Pending",
+        _ if running > 0 => "Running",
+        _ if stopped == 0 => "Pending",
+        RestartPolicy::Always => "Running",
+        _ if stopped == succeeded => "Succeeded",
+        RestartPolicy::Never => "Failed",
+        RestartPolicy::OnFailure => "Running",
+    }
+}
+
+pub(super) fn terminated(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    status.state.as_ref()?.terminated.as_ref()
+}
+
+fn last(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    status.last_state.as_ref()?.terminated.as_ref()
+}
+
+struct View<'a> {
+    pod: &'a Pod,
+    state: &'a PodState,
+    timing: &'a Timing,
+    now: Moment,
+}
+
+impl View<'_> {
+    fn statuses<'c>(&self, containers: impl Iterator<Item = (Role, &'c Container)>) -> Vec<ContainerStatus> {
+        containers
+            .map(|(role, container)| self.container(role, container))
+            .collect()
+    }
+
+    fn container(&self, role: Role, container: &Container) -> ContainerStatus {
+        let record = self.state.container(&container.name);
+        let (state, shows_exit) = self.face(role, container, record);
+        // The exit that `state` does not show itself.
+        let last = match record.exited() {
+            Some(exit) if !shows_exit => Some(exit),
+            _ => record.last.as_ref(),
+        };
+        let ready = match role {
+            Role::Init => record.exited().is_some_and(|exit| exit.code == 0),
+            _ => record.ready(),
+        };
+        let image = record.running_image.as_ref();
+        ContainerStatus {
+            name: container.name.clone(),
+            image: image.map_or_else(|| spec::image(container).to_owned(), |i| i.name.clone()),
+            image_id: image.map(|i| i.id.clone()).unwrap_or_default(),
+            container_id: container_id(record),
+            ready,
+            started: Some(record.started()),
+            restart_count: i32::try_from(record.restarts).unwrap_or(i32::MAX),
+            last_state: Some(last.map(exit_state).unwrap_or_default()),
+            state: Some(state),
+            ..ContainerStatus::default()
+        }
+    }
+
+    /// What `state` shows, and whether that is the exit in the record.
+    fn face(&self, role: Role, container: &Container, record: &ContainerRecord) -> (ContainerState, bool) {
+        match &record.run {
+            Run::Running { started, .. } | Run::Stopping { started, .. } => (running(*started), false),
+            Run::Refused { reason, message, .. } => (waiting(reason, message), false),
+            Run::Waiting | Run::Starting => match &record.last {
+                // Being started again: the end of the last run is still the news.
+                Some(exit) if record.run == Run::Starting => (exit_state(exit), false),
+                _ => (self.not_yet(role, record), false),
+            },
+            Run::Exited(exit) => match self.waits(container, record, exit) {
+                Some(state) => (state, false),
+                None => (exit_state(exit), true),
+            },
+        }
+    }
+
+    /// Why a container that has not run is not running.
+    fn not_yet(&self, role: Role, record: &ContainerRecord) -> ContainerState {
+        let has_init = spec::init_containers(self.pod).next().is_some();
+        let its_turn = role != Role::Main || initialized(self.pod, self.state);
+        match &record.image {
+            ImageStage::Failed {
+                reason,
+                message,
+                announced,
+                ..
+            } if its_turn => image_waiting(reason, message, *announced),
+            _ if has_init => waiting("PodInitializing", ""),
+            _ => waiting("ContainerCreating", ""),
+        }
+    }
+
+    /// Why a container that ended is not yet running again.
+    fn waits(
+        &self,
+        container: &Container,
+        record: &ContainerRecord,
+        exit: &ExitRecord,
+    ) -> Option<ContainerState> {
+        if self.state.deadline.is_some() {
+            return None;
+        }
+        if let ImageStage::Failed {
+            reason,
+            message,
+            announced,
+            ..
+        } = &record.image
+        {
+            return Some(image_waiting(reason, message, *announced));
+        }
+        let (until, delay) = record
+            .crash
+            .waits_until(exit.finished_mono, self.timing.crash_max)?;
+        if !record.crash_announced || until <= self.now.mono {
+            return None;
+        }
+        let message = format!(
+            "back-off {} restarting failed container={} pod={}",
+            go_duration(delay),
+            container.name,
+            spec::full_name(self.pod)
+        );
+        Some(waiting("CrashLoopBackOff", &message))
+    }
+}
+
+fn image_waiting(reason: &str, message: &str, announced: bool) -> ContainerState {
+    match reason {
+        "ErrImagePull" if announced => {
+            waiting("ImagePullBackOff", &format!("Back-off pulling image: {message}"))
+        }
+        _ => waiting(reason, message),
+    }
+}
+
+fn container_id(record: &ContainerRecord) -> Option<String> {
+    let exit_id = |exit: &ExitRecord| Some(exit.container_id.clone()).filter(|id| !id.is_empty());
+    match &record.run {
+        Run::Running { container_id, .. } | Run::Stopping { container_id, .. } => Some(container_id.clone()),
+        Run::Exited(exit) => exit_id(exit),
+        _ => record.last.as_ref().and_then(exit_id),
+    }
+}
+
+fn waiting(reason: &str, message: &str) -> ContainerState {
+    let message = (!message.is_empty()).then(|| message.to_owned());
+    let waiting = ContainerStateWaiting {
+        reason: Some(reason.to_owned()),
+        message,
+    };
+    ContainerState {
+        waiting: Some(waiting),
+        ..ContainerState::default()
+    }
+}
+
+fn running(started: jiff::Timestamp) -> ContainerState {
+    let running = ContainerStateRunning {
+        started_at: Some(Time(started)),
+    };
+    ContainerState {
+        running: Some(running),
+        ..ContainerState::default()
+    }
+}
+
+fn exit_state(exit: &ExitRecord) -> ContainerState {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let terminated = ContainerStateTerminated {
+        container_id: some(&exit.container_id),
+        exit_code: exit.code,
+        signal: (exit.signal != 0).then_some(exit.signal),
+        reason: some(&exit.reason),
+        message: some(&exit.message),
+        started_at: exit.started.map(Time),
+        finished_at: Some(Time(exit.finished)),
+    };
+    ContainerState {
+        terminated: Some(terminated),
+        ..ContainerState::default()
+    }
+}
