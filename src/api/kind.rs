@@ -30,8 +30,19 @@ pub const CREATE_ONLY: &[&str] = &["create"];
 /// Checks a name; the flag says that it is a `generateName` prefix. Returns Kubernetes' texts.
 pub type NameRule = fn(&str, bool) -> Vec<String>;
 
+/// How writes to one part of an object are confined to it.
+#[derive(Clone, Copy)]
+pub struct Part {
+    /// `(new, old)`: keeps everything that this part's writers may not touch.
+    pub prepare: fn(&mut Value, &Value),
+    /// `(new, old)`: rules for the change, metadata excepted.
+    pub validate: fn(&Value, &Value) -> Vec<FieldError>,
+    /// Fields such a write loses, as dotted paths, for apply.
+    pub reset_fields: &'static [&'static str],
+}
+
 /// A resource below an object, such as `status` or `exec`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Subresource {
     /// Path segment, such as `status`.
     pub name: &'static str,
@@ -43,6 +54,8 @@ pub struct Subresource {
     pub version: &'static str,
     /// Verbs, in discovery's order.
     pub verbs: &'static [&'static str],
+    /// Rules of its writes, when it is a view of the object itself; for `status` see [`Kind::part`].
+    pub part: Option<Part>,
 }
 
 impl Subresource {
@@ -54,6 +67,7 @@ impl Subresource {
             group: "",
             version: "",
             verbs,
+            part: None,
         }
     }
 
@@ -71,6 +85,15 @@ impl Subresource {
             group,
             version,
             verbs,
+            part: None,
+        }
+    }
+
+    /// The same subresource, as a view of the object itself.
+    pub const fn view(self, part: Part) -> Self {
+        Self {
+            part: Some(part),
+            ..self
         }
     }
 
@@ -195,9 +218,10 @@ pub struct Storage {
 
 /// Everything that sets one kind apart.
 ///
-/// Hooks run in this order. Create: `default`, `prepare_create`, `validate`.
-/// Update: `default`, `prepare_update`, `validate_update`. Status update:
-/// `default`, `prepare_status`, `validate_status`. The hooks leave
+/// Hooks run in this order. Create: `default`, mutating admission,
+/// `prepare_create`, `check_create`. Update: `default`, mutating admission,
+/// `prepare_update`, `check_update`. Status update: `default`, mutating
+/// admission, `prepare_status`, `check_status`. The hooks leave
 /// `resourceVersion`, `uid`, `creationTimestamp` and `managedFields` alone.
 pub struct Kind {
     /// API group; empty for the core group.
@@ -340,6 +364,18 @@ impl Kind {
     /// The subresource of that name.
     pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
         self.subresources.iter().find(|s| s.name == name)
+    }
+
+    /// How writes to `status`, or to another view of the object such as `finalize`, are confined.
+    pub fn part(&self, name: &str) -> Option<Part> {
+        match name {
+            "status" => self.subresource(name).map(|_| Part {
+                prepare: self.prepare_status,
+                validate: self.validate_status,
+                reset_fields: self.reset_fields_status,
+            }),
+            _ => self.subresource(name)?.part,
+        }
     }
 
     /// Group and version under which its objects are stored.

@@ -1,6 +1,29 @@
 //! Pod: containers that share an address.
 
-use crate::kind::{Column, Kind, PART_VERBS, Subresource};
+mod containers;
+mod defaults;
+mod environment;
+mod placement;
+mod probes;
+mod row;
+mod spec;
+mod status;
+mod update;
+mod volumes;
+
+pub use defaults::template as default_template;
+pub use spec::template as validate_template;
+
+use serde_json::{Value, json};
+
+use super::metadata;
+use crate::kind::{Column, Kind, PART_VERBS, Part, Subresource};
+use crate::pod::Amounts;
+use crate::quantity::Quantity;
+use crate::status::FieldError;
+use crate::value::{Field, entries, get, int, keep, list, remove, set, text};
+
+const PROXY_VERBS: &[&str] = &["create", "delete", "get", "patch", "update"];
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -12,20 +35,31 @@ pub static KIND: Kind = Kind {
     subresources: &[
         Subresource::new("attach", "PodAttachOptions", &["create", "get"]),
         Subresource::new("binding", "Binding", &["create"]),
-        Subresource::new("ephemeralcontainers", "Pod", PART_VERBS),
+        Subresource::new("ephemeralcontainers", "Pod", PART_VERBS).view(Part {
+            prepare: update::prepare_ephemeral,
+            validate: update::validate_ephemeral,
+            reset_fields: &["metadata", "status"],
+        }),
         Subresource::foreign("eviction", "Eviction", "policy", "v1", &["create"]),
         Subresource::new("exec", "PodExecOptions", &["create", "get"]),
         Subresource::new("log", "Pod", &["get"]),
         Subresource::new("portforward", "PodPortForwardOptions", &["create", "get"]),
-        Subresource::new(
-            "proxy",
-            "PodProxyOptions",
-            &["create", "delete", "get", "patch", "update"],
-        ),
-        Subresource::new("resize", "Pod", PART_VERBS),
+        Subresource::new("proxy", "PodProxyOptions", PROXY_VERBS),
+        Subresource::new("resize", "Pod", PART_VERBS).view(Part {
+            prepare: update::prepare_resize,
+            validate: update::validate_resize,
+            reset_fields: &["metadata", "status"],
+        }),
         Subresource::status("Pod"),
     ],
     storage_version_hash: "xPOwRZ+Yhw8=",
+    default: defaults::pod,
+    prepare_create,
+    prepare_update,
+    prepare_status,
+    validate,
+    validate_update: update::validate,
+    validate_status: status::validate,
     reset_fields: &["status"],
     reset_fields_status: &["metadata.deletionTimestamp", "metadata.ownerReferences", "spec"],
     field_names: &[
@@ -39,6 +73,7 @@ pub static KIND: Kind = Kind {
         "status.podIP",
         "status.podIPs",
     ],
+    fields,
     columns: &[
         Column::NAME,
         Column::text("Ready"),
@@ -50,5 +85,131 @@ pub static KIND: Kind = Kind {
         Column::text("Nominated Node").wide(),
         Column::text("Readiness Gates").wide(),
     ],
+    row: row::row,
+    graceful_delete,
     ..Kind::NAMESPACED
 };
+
+fn prepare_create(pod: &mut Value) {
+    copy_service_account(pod);
+    let class = qos_class(pod);
+    set(pod, "status", json!({"phase": "Pending", "qosClass": class}));
+    metadata::set_generation(pod, 1);
+    let gated = !list(pod, "spec.schedulingGates").is_empty();
+    if gated && let Some(status) = pod.get_mut("status") {
+        set(
+            status,
+            "conditions",
+            json!([{
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }]),
+        );
+    }
+}
+
+fn prepare_update(new: &mut Value, old: &Value) {
+    copy_service_account(new);
+    metadata::update_spec(new, old);
+}
+
+/// A status write can neither delete a pod nor change who owns it.
+fn prepare_status(new: &mut Value, old: &Value) {
+    metadata::update_status(new, old);
+    keep(new, old, "metadata.deletionTimestamp");
+    keep(new, old, "metadata.deletionGracePeriodSeconds");
+    keep(new, old, "metadata.ownerReferences");
+    if text(new, "status.qosClass").is_empty() {
+        keep(new, old, "status.qosClass");
+    }
+    status::align_pod_ips(new, old);
+}
+
+/// `serviceAccount` is the old name of `serviceAccountName`; both are shown.
+fn copy_service_account(pod: &mut Value) {
+    if let Some(spec) = pod.get_mut("spec") {
+        defaults::service_account(spec);
+    }
+}
+
+/// The quality-of-service class of a Pod object.
+pub fn qos_class(pod: &Value) -> &'static str {
+    let resources = |holder: &Value| {
+        (
+            amounts(holder, "resources.requests"),
+            amounts(holder, "resources.limits"),
+        )
+    };
+    let spec = get(pod, "spec");
+    if entries(spec, "resources").next().is_some() {
+        return crate::pod::qos_of(&[resources(spec)]);
+    }
+    let all = list(spec, "containers")
+        .iter()
+        .chain(list(spec, "initContainers"));
+    crate::pod::qos_of(&all.map(resources).collect::<Vec<_>>())
+}
+
+fn amounts(holder: &Value, path: &str) -> Amounts {
+    entries(holder, path)
+        .filter_map(|(k, v)| Some((k.clone(), Quantity::from_json(v).ok()?)))
+        .collect()
+}
+
+fn validate(pod: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    spec::pod_spec(&Field::at(pod, "spec"), &mut errors);
+    errors
+}
+
+fn fields(pod: &Value) -> Vec<(&'static str, String)> {
+    let value = |path: &str| text(pod, path).to_owned();
+    let ips: Vec<&str> = list(pod, "status.podIPs")
+        .iter()
+        .map(|ip| text(ip, "ip"))
+        .collect();
+    vec![
+        (
+            "spec.hostNetwork",
+            crate::value::flag(pod, "spec.hostNetwork").to_string(),
+        ),
+        ("spec.nodeName", value("spec.nodeName")),
+        ("spec.restartPolicy", value("spec.restartPolicy")),
+        ("spec.schedulerName", value("spec.schedulerName")),
+        ("spec.serviceAccountName", value("spec.serviceAccountName")),
+        ("status.nominatedNodeName", value("status.nominatedNodeName")),
+        ("status.phase", value("status.phase")),
+        ("status.podIP", ips.first().copied().unwrap_or("").to_owned()),
+        ("status.podIPs", ips.first().copied().unwrap_or("").to_owned()),
+    ]
+}
+
+/// A pod that no node has, or that has ended, goes at once; else its node gets time to stop it.
+fn graceful_delete(pod: &Value, asked: Option<i64>) -> Option<i64> {
+    let unplaced = text(pod, "spec.nodeName").is_empty();
+    if unplaced || matches!(text(pod, "status.phase"), "Failed" | "Succeeded") {
+        return None;
+    }
+    let seconds = asked
+        .or_else(|| int(pod, "spec.terminationGracePeriodSeconds"))
+        .unwrap_or(30);
+    match seconds {
+        0 => None,
+        negative if negative < 0 => Some(1),
+        seconds => Some(seconds),
+    }
+}
+
+/// Removes what only the server may say, for comparison of specs.
+fn without<'a>(spec: &Value, keys: impl IntoIterator<Item = &'a str>) -> Value {
+    let mut spec = spec.clone();
+    for key in keys {
+        remove(&mut spec, key);
+    }
+    spec
+}
+
+#[cfg(test)]
+mod tests;
