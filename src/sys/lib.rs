@@ -10,3 +10,6 @@ pub mod netlink;
 pub mod netns;
 pub mod nft;
 pub mod sysctl;
+
+#[cfg(test)]
+mod testing;

@@ -8,8 +8,8 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
-    sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
+    socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -45,7 +45,9 @@ impl Buffer {
     /// Appends a message: header, then what `body` writes.
     pub fn message(&mut self, kind: u16, flags: u16, sequence: u32, body: impl FnOnce(&mut Buffer)) {
         let start = self.bytes.len();
-        self.raw(&[0; 4]).raw(&kind.to_ne_bytes()).raw(&flags.to_ne_bytes());
+        self.raw(&[0; 4])
+            .raw(&kind.to_ne_bytes())
+            .raw(&flags.to_ne_bytes());
         self.raw(&sequence.to_ne_bytes()).raw(&[0; 4]);
         body(self);
         let length = (self.bytes.len() - start) as u32;
@@ -60,7 +62,8 @@ impl Buffer {
 
     /// Appends an attribute, padded to four bytes.
     pub fn attribute(&mut self, kind: u16, value: &[u8]) -> &mut Buffer {
-        self.bytes.extend_from_slice(&((value.len() + 4) as u16).to_ne_bytes());
+        self.bytes
+            .extend_from_slice(&((value.len() + 4) as u16).to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(value);
         self.pad()
@@ -78,7 +81,8 @@ impl Buffer {
     /// The length field has 16 bits: callers keep a nest below 64 KiB.
     pub fn nest(&mut self, kind: u16, body: impl FnOnce(&mut Buffer)) -> &mut Buffer {
         let start = self.bytes.len();
-        self.raw(&[0; 2]).raw(&(kind | libc::NLA_F_NESTED as u16).to_ne_bytes());
+        self.raw(&[0; 2])
+            .raw(&(kind | libc::NLA_F_NESTED as u16).to_ne_bytes());
         body(self);
         let length = self.bytes.len() - start;
         debug_assert!(length <= usize::from(u16::MAX), "attribute of {length} bytes");
@@ -89,6 +93,11 @@ impl Buffer {
     /// What was written so far.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// What was written, handed over.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     fn pad(&mut self) -> &mut Buffer {
@@ -149,9 +158,18 @@ impl Socket {
             Family::Route => SockProtocol::NetlinkRoute,
             Family::Netfilter => SockProtocol::NetlinkNetFilter,
         };
-        let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+        let fd = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            protocol,
+        )?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::seconds(REPLY_TIMEOUT_SECONDS))?;
+        setsockopt(
+            &fd,
+            sockopt::ReceiveTimeout,
+            &TimeVal::seconds(REPLY_TIMEOUT_SECONDS),
+        )?;
         // Without these two the kernel still answers, only with fewer words.
         let _ = set_option(&fd, libc::NETLINK_EXT_ACK);
         let _ = set_option(&fd, libc::NETLINK_CAP_ACK);
@@ -166,15 +184,32 @@ impl Socket {
 
     /// Sends one request and waits for its acknowledgement.
     pub fn request(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Buffer)) -> io::Result<Ack> {
+        Ok(self.query(kind, flags, body)?.1)
+    }
+
+    /// Sends one request and returns what the kernel sent before its
+    /// acknowledgement, and that.
+    pub fn query(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        body: impl FnOnce(&mut Buffer),
+    ) -> io::Result<(Vec<Message>, Ack)> {
         let sequence = self.next_sequence();
         let mut buffer = Buffer::new();
-        buffer.message(kind, flags | (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16, sequence, body);
+        buffer.message(
+            kind,
+            flags | (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16,
+            sequence,
+            body,
+        );
         self.send(buffer.bytes())?;
+        let mut found = Vec::new();
         loop {
-            for message in self.receive()? {
+            for message in self.receive()?.into_iter().filter(|m| m.sequence == sequence) {
                 match message.ack() {
-                    Some(ack) if ack.sequence == sequence => return Ok(ack),
-                    _ => continue,
+                    Some(ack) => return Ok((found, ack)),
+                    None => found.push(message),
                 }
             }
         }
@@ -187,14 +222,22 @@ impl Socket {
     pub fn dump(&mut self, kind: u16, body: impl FnOnce(&mut Buffer)) -> io::Result<Vec<Message>> {
         let sequence = self.next_sequence();
         let mut buffer = Buffer::new();
-        buffer.message(kind, (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16, sequence, body);
+        buffer.message(
+            kind,
+            (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16,
+            sequence,
+            body,
+        );
         self.send(buffer.bytes())?;
         let mut found = Vec::new();
         loop {
             for message in self.receive()?.into_iter().filter(|m| m.sequence == sequence) {
                 if message.flags & libc::NLM_F_DUMP_INTR as u16 != 0 {
                     self.drain();
-                    return Err(io::Error::new(io::ErrorKind::Interrupted, "table changed during dump"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::Interrupted,
+                        "table changed during dump",
+                    ));
                 }
                 if message.kind == libc::NLMSG_DONE as u16 {
                     return Ok(found);
@@ -212,7 +255,10 @@ impl Socket {
         self.make_room(bytes.len());
         let sent = send(self.fd.as_raw_fd(), bytes, MsgFlags::empty())?;
         if sent != bytes.len() {
-            return Err(io::Error::new(io::ErrorKind::WriteZero, "netlink message cut short"));
+            return Err(io::Error::new(
+                io::ErrorKind::WriteZero,
+                "netlink message cut short",
+            ));
         }
         Ok(())
     }
@@ -241,7 +287,8 @@ impl Socket {
         }
     }
 
-    fn drain(&mut self) {
+    /// Throws away what has arrived and nobody asked for.
+    pub fn drain(&mut self) {
         let mut buffer = vec![0u8; REPLY_BYTES_MAX];
         while recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT).is_ok() {}
     }
@@ -253,8 +300,16 @@ impl Message {
         if self.kind != libc::NLMSG_ERROR as u16 {
             return None;
         }
-        let errno = self.body.get(..4).map(|b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]])).unwrap_or(0);
-        Some(Ack { sequence: self.sequence, errno: errno.saturating_neg(), text: self.ack_text() })
+        let errno = self
+            .body
+            .get(..4)
+            .map(|b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
+            .unwrap_or(0);
+        Some(Ack {
+            sequence: self.sequence,
+            errno: errno.saturating_neg(),
+            text: self.ack_text(),
+        })
     }
 
     /// `NLMSGERR_ATTR_MSG`, which follows the echoed header of the request.
@@ -267,7 +322,9 @@ impl Message {
             let length = self.body.get(4..8)?;
             offset = 4 + u32::from_ne_bytes([length[0], length[1], length[2], length[3]]) as usize;
         }
-        let value = attributes(self.body.get(offset..)?).find(|(kind, _)| *kind == 1)?.1;
+        let value = attributes(self.body.get(offset..)?)
+            .find(|(kind, _)| *kind == 1)?
+            .1;
         Some(text(value))
     }
 }
@@ -287,7 +344,9 @@ pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 
 /// The first attribute of a kind.
 pub fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    attributes(bytes).find(|(k, _)| *k == kind).map(|(_, value)| value)
+    attributes(bytes)
+        .find(|(k, _)| *k == kind)
+        .map(|(_, value)| value)
 }
 
 /// A NUL-terminated text attribute's value.
@@ -300,7 +359,9 @@ fn split(mut bytes: &[u8]) -> Vec<Message> {
     let mut found = Vec::new();
     while let Some(header) = bytes.get(..HEADER) {
         let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
-        let Some(body) = bytes.get(HEADER..length) else { break };
+        let Some(body) = bytes.get(HEADER..length) else {
+            break;
+        };
         found.push(Message {
             kind: u16::from_ne_bytes([header[4], header[5]]),
             flags: u16::from_ne_bytes([header[6], header[7]]),
@@ -325,7 +386,11 @@ fn set_option(fd: &OwnedFd, option: i32) -> io::Result<()> {
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(test)]
@@ -361,9 +426,18 @@ mod tests {
         let mut buffer = Buffer::new();
         let flags = (libc::NLM_F_CAPPED | libc::NLM_F_ACK_TLVS) as u16;
         buffer.message(libc::NLMSG_ERROR as u16, flags, 3, |b| {
-            b.raw(&(-libc::EBUSY).to_ne_bytes()).raw(&[0; HEADER]).text(1, "no such thing");
+            b.raw(&(-libc::EBUSY).to_ne_bytes())
+                .raw(&[0; HEADER])
+                .text(1, "no such thing");
         });
         let ack = split(buffer.bytes())[0].ack().unwrap();
-        assert_eq!(ack, Ack { sequence: 3, errno: libc::EBUSY, text: Some("no such thing".into()) });
+        assert_eq!(
+            ack,
+            Ack {
+                sequence: 3,
+                errno: libc::EBUSY,
+                text: Some("no such thing".into())
+            }
+        );
     }
 }

@@ -17,6 +17,9 @@ use nix::sys::statfs::{NSFS_MAGIC, statfs};
 /// The calling thread's own namespace.
 const CURRENT: &str = "/proc/thread-self/ns/net";
 
+/// The index that the loopback device has in every namespace.
+pub const LOOPBACK: u32 = 1;
+
 /// Makes a new network namespace and holds it by a bind mount on `path`,
 /// which is created (its folder too). Loopback is down in it, nothing else
 /// exists.
@@ -25,7 +28,10 @@ const CURRENT: &str = "/proc/thread-self/ns/net";
 /// left over from before a reboot is used again.
 pub fn create(path: &Path) -> io::Result<OwnedFd> {
     if exists(path) {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is a namespace", path.display())));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("{} is a namespace", path.display()),
+        ));
     }
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(|e| with_path(e, "create folder", dir))?;
@@ -54,7 +60,9 @@ pub fn open(path: &Path) -> io::Result<OwnedFd> {
 
 /// The namespace that the calling thread is in.
 pub fn current() -> io::Result<OwnedFd> {
-    Ok(File::open(CURRENT).map_err(|e| with_path(e, "open", Path::new(CURRENT)))?.into())
+    Ok(File::open(CURRENT)
+        .map_err(|e| with_path(e, "open", Path::new(CURRENT)))?
+        .into())
 }
 
 /// Whether a namespace is mounted on `path`.
@@ -82,6 +90,30 @@ pub fn with<R>(namespace: impl AsFd, work: impl FnOnce() -> R) -> io::Result<R> 
     enter(namespace)?;
     let _back = ReturnTo(&home);
     Ok(work())
+}
+
+/// Runs `work` on a thread of its own in fresh network and mount namespaces,
+/// which end with it and with the threads it started: nothing that it does to
+/// links, rules or mounts is seen outside. Loopback is up.
+///
+/// `PermissionDenied` without the rights of root.
+pub fn isolated<R: Send>(work: impl FnOnce() -> R + Send) -> io::Result<R> {
+    let inside = || -> io::Result<R> {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
+        mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            None::<&str>,
+        )?;
+        crate::link::Routing::open()?.set_up(LOOPBACK)?;
+        Ok(work())
+    };
+    std::thread::scope(|scope| match scope.spawn(inside).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
 }
 
 /// Unmounts and removes `path`. The namespace itself ends when the last
@@ -115,4 +147,57 @@ impl Drop for ReturnTo<'_> {
 
 fn with_path(error: io::Error, what: &str, path: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::as_root;
+
+    #[test]
+    fn a_namespace_is_held_visited_and_removed() {
+        as_root(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("netns/one");
+            let made = create(&path).unwrap();
+            assert!(exists(&path));
+            assert_eq!(create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            let inside = with(open(&path).unwrap(), || inode(&current().unwrap())).unwrap();
+            assert_eq!(inside, inode(&made));
+            assert_ne!(inode(&current().unwrap()), inode(&made));
+            delete(&path).unwrap();
+            delete(&path).unwrap();
+            assert!(!path.exists());
+        });
+    }
+
+    #[test]
+    fn a_panic_inside_brings_the_thread_back() {
+        as_root(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("two");
+            let namespace = create(&path).unwrap();
+            let home = inode(&current().unwrap());
+            let caught = std::panic::catch_unwind(|| with(&namespace, || panic!("expected")));
+            assert!(caught.is_err());
+            assert_eq!(inode(&current().unwrap()), home);
+            delete(&path).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_file_left_from_before_a_reboot_is_no_namespace() {
+        as_root(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("three");
+            std::fs::write(&path, "").unwrap();
+            assert_eq!(open(&path).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+            create(&path).unwrap();
+            delete(&path).unwrap();
+        });
+    }
+
+    fn inode(namespace: &OwnedFd) -> u64 {
+        nix::sys::stat::fstat(namespace).unwrap().st_ino
+    }
 }

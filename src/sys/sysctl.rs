@@ -27,7 +27,11 @@ pub fn get(name: &str) -> io::Result<String> {
 }
 
 fn path(name: &str) -> PathBuf {
-    let relative = if name.contains('/') { name.to_string() } else { name.replace('.', "/") };
+    let relative = if name.contains('/') {
+        name.to_string()
+    } else {
+        name.replace('.', "/")
+    };
     PathBuf::from("/proc/sys").join(relative.trim_start_matches('/'))
 }
 
@@ -42,8 +46,14 @@ mod tests {
 
     #[test]
     fn names_become_paths() {
-        assert_eq!(path("net.ipv4.ip_forward"), PathBuf::from("/proc/sys/net/ipv4/ip_forward"));
-        assert_eq!(path("net/ipv4/conf/eth0.5/rp_filter"), PathBuf::from("/proc/sys/net/ipv4/conf/eth0.5/rp_filter"));
+        assert_eq!(
+            path("net.ipv4.ip_forward"),
+            PathBuf::from("/proc/sys/net/ipv4/ip_forward")
+        );
+        assert_eq!(
+            path("net/ipv4/conf/eth0.5/rp_filter"),
+            PathBuf::from("/proc/sys/net/ipv4/conf/eth0.5/rp_filter")
+        );
     }
 
     #[test]

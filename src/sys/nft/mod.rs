@@ -1,0 +1,224 @@
+//! nftables for IPv4 by our own nfnetlink encoder: no `nft` program, no JSON.
+//!
+//! A [`Batch`] collects what is to change; [`Nft::commit`] hands it to the
+//! kernel, which takes all of it in one step or nothing. What is not here,
+//! we do not use: other families, intervals, flowtables, stateful objects.
+
+mod batch;
+mod expr;
+
+use std::io;
+
+use crate::netlink::{Ack, Buffer, Family, Message, Socket, attribute, text};
+
+pub use batch::{Batch, Chain, ChainKind, Data, Element, HookPoint, SetSpec};
+pub use expr::{Expr, Reg, Verdict};
+
+/// Longest name of a table, chain or set, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// `NFPROTO_IPV4`.
+const FAMILY_IPV4: u8 = 2;
+const SUBSYSTEM: u16 = 10 << 8;
+
+const NEW_TABLE: u16 = SUBSYSTEM;
+const GET_TABLE: u16 = SUBSYSTEM | 1;
+const DELETE_TABLE: u16 = SUBSYSTEM | 2;
+const NEW_CHAIN: u16 = SUBSYSTEM | 3;
+const NEW_RULE: u16 = SUBSYSTEM | 6;
+const NEW_SET: u16 = SUBSYSTEM | 9;
+const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
+const GET_ELEMENT: u16 = SUBSYSTEM | 13;
+const DELETE_ELEMENT: u16 = SUBSYSTEM | 14;
+
+/// Why a batch did not take effect.
+#[derive(Debug, thiserror::Error)]
+pub enum NftError {
+    /// The kernel refused one of its operations, and so all of them.
+    #[error("{operation}: {}{}", io::Error::from_raw_os_error(*errno), detail(words))]
+    Refused {
+        /// What was being done: "add set services".
+        operation: String,
+        /// Positive errno.
+        errno: i32,
+        /// The kernel's own words, if it had any.
+        words: Option<String>,
+    },
+    /// The conversation itself failed; whether the batch took effect is unknown.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+fn detail(words: &Option<String>) -> String {
+    words.as_ref().map(|w| format!(" ({w})")).unwrap_or_default()
+}
+
+/// A conversation with one namespace's nftables.
+#[derive(Debug)]
+pub struct Nft {
+    socket: Socket,
+}
+
+impl Nft {
+    /// Opens it for the calling thread's network namespace.
+    pub fn open() -> io::Result<Nft> {
+        Ok(Nft {
+            socket: Socket::open(Family::Netfilter)?,
+        })
+    }
+
+    /// Carries out a batch: all of it or, on an error, nothing.
+    pub fn commit(&mut self, batch: &Batch) -> Result<(), NftError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        // Replies to a batch that was given up on must not answer this one.
+        self.socket.drain();
+        self.socket.send(&batch.finish())?;
+        let mut refusal: Option<Ack> = None;
+        loop {
+            for ack in self.socket.receive()?.iter().filter_map(Message::ack) {
+                let last = ack.sequence == batch.last_sequence();
+                // Sequence 0 is the batch itself: not permitted, no memory.
+                let whole = ack.sequence == 0 && ack.errno != 0;
+                if ack.errno != 0 && refusal.is_none() {
+                    refusal = Some(ack);
+                }
+                if last || whole {
+                    return refusal.map_or(Ok(()), |ack| Err(batch.refused(ack)));
+                }
+            }
+        }
+    }
+
+    /// The names of all IPv4 tables.
+    pub fn tables(&mut self) -> io::Result<Vec<String>> {
+        let messages = self.socket.dump(GET_TABLE, |b| header(b, FAMILY_IPV4))?;
+        let name = |m: &Message| Some(text(attribute(m.body.get(4..)?, 1)?));
+        Ok(messages.iter().filter_map(name).collect())
+    }
+
+    /// The keys of all elements of a set or map. An absent one has none.
+    pub fn keys(&mut self, table: &str, set: &str) -> io::Result<Vec<Vec<u8>>> {
+        let dump = self.socket.dump(GET_ELEMENT, |b| {
+            header(b, FAMILY_IPV4);
+            b.text(1, table).text(2, set);
+        });
+        let messages = match dump {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        Ok(messages.iter().flat_map(|m| keys(&m.body)).collect())
+    }
+}
+
+/// The keys in one message of an element dump.
+fn keys(body: &[u8]) -> Vec<Vec<u8>> {
+    let list = body.get(4..).and_then(|rest| attribute(rest, 3)).unwrap_or(&[]);
+    let key = |element: &[u8]| Some(attribute(attribute(element, 1)?, 1)?.to_vec());
+    crate::netlink::attributes(list)
+        .filter_map(|(_, element)| key(element))
+        .collect()
+}
+
+/// `struct nfgenmsg`.
+fn header(b: &mut Buffer, family: u8) {
+    b.raw(&[family, 0, 0, 0]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::as_root;
+
+    const KEY: Reg = Reg::new(0);
+
+    fn table_with_map() -> Batch {
+        let mut batch = Batch::new();
+        batch.clear_table("t").add_table("t");
+        batch.add_set(
+            "t",
+            &SetSpec {
+                name: "m",
+                key: (7, 4),
+                data: Data::Value(7, 4),
+            },
+        );
+        batch.add_set(
+            "t",
+            &SetSpec {
+                name: "v",
+                key: (7, 4),
+                data: Data::Verdict,
+            },
+        );
+        batch.add_chain(
+            "t",
+            &Chain {
+                name: "out",
+                hook: Some((ChainKind::Nat, HookPoint::Output, -100)),
+            },
+        );
+        batch.add_chain(
+            "t",
+            &Chain {
+                name: "c",
+                hook: None,
+            },
+        );
+        batch.add_rule("t", "out", &[Expr::destination(KEY), Expr::verdict_map("v", KEY)]);
+        batch.add_elements(
+            "t",
+            "v",
+            &[Element::Verdict(vec![10, 0, 0, 1], Verdict::Goto("c".into()))],
+        );
+        batch
+    }
+
+    #[test]
+    fn a_table_is_made_replaced_and_removed() {
+        as_root(|| {
+            let mut nft = Nft::open().unwrap();
+            nft.commit(&table_with_map()).unwrap();
+            nft.commit(&table_with_map()).unwrap();
+            assert_eq!(nft.tables().unwrap(), ["t"]);
+            assert_eq!(nft.keys("t", "v").unwrap(), [vec![10, 0, 0, 1]]);
+            nft.commit(Batch::new().clear_table("t")).unwrap();
+            assert!(nft.tables().unwrap().is_empty());
+            assert!(nft.keys("t", "v").unwrap().is_empty());
+        });
+    }
+
+    #[test]
+    fn a_refused_batch_changes_nothing_and_says_why() {
+        as_root(|| {
+            let mut nft = Nft::open().unwrap();
+            nft.commit(&table_with_map()).unwrap();
+            let mut batch = Batch::new();
+            batch.add_elements("t", "m", &[Element::Value(vec![1; 4], vec![2; 4])]);
+            batch.delete_elements("t", "m", &[Element::Key(vec![9; 4])]);
+            let error = nft.commit(&batch).unwrap_err().to_string();
+            assert!(error.contains("delete elements from m: No such file"), "{error}");
+            assert!(nft.keys("t", "m").unwrap().is_empty());
+            // The conversation goes on after a refusal.
+            let mut batch = Batch::new();
+            batch.add_elements("t", "m", &[Element::Value(vec![1; 4], vec![2; 4])]);
+            nft.commit(&batch).unwrap();
+            assert_eq!(nft.keys("t", "m").unwrap().len(), 1);
+        });
+    }
+
+    #[test]
+    fn fifty_thousand_elements_go_in_one_step() {
+        as_root(|| {
+            let mut nft = Nft::open().unwrap();
+            let elements: Vec<Element> = (0..50_000u32)
+                .map(|n| Element::Value(n.to_be_bytes().to_vec(), n.to_be_bytes().to_vec()))
+                .collect();
+            let mut batch = table_with_map();
+            batch.add_elements("t", "m", &elements);
+            nft.commit(&batch).unwrap();
+            assert_eq!(nft.keys("t", "m").unwrap().len(), 50_000);
+        });
+    }
+}
