@@ -11,7 +11,7 @@ use serde_json::Value;
 
 mod builtin;
 
-pub use builtin::Schemas;
+pub use builtin::{Schemas, openapi_name, table_name};
 
 /// A shared [`Schema`].
 pub type SchemaRef = Arc<Schema>;
@@ -125,6 +125,8 @@ pub struct Field {
     pub number: u32,
     /// What the value may be.
     pub node: Node,
+    /// Go's name of a named scalar type, such as `v1.Protocol`, as decoding errors show it.
+    pub go_name: Option<&'static str>,
     /// Go pointer: an explicit zero differs from absence.
     pub pointer: bool,
     /// Without Go's `omitempty`: written even when zero.
@@ -158,4 +160,17 @@ pub enum ApplyKind {
     Set,
     /// Items told apart by these keys; the value fills in an absent key.
     Keyed(Vec<(Cow<'static, str>, Option<Value>)>),
+}
+
+impl Type {
+    /// The field of that JSON name.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        let place = self.fields.binary_search_by(|field| field.name.as_ref().cmp(name)).ok()?;
+        self.fields.get(place)
+    }
+
+    /// The field of that protobuf number.
+    pub fn numbered(&self, number: u32) -> Option<&Field> {
+        self.fields.iter().find(|field| field.number == number)
+    }
 }
