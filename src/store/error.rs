@@ -52,6 +52,9 @@ pub enum StoreError {
         /// The leader's member id, if known.
         leader: Option<u64>,
     },
+    /// Too many writes are under way. Nothing was done; try again.
+    #[error("too many writes are under way")]
+    Overloaded,
     /// The call may or may not have been done: leadership was lost meanwhile.
     #[error("the outcome of the request is unknown")]
     Uncertain,

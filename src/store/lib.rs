@@ -1,78 +1,50 @@
-//! A replicated, revisioned key-value store: Raft, a segment log, RocksDB, watches.
+//! A replicated, revisioned key-value store: the one place where the control
+//! plane's state lives.
+//!
+//! Every change gets a revision of its own from one global counter; changes are
+//! decided by compare-and-swap in a deterministic state machine ([`mod@apply`]),
+//! ordered by Raft ([`mod@raft`]), made durable by a segment log ([`mod@log`]),
+//! kept with their history in RocksDB ([`mod@rocks`]) and served from memory
+//! ([`mod@cache`]). Watches see each change exactly once, in order.
+//!
+//! ```text
+//! Store ─inputs─▶ driver ─turns─▶ core = raft member + apply ─▶ state (RocksDB)
+//!   ▲               │                                        └─▶ cache ─▶ watches
+//!   └───answers─────┴─jobs─▶ log (segments, one sync per batch)
+//! ```
+//!
+//! What the object is, the store does not know: a record is a text, the place
+//! in it where the revision goes, and a small header for filters.
 
+mod apply;
+mod cache;
+mod codec;
+mod command;
 mod config;
+mod core;
+mod disk;
+mod driver;
 mod error;
+mod history;
+mod log;
+mod open;
+mod raft;
+mod reads;
+mod rocks;
+mod segment;
+#[cfg(test)]
+mod simulator;
+mod state;
+mod store;
+mod tail;
 mod types;
+mod upkeep;
+mod version;
 mod watch;
+mod window;
 
 pub use config::StoreConfig;
 pub use error::StoreError;
+pub use store::Store;
 pub use types::{Change, Entry, Event, Expect, Header, ListQuery, Listing, Op, Outcome, Record};
 pub use watch::Watch;
-
-use std::sync::Arc;
-
-/// A handle on the store. Cheap to clone.
-#[derive(Clone)]
-pub struct Store {
-    _inner: Arc<()>,
-}
-
-impl Store {
-    /// Opens or creates the store in `config.dir`; it is ready for everything when this returns.
-    pub async fn open(_config: StoreConfig) -> Result<Store, StoreError> {
-        todo!()
-    }
-
-    /// Does all operations or, if any precondition fails, none
-    /// ([`StoreError::Precondition`]). Durable when it returns.
-    pub async fn commit(&self, _ops: Vec<Op>) -> Result<Vec<Outcome>, StoreError> {
-        todo!()
-    }
-
-    /// The latest entry under a key (linearizable).
-    pub async fn get(&self, _key: &str) -> Result<Option<Arc<Entry>>, StoreError> {
-        todo!()
-    }
-
-    /// Entries under a prefix: the latest (linearizable) or exactly those of an older revision.
-    pub async fn list(&self, _query: ListQuery) -> Result<Listing, StoreError> {
-        todo!()
-    }
-
-    /// The entry under a key in this member's memory; may lag behind the group.
-    pub fn peek(&self, _key: &str) -> Option<Arc<Entry>> {
-        todo!()
-    }
-
-    /// The entries under a prefix in this member's memory, and their revision.
-    pub fn peek_prefix(&self, _prefix: &str) -> (u64, Vec<Arc<Entry>>) {
-        todo!()
-    }
-
-    /// Events under a prefix with a revision greater than `from`, in order, none left out.
-    /// `from` may lie in the future.
-    pub fn watch(&self, _prefix: &str, _from: u64) -> Result<Watch, StoreError> {
-        todo!()
-    }
-
-    /// The latest revision applied by this member.
-    pub fn revision(&self) -> u64 {
-        todo!()
-    }
-
-    /// Waits until this member has applied `revision`.
-    pub async fn reached(&self, _revision: u64) -> Result<(), StoreError> {
-        todo!()
-    }
-
-    /// Forgets history before `revision`: it can be listed, older revisions cannot.
-    pub async fn compact(&self, _revision: u64) -> Result<(), StoreError> {
-        todo!()
-    }
-
-    /// Stops the store and waits until everything is on disk. Later calls get [`StoreError::Closed`].
-    pub async fn close(&self) {
-        todo!()
-    }
-}

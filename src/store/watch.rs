@@ -1,15 +1,121 @@
-//! Watches.
-use crate::{Event, StoreError};
+//! Watches: each pulls events from the window at its own pace. A watch that
+//! fell behind the window reads from the state until it has caught up, so a
+//! slow reader costs no memory and misses nothing until compaction overtakes it.
+
+use std::collections::VecDeque;
 use std::sync::Arc;
-/// A watch.
-pub struct Watch {}
+
+use crate::cache::{Cache, More};
+use crate::error::StoreError;
+use crate::history::History;
+use crate::types::Event;
+use crate::window::Watcher;
+
+/// How many events are taken at once.
+const EVENTS_MAX: usize = 128;
+
+/// A stream of all events under a prefix, in revision order, each exactly once.
+pub struct Watch {
+    cache: Arc<Cache>,
+    history: History,
+    watcher: Arc<Watcher>,
+    /// Taken but not yet handed out.
+    ready: VecDeque<Arc<Event>>,
+    /// Every event up to this revision has been taken or does not exist.
+    taken: u64,
+    ended: bool,
+}
+
 impl Watch {
-    /// The next event in revision order; waits for it. `None` when the store is closed.
-    pub async fn next(&mut self) -> Option<Result<Arc<Event>, StoreError>> {
-        todo!()
+    pub(crate) fn new(
+        cache: Arc<Cache>,
+        history: History,
+        prefix: &str,
+        from: u64,
+    ) -> Result<Watch, StoreError> {
+        let oldest = cache.position().compacted;
+        if from < oldest {
+            return Err(StoreError::Compacted { oldest });
+        }
+        let watcher = cache.watcher(prefix, from);
+        Ok(Watch {
+            cache,
+            history,
+            watcher,
+            ready: VecDeque::new(),
+            taken: from,
+            ended: false,
+        })
     }
+
+    /// The next event; waits for it. `None` when the store is closed or an
+    /// error was returned before. [`StoreError::Compacted`] when history that
+    /// was not yet handed out is gone. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Result<Arc<Event>, StoreError>> {
+        loop {
+            match self.try_next() {
+                Some(ready) => return Some(ready),
+                None if self.ended => return None,
+                None => self.watcher.news.notified().await,
+            }
+        }
+    }
+
+    /// The next event, if there is one now.
+    pub fn try_next(&mut self) -> Option<Result<Arc<Event>, StoreError>> {
+        while !self.ended {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(Ok(event));
+            }
+            match self.take() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+
     /// Every event up to this revision has been handed out or does not exist.
     pub fn progress(&self) -> u64 {
-        todo!()
+        match self.ready.front() {
+            Some(event) => event.revision - 1,
+            None => self.cache.quiet_until(&self.watcher, self.taken),
+        }
+    }
+
+    /// Takes more events; false if there are none now.
+    fn take(&mut self) -> Result<bool, StoreError> {
+        match self.cache.more(&self.watcher, self.taken, EVENTS_MAX) {
+            More::Events(events, until) => {
+                self.taken = until;
+                self.ready.extend(events);
+                Ok(!self.ready.is_empty())
+            }
+            More::Older { after, until } => {
+                self.take_older(after, until)?;
+                Ok(true)
+            }
+            More::Compacted(oldest) => Err(StoreError::Compacted { oldest }),
+            More::Closed => {
+                self.ended = true;
+                Ok(false)
+            }
+        }
+    }
+
+    fn take_older(&mut self, after: u64, until: u64) -> Result<(), StoreError> {
+        let events = self
+            .history
+            .events(self.watcher.prefix(), after, until, EVENTS_MAX)?;
+        self.taken = match events.last() {
+            Some(event) if events.len() == EVENTS_MAX => event.revision,
+            _ => until,
+        };
+        self.ready.extend(events);
+        Ok(())
     }
 }

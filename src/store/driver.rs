@@ -1,0 +1,370 @@
+//! The thread that turns the core: takes inputs, persists, answers.
+//!
+//! ```text
+//! callers ──inputs──▶ driver ──jobs──▶ writer (one write and one sync per group)
+//!                        ▲                │
+//!                        └───persisted────┘
+//! ```
+//! When nothing else waits, the driver persists by itself: with one client,
+//! thread hops would cost as much as the disk. When more waits, the writer
+//! syncs one group while the driver takes in the next and applies the last.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ::raft::eraftpb::Message;
+use base::Clock;
+use tracing::warn;
+
+use crate::core::{Call, Core, Turn};
+use crate::error::StoreError;
+use crate::log::Log;
+use crate::raft::Job;
+use crate::reads::Clearance;
+use crate::upkeep::{Chore, Upkeep};
+
+/// Raft's tick, when there are peers.
+const TICK: Duration = Duration::from_millis(100);
+/// How often the store looks for entries to expire and history to compact.
+const CHORES: Duration = Duration::from_secs(1);
+/// Inputs taken in one go.
+const INPUTS_MAX: usize = 1024;
+/// Bytes of calls taken in one go.
+const INPUT_BYTES_MAX: usize = 1 << 20;
+
+/// What can happen to the driver.
+pub enum Input {
+    /// Somebody wants something written.
+    Call(Call),
+    /// Somebody wants to read linearizably.
+    Read(Clearance),
+    /// A peer sent something.
+    #[allow(
+        dead_code,
+        reason = "peers come with membership; the driver is ready for them"
+    )]
+    Message(Box<Message>),
+    /// The writer finished jobs up to a number.
+    Persisted(Result<Written, StoreError>),
+    /// The store is to be closed.
+    Stop,
+}
+
+/// Jobs that are durable now.
+pub struct Written {
+    jobs: Vec<Job>,
+}
+
+/// Carries messages to the other members; may lose them.
+pub trait Transport: Send {
+    /// Sends messages, each to the member in its `to`.
+    fn send(&mut self, messages: Vec<Message>);
+}
+
+/// For a group of one.
+pub struct NoPeers;
+
+impl Transport for NoPeers {
+    fn send(&mut self, _: Vec<Message>) {}
+}
+
+/// See the module.
+pub struct Driver {
+    core: Core,
+    log: Arc<Mutex<Log>>,
+    inputs: Receiver<Input>,
+    /// Taken from `inputs` to see whether more waits.
+    peeked: VecDeque<Input>,
+    writer: Writer,
+    transport: Box<dyn Transport>,
+    upkeep: Upkeep,
+    clock: Arc<dyn Clock>,
+    flush_log_bytes: u64,
+    /// The log's size when a flush was last asked for.
+    flushed_at: u64,
+    next_tick: Instant,
+    next_chores: Instant,
+    stopping: bool,
+    /// Whether the cache alone answers reads linearizably.
+    local_reads: Arc<AtomicBool>,
+}
+
+/// What a driver is made of.
+pub struct Parts {
+    /// What it turns.
+    pub core: Core,
+    /// Where jobs go.
+    pub log: Arc<Mutex<Log>>,
+    /// Where inputs come from.
+    pub inputs: Receiver<Input>,
+    /// The other end of `inputs`, for the writer.
+    pub notices: Sender<Input>,
+    /// The way to the other members.
+    pub transport: Box<dyn Transport>,
+    /// The background thread.
+    pub upkeep: Upkeep,
+    /// Wall-clock time for expiry.
+    pub clock: Arc<dyn Clock>,
+    /// Kept up to date by the driver: this member is all of the group, so what
+    /// its cache holds is the latest there is.
+    pub local_reads: Arc<AtomicBool>,
+    /// A flush is asked for each time the log has grown by this.
+    pub flush_log_bytes: u64,
+}
+
+impl Driver {
+    /// Puts the driver together and starts the writer.
+    pub fn new(parts: Parts) -> Result<Driver, StoreError> {
+        let now = Instant::now();
+        Ok(Driver {
+            writer: Writer::start(parts.log.clone(), parts.notices)?,
+            core: parts.core,
+            log: parts.log,
+            inputs: parts.inputs,
+            peeked: VecDeque::new(),
+            transport: parts.transport,
+            upkeep: parts.upkeep,
+            clock: parts.clock,
+            flush_log_bytes: parts.flush_log_bytes,
+            flushed_at: 0,
+            next_tick: now + TICK,
+            next_chores: now + CHORES,
+            stopping: false,
+            local_reads: parts.local_reads,
+        })
+    }
+
+    /// Works until the member can serve: everything committed before is applied.
+    pub fn settle(&mut self) -> Result<(), StoreError> {
+        self.pump()?;
+        while !self.core.settled() {
+            self.gather()?;
+            self.pump()?;
+        }
+        self.upkeep.ask(Chore::Sweep);
+        Ok(())
+    }
+
+    /// Works until the store is closed or cannot go on.
+    pub fn run(&mut self) -> Result<(), StoreError> {
+        while !(self.stopping && self.writer.outstanding == 0) {
+            self.gather()?;
+            self.pump()?;
+        }
+        Ok(())
+    }
+
+    /// Ends: refuses who still waits; no thread is left.
+    pub fn finish(mut self, why: impl Fn() -> StoreError) {
+        self.core.abandon(&why);
+        for input in self.peeked.drain(..).chain(self.inputs.try_iter()) {
+            match input {
+                Input::Call(call) => drop(call.answer.send(Err(why()))),
+                Input::Read(read) => drop(read.send(Err(why()))),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits for inputs and takes in what there is.
+    fn gather(&mut self) -> Result<(), StoreError> {
+        let (mut calls, mut bytes) = (vec![], 0);
+        let mut next = self.wait();
+        for _ in 0..INPUTS_MAX {
+            match next {
+                None => break,
+                Some(Input::Call(call)) => {
+                    bytes += call.data.len();
+                    calls.push(call);
+                }
+                Some(Input::Read(clearance)) => self.core.read(clearance),
+                Some(Input::Message(message)) => {
+                    if let Err(error) = self.core.receive(*message) {
+                        warn!(%error, "message from a peer refused");
+                    }
+                }
+                Some(Input::Persisted(written)) => self.written(written?),
+                Some(Input::Stop) => self.stopping = true,
+            }
+            if bytes >= INPUT_BYTES_MAX {
+                break;
+            }
+            next = self.peeked.pop_front().or_else(|| self.inputs.try_recv().ok());
+        }
+        self.core.submit(calls);
+        self.keep_time()
+    }
+
+    fn wait(&mut self) -> Option<Input> {
+        if let Some(input) = self.peeked.pop_front() {
+            return Some(input);
+        }
+        let until = if self.core.alone() {
+            self.next_chores
+        } else {
+            self.next_tick.min(self.next_chores)
+        };
+        match self
+            .inputs
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            Ok(input) => Some(input),
+            Err(RecvTimeoutError::Timeout) => None,
+            // Cannot be: the writer holds a sender as long as this lives.
+            Err(RecvTimeoutError::Disconnected) => Some(Input::Stop),
+        }
+    }
+
+    fn keep_time(&mut self) -> Result<(), StoreError> {
+        let now = Instant::now();
+        if now >= self.next_tick {
+            // After a pause (a suspended machine) ticks are not made up for.
+            self.next_tick = now + TICK;
+            self.core.tick();
+        }
+        if now >= self.next_chores {
+            self.next_chores = now + CHORES;
+            let now_ms = u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0);
+            self.core.chores(now_ms, self.clock.monotonic())?;
+        }
+        Ok(())
+    }
+
+    fn pump(&mut self) -> Result<(), StoreError> {
+        while let Some(Turn {
+            messages,
+            job,
+            compacted,
+        }) = self.core.turn()?
+        {
+            self.send(messages);
+            if compacted {
+                self.upkeep.ask(Chore::Sweep);
+            }
+            self.persist(job)?;
+        }
+        self.local_reads
+            .store(self.core.alone() && self.core.settled(), Ordering::Release);
+        Ok(())
+    }
+
+    fn persist(&mut self, job: Job) -> Result<(), StoreError> {
+        if self.writer.outstanding > 0 || (job.must_sync && self.more_waits()) {
+            return self.writer.send(job);
+        }
+        let jobs = vec![job];
+        write(&self.log, &jobs)?;
+        self.written(Written { jobs });
+        Ok(())
+    }
+
+    fn written(&mut self, written: Written) {
+        self.writer.outstanding = self.writer.outstanding.saturating_sub(written.jobs.len());
+        for job in written.jobs {
+            self.core.persisted(job.number);
+            self.send(job.messages);
+        }
+        self.look_after_log();
+    }
+
+    fn look_after_log(&mut self) {
+        let (appended, wants_spare) = {
+            let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            (log.appended(), log.wants_spare())
+        };
+        if wants_spare {
+            self.upkeep.ask(Chore::Spare);
+        }
+        if appended - self.flushed_at >= self.flush_log_bytes {
+            self.flushed_at = appended;
+            self.upkeep.ask(Chore::Flush);
+        }
+    }
+
+    fn more_waits(&mut self) -> bool {
+        if self.peeked.is_empty() {
+            self.peeked.extend(self.inputs.try_recv());
+        }
+        !self.peeked.is_empty()
+    }
+
+    fn send(&mut self, messages: Vec<Message>) {
+        if !messages.is_empty() {
+            self.transport.send(messages);
+        }
+    }
+}
+
+/// The thread that persists while the driver does something else.
+struct Writer {
+    jobs: Option<Sender<Job>>,
+    /// Jobs sent of which nothing has been heard yet.
+    outstanding: usize,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    fn start(log: Arc<Mutex<Log>>, notices: Sender<Input>) -> Result<Writer, StoreError> {
+        let (jobs, todo) = channel::<Job>();
+        let work = move || {
+            while let Ok(job) = todo.recv() {
+                let mut jobs = vec![job];
+                jobs.extend(todo.try_iter().take(INPUTS_MAX));
+                let written = write(&log, &jobs).map(|()| Written { jobs });
+                let failed = written.is_err();
+                let heard = notices.send(Input::Persisted(written)).is_ok();
+                if failed || !heard {
+                    // After a failed sync nothing may be written any more.
+                    return todo.into_iter().for_each(drop);
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("store-log".into())
+            .spawn(work)
+            .map_err(|source| StoreError::Io {
+                what: "starting a thread".into(),
+                source,
+            })?;
+        Ok(Writer {
+            jobs: Some(jobs),
+            outstanding: 0,
+            thread: Some(thread),
+        })
+    }
+
+    fn send(&mut self, job: Job) -> Result<(), StoreError> {
+        self.outstanding += 1;
+        let sent = self.jobs.as_ref().map(|jobs| jobs.send(job));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            _ => Err(StoreError::Stopped("the log's thread has ended".into())),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Persists jobs as one batch. Returns at once if none of them needs a sync.
+pub fn write(log: &Mutex<Log>, jobs: &[Job]) -> Result<(), StoreError> {
+    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    let hard = jobs.iter().rev().find_map(|job| job.hard.clone());
+    if jobs.iter().any(|job| job.must_sync) {
+        return log.append(jobs.iter().flat_map(|job| &job.entries), hard);
+    }
+    if let Some(hard) = hard {
+        log.defer(hard);
+    }
+    Ok(())
+}

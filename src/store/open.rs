@@ -1,0 +1,186 @@
+//! Opening a store's folder: finds or makes the log and the state, checks that
+//! they belong together, and hands them to a core.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use ::raft::eraftpb::ConfState;
+use base::Random;
+
+use crate::apply::Position;
+use crate::cache::Cache;
+use crate::config::StoreConfig;
+use crate::core::{Core, Habits};
+use crate::disk::{Disk, Folder};
+use crate::error::StoreError;
+use crate::log::{Log, Recovered};
+use crate::rocks::Rocks;
+use crate::segment::Identity;
+use crate::state::{Meta, State};
+
+/// A store's parts, fresh from the disk.
+pub struct Opened {
+    /// Ready to turn.
+    pub core: Core,
+    /// The latest entries.
+    pub cache: Arc<Cache>,
+    /// The state.
+    pub state: Arc<dyn State>,
+    /// Where the log lies.
+    pub disk: Arc<dyn Disk>,
+    /// The log.
+    pub log: Arc<Mutex<Log>>,
+}
+
+/// Opens the folders `raft` and `state` under `config.dir`.
+pub fn open(config: &StoreConfig, origin: u64) -> Result<Opened, StoreError> {
+    make_folder(&config.dir)?;
+    let raft = config.dir.join("raft");
+    let disk = Folder::open(&raft).map_err(|e| io("opening", &raft, e))?;
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    let fresh = disk.list().map_err(|e| io("listing", &raft, e))?.is_empty();
+    let (state, made) = std::thread::scope(|scope| {
+        let state = scope.spawn(|| Rocks::open(&config.dir.join("state")));
+        // A new log does not depend on the state: prefill it meanwhile.
+        let made = fresh.then(|| create_log(config, disk.clone()));
+        let state = state
+            .join()
+            .unwrap_or_else(|_| Err(StoreError::Stopped("opening the state failed".into())));
+        (state, made)
+    });
+    let state: Arc<dyn State> = Arc::new(state?);
+    let (log, recovered, meta) = match made {
+        Some(log) => begin(log?, state.meta()?)?,
+        None => resume(config, disk.clone(), state.meta()?)?,
+    };
+    assemble(config, state, disk, log, recovered, meta, origin)
+}
+
+/// Puts parts together that belong together.
+pub fn assemble(
+    config: &StoreConfig,
+    state: Arc<dyn State>,
+    disk: Arc<dyn Disk>,
+    log: Log,
+    recovered: Recovered,
+    meta: Meta,
+    origin: u64,
+) -> Result<Opened, StoreError> {
+    let position = Position {
+        revision: meta.revision,
+        compacted: meta.compacted,
+    };
+    let cache = Cache::new(
+        state.load()?,
+        position,
+        config.watch_window,
+        config.watch_window_bytes,
+    );
+    let cache = Arc::new(cache);
+    let habits = Habits {
+        origin,
+        keep_history: config.keep_history,
+    };
+    let core = Core::new(state.clone(), cache.clone(), meta, recovered, habits)?;
+    Ok(Opened {
+        core,
+        cache,
+        state,
+        disk,
+        log: Arc::new(Mutex::new(log)),
+    })
+}
+
+/// Makes a log in an empty folder, for the first member of a new group.
+pub fn create_log(config: &StoreConfig, disk: Arc<dyn Disk>) -> Result<Log, StoreError> {
+    Log::create(disk, new_identity(&*config.random), config.segment_bytes)
+}
+
+/// The parts of a store whose log is new.
+pub fn begin(log: Log, meta: Option<Meta>) -> Result<(Log, Recovered, Meta), StoreError> {
+    match meta.filter(|meta| meta.applied > 0) {
+        Some(meta) => Err(StoreError::Format {
+            what: "raft".into(),
+            reason: format!(
+                "the log is missing, but the state has applied {} entries of it",
+                meta.applied
+            ),
+        }),
+        None => {
+            let meta = first_meta(log.identity());
+            Ok((log, Recovered::default(), meta))
+        }
+    }
+}
+
+/// The parts of a store that was there before.
+pub fn resume(
+    config: &StoreConfig,
+    disk: Arc<dyn Disk>,
+    meta: Option<Meta>,
+) -> Result<(Log, Recovered, Meta), StoreError> {
+    let applied = meta.as_ref().map_or(0, |meta| meta.applied);
+    let Some((log, recovered)) = Log::open(disk.clone(), config.segment_bytes, applied)? else {
+        // The first start was cut short before anything was written.
+        return begin(create_log(config, disk)?, meta);
+    };
+    let meta = meta.unwrap_or_else(|| first_meta(log.identity()));
+    if (meta.cluster, meta.member) != (log.identity().cluster, log.identity().member) {
+        let reason = "the log and the state belong to different members".into();
+        return Err(StoreError::Format {
+            what: config.dir.display().to_string(),
+            reason,
+        });
+    }
+    if recovered.last_index < applied {
+        let reason = format!(
+            "the log ends at entry {}, but entries up to {applied} were applied",
+            recovered.last_index
+        );
+        return Err(StoreError::Damaged {
+            file: config.dir.join("raft"),
+            offset: 0,
+            reason,
+        });
+    }
+    Ok((log, recovered, meta))
+}
+
+fn first_meta(identity: Identity) -> Meta {
+    let voters = if identity.founder {
+        vec![identity.member]
+    } else {
+        vec![]
+    };
+    Meta {
+        members: ConfState {
+            voters,
+            ..ConfState::default()
+        },
+        cluster: identity.cluster,
+        member: identity.member,
+        ..Meta::default()
+    }
+}
+
+fn new_identity(random: &dyn Random) -> Identity {
+    // 0 means "no member" to Raft.
+    let member = random.number().max(1);
+    Identity {
+        log: random.number(),
+        cluster: random.number(),
+        member,
+        founder: true,
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), StoreError> {
+    std::fs::create_dir_all(path).map_err(|e| io("making", path, e))
+}
+
+fn io(doing: &str, path: &Path, source: std::io::Error) -> StoreError {
+    StoreError::Io {
+        what: format!("{doing} {}", path.display()),
+        source,
+    }
+}

@@ -1,0 +1,348 @@
+//! The handle that everybody else uses.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
+
+use base::Clock;
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info};
+
+use crate::apply::View;
+use crate::cache::Cache;
+use crate::command::{Body, Command, Ticket};
+use crate::config::StoreConfig;
+use crate::core::Call;
+use crate::driver::{Driver, Input, NoPeers, Parts};
+use crate::error::StoreError;
+use crate::history::History;
+use crate::open::{self, Opened};
+use crate::types::{Entry, ListQuery, Listing, Op, Outcome};
+use crate::upkeep::{Upkeep, recycle};
+use crate::watch::Watch;
+
+/// A handle on the store. Cheap to clone; all clones are the same store.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    inputs: Sender<Input>,
+    cache: Arc<Cache>,
+    history: History,
+    origin: u64,
+    numbers: AtomicU64,
+    clock: Arc<dyn Clock>,
+    request_bytes_max: usize,
+    local_reads: Arc<AtomicBool>,
+    failure: Arc<OnceLock<String>>,
+    /// True once everything is shut and nothing is open any more.
+    ended: watch::Receiver<bool>,
+}
+
+impl Store {
+    /// Opens the store in `config.dir`, or makes one that is a group of its
+    /// own. It is ready for everything when this returns. A folder can be open
+    /// once at a time.
+    pub async fn open(config: StoreConfig) -> Result<Store, StoreError> {
+        let (inputs, received) = channel();
+        let (ready, opened) = oneshot::channel();
+        let notices = inputs.clone();
+        let run = move || Thread::run(config, received, notices, inputs, ready);
+        std::thread::Builder::new()
+            .name("store".into())
+            .spawn(run)
+            .map_err(|source| StoreError::Io {
+                what: "starting a thread".into(),
+                source,
+            })?;
+        let inner = opened
+            .await
+            .map_err(|_| StoreError::Stopped("opening the store panicked".into()))??;
+        Ok(Store {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Does all operations, in order, each with a revision of its own; or, if
+    /// any precondition fails, none of them ([`StoreError::Precondition`]).
+    /// They are durable when this returns. If the future is dropped, they may
+    /// or may not be done.
+    pub async fn commit(&self, ops: Vec<Op>) -> Result<Vec<Outcome>, StoreError> {
+        for (index, op) in ops.iter().enumerate() {
+            check(op).map_err(|reason| StoreError::Invalid { index, reason })?;
+        }
+        self.call(Body::Batch(ops)).await
+    }
+
+    /// The latest entry under a key, linearizable: it shows every write that
+    /// was acknowledged before the call, by whichever member.
+    pub async fn get(&self, key: &str) -> Result<Option<Arc<Entry>>, StoreError> {
+        self.clearance().await?;
+        Ok(self.inner.cache.entry(key))
+    }
+
+    /// Entries under a prefix: the latest (linearizable), or exactly those of
+    /// an older revision that is not compacted yet.
+    pub async fn list(&self, query: ListQuery) -> Result<Listing, StoreError> {
+        self.clearance().await?;
+        let cache = &self.inner.cache;
+        let Some(revision) = query.revision else {
+            return Ok(cache.list(&query));
+        };
+        if let Some(listing) = cache.list_unchanged(&query, revision) {
+            return Ok(listing);
+        }
+        let history = self.inner.history.clone();
+        let read = tokio::task::spawn_blocking(move || history.list_at(&query, revision));
+        read.await
+            .unwrap_or_else(|error| Err(StoreError::Stopped(error.to_string())))
+    }
+
+    /// The entry under a key in this member's memory; may lag behind the group.
+    pub fn peek(&self, key: &str) -> Option<Arc<Entry>> {
+        self.inner.cache.entry(key)
+    }
+
+    /// The entries under a prefix in this member's memory, and the revision at
+    /// which they are exact; may lag behind the group.
+    pub fn peek_prefix(&self, prefix: &str) -> (u64, Vec<Arc<Entry>>) {
+        let listing = self.inner.cache.list(&ListQuery::prefix(prefix));
+        (listing.revision, listing.entries)
+    }
+
+    /// Events under a prefix with a revision greater than `from`: in order,
+    /// none left out, none twice. `from` may lie in the future.
+    pub fn watch(&self, prefix: &str, from: u64) -> Result<Watch, StoreError> {
+        let (cache, history) = (self.inner.cache.clone(), self.inner.history.clone());
+        Watch::new(cache, history, prefix, from)
+    }
+
+    /// The latest revision applied by this member.
+    pub fn revision(&self) -> u64 {
+        self.inner.cache.position().revision
+    }
+
+    /// History before this revision is gone; it can be listed and watched from.
+    pub fn compacted(&self) -> u64 {
+        self.inner.cache.position().compacted
+    }
+
+    /// Waits until this member has applied `revision`, which may never happen.
+    pub async fn reached(&self, revision: u64) -> Result<(), StoreError> {
+        let (mut revisions, mut ended) = (self.inner.cache.revisions(), self.inner.ended.clone());
+        tokio::select! {
+            _ = revisions.wait_for(|now| *now >= revision) => Ok(()),
+            _ = ended.wait_for(|ended| *ended) => Err(self.inner.gone()),
+        }
+    }
+
+    /// Forgets history before `revision`: it can be listed, older revisions cannot.
+    pub async fn compact(&self, revision: u64) -> Result<(), StoreError> {
+        self.call(Body::Compact(revision)).await.map(drop)
+    }
+
+    /// Why the store stopped by itself, if it did: writes are refused then,
+    /// reads of what is in memory still work.
+    pub fn failure(&self) -> Option<String> {
+        self.inner.failure.get().cloned()
+    }
+
+    /// Stops the store and waits until everything is on disk and closed. Later
+    /// calls get [`StoreError::Closed`], watches end.
+    pub async fn close(&self) {
+        let _ = self.inner.inputs.send(Input::Stop);
+        let _ = self.inner.ended.clone().wait_for(|ended| *ended).await;
+    }
+
+    async fn call(&self, body: Body) -> Result<Vec<Outcome>, StoreError> {
+        let inner = &*self.inner;
+        let number = inner.numbers.fetch_add(1, Ordering::Relaxed);
+        let now_ms = u64::try_from(inner.clock.now().as_millisecond()).unwrap_or(0);
+        // Encoded here, by the caller's thread, and not by the one that all share.
+        let data = Command {
+            ticket: Ticket {
+                origin: inner.origin,
+                number,
+            },
+            now_ms,
+            body,
+        }
+        .encode();
+        if data.len() > inner.request_bytes_max {
+            return Err(StoreError::TooLarge {
+                bytes: data.len(),
+                bytes_max: inner.request_bytes_max,
+            });
+        }
+        let (answer, outcome) = oneshot::channel();
+        let _ = inner.inputs.send(Input::Call(Call { number, data, answer }));
+        outcome.await.unwrap_or_else(|_| Err(inner.gone()))
+    }
+
+    async fn clearance(&self) -> Result<(), StoreError> {
+        if self.inner.local_reads.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let (clearance, cleared) = oneshot::channel();
+        let _ = self.inner.inputs.send(Input::Read(clearance));
+        cleared.await.unwrap_or_else(|_| Err(self.inner.gone()))
+    }
+}
+
+impl Inner {
+    fn gone(&self) -> StoreError {
+        gone(&self.failure)
+    }
+}
+
+impl Drop for Inner {
+    /// Without [`Store::close`], the thread ends by itself soon after.
+    fn drop(&mut self) {
+        let _ = self.inputs.send(Input::Stop);
+    }
+}
+
+fn gone(failure: &OnceLock<String>) -> StoreError {
+    failure
+        .get()
+        .map_or(StoreError::Closed, |reason| StoreError::Stopped(reason.clone()))
+}
+
+/// What one operation must satisfy before anybody looks at the state.
+fn check(op: &Op) -> Result<(), &'static str> {
+    let key = op.key();
+    if key.is_empty() || key.contains('\0') {
+        return Err("the key is empty or has a NUL in it");
+    }
+    let Op::Put { record, .. } = op else { return Ok(()) };
+    let at = record.revision_at as usize;
+    match at.checked_sub(1).and_then(|before| record.text.get(before..=at)) {
+        Some(b"\"\"") => Ok(()),
+        _ => Err("revision_at is not within an empty JSON string"),
+    }
+}
+
+/// The life of the store's thread.
+struct Thread {
+    driver: Driver,
+    opened: Shared,
+    failure: Arc<OnceLock<String>>,
+    local_reads: Arc<AtomicBool>,
+}
+
+/// What is left to close when the driver has ended.
+struct Shared {
+    cache: Arc<Cache>,
+    history: History,
+    state: Arc<dyn crate::state::State>,
+    disk: Arc<dyn crate::disk::Disk>,
+    log: Arc<std::sync::Mutex<crate::log::Log>>,
+}
+
+impl Thread {
+    fn run(
+        config: StoreConfig,
+        received: Receiver<Input>,
+        notices: Sender<Input>,
+        inputs: Sender<Input>,
+        ready: oneshot::Sender<Result<Inner, StoreError>>,
+    ) {
+        let origin = config.random.number();
+        let (end, ended) = watch::channel(false);
+        let thread = match Thread::start(&config, origin, received, notices) {
+            Ok(thread) => thread,
+            Err(error) => return drop(ready.send(Err(error))),
+        };
+        let inner = Inner {
+            inputs,
+            cache: thread.opened.cache.clone(),
+            history: thread.opened.history.clone(),
+            origin,
+            numbers: AtomicU64::new(1),
+            clock: config.clock,
+            request_bytes_max: config.request_bytes_max,
+            local_reads: thread.local_reads.clone(),
+            failure: thread.failure.clone(),
+            ended,
+        };
+        let _ = ready.send(Ok(inner));
+        thread.work();
+        end.send_replace(true);
+    }
+
+    fn start(
+        config: &StoreConfig,
+        origin: u64,
+        inputs: Receiver<Input>,
+        notices: Sender<Input>,
+    ) -> Result<Thread, StoreError> {
+        let Opened {
+            core,
+            cache,
+            state,
+            disk,
+            log,
+        } = open::open(config, origin)?;
+        let upkeep = Upkeep::start(log.clone(), disk.clone(), state.clone(), cache.clone())?;
+        let history = History::new(state.clone(), cache.clone());
+        let local_reads = Arc::new(AtomicBool::new(false));
+        let mut driver = Driver::new(Parts {
+            core,
+            log: log.clone(),
+            inputs,
+            notices,
+            transport: Box::new(NoPeers),
+            upkeep,
+            clock: config.clock.clone(),
+            local_reads: local_reads.clone(),
+            flush_log_bytes: config.flush_log_bytes,
+        })?;
+        driver.settle()?;
+        info!(dir = %config.dir.display(), revision = cache.position().revision, "store is open");
+        let opened = Shared {
+            cache,
+            history,
+            state,
+            disk,
+            log,
+        };
+        Ok(Thread {
+            driver,
+            opened,
+            failure: Arc::default(),
+            local_reads,
+        })
+    }
+
+    fn work(mut self) {
+        let worked = self.driver.run();
+        let failed = worked.is_err();
+        if let Err(error) = worked {
+            error!(%error, "the store stopped");
+            let _ = self.failure.set(error.to_string());
+        } else {
+            self.local_reads.store(false, Ordering::Release);
+        }
+        let failure = self.failure;
+        self.driver.finish(|| gone(&failure));
+        self.opened.close(failed);
+    }
+}
+
+impl Shared {
+    /// After a failure nothing more is written: what the disk holds is what counts.
+    fn close(self, failed: bool) {
+        self.cache.close();
+        self.history.close();
+        if failed {
+            return;
+        }
+        let flushed = self.state.flush();
+        let done = flushed.and_then(|applied| recycle(&self.log, &*self.disk, applied));
+        if let Err(error) = done {
+            error!(%error, "closing the store");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The part of the log that Raft may still ask for, in memory.
+//!
+//! What is applied and synced is dropped here, at once if there are no peers
+//! that might lag behind; the files keep it until the state is flushed.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+
+/// A handle on the tail: Raft reads through one, the member appends through another.
+#[derive(Clone)]
+pub struct Tail {
+    // A std mutex: both handles live on one thread, nothing awaits.
+    inner: Arc<Mutex<Inner>>,
+}
+
+struct Inner {
+    hard: HardState,
+    members: ConfState,
+    /// Index and term of the entry before the first one kept.
+    before: (u64, u64),
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+impl Tail {
+    /// The tail as recovered: `entries` follow the one at `before` (index and term).
+    pub fn new(hard: HardState, members: ConfState, before: (u64, u64), entries: Vec<Entry>) -> Tail {
+        let bytes = entries.iter().map(weight).sum();
+        let inner = Inner {
+            hard,
+            members,
+            before,
+            entries: entries.into(),
+            bytes,
+        };
+        Tail {
+            inner: Arc::new(Mutex::new(inner)),
+        }
+    }
+
+    /// Adds entries; one at an index that exists replaces it and all after it.
+    pub fn append(&self, entries: &[Entry]) {
+        let mut inner = self.lock();
+        for entry in entries {
+            while inner.last_index() >= entry.index && inner.drop_last() {}
+            inner.bytes += weight(entry);
+            inner.entries.push_back(entry.clone());
+        }
+    }
+
+    /// Drops entries up to `index`, but keeps the latest `keep_bytes` of them.
+    pub fn trim(&self, index: u64, keep_bytes: usize) {
+        let mut inner = self.lock();
+        while inner.bytes > keep_bytes && inner.entries.front().is_some_and(|entry| entry.index <= index) {
+            if let Some(entry) = inner.entries.pop_front() {
+                inner.bytes -= weight(&entry);
+                inner.before = (entry.index, entry.term);
+            }
+        }
+    }
+
+    /// The term of an entry, if it is known.
+    pub fn term_of(&self, index: u64) -> Option<u64> {
+        self.lock().term(index).ok()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Inner {
+    fn last_index(&self) -> u64 {
+        self.before.0 + self.entries.len() as u64
+    }
+
+    fn drop_last(&mut self) -> bool {
+        let dropped = self.entries.pop_back();
+        self.bytes -= dropped.as_ref().map_or(0, weight);
+        dropped.is_some()
+    }
+
+    fn at(&self, index: u64) -> Option<&Entry> {
+        self.entries
+            .get(usize::try_from(index.checked_sub(self.before.0 + 1)?).ok()?)
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        match index {
+            _ if index == self.before.0 => Ok(self.before.1),
+            _ if index < self.before.0 => Err(StorageError::Compacted.into()),
+            _ => self
+                .at(index)
+                .map(|entry| entry.term)
+                .ok_or(StorageError::Unavailable.into()),
+        }
+    }
+}
+
+impl Storage for Tail {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        let inner = self.lock();
+        Ok(RaftState {
+            hard_state: inner.hard.clone(),
+            conf_state: inner.members.clone(),
+        })
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
+        let inner = self.lock();
+        if low <= inner.before.0 {
+            return Err(StorageError::Compacted.into());
+        }
+        let bytes_max = max_size.into().unwrap_or(u64::MAX);
+        let (mut found, mut bytes) = (vec![], 0);
+        for index in low..high {
+            let entry = inner.at(index).ok_or(StorageError::Unavailable)?;
+            bytes += weight(entry) as u64;
+            if bytes > bytes_max && !found.is_empty() {
+                break;
+            }
+            found.push(entry.clone());
+        }
+        Ok(found)
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        self.lock().term(index)
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.lock().before.0 + 1)
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.lock().last_index())
+    }
+
+    fn snapshot(&self, _: u64, _: u64) -> raft::Result<Snapshot> {
+        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    }
+}
+
+fn weight(entry: &Entry) -> usize {
+    entry.data.len() + entry.context.len() + 64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry {
+            index,
+            term,
+            data: vec![0; 36],
+            ..Entry::default()
+        }
+    }
+
+    fn tail() -> Tail {
+        let entries = (4..=6).map(|index| entry(index, 2)).collect();
+        Tail::new(HardState::default(), ConfState::default(), (3, 1), entries)
+    }
+
+    fn all(tail: &Tail, low: u64, high: u64, bytes_max: u64) -> Option<Vec<u64>> {
+        let found = tail
+            .entries(low, high, bytes_max, GetEntriesContext::empty(false))
+            .ok()?;
+        Some(found.iter().map(|entry| entry.index).collect())
+    }
+
+    #[test]
+    fn conflicting_entries_replace_the_rest() {
+        let tail = tail();
+        tail.append(&[entry(5, 3)]);
+        assert_eq!(tail.last_index().ok(), Some(5));
+        assert_eq!(
+            (tail.term_of(4), tail.term_of(5), tail.term_of(6)),
+            (Some(2), Some(3), None)
+        );
+    }
+
+    #[test]
+    fn trimming_remembers_the_term_before() {
+        let tail = tail();
+        tail.trim(5, 0);
+        assert_eq!(
+            (tail.first_index().ok(), tail.term_of(5), tail.term_of(4)),
+            (Some(6), Some(2), None)
+        );
+        tail.trim(6, 1000);
+        assert_eq!(tail.first_index().ok(), Some(6), "kept for peers that lag");
+    }
+
+    #[test]
+    fn reads_are_bounded_but_never_empty() {
+        assert_eq!(all(&tail(), 4, 7, 250), Some(vec![4, 5]));
+        assert_eq!(all(&tail(), 4, 7, 1), Some(vec![4]));
+        assert_eq!(all(&tail(), 3, 7, 1), None);
+    }
+}
