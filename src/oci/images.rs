@@ -1,7 +1,16 @@
 //! The image store: pull, import, list, find, remove, collect garbage.
 
+mod assemble;
+mod import;
+mod layers;
+mod manifest;
+mod pull;
+mod records;
+mod unpack;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +95,8 @@ pub struct ImageConfig {
 
 /// What kind of program an image holds, found from the artifact itself in the
 /// order that the architecture document lays down.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum ImageKind {
     /// An ordinary image: a root file system of layers.
     Oci {
@@ -103,7 +113,8 @@ pub enum ImageKind {
 }
 
 /// An image in the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Image {
     /// The normalised references it is known by (`docker.io/library/busybox:1.36`), tags and digests.
     pub references: Vec<String>,
@@ -132,14 +143,9 @@ pub struct ImportOptions {
 /// The image store. Cheap to clone; all clones are the same store.
 #[derive(Clone, Debug)]
 pub struct Images {
-    config: ImagesConfig,
-}
-
-fn unbuilt<T>(context: &str) -> Result<T, ImageError> {
-    Err(ImageError::Io {
-        context: context.to_owned(),
-        reason: "not built yet".to_owned(),
-    })
+    config: Arc<ImagesConfig>,
+    /// One pull of a reference at a time; the second finds what the first brought.
+    pulling: Arc<Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
 impl Images {
@@ -148,7 +154,13 @@ impl Images {
     /// # Errors
     /// When the folder cannot be used.
     pub async fn open(config: ImagesConfig) -> Result<Images, ImageError> {
-        Ok(Images { config })
+        // A second installation of the same provider is refused, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        records::prepare(&config.dir)?;
+        Ok(Images {
+            config: Arc::new(config),
+            pulling: Arc::default(),
+        })
     }
 
     /// The normalised form of a reference as written in a pod
@@ -157,13 +169,7 @@ impl Images {
     /// # Errors
     /// [`ImageError::InvalidName`].
     pub fn normalize(reference: &str) -> Result<String, ImageError> {
-        if reference.is_empty() || reference.contains(char::is_whitespace) {
-            return Err(ImageError::InvalidName {
-                reference: reference.to_owned(),
-                reason: "invalid reference format".to_owned(),
-            });
-        }
-        Ok(reference.to_owned())
+        pull::parse(reference).map(|parsed| parsed.whole())
     }
 
     /// The image of that name, or of that digest, if the store has it; sees
@@ -172,8 +178,20 @@ impl Images {
     /// # Errors
     /// An invalid name, or the disk.
     pub async fn find(&self, reference: &str) -> Result<Option<Image>, ImageError> {
-        Self::normalize(reference)?;
-        Ok(None)
+        let by_digest = reference.starts_with("sha256:");
+        let name = if by_digest {
+            reference.to_owned()
+        } else {
+            Self::normalize(reference)?
+        };
+        let dir = self.config.dir.clone();
+        blocking(move || {
+            let records = records::read(&dir)?;
+            let is_it =
+                |image: &Image| image.references.contains(&name) || image.digest == name || image.id == name;
+            Ok(records.into_iter().find(is_it))
+        })
+        .await
     }
 
     /// Fetches the image from its registry and unpacks it, unless all of its
@@ -183,9 +201,18 @@ impl Images {
     /// # Errors
     /// See [`ImageError`].
     pub async fn pull(&self, reference: &str, credentials: &[Credentials]) -> Result<Image, ImageError> {
-        Self::normalize(reference)?;
-        let _ = credentials;
-        unbuilt("pulling an image")
+        let parsed = pull::parse(reference)?;
+        let turn = {
+            let mut pulling = self.pulling.lock().unwrap_or_else(PoisonError::into_inner);
+            pulling.entry(parsed.whole()).or_default().clone()
+        };
+        let _turn = turn.lock().await;
+        let result = pull::pull(&self.config, &parsed, credentials).await;
+        self.pulling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, turn| Arc::strong_count(turn) > 2);
+        result
     }
 
     /// Reads an OCI archive, a docker archive, a root file system tar or a
@@ -194,8 +221,8 @@ impl Images {
     /// # Errors
     /// When the file is none of these, or damaged.
     pub async fn import(&self, source: &Path, options: ImportOptions) -> Result<Vec<Image>, ImageError> {
-        let _ = (source, options);
-        unbuilt("importing an image")
+        let (config, source) = (self.config.clone(), source.to_owned());
+        blocking(move || import::import(&config.dir, &source, &options)).await
     }
 
     /// Every image, in the order of their first references.
@@ -203,31 +230,87 @@ impl Images {
     /// # Errors
     /// The disk.
     pub async fn list(&self) -> Result<Vec<Image>, ImageError> {
-        Ok(Vec::new())
+        let dir = self.config.dir.clone();
+        let mut images = blocking(move || records::read(&dir)).await?;
+        images.retain(|image| !image.references.is_empty());
+        images.sort_by(|a, b| a.references.cmp(&b.references));
+        Ok(images)
     }
 
-    /// Forgets a reference, and the image's content with its last one.
-    /// Returns whether there was one.
+    /// Forgets a reference, and the image's content with its last one, unless
+    /// a container still runs from it. Returns whether there was one.
     ///
     /// # Errors
     /// The disk.
     pub async fn remove(&self, reference: &str) -> Result<bool, ImageError> {
-        let _ = reference;
-        unbuilt("removing an image")
+        let name = Self::normalize(reference)?;
+        let dir = self.config.dir.clone();
+        blocking(move || {
+            let mut found = false;
+            records::change(&dir, |records| {
+                for image in records.iter_mut() {
+                    found |= image.references.contains(&name);
+                    image.references.retain(|reference| *reference != name);
+                }
+            })?;
+            records::collect(&dir, &[])?;
+            Ok(found)
+        })
+        .await
     }
 
-    /// Drops content that no reference and none of the manifest digests in
-    /// `keep` needs; returns the bytes freed.
+    /// Drops content that no reference, no container and none of the manifest
+    /// digests in `keep` needs; returns the bytes freed.
     ///
     /// # Errors
     /// The disk.
     pub async fn collect(&self, keep: &[String]) -> Result<u64, ImageError> {
-        let _ = keep;
-        unbuilt("collecting images")
+        let (dir, keep) = (self.config.dir.clone(), keep.to_vec());
+        blocking(move || records::collect(&dir, &keep)).await
     }
 
     /// Its folder.
     pub fn dir(&self) -> &Path {
         &self.config.dir
     }
+
+    /// Where the unpacked layer with that `diff_id` lies.
+    pub fn layer_path(&self, diff_id: &str) -> PathBuf {
+        layers::path(&self.config.dir, diff_id)
+    }
+
+    /// Marks an image as in use by a container, so that its content stays.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn hold(&self, container: &str, digest: &str) -> Result<(), ImageError> {
+        let path = self.config.dir.join("in-use").join(container);
+        std::fs::write(&path, digest).map_err(disk("marking an image as used"))
+    }
+
+    /// Takes the mark of [`Images::hold`] away.
+    pub fn release(&self, container: &str) {
+        // A mark that is not there needs no removing; one that stays only keeps content longer.
+        let _ = std::fs::remove_file(self.config.dir.join("in-use").join(container));
+    }
+}
+
+/// Wraps a failure of the disk.
+fn disk(context: &str) -> impl FnOnce(std::io::Error) -> ImageError + '_ {
+    move |error| ImageError::Io {
+        context: context.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+/// Runs work that waits for the disk where it holds up nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
+) -> Result<T, ImageError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ImageError::Io {
+            context: "working on images".to_owned(),
+            reason: error.to_string(),
+        })?
 }

@@ -1,0 +1,130 @@
+//! The command line: what a person types.
+
+mod down;
+mod image;
+mod run;
+mod settings;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use settings::{DataDir, Settings};
+
+const ABOUT: &str = "Kubernetes in one small binary, for containers and Wasm at the edge";
+
+const EXAMPLES: &str = "\
+Examples:
+  Start a cluster of one machine, and look at it from another terminal:
+    coracle up
+    export KUBECONFIG=/var/lib/coracle/admin.kubeconfig
+    kubectl get nodes
+
+  Bring an image to a machine without a registry:
+    coracle image import app.tar
+
+  Stop everything and take all traces off the host (objects stay in the data folder):
+    coracle down";
+
+/// The whole command line.
+#[derive(Parser)]
+#[command(name = "coracle", version, about = ABOUT, after_help = EXAMPLES, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+
+    /// How much to log: error, warn, info, debug, trace, or filters such as store=debug
+    #[arg(long, global = true, env = "CORACLE_LOG", default_value = "warn", value_name = "LEVEL")]
+    log: String,
+
+    /// Log one JSON object a line
+    #[arg(long, global = true)]
+    log_json: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run server and agent in one process: a cluster of one machine
+    #[command(after_help = "\
+Examples:
+  coracle up
+  coracle up --data-dir /tmp/edge --listen 7443 --pod-cidr 10.200.0.0/16 --service-cidr 10.201.0.0/16
+
+The configuration file has the flags as its keys:
+  pod-cidr: 10.200.0.0/16
+  listen: 7443")]
+    Up(Run),
+
+    /// Run the control plane alone
+    #[command(after_help = "\
+Example:
+  coracle server --advertise-address 10.0.0.5
+Machines join it with `coracle agent` and the file agent-token of its data folder.")]
+    Server(Run),
+
+    /// Run the node agent alone and join a server
+    #[command(after_help = "\
+Example:
+  coracle agent --server https://10.0.0.5:6443 --token-file agent-token")]
+    Agent(Run),
+
+    /// Import, list and remove images
+    Image(image::ImageArgs),
+
+    /// Stop the node and remove everything it made on this host
+    #[command(after_help = "\
+The data folder keeps the cluster's objects, so that `coracle up` brings everything back.
+With --purge it goes too.")]
+    Down(down::DownArgs),
+
+    /// Print the version
+    Version,
+}
+
+/// Arguments of the verbs that run a node.
+#[derive(clap::Args)]
+struct Run {
+    #[command(flatten)]
+    data_dir: DataDir,
+
+    /// YAML file with settings; flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Reads the arguments and does what they say.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let format = if cli.log_json { base::telemetry::LogFormat::Json } else { base::telemetry::LogFormat::Text };
+    if let Err(error) = base::telemetry::init(&cli.log, format) {
+        eprintln!("coracle: {error}");
+        return ExitCode::from(2);
+    }
+    let result = match cli.verb {
+        Verb::Up(run) => run.start(crate::Role::Both),
+        Verb::Server(run) => run.start(crate::Role::Server),
+        Verb::Agent(run) => run.start(crate::Role::Agent),
+        Verb::Image(args) => image::run(args),
+        Verb::Down(args) => down::run(args),
+        Verb::Version => {
+            println!("coracle {} (Kubernetes API v1.36)", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("coracle: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A runtime for the verbs that do one thing and end.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}

@@ -1,0 +1,28 @@
+//! The rules, in the order in which they are asked.
+
+mod affinity;
+mod balance;
+mod node_affinity;
+mod node_name;
+mod ports;
+mod resources;
+mod spread;
+mod taints;
+mod unschedulable;
+
+use crate::plugin::Plugin;
+
+/// Every rule.
+pub(crate) fn all() -> &'static [&'static dyn Plugin] {
+    &[
+        &unschedulable::NodeUnschedulable,
+        &node_name::NodeName,
+        &taints::TaintToleration,
+        &node_affinity::NodeAffinity,
+        &ports::NodePorts,
+        &resources::NodeResourcesFit,
+        &balance::NodeResourcesBalancedAllocation,
+        &spread::PodTopologySpread,
+        &affinity::InterPodAffinity,
+    ]
+}
