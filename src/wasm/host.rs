@@ -1,18 +1,34 @@
 //! The host: engine, guest threads and compiled programs.
 
-use crate::{Instance, InstanceSpec, Program, WasmError};
+use crate::cache::Cache;
+use crate::detect::{Form, PROGRAM_BYTES_MAX, compile_error, form};
+use crate::engine::Base;
+use crate::http::{Outbound, Tls};
+use crate::instance::{Control, Report};
+use crate::mounts::Mounts;
+use crate::program::{Code, Inner, Program};
+use crate::sockets::{Ports, Sockets};
+use crate::state::Blueprint;
+use crate::ticker::Ticker;
+use crate::{Instance, InstanceSpec, ProgramKind, WasmError, http, run};
 use bytes::Bytes;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use tokio::runtime::Runtime;
+use tokio::sync::{OnceCell, Semaphore};
+use wasmtime::Engine;
+use wasmtime::component::Component;
 
 /// Settings of a [`Host`].
 #[derive(Clone)]
 pub struct HostConfig {
     /// Where compiled programs are kept between runs; None: not at all.
     pub cache_dir: Option<PathBuf>,
-    /// Most instances at once. Costs address space, not memory.
+    /// Most programs that run, and requests that are answered, at once. Costs
+    /// address space and kernel page tables, not memory.
     pub max_instances: u32,
-    /// Largest linear memory any guest may have, in bytes.
+    /// Most memory of a guest whose specification names no limit, in bytes.
     pub memory_bytes_max: u64,
     /// Threads that run guests; None: one per core.
     pub threads: Option<usize>,
@@ -34,11 +50,41 @@ impl Default for HostConfig {
 }
 
 /// Compiles and runs programs. Cheap to clone; engine and threads appear with
-/// the first program, so that a host nobody uses costs nothing.
+/// the first program, so that a host nobody uses costs nothing. Its methods
+/// must be called within a tokio runtime; guests run on one of their own.
 #[derive(Clone)]
 pub struct Host {
-    #[allow(dead_code)]
     config: Arc<HostConfig>,
+    core: Arc<OnceCell<Arc<Core>>>,
+}
+
+/// What guests' tasks use. Not the runtime, which must not be dropped by one of
+/// its own tasks.
+pub(crate) struct Tools {
+    pub(crate) base: Base,
+    pub(crate) ticker: Ticker,
+    memory_bytes_max: u64,
+    ports: Arc<Ports>,
+    tls: Arc<Tls>,
+}
+
+/// The working host.
+pub(crate) struct Core {
+    tools: Arc<Tools>,
+    /// None only while being dropped.
+    runtime: Option<Runtime>,
+    cache: Option<Cache>,
+    programs: Mutex<HashMap<String, Slot>>,
+    /// One at a time: each uses every core, and a lot of memory.
+    compiling: Semaphore,
+}
+
+/// One program, locked while it is being compiled so that this is done once.
+type Slot = Arc<tokio::sync::Mutex<Weak<Inner>>>;
+
+enum Source<'a> {
+    Bytes(Bytes),
+    File(&'a Path),
 }
 
 impl Host {
@@ -47,33 +93,265 @@ impl Host {
     /// # Errors
     /// When the cache folder cannot be made.
     pub fn new(config: HostConfig) -> Result<Host, WasmError> {
+        if let Some(dir) = &config.cache_dir {
+            Cache::open(dir.clone())?;
+        }
         Ok(Host {
             config: Arc::new(config),
+            core: Arc::default(),
         })
     }
 
     /// Compiles a program, or takes it from the cache. `digest` names these
-    /// exact bytes (`sha256:…`) and is the cache's key.
+    /// exact bytes (`sha256:…`) and is the cache's key. Besides the binary
+    /// format, WebAssembly's text format is taken.
     ///
     /// # Errors
     /// When the bytes are not a program this host can run.
-    pub async fn compile(&self, _digest: &str, _bytes: Bytes) -> Result<Program, WasmError> {
-        todo!()
+    pub async fn compile(&self, digest: &str, bytes: Bytes) -> Result<Program, WasmError> {
+        self.core().await?.program(digest, Source::Bytes(bytes)).await
     }
 
     /// As [`Host::compile`], reading the program only when the cache lacks it.
     ///
     /// # Errors
     /// As [`Host::compile`], and when the file cannot be read.
-    pub async fn compile_file(&self, _digest: &str, _path: &Path) -> Result<Program, WasmError> {
-        todo!()
+    pub async fn compile_file(&self, digest: &str, path: &Path) -> Result<Program, WasmError> {
+        self.core().await?.program(digest, Source::File(path)).await
     }
 
     /// Starts a program; returns when it runs, for `wasi:http` when it listens.
     ///
     /// # Errors
-    /// When mounts, address or limits cannot be had.
-    pub async fn start(&self, _program: &Program, _spec: InstanceSpec) -> Result<Instance, WasmError> {
-        todo!()
+    /// When mounts, address or limits cannot be had. What goes wrong later is
+    /// told by [`Instance::wait`].
+    pub async fn start(&self, program: &Program, spec: InstanceSpec) -> Result<Instance, WasmError> {
+        let core = self.core().await?;
+        let start = core.clone().start(program.clone(), spec);
+        core.runtime().spawn(start).await.map_err(|_| WasmError::Closed)?
     }
+
+    async fn core(&self) -> Result<Arc<Core>, WasmError> {
+        let core = self.core.get_or_try_init(|| async {
+            let config = self.config.clone();
+            let made = tokio::task::spawn_blocking(move || Core::new(&config)).await;
+            made.map_err(|_| WasmError::Closed)?.map(Arc::new)
+        });
+        core.await.cloned()
+    }
+}
+
+impl Core {
+    fn new(config: &HostConfig) -> Result<Core, WasmError> {
+        let base = Base::new(config.max_instances)?;
+        let thread = |source| WasmError::Io {
+            context: "start the wasm host's threads".into(),
+            source,
+        };
+        let ticker = Ticker::start(&base.engine).map_err(thread)?;
+        let memory_bytes_max = config.memory_bytes_max;
+        Ok(Core {
+            tools: Arc::new(Tools {
+                base,
+                ticker,
+                memory_bytes_max,
+                ports: Arc::default(),
+                tls: Arc::default(),
+            }),
+            runtime: Some(runtime(config).map_err(thread)?),
+            cache: config.cache_dir.clone().map(Cache::open).transpose()?,
+            programs: Mutex::default(),
+            compiling: Semaphore::new(1),
+        })
+    }
+
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        match &self.runtime {
+            Some(runtime) => runtime.handle(),
+            None => unreachable!("the runtime is taken only by drop"),
+        }
+    }
+
+    async fn program(self: &Arc<Self>, digest: &str, source: Source<'_>) -> Result<Program, WasmError> {
+        let slot = self.slot(digest);
+        let mut known = slot.lock().await;
+        if let Some(inner) = known.upgrade() {
+            return Ok(Program { inner });
+        }
+        let program = match self.cached(digest).await? {
+            Some(program) => program,
+            None => self.compile(digest, read(source).await?).await?,
+        };
+        *known = Arc::downgrade(&program.inner);
+        Ok(program)
+    }
+
+    fn slot(&self, digest: &str) -> Slot {
+        // A std mutex: nothing awaits while it is held.
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_in_use = |slot: &Slot| match slot.try_lock() {
+            Ok(program) => program.strong_count() > 0 || Arc::strong_count(slot) > 1,
+            Err(_) => true,
+        };
+        programs.retain(|_, slot| is_in_use(slot));
+        programs.entry(digest.into()).or_default().clone()
+    }
+
+    async fn cached(self: &Arc<Self>, digest: &str) -> Result<Option<Program>, WasmError> {
+        if self.cache.is_none() {
+            return Ok(None);
+        }
+        self.blocking(digest, |core, digest| {
+            let engine = &core.tools.base.engine;
+            let Some(code) = core.cache.as_ref().and_then(|cache| cache.load(engine, digest)) else {
+                return Ok(None);
+            };
+            Program::link(&core.tools.base, digest, code).map(Some)
+        })
+        .await
+    }
+
+    async fn compile(self: &Arc<Self>, digest: &str, bytes: Bytes) -> Result<Program, WasmError> {
+        let form = form(&bytes)?;
+        let _permit = self.compiling.acquire().await.map_err(|_| WasmError::Closed)?;
+        self.blocking(digest, move |core, digest| {
+            let engine = &core.tools.base.engine;
+            let compiled = match form {
+                Form::Module => engine.precompile_module(&bytes),
+                Form::Component => engine.precompile_component(&bytes),
+            };
+            let compiled = compiled.map_err(|error| compile_error(&error))?;
+            let code = core.keep(engine, digest, form, &compiled, &bytes)?;
+            Program::link(&core.tools.base, digest, code)
+        })
+        .await
+    }
+
+    /// Puts compiled code where it can be run from: into the cache, or into
+    /// memory if there is none or its disk is full.
+    fn keep(
+        &self,
+        engine: &Engine,
+        digest: &str,
+        form: Form,
+        compiled: &[u8],
+        bytes: &[u8],
+    ) -> Result<Code, WasmError> {
+        if let Some(cache) = &self.cache {
+            match cache.store(engine, digest, form, compiled) {
+                Ok(code) => return Ok(code),
+                Err(error) => tracing::warn!(digest, %error, "cannot keep a compiled wasm program"),
+            }
+        }
+        let code = match form {
+            Form::Module => wasmtime::Module::new(engine, bytes).map(Code::Module),
+            Form::Component => Component::new(engine, bytes).map(Code::Component),
+        };
+        code.map_err(|error| compile_error(&error))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        digest: &str,
+        work: impl FnOnce(&Core, &str) -> Result<T, WasmError> + Send + 'static,
+    ) -> Result<T, WasmError> {
+        let (core, digest) = (self.clone(), digest.to_string());
+        let done = self.runtime().spawn_blocking(move || work(&core, &digest)).await;
+        done.map_err(|_| WasmError::Engine("compiling was interrupted".into()))?
+    }
+
+    async fn start(self: Arc<Self>, program: Program, mut spec: InstanceSpec) -> Result<Instance, WasmError> {
+        let tools = self.tools.clone();
+        check(&tools, &program, &spec)?;
+        let wanted = std::mem::take(&mut spec.mounts);
+        let mounts = tokio::task::spawn_blocking(move || Mounts::prepare(&wanted)).await;
+        let mounts = mounts.map_err(|_| WasmError::Closed)??;
+        let sockets = Sockets::new(spec.network.clone(), tools.ports.clone());
+        let outbound = Outbound::new(sockets.clone(), tools.tls.clone());
+        let (http_address, reuse) = (spec.http_address, spec.reuse);
+        let (blueprint, stdin) = Blueprint::new(spec, mounts, sockets, outbound, tools.memory_bytes_max);
+        // Mounts that cannot be opened are told now, not by the first request.
+        blueprint.check_mounts()?;
+        let blueprint = Arc::new(blueprint);
+        let listener = match (program.kind(), http_address) {
+            (ProgramKind::Http, Some(address)) => Some(http::listen(&blueprint.sockets, address)?),
+            (ProgramKind::Http, None) => {
+                return Err(WasmError::Spec(
+                    "a wasi:http program needs an address to listen on".into(),
+                ));
+            }
+            _ => None,
+        };
+        let shown = listener.as_ref().map(http::Listener::address);
+        let control = Arc::new(Control::new(blueprint.account.clone(), shown));
+        let report = Report(control.clone());
+        match listener {
+            Some(listener) => drop(tokio::spawn(http::serve(
+                tools, program, blueprint, listener, reuse, report,
+            ))),
+            None => drop(tokio::spawn(run::command(
+                tools, program, blueprint, stdin, report,
+            ))),
+        }
+        Ok(Instance::new(control, self))
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // The usual way would wait for guests, and must not be gone in async code.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn runtime(config: &HostConfig) -> std::io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.thread_name("wasm-guest").enable_all();
+    // Guests may compute for a whole tick in each poll: look after sockets and
+    // timers more often than between 61 of them.
+    builder.event_interval(7);
+    if let Some(threads) = config.threads {
+        builder.worker_threads(threads.max(1));
+    }
+    if let Some(on_start) = config.on_thread_start.clone() {
+        builder.on_thread_start(move || on_start());
+    }
+    builder.build()
+}
+
+async fn read(source: Source<'_>) -> Result<Bytes, WasmError> {
+    let path = match source {
+        Source::Bytes(bytes) => return Ok(bytes),
+        Source::File(path) => path,
+    };
+    let failed = |source| WasmError::Io {
+        context: format!("read {}", path.display()),
+        source,
+    };
+    let length = tokio::fs::metadata(path).await.map_err(failed)?.len();
+    if length > PROGRAM_BYTES_MAX as u64 {
+        let most = PROGRAM_BYTES_MAX >> 20;
+        return Err(WasmError::Unsupported(format!(
+            "{length} bytes long, at most {most} MiB are compiled"
+        )));
+    }
+    tokio::fs::read(path).await.map(Bytes::from).map_err(failed)
+}
+
+fn check(tools: &Tools, program: &Program, spec: &InstanceSpec) -> Result<(), WasmError> {
+    if !Engine::same(&tools.base.engine, program.engine()) {
+        return Err(WasmError::Spec("the program was compiled by another host".into()));
+    }
+    let texts = spec
+        .args
+        .iter()
+        .chain(spec.env.iter().flat_map(|(name, value)| [name, value]));
+    if texts.into_iter().any(|text| text.contains('\0')) {
+        return Err(WasmError::Spec(
+            "an argument or environment variable contains a zero byte".into(),
+        ));
+    }
+    Ok(())
 }

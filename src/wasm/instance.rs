@@ -1,43 +1,135 @@
 //! A running program.
 
-use crate::{Exit, Usage};
+use crate::host::Core;
+use crate::limits::Account;
+use crate::{Exit, ExitReason, Usage};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-/// A started program. Cheap to clone; dropping the last handle does not stop it.
+/// A started program. Cheap to clone; dropping a handle does not stop it (but
+/// with the last [`crate::Host`] and the last handle all guests end).
 #[derive(Clone)]
-pub struct Instance {}
+pub struct Instance {
+    control: Arc<Control>,
+    core: Arc<Core>,
+}
+
+/// What an instance's handles and its task share.
+pub(crate) struct Control {
+    pub(crate) stop: CancellationToken,
+    pub(crate) kill: CancellationToken,
+    exit: watch::Sender<Option<Exit>>,
+    account: Arc<Account>,
+    http_address: Option<SocketAddr>,
+}
+
+impl Control {
+    pub(crate) fn new(account: Arc<Account>, http_address: Option<SocketAddr>) -> Control {
+        Control {
+            stop: CancellationToken::new(),
+            kill: CancellationToken::new(),
+            exit: watch::Sender::new(None),
+            account,
+            http_address,
+        }
+    }
+}
+
+/// Reports the end of an instance; held by its task. If the task ends in any
+/// other way (a bug, the host's end), that is reported too, so that nobody
+/// waits for ever.
+pub(crate) struct Report(pub(crate) Arc<Control>);
+
+impl Report {
+    pub(crate) fn end(self, exit: Exit) {
+        self.0.exit.send_replace(Some(exit));
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.0.exit.send_if_modified(|exit| {
+            let is_missing = exit.is_none();
+            if is_missing {
+                let message = match std::thread::panicking() {
+                    true => "internal error of the wasm host, see its log",
+                    false => "the wasm host has ended",
+                };
+                *exit = Some(Exit {
+                    code: 137,
+                    reason: ExitReason::Error,
+                    message: message.into(),
+                });
+            }
+            is_missing
+        });
+    }
+}
 
 impl Instance {
-    /// Waits for the end; returns the same answer to every caller.
+    pub(crate) fn new(control: Arc<Control>, core: Arc<Core>) -> Instance {
+        Instance { control, core }
+    }
+
+    /// Waits for the end; gives every caller the same answer.
     pub async fn wait(&self) -> Exit {
-        todo!()
+        let mut exit = self.control.exit.subscribe();
+        match exit.wait_for(Option::is_some).await {
+            Ok(exit) => exit.clone().unwrap_or_else(Exit::killed),
+            // The sender is part of this handle, so this does not happen.
+            Err(_) => Exit::killed(),
+        }
     }
 
     /// The end, if it has come.
     pub fn exit(&self) -> Option<Exit> {
-        todo!()
+        self.control.exit.borrow().clone()
     }
 
     /// Where a `wasi:http` program listens.
     pub fn http_address(&self) -> Option<SocketAddr> {
-        todo!()
+        self.control.http_address
     }
 
-    /// Asks it to end: a server stops accepting and drains, and whatever still
-    /// runs after `grace` is trapped. A program that is no server has no way to
-    /// hear of it, so it runs on until then. Returns at once; see [`Instance::wait`].
-    pub fn stop(&self, _grace: Duration) {
-        todo!()
+    /// Asks it to end: a server stops accepting and ends, with code 0, once
+    /// what it has begun is done; whatever still runs after `grace` is trapped
+    /// (code 137). A program that serves nothing has no way to hear of it and
+    /// runs on until then. Returns at once; see [`Instance::wait`]. Calling it
+    /// again can shorten the grace, not lengthen it.
+    pub fn stop(&self, grace: Duration) {
+        self.control.stop.cancel();
+        let control = self.control.clone();
+        self.core.runtime().spawn(async move {
+            let mut exit = control.exit.subscribe();
+            // The end makes the rest of the grace pointless.
+            if tokio::time::timeout(grace, exit.wait_for(Option::is_some))
+                .await
+                .is_err()
+            {
+                control.kill.cancel();
+            }
+        });
     }
 
     /// Ends it now (exit code 137).
     pub fn kill(&self) {
-        todo!()
+        self.control.kill.cancel();
     }
 
     /// What it uses and has used.
     pub fn usage(&self) -> Usage {
-        todo!()
+        self.control.account.usage()
+    }
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance")
+            .field("exit", &self.exit())
+            .field("http_address", &self.http_address())
+            .finish()
     }
 }

@@ -5,13 +5,25 @@
 //! The crate knows nothing of pods or clusters and runs as an ordinary user;
 //! see `examples/hello.rs`.
 
+mod cache;
+mod detect;
+mod engine;
 mod error;
 mod exit;
 mod host;
+mod http;
 mod instance;
+mod limits;
+mod meter;
+mod mounts;
 mod network;
 mod program;
+mod run;
+mod sockets;
 mod spec;
+mod state;
+mod stdio;
+mod ticker;
 
 pub use error::WasmError;
 pub use exit::{Exit, ExitReason, Usage};

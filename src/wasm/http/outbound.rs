@@ -1,0 +1,276 @@
+//! Sends a guest's HTTP requests: names by the embedder's resolver, services
+//! balanced, from the pod's own address.
+
+use super::Tls;
+use crate::Protocol;
+use crate::network::ResolveError;
+use crate::sockets::{Refused, Route, Sockets};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1;
+use hyper::{Request, Response, Uri};
+use hyper_util::rt::TokioIo;
+use nix::sys::socket::{setsockopt, sockopt};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+/// For guests that set no times of their own; as wasmtime does by default.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long one address may take to answer while there are others to try.
+const TRY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The way out for one instance's requests.
+#[derive(Clone)]
+pub(crate) struct Outbound {
+    sockets: Sockets,
+    tls: Arc<Tls>,
+}
+
+type Work = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type Sent = Result<(Response<WasiBody>, Work), Error>;
+
+impl Outbound {
+    pub(crate) fn new(sockets: Sockets, tls: Arc<Tls>) -> Outbound {
+        Outbound { sockets, tls }
+    }
+}
+
+impl WasiHttpHooks for Outbound {
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Work,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        let outbound = self.clone();
+        Box::new(async move { outbound.send(request, options.unwrap_or_default()).await })
+    }
+}
+
+/// A connection, with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Outbound {
+    async fn send(&self, mut request: Request<WasiBody>, options: RequestOptions) -> Sent {
+        let connect = timeout(
+            options.connect_timeout.unwrap_or(TIMEOUT),
+            self.connect(request.uri()),
+        );
+        let (mut sender, connection) = connect.await.map_err(|_| Error::ConnectionTimeout)??;
+        // A server is asked for a path; the whole address is for proxies.
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        *request.uri_mut() = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
+        let answer = timeout(
+            options.first_byte_timeout.unwrap_or(TIMEOUT),
+            sender.send_request(request),
+        );
+        let answer = answer
+            .await
+            .map_err(|_| Error::ConnectionReadTimeout)?
+            .map_err(broken)?;
+        let patience = options.between_bytes_timeout.unwrap_or(TIMEOUT);
+        let answer = answer.map(|body| Timed::new(body, patience).boxed_unsync());
+        // Dropped with the response, which then ends the connection.
+        let work = async move {
+            connection.await;
+            Ok(())
+        };
+        Ok((answer, Box::new(work)))
+    }
+
+    async fn connect(
+        &self,
+        uri: &Uri,
+    ) -> Result<(http1::SendRequest<WasiBody>, AbortOnDropJoinHandle<()>), Error> {
+        let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
+        let is_tls = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let stream = self.dial(host, port).await?;
+        let stream: Box<dyn Stream> = if is_tls {
+            self.secure(host, stream).await?
+        } else {
+            Box::new(stream)
+        };
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let connection = spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::trace!(%error, "connection of a wasm guest ended");
+            }
+        });
+        Ok((sender, connection))
+    }
+
+    /// Tries the host's addresses one after another.
+    async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
+        let mut addresses = self
+            .sockets
+            .resolve(host)
+            .await
+            .map_err(unresolved)?
+            .into_iter()
+            .peekable();
+        let mut last = Error::DestinationNotFound;
+        while let Some(address) = addresses.next() {
+            let patience = if addresses.peek().is_some() {
+                TRY_TIMEOUT
+            } else {
+                TIMEOUT
+            };
+            match timeout(patience, self.dial_one(address, port)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = Error::ConnectionTimeout,
+            }
+        }
+        Err(last)
+    }
+
+    async fn dial_one(&self, address: IpAddr, port: u16) -> Result<TcpStream, Error> {
+        let route = self
+            .sockets
+            .route(SocketAddr::new(address, port), Protocol::Tcp)
+            .map_err(refused)?;
+        let socket = self
+            .sockets
+            .make(|| socket(&route))
+            .map_err(unconnected)?
+            .map_err(unconnected)?;
+        let stream = socket.connect(route.peer).await.map_err(unconnected)?;
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    async fn secure(&self, host: &str, stream: TcpStream) -> Result<Box<dyn Stream>, Error> {
+        let tls = self.tls.clone();
+        let connector = tokio::task::spawn_blocking(move || tls.connector()).await;
+        let connector = connector
+            .map_err(|_| Error::ConfigurationError)?
+            .map_err(|why| Error::InternalError(Some(why)))?;
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_string();
+        let name = bare.try_into().map_err(|_| Error::HttpRequestUriInvalid)?;
+        let stream = connector.connect(name, stream).await.map_err(|error| {
+            tracing::debug!(host, %error, "TLS with a wasm guest's peer failed");
+            let is_certificate = error
+                .get_ref()
+                .and_then(|inner| inner.downcast_ref())
+                .is_some_and(|inner| matches!(inner, rustls::Error::InvalidCertificate(_)));
+            if is_certificate {
+                Error::TlsCertificateError
+            } else {
+                Error::TlsProtocolError
+            }
+        })?;
+        Ok(Box::new(stream))
+    }
+}
+
+fn socket(route: &Route) -> io::Result<TcpSocket> {
+    let socket = if route.peer.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    if let Some(source) = route.source {
+        // Leaves the choice of the port to connect, which can use one for many
+        // peers; bind would let a pod have 28,000 connections in all.
+        let _ = setsockopt(&socket, sockopt::IpBindAddressNoPort, &true);
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    Ok(socket)
+}
+
+fn unresolved(error: ResolveError) -> Error {
+    Error::DnsError {
+        rcode: Some(error.to_string()),
+        info_code: None,
+    }
+}
+
+fn refused(refused: Refused) -> Error {
+    match refused {
+        Refused::Denied => Error::DestinationIpProhibited,
+        Refused::NotBindable | Refused::Unreachable => Error::DestinationIpUnroutable,
+    }
+}
+
+fn unconnected(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
+        io::ErrorKind::TimedOut => Error::ConnectionTimeout,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Error::ConnectionTerminated,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Error::DestinationIpUnroutable,
+        io::ErrorKind::PermissionDenied => Error::DestinationIpProhibited,
+        _ => Error::InternalError(Some(error.to_string())),
+    }
+}
+
+fn broken(error: hyper::Error) -> Error {
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        return Error::ConnectionTerminated;
+    }
+    if error.is_timeout() {
+        Error::HttpResponseTimeout
+    } else {
+        Error::HttpProtocolError
+    }
+}
+
+/// A response's body that gives up when nothing comes for too long.
+struct Timed {
+    inner: Incoming,
+    patience: Duration,
+    end: Pin<Box<Sleep>>,
+}
+
+impl Timed {
+    fn new(inner: Incoming, patience: Duration) -> Timed {
+        Timed {
+            inner,
+            patience,
+            end: Box::pin(sleep(patience)),
+        }
+    }
+}
+
+impl Body for Timed {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                let end = Instant::now() + self.patience;
+                self.end.as_mut().reset(end);
+                Poll::Ready(frame.map(|frame| frame.map_err(broken)))
+            }
+            Poll::Pending => self
+                .end
+                .as_mut()
+                .poll(cx)
+                .map(|()| Some(Err(Error::ConnectionReadTimeout))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,300 @@
+//! What an instance uses and may use: memory, CPU time, requests.
+//!
+//! One [`Account`] belongs to an instance, however many stores it has: a
+//! `wasi:http` program has one for each request it is answering.
+
+use crate::Usage;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use wasmtime::ResourceLimiter;
+
+/// Bytes counted for one table element: a pointer.
+const TABLE_ELEMENT_BYTES: usize = 8;
+
+/// How much unused CPU time may be saved up for a burst, in wall time. The same
+/// as the period of the kernel's CPU bandwidth control.
+const BURST: Duration = Duration::from_millis(100);
+
+/// Counters and limits of one instance.
+pub(crate) struct Account {
+    memory_bytes_max: u64,
+    memory_bytes: AtomicU64,
+    memory_bytes_peak: AtomicU64,
+    /// The most that one store has held: what the next one will probably need.
+    store_bytes: AtomicU64,
+    cpu_ns: AtomicU64,
+    requests: AtomicU64,
+    throttle: Option<Mutex<Throttle>>,
+    freed: Notify,
+}
+
+/// A guest asked for more memory than it may have.
+#[derive(Debug, thiserror::Error)]
+#[error("memory limit of {} exceeded: {} in use, {} more asked for", mebibytes(*.limit), mebibytes(*.used), mebibytes(*.wanted))]
+pub(crate) struct OutOfMemory {
+    limit: u64,
+    used: u64,
+    wanted: u64,
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{}.{} MiB", bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20)
+}
+
+impl Account {
+    pub(crate) fn new(memory_bytes_max: u64, cpu_millis_max: Option<u32>) -> Account {
+        Account {
+            memory_bytes_max,
+            memory_bytes: AtomicU64::new(0),
+            memory_bytes_peak: AtomicU64::new(0),
+            store_bytes: AtomicU64::new(0),
+            cpu_ns: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            throttle: cpu_millis_max.map(|millis| Mutex::new(Throttle::new(millis, Instant::now()))),
+            freed: Notify::new(),
+        }
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            cpu_ns: self.cpu_ns.load(Relaxed),
+            memory_bytes: self.memory_bytes.load(Relaxed),
+            memory_bytes_peak: self.memory_bytes_peak.load(Relaxed),
+            requests: self.requests.load(Relaxed),
+        }
+    }
+
+    pub(crate) fn count_request(&self) {
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    /// Books CPU time.
+    pub(crate) fn charge(&self, used: Duration) {
+        self.cpu_ns.fetch_add(used.as_nanos() as u64, Relaxed);
+        if let Some(throttle) = &self.throttle {
+            throttle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .charge(used);
+        }
+    }
+
+    /// How long the guest must pause to get back within its CPU limit.
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        let throttle = self.throttle.as_ref()?;
+        throttle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pause(Instant::now())
+    }
+
+    /// Waits until a further store probably fits in beside those that exist,
+    /// so that many requests at once queue up instead of running out of memory.
+    /// With no other store around there is nothing to wait for.
+    pub(crate) async fn room(&self) {
+        loop {
+            // Made before looking, so that a release in between is not missed.
+            let freed = self.freed.notified();
+            let used = self.memory_bytes.load(Relaxed);
+            let next = self.store_bytes.load(Relaxed);
+            if used == 0 || used.saturating_add(next) <= self.memory_bytes_max {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    fn take(&self, bytes: u64) -> Result<(), OutOfMemory> {
+        let grant = self.memory_bytes.fetch_update(Relaxed, Relaxed, |used| {
+            used.checked_add(bytes)
+                .filter(|total| *total <= self.memory_bytes_max)
+        });
+        match grant {
+            Ok(before) => {
+                self.memory_bytes_peak.fetch_max(before + bytes, Relaxed);
+                Ok(())
+            }
+            Err(used) => Err(OutOfMemory {
+                limit: self.memory_bytes_max,
+                used,
+                wanted: bytes,
+            }),
+        }
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.memory_bytes.fetch_sub(bytes, Relaxed);
+        self.freed.notify_waiters();
+    }
+}
+
+/// Keeps one store within its instance's memory limit.
+pub(crate) struct Limiter {
+    account: Arc<Account>,
+    held: u64,
+    last_grant: u64,
+}
+
+impl Limiter {
+    pub(crate) fn new(account: Arc<Account>) -> Limiter {
+        Limiter {
+            account,
+            held: 0,
+            last_grant: 0,
+        }
+    }
+
+    fn grow(&mut self, bytes: usize) -> wasmtime::Result<bool> {
+        // An error here ends the guest. A plain refusal would reach it as a
+        // failed `memory.grow`, which most programs turn into a puzzling abort.
+        self.account.take(bytes as u64)?;
+        self.held += bytes as u64;
+        self.last_grant = bytes as u64;
+        self.account.store_bytes.fetch_max(self.held, Relaxed);
+        Ok(true)
+    }
+
+    fn undo(&mut self) {
+        let bytes = std::mem::take(&mut self.last_grant);
+        self.held -= bytes;
+        self.account.give_back(bytes);
+    }
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.account.give_back(self.held);
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, now: usize, wanted: usize, most: Option<usize>) -> wasmtime::Result<bool> {
+        if most.is_some_and(|most| wanted > most) {
+            return Ok(false);
+        }
+        self.grow(wanted.saturating_sub(now))
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.undo();
+        Ok(())
+    }
+
+    fn table_growing(&mut self, now: usize, wanted: usize, most: Option<usize>) -> wasmtime::Result<bool> {
+        if most.is_some_and(|most| wanted > most) {
+            return Ok(false);
+        }
+        self.grow(wanted.saturating_sub(now).saturating_mul(TABLE_ELEMENT_BYTES))
+    }
+
+    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.undo();
+        Ok(())
+    }
+}
+
+/// A token bucket of CPU time: fills at the quota's rate, holds little, and may
+/// be overdrawn; the guest then pauses until it is full enough again.
+struct Throttle {
+    millis: u32,
+    /// CPU time that may still be used, in nanoseconds; negative when overdrawn.
+    credit_ns: i64,
+    filled: Instant,
+}
+
+impl Throttle {
+    fn new(millis: u32, now: Instant) -> Throttle {
+        // A quota of nothing would never let a guest go on.
+        let millis = millis.max(1);
+        Throttle {
+            millis,
+            credit_ns: Throttle::most_ns(millis),
+            filled: now,
+        }
+    }
+
+    fn most_ns(millis: u32) -> i64 {
+        BURST.as_nanos() as i64 * i64::from(millis) / 1000
+    }
+
+    fn charge(&mut self, used: Duration) {
+        self.credit_ns = self.credit_ns.saturating_sub(used.as_nanos() as i64);
+    }
+
+    fn pause(&mut self, now: Instant) -> Option<Duration> {
+        let elapsed_ns = now.saturating_duration_since(self.filled).as_nanos() as i128;
+        let earned_ns = (elapsed_ns * i128::from(self.millis) / 1000).min(i128::from(i64::MAX / 2)) as i64;
+        self.credit_ns = self
+            .credit_ns
+            .saturating_add(earned_ns)
+            .min(Throttle::most_ns(self.millis));
+        self.filled = now;
+        let owed_ns = u64::try_from(-self.credit_ns).ok().filter(|owed| *owed > 0)?;
+        Some(Duration::from_nanos(
+            owed_ns.saturating_mul(1000) / u64::from(self.millis),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_shared_by_the_stores_of_an_instance() {
+        let account = Arc::new(Account::new(10 << 20, None));
+        let (mut one, mut two) = (Limiter::new(account.clone()), Limiter::new(account.clone()));
+        assert!(one.memory_growing(0, 6 << 20, None).unwrap());
+        let error = two.memory_growing(0, 5 << 20, None).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "memory limit of 10.0 MiB exceeded: 6.0 MiB in use, 5.0 MiB more asked for"
+        );
+        drop(one);
+        assert!(two.memory_growing(0, 5 << 20, None).unwrap());
+        assert_eq!(account.usage().memory_bytes_peak, 6 << 20);
+        drop(two);
+        assert_eq!(account.usage().memory_bytes, 0);
+    }
+
+    #[test]
+    fn a_program_s_own_maximum_is_a_plain_refusal() {
+        let mut limiter = Limiter::new(Arc::new(Account::new(u64::MAX, None)));
+        assert!(!limiter.memory_growing(0, 2 << 16, Some(1 << 16)).unwrap());
+        assert_eq!(limiter.account.usage().memory_bytes, 0);
+    }
+
+    #[test]
+    fn failed_growth_is_given_back() {
+        let mut limiter = Limiter::new(Arc::new(Account::new(u64::MAX, None)));
+        limiter.memory_growing(0, 1 << 16, None).unwrap();
+        limiter.memory_growing(1 << 16, 3 << 16, None).unwrap();
+        limiter
+            .memory_grow_failed(wasmtime::Error::msg("no pages"))
+            .unwrap();
+        assert_eq!(limiter.account.usage().memory_bytes, 1 << 16);
+    }
+
+    #[test]
+    fn quota_lets_a_guest_run_its_share() {
+        let start = Instant::now();
+        let mut throttle = Throttle::new(250, start);
+        assert_eq!(throttle.pause(start), None);
+        // 25 ms are saved up; 75 ms of use leave a debt of 50 ms, paid in 200.
+        throttle.charge(Duration::from_millis(75));
+        assert_eq!(throttle.pause(start), Some(Duration::from_millis(200)));
+        assert_eq!(throttle.pause(start + Duration::from_millis(200)), None);
+    }
+
+    #[test]
+    fn idling_saves_up_one_burst_at_most() {
+        let start = Instant::now();
+        let mut throttle = Throttle::new(500, start);
+        let later = start + Duration::from_secs(3600);
+        assert_eq!(throttle.pause(later), None);
+        throttle.charge(Duration::from_millis(60));
+        assert_eq!(throttle.pause(later), Some(Duration::from_millis(20)));
+    }
+}

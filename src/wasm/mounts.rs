@@ -1,0 +1,154 @@
+//! Folders and files of this machine that a guest may see.
+//!
+//! WASI knows folders only. A single file is therefore copied, when the
+//! instance starts, into a private folder that is shown in place of the file's.
+
+use crate::{Mount, WasmError};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+
+/// Folders to show, checked; keeps the copies of single files.
+#[derive(Debug, Default)]
+pub(crate) struct Mounts {
+    folders: Vec<Mount>,
+    _copies: Vec<TempDir>,
+}
+
+impl Mounts {
+    /// Checks the mounts and copies single files. Blocks on the file system.
+    pub(crate) fn prepare(wanted: &[Mount]) -> Result<Mounts, WasmError> {
+        let mut mounts = Mounts::default();
+        let mut files: BTreeMap<&str, Vec<(&str, &Mount)>> = BTreeMap::new();
+        for mount in wanted {
+            if !mount.guest.starts_with('/') {
+                return Err(refuse(mount, "the path in the container is not absolute"));
+            }
+            let kind = std::fs::metadata(&mount.host).map_err(|error| refuse(mount, error))?;
+            if kind.is_dir() {
+                mounts.folders.push(mount.clone());
+                continue;
+            }
+            if !mount.read_only {
+                return Err(refuse(
+                    mount,
+                    "a single file can only be mounted read-only in a wasm container",
+                ));
+            }
+            match mount.guest.rsplit_once('/') {
+                Some((folder, name)) if !matches!(name, "" | "." | "..") => {
+                    files.entry(folder).or_default().push((name, mount));
+                }
+                _ => return Err(refuse(mount, "the path in the container has no file name")),
+            }
+        }
+        for (folder, files) in files {
+            mounts.copy(folder, &files)?;
+        }
+        Ok(mounts)
+    }
+
+    fn copy(&mut self, folder: &str, files: &[(&str, &Mount)]) -> Result<(), WasmError> {
+        let guest = if folder.is_empty() { "/" } else { folder };
+        if let Some((_, mount)) = files.first()
+            && self
+                .folders
+                .iter()
+                .any(|other| other.guest.trim_end_matches('/') == folder)
+        {
+            return Err(refuse(mount, "a folder is mounted at the same place"));
+        }
+        let copies = tempfile::Builder::new().prefix("coracle-wasm-").tempdir();
+        let copies = copies.map_err(|source| WasmError::Io {
+            context: "copy mounted files".into(),
+            source,
+        })?;
+        for (name, mount) in files {
+            std::fs::copy(&mount.host, copies.path().join(name)).map_err(|error| refuse(mount, error))?;
+        }
+        self.folders.push(Mount {
+            host: copies.path().into(),
+            guest: guest.into(),
+            read_only: true,
+        });
+        self._copies.push(copies);
+        Ok(())
+    }
+
+    /// Shows the folders to a guest.
+    pub(crate) fn attach(&self, builder: &mut WasiCtxBuilder) -> Result<(), WasmError> {
+        for mount in &self.folders {
+            let perms = if mount.read_only {
+                FsPerms::ReadOnly
+            } else {
+                FsPerms::ReadWrite
+            };
+            let opened = builder.preopened_dir(&mount.host, &mount.guest, perms);
+            opened.map_err(|error| refuse(mount, error.root_cause()))?;
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn shown(&self) -> Vec<(PathBuf, String)> {
+        self.folders
+            .iter()
+            .map(|mount| (mount.host.clone(), mount.guest.clone()))
+            .collect()
+    }
+}
+
+fn refuse(mount: &Mount, reason: impl ToString) -> WasmError {
+    let host = Path::display(&mount.host).to_string();
+    WasmError::Mount {
+        host,
+        guest: mount.guest.clone(),
+        reason: reason.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(host: PathBuf, guest: &str, read_only: bool) -> Mount {
+        Mount {
+            host,
+            guest: guest.into(),
+            read_only,
+        }
+    }
+
+    #[test]
+    fn single_files_share_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", "b"] {
+            std::fs::write(dir.path().join(name), name).unwrap();
+        }
+        let wanted = [
+            mount(dir.path().join("a"), "/etc/one", true),
+            mount(dir.path().join("b"), "/etc/two", true),
+        ];
+        let shown = Mounts::prepare(&wanted).unwrap();
+        let [(host, guest)] = &shown.shown()[..] else {
+            panic!("one folder expected")
+        };
+        assert_eq!(guest, "/etc");
+        assert_eq!(std::fs::read_to_string(host.join("two")).unwrap(), "b");
+    }
+
+    #[test]
+    fn refusals_name_the_paths() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        std::fs::write(&file, "").unwrap();
+        let refused = |mounts: &[Mount]| Mounts::prepare(mounts).unwrap_err().to_string();
+        assert!(refused(&[mount("/does/not/exist".into(), "/x", true)]).contains("No such file"));
+        assert!(refused(&[mount(dir.path().into(), "x", true)]).contains("not absolute"));
+        assert!(refused(&[mount(file.clone(), "/x/f", false)]).contains("read-only"));
+        assert!(refused(&[mount(file.clone(), "/..", true)]).contains("no file name"));
+        let both = [mount(dir.path().into(), "/x/", true), mount(file, "/x/f", true)];
+        assert!(refused(&both).contains("same place"));
+    }
+}

@@ -1,0 +1,83 @@
+//! Runs commands and core modules.
+
+use crate::Exit;
+use crate::host::Tools;
+use crate::instance::{Control, Report};
+use crate::program::{Program, Ready};
+use crate::spec::Stdin;
+use crate::state::{Blueprint, ModuleState, State};
+use std::sync::Arc;
+use wasmtime::InstancePre;
+use wasmtime_wasi::p2::bindings::CommandPre;
+
+/// Runs a program to its end, or until it is stopped or killed.
+pub(crate) async fn command(
+    tools: Arc<Tools>,
+    program: Program,
+    blueprint: Arc<Blueprint>,
+    stdin: Stdin,
+    report: Report,
+) {
+    let control = report.0.clone();
+    // Kill comes first: a guest that computes yields at every tick, and must
+    // not get another turn. The losing branches are dropped, and with them the
+    // guest and its sockets, before the end is reported.
+    let exit = tokio::select! {
+        biased;
+        () = control.kill.cancelled() => Exit::killed(),
+        () = stopped(&control, &blueprint) => Exit::with_code(0),
+        exit = guest(&tools, &program, &blueprint, stdin) => exit,
+    };
+    tracing::debug!(
+        instance = blueprint.name,
+        code = exit.code,
+        message = exit.message,
+        "wasm instance ended"
+    );
+    report.end(exit);
+}
+
+/// The instance was asked to stop and is a server with nothing left to do.
+async fn stopped(control: &Control, blueprint: &Blueprint) {
+    control.stop.cancelled().await;
+    blueprint.traffic.drained().await;
+}
+
+async fn guest(tools: &Tools, program: &Program, blueprint: &Blueprint, stdin: Stdin) -> Exit {
+    let result = match &program.inner.ready {
+        Ready::Module(pre) => run_module(tools, pre, blueprint, stdin).await,
+        Ready::Command(pre) => run_component(tools, pre, blueprint, stdin).await,
+        Ready::Http(_) => return Exit::not_started("a wasi:http program is served, not run"),
+    };
+    result.unwrap_or_else(|error| Exit::from_error(&error))
+}
+
+async fn run_module(
+    tools: &Tools,
+    pre: &InstancePre<ModuleState>,
+    blueprint: &Blueprint,
+    stdin: Stdin,
+) -> wasmtime::Result<Exit> {
+    let (mut store, meter) = blueprint.module(&tools.base.engine, stdin)?;
+    let run = async {
+        let instance = pre.instantiate_async(&mut store).await?;
+        let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
+        start.call_async(&mut store, ()).await
+    };
+    meter.run(&tools.ticker, run).await.map(|()| Exit::with_code(0))
+}
+
+async fn run_component(
+    tools: &Tools,
+    pre: &CommandPre<State>,
+    blueprint: &Blueprint,
+    stdin: Stdin,
+) -> wasmtime::Result<Exit> {
+    let (mut store, meter) = blueprint.component(&tools.base.engine, stdin)?;
+    let run = async {
+        let command = pre.instantiate_async(&mut store).await?;
+        command.wasi_cli_run().call_run(&mut store).await
+    };
+    let result = meter.run(&tools.ticker, run).await?;
+    Ok(Exit::with_code(if result.is_ok() { 0 } else { 1 }))
+}

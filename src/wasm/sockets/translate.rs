@@ -1,0 +1,307 @@
+//! Decides what a guest's addresses mean.
+
+use super::ports::{Claim, Ports};
+use crate::network::{Network, Protocol, ResolveError};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+/// Addresses, rules and names for the sockets of one instance.
+#[derive(Clone)]
+pub(crate) struct Sockets {
+    network: Arc<dyn Network>,
+    ports: Arc<Ports>,
+}
+
+/// Why an address is not to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It is not one of this pod's.
+    NotBindable,
+    /// A rule forbids it.
+    Denied,
+    /// There is no way there from this pod's address (another family).
+    Unreachable,
+}
+
+/// What to bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Binding {
+    pub(crate) address: SocketAddr,
+    /// The guest meant all its addresses: claim the port once it is known.
+    pub(crate) wildcard: bool,
+}
+
+/// How to reach a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) peer: SocketAddr,
+    /// What an unbound socket is to be bound to first.
+    pub(crate) source: Option<IpAddr>,
+}
+
+impl Sockets {
+    pub(crate) fn new(network: Arc<dyn Network>, ports: Arc<Ports>) -> Sockets {
+        Sockets { network, ports }
+    }
+
+    /// Whether the namespace is shared with others, so that addresses need
+    /// translation.
+    fn is_shared(&self) -> bool {
+        self.network.netns().is_none() && !self.network.pod_ip().is_unspecified()
+    }
+
+    /// Whether sockets of this family can be of use.
+    pub(crate) fn has_family(&self, is_ipv6: bool) -> bool {
+        !self.is_shared() || self.network.pod_ip().is_ipv6() == is_ipv6
+    }
+
+    /// What a guest's bind address means.
+    pub(crate) fn bind(&self, wanted: SocketAddr) -> Result<Binding, Refused> {
+        let binding = if self.is_shared() {
+            self.translate_bind(wanted)?
+        } else {
+            Binding {
+                address: wanted,
+                wildcard: false,
+            }
+        };
+        if self.network.may_bind(binding.address) {
+            Ok(binding)
+        } else {
+            Err(Refused::Denied)
+        }
+    }
+
+    fn translate_bind(&self, wanted: SocketAddr) -> Result<Binding, Refused> {
+        let (own, ip) = (self.network.pod_ip(), wanted.ip().to_canonical());
+        let (ip, wildcard) = match ip {
+            ip if ip.is_unspecified() && ip.is_ipv6() == own.is_ipv6() => (own, true),
+            ip if ip.is_loopback() => (self.network.loopback(), false),
+            ip if ip == own => (own, false),
+            _ => return Err(Refused::NotBindable),
+        };
+        Ok(Binding {
+            address: SocketAddr::new(ip, wanted.port()),
+            wildcard,
+        })
+    }
+
+    /// Where a server listens that was told to listen at `wanted`. In a
+    /// namespace of its own a server on the pod's address listens on all of
+    /// them, for the sake of its neighbours at 127.0.0.1.
+    pub(crate) fn listen(&self, wanted: SocketAddr) -> Result<SocketAddr, Refused> {
+        let address = self.bind(wanted)?.address;
+        if self.network.netns().is_none() || address.ip() != self.network.pod_ip() {
+            return Ok(address);
+        }
+        let all = match address.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        Ok(SocketAddr::new(all, address.port()))
+    }
+
+    /// A listener's address for others: the pod's, rather than all.
+    pub(crate) fn shown_listener(&self, bound: SocketAddr) -> SocketAddr {
+        if bound.ip().is_unspecified() {
+            return SocketAddr::new(self.network.pod_ip(), bound.port());
+        }
+        bound
+    }
+
+    /// Says that a socket has been bound to this port on all addresses.
+    pub(crate) fn claim(&self, protocol: Protocol, port: u16) -> Claim {
+        self.ports.claim(self.network.loopback(), protocol, port)
+    }
+
+    /// How to reach what a guest wants to reach.
+    pub(crate) fn route(&self, wanted: SocketAddr, protocol: Protocol) -> Result<Route, Refused> {
+        let is_shared = self.is_shared();
+        if is_shared && wanted.ip().to_canonical().is_loopback() {
+            return Ok(self.route_within(wanted.port(), protocol));
+        }
+        let peer = self.network.pick(wanted, protocol);
+        // Somebody else's loopback in the shared namespace, or a bad endpoint.
+        if is_shared && peer.ip().to_canonical().is_loopback() || !self.network.may_connect(peer) {
+            return Err(Refused::Denied);
+        }
+        let own = self.network.pod_ip();
+        match (is_shared, own.is_ipv6() == peer.is_ipv6()) {
+            (false, _) => Ok(Route { peer, source: None }),
+            (true, true) => Ok(Route {
+                peer,
+                source: Some(own),
+            }),
+            (true, false) => Err(Refused::Unreachable),
+        }
+    }
+
+    /// To another container of the same pod.
+    fn route_within(&self, port: u16, protocol: Protocol) -> Route {
+        let loopback = self.network.loopback();
+        let is_wildcard = self.ports.is_claimed(loopback, protocol, port);
+        let ip = if is_wildcard {
+            self.network.pod_ip()
+        } else {
+            loopback
+        };
+        Route {
+            peer: SocketAddr::new(ip, port),
+            source: Some(ip),
+        }
+    }
+
+    /// What the guest is told of an address of its own or of a peer's.
+    pub(crate) fn shown(&self, address: SocketAddr) -> SocketAddr {
+        if self.is_shared() && address.ip() == self.network.loopback() {
+            let ip = match address.ip() {
+                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            };
+            return SocketAddr::new(ip, address.port());
+        }
+        address
+    }
+
+    /// Makes a socket where this instance's sockets belong. `make` must not
+    /// await and must not start threads.
+    pub(crate) fn make<T>(&self, make: impl FnOnce() -> T) -> io::Result<T> {
+        match self.network.netns() {
+            Some(namespace) => sys::netns::with(namespace, make),
+            None => Ok(make()),
+        }
+    }
+
+    /// The addresses of a name (or of an address in writing) that this
+    /// instance's sockets can use.
+    pub(crate) async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        let bare = name
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(name);
+        if let Ok(address) = bare.parse() {
+            return Ok(vec![address]);
+        }
+        if bare.eq_ignore_ascii_case("localhost") {
+            return Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]);
+        }
+        let mut found = self.network.resolve(bare).await?;
+        found.retain(|address| self.has_family(address.is_ipv6()));
+        if found.is_empty() {
+            Err(ResolveError::NotFound)
+        } else {
+            Ok(found)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+
+    /// A pod at 10.0.0.5 whose loopback is 127.1.2.3, with one service.
+    struct Pod;
+
+    #[async_trait]
+    impl Network for Pod {
+        fn pod_ip(&self) -> IpAddr {
+            [10, 0, 0, 5].into()
+        }
+        fn loopback(&self) -> IpAddr {
+            [127, 1, 2, 3].into()
+        }
+        fn may_bind(&self, address: SocketAddr) -> bool {
+            address.port() != 9
+        }
+        fn may_connect(&self, address: SocketAddr) -> bool {
+            address.port() != 9
+        }
+        fn pick(&self, destination: SocketAddr, _: Protocol) -> SocketAddr {
+            if destination == at("10.43.0.1:80") {
+                at("10.0.0.7:8080")
+            } else {
+                destination
+            }
+        }
+        async fn resolve(&self, _: &str) -> Result<Vec<IpAddr>, ResolveError> {
+            Ok(vec!["fd00::1".parse().unwrap(), [10, 43, 0, 1].into()])
+        }
+    }
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn pod() -> Sockets {
+        Sockets::new(Arc::new(Pod), Arc::default())
+    }
+
+    #[test]
+    fn binding_in_a_shared_namespace() {
+        let bound = |text| pod().bind(at(text)).map(|b| (b.address.to_string(), b.wildcard));
+        assert_eq!(bound("0.0.0.0:8080"), Ok(("10.0.0.5:8080".into(), true)));
+        assert_eq!(bound("127.0.0.1:8080"), Ok(("127.1.2.3:8080".into(), false)));
+        assert_eq!(bound("127.9.9.9:8080"), Ok(("127.1.2.3:8080".into(), false)));
+        assert_eq!(bound("10.0.0.5:80"), Ok(("10.0.0.5:80".into(), false)));
+        assert_eq!(bound("10.0.0.6:80"), Err(Refused::NotBindable));
+        assert_eq!(bound("[::]:80"), Err(Refused::NotBindable));
+        assert_eq!(bound("0.0.0.0:9"), Err(Refused::Denied));
+        assert!(pod().has_family(false) && !pod().has_family(true));
+    }
+
+    #[test]
+    fn routes_leave_from_the_pod_s_address_and_balance_services() {
+        let route = |text| {
+            pod()
+                .route(at(text), Protocol::Tcp)
+                .map(|r| (r.peer.to_string(), r.source))
+        };
+        let own = Some(IpAddr::from([10, 0, 0, 5]));
+        assert_eq!(route("192.0.2.1:80"), Ok(("192.0.2.1:80".into(), own)));
+        assert_eq!(route("10.43.0.1:80"), Ok(("10.0.0.7:8080".into(), own)));
+        assert_eq!(route("192.0.2.1:9"), Err(Refused::Denied));
+        assert_eq!(route("[2001:db8::1]:80"), Err(Refused::Unreachable));
+    }
+
+    #[test]
+    fn loopback_finds_servers_on_all_addresses() {
+        let sockets = pod();
+        let route = || sockets.route(at("127.0.0.1:8080"), Protocol::Tcp).unwrap().peer;
+        assert_eq!(route(), at("127.1.2.3:8080"));
+        let claim = sockets.claim(Protocol::Tcp, 8080);
+        assert_eq!(route(), at("10.0.0.5:8080"));
+        drop(claim);
+        assert_eq!(route(), at("127.1.2.3:8080"));
+        assert_eq!(sockets.shown(at("127.1.2.3:8080")), at("127.0.0.1:8080"));
+    }
+
+    #[test]
+    fn on_the_plain_host_addresses_mean_what_they_say() {
+        let sockets = Sockets::new(Arc::new(crate::HostNetwork), Arc::default());
+        assert_eq!(sockets.bind(at("0.0.0.0:80")).unwrap().address, at("0.0.0.0:80"));
+        let route = sockets.route(at("127.0.0.1:80"), Protocol::Tcp).unwrap();
+        assert_eq!(
+            route,
+            Route {
+                peer: at("127.0.0.1:80"),
+                source: None
+            }
+        );
+        assert_eq!(sockets.shown(at("127.0.0.1:80")), at("127.0.0.1:80"));
+    }
+
+    #[tokio::test]
+    async fn names_give_only_usable_addresses() {
+        assert_eq!(pod().resolve("web").await, Ok(vec![IpAddr::from([10, 43, 0, 1])]));
+        assert_eq!(
+            pod().resolve("192.0.2.7").await,
+            Ok(vec![IpAddr::from([192, 0, 2, 7])])
+        );
+        assert_eq!(
+            pod().resolve("localhost").await,
+            Ok(vec![IpAddr::from([127, 0, 0, 1])])
+        );
+    }
+}

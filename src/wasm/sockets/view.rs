@@ -1,0 +1,232 @@
+//! The state behind the `wasi:sockets` wrapper, and its place in the linker.
+
+use super::names;
+use super::ports::Claim;
+use super::translate::{Refused, Sockets};
+use super::udp::Nat;
+use crate::state::State;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use tokio::sync::Notify;
+use wasmtime::component::{HasData, Linker, Resource};
+use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddressFamily, Network};
+use wasmtime_wasi::p2::bindings::sockets::{tcp, tcp_create_socket, udp, udp_create_socket};
+use wasmtime_wasi::p2::{SocketError, SocketResult, TcpSocket, UdpSocket};
+use wasmtime_wasi::sockets::WasiSocketsCtxView;
+
+/// What is known of one store's sockets beyond what wasmtime-wasi keeps: by
+/// resource number, which is unique across all kinds of resource in a store.
+pub(crate) struct Book {
+    pub(super) sockets: Sockets,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) tcp: HashMap<u32, TcpEntry>,
+    pub(super) udp: HashMap<u32, UdpEntry>,
+    pub(super) streams: HashMap<u32, Arc<Mutex<Nat>>>,
+}
+
+#[derive(Default)]
+pub(super) struct TcpEntry {
+    /// Bound on all addresses.
+    pub(super) claim: Option<Claim>,
+    /// The destination as the guest named it, before a service was balanced.
+    pub(super) named_peer: Option<SocketAddr>,
+    pub(super) counted: Option<Counted>,
+}
+
+#[derive(Default)]
+pub(super) struct UdpEntry {
+    pub(super) claim: Option<Claim>,
+    pub(super) nat: Arc<Mutex<Nat>>,
+}
+
+impl Book {
+    pub(crate) fn new(sockets: Sockets, traffic: Arc<Traffic>) -> Book {
+        Book {
+            sockets,
+            traffic,
+            tcp: HashMap::new(),
+            udp: HashMap::new(),
+            streams: HashMap::new(),
+        }
+    }
+}
+
+/// Counts an instance's listening sockets and the connections they accepted,
+/// so that a server can be stopped as soon as it has nothing to finish.
+#[derive(Default)]
+pub(crate) struct Traffic {
+    listeners: AtomicUsize,
+    connections: AtomicUsize,
+    changed: Notify,
+}
+
+/// One listener or connection, until it is dropped.
+pub(super) struct Counted {
+    traffic: Arc<Traffic>,
+    is_listener: bool,
+}
+
+impl Traffic {
+    pub(super) fn listener(self: &Arc<Self>) -> Counted {
+        self.listeners.fetch_add(1, SeqCst);
+        Counted {
+            traffic: self.clone(),
+            is_listener: true,
+        }
+    }
+
+    pub(super) fn connection(self: &Arc<Self>) -> Counted {
+        self.connections.fetch_add(1, SeqCst);
+        Counted {
+            traffic: self.clone(),
+            is_listener: false,
+        }
+    }
+
+    /// Waits until this is a server without connections. A program that does
+    /// not listen never gets there.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.listeners.load(SeqCst) > 0 && self.connections.load(SeqCst) == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let counter = if self.is_listener {
+            &self.traffic.listeners
+        } else {
+            &self.traffic.connections
+        };
+        counter.fetch_sub(1, SeqCst);
+        self.traffic.changed.notify_waiters();
+    }
+}
+
+/// Selects [`PodView`] in wasmtime's linker.
+pub(super) struct PodSockets;
+
+impl HasData for PodSockets {
+    type Data<'a> = PodView<'a>;
+}
+
+/// wasmtime-wasi's sockets, with addresses translated on the way.
+pub(super) struct PodView<'a> {
+    pub(super) inner: WasiSocketsCtxView<'a>,
+    pub(super) book: &'a mut Book,
+}
+
+fn view(state: &mut State) -> PodView<'_> {
+    let inner = WasiSocketsCtxView {
+        ctx: state.wasi.sockets(),
+        table: &mut state.table,
+    };
+    PodView {
+        inner,
+        book: &mut state.book,
+    }
+}
+
+/// Puts our sockets in the place of wasmtime-wasi's, which must be there.
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    tcp::add_to_linker::<State, PodSockets>(linker, view)?;
+    tcp_create_socket::add_to_linker::<State, PodSockets>(linker, view)?;
+    udp::add_to_linker::<State, PodSockets>(linker, view)?;
+    udp_create_socket::add_to_linker::<State, PodSockets>(linker, view)?;
+    names::add_to_linker(linker)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Polls a future once that wasmtime-wasi made async only for the sake of its
+/// address check; ours answers at once.
+pub(super) fn at_once<T>(future: impl Future<Output = SocketResult<T>>) -> SocketResult<T> {
+    let future = std::pin::pin!(future);
+    match future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+        std::task::Poll::Ready(result) => result,
+        std::task::Poll::Pending => Err(ErrorCode::Unknown.into()),
+    }
+}
+
+/// A second handle on a resource that the caller keeps.
+pub(super) fn again<T>(resource: &Resource<T>) -> Resource<T> {
+    Resource::new_borrow(resource.rep())
+}
+
+impl From<Refused> for ErrorCode {
+    fn from(refused: Refused) -> ErrorCode {
+        match refused {
+            Refused::NotBindable => ErrorCode::AddressNotBindable,
+            Refused::Denied => ErrorCode::AccessDenied,
+            Refused::Unreachable => ErrorCode::RemoteUnreachable,
+        }
+    }
+}
+
+impl From<Refused> for SocketError {
+    fn from(refused: Refused) -> SocketError {
+        ErrorCode::from(refused).into()
+    }
+}
+
+impl PodView<'_> {
+    fn check_family(&self, family: IpAddressFamily) -> SocketResult<()> {
+        let usable = self
+            .book
+            .sockets
+            .has_family(matches!(family, IpAddressFamily::Ipv6));
+        if usable {
+            Ok(())
+        } else {
+            Err(ErrorCode::NotSupported.into())
+        }
+    }
+}
+
+impl network::Host for PodView<'_> {
+    fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<ErrorCode> {
+        network::Host::convert_error_code(&mut self.inner, error)
+    }
+
+    fn network_error_code(
+        &mut self,
+        error: Resource<wasmtime::Error>,
+    ) -> wasmtime::Result<Option<ErrorCode>> {
+        network::Host::network_error_code(&mut self.inner, error)
+    }
+}
+
+impl network::HostNetwork for PodView<'_> {
+    fn drop(&mut self, network: Resource<Network>) -> wasmtime::Result<()> {
+        network::HostNetwork::drop(&mut self.inner, network)
+    }
+}
+
+impl tcp_create_socket::Host for PodView<'_> {
+    fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
+        self.check_family(family)?;
+        let (sockets, inner) = (self.book.sockets.clone(), &mut self.inner);
+        let socket = sockets.make(|| tcp_create_socket::Host::create_tcp_socket(inner, family))??;
+        self.book.tcp.insert(socket.rep(), TcpEntry::default());
+        Ok(socket)
+    }
+}
+
+impl udp_create_socket::Host for PodView<'_> {
+    async fn create_udp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
+        self.check_family(family)?;
+        let (sockets, inner) = (self.book.sockets.clone(), &mut self.inner);
+        let socket =
+            sockets.make(|| at_once(udp_create_socket::Host::create_udp_socket(inner, family)))??;
+        self.book.udp.insert(socket.rep(), UdpEntry::default());
+        Ok(socket)
+    }
+}

@@ -1,0 +1,161 @@
+//! What a store holds for its guest, and what new stores are made from.
+
+use crate::http::Outbound;
+use crate::limits::{Account, Limiter};
+use crate::meter::Meter;
+use crate::mounts::Mounts;
+use crate::sockets::{Book, Sockets, Traffic};
+use crate::spec::{Output, Stdin};
+use crate::stdio::{Sink, attach_stdin};
+use crate::{InstanceSpec, WasmError};
+use std::sync::Arc;
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+/// Most handles (files, sockets, streams, header lists) a guest may hold: each
+/// costs memory of the host's that no other limit counts.
+const RESOURCES_MAX: usize = 65_536;
+
+/// A component's side of the host.
+pub(crate) struct State {
+    pub(crate) wasi: WasiCtx,
+    pub(crate) table: ResourceTable,
+    pub(crate) book: Book,
+    http: WasiHttpCtx,
+    outbound: Outbound,
+    limiter: Limiter,
+}
+
+/// A core module's side of the host.
+pub(crate) struct ModuleState {
+    pub(crate) p1: WasiP1Ctx,
+    limiter: Limiter,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.outbound,
+        }
+    }
+}
+
+/// Everything that the stores of one instance have in common.
+pub(crate) struct Blueprint {
+    pub(crate) name: String,
+    pub(crate) account: Arc<Account>,
+    pub(crate) sockets: Sockets,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) stderr: Arc<dyn Output>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    mounts: Mounts,
+    stdout: Arc<dyn Output>,
+    outbound: Outbound,
+}
+
+impl Blueprint {
+    /// Takes a specification apart. `memory_bytes_max` holds for those that
+    /// name none.
+    pub(crate) fn new(
+        spec: InstanceSpec,
+        mounts: Mounts,
+        sockets: Sockets,
+        outbound: Outbound,
+        memory_bytes_max: u64,
+    ) -> (Blueprint, Stdin) {
+        let memory_bytes_max = spec.memory_bytes_max.unwrap_or(memory_bytes_max);
+        let blueprint = Blueprint {
+            name: spec.name,
+            account: Arc::new(Account::new(memory_bytes_max, spec.cpu_millis_max)),
+            sockets,
+            traffic: Arc::default(),
+            stderr: spec.stderr,
+            args: spec.args,
+            env: spec.env,
+            mounts,
+            stdout: spec.stdout,
+            outbound,
+        };
+        (blueprint, spec.stdin)
+    }
+
+    /// Tries whether the mounts can be opened.
+    pub(crate) fn check_mounts(&self) -> Result<(), WasmError> {
+        self.mounts.attach(&mut WasiCtx::builder())
+    }
+
+    /// A store for a component.
+    pub(crate) fn component(
+        &self,
+        engine: &Engine,
+        stdin: Stdin,
+    ) -> Result<(Store<State>, Meter), WasmError> {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        let state = State {
+            wasi: self.wasi(stdin)?.build(),
+            table,
+            book: Book::new(self.sockets.clone(), self.traffic.clone()),
+            http: WasiHttpCtx::new(),
+            outbound: self.outbound.clone(),
+            limiter: Limiter::new(self.account.clone()),
+        };
+        let mut store = Store::new(engine, state);
+        store.limiter(|state| &mut state.limiter);
+        let meter = Meter::new(self.account.clone());
+        meter.attach(&mut store);
+        Ok((store, meter))
+    }
+
+    /// A store for a core module.
+    pub(crate) fn module(
+        &self,
+        engine: &Engine,
+        stdin: Stdin,
+    ) -> Result<(Store<ModuleState>, Meter), WasmError> {
+        let limiter = Limiter::new(self.account.clone());
+        let mut store = Store::new(
+            engine,
+            ModuleState {
+                p1: self.wasi(stdin)?.build_p1(),
+                limiter,
+            },
+        );
+        store.limiter(|state| &mut state.limiter);
+        let meter = Meter::new(self.account.clone());
+        meter.attach(&mut store);
+        Ok((store, meter))
+    }
+
+    fn wasi(&self, stdin: Stdin) -> Result<WasiCtxBuilder, WasmError> {
+        let mut builder = WasiCtx::builder();
+        builder.args(&self.args).envs(&self.env);
+        builder
+            .stdout(Sink(self.stdout.clone()))
+            .stderr(Sink(self.stderr.clone()));
+        attach_stdin(&mut builder, stdin);
+        self.mounts.attach(&mut builder)?;
+        // Which addresses may be used is decided in `sockets`, before
+        // wasmtime-wasi hears of them.
+        builder
+            .allow_tcp(true)
+            .allow_udp(true)
+            .socket_addr_check(|_, _| Box::pin(async { true }));
+        Ok(builder)
+    }
+}

@@ -1,0 +1,9 @@
+//! The host with real guest programs, as an embedder uses it.
+
+mod commands;
+mod compile;
+mod http;
+mod limits;
+mod pods;
+mod sockets;
+mod support;

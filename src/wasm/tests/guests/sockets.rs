@@ -1,0 +1,122 @@
+//! `wasi:sockets` on the plain host network.
+
+use crate::support::*;
+use coracle_wasm::{Host, Instance};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A port that is free now and that no other test of this process gets.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = 20_000 + (std::process::id() % 1000) as u16 * 10;
+    loop {
+        let port = start + NEXT.fetch_add(1, Ordering::Relaxed);
+        if std::net::TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+async fn server(host: &Host, args: &[&str]) -> (Instance, u16) {
+    let program = compile(host, "tcp-echo.wasm").await;
+    let port = free_port();
+    let mut spec = spec(args);
+    spec.spec.env = vec![
+        ("PORT".into(), port.to_string()),
+        ("POD_NAME".into(), "pod-1".into()),
+    ];
+    let stdout = spec.stdout.clone();
+    let instance = host.start(&program, spec.spec).await.unwrap();
+    eventually("listening", || stdout.text().contains("listening on")).await;
+    (instance, port)
+}
+
+async fn read_until(stream: &mut TcpStream, text: &str) -> String {
+    let mut got = String::new();
+    let mut buffer = [0; 1024];
+    while !got.contains(text) {
+        let count = stream.read(&mut buffer).await.unwrap();
+        assert!(count > 0, "closed after {got:?}");
+        got += &String::from_utf8_lossy(&buffer[..count]);
+    }
+    got
+}
+
+#[tokio::test]
+async fn tcp_echo_for_several_at_once() {
+    let host = host();
+    let (instance, port) = server(&host, &[]).await;
+    let mut streams = Vec::new();
+    for _ in 0..5 {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        read_until(&mut stream, "hello from pod-1\n").await;
+        streams.push(stream);
+    }
+    for (index, stream) in streams.iter_mut().enumerate() {
+        let text = format!("text {index}\n");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        assert_eq!(read_until(stream, &text).await, text);
+    }
+    // Stop waits for open connections, not for ever for none.
+    instance.stop(Duration::from_secs(30));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(instance.exit(), None);
+    drop(streams);
+    assert_eq!(wait(&instance).await.code, 0);
+    assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
+}
+
+#[tokio::test]
+async fn clients_look_names_up() {
+    let host = host();
+    let (_server, port) = server(&host, &[]).await;
+    let program = compile(&host, "tcp-echo.wasm").await;
+    for target in [format!("localhost:{port}"), format!("127.0.0.1:{port}")] {
+        let (exit, stdout, stderr) = run(&host, &program, spec(&["connect", &target, "ping"])).await;
+        assert_eq!(exit.code, 0, "{target}: {stderr}");
+        assert!(stdout.contains("hello from pod-1\nping"), "{stdout}");
+        assert!(stdout.contains(&format!("-> 127.0.0.1:{port}")), "{stdout}");
+    }
+    let (exit, _, stderr) = run(&host, &program, spec(&["connect", "no-such-name.invalid:1", "x"])).await;
+    assert_eq!(exit.code, 1);
+    assert!(
+        stderr.contains("NameUnresolvable") || stderr.contains("TemporaryResolverFailure"),
+        "{stderr}"
+    );
+    let (exit, _, stderr) = run(&host, &program, spec(&["connect", "127.0.0.1:1", "x"])).await;
+    assert_eq!(exit.code, 1);
+    assert!(stderr.contains("ConnectionRefused"), "{stderr}");
+}
+
+#[tokio::test]
+async fn udp_both_ways() {
+    let host = host();
+    let (_server, port) = server(&host, &["udp-serve"]).await;
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.send_to(b"ping", address).unwrap();
+    let mut buffer = [0; 64];
+    let (count, from) = socket.recv_from(&mut buffer).unwrap();
+    assert_eq!((&buffer[..count], from), (&b"pod-1: ping"[..], address));
+    let program = compile(&host, "tcp-echo.wasm").await;
+    let target = format!("localhost:{port}");
+    let (exit, stdout, stderr) = run(&host, &program, spec(&["udp-send", &target, "pong"])).await;
+    assert_eq!(exit.code, 0, "{stderr}");
+    assert_eq!(stdout, format!("{address} says pod-1: pong\n"));
+}
+
+#[tokio::test]
+async fn a_taken_port_reaches_the_guest_as_an_error() {
+    let host = host();
+    let program = compile(&host, "tcp-echo.wasm").await;
+    let port = free_port();
+    let _taken = std::net::TcpListener::bind(("0.0.0.0", port)).unwrap();
+    let mut spec = spec(&[]);
+    spec.spec.env = vec![("PORT".into(), port.to_string())];
+    let (exit, _, stderr) = run(&host, &program, spec).await;
+    assert_eq!(exit.code, 1);
+    assert!(stderr.contains("AddressInUse"), "{stderr}");
+}
