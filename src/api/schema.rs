@@ -142,6 +142,8 @@ pub struct Merge {
     pub apply: ApplyKind,
     /// Strategic merge patch merges (instead of replacing).
     pub patch_merge: bool,
+    /// Strategic merge patch replaces a map (instead of merging).
+    pub patch_replace: bool,
     /// Strategic merge patch honours `$retainKeys`.
     pub patch_retain_keys: bool,
     /// Strategic merge patch's key; empty for lists of scalars.

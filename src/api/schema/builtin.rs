@@ -156,6 +156,7 @@ fn read_rule(merge: &mut Merge, rule: &'static str) {
             merge.patch_key = Cow::Borrowed(key);
         }
         ("mergekey", key) => merge.patch_key = Cow::Borrowed(key),
+        ("replace", _) => merge.patch_replace = true,
         ("retain", _) => merge.patch_retain_keys = true,
         _ => {}
     }
