@@ -23,7 +23,10 @@ impl Cidr {
     /// The range of `bits` (at most 32) that `address` lies in.
     pub fn new(address: Ipv4Addr, bits: u8) -> Cidr {
         let bits = bits.min(32);
-        Cidr { base: Ipv4Addr::from(u32::from(address) & mask(bits)), bits }
+        Cidr {
+            base: Ipv4Addr::from(u32::from(address) & mask(bits)),
+            bits,
+        }
     }
 
     /// Its first address.
@@ -53,7 +56,8 @@ impl Cidr {
 
     /// How far after the first an address lies.
     pub fn offset(&self, address: Ipv4Addr) -> Option<u32> {
-        self.contains(address).then(|| u32::from(address) - u32::from(self.base))
+        self.contains(address)
+            .then(|| u32::from(address) - u32::from(self.base))
     }
 
     /// Whether an address lies in it.
@@ -82,7 +86,11 @@ impl FromStr for Cidr {
         let bits: u8 = bits.parse().map_err(|_| error())?;
         let range = Cidr::new(address, bits);
         // Host bits that are set are a typing mistake more often than a wish.
-        if bits > 32 || range.base != address { Err(error()) } else { Ok(range) }
+        if bits > 32 || range.base != address {
+            Err(error())
+        } else {
+            Ok(range)
+        }
     }
 }
 
@@ -124,7 +132,14 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0.1/24", "fd00::/64", "10.0.0.0/-1"] {
+        for text in [
+            "",
+            "10.0.0.0",
+            "10.0.0.0/33",
+            "10.0.0.1/24",
+            "fd00::/64",
+            "10.0.0.0/-1",
+        ] {
             assert!(text.parse::<Cidr>().is_err(), "{text}");
         }
     }

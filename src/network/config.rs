@@ -42,16 +42,28 @@ impl NetworkConfig {
             return fail(format!("instance id {id:?} is not eight hexadecimal digits"));
         }
         if !self.pod_cidr.contains(self.node_cidr.base()) || self.node_cidr.bits() < self.pod_cidr.bits() {
-            return fail(format!("node range {} is not within {}", self.node_cidr, self.pod_cidr));
+            return fail(format!(
+                "node range {} is not within {}",
+                self.node_cidr, self.pod_cidr
+            ));
         }
         if !(12..=28).contains(&self.node_cidr.bits()) {
-            return fail(format!("node range {} is not between /12 and /28", self.node_cidr));
+            return fail(format!(
+                "node range {} is not between /12 and /28",
+                self.node_cidr
+            ));
         }
         if self.pod_cidr.overlaps(&self.service_cidr) {
-            return fail(format!("pod range {} and service range {} overlap", self.pod_cidr, self.service_cidr));
+            return fail(format!(
+                "pod range {} and service range {} overlap",
+                self.pod_cidr, self.service_cidr
+            ));
         }
         if !self.service_cidr.contains(self.dns_ip) {
-            return fail(format!("DNS address {} is not within {}", self.dns_ip, self.service_cidr));
+            return fail(format!(
+                "DNS address {} is not within {}",
+                self.dns_ip, self.service_cidr
+            ));
         }
         if self.node_ip.is_loopback() || self.node_ip.is_unspecified() {
             return fail(format!("pods cannot reach the node at {}", self.node_ip));
@@ -104,9 +116,6 @@ pub enum NetworkError {
     /// All of the node's addresses are taken.
     #[error("no free address left in {0}")]
     Exhausted(Cidr),
-    /// The address that was asked for belongs to another pod.
-    #[error("address {0} belongs to another pod")]
-    Taken(Ipv4Addr),
     /// The network has been shut down.
     #[error("the pod network is closed")]
     Closed,

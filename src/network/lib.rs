@@ -10,6 +10,7 @@ pub mod cleanup;
 pub mod config;
 pub mod dns;
 pub mod ipam;
+mod names;
 pub mod plan;
 pub mod pods;
 pub mod services;

@@ -28,7 +28,11 @@ pub struct Dns {}
 impl Dns {
     /// Listens on the cluster DNS address, UDP and TCP port 53; the address
     /// must exist ([`crate::PodNetwork::open`] makes it).
-    pub async fn start(catalog: &Catalog, config: &NetworkConfig, tasks: &Tasks) -> Result<Dns, NetworkError> {
+    pub async fn start(
+        catalog: &Catalog,
+        config: &NetworkConfig,
+        tasks: &Tasks,
+    ) -> Result<Dns, NetworkError> {
         todo!()
     }
 
@@ -54,7 +58,11 @@ pub const NDOTS: usize = 5;
 
 /// The search domains of a pod: its namespace's, the Services', the cluster's.
 pub fn search_domains(namespace: &str, domain: &str) -> Vec<String> {
-    vec![format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.to_string()]
+    vec![
+        format!("{namespace}.svc.{domain}"),
+        format!("svc.{domain}"),
+        domain.to_string(),
+    ]
 }
 
 /// A `/etc/resolv.conf` for containers (`dnsPolicy: ClusterFirst`).
