@@ -7,11 +7,15 @@
 //! authorisation, admission and validation behind it.
 
 pub mod admission;
+pub mod authn;
 pub mod authz;
 pub mod config;
 pub mod lookup;
 pub mod nodes;
+pub mod pki;
+pub mod rbac;
 pub mod registry;
+mod tls;
 pub mod tokens;
 
 pub use authz::Authorizer;

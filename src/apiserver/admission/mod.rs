@@ -1,4 +1,214 @@
-//! Admission: what is added to new objects, and what is refused, beyond a kind's own rules.
+//! Admission: what is added to objects, and what is refused, beyond a kind's
+//! own rules. Plugins decide and never do: they see the request and, through
+//! [`World`], what is stored; they change only the object in their hands.
+
+mod certificates;
+mod lifecycle;
+mod node_restriction;
+mod node_taint;
+mod priority;
+mod service_account;
+mod tolerations;
+
+use api::kind::Kind;
+use api::object;
+use api::request::User;
+use api::status::Status;
+use base::Random;
+use serde_json::Value;
+
+use crate::authz::Attributes;
+
+/// What kind of request is reviewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A new object (or a subresource such as `binding`).
+    Create,
+    /// A changed object.
+    Update,
+    /// A deletion.
+    Delete,
+}
+
+/// A request under review.
+pub struct Review<'a> {
+    /// What kind of request it is.
+    pub operation: Operation,
+    /// The kind in the path.
+    pub kind: &'static Kind,
+    /// The subresource in the path; empty for none.
+    pub subresource: &'a str,
+    /// The namespace in the path; empty for cluster scope.
+    pub namespace: &'a str,
+    /// The name in the path; empty for creations.
+    pub name: &'a str,
+    /// Who asks.
+    pub user: &'a User,
+    /// The new object, or the body of a subresource; `None` for deletions.
+    pub object: Option<&'a mut Value>,
+    /// The object as it is; `None` for creations.
+    pub old: Option<&'a Value>,
+}
+
+impl Review<'_> {
+    /// Whether this is about objects of that resource themselves.
+    pub fn is(&self, group: &str, plural: &str) -> bool {
+        self.is_part(group, plural, "")
+    }
+
+    /// Whether this is about that part of objects of that resource.
+    pub fn is_part(&self, group: &str, plural: &str, subresource: &str) -> bool {
+        self.kind.group == group && self.kind.plural == plural && self.subresource == subresource
+    }
+
+    /// The object's name, or what is known of it before it has one.
+    pub fn object_name(&self) -> &str {
+        if !self.name.is_empty() {
+            return self.name;
+        }
+        let Some(new) = self.object.as_deref() else {
+            return "Unknown";
+        };
+        let named = object::name(new);
+        let generated = object::get_str(new, &["metadata", "generateName"]);
+        [named, generated]
+            .into_iter()
+            .find(|n| !n.is_empty())
+            .unwrap_or("Unknown")
+    }
+
+    /// 403 about the object; `why` follows its name.
+    pub fn forbid(&self, why: &str) -> Status {
+        Status::forbidden(self.kind.group, self.kind.plural, self.object_name(), why)
+    }
+}
+
+/// What plugins can see of the cluster: this server's memory, which may trail the last write by a moment.
+pub trait World: Send + Sync {
+    /// A namespace's phase; `None` when it does not exist.
+    fn namespace_phase(&self, name: &str) -> Option<String>;
+
+    /// A stored object; `namespace` is empty for cluster scope.
+    fn find(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value>;
+
+    /// Every stored object of a kind, in all namespaces when `namespace` is empty.
+    fn all(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value>;
+
+    /// Whether a user may do something.
+    fn allows(&self, attributes: &Attributes) -> bool;
+
+    /// Where generated names come from.
+    fn random(&self) -> &dyn Random;
+}
 
 /// One admission plugin.
-pub trait Plugin: Send + Sync {}
+pub trait Plugin: Send + Sync {
+    /// Its name, as Kubernetes' `--enable-admission-plugins` has it.
+    fn name(&self) -> &'static str;
+
+    /// Completes the object or refuses the request. Runs before the object is validated.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn admit(&self, _review: &mut Review<'_>, _world: &dyn World) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// Refuses the request or lets it pass. Runs after the object was validated.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn validate(&self, _review: &Review<'_>, _world: &dyn World) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+/// The plugins, in the order in which Kubernetes runs them.
+pub fn plugins(toleration_seconds: i64) -> Vec<Box<dyn Plugin>> {
+    vec![
+        Box::new(lifecycle::NamespaceLifecycle),
+        Box::new(service_account::ServiceAccount),
+        Box::new(node_restriction::NodeRestriction),
+        Box::new(node_taint::TaintNodesByCondition),
+        Box::new(priority::Priority),
+        Box::new(tolerations::DefaultTolerationSeconds {
+            seconds: toleration_seconds,
+        }),
+        Box::new(certificates::CertificateApproval),
+        Box::new(certificates::CertificateSigning),
+        Box::new(certificates::CertificateSubjectRestriction),
+    ]
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A small world made by hand, for the plugins' tests.
+
+    use base::SeededRandom;
+
+    use super::*;
+
+    /// Objects by group, plural, namespace and name; everybody may do what `allowed` lists as verbs.
+    pub struct Fixed {
+        pub objects: Vec<(&'static str, &'static str, Value)>,
+        pub allowed: Vec<&'static str>,
+        pub random: SeededRandom,
+    }
+
+    impl Fixed {
+        pub fn new(objects: Vec<(&'static str, &'static str, Value)>) -> Self {
+            Self {
+                objects,
+                allowed: Vec::new(),
+                random: SeededRandom::new(1),
+            }
+        }
+    }
+
+    impl World for Fixed {
+        fn namespace_phase(&self, name: &str) -> Option<String> {
+            let found = self.find("", "namespaces", "", name)?;
+            Some(object::get_str(&found, &["status", "phase"]).to_owned())
+        }
+
+        fn find(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+            self.all(group, plural, namespace)
+                .into_iter()
+                .find(|o| object::name(o) == name)
+        }
+
+        fn all(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value> {
+            let these = self
+                .objects
+                .iter()
+                .filter(|(g, p, _)| *g == group && *p == plural);
+            let inside = |o: &&Value| namespace.is_empty() || object::namespace(o) == namespace;
+            these.map(|(_, _, o)| o).filter(inside).cloned().collect()
+        }
+
+        fn allows(&self, attributes: &Attributes) -> bool {
+            self.allowed.contains(&attributes.verb.as_str())
+        }
+
+        fn random(&self) -> &dyn Random {
+            &self.random
+        }
+    }
+
+    /// A review of a creation.
+    pub fn creation<'a>(group: &str, plural: &str, user: &'a User, object: &'a mut Value) -> Review<'a> {
+        let kind = api::kinds::all()
+            .iter()
+            .find(|k| k.group == group && k.plural == plural);
+        Review {
+            operation: Operation::Create,
+            kind: kind.expect("a kind of the table"),
+            subresource: "",
+            namespace: "shop",
+            name: "",
+            user,
+            object: Some(object),
+            old: None,
+        }
+    }
+}

@@ -5,6 +5,32 @@
 //! on what was read; lost races are tried again when the caller named no
 //! resource version. A read joins or hands out stored text and parses nothing.
 
+mod addresses;
+mod body;
+mod bootstrap;
+mod change;
+mod create;
+mod filter;
+mod hooks;
+mod meta;
+mod page;
+mod parts;
+mod pods;
+mod read;
+mod refuse;
+mod remove;
+mod reviews;
+mod scale;
+mod services;
+mod target;
+mod text;
+mod token;
+mod watch;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,9 +41,11 @@ use base::{Clock, Random, SystemClock, SystemRandom};
 use client::Api;
 use store::Store;
 
-use crate::admission::Plugin;
+use crate::admission::{self, Plugin};
 use crate::authz::{Attributes, Authorizer};
 use crate::tokens::Tokens;
+
+use addresses::{PortRange, ServiceRange};
 
 /// Settings of a [`Core`].
 #[derive(Clone)]
@@ -68,6 +96,8 @@ struct Inner {
     authorizer: Arc<dyn Authorizer>,
     tokens: Arc<dyn Tokens>,
     plugins: Vec<Box<dyn Plugin>>,
+    service_range: ServiceRange,
+    port_range: PortRange,
 }
 
 impl Core {
@@ -81,8 +111,25 @@ impl Core {
         authorizer: Arc<dyn Authorizer>,
         tokens: Arc<dyn Tokens>,
     ) -> Result<Self, Status> {
-        let _ = (store, config, authorizer, tokens);
-        todo!()
+        let service_range = ServiceRange::parse(&config.service_cidr)
+            .ok_or_else(|| Status::internal(format!("{:?} is no range of addresses", config.service_cidr)))?;
+        let port_range = PortRange {
+            first: config.node_ports.0,
+            last: config.node_ports.1,
+        };
+        let plugins = admission::plugins(config.toleration_seconds);
+        let inner = Inner {
+            store,
+            config,
+            authorizer,
+            tokens,
+            plugins,
+            service_range,
+            port_range,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Makes what every cluster has (namespaces, priority classes, the `kubernetes` Service)
@@ -91,7 +138,7 @@ impl Core {
     /// # Errors
     /// When the store refuses.
     pub async fn bootstrap(&self) -> Result<(), Status> {
-        todo!()
+        self.make_basics().await
     }
 
     /// The store behind it.
@@ -104,13 +151,34 @@ impl Core {
 impl Api for Core {
     async fn call(&self, request: Request) -> Result<Reply, Status> {
         self.inner.authorizer.authorize(&Attributes::of(&request))?;
-        match request.verb {
-            Verb::Get => todo!(),
-            _ => todo!(),
+        match (request.verb, request.subresource.as_str()) {
+            (Verb::Get, _) => self.get(&request).await,
+            (Verb::List, "") => self.list(&request).await,
+            (Verb::Create, "") if asks(&request) => self.review(&request).await,
+            (Verb::Create, "") if request.resource.plural == "bindings" => self.bind(&request).await,
+            (Verb::Create, "") => self.create(&request).await,
+            (Verb::Create, "binding") => self.bind(&request).await,
+            (Verb::Create, "eviction") => self.evict(&request).await,
+            (Verb::Create, "token") => self.token(&request).await,
+            (Verb::Update | Verb::Patch(_), _) => self.change(&request).await,
+            (Verb::Delete, "") => self.delete(&request).await,
+            (Verb::DeleteCollection, "") => self.delete_collection(&request).await,
+            (Verb::Watch, _) => Err(Status::bad_request("a watch has no single answer")),
+            _ => Err(Status::no_such_path()),
         }
     }
 
-    async fn watch(&self, _request: Request) -> Result<EventStream, Status> {
-        todo!()
+    async fn watch(&self, request: Request) -> Result<EventStream, Status> {
+        self.inner.authorizer.authorize(&Attributes::of(&request))?;
+        self.follow(&request).await
     }
+}
+
+/// Whether the resource is a question that is answered and not kept.
+fn asks(request: &Request) -> bool {
+    let resource = &request.resource;
+    matches!(
+        resource.group.as_str(),
+        "authentication.k8s.io" | "authorization.k8s.io"
+    )
 }

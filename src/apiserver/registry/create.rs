@@ -1,0 +1,206 @@
+//! `create`: a new object.
+
+use std::sync::Arc;
+
+use api::apply::{self, Write};
+use api::canon;
+use api::names;
+use api::object;
+use api::request::{Reply, Request};
+use api::status::Status;
+use serde_json::Value;
+use store::{Entry, Expect, Op, Outcome, StoreError};
+
+use crate::admission::Operation;
+
+use super::target::{Part, Target};
+use super::world::review_of;
+use super::{Core, body, hooks, meta, read, refuse, text};
+
+/// Names tried for one `generateName` (apiserver `registry/generic`).
+const GENERATED_NAMES_MAX: usize = 8;
+/// Allocations tried when others take the same address at the same time.
+const ALLOCATIONS_MAX: usize = 16;
+/// Random characters of a generated name.
+const SUFFIX_LENGTH: usize = 5;
+
+/// How one attempt to write a new object ended without an error.
+enum Attempt {
+    Done(Value, Option<Arc<Entry>>),
+    NameTaken,
+    AddressTaken,
+}
+
+impl Core {
+    /// Adds the object in the request's body.
+    pub(super) async fn create(&self, request: &Request) -> Result<Reply, Status> {
+        let target = Target::of(request)?;
+        let (new, warnings) = body::object(request, &target.schema, &target.gvk())?;
+        let mut reply = self.create_object(&target, request, new, true).await?;
+        reply.warnings = warnings;
+        Ok(reply)
+    }
+
+    /// Adds a decoded object; `managed` says that its managed fields are still to be made.
+    pub(super) async fn create_object(
+        &self,
+        target: &Target,
+        request: &Request,
+        mut new: Value,
+        managed: bool,
+    ) -> Result<Reply, Status> {
+        let version = object::resource_version(&new);
+        if !version.is_empty() && version != "0" && request.verb == api::request::Verb::Create {
+            return Err(Status::new(
+                500,
+                "",
+                "resourceVersion should not be set on objects to be created",
+            ));
+        }
+        meta::settle_namespace(target, &mut new)?;
+        (target.kind.default)(&mut new);
+        canon::canonicalize(&mut new, &target.schema);
+        if managed {
+            let write = self.write_of(target, request, Part::Whole);
+            new = apply::update_managed_fields(None, new, &write);
+        }
+        let mut review = review_of(request, target.kind, Operation::Create, Some(&mut new), None);
+        self.admit(&mut review)?;
+        let generated = object::name(&new).is_empty();
+        let mut names_left = if generated { GENERATED_NAMES_MAX } else { 1 };
+        let mut allocations_left = ALLOCATIONS_MAX;
+        loop {
+            match self.attempt(target, request, new.clone()).await? {
+                Attempt::Done(value, entry) => return created(target, value, entry),
+                Attempt::NameTaken => {
+                    names_left -= 1;
+                    if names_left == 0 {
+                        return Err(taken(target, &new, generated));
+                    }
+                }
+                Attempt::AddressTaken => {
+                    allocations_left -= 1;
+                    if allocations_left == 0 {
+                        return Err(Status::internal("no free address or port was found"));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, target: &Target, request: &Request, mut new: Value) -> Result<Attempt, Status> {
+        let config = &self.inner.config;
+        let prefix = object::get_str(&new, &["metadata", "generateName"]);
+        if object::name(&new).is_empty() && !prefix.is_empty() {
+            let name = names::generate(prefix, &config.random.suffix(SUFFIX_LENGTH));
+            object::set(&mut new, &["metadata", "name"], name);
+        }
+        (target.kind.prepare_create)(&mut new);
+        meta::born(&mut new, &*config.random, config.clock.now());
+        let others = hooks::before_create(self, target, request, &mut new)?;
+        let errors = target.kind.check_create(&new);
+        if !errors.is_empty() {
+            return Err(Status::invalid(
+                target.kind.group,
+                target.kind.kind,
+                object::name(&new),
+                &errors,
+            ));
+        }
+        canon::canonicalize(&mut new, &target.schema);
+        let review = review_of(request, target.kind, Operation::Create, Some(&mut new), None);
+        self.admit_finally(&review)?;
+        let key = target.key(object::name(&new));
+        if request.options.dry_run {
+            let exists = self
+                .inner
+                .store
+                .get(&key)
+                .await
+                .map_err(refuse::status)?
+                .is_some();
+            return Ok(if exists {
+                Attempt::NameTaken
+            } else {
+                Attempt::Done(new, None)
+            });
+        }
+        let record = self.record(target, &new)?;
+        let mut ops = vec![Op::Put {
+            key,
+            record,
+            expect: Expect::Absent,
+        }];
+        ops.extend(others);
+        match self.inner.store.commit(ops).await {
+            Ok(outcomes) => Ok(Attempt::Done(new, written(outcomes))),
+            Err(StoreError::Precondition { index: 0, .. }) => Ok(Attempt::NameTaken),
+            Err(StoreError::Precondition { .. }) => Ok(Attempt::AddressTaken),
+            Err(error) => Err(refuse::status(error)),
+        }
+    }
+
+    /// An object as the store keeps it.
+    pub(super) fn record(&self, target: &Target, value: &Value) -> Result<store::Record, Status> {
+        let ttl = (target.stored.kind == "Event").then_some(self.inner.config.event_ttl_seconds);
+        match target.kind.storage {
+            None => text::record(target.stored, value, ttl),
+            Some(storage) => {
+                let mut value = value.clone();
+                (storage.to_stored)(&mut value);
+                text::record(target.stored, &value, ttl)
+            }
+        }
+    }
+
+    /// Who writes what, for managed fields.
+    pub(super) fn write_of<'a>(&self, target: &'a Target, request: &'a Request, part: Part) -> Write<'a> {
+        let manager = request.options.field_manager.as_str();
+        Write {
+            manager: if manager.is_empty() { "unknown" } else { manager },
+            api_version: &target.api_version,
+            subresource: &request.subresource,
+            now: self.inner.config.clock.now(),
+            schema: &target.schema,
+            reset: match part {
+                Part::Whole => target.kind.reset_fields,
+                Part::Status => target.kind.reset_fields_status,
+                _ => &[],
+            },
+        }
+    }
+}
+
+/// The entry that the first operation of a commit wrote.
+pub(super) fn written(outcomes: Vec<Outcome>) -> Option<Arc<Entry>> {
+    match outcomes.into_iter().next() {
+        Some(Outcome::Put(entry) | Outcome::Deleted(entry)) => Some(entry),
+        _ => None,
+    }
+}
+
+fn created(target: &Target, value: Value, entry: Option<Arc<Entry>>) -> Result<Reply, Status> {
+    let body = match entry {
+        Some(entry) => read::served(&entry.text, target.kind.storage.as_ref())?,
+        None => value.to_string().into(),
+    };
+    Ok(Reply {
+        code: 201,
+        body,
+        warnings: Vec::new(),
+    })
+}
+
+fn taken(target: &Target, new: &Value, generated: bool) -> Status {
+    let kind = target.kind;
+    if !generated {
+        return Status::already_exists(kind.group, kind.plural, object::name(new));
+    }
+    let prefix = object::get_str(new, &["metadata", "generateName"]);
+    let mut status = Status::already_exists(kind.group, kind.plural, prefix);
+    status
+        .message
+        .push_str(", the server was not able to generate a unique name for the object");
+    refuse::retry_after(&mut status, 1);
+    status
+}

@@ -1,0 +1,139 @@
+//! The few kinds that need more of the registry than their own descriptor can
+//! say: addresses for Services, the requester of a CertificateSigningRequest,
+//! and nobody granting more than they hold.
+
+use api::object;
+use api::request::Request;
+use api::status::Status;
+use api::value;
+use serde_json::Value;
+use store::{Entry, Expect, Op};
+
+use crate::authz::PolicyRule;
+use crate::rbac::grant;
+
+use super::target::{Part, Target};
+use super::{Core, meta, services};
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// Completes a new object; the operations go into the same commit as the object.
+pub(super) fn before_create(
+    core: &Core,
+    target: &Target,
+    request: &Request,
+    new: &mut Value,
+) -> Result<Vec<Op>, Status> {
+    match (target.kind.group, target.kind.plural) {
+        ("", "services") => services::assign(core, new, None),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            meta::sign_with_user(new, &request.user);
+            Ok(Vec::new())
+        }
+        (RBAC, _) => grants(core, target, request, new).map(|()| Vec::new()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Fills in what a client that does not know of it leaves out of a change.
+pub(super) fn complete_update(target: &Target, part: Part, new: &mut Value, live: &Value) {
+    if part == Part::Whole && target.kind.group.is_empty() && target.kind.plural == "services" {
+        services::carry_over(new, live);
+    }
+}
+
+/// Completes a changed object; the operations go into the same commit as the object.
+pub(super) fn before_update(
+    core: &Core,
+    target: &Target,
+    part: Part,
+    request: &Request,
+    new: &mut Value,
+    live: &Value,
+) -> Result<Vec<Op>, Status> {
+    if part != Part::Whole {
+        return Ok(Vec::new());
+    }
+    match (target.kind.group, target.kind.plural) {
+        ("", "services") => services::assign(core, new, Some(live)),
+        (RBAC, _) => {
+            let grants_more = ["rules", "aggregationRule", "subjects", "roleRef"]
+                .iter()
+                .any(|key| value::get(new, key) != value::get(live, key));
+            if grants_more {
+                grants(core, target, request, new).map(|()| Vec::new())
+            } else {
+                Ok(Vec::new())
+            }
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The operations that remove an object and what belongs to it.
+pub(super) fn removal(entry: &Entry, value: &Value) -> Vec<Op> {
+    let expect = Expect::Revision(entry.revision);
+    let mut ops = vec![Op::Delete {
+        key: entry.key.clone(),
+        expect,
+    }];
+    if object::kind(value) == "Service" && object::api_version(value) == "v1" {
+        ops.extend(services::release(value));
+    }
+    ops
+}
+
+/// Nobody grants what they do not hold (or may not `escalate` or `bind`).
+fn grants(core: &Core, target: &Target, request: &Request, new: &Value) -> Result<(), Status> {
+    let authorizer = &*core.inner.authorizer;
+    let (user, plural, namespace) = (&request.user, target.kind.plural, &target.namespace);
+    let name = object::name(new);
+    let checked = match plural {
+        "roles" | "clusterroles" => {
+            let rules: Vec<PolicyRule> =
+                serde_json::from_value(value::get(new, "rules").clone()).unwrap_or_default();
+            grant::may_write_role(authorizer, user, plural, namespace, name, &rules)
+                .and_then(|()| aggregates(core, target, request, new))
+        }
+        _ => {
+            let role_namespace = match value::text(new, "roleRef.kind") {
+                "Role" => namespace.as_str(),
+                _ => "",
+            };
+            let role = value::text(new, "roleRef.name");
+            grant::may_bind_role(authorizer, user, namespace, role_namespace, role)
+        }
+    };
+    checked.map_err(|why| Status::forbidden(RBAC, plural, name, &why))
+}
+
+/// A role that gathers others' rules may gather any: that takes holding everything.
+fn aggregates(core: &Core, target: &Target, request: &Request, new: &Value) -> Result<(), String> {
+    if !value::has(new, "aggregationRule") {
+        return Ok(());
+    }
+    let all = || vec!["*".to_owned()];
+    let everything = [
+        PolicyRule {
+            verbs: all(),
+            api_groups: all(),
+            resources: all(),
+            ..PolicyRule::default()
+        },
+        PolicyRule {
+            verbs: all(),
+            non_resource_urls: all(),
+            ..PolicyRule::default()
+        },
+    ];
+    let name = object::name(new);
+    grant::may_write_role(
+        &*core.inner.authorizer,
+        &request.user,
+        target.kind.plural,
+        "",
+        name,
+        &everything,
+    )
+    .map_err(|_| "must have cluster-admin privileges to use an aggregationRule".to_owned())
+}

@@ -1,0 +1,205 @@
+//! `get` and `list`: stored text handed out and joined, never parsed, except
+//! where another form than the stored one is asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::kind::Storage;
+use api::request::{Reply, Request};
+use api::status::Status;
+use bytes::Bytes;
+use serde_json::Value;
+use store::{Entry, ListQuery, Listing, StoreError};
+
+use super::filter::Filter;
+use super::page::{self, At, Token};
+use super::target::{Part, Target};
+use super::{Core, refuse, scale, text};
+
+/// How long a read waits for a revision that other servers know already.
+const FRESH_WAIT: Duration = Duration::from_secs(3);
+
+/// An object's text in the form that callers see.
+///
+/// # Errors
+/// 500 when the stored text is damaged.
+pub(super) fn served(text: &Bytes, storage: Option<&Storage>) -> Result<Bytes, Status> {
+    let Some(storage) = storage else {
+        return Ok(text.clone());
+    };
+    let mut value: Value = serde_json::from_slice(text).map_err(Status::internal)?;
+    (storage.to_served)(&mut value);
+    Ok(value.to_string().into())
+}
+
+impl Core {
+    /// Reads one object or one of its parts.
+    pub(super) async fn get(&self, request: &Request) -> Result<Reply, Status> {
+        let target = Target::of(request)?;
+        let part = Target::part(request)?;
+        if let Some(revision) =
+            page::revision(request.options.resource_version.as_deref().unwrap_or_default())?
+        {
+            self.not_older_than(revision).await?;
+        }
+        let entry = self.entry(&target).await?.ok_or_else(|| target.not_found())?;
+        let body = match part {
+            Part::Scale => scale::view(target.kind, &text::parse(&entry)?)?
+                .to_string()
+                .into(),
+            _ => served(&entry.text, target.kind.storage.as_ref())?,
+        };
+        Ok(Reply {
+            code: 200,
+            body,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// The latest entry of an object.
+    pub(super) async fn entry(&self, target: &Target) -> Result<Option<Arc<Entry>>, Status> {
+        self.inner
+            .store
+            .get(&target.key(&target.name))
+            .await
+            .map_err(refuse::status)
+    }
+
+    pub(super) async fn not_older_than(&self, revision: u64) -> Result<(), Status> {
+        let store = &self.inner.store;
+        if revision <= store.revision() {
+            return Ok(());
+        }
+        match tokio::time::timeout(FRESH_WAIT, store.reached(revision)).await {
+            Ok(reached) => reached.map_err(refuse::status),
+            Err(_) => Err(refuse::too_large(revision, store.revision())),
+        }
+    }
+
+    /// Reads a collection.
+    pub(super) async fn list(&self, request: &Request) -> Result<Reply, Status> {
+        let target = Target::of(request)?;
+        let page = self.page(&target, request).await?;
+        let body = join(&target, &page)?;
+        Ok(Reply {
+            code: 200,
+            body,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// The entries that a list asks for.
+    pub(super) async fn page(&self, target: &Target, request: &Request) -> Result<Page, Status> {
+        let options = &request.options;
+        let filter = Filter::new(target.kind, options, &request.name)?;
+        let mut at = page::list_at(options)?;
+        let mut query = ListQuery::prefix(target.prefix());
+        let mut continued = false;
+        if !options.continue_token.is_empty() {
+            let token = Token::parse(&options.continue_token)?;
+            at = token.revision.map_or(At::Latest, At::Exactly);
+            query.after = Some(format!("{}{}", query.prefix, token.after));
+            continued = true;
+        }
+        match at {
+            At::Latest => {}
+            At::NotOlderThan(revision) => self.not_older_than(revision).await?,
+            At::Exactly(revision) => query.revision = Some(revision),
+        }
+        // A state of "any age" is served whole, whatever the limit, as Kubernetes' cache does.
+        let limit = if at == At::NotOlderThan(0) {
+            0
+        } else {
+            usize::try_from(options.limit).unwrap_or(0)
+        };
+        let everything = filter.is_everything();
+        if everything {
+            query.limit = limit;
+        }
+        let prefix_len = query.prefix.len();
+        let listing = self
+            .inner
+            .store
+            .list(query)
+            .await
+            .map_err(|e| expired(e, at, continued))?;
+        Ok(cut(listing, &filter, limit, prefix_len))
+    }
+}
+
+fn expired(error: StoreError, at: At, continued: bool) -> Status {
+    match (error, at) {
+        (StoreError::Compacted { .. }, _) if continued => page::token_expired(),
+        (StoreError::Compacted { .. }, At::Exactly(revision)) => Status::expired(format!(
+            "The resourceVersion for the provided list is too old: {revision}."
+        )),
+        (error, _) => refuse::status(error),
+    }
+}
+
+/// One page of a list.
+pub(super) struct Page {
+    pub revision: u64,
+    pub entries: Vec<Arc<Entry>>,
+    /// Where the next page begins; `None` for the last one.
+    next: Option<Token>,
+    /// How many objects the next pages hold, where that is known.
+    remaining: Option<u64>,
+}
+
+fn cut(listing: Listing, filter: &Filter, limit: usize, prefix_len: usize) -> Page {
+    let Listing {
+        revision,
+        mut entries,
+        mut more,
+        remaining,
+    } = listing;
+    let everything = filter.is_everything();
+    if !everything {
+        entries.retain(|entry| filter.matches(entry));
+        more = limit > 0 && entries.len() > limit;
+        if more {
+            entries.truncate(limit);
+        }
+    }
+    let last = entries.last().and_then(|entry| entry.key.get(prefix_len..));
+    let next = last.filter(|_| more).map(|after| Token {
+        revision: Some(revision),
+        after: after.to_owned(),
+    });
+    let remaining = Some(remaining).filter(|_| everything && next.is_some());
+    Page {
+        revision,
+        entries,
+        next,
+        remaining,
+    }
+}
+
+/// The list's text: a head, and the objects' texts as they are stored.
+fn join(target: &Target, page: &Page) -> Result<Bytes, Status> {
+    let kind = target.kind;
+    let mut metadata = serde_json::json!({ "resourceVersion": page.revision.to_string() });
+    if let Some(next) = &page.next {
+        metadata["continue"] = next.text().into();
+    }
+    if let Some(remaining) = page.remaining {
+        metadata["remainingItemCount"] = remaining.into();
+    }
+    let head = format!(
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
+        kind.list_kind(),
+        kind.api_version()
+    );
+    let size: usize = page.entries.iter().map(|e| e.text.len() + 1).sum();
+    let mut out = Vec::with_capacity(head.len() + size + 2);
+    out.extend_from_slice(head.as_bytes());
+    for (i, entry) in page.entries.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&served(&entry.text, kind.storage.as_ref())?);
+    }
+    out.extend_from_slice(b"]}");
+    Ok(out.into())
+}

@@ -1,0 +1,225 @@
+//! Questions about users: who holds a token, who am I, may somebody do
+//! something. Answered, never stored.
+
+use api::object;
+use api::request::{Reply, Request, User};
+use api::status::{FieldError, Status};
+use api::value;
+use serde_json::{Map, Value, json};
+
+use crate::admission::Operation;
+use crate::authz::{Attributes, Decision};
+
+use super::target::Target;
+use super::world::review_of;
+use super::{Core, body};
+
+impl Core {
+    /// Answers a review.
+    pub(super) async fn review(&self, request: &Request) -> Result<Reply, Status> {
+        let target = Target::of(request)?;
+        let (mut review, warnings) = body::object(request, &target.schema, &target.gvk())?;
+        let mut admission = review_of(request, target.kind, Operation::Create, Some(&mut review), None);
+        self.admit(&mut admission)?;
+        let errors = target.kind.validate;
+        let errors = errors(&review);
+        if !errors.is_empty() {
+            return Err(Status::invalid(target.kind.group, target.kind.kind, "", &errors));
+        }
+        let status = match target.kind.kind {
+            "TokenReview" => self.token_review(&review).await?,
+            "SelfSubjectReview" => json!({ "userInfo": user_info(&request.user) }),
+            "SubjectAccessReview" => self.access(&target, subject(&review), &review)?,
+            "LocalSubjectAccessReview" => {
+                local(&target, &review)?;
+                self.access(&target, subject(&review), &review)?
+            }
+            "SelfSubjectAccessReview" => self.access(&target, request.user.clone(), &review)?,
+            "SelfSubjectRulesReview" => self.rules(&target, &request.user, &review)?,
+            other => return Err(Status::internal(format!("nobody answers a {other}"))),
+        };
+        object::set(&mut review, &["status"], status);
+        if target.kind.kind == "TokenReview" {
+            // The caller knows the token; an answer that may be logged need not repeat it.
+            object::map_mut(&mut review, &["metadata"]).remove("managedFields");
+        }
+        object::metadata_mut(&mut review);
+        Ok(Reply {
+            code: 201,
+            body: review.to_string().into(),
+            warnings,
+        })
+    }
+
+    async fn token_review(&self, review: &Value) -> Result<Value, Status> {
+        let token = value::text(review, "spec.token");
+        if token.is_empty() {
+            return Err(Status::bad_request(
+                "token is required for TokenReview in authentication",
+            ));
+        }
+        let audiences = texts(value::get(review, "spec.audiences"));
+        Ok(match self.inner.tokens.review(token, &audiences).await {
+            Ok((user, audiences)) => {
+                json!({ "authenticated": true, "user": user_info(&user), "audiences": audiences })
+            }
+            Err(why) => json!({ "user": {}, "error": why }),
+        })
+    }
+
+    fn access(&self, target: &Target, user: User, review: &Value) -> Result<Value, Status> {
+        let attributes = attributes(target, user, value::get(review, "spec"))?;
+        let Decision {
+            allowed,
+            reason,
+            error,
+        } = self.inner.authorizer.decide(&attributes);
+        let mut status = json!({ "allowed": allowed });
+        if !reason.is_empty() {
+            status["reason"] = reason.into();
+        }
+        if !error.is_empty() {
+            status["evaluationError"] = error.into();
+        }
+        Ok(status)
+    }
+
+    fn rules(&self, _: &Target, user: &User, review: &Value) -> Result<Value, Status> {
+        let namespace = value::text(review, "spec.namespace");
+        if namespace.is_empty() {
+            return Err(Status::bad_request("no namespace on request"));
+        }
+        let (rules, incomplete) = self.inner.authorizer.rules(user, namespace);
+        let (paths, resources): (Vec<_>, Vec<_>) = rules
+            .into_iter()
+            .partition(|rule| !rule.non_resource_urls.is_empty());
+        Ok(json!({ "resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete }))
+    }
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
+}
+
+fn user_info(user: &User) -> Value {
+    let mut info = Map::new();
+    let mut put = |key: &str, value: Value| info.insert(key.to_owned(), value);
+    if !user.name.is_empty() {
+        put("username", user.name.as_str().into());
+    }
+    if !user.uid.is_empty() {
+        put("uid", user.uid.as_str().into());
+    }
+    if !user.groups.is_empty() {
+        put("groups", user.groups.clone().into());
+    }
+    if !user.extra.is_empty() {
+        put("extra", json!(user.extra));
+    }
+    Value::Object(info)
+}
+
+fn subject(review: &Value) -> User {
+    let spec = value::get(review, "spec");
+    let extra = value::entries(spec, "extra")
+        .map(|(key, values)| (key.clone(), texts(values)))
+        .collect();
+    User {
+        name: value::text(spec, "user").to_owned(),
+        uid: value::text(spec, "uid").to_owned(),
+        groups: texts(value::get(spec, "groups")),
+        extra,
+    }
+}
+
+fn local(target: &Target, review: &Value) -> Result<(), Status> {
+    let asked = value::text(review, "spec.resourceAttributes.namespace");
+    if asked == target.namespace {
+        return Ok(());
+    }
+    let why = format!("must match metadata.namespace: {:?}", target.namespace);
+    let error = FieldError::invalid("spec.resourceAttributes.namespace", asked, why);
+    Err(Status::invalid(target.kind.group, target.kind.kind, "", &[error]))
+}
+
+/// The question that a review asks.
+fn attributes(target: &Target, user: User, spec: &Value) -> Result<Attributes, Status> {
+    let (resource, path) = (
+        value::get(spec, "resourceAttributes"),
+        value::get(spec, "nonResourceAttributes"),
+    );
+    let refuse = |error: FieldError| Err(Status::invalid(target.kind.group, target.kind.kind, "", &[error]));
+    if target.kind.kind != "SelfSubjectAccessReview" && user.name.is_empty() && user.groups.is_empty() {
+        let why = "at least one of user or group must be specified";
+        return refuse(FieldError::invalid("spec.user", "", why));
+    }
+    let text = |from: &Value, key: &str| value::text(from, key).to_owned();
+    match (resource.is_object(), path.is_object()) {
+        (true, true) => refuse(FieldError::invalid(
+            "spec.nonResourceAttributes",
+            path.clone(),
+            "cannot be specified in combination with resourceAttributes",
+        )),
+        (false, false) => refuse(FieldError::invalid(
+            "spec.resourceAttributes",
+            Value::Null,
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        )),
+        (true, false) => Ok(Attributes {
+            user,
+            verb: text(resource, "verb"),
+            resource_request: true,
+            group: text(resource, "group"),
+            version: text(resource, "version"),
+            resource: text(resource, "resource"),
+            subresource: text(resource, "subresource"),
+            namespace: text(resource, "namespace"),
+            name: text(resource, "name"),
+            path: String::new(),
+            field_selector: text(resource, "fieldSelector.rawSelector"),
+        }),
+        (false, true) => Ok(Attributes {
+            user,
+            verb: text(path, "verb"),
+            path: text(path, "path"),
+            ..Attributes::default()
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(plural: &str) -> Target {
+        let kind = api::kinds::find("authorization.k8s.io", "v1", plural).unwrap();
+        Target::new(kind, "shop".into(), String::new()).unwrap()
+    }
+
+    #[test]
+    fn a_review_asks_one_question() {
+        let target = target("subjectaccessreviews");
+        let spec = json!({"user": "eve", "groups": ["g"], "resourceAttributes": {"verb": "get", "resource": "pods"}});
+        let user = subject(&json!({ "spec": spec }));
+        assert_eq!(
+            (user.name.as_str(), user.groups.as_slice()),
+            ("eve", &["g".to_owned()][..])
+        );
+        let asked = attributes(&target, user.clone(), &spec).unwrap();
+        assert_eq!(
+            (
+                asked.verb.as_str(),
+                asked.resource.as_str(),
+                asked.resource_request
+            ),
+            ("get", "pods", true)
+        );
+        assert_eq!(attributes(&target, user, &json!({})).unwrap_err().code, 422);
+        assert_eq!(attributes(&target, User::default(), &spec).unwrap_err().code, 422);
+    }
+}

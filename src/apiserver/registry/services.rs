@@ -1,0 +1,422 @@
+//! Addresses and node ports of Services. Each that is in use has a record of
+//! its own in the store, written and removed in the same commit as the Service,
+//! so that two Services can never have the same one, whoever writes them.
+
+use std::net::IpAddr;
+
+use api::kind::Kind;
+use api::object;
+use api::status::{FieldError, Status};
+use api::value;
+use serde_json::{Value, json};
+use store::{Expect, Op};
+
+use crate::lookup;
+
+use super::{Core, text};
+
+/// The form of an address's record: the object that `ipaddresses` will serve.
+static IP_ADDRESS: Kind = Kind {
+    group: "networking.k8s.io",
+    kind: "IPAddress",
+    plural: "ipaddresses",
+    ..Kind::CLUSTER
+};
+/// The form of a node port's record, which nobody serves.
+static NODE_PORT: Kind = Kind {
+    group: "coracle.dev",
+    kind: "NodePort",
+    plural: "nodeports",
+    ..Kind::CLUSTER
+};
+
+fn ip_key(ip: &str) -> String {
+    lookup::key(IP_ADDRESS.group, IP_ADDRESS.plural, "", ip)
+}
+
+fn port_key(port: u16) -> String {
+    lookup::key(NODE_PORT.group, NODE_PORT.plural, "", &port.to_string())
+}
+
+/// The prefixes under which the records lie.
+pub(super) fn record_prefixes() -> [String; 2] {
+    [&IP_ADDRESS, &NODE_PORT].map(|kind| lookup::prefix(kind.group, kind.plural, ""))
+}
+
+/// What a Service holds: the keys of its records.
+pub(super) fn held(service: &Value) -> Vec<String> {
+    let mut keys: Vec<String> = cluster_ips(service).into_iter().map(|ip| ip_key(&ip)).collect();
+    keys.extend(node_ports(service).into_iter().map(port_key));
+    keys
+}
+
+fn service_type(service: &Value) -> &str {
+    match value::text(service, "spec.type") {
+        "" => "ClusterIP",
+        given => given,
+    }
+}
+
+fn needs_cluster_ip(service: &Value) -> bool {
+    service_type(service) != "ExternalName"
+}
+
+fn needs_node_ports(service: &Value) -> bool {
+    match service_type(service) {
+        "NodePort" => true,
+        "LoadBalancer" => value::get(service, "spec.allocateLoadBalancerNodePorts")
+            .as_bool()
+            .unwrap_or(true),
+        _ => false,
+    }
+}
+
+fn needs_health_port(service: &Value) -> bool {
+    service_type(service) == "LoadBalancer" && value::text(service, "spec.externalTrafficPolicy") == "Local"
+}
+
+fn is_headless(service: &Value) -> bool {
+    value::text(service, "spec.clusterIP") == "None"
+        || value::list(service, "spec.clusterIPs")
+            .first()
+            .is_some_and(|ip| ip == "None")
+}
+
+fn cluster_ips(service: &Value) -> Vec<String> {
+    if !needs_cluster_ip(service) || is_headless(service) {
+        return Vec::new();
+    }
+    let mut ips: Vec<String> = value::list(service, "spec.clusterIPs")
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .filter(|ip| !ip.is_empty())
+        .collect();
+    let first = value::text(service, "spec.clusterIP");
+    if ips.is_empty() && !first.is_empty() {
+        ips.push(first.to_owned());
+    }
+    ips
+}
+
+/// Every node port, once: TCP and UDP of one Service may share a number.
+fn node_ports(service: &Value) -> Vec<u16> {
+    let of = |port: Option<i64>| port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0);
+    let mut ports: Vec<u16> = value::list(service, "spec.ports")
+        .iter()
+        .filter_map(|port| of(value::int(port, "nodePort")))
+        .chain(of(value::int(service, "spec.healthCheckNodePort")))
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// Gives a changed Service what a client that knows only its own fields left out,
+/// and takes away what belonged to a type that it no longer has.
+pub(super) fn carry_over(new: &mut Value, live: &Value) {
+    if needs_cluster_ip(new) && needs_cluster_ip(live) {
+        for path in [
+            "spec.clusterIP",
+            "spec.clusterIPs",
+            "spec.ipFamilies",
+            "spec.ipFamilyPolicy",
+        ] {
+            if is_blank(value::get(new, path)) {
+                value::keep(new, live, path);
+            }
+        }
+    } else if !needs_cluster_ip(new) && needs_cluster_ip(live) {
+        let same = value::text(new, "spec.clusterIP") == value::text(live, "spec.clusterIP");
+        if same || value::text(new, "spec.clusterIP").is_empty() {
+            for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                object::remove(new, &["spec", key]);
+            }
+        }
+    }
+    carry_ports(new, live);
+    if needs_health_port(new) && needs_health_port(live) {
+        if is_blank(value::get(new, "spec.healthCheckNodePort")) {
+            value::keep(new, live, "spec.healthCheckNodePort");
+        }
+    } else if needs_health_port(live) {
+        object::remove(new, &["spec", "healthCheckNodePort"]);
+    }
+}
+
+fn carry_ports(new: &mut Value, live: &Value) {
+    let before = value::list(live, "spec.ports");
+    if needs_node_ports(new) && needs_node_ports(live) {
+        let same = |a: &Value, b: &Value| {
+            a.get("port") == b.get("port") && value::text(a, "protocol") == value::text(b, "protocol")
+        };
+        value::each(new, "spec.ports", |port| {
+            if !is_blank(value::get(port, "nodePort")) {
+                return;
+            }
+            if let Some(old) = before.iter().find(|old| same(old, port)) {
+                value::keep(port, old, "nodePort");
+            }
+        });
+    } else if !needs_node_ports(new) && needs_node_ports(live) {
+        value::each(new, "spec.ports", |port| {
+            let ours = before
+                .iter()
+                .any(|old| old.get("nodePort") == port.get("nodePort"));
+            if ours {
+                value::remove(port, "nodePort");
+            }
+        });
+    }
+}
+
+fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Number(n) => n.as_i64() == Some(0),
+        _ => false,
+    }
+}
+
+/// Gives a Service the addresses and ports that it needs and has not; the
+/// operations record what is new and forget what is no longer held.
+///
+/// # Errors
+/// 422 for an address or port that is taken or outside the ranges.
+pub(super) fn assign(core: &Core, service: &mut Value, live: Option<&Value>) -> Result<Vec<Op>, Status> {
+    let before = live.map(held).unwrap_or_default();
+    let mut errors = Vec::new();
+    families(core, service);
+    addresses(core, service, &before, &mut errors);
+    ports(core, service, &before, &mut errors);
+    if !errors.is_empty() {
+        return Err(Status::invalid("", "Service", object::name(service), &errors));
+    }
+    let after = held(service);
+    let mut ops = Vec::new();
+    for key in after.iter().filter(|key| !before.contains(key)) {
+        ops.push(claim(core, key, service)?);
+    }
+    let lost = before.into_iter().filter(|key| !after.contains(key));
+    ops.extend(lost.map(|key| Op::Delete {
+        key,
+        expect: Expect::Any,
+    }));
+    Ok(ops)
+}
+
+/// The operations that forget what a removed Service held.
+pub(super) fn release(service: &Value) -> Vec<Op> {
+    held(service)
+        .into_iter()
+        .map(|key| Op::Delete {
+            key,
+            expect: Expect::Any,
+        })
+        .collect()
+}
+
+/// Records that a Service holds an address or port that nobody else holds.
+pub(super) fn claim(core: &Core, key: &str, service: &Value) -> Result<Op, Status> {
+    let config = &core.inner.config;
+    let name = key.rsplit('/').next().unwrap_or_default();
+    let kind = if *key == ip_key(name) {
+        &IP_ADDRESS
+    } else {
+        &NODE_PORT
+    };
+    let mut value = json!({
+        "metadata": {
+            "name": name, "uid": config.random.uuid(), "creationTimestamp": object::time_text(config.clock.now()),
+        },
+        "spec": { "parentRef": {
+            "group": "", "resource": "services",
+            "namespace": object::namespace(service), "name": object::name(service),
+        } },
+    });
+    if kind.kind == IP_ADDRESS.kind {
+        let family = if name.contains(':') { "IPv6" } else { "IPv4" };
+        value["metadata"]["labels"] = json!({
+            "ipaddress.kubernetes.io/ip-family": family,
+            "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+        });
+    }
+    let record = text::record(kind, &value, None)?;
+    Ok(Op::Put {
+        key: key.to_owned(),
+        record,
+        expect: Expect::Absent,
+    })
+}
+
+fn families(core: &Core, service: &mut Value) {
+    if !needs_cluster_ip(service) {
+        return;
+    }
+    let family = core.inner.service_range.family();
+    let selected = value::get(service, "spec.selector")
+        .as_object()
+        .is_some_and(|map| !map.is_empty());
+    // A headless Service that selects nothing may list addresses of both families.
+    let both = is_headless(service) && !selected;
+    if is_blank(value::get(service, "spec.ipFamilyPolicy")) {
+        let policy = if both { "RequireDualStack" } else { "SingleStack" };
+        object::set(service, &["spec", "ipFamilyPolicy"], policy);
+    }
+    if is_blank(value::get(service, "spec.ipFamilies")) {
+        let other = if family == "IPv4" { "IPv6" } else { "IPv4" };
+        let dual = both && value::text(service, "spec.ipFamilyPolicy") != "SingleStack";
+        let list = if dual {
+            json!([family, other])
+        } else {
+            json!([family])
+        };
+        object::set(service, &["spec", "ipFamilies"], list);
+    }
+    let first = value::text(service, "spec.clusterIP").to_owned();
+    if !first.is_empty() && is_blank(value::get(service, "spec.clusterIPs")) {
+        object::set(service, &["spec", "clusterIPs"], json!([first]));
+    } else if first.is_empty() {
+        let given = value::list(service, "spec.clusterIPs").first().cloned();
+        if let Some(given) = given {
+            object::set(service, &["spec", "clusterIP"], given);
+        }
+    }
+}
+
+fn addresses(core: &Core, service: &mut Value, before: &[String], errors: &mut Vec<FieldError>) {
+    if !needs_cluster_ip(service) || is_headless(service) {
+        return;
+    }
+    let inner = &core.inner;
+    let taken = |ip: &str| inner.store.peek(&ip_key(ip)).is_some();
+    let given = cluster_ips(service);
+    for ip in given.iter().filter(|ip| !before.contains(&ip_key(ip))) {
+        let why = match ip.parse::<IpAddr>() {
+            // The kind's own rules say what is wrong with it.
+            Err(_) => continue,
+            Ok(parsed) if !inner.service_range.contains(parsed) => format!(
+                "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {}",
+                inner.service_range
+            ),
+            Ok(_) if taken(ip) => "provided IP is already allocated".to_owned(),
+            Ok(_) => continue,
+        };
+        let why = format!("failed to allocate IP {ip}: {why}");
+        errors.push(FieldError::invalid("spec.clusterIPs", given.clone(), why));
+    }
+    if given.is_empty() {
+        match inner
+            .service_range
+            .pick(&*inner.config.random, |ip| taken(&ip.to_string()))
+        {
+            Some(ip) => {
+                object::set(service, &["spec", "clusterIP"], ip.to_string());
+                object::set(service, &["spec", "clusterIPs"], json!([ip.to_string()]));
+            }
+            None => errors.push(FieldError {
+                kind: api::status::FieldErrorKind::Internal,
+                path: "spec.clusterIPs".into(),
+                value: None,
+                detail: "failed to allocate a serviceIP: range is full".into(),
+            }),
+        }
+    }
+}
+
+fn ports(core: &Core, service: &mut Value, before: &[String], errors: &mut Vec<FieldError>) {
+    let inner = &core.inner;
+    let range = inner.port_range;
+    let mut mine: Vec<u16> = node_ports(service);
+    let held_before = |port: u16| before.contains(&port_key(port));
+    let taken = |port: u16| !held_before(port) && inner.store.peek(&port_key(port)).is_some();
+    let wants = needs_node_ports(service);
+    let pick = |mine: &mut Vec<u16>| {
+        let port = range.pick(&*inner.config.random, |port| taken(port) || mine.contains(&port))?;
+        mine.push(port);
+        Some(port)
+    };
+    let mut index = 0;
+    // Ports of one number for several protocols share a node port.
+    let mut shared: Vec<(Value, u16)> = Vec::new();
+    value::each(service, "spec.ports", |port| {
+        let path = format!("spec.ports[{index}].nodePort");
+        index += 1;
+        let given = value::int(port, "nodePort").unwrap_or(0);
+        if given == 0 && wants {
+            let number = port.get("port").cloned().unwrap_or_default();
+            let same = shared
+                .iter()
+                .find(|(p, _)| *p == number)
+                .map(|(_, node_port)| *node_port);
+            match same.or_else(|| pick(&mut mine)) {
+                Some(free) => {
+                    shared.push((number, free));
+                    value::set(port, "nodePort", free);
+                }
+                None => errors.push(FieldError::invalid(
+                    path,
+                    0,
+                    "failed to allocate a nodePort: range is full",
+                )),
+            }
+        } else if let Ok(given) = u16::try_from(given)
+            && given > 0
+        {
+            if !range.contains(given) && !held_before(given) {
+                let why = format!(
+                    "provided port is not in the valid range. The range of valid ports is {}-{}",
+                    range.first, range.last
+                );
+                errors.push(FieldError::invalid(path, given, why));
+            } else if taken(given) {
+                errors.push(FieldError::invalid(
+                    path,
+                    given,
+                    "provided port is already allocated",
+                ));
+            }
+        }
+    });
+    if needs_health_port(service) && is_blank(value::get(service, "spec.healthCheckNodePort")) {
+        if let Some(port) = pick(&mut mine) {
+            object::set(service, &["spec", "healthCheckNodePort"], port);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_keeps_its_addresses_and_ports() {
+        let live = json!({"spec": {"type": "NodePort", "clusterIP": "10.43.0.9", "clusterIPs": ["10.43.0.9"],
+                          "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30001}]}});
+        let mut new = json!({"spec": {"type": "NodePort", "ports": [
+            {"port": 80, "protocol": "TCP"}, {"port": 81, "protocol": "TCP"}]}});
+        carry_over(&mut new, &live);
+        assert_eq!(new["spec"]["clusterIP"], "10.43.0.9");
+        assert_eq!(new["spec"]["ports"][0]["nodePort"], 30001);
+        assert_eq!(new["spec"]["ports"][1].get("nodePort"), None);
+        let mut plain = live.clone();
+        plain["spec"]["type"] = "ClusterIP".into();
+        carry_over(&mut plain, &live);
+        assert_eq!(plain["spec"]["ports"][0].get("nodePort"), None);
+        assert_eq!(held(&plain), [ip_key("10.43.0.9")]);
+        let mut name = live.clone();
+        name["spec"]["type"] = "ExternalName".into();
+        carry_over(&mut name, &live);
+        assert_eq!(name["spec"].get("clusterIP"), None);
+        assert!(held(&name).is_empty());
+    }
+
+    #[test]
+    fn a_service_holds_each_port_once() {
+        let service = json!({"spec": {"type": "NodePort", "clusterIP": "None", "ports": [
+            {"port": 53, "protocol": "TCP", "nodePort": 30053}, {"port": 53, "protocol": "UDP", "nodePort": 30053}]}});
+        assert_eq!(held(&service), [port_key(30053)]);
+    }
+}

@@ -1,0 +1,151 @@
+//! What a request is about, looked up in the table of kinds.
+
+use api::kind::Kind;
+use api::kinds;
+use api::request::{Request, Verb};
+use api::schema::{Gvk, SchemaRef, Schemas};
+use api::status::Status;
+
+use crate::lookup;
+
+/// Which part of an object a request reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All of it.
+    Whole,
+    /// `status`.
+    Status,
+    /// `scale`, in the form of `autoscaling/v1` Scale.
+    Scale,
+    /// A namespace's `finalize`: `spec.finalizers`.
+    Finalize,
+    /// A certificate signing request's `approval`: `status.conditions`.
+    Approval,
+    /// A pod's `ephemeralcontainers`.
+    Ephemeral,
+    /// A pod's `resize`: its containers' resources.
+    Resize,
+}
+
+impl Part {
+    fn of(subresource: &str) -> Option<Self> {
+        Some(match subresource {
+            "" => Part::Whole,
+            "status" => Part::Status,
+            "scale" => Part::Scale,
+            "finalize" => Part::Finalize,
+            "approval" => Part::Approval,
+            "ephemeralcontainers" => Part::Ephemeral,
+            "resize" => Part::Resize,
+            _ => return None,
+        })
+    }
+}
+
+/// A kind, a place in it, and what is wanted there.
+pub(super) struct Target {
+    pub kind: &'static Kind,
+    /// The kind in whose form objects are kept: almost always `kind` itself.
+    pub stored: &'static Kind,
+    pub schema: SchemaRef,
+    /// `v1` or `apps/v1`.
+    pub api_version: String,
+    /// Empty for cluster-scoped kinds and for all namespaces.
+    pub namespace: String,
+    /// Empty for collections.
+    pub name: String,
+}
+
+impl Target {
+    /// Looks up what `request` is about.
+    ///
+    /// # Errors
+    /// 404 for an unknown resource or subresource, 405 for a verb that it does not have.
+    pub fn of(request: &Request) -> Result<Self, Status> {
+        let resource = &request.resource;
+        let kind = kinds::find(&resource.group, &resource.version, &resource.plural)
+            .ok_or_else(Status::no_such_path)?;
+        let verb = request.verb.name();
+        let allowed = match request.subresource.as_str() {
+            "" => kind.has_verb(verb),
+            name => kind
+                .subresource(name)
+                .ok_or_else(Status::no_such_path)?
+                .verbs
+                .contains(&verb),
+        };
+        if !allowed {
+            return Err(Status::method_not_allowed(kind.group, kind.plural, verb));
+        }
+        let namespace = if kind.namespaced {
+            request.namespace.clone()
+        } else {
+            String::new()
+        };
+        let collection = matches!(request.verb, Verb::List | Verb::Watch);
+        if kind.namespaced && namespace.is_empty() && !collection {
+            return Err(Status::bad_request(
+                "an empty namespace may not be set during creation",
+            ));
+        }
+        Self::new(kind, namespace, request.name.clone())
+    }
+
+    /// An object (or, with an empty name, a collection) of a kind.
+    ///
+    /// # Errors
+    /// 500 when the tables of kinds and schemas do not fit together.
+    pub fn new(kind: &'static Kind, namespace: String, name: String) -> Result<Self, Status> {
+        let schema = Schemas::builtin()
+            .for_kind(kind.group, kind.version, kind.kind)
+            .ok_or_else(|| Status::internal(format!("no schema for {kind:?}")))?;
+        let (group, version) = kind.stored_as();
+        let stored = kinds::find_kind(group, version, kind.kind).unwrap_or(kind);
+        Ok(Self {
+            kind,
+            stored,
+            schema,
+            api_version: kind.api_version(),
+            namespace,
+            name,
+        })
+    }
+
+    /// The part that `request` names.
+    ///
+    /// # Errors
+    /// 404 for a subresource that is not a part of the stored object.
+    pub fn part(request: &Request) -> Result<Part, Status> {
+        Part::of(&request.subresource).ok_or_else(Status::no_such_path)
+    }
+
+    /// Group, version and kind of the served form.
+    pub fn gvk(&self) -> Gvk {
+        Gvk::new(self.kind.group, self.kind.version, self.kind.kind)
+    }
+
+    /// The store's prefix of the collection.
+    pub fn prefix(&self) -> String {
+        lookup::prefix(self.stored.group, self.stored.plural, &self.namespace)
+    }
+
+    /// The store's key of the object called `name`.
+    pub fn key(&self, name: &str) -> String {
+        lookup::key(self.stored.group, self.stored.plural, &self.namespace, name)
+    }
+
+    /// 404 for the object.
+    pub fn not_found(&self) -> Status {
+        Status::not_found(self.kind.group, self.kind.plural, &self.name)
+    }
+
+    /// 409 with the text of a stale resource version.
+    pub fn stale(&self) -> Status {
+        Status::stale(self.kind.group, self.kind.plural, &self.name)
+    }
+
+    /// 409 for another reason.
+    pub fn conflict(&self, why: &str) -> Status {
+        Status::conflict(self.kind.group, self.kind.plural, &self.name, why)
+    }
+}

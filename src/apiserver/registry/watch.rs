@@ -1,0 +1,237 @@
+//! `watch`: the events of a collection as one caller wants to see them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::kind::Kind;
+use api::request::{EventKind, EventStream, Request, WatchEvent};
+use api::status::Status;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use store::{Change, Entry, Event, ListQuery, StoreError, Watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::filter::Filter;
+use super::target::Target;
+use super::{Core, page, read, refuse, text};
+
+/// How often a watcher that wants bookmarks gets one.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long a watch lasts at least when its caller does not say.
+const LASTS_AT_LEAST_SECONDS: u64 = 1800;
+/// Marks the bookmark after the initial events.
+const INITIAL_END: &str = ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}";
+
+impl Core {
+    /// Follows a collection. What goes wrong with its revision goes into the
+    /// stream, as an event of type ERROR, where every client looks for it.
+    pub(super) async fn follow(&self, request: &Request) -> Result<EventStream, Status> {
+        let target = Target::of(request)?;
+        let filter = Filter::new(target.kind, &request.options, &request.name)?;
+        let with_state = page::watch_begins_with_state(&request.options)?;
+        let revision =
+            page::revision(request.options.resource_version.as_deref().unwrap_or_default())?.unwrap_or(0);
+        let prefix = match filter.exact_name() {
+            // One object is one key, wherever its namespace is known.
+            Some(name) if !target.namespace.is_empty() || !target.kind.namespaced => target.key(name),
+            _ => target.prefix(),
+        };
+        let mut pending = VecDeque::new();
+        let mut from = revision;
+        if with_state {
+            self.not_older_than(revision).await?;
+            let query = ListQuery::prefix(prefix.clone());
+            let listing = self.inner.store.list(query).await.map_err(refuse::status)?;
+            pending = listing.entries.into();
+            from = listing.revision;
+        } else if revision == 0 {
+            from = self.inner.store.revision();
+        }
+        let watch = match self.inner.store.watch(&prefix, from) {
+            Ok(watch) => watch,
+            Err(error) => return Ok(failed(broken(error, from))),
+        };
+        let options = &request.options;
+        let end = options.allow_watch_bookmarks && options.send_initial_events == Some(true);
+        let lasts = options.timeout_seconds.filter(|s| *s > 0).unwrap_or_else(|| {
+            LASTS_AT_LEAST_SECONDS + self.inner.config.random.below(LASTS_AT_LEAST_SECONDS)
+        });
+        let now = Instant::now();
+        let follower = Follower {
+            kind: target.kind,
+            filter,
+            pending,
+            state_at: end.then_some(from),
+            watch,
+            from,
+            bookmark_at: options.allow_watch_bookmarks.then(|| now + BOOKMARK_EVERY),
+            ends_at: now + Duration::from_secs(lasts),
+        };
+        Ok(follower.stream())
+    }
+}
+
+fn failed(status: Status) -> EventStream {
+    futures_util::stream::once(async { Err(status) }).boxed()
+}
+
+fn broken(error: StoreError, from: u64) -> Status {
+    match error {
+        StoreError::Compacted { oldest } => refuse::too_old(from, oldest),
+        other => refuse::status(other),
+    }
+}
+
+/// One watch under way.
+struct Follower {
+    kind: &'static Kind,
+    filter: Filter,
+    /// Initial objects that have not been handed out.
+    pending: VecDeque<Arc<Entry>>,
+    /// The revision of the bookmark that ends the initial events, until it has been sent.
+    state_at: Option<u64>,
+    watch: Watch,
+    from: u64,
+    /// When the next bookmark is due; `None` if none are wanted.
+    bookmark_at: Option<Instant>,
+    ends_at: Instant,
+}
+
+impl Follower {
+    fn stream(self) -> EventStream {
+        let events = futures_util::stream::unfold(Some(self), |follower| async move {
+            let mut follower = follower?;
+            match follower.next().await {
+                Some(Ok(event)) => Some((Ok(event), Some(follower))),
+                Some(Err(status)) => Some((Err(status), None)),
+                None => None,
+            }
+        });
+        events.boxed()
+    }
+
+    async fn next(&mut self) -> Option<Result<WatchEvent, Status>> {
+        while let Some(entry) = self.pending.pop_front() {
+            if self.filter.matches(&entry) {
+                return Some(self.event(EventKind::Added, entry.text.clone()));
+            }
+        }
+        if let Some(revision) = self.state_at.take() {
+            return Some(Ok(self.bookmark(revision, INITIAL_END)));
+        }
+        loop {
+            let bookmark_at = self.bookmark_at.unwrap_or(self.ends_at);
+            tokio::select! {
+                biased;
+                event = self.watch.next() => match event? {
+                    Ok(event) => {
+                        if let Some((kind, object)) = seen(&self.filter, &event) {
+                            return Some(self.event(kind, object));
+                        }
+                    }
+                    Err(error) => return Some(Err(broken(error, self.from))),
+                },
+                () = sleep_until(self.ends_at) => return None,
+                () = sleep_until(bookmark_at) => {
+                    self.bookmark_at = Some(Instant::now() + BOOKMARK_EVERY);
+                    return Some(Ok(self.bookmark(self.watch.progress().max(self.from), "")));
+                }
+            }
+        }
+    }
+
+    fn event(&self, kind: EventKind, object: Bytes) -> Result<WatchEvent, Status> {
+        Ok(WatchEvent {
+            kind,
+            object: read::served(&object, self.kind.storage.as_ref())?,
+        })
+    }
+
+    fn bookmark(&self, revision: u64, more: &str) -> WatchEvent {
+        let object = format!(
+            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{revision}\",\
+             \"creationTimestamp\":null{more}}}}}",
+            self.kind.kind,
+            self.kind.api_version(),
+        );
+        WatchEvent {
+            kind: EventKind::Bookmark,
+            object: object.into(),
+        }
+    }
+}
+
+/// What a change is to a watcher with that filter: objects come into view, change, and go out of view.
+fn seen(filter: &Filter, event: &Event) -> Option<(EventKind, Bytes)> {
+    let before = event.previous.as_ref().filter(|entry| filter.matches(entry));
+    if event.kind == Change::Delete {
+        return before.map(|_| (EventKind::Deleted, event.entry.text.clone()));
+    }
+    match (before, filter.matches(&event.entry)) {
+        (None, true) => Some((EventKind::Added, event.entry.text.clone())),
+        (Some(_), true) => Some((EventKind::Modified, event.entry.text.clone())),
+        // It carries the last state that was in view, at the revision at which it left.
+        (Some(last), false) => Some((EventKind::Deleted, text::at_revision(last, event.revision))),
+        (None, false) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api::request::Options;
+    use store::Header;
+
+    use super::*;
+
+    fn entry(revision: u64, app: &str) -> Arc<Entry> {
+        let text = format!("{{\"rv\":\"{revision}\"}}");
+        Arc::new(Entry {
+            key: "/core/pods/x/a".into(),
+            revision,
+            created: 1,
+            header: Header {
+                labels: vec![("app".into(), app.into())],
+                ..Header::default()
+            },
+            text: text.into(),
+            revision_at: 7,
+            expires_ms: None,
+        })
+    }
+
+    fn put(entry: &Arc<Entry>, previous: Option<&Arc<Entry>>) -> Event {
+        Event {
+            revision: entry.revision,
+            kind: Change::Put,
+            entry: entry.clone(),
+            previous: previous.cloned(),
+        }
+    }
+
+    #[test]
+    fn objects_come_into_view_and_leave_it() {
+        let kind = api::kinds::find("", "v1", "pods").unwrap();
+        let options = Options {
+            label_selector: "app=web".into(),
+            ..Options::default()
+        };
+        let filter = Filter::new(kind, &options, "").unwrap();
+        let (web, db, web3) = (entry(1, "web"), entry(2, "db"), entry(3, "web"));
+        let kind_of = |event: &Event| seen(&filter, event).map(|(kind, _)| kind);
+        assert_eq!(kind_of(&put(&web, None)), Some(EventKind::Added));
+        assert_eq!(kind_of(&put(&web3, Some(&web))), Some(EventKind::Modified));
+        assert_eq!(kind_of(&put(&web3, Some(&db))), Some(EventKind::Added));
+        assert_eq!(kind_of(&put(&db, None)), None);
+        let (left, object) = seen(&filter, &put(&db, Some(&web))).unwrap();
+        assert_eq!(
+            (left, object),
+            (EventKind::Deleted, Bytes::from_static(b"{\"rv\":\"2\"}"))
+        );
+        let gone = Event {
+            kind: Change::Delete,
+            ..put(&entry(4, "db"), Some(&db))
+        };
+        assert_eq!(kind_of(&gone), None);
+    }
+}

@@ -1,0 +1,104 @@
+//! The cluster as admission plugins see it: this server's memory.
+
+use api::kinds;
+use api::object;
+use api::status::Status;
+use base::Random;
+use serde_json::Value;
+use store::Entry;
+
+use crate::admission::{Operation, Review, World};
+use crate::authz::Attributes;
+use crate::lookup;
+
+use super::{Core, text};
+
+impl World for Core {
+    fn namespace_phase(&self, name: &str) -> Option<String> {
+        let entry = self.inner.store.peek(&lookup::key("", "namespaces", "", name))?;
+        let phase = entry
+            .header
+            .fields
+            .iter()
+            .find(|(field, _)| field == "status.phase");
+        Some(phase.map(|(_, phase)| phase.clone()).unwrap_or_default())
+    }
+
+    fn find(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        let entry = self
+            .inner
+            .store
+            .peek(&lookup::key(group, plural, namespace, name))?;
+        readable(&entry)
+    }
+
+    fn all(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value> {
+        let (_, entries) = self
+            .inner
+            .store
+            .peek_prefix(&lookup::prefix(group, plural, namespace));
+        entries.iter().filter_map(|entry| readable(entry)).collect()
+    }
+
+    fn allows(&self, attributes: &Attributes) -> bool {
+        self.inner.authorizer.decide(attributes).allowed
+    }
+
+    fn random(&self) -> &dyn Random {
+        &*self.inner.config.random
+    }
+}
+
+fn readable(entry: &Entry) -> Option<Value> {
+    text::parse(entry)
+        .inspect_err(|status| tracing::error!(%status, "a stored object cannot be read"))
+        .ok()
+}
+
+impl Core {
+    /// Lets every plugin complete the object or refuse the request.
+    pub(super) fn admit(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        self.inner
+            .plugins
+            .iter()
+            .try_for_each(|plugin| plugin.admit(review, self))
+    }
+
+    /// Lets every plugin refuse the request.
+    pub(super) fn admit_finally(&self, review: &Review<'_>) -> Result<(), Status> {
+        self.inner
+            .plugins
+            .iter()
+            .try_for_each(|plugin| plugin.validate(review, self))
+    }
+}
+
+/// Completes a review of a creation for requests without a body of the kind's own.
+pub(super) fn review_of<'a>(
+    request: &'a api::request::Request,
+    kind: &'static api::kind::Kind,
+    operation: Operation,
+    object: Option<&'a mut Value>,
+    old: Option<&'a Value>,
+) -> Review<'a> {
+    Review {
+        operation,
+        kind,
+        subresource: &request.subresource,
+        namespace: if kind.namespaced { &request.namespace } else { "" },
+        name: &request.name,
+        user: &request.user,
+        object,
+        old,
+    }
+}
+
+/// The kind of a core resource that the registry itself speaks of.
+pub(super) fn core_kind(plural: &str) -> Result<&'static api::kind::Kind, Status> {
+    kinds::find("", "v1", plural).ok_or_else(|| Status::internal(format!("no kind for {plural}")))
+}
+
+/// `namespace/name` of an object, for texts.
+pub(super) fn full_name(value: &Value) -> String {
+    format!("{}/{}", object::namespace(value), object::name(value))
+}
