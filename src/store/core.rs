@@ -210,11 +210,6 @@ impl Core {
         self.member.settled()
     }
 
-    /// The state's meta data.
-    pub fn meta(&self) -> &Meta {
-        &self.meta
-    }
-
     fn apply(&mut self, entries: Vec<Entry>) -> Result<bool, StoreError> {
         let Some(last) = entries.last() else {
             return Ok(false);

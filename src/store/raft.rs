@@ -2,7 +2,7 @@
 //! comes as ticks, messages and persist notices come as calls, and what is to
 //! be done comes out as [`Work`].
 
-use ::raft::eraftpb::{ConfState, Entry, HardState, Message, MessageType};
+use ::raft::eraftpb::{Entry, HardState, Message, MessageType};
 use ::raft::{Config, RawNode, StateRole};
 
 use crate::error::StoreError;
@@ -219,11 +219,6 @@ impl Member {
         self.tail.append(&work.job.entries);
         self.node.advance_append_async(ready);
         Some(work)
-    }
-
-    /// The group's members as raft has them now.
-    pub fn members(&self) -> ConfState {
-        self.node.raft.prs().conf().to_conf_state()
     }
 
     fn check(&self, message: &Message) -> Result<(), &'static str> {

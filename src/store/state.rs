@@ -58,3 +58,6 @@ pub trait State: Send + Sync {
     /// `compacted` made unreachable; true if there may be more.
     fn sweep(&self, compacted: u64) -> Result<bool, StoreError>;
 }
+
+#[cfg(test)]
+mod suite;

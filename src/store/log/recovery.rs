@@ -1,0 +1,255 @@
+//! Opening a log: reading what is there, telling a torn last write (which is
+//! cut off: it was never acknowledged) from damage (which is an error).
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raft::eraftpb::{Entry, HardState};
+
+use super::{Log, SUFFIX, Segment, io_error};
+use crate::disk::Disk;
+use crate::error::StoreError;
+use crate::segment::{self, Batch, HEADER_BYTES, Header, Place, Start};
+
+/// What was in the log when it was opened.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The hard state written last.
+    pub hard: HardState,
+    /// All entries after the index asked for, without gaps.
+    pub entries: Vec<Entry>,
+    /// Index of the last entry ever appended, whether asked for or not.
+    pub last_index: u64,
+}
+
+impl Log {
+    /// Opens the log in a folder; `None` if there is none. Entries up to
+    /// `applied` are checked but not returned.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        segment_bytes: u64,
+        applied: u64,
+    ) -> Result<Option<(Log, Recovered)>, StoreError> {
+        let (found, spares, broken) = survey(&*disk)?;
+        let Some((first, _)) = found.first() else {
+            return no_segment(&*disk, &broken).map(|()| None);
+        };
+        let mut log = Log::empty(disk, first.identity, segment_bytes);
+        log.names = spares
+            .iter()
+            .chain(found.iter().map(|(_, s)| s))
+            .chain(&broken)
+            .map(name_number)
+            .max()
+            .unwrap_or(0);
+        let mut recovered = Recovered {
+            hard: first.hard.clone(),
+            last_index: first.last_index,
+            ..Recovered::default()
+        };
+        log.replay(found, applied, &mut recovered)?;
+        log.check_broken(&broken)?;
+        // What was read may still be in the page cache only (the process was
+        // killed, not the machine): make it durable before building upon it.
+        for segment in &log.live {
+            segment
+                .file
+                .sync()
+                .map_err(|e| log.io_error("syncing", &segment.name, e))?;
+        }
+        for segment in spares.into_iter().chain(broken) {
+            log.reuse(segment)?;
+        }
+        Ok(Some((log, recovered)))
+    }
+
+    fn replay(
+        &mut self,
+        found: Vec<(Header, Segment)>,
+        applied: u64,
+        recovered: &mut Recovered,
+    ) -> Result<(), StoreError> {
+        for (header, mut segment) in found {
+            self.check_chain(&header, &segment)?;
+            let bytes = read_all(&segment).map_err(|e| self.io_error("reading", &segment.name, e))?;
+            recovered.hard = header.hard.clone();
+            (self.offset, self.ordinal) = (HEADER_BYTES as u64, 0);
+            while let Some((place, body, next)) =
+                segment::frame_at(&bytes, self.offset as usize, self.identity.log)
+            {
+                if (place.segment, place.ordinal) != (header.number, self.ordinal) {
+                    break;
+                }
+                let batch = segment::decode_body(body)
+                    .map_err(|e| self.damaged(&segment.name, self.offset, e.0.to_owned()))?;
+                recovered
+                    .take(batch, applied)
+                    .map_err(|e| self.damaged(&segment.name, self.offset, e))?;
+                (self.offset, self.ordinal) = (next as u64, self.ordinal + 1);
+            }
+            self.check_tail(&header, &segment, &bytes)?;
+            segment.last_index = header.last_index.max(recovered.last_index);
+            self.live.push_back(segment);
+        }
+        (self.hard, self.last_index) = (recovered.hard.clone(), recovered.last_index);
+        Ok(())
+    }
+
+    fn check_chain(&self, header: &Header, segment: &Segment) -> Result<(), StoreError> {
+        if header.identity != self.identity {
+            return Err(StoreError::Format {
+                what: self.disk.path(&segment.name).display().to_string(),
+                reason: "it belongs to another log".into(),
+            });
+        }
+        match self.live.back() {
+            Some(before) if before.number + 1 != header.number => {
+                let reason = format!("segment {} before it is missing", header.number - 1);
+                Err(self.damaged(&segment.name, 0, reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An invalid frame is a torn last write unless something valid follows it.
+    fn check_tail(&self, header: &Header, segment: &Segment, bytes: &Bytes) -> Result<(), StoreError> {
+        let later = |place: Place| place.segment == header.number && place.ordinal > self.ordinal;
+        match segment::find_frame(bytes, self.offset as usize, self.identity.log, later) {
+            None => Ok(()),
+            Some(at) => {
+                let reason = format!("a batch is unreadable, but one at offset {at} follows it");
+                Err(self.damaged(&segment.name, self.offset, reason))
+            }
+        }
+    }
+
+    /// A file with an unreadable header is a torn first write unless it holds
+    /// more than a first batch of a segment that the chain lacks.
+    fn check_broken(&self, broken: &[Segment]) -> Result<(), StoreError> {
+        let last = self.live.back().map_or(0, |segment| segment.number);
+        for segment in broken {
+            let bytes = read_all(segment).map_err(|e| self.io_error("reading", &segment.name, e))?;
+            let lost = |place: Place| place.segment > last && place.ordinal > 0;
+            if segment::find_frame(&bytes, 0, self.identity.log, lost).is_some() {
+                return Err(self.damaged(&segment.name, 0, "the header is unreadable".into()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Recovered {
+    /// Adds a batch. An entry at or before the last index replaces what follows it.
+    fn take(&mut self, batch: Batch, applied: u64) -> Result<(), String> {
+        for entry in batch.entries {
+            self.last_index = entry.index;
+            if entry.index <= applied {
+                self.entries.clear();
+                continue;
+            }
+            self.entries.truncate((entry.index - applied - 1) as usize);
+            let expected = applied + 1 + self.entries.len() as u64;
+            if entry.index != expected {
+                return Err(format!(
+                    "entry {} is missing before entry {}",
+                    expected, entry.index
+                ));
+            }
+            self.entries.push(entry);
+        }
+        if let Some(hard) = batch.hard {
+            self.hard = hard;
+        }
+        Ok(())
+    }
+}
+
+type Survey = (Vec<(Header, Segment)>, Vec<Segment>, Vec<Segment>);
+
+/// Reads every segment's header: those in use in order, the blank, the unreadable.
+fn survey(disk: &dyn Disk) -> Result<Survey, StoreError> {
+    let (mut found, mut blank, mut broken) = (vec![], vec![], vec![]);
+    let names = disk.list().map_err(|e| io_error(disk, "listing", "", e))?;
+    for name in names.into_iter().filter(|name| name.ends_with(SUFFIX)) {
+        let (segment, start) = inspect(disk, name)?;
+        match start {
+            Start::Header(header) => found.push((header, segment)),
+            Start::Blank => blank.push(segment),
+            Start::Broken => broken.push(segment),
+        }
+    }
+    found.sort_by_key(|(header, _)| header.number);
+    Ok((found, blank, broken))
+}
+
+fn inspect(disk: &dyn Disk, name: String) -> Result<(Segment, Start), StoreError> {
+    let read = || {
+        let file = disk.open(&name)?;
+        let size = file.size()?;
+        let mut header = [0; HEADER_BYTES];
+        // A file too short for a header was being created: nothing was ever in it.
+        if size >= HEADER_BYTES as u64 {
+            file.read_at(0, &mut header)?;
+        }
+        Ok((file, size, header))
+    };
+    let (file, size, header) = read().map_err(|e| io_error(disk, "opening", &name, e))?;
+    let start = Header::decode(&header).map_err(|version| StoreError::Format {
+        what: disk.path(&name).display().to_string(),
+        reason: format!(
+            "log format {version} is not known to this version, which writes {}",
+            segment::VERSION
+        ),
+    })?;
+    Ok((
+        Segment {
+            name,
+            file,
+            size,
+            number: 0,
+            last_index: 0,
+        }
+        .numbered(&start),
+        start,
+    ))
+}
+
+impl Segment {
+    fn numbered(mut self, start: &Start) -> Segment {
+        if let Start::Header(header) = start {
+            self.number = header.number;
+        }
+        self
+    }
+}
+
+/// No segment in use: fine if the first write was torn, damage if there is more.
+fn no_segment(disk: &dyn Disk, broken: &[Segment]) -> Result<(), StoreError> {
+    for segment in broken {
+        let bytes = read_all(segment).map_err(|e| io_error(disk, "reading", &segment.name, e))?;
+        if bytes.iter().skip(HEADER_BYTES).any(|byte| *byte != 0) {
+            let (file, reason) = (disk.path(&segment.name), "the header is unreadable".into());
+            return Err(StoreError::Damaged {
+                file,
+                offset: 0,
+                reason,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn read_all(segment: &Segment) -> io::Result<Bytes> {
+    let mut bytes = vec![0; segment.size as usize];
+    segment.file.read_at(0, &mut bytes)?;
+    Ok(bytes.into())
+}
+
+fn name_number(segment: &Segment) -> u64 {
+    segment
+        .name
+        .strip_suffix(SUFFIX)
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}

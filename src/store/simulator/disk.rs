@@ -1,0 +1,211 @@
+//! A disk that forgets: what was not synced survives a power cut by chance,
+//! sector by sector, and the machine may stop between any two operations.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use base::Random;
+
+use crate::disk::{Disk, DiskFile};
+
+const SECTOR: usize = 512;
+
+/// How the machine stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// Unsynced sectors survive or not, each by chance.
+    PowerCut,
+    /// Only the process dies: all writes survive, though still unsynced.
+    Kill,
+}
+
+/// The simulated disk; clones are the same disk.
+#[derive(Clone, Default)]
+pub struct SimDisk {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    files: BTreeMap<String, Content>,
+    /// Operations left until everything fails.
+    fuse: Option<u64>,
+}
+
+struct Content {
+    /// What reads see.
+    seen: Vec<u8>,
+    /// What certainly survives a power cut.
+    durable: Vec<u8>,
+    /// Ranges written since the last sync.
+    pending: Vec<(usize, usize)>,
+}
+
+struct SimFile {
+    disk: SimDisk,
+    name: String,
+}
+
+impl SimDisk {
+    /// After so many more writes and syncs every operation fails, until the crash.
+    pub fn light_fuse(&self, operations: u64) {
+        self.lock().fuse = Some(operations);
+    }
+
+    /// Whether the fuse has burnt down: the machine is as good as stopped.
+    pub fn dead(&self) -> bool {
+        self.lock().fuse == Some(0)
+    }
+
+    /// Stops the machine and starts it again.
+    pub fn crash(&self, how: Crash, random: &dyn Random) {
+        let mut inner = self.lock();
+        inner.fuse = None;
+        if how == Crash::Kill {
+            return;
+        }
+        for content in inner.files.values_mut() {
+            content.lose(random);
+        }
+    }
+
+    /// Flips one bit where it counts: on the platter and in the cache.
+    pub fn flip(&self, name: &str, offset: usize) {
+        if let Some(content) = self.lock().files.get_mut(name) {
+            content.seen[offset] ^= 4;
+            content.durable[offset] ^= 4;
+        }
+    }
+
+    /// A file's bytes as reads see them.
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        self.lock()
+            .files
+            .get(name)
+            .map_or(vec![], |content| content.seen.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("a simulated disk")
+    }
+}
+
+impl Content {
+    fn lose(&mut self, random: &dyn Random) {
+        let luck = random.below(3);
+        for (start, end) in std::mem::take(&mut self.pending) {
+            for sector in start / SECTOR..end.div_ceil(SECTOR) {
+                let kept = luck == 1 || (luck == 2 && random.below(2) == 0);
+                let range = (sector * SECTOR).max(start)..((sector + 1) * SECTOR).min(end);
+                if kept {
+                    self.durable[range.clone()].copy_from_slice(&self.seen[range]);
+                }
+            }
+        }
+        self.seen.clone_from(&self.durable);
+    }
+}
+
+impl Inner {
+    fn burn(&mut self) -> io::Result<()> {
+        match &mut self.fuse {
+            Some(0) => Err(io::Error::other("the machine has stopped")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn content(&mut self, name: &str) -> io::Result<&mut Content> {
+        self.files.get_mut(name).ok_or(io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Disk for SimDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.lock().files.keys().cloned().collect())
+    }
+
+    fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let mut inner = self.lock();
+        inner.burn()?;
+        if inner.files.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let zeros = vec![0; size as usize];
+        let content = Content {
+            seen: zeros.clone(),
+            durable: zeros,
+            pending: vec![],
+        };
+        inner.files.insert(name.to_owned(), content);
+        Ok(Arc::new(SimFile {
+            disk: self.clone(),
+            name: name.to_owned(),
+        }))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.lock().content(name)?;
+        Ok(Arc::new(SimFile {
+            disk: self.clone(),
+            name: name.to_owned(),
+        }))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut inner = self.lock();
+        inner.burn()?;
+        inner
+            .files
+            .remove(name)
+            .map(drop)
+            .ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        PathBuf::from("simulated").join(name)
+    }
+}
+
+impl DiskFile for SimFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.disk.lock().content(&self.name)?.seen.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let mut inner = self.disk.lock();
+        let seen = &inner.content(&self.name)?.seen;
+        let range = seen.get(offset as usize..offset as usize + buffer.len());
+        buffer.copy_from_slice(range.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut inner = self.disk.lock();
+        let burnt = inner.burn();
+        let content = inner.content(&self.name)?;
+        let (start, end) = (offset as usize, offset as usize + bytes.len());
+        assert!(
+            end <= content.seen.len(),
+            "a write goes beyond the prefilled file"
+        );
+        // Even the write during which the machine stops may reach the disk.
+        content.seen[start..end].copy_from_slice(bytes);
+        content.pending.push((start, end));
+        burnt
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut inner = self.disk.lock();
+        inner.burn()?;
+        let content = inner.content(&self.name)?;
+        content.pending.clear();
+        content.durable.clone_from(&content.seen);
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! A state in memory that, like RocksDB without its own log, falls back to the
+//! last flush when the process stops.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::error::StoreError;
+use crate::state::{Expired, Meta, State};
+use crate::types::{Change, Entry, Event, ListQuery, Listing};
+
+/// The simulated state.
+#[derive(Default)]
+pub struct MemoryState {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    now: Content,
+    flushed: Content,
+}
+
+#[derive(Clone, Default)]
+struct Content {
+    versions: BTreeMap<String, BTreeMap<u64, Option<Arc<Entry>>>>,
+    revisions: BTreeMap<u64, String>,
+    meta: Option<Meta>,
+}
+
+impl MemoryState {
+    /// The process stops and starts again.
+    pub fn crash(&self) {
+        let mut inner = self.lock();
+        inner.now = inner.flushed.clone();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("a simulated state")
+    }
+}
+
+impl Content {
+    fn at(&self, key: &str, revision: u64) -> Option<Arc<Entry>> {
+        self.versions.get(key)?.range(..=revision).next_back()?.1.clone()
+    }
+
+    fn live(&self, revision: u64) -> impl Iterator<Item = Arc<Entry>> + '_ {
+        self.versions.keys().filter_map(move |key| self.at(key, revision))
+    }
+
+    fn event(&self, key: &str, revision: u64) -> Option<Event> {
+        let previous = self.at(key, revision - 1);
+        let (kind, entry) = match self.versions.get(key)?.get(&revision)? {
+            Some(entry) => (Change::Put, entry.clone()),
+            None => (Change::Delete, Arc::new(previous.as_ref()?.deleted(revision))),
+        };
+        Some(Event {
+            revision,
+            kind,
+            entry,
+            previous,
+        })
+    }
+}
+
+impl State for MemoryState {
+    fn meta(&self) -> Result<Option<Meta>, StoreError> {
+        Ok(self.lock().now.meta.clone())
+    }
+
+    fn load(&self) -> Result<Vec<Arc<Entry>>, StoreError> {
+        Ok(self.lock().now.live(u64::MAX).collect())
+    }
+
+    fn write(&self, events: &[Arc<Event>], meta: &Meta) -> Result<(), StoreError> {
+        let now = &mut self.lock().now;
+        for event in events {
+            let version = (event.kind == Change::Put).then(|| event.entry.clone());
+            let key = event.entry.key.clone();
+            now.versions
+                .entry(key.clone())
+                .or_default()
+                .insert(event.revision, version);
+            now.revisions.insert(event.revision, key);
+        }
+        now.meta = Some(meta.clone());
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<u64, StoreError> {
+        let mut inner = self.lock();
+        inner.flushed = inner.now.clone();
+        Ok(inner.now.meta.as_ref().map_or(0, |meta| meta.applied))
+    }
+
+    fn list_at(&self, query: &ListQuery, revision: u64) -> Result<Listing, StoreError> {
+        let inner = self.lock();
+        let after = query.after.as_deref().unwrap_or("");
+        let mut entries: Vec<_> = inner
+            .now
+            .live(revision)
+            .filter(|entry| entry.key.starts_with(&query.prefix) && entry.key.as_str() > after)
+            .collect();
+        let limit = if query.limit == 0 {
+            entries.len()
+        } else {
+            query.limit.min(entries.len())
+        };
+        let remaining = (entries.len() - limit) as u64;
+        entries.truncate(limit);
+        Ok(Listing {
+            revision,
+            entries,
+            more: remaining > 0,
+            remaining,
+        })
+    }
+
+    fn events(
+        &self,
+        prefix: &str,
+        after: u64,
+        until: u64,
+        limit: usize,
+    ) -> Result<Vec<Arc<Event>>, StoreError> {
+        let inner = self.lock();
+        let revisions = inner.now.revisions.range(after + 1..=until.max(after + 1));
+        let wanted = revisions.filter(|(revision, key)| **revision <= until && key.starts_with(prefix));
+        Ok(wanted
+            .take(limit)
+            .filter_map(|(r, key)| inner.now.event(key, *r).map(Arc::new))
+            .collect())
+    }
+
+    fn expired(&self, now_ms: u64, limit: usize) -> Result<Expired, StoreError> {
+        let inner = self.lock();
+        let mut due: Vec<_> = inner
+            .now
+            .live(u64::MAX)
+            .filter_map(|entry| Some((entry.expires_ms.filter(|at| *at <= now_ms)?, entry)))
+            .collect();
+        due.sort_by_key(|(at, entry)| (*at, entry.key.clone()));
+        Ok(due
+            .into_iter()
+            .take(limit)
+            .map(|(_, entry)| (entry.key.clone(), entry.revision))
+            .collect())
+    }
+
+    fn sweep(&self, compacted: u64) -> Result<bool, StoreError> {
+        let now = &mut self.lock().now;
+        now.revisions = now.revisions.split_off(&(compacted + 1));
+        for versions in now.versions.values_mut() {
+            let newest = versions
+                .range(..=compacted)
+                .next_back()
+                .map(|(r, v)| (*r, v.is_some()));
+            if let Some((newest, live)) = newest {
+                versions.retain(|revision, _| *revision > newest || (*revision == newest && live));
+            }
+        }
+        now.versions.retain(|_, versions| !versions.is_empty());
+        Ok(false)
+    }
+}
