@@ -243,17 +243,17 @@ impl<T: Object> Cache<T> {
         for object in objects {
             let key = key_of(&object);
             let before = old.remove(&key);
-            if let Some(before) =
-                before.filter(|b| b.metadata().resource_version == object.metadata().resource_version)
-            {
-                if before.metadata().resource_version.is_some() {
-                    state.objects.insert(key, before);
-                    continue;
+            let version = &object.metadata().resource_version;
+            match before {
+                Some(same) if version.is_some() && same.metadata().resource_version == *version => {
+                    state.objects.insert(key, same);
+                }
+                before => {
+                    let object = Arc::new(object);
+                    state.objects.insert(key, object.clone());
+                    state.tell(&Change::Applied(object, before));
                 }
             }
-            let object = Arc::new(object);
-            let before = state.objects.insert(key, object.clone());
-            state.tell(&Change::Applied(object, before));
         }
         for last in old.into_values() {
             state.tell(&Change::Deleted(last));

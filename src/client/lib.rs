@@ -26,4 +26,4 @@ pub use http::{HttpApi, HttpConfig, HttpError};
 pub use kubeconfig::Kubeconfig;
 pub use queue::WorkQueue;
 pub use tls::{Credentials, TlsError};
-pub use typed::{Client, DeleteOptions, Object, Page, Propagation, Selectors};
+pub use typed::{Client, DeleteOptions, Object, Page, Propagation, Selectors, resource_of};
