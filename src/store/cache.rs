@@ -147,9 +147,6 @@ impl Cache {
             return More::Events(vec![], latest);
         };
         let after = taken.max(behind - 1);
-        if after < inner.position.compacted {
-            return More::Compacted(inner.position.compacted);
-        }
         match inner.window.after(watcher.prefix(), after, limit) {
             Recent::Events(events, _) if events.len() < limit => {
                 watcher.set_behind(0);
@@ -158,6 +155,10 @@ impl Cache {
             Recent::Events(events, until) => {
                 watcher.set_behind(until + 1);
                 More::Events(events, until)
+            }
+            // The window may reach further back than compaction lets the state.
+            Recent::Lost(_) if after < inner.position.compacted => {
+                More::Compacted(inner.position.compacted)
             }
             Recent::Lost(until) => More::Older { after, until },
         }

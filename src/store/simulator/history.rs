@@ -67,11 +67,7 @@ impl History {
                 event.previous
             ));
         }
-        if !entry
-            .text
-            .windows(10)
-            .any(|w| w.starts_with(format!("\"{expected}\"").as_bytes()))
-        {
+        if !entry.text.starts_with(format!("{{\"{expected}\"").as_bytes()) {
             return Err(format!("event {expected} has {:?}", entry.text));
         }
         match event.kind {

@@ -493,7 +493,7 @@ impl Lazy {
             match event {
                 Ok(event) => {
                     let expected = history.events(self.prefix, self.last, event.revision);
-                    if expected != [event.clone()] {
+                    if expected != std::slice::from_ref(&event) {
                         return Err(format!(
                             "a watch got event {} after {}",
                             event.revision, self.last
