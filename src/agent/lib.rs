@@ -1,4 +1,9 @@
 //! The node agent.
 pub mod config;
+mod disk;
+pub mod env;
 pub mod moment;
+pub mod objects;
+pub mod paths;
 pub mod pods;
+pub mod volumes;

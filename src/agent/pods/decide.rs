@@ -184,11 +184,13 @@ impl Decision<'_> {
         };
         if pending.iter().all(settled) && self.due(&self.state.sandbox) {
             // An image that is not known may hold anything: an own namespace suits both.
-            let wasm_only = pending.iter().all(|record| match (&record.image, &record.running_image) {
-                (ImageStage::Ready(image), _) => image.wasm,
-                (_, Some(image)) => record.active() && image.wasm,
-                _ => false,
-            });
+            let wasm_only = pending
+                .iter()
+                .all(|record| match (&record.image, &record.running_image) {
+                    (ImageStage::Ready(image), _) => image.wasm,
+                    (_, Some(image)) => record.active() && image.wasm,
+                    _ => false,
+                });
             self.push(Action::MakeSandbox { wasm_only });
         }
     }

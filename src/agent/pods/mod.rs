@@ -7,7 +7,6 @@ pub mod conditions;
 pub mod decide;
 #[cfg(test)]
 mod decide_tests;
-pub mod qos;
 pub mod restore;
 pub mod spec;
 pub mod state;

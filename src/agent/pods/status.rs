@@ -9,10 +9,10 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::backoff::go_duration;
+use super::conditions;
 use super::decide::initialized;
 use super::spec::{self, RestartPolicy, Role};
 use super::state::{ContainerRecord, ExitRecord, ImageStage, PodState, Run};
-use super::{conditions, qos};
 use crate::config::Timing;
 use crate::moment::Moment;
 
@@ -45,7 +45,7 @@ pub fn compute(pod: &Pod, state: &PodState, host_ip: IpAddr, timing: &Timing, no
         pod_ip: ip.map(|ip| ip.to_string()),
         pod_ips: ip.map(|ip| vec![PodIP { ip: ip.to_string() }]),
         start_time: state.started.map(Time),
-        qos_class: Some(qos::class(pod).to_owned()),
+        qos_class: Some(qos_class(pod).to_owned()),
         observed_generation: pod.metadata.generation,
         ..PodStatus::default()
     };
@@ -56,6 +56,12 @@ pub fn compute(pod: &Pod, state: &PodState, host_ip: IpAddr, timing: &Timing, no
     status.phase = Some(phase.to_owned());
     status.conditions = Some(conditions::compute(pod, state, &status, now));
     status
+}
+
+/// The class the API server gave the pod, or the one it would give.
+pub fn qos_class(pod: &Pod) -> &str {
+    let given = pod.status.as_ref().and_then(|s| s.qos_class.as_deref());
+    given.unwrap_or_else(|| api::pod::qos_class(spec::spec(pod)))
 }
 
 /// The pod's phase (kubelet `getPhase`).

@@ -1,0 +1,87 @@
+//! Where the agent keeps things below the data folder.
+//!
+//! ```text
+//! pods/UID/pod.json                     the pod as last seen, with its last status
+//! pods/UID/volumes/KIND/NAME/           volumes
+//! pods/UID/logs/CONTAINER/ATTEMPT.log   CRI logs; rotated ones end in .1, .2 …
+//! pods/UID/etc/{hosts,hostname,resolv.conf}
+//! pods/UID/ends/CONTAINER.ATTEMPT/      termination messages
+//! objects/NAMESPACE/KIND.NAME.json      ConfigMaps and Secrets that pods here use
+//! node.json                             the Node as last seen
+//! ```
+
+use std::path::{Path, PathBuf};
+
+/// The agent's folders. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    data: PathBuf,
+}
+
+impl Paths {
+    /// Folders below `data`.
+    pub fn new(data: &Path) -> Paths {
+        Paths {
+            data: data.to_owned(),
+        }
+    }
+
+    /// The data folder itself.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// All pods' folders.
+    pub fn pods(&self) -> PathBuf {
+        self.data.join("pods")
+    }
+
+    /// A pod's folder. UIDs come from the API server, so only a plain name is taken as one.
+    pub fn pod(&self, uid: &str) -> PathBuf {
+        let plain = !uid.is_empty()
+            && uid
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        self.pods().join(if plain { uid } else { "invalid" })
+    }
+
+    /// The pod as last seen.
+    pub fn checkpoint(&self, uid: &str) -> PathBuf {
+        self.pod(uid).join("pod.json")
+    }
+
+    /// A volume's folder; volume names are DNS labels.
+    pub fn volume(&self, uid: &str, kind: &str, name: &str) -> PathBuf {
+        self.pod(uid).join("volumes").join(kind).join(name)
+    }
+
+    /// A container's log.
+    pub fn log(&self, uid: &str, container: &str, attempt: u32) -> PathBuf {
+        self.logs(uid, container).join(format!("{attempt}.log"))
+    }
+
+    /// A container's logs.
+    pub fn logs(&self, uid: &str, container: &str) -> PathBuf {
+        self.pod(uid).join("logs").join(container)
+    }
+
+    /// The folder of `hosts`, `hostname` and `resolv.conf`.
+    pub fn etc(&self, uid: &str) -> PathBuf {
+        self.pod(uid).join("etc")
+    }
+
+    /// The folder that holds one termination message file.
+    pub fn end(&self, uid: &str, container: &str, attempt: u32) -> PathBuf {
+        self.pod(uid).join("ends").join(format!("{container}.{attempt}"))
+    }
+
+    /// All kept ConfigMaps and Secrets.
+    pub fn objects(&self) -> PathBuf {
+        self.data.join("objects")
+    }
+
+    /// The Node as last seen.
+    pub fn node(&self) -> PathBuf {
+        self.data.join("node.json")
+    }
+}

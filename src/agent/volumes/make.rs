@@ -1,0 +1,221 @@
+//! Making a pod's volumes, keeping them up to date, removing them.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::quantity::Quantity;
+use base::Clock;
+use client::Client;
+use k8s_openapi::api::core::v1::{Pod, Volume};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use super::host::check_host_path;
+use super::payload::{self, Inputs, Payload};
+use super::tokens::Tokens;
+use super::{atomic, kind_and_path};
+use crate::env::{NodeFacts, References};
+use crate::objects::{ObjectStore, OnChange};
+use crate::paths::Paths;
+use crate::pods::spec;
+
+/// What volumes are made with. Cheap to clone.
+#[derive(Clone)]
+pub struct VolumeMaker {
+    /// Where they lie.
+    pub paths: Paths,
+    /// For tokens.
+    pub client: Client,
+    /// For ConfigMaps and Secrets.
+    pub objects: ObjectStore,
+    /// For the downward API.
+    pub node: Arc<NodeFacts>,
+    /// For the names of atomic updates and the age of tokens.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A volume that could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("MountVolume.SetUp failed for volume {volume:?} : {reason}")]
+pub struct VolumeError {
+    /// Its name.
+    pub volume: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl VolumeMaker {
+    /// Makes every volume of the pod, or brings those that the agent fills up
+    /// to date; may be repeated at any time.
+    ///
+    /// # Errors
+    /// The first volume that failed.
+    pub async fn make(&self, pod: &Pod, tokens: &Tokens) -> Result<(), VolumeError> {
+        for volume in spec::spec(pod).volumes.iter().flatten() {
+            let result = self.one(pod, volume, tokens).await;
+            result.map_err(|reason| VolumeError {
+                volume: volume.name.clone(),
+                reason,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Calls back whenever a ConfigMap or Secret that a volume shows has changed.
+    pub fn follow(&self, pod: &Pod, on_change: &OnChange) {
+        let references = references(pod);
+        self.objects
+            .follow(spec::uid(pod), spec::namespace(pod), &references, on_change);
+    }
+
+    /// How long until a token is due; `None` without tokens.
+    pub fn refresh_in(&self, tokens: &Tokens) -> Option<Duration> {
+        let due = tokens.renew_at()?.duration_since(self.clock.now());
+        // Never at once: a token that could not be renewed is asked for again in a while.
+        Some(
+            Duration::try_from(due)
+                .unwrap_or_default()
+                .max(Duration::from_secs(30)),
+        )
+    }
+
+    async fn one(&self, pod: &Pod, volume: &Volume, tokens: &Tokens) -> Result<(), String> {
+        let path = self.path(pod, volume)?;
+        if let Some(payload) = payload::payload(volume) {
+            return self.fill(pod, volume, &payload?, path, tokens).await;
+        }
+        let (volume, group) = (volume.clone(), payload::group(pod));
+        let made = tokio::task::spawn_blocking(move || plain(&volume, &path, group)).await;
+        made.map_err(|error| error.to_string())?
+    }
+
+    async fn fill(
+        &self,
+        pod: &Pod,
+        volume: &Volume,
+        payload: &Payload,
+        path: PathBuf,
+        tokens: &Tokens,
+    ) -> Result<(), String> {
+        let now = self.clock.now();
+        let objects = self
+            .objects
+            .fetch(spec::namespace(pod), &payload.references())
+            .await?;
+        let tokens = tokens
+            .get(&self.client, pod, &volume.name, payload.tokens(), now)
+            .await?;
+        let (user, group) = (payload::common_user(pod), payload::group(pod));
+        let inputs = Inputs {
+            pod,
+            ip: None,
+            node: &self.node,
+            objects: &objects,
+            tokens: &tokens,
+            user,
+            group,
+        };
+        let files = payload.files(&inputs)?;
+        let written = tokio::task::spawn_blocking(move || atomic::write(&path, &files, group, now)).await;
+        let written = written.map_err(|error| error.to_string())?;
+        written.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Where a volume's files lie on this machine.
+    ///
+    /// # Errors
+    /// A kind of volume that this node does not have.
+    pub fn path(&self, pod: &Pod, volume: &Volume) -> Result<PathBuf, String> {
+        kind_and_path(volume, |kind| {
+            self.paths.volume(spec::uid(pod), kind, &volume.name)
+        })
+        .ok_or_else(|| "this kind of volume is not supported by this node".to_owned())
+    }
+
+    /// Removes the pod's volumes; hostPaths stay, of course.
+    ///
+    /// # Errors
+    /// When something is still in use.
+    pub async fn remove(&self, pod_uid: &str) -> Result<(), String> {
+        self.objects.unfollow(pod_uid);
+        let root = self.paths.pod(pod_uid).join("volumes");
+        let removed = tokio::task::spawn_blocking(move || remove(&root)).await;
+        removed
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// The ConfigMaps and Secrets that a pod's volumes show.
+pub fn references(pod: &Pod) -> References {
+    let mut all = References::default();
+    for payload in spec::spec(pod)
+        .volumes
+        .iter()
+        .flatten()
+        .filter_map(payload::payload)
+        .flatten()
+    {
+        let found = payload.references();
+        all.config_maps.extend(found.config_maps);
+        all.secrets.extend(found.secrets);
+    }
+    all
+}
+
+fn plain(volume: &Volume, path: &Path, group: Option<u32>) -> Result<(), String> {
+    if let Some(host) = &volume.host_path {
+        return check_host_path(path, host.type_.as_deref().unwrap_or_default());
+    }
+    let Some(empty) = &volume.empty_dir else {
+        return Ok(());
+    };
+    if path.is_dir() {
+        return Ok(());
+    }
+    let fail = |error: io::Error| format!("{}: {error}", path.display());
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
+        .map_err(fail)?;
+    if empty.medium.as_deref() == Some("Memory") {
+        let size = empty
+            .size_limit
+            .as_ref()
+            .and_then(|q| q.0.parse::<Quantity>().ok())
+            .map(|q| q.value());
+        memory(path, size.filter(|size| *size > 0)).map_err(fail)?;
+    }
+    if let Some(group) = group {
+        chown(path, None, Some(group)).map_err(fail)?;
+    }
+    let mode = if group.is_some() { 0o2777 } else { 0o777 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(fail)
+}
+
+fn memory(path: &Path, size: Option<i64>) -> io::Result<()> {
+    let options = size.map(|bytes| format!("size={bytes}"));
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let mounted = mount(Some("tmpfs"), path, Some("tmpfs"), flags, options.as_deref());
+    mounted.map_err(io::Error::from).inspect_err(|_| {
+        // Without its mount the folder would pass for a finished volume next time.
+        let _ = fs::remove_dir(path);
+    })
+}
+
+fn remove(root: &Path) -> io::Result<()> {
+    for kind in fs::read_dir(root).into_iter().flatten().flatten() {
+        for volume in fs::read_dir(kind.path()).into_iter().flatten().flatten() {
+            // EINVAL: not a mount point, which is the common case.
+            let _ = umount2(&volume.path(), MntFlags::MNT_DETACH);
+        }
+    }
+    match fs::remove_dir_all(root) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
