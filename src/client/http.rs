@@ -491,44 +491,4 @@ fn event(line: &Bytes) -> Result<WatchEvent, Status> {
 }
 
 #[cfg(test)]
-mod tests {
-    use api::request::{ResourceRef, User};
-
-    use super::*;
-
-    #[test]
-    fn watch_lines_become_events() {
-        let line = Bytes::from_static(b"{\"type\":\"MODIFIED\",\"object\":{\"a\":1}}\n");
-        let event_ = event(&line).unwrap();
-        assert_eq!(
-            (event_.kind, event_.object),
-            (EventKind::Modified, Bytes::from_static(b"{\"a\":1}"))
-        );
-        let line = Bytes::from_static(
-            b"{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\",\"message\":\"too old\"}}",
-        );
-        assert_eq!(event(&line).unwrap_err().code, 410);
-    }
-
-    #[test]
-    fn warnings_lose_their_quotes() {
-        let mut headers = HeaderMap::new();
-        headers.append(
-            header::WARNING,
-            HeaderValue::from_static("299 - \"unknown field \\\"spec.a\\\"\""),
-        );
-        assert_eq!(warnings(&headers), ["unknown field \"spec.a\""]);
-    }
-
-    #[test]
-    fn preconditions_travel_in_a_body() {
-        let pods = ResourceRef::new("", "v1", "pods");
-        let mut request = Request::new(User::anonymous(), Verb::Delete, pods, "x", "a");
-        assert!(delete_options(&request).is_empty());
-        request.options.precondition_uid = Some("u".into());
-        request.options.grace_period_seconds = Some(0);
-        let body: serde_json::Value = serde_json::from_slice(&delete_options(&request)).unwrap();
-        assert_eq!(body["preconditions"]["uid"], "u");
-        assert_eq!(body["gracePeriodSeconds"], 0);
-    }
-}
+mod tests;
