@@ -115,7 +115,7 @@ impl Cache {
         {
             let inner = self.read();
             match inner.window.after(&query.prefix, revision, 1) {
-                Recent::Events(events, _) if events.is_empty() => {}
+                Recent::Events(events, _) if events.is_empty() && revision <= inner.position.revision => {}
                 _ => return None,
             }
         }
@@ -157,9 +157,7 @@ impl Cache {
                 More::Events(events, until)
             }
             // The window may reach further back than compaction lets the state.
-            Recent::Lost(_) if after < inner.position.compacted => {
-                More::Compacted(inner.position.compacted)
-            }
+            Recent::Lost(_) if after < inner.position.compacted => More::Compacted(inner.position.compacted),
             Recent::Lost(until) => More::Older { after, until },
         }
     }

@@ -346,3 +346,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

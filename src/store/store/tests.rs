@@ -1,0 +1,284 @@
+//! The whole store on a real disk.
+
+use std::path::Path;
+use std::time::Duration;
+
+use base::ManualClock;
+
+use super::*;
+use crate::types::{Change, Event, Expect, Record};
+
+fn put(key: &str, text: &str, expect: Expect) -> Op {
+    let record = Record {
+        text: format!("{{\"\",{text}}}").into(),
+        revision_at: 2,
+        ..Record::default()
+    };
+    Op::Put {
+        key: key.into(),
+        record,
+        expect,
+    }
+}
+
+fn delete(key: &str) -> Op {
+    Op::Delete {
+        key: key.into(),
+        expect: Expect::Present,
+    }
+}
+
+async fn open(path: &Path) -> Store {
+    Store::open(StoreConfig::new(path)).await.expect("a store")
+}
+
+async fn commit(store: &Store, op: Op) -> u64 {
+    match store.commit(vec![op]).await.expect("a commit").as_slice() {
+        [Outcome::Put(entry) | Outcome::Deleted(entry)] => entry.revision,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn texts(entries: &[Arc<Entry>]) -> Vec<&str> {
+    entries
+        .iter()
+        .map(|entry| std::str::from_utf8(&entry.text).expect("UTF-8"))
+        .collect()
+}
+
+async fn next(watch: &mut Watch) -> Arc<Event> {
+    let event = tokio::time::timeout(Duration::from_secs(10), watch.next())
+        .await
+        .expect("an event in time");
+    event.expect("an open store").expect("an event")
+}
+
+#[tokio::test]
+async fn a_store_remembers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path()).await;
+    assert_eq!(store.revision(), 0);
+    assert_eq!(commit(&store, put("/g/k/a", "1", Expect::Absent)).await, 1);
+    assert_eq!(commit(&store, put("/g/k/b", "2", Expect::Any)).await, 2);
+    assert_eq!(commit(&store, put("/g/k/a", "3", Expect::Revision(1))).await, 3);
+    assert_eq!(commit(&store, delete("/g/k/b")).await, 4);
+    let refused = store.commit(vec![put("/g/k/a", "4", Expect::Absent)]).await;
+    assert!(
+        matches!(refused, Err(StoreError::Precondition { index: 0, current: Some(e) }) if e.revision == 3)
+    );
+    store.close().await;
+    assert!(matches!(store.get("/g/k/a").await, Err(StoreError::Closed)));
+    assert!(matches!(
+        store.commit(vec![delete("/g/k/a")]).await,
+        Err(StoreError::Closed)
+    ));
+
+    let store = open(folder.path()).await;
+    assert_eq!(store.revision(), 4);
+    let entry = store.get("/g/k/a").await.expect("a read").expect("an entry");
+    assert_eq!(
+        (entry.revision, entry.created, texts(&[entry.clone()])[0]),
+        (3, 1, "{\"3\",3}")
+    );
+    let past = ListQuery {
+        revision: Some(2),
+        ..ListQuery::prefix("/g/k/")
+    };
+    let past = store.list(past).await.expect("a listing");
+    assert_eq!(
+        (past.revision, texts(&past.entries)),
+        (2, vec!["{\"1\",1}", "{\"2\",2}"])
+    );
+    // Everything before the restart can still be watched.
+    let mut watch = store.watch("/g/k/b", 0).expect("a watch");
+    assert_eq!(next(&mut watch).await.kind, Change::Put);
+    let event = next(&mut watch).await;
+    assert_eq!(
+        (event.kind, event.revision, texts(&[event.entry.clone()])[0]),
+        (Change::Delete, 4, "{\"4\",2}")
+    );
+    store.close().await;
+}
+
+#[tokio::test]
+async fn pages_are_exact_while_writes_go_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path()).await;
+    for n in 0..10 {
+        commit(&store, put(&format!("/g/k/{n}"), "old", Expect::Any)).await;
+    }
+    let query = ListQuery {
+        limit: 4,
+        ..ListQuery::prefix("/g/k/")
+    };
+    let page = store.list(query.clone()).await.expect("a page");
+    assert_eq!((page.entries.len(), page.more, page.remaining), (4, true, 6));
+    commit(&store, put("/g/k/5", "new", Expect::Any)).await;
+    commit(&store, delete("/g/k/6")).await;
+    let after = page.entries.last().map(|entry| entry.key.clone());
+    let rest = ListQuery {
+        after,
+        revision: Some(page.revision),
+        limit: 0,
+        ..query
+    };
+    let rest = store.list(rest).await.expect("the rest");
+    assert_eq!(rest.entries.len(), 6);
+    assert!(texts(&rest.entries).iter().all(|text| text.ends_with("old}")));
+    let future = ListQuery {
+        revision: Some(99),
+        ..ListQuery::default()
+    };
+    assert!(matches!(
+        store.list(future).await,
+        Err(StoreError::Future {
+            asked: 99,
+            current: 12
+        })
+    ));
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_writers_get_one_order_and_watches_see_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = StoreConfig::new(folder.path());
+    (config.watch_window, config.segment_bytes, config.flush_log_bytes) = (50, 64 << 10, 32 << 10);
+    let store = Store::open(config).await.expect("a store");
+    let mut watch = store.watch("/g/", 0).expect("a watch");
+    let writers = (0..16).map(|writer| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut revisions = vec![];
+            for n in 0..25 {
+                let text = format!("{}", "x".repeat(100 * (n % 5)));
+                let key = format!("/g/k{}/{writer}", n % 2);
+                revisions.push(commit(&store, put(&key, &format!("{n}{text}"), Expect::Any)).await);
+            }
+            revisions
+        })
+    });
+    let mut revisions = vec![];
+    for writer in writers.collect::<Vec<_>>() {
+        revisions.extend(writer.await.expect("a writer"));
+    }
+    revisions.sort_unstable();
+    assert_eq!(revisions, (1..=400).collect::<Vec<_>>());
+    for revision in 1..=400 {
+        assert_eq!(next(&mut watch).await.revision, revision);
+    }
+    assert_eq!(watch.progress(), 400);
+    store.close().await;
+    assert!(watch.next().await.is_none());
+    let segments = std::fs::read_dir(folder.path().join("raft"))
+        .expect("the log")
+        .count();
+    assert!(segments <= 6, "{segments} segments: the log is recycled");
+    assert_eq!(open(folder.path()).await.revision(), 400);
+}
+
+#[tokio::test]
+async fn compaction_takes_the_past_but_not_idle_watches() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path()).await;
+    let mut idle = store.watch("/g/idle/", 0).expect("a watch");
+    for n in 0..5 {
+        commit(&store, put("/g/k/a", &n.to_string(), Expect::Any)).await;
+    }
+    assert!(matches!(
+        store.compact(9).await,
+        Err(StoreError::Future { asked: 9, current: 5 })
+    ));
+    store.compact(4).await.expect("a compaction");
+    assert!(matches!(
+        store.watch("/g/", 3),
+        Err(StoreError::Compacted { oldest: 4 })
+    ));
+    let past = |revision| ListQuery {
+        revision: Some(revision),
+        ..ListQuery::default()
+    };
+    assert!(matches!(
+        store.list(past(3)).await,
+        Err(StoreError::Compacted { oldest: 4 })
+    ));
+    assert_eq!(
+        texts(&store.list(past(4)).await.expect("a listing").entries),
+        ["{\"4\",3}"]
+    );
+    commit(&store, put("/g/idle/x", "1", Expect::Any)).await;
+    assert_eq!(next(&mut idle).await.revision, 6);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn entries_expire_by_replicated_deletes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(ManualClock::default());
+    let mut config = StoreConfig::new(folder.path());
+    config.clock = clock.clone();
+    let store = Store::open(config).await.expect("a store");
+    let mut watch = store.watch("", 0).expect("a watch");
+    let mut op = put("/g/k/a", "1", Expect::Any);
+    if let Op::Put { record, .. } = &mut op {
+        record.ttl_seconds = Some(3600);
+    }
+    commit(&store, op).await;
+    clock.advance(Duration::from_secs(3601));
+    assert_eq!(next(&mut watch).await.kind, Change::Put);
+    let event = next(&mut watch).await;
+    assert_eq!((event.kind, event.revision), (Change::Delete, 2));
+    assert_eq!(store.get("/g/k/a").await.expect("a read"), None);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn nonsense_is_refused_before_it_reaches_the_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = StoreConfig::new(folder.path());
+    config.request_bytes_max = 2000;
+    let store = Store::open(config).await.expect("a store");
+    let bad_place = Op::Put {
+        key: "/k".into(),
+        record: Record {
+            text: "{}".into(),
+            revision_at: 1,
+            ..Record::default()
+        },
+        expect: Expect::Any,
+    };
+    let good = put("/k", "1", Expect::Any);
+    let invalid = store.commit(vec![good.clone(), bad_place]).await;
+    assert!(matches!(invalid, Err(StoreError::Invalid { index: 1, .. })));
+    assert!(matches!(
+        store.commit(vec![delete("a\0b")]).await,
+        Err(StoreError::Invalid { index: 0, .. })
+    ));
+    assert!(matches!(
+        store.commit(vec![delete("")]).await,
+        Err(StoreError::Invalid { .. })
+    ));
+    let large = put("/k", &"x".repeat(3000), Expect::Any);
+    assert!(matches!(
+        store.commit(vec![large]).await,
+        Err(StoreError::TooLarge { .. })
+    ));
+    assert_eq!(commit(&store, good).await, 1);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_folder_opens_once_and_a_lost_log_is_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path()).await;
+    let twice = Store::open(StoreConfig::new(folder.path())).await.map(drop);
+    assert!(twice.is_err());
+    commit(&store, put("/k", "1", Expect::Any)).await;
+    store.close().await;
+    std::fs::remove_dir_all(folder.path().join("raft")).expect("removing the log");
+    let error = Store::open(StoreConfig::new(folder.path()))
+        .await
+        .map(drop)
+        .expect_err("no log");
+    assert!(error.to_string().contains("the log is missing"), "{error}");
+}
