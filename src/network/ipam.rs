@@ -202,11 +202,7 @@ mod tests {
     fn wanted_addresses_are_given_if_they_are_free_and_ours() {
         let mut pool = pool();
         assert_eq!(pool.take("a", Own, Some(ip(7))).unwrap().ip, ip(7));
-        assert!(matches!(
-            pool.take("b", Own, Some(ip(7))),
-            Err(NetworkError::Taken(_))
-        ));
-        for foreign in [ip(0), ip(1), ip(15), Ipv4Addr::new(10, 64, 9, 9)] {
+        for foreign in [ip(7), ip(0), ip(1), ip(15), Ipv4Addr::new(10, 64, 9, 9)] {
             let given = pool.take(&foreign.to_string(), Own, Some(foreign)).unwrap().ip;
             assert_ne!(given, foreign);
         }

@@ -23,3 +23,6 @@ pub use dns::{Dns, ResolveError};
 pub use plan::Protocol;
 pub use pods::{PodLink, PodNetKind, PodNetwork};
 pub use services::{Balancer, Services};
+
+#[cfg(test)]
+mod fixtures;
