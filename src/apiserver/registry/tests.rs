@@ -50,6 +50,18 @@ struct World {
     _folder: TempDir,
 }
 
+impl Drop for World {
+    /// RocksDB must be shut before the process ends, and a test has no other end than this.
+    fn drop(&mut self) {
+        let store = self.core.store().clone();
+        let close = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(store.close());
+        };
+        std::thread::spawn(close).join().unwrap();
+    }
+}
+
 async fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(StoreConfig::new(folder.path())).await.unwrap();
@@ -674,4 +686,70 @@ async fn racing_writers_all_get_through() {
     }
     let data = world.get(MAPS, "a").await.unwrap()["data"].clone();
     assert_eq!(data.as_object().unwrap().len(), 8);
+}
+
+#[tokio::test]
+async fn caches_recorders_and_typed_clients_stand_on_it() {
+    use client::{Cache, Client, EventType, Recorder, Selectors};
+    use k8s_openapi::api::core::v1::{ConfigMap, Event};
+
+    let world = world().await;
+    let tasks = base::Tasks::new();
+    let client = Client::new(
+        Arc::new(world.core.clone()),
+        User::new("system:kube-scheduler", &[]),
+    );
+    world
+        .create(MAPS, "default", config_map("a", json!({})))
+        .await
+        .unwrap();
+    let cache: Cache<ConfigMap> = Cache::start(&client, Selectors::namespace("default"), &tasks);
+    cache.synced().await;
+    assert!(
+        cache
+            .get("default", "a")
+            .is_some_and(|map| map.metadata.managed_fields.is_none())
+    );
+    let mut map: ConfigMap = client.get("default", "a").await.unwrap();
+    map.data = Some([("k".to_owned(), "v".to_owned())].into());
+    let written = client.update(&map).await.unwrap();
+    let revision = written.metadata.resource_version.unwrap().parse().unwrap();
+    cache.wait_revision(revision).await;
+    assert_eq!(cache.get("default", "a").unwrap().data, map.data);
+    client
+        .delete::<ConfigMap>("default", "a", &Default::default())
+        .await
+        .unwrap();
+    while cache.get("default", "a").is_some() {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+
+    let clock = Arc::new(ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap()));
+    let recorder = Recorder::new(client.clone(), "kubelet", "n1", clock, &tasks);
+    for _ in 0..3 {
+        recorder.event(
+            &client::reference(&map),
+            EventType::Warning,
+            "Failed",
+            "it failed",
+        );
+    }
+    let counted = async {
+        loop {
+            let events = client
+                .list::<Event>(&Selectors::namespace("default"))
+                .await
+                .unwrap()
+                .items;
+            if events.first().and_then(|e| e.count) == Some(3) {
+                return events;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    let events = tokio::time::timeout(std::time::Duration::from_secs(5), counted)
+        .await
+        .unwrap();
+    assert_eq!((events.len(), events[0].reason.as_deref()), (1, Some("Failed")));
+    tasks.shutdown().await;
 }
