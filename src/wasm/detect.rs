@@ -71,7 +71,15 @@ pub(crate) fn compile_error(error: &wasmtime::Error) -> WasmError {
             "the file ends too early, it is truncated or damaged ({text})"
         ));
     }
-    if text.contains("must be enabled") || text.contains("proposal") || text.contains("not supported") {
+    if [
+        "must be enabled",
+        "proposal",
+        "not supported",
+        "pooling allocator",
+    ]
+    .iter()
+    .any(|word| text.contains(word))
+    {
         return WasmError::Unsupported(text);
     }
     WasmError::Invalid(text)

@@ -5,7 +5,7 @@
 
 use crate::{Mount, WasmError};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tempfile::TempDir;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
@@ -91,7 +91,7 @@ impl Mounts {
     }
 
     #[cfg(test)]
-    fn shown(&self) -> Vec<(PathBuf, String)> {
+    fn shown(&self) -> Vec<(std::path::PathBuf, String)> {
         self.folders
             .iter()
             .map(|mount| (mount.host.clone(), mount.guest.clone()))
@@ -111,6 +111,7 @@ fn refuse(mount: &Mount, reason: impl ToString) -> WasmError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     fn mount(host: PathBuf, guest: &str, read_only: bool) -> Mount {
         Mount {

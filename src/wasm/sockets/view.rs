@@ -7,8 +7,10 @@ use super::udp::Nat;
 use crate::state::State;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddressFamily, Network};
@@ -146,13 +148,17 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     Ok(())
 }
 
-/// Polls a future once that wasmtime-wasi made async only for the sake of its
-/// address check; ours answers at once.
+/// Polls a future once, whose waiting nobody has asked for yet.
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// The result of a future that wasmtime-wasi made async only for the sake of
+/// its address check; ours answers at once.
 pub(super) fn at_once<T>(future: impl Future<Output = SocketResult<T>>) -> SocketResult<T> {
-    let future = std::pin::pin!(future);
-    match future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
-        std::task::Poll::Ready(result) => result,
-        std::task::Poll::Pending => Err(ErrorCode::Unknown.into()),
+    match poll_once(std::pin::pin!(future)) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(ErrorCode::Unknown.into()),
     }
 }
 
@@ -224,8 +230,13 @@ impl udp_create_socket::Host for PodView<'_> {
     async fn create_udp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
         self.check_family(family)?;
         let (sockets, inner) = (self.book.sockets.clone(), &mut self.inner);
-        let socket =
-            sockets.make(|| at_once(udp_create_socket::Host::create_udp_socket(inner, family)))??;
+        // The socket is made in the first poll; after that it only waits for the
+        // runtime to say that it can be written to.
+        let mut making = Box::pin(udp_create_socket::Host::create_udp_socket(inner, family));
+        let socket = match sockets.make(|| poll_once(making.as_mut()))? {
+            Poll::Ready(socket) => socket,
+            Poll::Pending => making.await,
+        }?;
         self.book.udp.insert(socket.rep(), UdpEntry::default());
         Ok(socket)
     }

@@ -2,6 +2,7 @@
 //!
 //! Built twice: as a core module with `_start` and as a `wasi:cli` component.
 
+use early_heap as _;
 use std::io::{Read, Write};
 use std::process::exit;
 

@@ -17,6 +17,7 @@
 mod fetch;
 mod query;
 
+use early_heap as _;
 use query::parameter;
 use std::io::Read;
 use wasip2::exports::http::incoming_handler::Guest;

@@ -10,6 +10,8 @@ mod address;
 mod tcp;
 mod udp;
 
+use early_heap as _;
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();

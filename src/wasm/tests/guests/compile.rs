@@ -69,6 +69,13 @@ async fn unsupported_programs_say_what_is_missing() {
         text.contains("neither `wasi:cli/run` nor `wasi:http/incoming-handler`"),
         "{text}"
     );
+    // More than the host has room for at all.
+    let text = refusal(
+        &host,
+        r#"(module (table 4000000000 funcref) (func (export "_start")))"#,
+    )
+    .await;
+    assert!(text.contains("exceeds the limit of 200000"), "{text}");
     let text = refusal(&host, r#"(module (memory 1 1 shared) (func (export "_start")))"#).await;
     assert!(text.starts_with("unsupported wasm program: "), "{text}");
 }
