@@ -384,9 +384,13 @@ impl Kind {
             .map_or((self.group, self.version), |s| (s.group, s.version))
     }
 
-    /// Every rule for a new object: metadata, then the kind's own.
+    /// Every rule for a new object: metadata (of kinds that are kept), then the kind's own.
     pub fn check_create(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = metadata::validate(self, object);
+        let mut errors = if self.stored() {
+            metadata::validate(self, object)
+        } else {
+            Vec::new()
+        };
         errors.extend((self.validate)(object));
         errors
     }

@@ -1,6 +1,10 @@
 //! Binding: puts a pod on a node.
 
+use serde_json::Value;
+
 use crate::kind::Kind;
+use crate::status::FieldError;
+use crate::value::Field;
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -8,5 +12,39 @@ pub static KIND: Kind = Kind {
     plural: "bindings",
     singular: "binding",
     namespaced: true,
+    validate,
     ..Kind::ASKED
 };
+
+fn validate(binding: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let target = Field::at(binding, "target");
+    target
+        .get("kind")
+        .one_of_if_set(&["Node", "<empty>"], &mut errors);
+    if target.get("name").is_blank() {
+        errors.push(target.get("name").required(""));
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_nodes_are_targets() {
+        assert!(validate(&json!({"target": {"kind": "Node", "name": "n"}})).is_empty());
+        assert_eq!(
+            validate(&json!({"target": {"kind": "Pod"}}))
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
+            [
+                "target.kind: Unsupported value: \"Pod\": supported values: \"Node\", \"<empty>\"",
+                "target.name: Required value"
+            ]
+        );
+    }
+}

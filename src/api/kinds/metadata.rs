@@ -129,15 +129,29 @@ fn owners(meta: &Field, errors: &mut Vec<FieldError>) {
     let mut controller: Option<&str> = None;
     for owner in meta.items("ownerReferences") {
         for key in ["apiVersion", "kind", "name", "uid"] {
-            let field = owner.get(key);
-            if field.is_blank() {
-                errors.push(field.invalid(match key {
-                    "apiVersion" => "version must not be empty",
-                    "kind" => "must not be empty",
-                    "name" => "must not be empty",
-                    _ => "must not be empty",
-                }));
+            if owner.get(key).is_blank() {
+                let why = if key == "apiVersion" {
+                    "version must not be empty"
+                } else {
+                    "must not be empty"
+                };
+                errors.push(FieldError::invalid(
+                    meta.path_of(&format!("ownerReferences.{key}")),
+                    "",
+                    why,
+                ));
             }
+        }
+        if owner.get("kind").text() == "Event" {
+            let why = format!(
+                "{}, Kind=Event is disallowed from being an owner",
+                owner.get("apiVersion").text()
+            );
+            errors.push(FieldError::invalid(
+                meta.path_of("ownerReferences"),
+                owner.value.clone(),
+                why,
+            ));
         }
         if !owner.get("controller").flag() {
             continue;

@@ -20,6 +20,7 @@ mod node;
 mod parts;
 mod pod;
 mod priority_class;
+mod rbac;
 mod replica_set;
 mod reviews;
 mod role;
@@ -27,6 +28,7 @@ mod role_binding;
 mod secret;
 mod service;
 mod service_account;
+mod workload;
 
 use crate::kind::Kind;
 

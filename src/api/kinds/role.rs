@@ -1,6 +1,8 @@
 //! Role: what may be done in a namespace.
 
+use super::rbac;
 use crate::kind::Kind;
+use crate::names;
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -10,5 +12,8 @@ pub static KIND: Kind = Kind {
     singular: "role",
     create_on_update: true,
     storage_version_hash: "7FuwZcIIItM=",
+    name_rule: names::path_segment,
+    validate: |role| rbac::rules(role, true),
+    validate_update: |new, _| rbac::rules(new, true),
     ..Kind::NAMESPACED
 };

@@ -1,6 +1,8 @@
 //! RoleBinding: who has a role in a namespace.
 
+use super::{cells, rbac};
 use crate::kind::{Column, Kind};
+use crate::names;
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -10,6 +12,10 @@ pub static KIND: Kind = Kind {
     singular: "rolebinding",
     create_on_update: true,
     storage_version_hash: "eGsCzGH6b1g=",
+    name_rule: names::path_segment,
+    default: rbac::default_binding,
+    validate: |binding| rbac::binding(binding, true),
+    validate_update: |new, old| rbac::binding_update(new, old, true),
     columns: &[
         Column::NAME,
         Column::text("Role"),
@@ -18,5 +24,16 @@ pub static KIND: Kind = Kind {
         Column::text("Groups").wide(),
         Column::text("ServiceAccounts").wide(),
     ],
+    row: |binding, now| {
+        let [role, users, groups, accounts] = rbac::binding_cells(binding);
+        vec![
+            cells::name(binding),
+            role,
+            cells::age(binding, now),
+            users,
+            groups,
+            accounts,
+        ]
+    },
     ..Kind::NAMESPACED
 };

@@ -1,6 +1,15 @@
-//! Secret: settings that are.
+//! Secret: settings that are secret.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::cells;
+use super::config_map::{DATA_MAX, immutable, key_errors};
 use crate::kind::{Column, Kind};
+use crate::status::FieldError;
+use crate::value::{Field, entries, fill_text, get, object_mut, remove, text};
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -8,12 +17,148 @@ pub static KIND: Kind = Kind {
     plural: "secrets",
     singular: "secret",
     storage_version_hash: "S6u1pOWzb84=",
+    default,
+    validate,
+    validate_update,
     field_names: &["type"],
+    fields: |secret| vec![("type", text(secret, "type").to_owned())],
     columns: &[
         Column::NAME,
         Column::text("Type"),
         Column::text("Data"),
         Column::AGE,
     ],
+    row,
     ..Kind::NAMESPACED
 };
+
+/// `stringData` is only a way of writing `data`: it is never kept.
+fn default(secret: &mut Value) {
+    fill_text(secret, "type", "Opaque");
+    let plain: Vec<(String, String)> = entries(secret, "stringData")
+        .map(|(k, v)| (k.clone(), STANDARD.encode(v.as_str().unwrap_or(""))))
+        .collect();
+    remove(secret, "stringData");
+    if !plain.is_empty()
+        && let Some(data) = object_mut(secret, "data")
+    {
+        data.extend(plain.into_iter().map(|(k, v)| (k, v.into())));
+    }
+}
+
+fn validate(secret: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut size = 0;
+    for (key, value) in Field::new(secret, "").entries("data") {
+        errors.extend(key_errors(&value, key));
+        size += value.text().len() / 4 * 3;
+    }
+    if size > DATA_MAX {
+        errors.push(FieldError::too_long("data", DATA_MAX));
+    }
+    needed_keys(secret, &mut errors);
+    errors
+}
+
+/// Each well-known type needs its keys.
+fn needed_keys(secret: &Value, errors: &mut Vec<FieldError>) {
+    let has = |key: &str| get(secret, "data").get(key).is_some();
+    let need = |key: &str, errors: &mut Vec<FieldError>| {
+        if !has(key) {
+            errors.push(FieldError::required(format!("data[{key}]"), ""));
+        }
+    };
+    match text(secret, "type") {
+        "kubernetes.io/service-account-token" => {
+            const NAME: &str = "kubernetes.io/service-account.name";
+            if get(secret, "metadata.annotations")
+                .get(NAME)
+                .and_then(Value::as_str)
+                .unwrap_or("")
+                .is_empty()
+            {
+                errors.push(FieldError::required(format!("metadata.annotations[{NAME}]"), ""));
+            }
+        }
+        "kubernetes.io/dockercfg" => json_key(secret, ".dockercfg", errors),
+        "kubernetes.io/dockerconfigjson" => json_key(secret, ".dockerconfigjson", errors),
+        "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
+            errors.push(FieldError::required("data[%username]", ""));
+            errors.push(FieldError::required("data[%password]", ""));
+        }
+        "kubernetes.io/ssh-auth" => need("ssh-privatekey", errors),
+        "kubernetes.io/tls" => {
+            need("tls.crt", errors);
+            need("tls.key", errors);
+        }
+        _ => {}
+    }
+}
+
+fn json_key(secret: &Value, key: &str, errors: &mut Vec<FieldError>) {
+    let path = format!("data[{key}]");
+    match get(secret, "data").get(key).and_then(Value::as_str) {
+        None => errors.push(FieldError::required(path, "")),
+        Some(encoded) => {
+            let bytes = STANDARD.decode(encoded).unwrap_or_default();
+            if let Err(why) = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
+                // The content is secret, so the text shows none of it.
+                errors.push(FieldError::invalid(
+                    path,
+                    "<secret contents redacted>",
+                    why.to_string(),
+                ));
+            }
+        }
+    }
+}
+
+fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    Field::at(new, "type").immutable(old, &mut errors);
+    immutable(new, old, &["data"], &mut errors);
+    errors.extend(validate(new));
+    errors
+}
+
+fn row(secret: &Value, now: Timestamp) -> Vec<Value> {
+    let count = entries(secret, "data").count();
+    vec![
+        cells::name(secret),
+        json!(text(secret, "type")),
+        json!(count),
+        cells::age(secret, now),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_becomes_data() {
+        let mut secret = json!({"data": {"a": "eA==", "b": "eQ=="}, "stringData": {"a": "new"}});
+        (KIND.default)(&mut secret);
+        assert_eq!(
+            secret,
+            json!({"type": "Opaque", "data": {"a": "bmV3", "b": "eQ=="}})
+        );
+    }
+
+    #[test]
+    fn types_need_their_keys_and_stay() {
+        let tls = json!({"type": "kubernetes.io/tls", "data": {"tls.crt": ""}});
+        assert_eq!(validate(&tls)[0].to_string(), "data[tls.key]: Required value");
+        let docker = json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "eA=="}});
+        assert!(
+            validate(&docker)[0]
+                .to_string()
+                .starts_with("data[.dockerconfigjson]: Invalid value: \"<secret contents redacted>\"")
+        );
+        let opaque = json!({"type": "Opaque"});
+        assert_eq!(
+            validate_update(&json!({"type": "x"}), &opaque)[0].to_string(),
+            "type: Invalid value: \"x\": field is immutable"
+        );
+    }
+}

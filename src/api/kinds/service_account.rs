@@ -1,5 +1,6 @@
 //! ServiceAccount: who a pod is.
 
+use super::cells;
 use crate::kind::{Column, Kind, Subresource};
 
 /// The descriptor.
@@ -17,5 +18,6 @@ pub static KIND: Kind = Kind {
     )],
     storage_version_hash: "pbx9ZvyFpBE=",
     columns: &[Column::NAME, Column::AGE],
+    row: |account, now| vec![cells::name(account), cells::age(account, now)],
     ..Kind::NAMESPACED
 };

@@ -1,0 +1,141 @@
+//! Changing a service: what the server handed out is kept, or given back when the type no longer has it.
+
+use serde_json::{Value, json};
+
+use super::{addresses, may_have_node_ports, needs_cluster_ip, validate};
+use crate::status::FieldError;
+use crate::value::{Field, each, get, get_mut, has, int, keep, list, remove, same, set, text};
+
+/// Before a spec write: status stays, and so do allocated values that the writer left out.
+pub fn prepare(new: &mut Value, old: &Value) {
+    keep(new, old, "status");
+    align_cluster_ips(new, old);
+    carry_over(new, old);
+    drop_what_the_type_lacks(new, old);
+    addresses(new);
+}
+
+/// A writer that knows only `clusterIP` may change it without touching `clusterIPs`, and the other way round.
+fn align_cluster_ips(new: &mut Value, old: &Value) {
+    let before = get(old, "spec");
+    let Some(spec) = get_mut(new, "spec") else { return };
+    let ip_same = text(spec, "clusterIP") == text(before, "clusterIP");
+    let ips_same = same(get(spec, "clusterIPs"), get(before, "clusterIPs"));
+    let ip = text(spec, "clusterIP").to_owned();
+    match (ip_same, ips_same) {
+        (false, true) if ip.is_empty() => remove(spec, "clusterIPs"),
+        (false, true) => set(spec, "clusterIPs", json!([ip])),
+        (false, false) if !ip.is_empty() && list(spec, "clusterIPs").is_empty() => {
+            set(spec, "clusterIPs", json!([ip]))
+        }
+        _ => {}
+    }
+}
+
+fn carry_over(new: &mut Value, old: &Value) {
+    let before = get(old, "spec");
+    let Some(spec) = get_mut(new, "spec") else { return };
+    let (kind, old_kind) = (text(spec, "type").to_owned(), text(before, "type"));
+    if needs_cluster_ip(&kind) && needs_cluster_ip(old_kind) {
+        if text(spec, "clusterIP").is_empty() {
+            keep(spec, before, "clusterIP");
+        }
+        for key in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            if !has(spec, key) {
+                keep(spec, before, key);
+            }
+        }
+    }
+    if may_have_node_ports(&kind) && may_have_node_ports(old_kind) {
+        let taken: Vec<i64> = list(spec, "ports")
+            .iter()
+            .filter_map(|p| int(p, "nodePort"))
+            .collect();
+        let number = |p: &Value| (text(p, "protocol").to_owned(), int(p, "port"));
+        each(spec, "ports", |port| {
+            let twin = list(before, "ports").iter().find(|p| number(p) == number(port));
+            let kept = twin
+                .and_then(|p| int(p, "nodePort"))
+                .filter(|n| *n != 0 && !taken.contains(n));
+            if int(port, "nodePort").unwrap_or(0) == 0
+                && let Some(n) = kept
+            {
+                set(port, "nodePort", n);
+            }
+        });
+    }
+    let checked =
+        |s: &Value| text(s, "type") == "LoadBalancer" && text(s, "externalTrafficPolicy") == "Local";
+    if checked(spec) && checked(before) && int(spec, "healthCheckNodePort").unwrap_or(0) == 0 {
+        keep(spec, before, "healthCheckNodePort");
+    }
+}
+
+/// Fields that the old type had and the new one has not go, unless the writer changed them too.
+fn drop_what_the_type_lacks(new: &mut Value, old: &Value) {
+    let before = get(old, "spec");
+    let Some(spec) = get_mut(new, "spec") else { return };
+    let (kind, old_kind) = (text(spec, "type").to_owned(), text(before, "type"));
+    let mut lost: Vec<&str> = Vec::new();
+    if needs_cluster_ip(old_kind) && !needs_cluster_ip(&kind) {
+        lost.extend([
+            "clusterIP",
+            "clusterIPs",
+            "ipFamilies",
+            "ipFamilyPolicy",
+            "internalTrafficPolicy",
+        ]);
+    }
+    let outside = |s: &Value, kind: &str| may_have_node_ports(kind) || !list(s, "externalIPs").is_empty();
+    if outside(before, old_kind) && !outside(spec, &kind) {
+        lost.push("externalTrafficPolicy");
+    }
+    if old_kind == "LoadBalancer" && kind != "LoadBalancer" {
+        lost.extend(["allocateLoadBalancerNodePorts", "loadBalancerClass"]);
+    }
+    let checked =
+        |s: &Value, kind: &str| kind == "LoadBalancer" && text(s, "externalTrafficPolicy") == "Local";
+    if checked(before, old_kind) && !checked(spec, &kind) {
+        lost.push("healthCheckNodePort");
+    }
+    for key in lost {
+        if same(get(spec, key), get(before, key)) {
+            remove(spec, key);
+        }
+    }
+    if may_have_node_ports(old_kind) && !may_have_node_ports(&kind) {
+        let kept: Vec<i64> = list(before, "ports")
+            .iter()
+            .filter_map(|p| int(p, "nodePort"))
+            .collect();
+        each(spec, "ports", |port| {
+            if int(port, "nodePort").is_some_and(|n| kept.contains(&n)) {
+                remove(port, "nodePort");
+            }
+        });
+    }
+}
+
+/// Rules for a change.
+pub fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let (spec, before) = (Field::at(new, "spec"), get(old, "spec"));
+    let both = needs_cluster_ip(spec.get("type").text()) && needs_cluster_ip(text(before, "type"));
+    let (now, then) = (spec.get("clusterIP").text(), text(before, "clusterIP"));
+    if both && !then.is_empty() && now != then {
+        let shown = spec.get("clusterIPs").value.clone();
+        let why = if now.is_empty() {
+            "primary clusterIP can not be unset"
+        } else {
+            "may not change once set"
+        };
+        errors.push(FieldError::invalid("spec.clusterIPs[0]", shown, why));
+    }
+    let balancers = spec.get("type").text() == "LoadBalancer" && text(before, "type") == "LoadBalancer";
+    let class = spec.get("loadBalancerClass");
+    if balancers && class.text() != text(before, "loadBalancerClass") {
+        errors.push(class.invalid("may not change once set"));
+    }
+    errors.extend(validate::service(new));
+    errors
+}

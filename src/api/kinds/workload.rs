@@ -1,0 +1,128 @@
+//! What the kinds that make pods from a template have in common.
+
+use serde_json::Value;
+
+use super::pod;
+use crate::selector::{self, LabelSelector};
+use crate::status::FieldError;
+use crate::value::{Field, get, get_mut, int};
+
+/// Defaults of the spec's pod template.
+pub fn default_template(object: &mut Value) {
+    if let Some(spec) = get_mut(object, "spec") {
+        pod::default_template(spec);
+    }
+}
+
+/// The selector must be there, pick something, and pick the pods of the template.
+pub fn selector_and_template(spec: &Field, errors: &mut Vec<FieldError>) {
+    let selector = spec.get("selector");
+    if !selector.is_set() {
+        errors.push(selector.required(""));
+    } else {
+        selector::validate(&selector, errors);
+        if selector::is_empty(selector.value) {
+            errors.push(selector.invalid("empty selector is invalid for deployment"));
+        }
+    }
+    let labels = spec.get("template.metadata.labels");
+    let empty = selector::is_empty(selector.value);
+    if !empty && !LabelSelector::from_json(selector.value).matches(labels.value) {
+        let shown = if labels.is_set() {
+            labels.value.clone()
+        } else {
+            Value::Null
+        };
+        errors.push(FieldError::invalid(
+            &labels.path,
+            shown,
+            "`selector` does not match template `labels`",
+        ));
+    }
+    pod::validate_template(&spec.get("template"), errors);
+}
+
+/// Pods that are kept running restart always, and have no deadline.
+pub fn always_running(spec: &Field, errors: &mut Vec<FieldError>) {
+    let policy = spec.get("template.spec.restartPolicy");
+    if !policy.is_blank() && policy.text() != "Always" {
+        errors.push(policy.not_supported(&["Always"]));
+    }
+    let deadline = spec.get("template.spec.activeDeadlineSeconds");
+    if deadline.is_set() {
+        errors.push(deadline.forbidden("activeDeadlineSeconds in ReplicaSet is not Supported"));
+    }
+}
+
+/// Counts in a status are not negative, and none of `parts` exceeds `replicas`.
+pub fn status_counts(object: &Value, parts: &[&str], errors: &mut Vec<FieldError>) {
+    let status = Field::at(object, "status");
+    for key in ["observedGeneration", "replicas"].iter().chain(parts) {
+        status.get(key).non_negative(errors);
+    }
+    let replicas = int(object, "status.replicas").unwrap_or(0);
+    for key in parts {
+        let part = status.get(key);
+        if part.int().is_some_and(|n| n > replicas) {
+            errors.push(part.invalid("cannot be greater than status.replicas"));
+        }
+    }
+    let (ready, available) = (status.get("readyReplicas"), status.get("availableReplicas"));
+    if available.int() > ready.int() && available.int().unwrap_or(0) > ready.int().unwrap_or(0) {
+        errors.push(available.invalid("cannot be greater than readyReplicas"));
+    }
+}
+
+/// A count of hash collisions never goes down.
+pub fn collision_count(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let field = Field::at(new, "status.collisionCount");
+    field.non_negative(errors);
+    if int(old, "status.collisionCount").unwrap_or(0) > field.int().unwrap_or(0) {
+        errors.push(field.invalid("cannot be decremented"));
+    }
+}
+
+/// A number or percentage such as `25%`; `None` when it is neither.
+pub fn int_or_percent(value: &Value) -> Option<(i64, bool)> {
+    match value {
+        Value::Number(n) => Some((n.as_i64()?, false)),
+        Value::String(s) => {
+            let digits = s.strip_suffix('%')?;
+            let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            Some((plain.then(|| digits.parse().ok())??, true))
+        }
+        _ => None,
+    }
+}
+
+/// Rules for a number or percentage.
+pub fn validate_int_or_percent(field: &Field, errors: &mut Vec<FieldError>) {
+    match int_or_percent(field.value) {
+        Some((n, false)) if n < 0 => errors.push(field.invalid("must be greater than or equal to 0")),
+        Some(_) => {}
+        None if field.value.is_string() => errors.push(field.invalid(
+            "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', \
+             regex used for validation is '[0-9]+%')",
+        )),
+        None => {}
+    }
+}
+
+/// A percentage may not exceed 100.
+pub fn at_most_100_percent(field: &Field, errors: &mut Vec<FieldError>) {
+    if let Some((n, true)) = int_or_percent(field.value)
+        && n > 100
+    {
+        errors.push(field.invalid("must not be greater than 100%"));
+    }
+}
+
+/// The cells CONTAINERS, IMAGES and SELECTOR.
+pub fn wide_cells(object: &Value) -> [Value; 3] {
+    let (containers, images) = super::cells::containers_and_images(object, "spec.template.spec");
+    [
+        containers.into(),
+        images.into(),
+        selector::format(get(object, "spec.selector")).into(),
+    ]
+}
