@@ -45,7 +45,7 @@ impl Folder {
     /// Opens the folder, making it (but not its parents) if it is missing.
     pub fn open(path: &Path) -> io::Result<Folder> {
         match std::fs::create_dir(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => Ok(Folder {
                 path: path.to_owned(),
             }),

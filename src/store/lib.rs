@@ -2,16 +2,22 @@
 //! plane's state lives.
 //!
 //! Every change gets a revision of its own from one global counter; changes are
-//! decided by compare-and-swap in a deterministic state machine ([`mod@apply`]),
-//! ordered by Raft ([`mod@raft`]), made durable by a segment log ([`mod@log`]),
-//! kept with their history in RocksDB ([`mod@rocks`]) and served from memory
-//! ([`mod@cache`]). Watches see each change exactly once, in order.
+//! decided by compare-and-swap in a deterministic state machine (`apply.rs`),
+//! ordered by Raft (`raft.rs`), made durable by a segment log (`log.rs`,
+//! `segment.rs`), kept with their history in RocksDB (`rocks.rs`) and served
+//! from memory (`cache.rs`, `window.rs`). Watches see each change exactly once,
+//! in order.
 //!
 //! ```text
 //! Store ─inputs─▶ driver ─turns─▶ core = raft member + apply ─▶ state (RocksDB)
 //!   ▲               │                                        └─▶ cache ─▶ watches
 //!   └───answers─────┴─jobs─▶ log (segments, one sync per batch)
 //! ```
+//!
+//! Invariants: an answer is given only after its entry is synced and its effect
+//! is visible; log is recycled only up to what the state has flushed; nothing in
+//! `apply.rs` reads a clock or chance; only the driver's thread changes the
+//! cache; every byte format says its version.
 //!
 //! What the object is, the store does not know: a record is a text, the place
 //! in it where the revision goes, and a small header for filters.

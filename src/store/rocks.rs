@@ -362,8 +362,11 @@ fn scan_options() -> ReadOptions {
     options
 }
 
+/// A stored version: key, revision, value.
+type Found<'i> = (&'i str, u64, &'i [u8]);
+
 /// The entry a version iterator stands on: key, revision, value.
-fn current<'i>(versions: &'i DBRawIterator<'_>) -> Result<Option<(&'i str, u64, &'i [u8])>, StoreError> {
+fn current<'i>(versions: &'i DBRawIterator<'_>) -> Result<Option<Found<'i>>, StoreError> {
     let Some((raw, value)) = versions.item() else {
         versions.status().map_err(reading)?;
         return Ok(None);

@@ -1,5 +1,6 @@
 //! The handle that everybody else uses.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -147,6 +148,13 @@ impl Store {
     /// reads of what is in memory still work.
     pub fn failure(&self) -> Option<String> {
         self.inner.failure.get().cloned()
+    }
+
+    /// Waits until the store has ended, by [`close`](Self::close) or by
+    /// itself; the text says why it stopped by itself.
+    pub async fn ended(&self) -> Option<String> {
+        let _ = self.inner.ended.clone().wait_for(|ended| *ended).await;
+        self.failure()
     }
 
     /// Stops the store and waits until everything is on disk and closed. Later
@@ -317,7 +325,10 @@ impl Thread {
     }
 
     fn work(mut self) {
-        let worked = self.driver.run();
+        // Raft's library panics where it sees a contradiction: that stops this
+        // member, but whoever waits shall hear of it.
+        let worked = catch_unwind(AssertUnwindSafe(|| self.driver.run()))
+            .unwrap_or_else(|_| Err(StoreError::Stopped("its thread panicked".into())));
         let failed = worked.is_err();
         if let Err(error) = worked {
             error!(%error, "the store stopped");

@@ -40,10 +40,11 @@ async fn commit(store: &Store, op: Op) -> u64 {
 }
 
 fn texts(entries: &[Arc<Entry>]) -> Vec<&str> {
-    entries
-        .iter()
-        .map(|entry| std::str::from_utf8(&entry.text).expect("UTF-8"))
-        .collect()
+    entries.iter().map(|entry| text(entry)).collect()
+}
+
+fn text(entry: &Entry) -> &str {
+    std::str::from_utf8(&entry.text).expect("UTF-8")
 }
 
 async fn next(watch: &mut Watch) -> Arc<Event> {
@@ -76,10 +77,7 @@ async fn a_store_remembers() {
     let store = open(folder.path()).await;
     assert_eq!(store.revision(), 4);
     let entry = store.get("/g/k/a").await.expect("a read").expect("an entry");
-    assert_eq!(
-        (entry.revision, entry.created, texts(&[entry.clone()])[0]),
-        (3, 1, "{\"3\",3}")
-    );
+    assert_eq!((entry.revision, entry.created, text(&entry)), (3, 1, "{\"3\",3}"));
     let past = ListQuery {
         revision: Some(2),
         ..ListQuery::prefix("/g/k/")
@@ -94,7 +92,7 @@ async fn a_store_remembers() {
     assert_eq!(next(&mut watch).await.kind, Change::Put);
     let event = next(&mut watch).await;
     assert_eq!(
-        (event.kind, event.revision, texts(&[event.entry.clone()])[0]),
+        (event.kind, event.revision, text(&event.entry)),
         (Change::Delete, 4, "{\"4\",2}")
     );
     store.close().await;
@@ -151,7 +149,7 @@ async fn many_writers_get_one_order_and_watches_see_it() {
         tokio::spawn(async move {
             let mut revisions = vec![];
             for n in 0..25 {
-                let text = format!("{}", "x".repeat(100 * (n % 5)));
+                let text = "x".repeat(100 * (n % 5));
                 let key = format!("/g/k{}/{writer}", n % 2);
                 revisions.push(commit(&store, put(&key, &format!("{n}{text}"), Expect::Any)).await);
             }
@@ -281,4 +279,82 @@ async fn a_folder_opens_once_and_a_lost_log_is_an_error() {
         .map(drop)
         .expect_err("no log");
     assert!(error.to_string().contains("the log is missing"), "{error}");
+}
+
+/// Where the child of the next test writes; without it that "test" does nothing.
+const CHILD_FOLDER: &str = "CORACLE_STORE_TEST_FOLDER";
+
+/// Not a test by itself: writes, and says what was acknowledged, until it is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child_that_writes_until_killed() {
+    let Ok(folder) = std::env::var(CHILD_FOLDER) else {
+        return;
+    };
+    let mut config = StoreConfig::new(folder);
+    (config.segment_bytes, config.flush_log_bytes) = (64 << 10, 100 << 10);
+    let store = Store::open(config).await.expect("a store");
+    let writers = (0..8).map(|writer| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for n in 0u64.. {
+                let op = put(&format!("/g/k/{writer}-{}", n % 7), &"x".repeat(500), Expect::Any);
+                // One write each, so that lines of several writers do not mix.
+                let line = format!("acknowledged {}\n", commit(&store, op).await);
+                let _ = std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes());
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.expect("a writer");
+    }
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_by_kill_9() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut last, mut lines) = (0, 0);
+    for round in 0..5u64 {
+        let text = run_and_kill(folder.path(), Duration::from_millis(200 + 70 * round));
+        // The last line may have been cut by the kill.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let told = whole
+            .lines()
+            .filter_map(|line| line.split_once("acknowledged ")?.1.parse::<u64>().ok());
+        for revision in told {
+            (last, lines) = (revision.max(last), lines + 1);
+        }
+        let store = open(folder.path()).await;
+        assert!(
+            store.revision() >= last,
+            "{last} was acknowledged, {} is there",
+            store.revision()
+        );
+        let mut watch = store.watch("", 0).expect("a watch");
+        for revision in 1..=store.revision() {
+            assert_eq!(next(&mut watch).await.revision, revision);
+        }
+        last = store.revision();
+        store.close().await;
+    }
+    assert!(lines > 100, "only {lines} writes");
+}
+
+fn run_and_kill(folder: &Path, after: Duration) -> String {
+    // To a file, not a pipe: a full pipe would hold the writers up.
+    let output = folder.join("output");
+    let mut child = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args([
+            "--exact",
+            "--nocapture",
+            "store::tests::child_that_writes_until_killed",
+        ])
+        .env(CHILD_FOLDER, folder)
+        .stdout(std::fs::File::create(&output).expect("a file"))
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("a child");
+    std::thread::sleep(after);
+    child.kill().expect("a kill");
+    child.wait().expect("an end");
+    std::fs::read_to_string(output).expect("output")
 }
