@@ -19,7 +19,7 @@ use crate::admission::Operation;
 use super::create::written;
 use super::target::{Part, Target};
 use super::world::review_of;
-use super::{Core, body, hooks, meta, parts, read, refuse, remove, scale, text};
+use super::{Core, body, hooks, meta, read, refuse, remove, scale, text};
 
 /// How often a change is tried again that lost a race nobody asked it to win.
 const TRIES_MAX: usize = 24;
@@ -75,7 +75,7 @@ impl Core {
             request,
             ..
         } = change;
-        if *part != Part::Whole {
+        if !part.is_whole() {
             return Err(target.not_found());
         }
         match &change.wanted {
@@ -132,9 +132,9 @@ impl Core {
             Some(&live),
         );
         self.admit(&mut review)?;
-        parts::prepare(target.kind, *part, &mut new, &live);
+        part.prepare(target.kind, &mut new, &live);
         let others = hooks::before_update(self, target, *part, request, &mut new, &live)?;
-        let errors = parts::check(target.kind, *part, &new, &live);
+        let errors = part.check(target.kind, &new, &live);
         if !errors.is_empty() {
             return Err(Status::invalid(
                 target.kind.group,
@@ -182,7 +182,7 @@ impl Core {
         } = change;
         let write = self.write_of(target, request, *part);
         if let Wanted::Patched(PatchType::Apply, applied) = &change.wanted {
-            let mut applied = if *part == Part::Scale {
+            let mut applied = if part.is_scale() {
                 scale::applied(target.kind, applied)
             } else {
                 applied.clone()
@@ -194,7 +194,7 @@ impl Core {
             canon::canonicalize(&mut new, &target.schema);
             return Ok(new);
         }
-        let view = if *part == Part::Scale {
+        let view = if part.is_scale() {
             scale::view(target.kind, live)?
         } else {
             live.clone()
@@ -203,7 +203,7 @@ impl Core {
             Wanted::Whole(new) => new.clone(),
             Wanted::Patched(how, patch) => change.patched(*how, view, patch, warnings)?,
         };
-        if *part == Part::Scale {
+        if part.is_scale() {
             let (uid, version) = (
                 object::uid(&new).to_owned(),
                 object::resource_version(&new).to_owned(),
@@ -262,7 +262,7 @@ impl Core {
 impl<'a> Change<'a> {
     fn decode(request: &'a Request) -> Result<(Self, Vec<String>), Status> {
         let target = Target::of(request)?;
-        let part = Target::part(request)?;
+        let part = target.part(request)?;
         let (schema, gvk) = shown_as(&target, part)?;
         body::manager(&request.options)?;
         let validation = FieldValidation::parse(&request.options.field_validation)?;
@@ -325,7 +325,7 @@ impl<'a> Change<'a> {
     }
 
     fn reply(&self, object: &Value) -> Result<Reply, Status> {
-        let body = if self.part == Part::Scale {
+        let body = if self.part.is_scale() {
             scale::view(self.target.kind, object)?.to_string()
         } else {
             object.to_string()
@@ -338,7 +338,7 @@ impl<'a> Change<'a> {
     }
 
     fn reply_entry(&self, entry: &Entry) -> Result<Reply, Status> {
-        if self.part == Part::Scale {
+        if self.part.is_scale() {
             return self.reply(&text::parse(entry)?);
         }
         let body = read::served(&entry.text, self.target.kind.storage.as_ref())?;
@@ -352,7 +352,7 @@ impl<'a> Change<'a> {
 
 /// Schema and kind of the form in which a part is shown.
 fn shown_as(target: &Target, part: Part) -> Result<(SchemaRef, Gvk), Status> {
-    if part != Part::Scale {
+    if !part.is_scale() {
         return Ok((target.schema.clone(), target.gvk()));
     }
     let kind = kinds::find_kind("autoscaling", "v1", "Scale");
@@ -386,7 +386,7 @@ fn preconditions(change: &Change<'_>, new: &Value, live: &Value) -> Result<bool,
     }
     match &change.wanted {
         Wanted::Whole(_) if version.is_empty() || version == "0" => {
-            if target.kind.unconditional_update || change.part == Part::Scale {
+            if target.kind.unconditional_update || change.part.is_scale() {
                 return Ok(false);
             }
             let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");

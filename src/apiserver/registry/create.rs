@@ -27,7 +27,7 @@ const SUFFIX_LENGTH: usize = 5;
 /// How one attempt to write a new object ended without an error.
 enum Attempt {
     Done(Value, Option<Arc<Entry>>),
-    NameTaken,
+    NameTaken(String),
     AddressTaken,
 }
 
@@ -72,10 +72,10 @@ impl Core {
         loop {
             match self.attempt(target, request, new.clone()).await? {
                 Attempt::Done(value, entry) => return created(target, value, entry),
-                Attempt::NameTaken => {
+                Attempt::NameTaken(name) => {
                     names_left -= 1;
                     if names_left == 0 {
-                        return Err(taken(target, &new, generated));
+                        return Err(taken(target, &new, &name));
                     }
                 }
                 Attempt::AddressTaken => {
@@ -110,7 +110,8 @@ impl Core {
         canon::canonicalize(&mut new, &target.schema);
         let review = review_of(request, target.kind, Operation::Create, Some(&mut new), None);
         self.admit_finally(&review)?;
-        let key = target.key(object::name(&new));
+        let name = object::name(&new).to_owned();
+        let key = target.key(&name);
         if request.options.dry_run {
             let exists = self
                 .inner
@@ -120,7 +121,7 @@ impl Core {
                 .map_err(refuse::status)?
                 .is_some();
             return Ok(if exists {
-                Attempt::NameTaken
+                Attempt::NameTaken(name)
             } else {
                 Attempt::Done(new, None)
             });
@@ -134,7 +135,7 @@ impl Core {
         ops.extend(others);
         match self.inner.store.commit(ops).await {
             Ok(outcomes) => Ok(Attempt::Done(new, written(outcomes))),
-            Err(StoreError::Precondition { index: 0, .. }) => Ok(Attempt::NameTaken),
+            Err(StoreError::Precondition { index: 0, .. }) => Ok(Attempt::NameTaken(name)),
             Err(StoreError::Precondition { .. }) => Ok(Attempt::AddressTaken),
             Err(error) => Err(refuse::status(error)),
         }
@@ -164,8 +165,8 @@ impl Core {
             schema: &target.schema,
             reset: match part {
                 Part::Whole => target.kind.reset_fields,
-                Part::Status => target.kind.reset_fields_status,
-                _ => &[],
+                Part::View(view) => view.reset_fields,
+                Part::Scale => &[],
             },
         }
     }
@@ -191,16 +192,13 @@ fn created(target: &Target, value: Value, entry: Option<Arc<Entry>>) -> Result<R
     })
 }
 
-fn taken(target: &Target, new: &Value, generated: bool) -> Status {
-    let kind = target.kind;
-    if !generated {
-        return Status::already_exists(kind.group, kind.plural, object::name(new));
+fn taken(target: &Target, new: &Value, name: &str) -> Status {
+    let mut status = Status::already_exists(target.kind.group, target.kind.plural, name);
+    if !object::get_str(new, &["metadata", "generateName"]).is_empty() {
+        status
+            .message
+            .push_str(", the server was not able to generate a unique name for the object");
+        refuse::retry_after(&mut status, 1);
     }
-    let prefix = object::get_str(new, &["metadata", "generateName"]);
-    let mut status = Status::already_exists(kind.group, kind.plural, prefix);
-    status
-        .message
-        .push_str(", the server was not able to generate a unique name for the object");
-    refuse::retry_after(&mut status, 1);
     status
 }

@@ -37,7 +37,7 @@ pub(super) fn before_create(
 
 /// Fills in what a client that does not know of it leaves out of a change.
 pub(super) fn complete_update(target: &Target, part: Part, new: &mut Value, live: &Value) {
-    if part == Part::Whole && target.kind.group.is_empty() && target.kind.plural == "services" {
+    if part.is_whole() && target.kind.group.is_empty() && target.kind.plural == "services" {
         services::carry_over(new, live);
     }
 }
@@ -51,7 +51,7 @@ pub(super) fn before_update(
     new: &mut Value,
     live: &Value,
 ) -> Result<Vec<Op>, Status> {
-    if part != Part::Whole {
+    if !part.is_whole() {
         return Ok(Vec::new());
     }
     match (target.kind.group, target.kind.plural) {

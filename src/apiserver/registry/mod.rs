@@ -14,7 +14,6 @@ mod filter;
 mod hooks;
 mod meta;
 mod page;
-mod parts;
 mod pods;
 mod read;
 mod refuse;

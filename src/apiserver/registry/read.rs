@@ -36,7 +36,7 @@ impl Core {
     /// Reads one object or one of its parts.
     pub(super) async fn get(&self, request: &Request) -> Result<Reply, Status> {
         let target = Target::of(request)?;
-        let part = Target::part(request)?;
+        let part = target.part(request)?;
         if let Some(revision) =
             page::revision(request.options.resource_version.as_deref().unwrap_or_default())?
         {

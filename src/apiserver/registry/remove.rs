@@ -263,7 +263,7 @@ fn preconditions(target: &Target, options: &Options, live: &Value) -> Result<(),
 }
 
 /// Kinds whose deletion answers with the object rather than with a status.
-const RETURNED: &[&str] = &["pods", "services", "serviceaccounts", "priorityclasses"];
+const RETURNED: &[&str] = &["pods", "services", "serviceaccounts"];
 
 fn answer(
     target: &Target,

@@ -1,44 +1,54 @@
 //! What a request is about, looked up in the table of kinds.
 
-use api::kind::Kind;
+use api::kind::{self, Kind};
 use api::kinds;
 use api::request::{Request, Verb};
 use api::schema::{Gvk, SchemaRef, Schemas};
-use api::status::Status;
+use api::status::{FieldError, Status};
+use serde_json::Value;
 
 use crate::lookup;
 
 /// Which part of an object a request reads or writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Part {
     /// All of it.
     Whole,
-    /// `status`.
-    Status,
     /// `scale`, in the form of `autoscaling/v1` Scale.
     Scale,
-    /// A namespace's `finalize`: `spec.finalizers`.
-    Finalize,
-    /// A certificate signing request's `approval`: `status.conditions`.
-    Approval,
-    /// A pod's `ephemeralcontainers`.
-    Ephemeral,
-    /// A pod's `resize`: its containers' resources.
-    Resize,
+    /// A view such as `status` or `approval`: the whole object is shown, a part of it is written.
+    View(kind::Part),
 }
 
 impl Part {
-    fn of(subresource: &str) -> Option<Self> {
-        Some(match subresource {
-            "" => Part::Whole,
-            "status" => Part::Status,
-            "scale" => Part::Scale,
-            "finalize" => Part::Finalize,
-            "approval" => Part::Approval,
-            "ephemeralcontainers" => Part::Ephemeral,
-            "resize" => Part::Resize,
-            _ => return None,
-        })
+    /// Whether it is the whole object.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Part::Whole)
+    }
+
+    /// Whether it is shown as a Scale.
+    pub fn is_scale(self) -> bool {
+        matches!(self, Part::Scale)
+    }
+
+    /// Takes back from `new` what this part's writes may not touch.
+    pub fn prepare(self, kind: &Kind, new: &mut Value, live: &Value) {
+        match self {
+            Part::Whole | Part::Scale => (kind.prepare_update)(new, live),
+            Part::View(view) => (view.prepare)(new, live),
+        }
+    }
+
+    /// What is wrong with the changed object.
+    pub fn check(self, kind: &Kind, new: &Value, live: &Value) -> Vec<FieldError> {
+        match self {
+            Part::Whole | Part::Scale => kind.check_update(new, live),
+            Part::View(view) => {
+                let mut errors = kinds::metadata::validate_update(new, live);
+                errors.extend((view.validate)(new, live));
+                errors
+            }
+        }
     }
 }
 
@@ -115,8 +125,16 @@ impl Target {
     ///
     /// # Errors
     /// 404 for a subresource that is not a part of the stored object.
-    pub fn part(request: &Request) -> Result<Part, Status> {
-        Part::of(&request.subresource).ok_or_else(Status::no_such_path)
+    pub fn part(&self, request: &Request) -> Result<Part, Status> {
+        match request.subresource.as_str() {
+            "" => Ok(Part::Whole),
+            "scale" => Ok(Part::Scale),
+            other => self
+                .kind
+                .part(other)
+                .map(Part::View)
+                .ok_or_else(Status::no_such_path),
+        }
     }
 
     /// Group, version and kind of the served form.
