@@ -1,330 +1,68 @@
 //! OCI containers behind a shim per pod.
 //!
 //! A container's life: [`Containers::open_pod`] starts (or finds) the pod's
-//! shim, [`Containers::create`] prepares root file system and process,
+//! shim, [`Containers::create`] prepares its root file system,
 //! [`Containers::start`] lets it run, [`Containers::wait`] reports its end,
 //! [`Containers::remove`] forgets it, [`Containers::close_pod`] ends the shim.
 //! Everything but the last two may be done again after the agent was restarted:
 //! the shim holds the state, not this process.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, warn};
 
-use crate::images::{Image, Images};
+use crate::images::{ImageKind, Images};
+use crate::protocol::{self, Answer, Ask, kind};
+use crate::spec::{
+    Chunk, ContainerSpec, ContainerState, ContainersConfig, ExecSpec, Exit, Found, OciError, PodSpec,
+    Process, Stream, Usage,
+};
 
-/// Why something could not be done with a container. The texts end up in pod
-/// events and container statuses.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OciError {
-    /// The specification cannot be met (`CreateContainerError`).
-    #[error("{0}")]
-    Create(String),
-    /// The program cannot be started, such as a missing executable
-    /// (`StartError`, exit code 128; `ContainerCannotRun`).
-    #[error("{0}")]
-    Start(String),
-    /// No such container, or the shim is gone.
-    #[error("container {0:?} not found")]
-    NotFound(String),
-    /// The container is not running.
-    #[error("container {0:?} is not running")]
-    NotRunning(String),
-    /// The shim does not answer.
-    #[error("shim: {0}")]
-    Shim(String),
-    /// This machine refused.
-    #[error("{context}: {reason}")]
-    Io {
-        /// What was being done.
-        context: String,
-        /// The system's reason.
-        reason: String,
-    },
-}
-
-/// Settings.
-#[derive(Clone, Debug)]
-pub struct ContainersConfig {
-    /// Where bundles, upper layers, sockets and exit records live, `<data-dir>/containers`.
-    pub dir: PathBuf,
-    /// Prefix of every kernel object (cgroup, socket), 8 hex digits.
-    pub instance_id: String,
-    /// The program that runs `shim_main` when called as `PROGRAM shim …`; usually this one.
-    pub program: PathBuf,
-}
-
-/// What containers of a pod share.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PodSpec {
-    /// UID of the pod: the key of everything.
-    pub uid: String,
-    /// Namespace, for messages.
-    pub namespace: String,
-    /// Name, for messages.
-    pub name: String,
-    /// Host name in the pod's UTS namespace.
-    pub hostname: String,
-    /// The pod's network namespace; `None` for the host's.
-    pub netns: Option<PathBuf>,
-    /// Use the host's PID namespace.
-    pub host_pid: bool,
-    /// Use the host's IPC namespace.
-    pub host_ipc: bool,
-    /// One PID namespace for all of the pod's containers.
-    pub share_pid: bool,
-    /// Sysctls of the pod's namespaces.
-    pub sysctls: Vec<(String, String)>,
-    /// Limits of the whole pod's cgroup.
-    pub resources: Resources,
-    /// `Guaranteed`, `Burstable` or `BestEffort`: decides the OOM score and the cgroup's parent.
-    pub qos: String,
-}
-
-/// Limits of a cgroup; `None` is unlimited.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Resources {
-    /// Thousandths of a core requested: the weight under contention.
-    pub cpu_request_millis: Option<u64>,
-    /// Most thousandths of a core.
-    pub cpu_limit_millis: Option<u64>,
-    /// Bytes requested: lowers the OOM score as Kubernetes does.
-    pub memory_request_bytes: Option<u64>,
-    /// Most bytes.
-    pub memory_limit_bytes: Option<u64>,
-    /// Most processes.
-    pub pids_limit: Option<u64>,
-}
-
-/// Who a process runs as; what is `None` comes from the image.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct User {
-    /// User id.
-    pub uid: Option<u32>,
-    /// Group id.
-    pub gid: Option<u32>,
-    /// Further groups, added to those the image's `/etc/group` gives.
-    pub groups: Vec<u32>,
-    /// Refuse to run as uid 0 (`CreateContainerConfigError`'s text comes from the agent where it can know).
-    pub must_not_be_root: bool,
-}
-
-/// What a container may do.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Security {
-    /// All capabilities, all devices, no masks, no seccomp.
-    pub privileged: bool,
-    /// Capabilities beyond the default set (`NET_ADMIN`, or `ALL`).
-    pub add_capabilities: Vec<String>,
-    /// Capabilities taken from the default set (or `ALL`).
-    pub drop_capabilities: Vec<String>,
-    /// Root file system mounted read-only.
-    pub read_only_root: bool,
-    /// Set no-new-privileges.
-    pub no_new_privileges: bool,
-    /// `RuntimeDefault`, `Unconfined` or the path of a profile.
-    pub seccomp: String,
-    /// `Default` (masked) or `Unmasked` /proc.
-    pub proc_mount: String,
-}
-
-/// A bind mount.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Mount {
-    /// Path on this machine: a folder, file, socket or device.
-    pub host: PathBuf,
-    /// Path in the container.
-    pub path: String,
-    /// Refuse writes.
-    pub read_only: bool,
-    /// `None`, `HostToContainer` or `Bidirectional`.
-    pub propagation: String,
-}
-
-/// Where the shim writes what the container prints, in CRI format
-/// (`2006-01-02T15:04:05.000000000Z stdout F text`; `P` for a partial line).
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct LogSpec {
-    /// The file; rotated files are `PATH.1` (youngest), `PATH.2` …
-    pub path: PathBuf,
-    /// Size at which it is rotated, by renaming at the end of a line.
-    pub bytes_max: u64,
-    /// How many files are kept, the current one included.
-    pub files_max: u32,
-}
-
-/// A container to be created.
-#[derive(Clone, Debug)]
-pub struct ContainerSpec {
-    /// The pod's UID; its shim is open.
-    pub pod_uid: String,
-    /// Chosen by the caller: 64 hex digits, unique on this machine.
-    pub id: String,
-    /// Its name in the pod.
-    pub name: String,
-    /// How often it was started before.
-    pub attempt: u32,
-    /// The image; its kind is [`crate::ImageKind::Oci`].
-    pub image: Image,
-    /// Program and arguments, complete.
-    pub args: Vec<String>,
-    /// Environment, complete but for `PATH`, `HOME` and `HOSTNAME` defaults.
-    pub env: Vec<(String, String)>,
-    /// Working directory; empty for the image's.
-    pub working_dir: String,
-    /// Who it runs as.
-    pub user: User,
-    /// Bind mounts, in the order in which they are to be made.
-    pub mounts: Vec<Mount>,
-    /// Limits.
-    pub resources: Resources,
-    /// What it may do.
-    pub security: Security,
-    /// Give it a terminal.
-    pub tty: bool,
-    /// Keep its standard input open for attaching.
-    pub stdin: bool,
-    /// Close its standard input after the first attached client leaves.
-    pub stdin_once: bool,
-    /// Its log.
-    pub log: LogSpec,
-}
-
-/// How a container ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exit {
-    /// Exit code; 128 + signal for a signal.
-    pub code: i32,
-    /// The signal that ended it.
-    pub signal: Option<i32>,
-    /// The kernel killed one of its processes for lack of memory.
-    pub oom_killed: bool,
-    /// When it started.
-    pub started: jiff::Timestamp,
-    /// When it ended.
-    pub finished: jiff::Timestamp,
-}
-
-/// What a container is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ContainerState {
-    /// Created, not started.
-    Created,
-    /// Running since then.
-    Running {
-        /// Since when.
-        started: jiff::Timestamp,
-    },
-    /// Ended.
-    Exited(Exit),
-}
-
-/// A container found after a restart of the agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// UID of its pod.
-    pub pod_uid: String,
-    /// Its id.
-    pub id: String,
-    /// Its name in the pod.
-    pub name: String,
-    /// How often it was started before.
-    pub attempt: u32,
-    /// What it is doing.
-    pub state: ContainerState,
-}
-
-/// A process to run inside a container.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct ExecSpec {
-    /// Program and arguments.
-    pub args: Vec<String>,
-    /// Give it a terminal (standard error is merged into standard output).
-    pub tty: bool,
-    /// It has a standard input.
-    pub stdin: bool,
-}
-
-/// Which output a chunk came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-/// Bytes that a process wrote.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chunk {
-    /// Where to.
-    pub stream: Stream,
-    /// What.
-    pub bytes: Bytes,
-}
-
-/// Size of a terminal, in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WindowSize {
-    /// Columns.
-    pub width: u16,
-    /// Rows.
-    pub height: u16,
-}
-
-/// The near end of a process (exec) or of a container's main process (attach).
-pub struct Process {
-    /// Its standard input; dropping it closes that. `None` when it has none.
-    pub stdin: Option<mpsc::Sender<Bytes>>,
-    /// What it prints; ends when it has closed its outputs.
-    pub output: mpsc::Receiver<Chunk>,
-    /// New sizes for its terminal.
-    pub resize: mpsc::Sender<WindowSize>,
-    /// Its exit code. Dropping the [`Process`] before this kills an exec'd
-    /// process and merely detaches from a container's.
-    pub exit: oneshot::Receiver<Result<i32, OciError>>,
-}
-
-/// What a container or pod uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// CPU time since its start, in nanoseconds.
-    pub cpu_ns: u64,
-    /// Memory without page cache that could be dropped, in bytes.
-    pub memory_bytes: u64,
-    /// Processes.
-    pub pids: u64,
-}
+/// How long a shim may take to answer its first question.
+const SHIM_START_MAX: Duration = Duration::from_secs(20);
 
 /// The containers of this machine. Cheap to clone.
 #[derive(Clone)]
 pub struct Containers {
-    #[allow(dead_code)]
     config: ContainersConfig,
-    #[allow(dead_code)]
     images: Images,
 }
 
-fn unbuilt<T>(context: &str) -> Result<T, OciError> {
-    Err(OciError::Io {
+/// The folder of a pod below the configured one; a UID becomes part of a path, so it must look like one.
+fn pod_dir(config: &ContainersConfig, uid: &str) -> Result<PathBuf, OciError> {
+    let plain = !uid.is_empty() && uid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if plain {
+        Ok(config.dir.join(uid))
+    } else {
+        Err(OciError::Create(format!("{uid:?} is not a pod's UID")))
+    }
+}
+
+/// The cgroup of a pod; a container's lies below it.
+pub(crate) fn pod_cgroup(instance_id: &str, uid: &str) -> String {
+    format!("/coracle-{instance_id}/pod{uid}")
+}
+
+fn io(context: &str) -> impl FnOnce(std::io::Error) -> OciError + '_ {
+    move |error| OciError::Io {
         context: context.to_owned(),
-        reason: "not built yet".to_owned(),
-    })
+        reason: error.to_string(),
+    }
 }
 
 impl Containers {
-    /// Opens the folder and reconnects to the shims that still run.
+    /// Opens the folder and finds what earlier shims have left.
     ///
     /// # Errors
     /// When the folder cannot be used.
     pub async fn open(config: ContainersConfig, images: Images) -> Result<Containers, OciError> {
+        fs::create_dir_all(&config.dir).map_err(io("making the containers' folder"))?;
         Ok(Containers { config, images })
     }
 
@@ -333,8 +71,49 @@ impl Containers {
     /// # Errors
     /// When the shim cannot be started.
     pub async fn open_pod(&self, pod: &PodSpec) -> Result<(), OciError> {
-        let _ = pod;
-        unbuilt("starting the shim")
+        let dir = pod_dir(&self.config, &pod.uid)?;
+        if ask(&dir, &Ask::Hello).await.is_ok() {
+            return Ok(());
+        }
+        if pod.share_pid {
+            return Err(OciError::Create(
+                "shareProcessNamespace is not supported yet".to_owned(),
+            ));
+        }
+        fs::create_dir_all(&dir).map_err(io("making the pod's folder"))?;
+        let text = serde_json::to_vec(pod).map_err(|error| OciError::Create(error.to_string()))?;
+        fs::write(dir.join("pod.json"), text).map_err(io("writing the pod's description"))?;
+        let log = fs::File::create(dir.join("shim.log")).map_err(io("making the shim's log"))?;
+        let mut child = tokio::process::Command::new(&self.config.program)
+            .arg("shim")
+            .arg(&dir)
+            .arg(pod_cgroup(&self.config.instance_id, &pod.uid))
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(io("opening the shim's log"))?)
+            .stderr(log)
+            .spawn()
+            .map_err(io("starting the shim"))?;
+        let ready = tokio::time::timeout(SHIM_START_MAX, async {
+            loop {
+                if ask(&dir, &Ask::Hello).await.is_ok() {
+                    return Ok(());
+                }
+                tokio::select! {
+                    status = child.wait() => {
+                        let said = fs::read_to_string(dir.join("shim.log")).unwrap_or_default();
+                        let said = said.trim();
+                        return Err(OciError::Shim(format!("ended at once ({status:?}): {said}")));
+                    }
+                    () = tokio::time::sleep(Duration::from_millis(5)) => {}
+                }
+            }
+        })
+        .await
+        .unwrap_or_else(|_| Err(OciError::Shim("did not answer".to_owned())));
+        // Whoever starts a process must reap it, or it stays as a zombie.
+        tokio::spawn(async move { child.wait().await });
+        ready
     }
 
     /// Kills what is left of the pod's containers, ends its shim and removes
@@ -343,8 +122,28 @@ impl Containers {
     /// # Errors
     /// When something cannot be removed; may be tried again.
     pub async fn close_pod(&self, pod_uid: &str) -> Result<(), OciError> {
-        let _ = pod_uid;
-        Ok(())
+        let dir = pod_dir(&self.config, pod_uid)?;
+        let cgroup = pod_cgroup(&self.config.instance_id, pod_uid);
+        let images = self.images.clone();
+        if let Err(error) = ask(&dir, &Ask::Shutdown).await {
+            debug!(pod = pod_uid, %error, "no shim to end");
+        }
+        let work = move || {
+            sys::cgroup::kill_all(&cgroup);
+            sys::cgroup::remove(&cgroup).map_err(io("removing the pod's cgroup"))?;
+            for id in container_ids(&dir) {
+                images.release(&id);
+            }
+            match fs::remove_dir_all(&dir) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(io("removing the pod's folder")(error))
+                }
+                _ => Ok(()),
+            }
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| OciError::Shim(error.to_string()))?
     }
 
     /// Prepares a container.
@@ -352,8 +151,31 @@ impl Containers {
     /// # Errors
     /// [`OciError::Create`] when it cannot be.
     pub async fn create(&self, spec: &ContainerSpec) -> Result<(), OciError> {
-        let _ = spec;
-        unbuilt("creating the container")
+        let ImageKind::Oci { layers } = &spec.image.kind else {
+            return Err(OciError::Create(
+                "the image holds a Wasm program, not a root file system".to_owned(),
+            ));
+        };
+        let plain = !spec.id.is_empty() && spec.id.bytes().all(|b| b.is_ascii_alphanumeric());
+        if !plain {
+            return Err(OciError::Create(format!("{:?} is not a container id", spec.id)));
+        }
+        let dir = pod_dir(&self.config, &spec.pod_uid)?;
+        let layers = layers
+            .iter()
+            .map(|diff_id| self.images.layer_path(diff_id))
+            .collect();
+        let held = self.images.hold(&spec.id, &spec.image.digest);
+        held.map_err(|error| OciError::Create(error.to_string()))?;
+        ask(
+            &dir,
+            &Ask::Create {
+                spec: Box::new(spec.clone()),
+                layers,
+            },
+        )
+        .await
+        .map(drop)
     }
 
     /// Lets a created container run; returns when its program was executed.
@@ -361,7 +183,10 @@ impl Containers {
     /// # Errors
     /// [`OciError::Start`] when it cannot be.
     pub async fn start(&self, id: &str) -> Result<jiff::Timestamp, OciError> {
-        Err(OciError::NotFound(id.to_owned()))
+        match ask(&self.dir_of(id)?, &Ask::Start { id: id.to_owned() }).await? {
+            Answer::Started { at } => Ok(at),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Sends a signal (by number) to its main process.
@@ -369,8 +194,17 @@ impl Containers {
     /// # Errors
     /// [`OciError::NotFound`], [`OciError::NotRunning`].
     pub async fn signal(&self, id: &str, signal: i32) -> Result<(), OciError> {
-        let _ = signal;
-        Err(OciError::NotFound(id.to_owned()))
+        let dir = self.dir_of(id)?;
+        ask(
+            &dir,
+            &Ask::Signal {
+                id: id.to_owned(),
+                signal,
+                all: false,
+            },
+        )
+        .await
+        .map(drop)
     }
 
     /// Sends its stop signal, then SIGKILL to all its processes after `grace`
@@ -379,8 +213,36 @@ impl Containers {
     /// # Errors
     /// [`OciError::NotFound`].
     pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), OciError> {
-        let _ = grace;
-        Err(OciError::NotFound(id.to_owned()))
+        let dir = self.dir_of(id)?;
+        if !grace.is_zero() {
+            // 0 stands for the image's own stop signal, which the shim knows.
+            match ask(
+                &dir,
+                &Ask::Signal {
+                    id: id.to_owned(),
+                    signal: 0,
+                    all: false,
+                },
+            )
+            .await
+            {
+                Err(OciError::NotRunning(_)) => return Ok(()),
+                other => other.map(drop)?,
+            }
+            if tokio::time::timeout(grace, self.wait(id)).await.is_ok() {
+                return Ok(());
+            }
+        }
+        let kill = Ask::Signal {
+            id: id.to_owned(),
+            signal: nix::libc::SIGKILL,
+            all: true,
+        };
+        match ask(&dir, &kill).await {
+            Err(OciError::NotRunning(_)) => return Ok(()),
+            other => other.map(drop)?,
+        }
+        self.wait(id).await.map(drop)
     }
 
     /// Waits for its end; answers any number of times until it is removed.
@@ -389,7 +251,13 @@ impl Containers {
     /// # Errors
     /// [`OciError::NotFound`]; [`OciError::Shim`] when the shim died with the container.
     pub async fn wait(&self, id: &str) -> Result<Exit, OciError> {
-        Err(OciError::NotFound(id.to_owned()))
+        let dir = self.dir_of(id)?;
+        match ask(&dir, &Ask::Wait { id: id.to_owned() }).await {
+            Ok(Answer::Ended(exit)) => Ok(exit),
+            Ok(other) => Err(unexpected(&other)),
+            Err(OciError::Shim(why)) => read_exit(&dir.join(id)).ok_or(OciError::Shim(why)),
+            Err(other) => Err(other),
+        }
     }
 
     /// Removes an ended container: root file system, records; not its log.
@@ -397,7 +265,18 @@ impl Containers {
     /// # Errors
     /// When it runs.
     pub async fn remove(&self, id: &str) -> Result<(), OciError> {
-        let _ = id;
+        let dir = match self.dir_of(id) {
+            Err(OciError::NotFound(_)) => return Ok(()),
+            other => other?,
+        };
+        match ask(&dir, &Ask::Remove { id: id.to_owned() }).await {
+            Ok(_) | Err(OciError::NotFound(_)) => {}
+            Err(OciError::Shim(_)) => {
+                fs::remove_dir_all(dir.join(id)).map_err(io("removing a container"))?;
+            }
+            Err(other) => return Err(other),
+        }
+        self.images.release(id);
         Ok(())
     }
 
@@ -406,7 +285,54 @@ impl Containers {
     /// # Errors
     /// The disk.
     pub async fn list(&self) -> Result<Vec<Found>, OciError> {
-        Ok(Vec::new())
+        let mut all = Vec::new();
+        let pods = fs::read_dir(&self.config.dir).map_err(io("reading the containers' folder"))?;
+        for dir in pods
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+        {
+            match ask(&dir, &Ask::List).await {
+                Ok(Answer::List(found)) => all.extend(found),
+                _ => all.extend(self.left_behind(&dir)),
+            }
+        }
+        Ok(all)
+    }
+
+    /// The containers of a pod whose shim is gone: after a reboot, or because
+    /// somebody killed it. Nobody watches them any more, so what still runs is ended.
+    fn left_behind(&self, dir: &Path) -> Vec<Found> {
+        let uid = dir.file_name().unwrap_or_default().to_string_lossy();
+        let cgroup = pod_cgroup(&self.config.instance_id, &uid);
+        if !sys::cgroup::processes(&cgroup).is_empty() {
+            warn!(pod = %uid, "the pod's shim is gone: ending its containers");
+            sys::cgroup::kill_all(&cgroup);
+        }
+        let mut found = Vec::new();
+        for id in container_ids(dir) {
+            let spec = fs::read(dir.join(&id).join("spec.json")).ok();
+            let Some(spec) = spec.and_then(|text| serde_json::from_slice::<ContainerSpec>(&text).ok()) else {
+                continue;
+            };
+            let now = jiff::Timestamp::now();
+            let lost = Exit {
+                code: 137,
+                signal: Some(9),
+                oom_killed: false,
+                started: now,
+                finished: now,
+            };
+            let exit = read_exit(&dir.join(&id)).unwrap_or(lost);
+            found.push(Found {
+                pod_uid: spec.pod_uid,
+                id,
+                name: spec.name,
+                attempt: spec.attempt,
+                state: ContainerState::Exited(exit),
+            });
+        }
+        found
     }
 
     /// Runs a process in a running container.
@@ -414,8 +340,16 @@ impl Containers {
     /// # Errors
     /// [`OciError::NotRunning`]; [`OciError::Start`] for a program that is not there.
     pub async fn exec(&self, id: &str, spec: &ExecSpec) -> Result<Process, OciError> {
-        let _ = spec;
-        Err(OciError::NotFound(id.to_owned()))
+        let dir = self.dir_of(id)?;
+        streams(
+            &dir,
+            &Ask::Exec {
+                id: id.to_owned(),
+                spec: spec.clone(),
+            },
+            spec.stdin,
+        )
+        .await
     }
 
     /// Joins the standard streams of a running container.
@@ -423,8 +357,15 @@ impl Containers {
     /// # Errors
     /// [`OciError::NotRunning`].
     pub async fn attach(&self, id: &str, stdin: bool) -> Result<Process, OciError> {
-        let _ = stdin;
-        Err(OciError::NotFound(id.to_owned()))
+        streams(
+            &self.dir_of(id)?,
+            &Ask::Attach {
+                id: id.to_owned(),
+                stdin,
+            },
+            stdin,
+        )
+        .await
     }
 
     /// What a container uses at this moment.
@@ -432,13 +373,158 @@ impl Containers {
     /// # Errors
     /// [`OciError::NotFound`].
     pub async fn usage(&self, id: &str) -> Result<Usage, OciError> {
-        Err(OciError::NotFound(id.to_owned()))
+        let dir = self.dir_of(id)?;
+        let uid = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let cgroup = format!("{}/{id}", pod_cgroup(&self.config.instance_id, &uid));
+        let usage = sys::cgroup::usage(&cgroup);
+        Ok(Usage {
+            cpu_ns: usage.cpu_ns,
+            memory_bytes: usage.memory_bytes,
+            pids: usage.pids,
+        })
+    }
+
+    /// The folder of the pod that a container belongs to.
+    fn dir_of(&self, id: &str) -> Result<PathBuf, OciError> {
+        let missing = || OciError::NotFound(id.to_owned());
+        if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(missing());
+        }
+        let pods = fs::read_dir(&self.config.dir).map_err(io("reading the containers' folder"))?;
+        pods.flatten()
+            .map(|entry| entry.path())
+            .find(|dir| dir.join(id).is_dir())
+            .ok_or_else(missing)
     }
 }
 
-/// The shim's `main`: to be called, before any thread exists, when the program
-/// was started as `PROGRAM shim …`; `args` are what follows. Returns the exit code.
-pub fn shim_main(args: &[String]) -> i32 {
-    eprintln!("shim {}: not built yet", args.join(" "));
-    1
+/// Ends every pod of an instance and removes what they had on this host;
+/// for `coracle down`, when no agent runs.
+///
+/// # Errors
+/// The first thing that could not be removed.
+pub async fn end_all(config: &ContainersConfig, images: &Images) -> Result<usize, OciError> {
+    let containers = Containers {
+        config: config.clone(),
+        images: images.clone(),
+    };
+    let mut ended = 0;
+    for entry in fs::read_dir(&config.dir).into_iter().flatten().flatten() {
+        containers.close_pod(&entry.file_name().to_string_lossy()).await?;
+        ended += 1;
+    }
+    let root = format!("/coracle-{}", config.instance_id);
+    sys::cgroup::kill_all(&root);
+    sys::cgroup::remove(&root).map_err(io("removing the cgroup"))?;
+    Ok(ended)
+}
+
+fn container_ids(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.path().join("spec.json").is_file());
+    folders
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+fn read_exit(dir: &Path) -> Option<Exit> {
+    serde_json::from_slice(&fs::read(dir.join("exit.json")).ok()?).ok()
+}
+
+fn unexpected(answer: &Answer) -> OciError {
+    OciError::Shim(format!("answered {answer:?}, which was not asked"))
+}
+
+fn lost(error: std::io::Error) -> OciError {
+    OciError::Shim(error.to_string())
+}
+
+/// Sends one request and reads its reply.
+async fn ask(dir: &Path, request: &Ask) -> Result<Answer, OciError> {
+    converse(dir, request).await.map(|(answer, _)| answer)
+}
+
+async fn converse(dir: &Path, request: &Ask) -> Result<(Answer, UnixStream), OciError> {
+    let mut stream = UnixStream::connect(dir.join("shim.sock")).await.map_err(lost)?;
+    protocol::send_json(&mut stream, kind::MESSAGE, request)
+        .await
+        .map_err(lost)?;
+    let reply = protocol::receive(&mut stream).await.map_err(lost)?;
+    let Some((kind::MESSAGE, payload)) = reply else {
+        return Err(OciError::Shim("hung up".to_owned()));
+    };
+    let answer: protocol::Result<Answer> =
+        serde_json::from_slice(&payload).map_err(|error| OciError::Shim(error.to_string()))?;
+    answer.map(|answer| (answer, stream))
+}
+
+/// Starts something with streams and connects them to channels.
+async fn streams(dir: &Path, request: &Ask, stdin: bool) -> Result<Process, OciError> {
+    let (answer, stream) = converse(dir, request).await?;
+    if !matches!(answer, Answer::Streams) {
+        return Err(unexpected(&answer));
+    }
+    let (from, to) = stream.into_split();
+    let (stdin_in, stdin_out) = mpsc::channel(16);
+    let (resize_in, resize_out) = mpsc::channel(4);
+    let (output_in, output_out) = mpsc::channel(16);
+    let (exit_in, exit_out) = oneshot::channel();
+    let writer = tokio::spawn(write(to, stdin_out, resize_out));
+    tokio::spawn(async move {
+        let exit = read(from, output_in).await;
+        writer.abort();
+        // Whoever no longer waits for the code has dropped the process.
+        let _ = exit_in.send(exit);
+    });
+    Ok(Process {
+        stdin: stdin.then_some(stdin_in),
+        output: output_out,
+        resize: resize_in,
+        exit: exit_out,
+    })
+}
+
+async fn write(
+    mut to: OwnedWriteHalf,
+    mut stdin: mpsc::Receiver<bytes::Bytes>,
+    mut resize: mpsc::Receiver<crate::spec::WindowSize>,
+) -> std::io::Result<()> {
+    let (mut stdin_open, mut resize_open) = (true, true);
+    while stdin_open || resize_open {
+        tokio::select! {
+            bytes = stdin.recv(), if stdin_open => match bytes {
+                Some(bytes) if bytes.is_empty() => {}
+                Some(bytes) => protocol::send(&mut to, kind::STDIN, &bytes).await?,
+                None => {
+                    stdin_open = false;
+                    protocol::send(&mut to, kind::STDIN, &[]).await?;
+                }
+            },
+            size = resize.recv(), if resize_open => match size {
+                Some(size) => protocol::send_json(&mut to, kind::RESIZE, &size).await?,
+                None => resize_open = false,
+            },
+        }
+    }
+    // The write side stays open: closing it would tell the shim that the caller has gone.
+    std::future::pending().await
+}
+
+async fn read(mut from: OwnedReadHalf, output: mpsc::Sender<Chunk>) -> Result<i32, OciError> {
+    loop {
+        let Some((what, bytes)) = protocol::receive(&mut from).await.map_err(lost)? else {
+            return Err(OciError::Shim("hung up".to_owned()));
+        };
+        let stream = match what {
+            kind::STDOUT => Stream::Stdout,
+            kind::STDERR => Stream::Stderr,
+            kind::EXIT => {
+                return serde_json::from_slice(&bytes).map_err(|error| OciError::Shim(error.to_string()));
+            }
+            _ => continue,
+        };
+        if output.send(Chunk { stream, bytes }).await.is_err() {
+            return Err(OciError::Shim("nobody listens any more".to_owned()));
+        }
+    }
 }

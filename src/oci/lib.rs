@@ -9,11 +9,16 @@
 
 pub mod containers;
 pub mod images;
+mod protocol;
+mod shim;
+pub mod spec;
 
-pub use containers::{
-    Chunk, ContainerSpec, ContainerState, Containers, ContainersConfig, ExecSpec, Exit, Found, LogSpec,
-    Mount, OciError, PodSpec, Process, Resources, Security, Stream, Usage, User, WindowSize, shim_main,
-};
+pub use containers::{Containers, end_all};
 pub use images::{
     Credentials, Image, ImageConfig, ImageError, ImageKind, Images, ImagesConfig, ImportOptions,
+};
+pub use shim::shim_main;
+pub use spec::{
+    Chunk, ContainerSpec, ContainerState, ContainersConfig, ExecSpec, Exit, Found, LogSpec, Mount, OciError,
+    PodSpec, Process, Resources, Security, Stream, Usage, User, WindowSize,
 };

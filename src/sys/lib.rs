@@ -5,10 +5,12 @@
 //! one thing to the kernel and report what it said.
 #![allow(unsafe_code)]
 
+pub mod cgroup;
 pub mod link;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod pty;
 pub mod sysctl;
 
 #[cfg(test)]

@@ -1,0 +1,111 @@
+//! The shim: one small process per pod that its containers are children of.
+//!
+//! It has one thread, because the runtime library clones itself and then
+//! allocates, which hangs in a process with threads. It lives in the pod's own
+//! mount, UTS, IPC and network namespaces, so that containers inherit these and
+//! their root file systems vanish from the machine with it. It knows nothing
+//! of Kubernetes and is told everything over its socket.
+
+mod bundle;
+mod container;
+mod log;
+mod outputs;
+mod passwd;
+mod reaper;
+mod serve;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::spec::PodSpec;
+
+/// What the shim works with.
+pub(crate) struct Surroundings {
+    /// The pod's folder.
+    pub(crate) dir: PathBuf,
+    /// The pod's cgroup.
+    pub(crate) cgroup: String,
+    /// The pod.
+    pub(crate) pod: PodSpec,
+}
+
+/// The shim's `main`: to be called, before any thread exists, when the program
+/// was started as `PROGRAM shim FOLDER CGROUP`; `args` are what follows `shim`.
+/// Returns the exit code.
+pub fn shim_main(args: &[String]) -> i32 {
+    let [dir, cgroup] = args else {
+        eprintln!("shim is started by the agent and not by hand: it takes a folder and a cgroup");
+        return 2;
+    };
+    match run(Path::new(dir), cgroup) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("shim: {error}");
+            1
+        }
+    }
+}
+
+fn run(dir: &Path, cgroup: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let pod: PodSpec = serde_json::from_slice(&fs::read(dir.join("pod.json"))?)?;
+    nix::unistd::setsid()?;
+    nix::sys::prctl::set_child_subreaper(true)?;
+    settle(&pod)?;
+    let socket = dir.join("shim.sock");
+    // What is there belongs to a shim that is gone: the agent has asked it before.
+    let _ = fs::remove_file(&socket);
+    let listener = std::os::unix::net::UnixListener::bind(&socket)?;
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    fs::write(dir.join("shim.pid"), std::process::id().to_string())?;
+    let surroundings = Rc::new(Surroundings {
+        dir: dir.to_owned(),
+        cgroup: cgroup.to_owned(),
+        pod,
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async move {
+        let listener = tokio::net::UnixListener::from_std(listener)?;
+        serve::serve(listener, surroundings).await
+    })?;
+    Ok(())
+}
+
+/// Enters the namespaces that the pod's containers share.
+fn settle(pod: &PodSpec) -> Result<(), Box<dyn std::error::Error>> {
+    let mut own = CloneFlags::CLONE_NEWNS;
+    if pod.netns.is_some() {
+        own |= CloneFlags::CLONE_NEWUTS;
+    }
+    if !pod.host_ipc {
+        own |= CloneFlags::CLONE_NEWIPC;
+    }
+    if let Some(netns) = &pod.netns {
+        sys::netns::enter(sys::netns::open(netns)?)?;
+    }
+    unshare(own)?;
+    // Mounts that the machine makes later (volumes) come in; ours do not go out.
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_SLAVE,
+        None::<&str>,
+    )?;
+    if pod.netns.is_some() && !pod.hostname.is_empty() {
+        nix::unistd::sethostname(&pod.hostname)?;
+    }
+    for (name, value) in &pod.sysctls {
+        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+        fs::write(&path, value).map_err(|error| format!("sysctl {name}: {error}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,515 @@
+//! The bundle: what the runtime library is told about a container
+//! (OCI runtime specification 1.0, `config.json`).
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::Surroundings;
+use super::passwd::Identity;
+use crate::spec::{ContainerSpec, Resources};
+
+/// What containerd gives a container that asks for nothing.
+const CAPABILITIES: [&str; 14] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
+];
+
+/// Every capability of Linux 6.
+const ALL_CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+const MASKED: [&str; 10] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+];
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+/// System calls that the default profile refuses, by the capability that
+/// allows them again; the empty one never does. These are the calls that
+/// docker's documentation lists as blocked.
+const REFUSED: [(&str, &[&str]); 10] = [
+    (
+        "",
+        &[
+            "add_key",
+            "create_module",
+            "get_kernel_syms",
+            "io_uring_enter",
+            "io_uring_register",
+            "io_uring_setup",
+            "keyctl",
+            "nfsservctl",
+            "query_module",
+            "request_key",
+            "sysfs",
+            "_sysctl",
+            "uselib",
+            "userfaultfd",
+            "ustat",
+            "vm86",
+            "vm86old",
+        ],
+    ),
+    (
+        "SYS_ADMIN",
+        &[
+            "bpf",
+            "fsconfig",
+            "fsmount",
+            "fsopen",
+            "fspick",
+            "lookup_dcookie",
+            "mount",
+            "mount_setattr",
+            "move_mount",
+            "open_tree",
+            "perf_event_open",
+            "quotactl",
+            "quotactl_fd",
+            "setns",
+            "swapoff",
+            "swapon",
+            "umount",
+            "umount2",
+            "unshare",
+        ],
+    ),
+    ("SYS_MODULE", &["delete_module", "finit_module", "init_module"]),
+    ("SYS_BOOT", &["kexec_file_load", "kexec_load", "reboot"]),
+    (
+        "SYS_TIME",
+        &["clock_adjtime", "clock_settime", "settimeofday", "stime"],
+    ),
+    (
+        "SYS_PTRACE",
+        &[
+            "kcmp",
+            "pidfd_getfd",
+            "process_madvise",
+            "process_vm_readv",
+            "process_vm_writev",
+        ],
+    ),
+    ("SYS_RAWIO", &["ioperm", "iopl"]),
+    ("SYS_PACCT", &["acct"]),
+    (
+        "SYS_NICE",
+        &["get_mempolicy", "mbind", "move_pages", "set_mempolicy"],
+    ),
+    ("DAC_READ_SEARCH", &["open_by_handle_at"]),
+];
+
+/// The configuration of a container whose user is known.
+///
+/// # Errors
+/// A part of the specification that cannot be met, in words.
+pub(super) fn config(spec: &ContainerSpec, s: &Surroundings, user: &Identity) -> Result<Value, String> {
+    if spec.args.is_empty() {
+        return Err("no command specified".to_owned());
+    }
+    let security = &spec.security;
+    let capabilities = capabilities(spec);
+    let unmasked = security.privileged || security.proc_mount == "Unmasked";
+    let masked: &[&str] = if unmasked { &[] } else { &MASKED };
+    let read_only: &[&str] = if unmasked { &[] } else { &READ_ONLY };
+    let propagates = spec
+        .mounts
+        .iter()
+        .any(|mount| mount.propagation != "None" && !mount.propagation.is_empty());
+    let mut config = json!({
+        "ociVersion": "1.0.2",
+        "process": process(spec, user, &capabilities, s),
+        "root": {"path": "rootfs", "readonly": security.read_only_root},
+        "mounts": mounts(spec),
+        "linux": {
+            "namespaces": namespaces(s),
+            "cgroupsPath": format!("{}/{}", s.cgroup, spec.id),
+            "resources": resources(&spec.resources, security.privileged),
+            "maskedPaths": masked,
+            "readonlyPaths": read_only,
+        },
+    });
+    if propagates {
+        config["linux"]["rootfsPropagation"] = "rslave".into();
+    }
+    match security.seccomp.as_str() {
+        _ if security.privileged => {}
+        "" | "Unconfined" => {}
+        "RuntimeDefault" => config["linux"]["seccomp"] = seccomp(&capabilities),
+        path => config["linux"]["seccomp"] = profile(path)?,
+    }
+    Ok(config)
+}
+
+/// A seccomp profile from a file, as the runtime specification writes it.
+fn profile(path: &str) -> Result<Value, String> {
+    let text =
+        std::fs::read(path).map_err(|error| format!("cannot load seccomp profile {path:?}: {error}"))?;
+    serde_json::from_slice(&text).map_err(|error| format!("cannot load seccomp profile {path:?}: {error}"))
+}
+
+fn seccomp(capabilities: &BTreeSet<String>) -> Value {
+    let refused: Vec<&str> = REFUSED
+        .iter()
+        .filter(|(capability, _)| !capabilities.contains(&format!("CAP_{capability}")))
+        .flat_map(|(_, calls)| calls.iter().copied())
+        .collect();
+    json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_NATIVE"],
+        "syscalls": [{"names": refused, "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
+    })
+}
+
+fn capabilities(spec: &ContainerSpec) -> BTreeSet<String> {
+    let security = &spec.security;
+    let name = |text: &String| text.trim_start_matches("CAP_").to_uppercase();
+    let all = |list: &[String]| list.iter().any(|c| name(c) == "ALL");
+    let mut set: BTreeSet<String> = if security.privileged || all(&security.add_capabilities) {
+        ALL_CAPABILITIES.iter().map(|c| (*c).to_owned()).collect()
+    } else if all(&security.drop_capabilities) {
+        BTreeSet::new()
+    } else {
+        CAPABILITIES.iter().map(|c| (*c).to_owned()).collect()
+    };
+    if !security.privileged {
+        for dropped in &security.drop_capabilities {
+            set.remove(&name(dropped));
+        }
+    }
+    set.extend(security.add_capabilities.iter().map(name).filter(|c| c != "ALL"));
+    set.into_iter().map(|c| format!("CAP_{c}")).collect()
+}
+
+/// What every process of the container has in common, the first and those run in it later.
+fn process(
+    spec: &ContainerSpec,
+    user: &Identity,
+    capabilities: &BTreeSet<String>,
+    s: &Surroundings,
+) -> Value {
+    // Only root holds capabilities at once; another user gets them by file capabilities within the bound.
+    let held = if user.uid == 0 {
+        capabilities.clone()
+    } else {
+        BTreeSet::new()
+    };
+    let mut process = json!({
+        "terminal": spec.tty,
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.groups},
+        "args": spec.args,
+        "env": environment(spec, user, s),
+        "cwd": working_dir(spec),
+        "capabilities": {"bounding": capabilities, "effective": held, "permitted": held},
+        "oomScoreAdj": oom_score(&s.pod.qos, &spec.resources),
+    });
+    // Left out rather than false: to the library, even a false one means that
+    // seccomp is loaded last, when the capability to load it is gone.
+    if spec.security.no_new_privileges {
+        process["noNewPrivileges"] = true.into();
+    }
+    process
+}
+
+/// The process description for running something else in a container.
+pub(super) fn exec_process(
+    spec: &ContainerSpec,
+    s: &Surroundings,
+    user: &Identity,
+    args: &[String],
+    tty: bool,
+) -> Value {
+    let mut process = process(spec, user, &capabilities(spec), s);
+    process["args"] = json!(args);
+    process["terminal"] = tty.into();
+    process
+}
+
+fn working_dir(spec: &ContainerSpec) -> &str {
+    [
+        spec.working_dir.as_str(),
+        spec.image.config.working_dir.as_str(),
+        "/",
+    ]
+    .into_iter()
+    .find(|dir| !dir.is_empty())
+    .unwrap_or("/")
+}
+
+fn environment(spec: &ContainerSpec, user: &Identity, s: &Surroundings) -> Vec<String> {
+    let mut env = vec![
+        (
+            "PATH".to_owned(),
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+        ),
+        ("HOSTNAME".to_owned(), s.pod.hostname.clone()),
+        ("HOME".to_owned(), user.home.clone()),
+    ];
+    if spec.tty {
+        env.push(("TERM".to_owned(), "xterm".to_owned()));
+    }
+    for (name, value) in &spec.env {
+        env.retain(|(known, _)| known != name);
+        env.push((name.clone(), value.clone()));
+    }
+    env.into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
+}
+
+/// Kubernetes' scores: guaranteed pods go last, best-effort pods first, the
+/// others by the share of the machine's memory that they asked for.
+fn oom_score(qos: &str, resources: &Resources) -> i64 {
+    match qos {
+        "Guaranteed" => -997,
+        "BestEffort" => 1000,
+        _ => {
+            let asked = resources.memory_request_bytes.unwrap_or(0);
+            let share = (u128::from(asked) * 1000) / u128::from(memory_bytes().max(1));
+            (1000 - i64::try_from(share).unwrap_or(1000)).clamp(2, 999)
+        }
+    }
+}
+
+fn memory_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+/// UTS, IPC and network are the shim's own, which are the pod's.
+fn namespaces(s: &Surroundings) -> Value {
+    let mut list = vec![json!({"type": "mount"})];
+    if !s.pod.host_pid {
+        list.push(json!({"type": "pid"}));
+    }
+    if !sys::cgroup::hierarchies()
+        .iter()
+        .any(|h| h.controllers.iter().any(|c| c == "memory"))
+    {
+        list.push(json!({"type": "cgroup"}));
+    }
+    list.into()
+}
+
+fn resources(limits: &Resources, privileged: bool) -> Value {
+    const PERIOD: u64 = 100_000;
+    let mut cpu = json!({"shares": limits.cpu_request_millis.map_or(2, |m| (m * 1024 / 1000).max(2))});
+    if let Some(millis) = limits.cpu_limit_millis.filter(|m| *m > 0) {
+        cpu["period"] = PERIOD.into();
+        cpu["quota"] = (millis * PERIOD / 1000).max(1000).into();
+    }
+    let mut all = json!({"cpu": cpu, "devices": [{"allow": privileged, "access": "rwm"}]});
+    if let Some(bytes) = limits.memory_limit_bytes.filter(|b| *b > 0) {
+        all["memory"] = json!({"limit": bytes});
+    }
+    if let Some(pids) = limits.pids_limit.filter(|p| *p > 0) {
+        all["pids"] = json!({"limit": pids});
+    }
+    all
+}
+
+fn mounts(spec: &ContainerSpec) -> Value {
+    let sys_option = if spec.security.privileged { "rw" } else { "ro" };
+    let mut list = vec![
+        json!({"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]}),
+        json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+            "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]}),
+        json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]}),
+        json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+            "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]}),
+        json!({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
+            "options": ["nosuid", "noexec", "nodev"]}),
+        json!({"destination": "/sys", "type": "sysfs", "source": "sysfs",
+            "options": ["nosuid", "noexec", "nodev", sys_option]}),
+    ];
+    for mount in &spec.mounts {
+        let propagation = match mount.propagation.as_str() {
+            "HostToContainer" => "rslave",
+            "Bidirectional" => "rshared",
+            _ => "rprivate",
+        };
+        let access = if mount.read_only { "ro" } else { "rw" };
+        list.push(json!({
+            "destination": mount.path, "type": "bind", "source": mount.host,
+            "options": ["rbind", propagation, access],
+        }));
+    }
+    list.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::images::{Image, ImageConfig, ImageKind};
+    use crate::spec::{LogSpec, PodSpec, Security, User};
+
+    fn spec(security: Security) -> ContainerSpec {
+        ContainerSpec {
+            pod_uid: "u".into(),
+            id: "c".into(),
+            name: "app".into(),
+            attempt: 0,
+            image: Image {
+                references: vec![],
+                digest: String::new(),
+                id: String::new(),
+                size_bytes: 0,
+                config: ImageConfig::default(),
+                kind: ImageKind::Oci { layers: vec![] },
+            },
+            args: vec!["/bin/sh".into()],
+            env: vec![("PATH".into(), "/bin".into())],
+            working_dir: String::new(),
+            user: User::default(),
+            mounts: vec![],
+            resources: Resources::default(),
+            security,
+            tty: false,
+            stdin: false,
+            stdin_once: false,
+            log: LogSpec {
+                path: "/x".into(),
+                bytes_max: 0,
+                files_max: 1,
+            },
+        }
+    }
+
+    fn surroundings() -> Surroundings {
+        let pod = PodSpec {
+            qos: "Burstable".into(),
+            hostname: "h".into(),
+            ..PodSpec::default()
+        };
+        Surroundings {
+            dir: "/pod".into(),
+            cgroup: "/coracle-x/podu".into(),
+            pod,
+        }
+    }
+
+    #[test]
+    fn capabilities_follow_kubernetes_rules() {
+        let of = |add: &[&str], drop: &[&str]| {
+            let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+            capabilities(&spec(Security {
+                add_capabilities: list(add),
+                drop_capabilities: list(drop),
+                ..Security::default()
+            }))
+        };
+        assert_eq!(of(&[], &[]).len(), CAPABILITIES.len());
+        assert_eq!(
+            of(&["NET_BIND_SERVICE"], &["ALL"])
+                .into_iter()
+                .collect::<Vec<_>>(),
+            ["CAP_NET_BIND_SERVICE"]
+        );
+        assert!(of(&["SYS_TIME"], &[]).contains("CAP_SYS_TIME"));
+        assert!(!of(&[], &["CHOWN"]).contains("CAP_CHOWN"));
+        assert_eq!(of(&["ALL"], &[]).len(), ALL_CAPABILITIES.len());
+    }
+
+    #[test]
+    fn the_pods_environment_wins_and_an_empty_command_is_refused() {
+        let config = config(&spec(Security::default()), &surroundings(), &Identity::default()).unwrap();
+        let env = config["process"]["env"].as_array().unwrap();
+        assert!(env.contains(&json!("PATH=/bin")) && env.contains(&json!("HOSTNAME=h")));
+        assert_eq!(config["linux"]["cgroupsPath"], "/coracle-x/podu/c");
+        let mut empty = spec(Security::default());
+        empty.args.clear();
+        assert!(super::config(&empty, &surroundings(), &Identity::default()).is_err());
+    }
+
+    #[test]
+    fn the_default_profile_gives_way_to_capabilities() {
+        let refused = |security: Security| {
+            let spec = spec(Security {
+                seccomp: "RuntimeDefault".into(),
+                ..security
+            });
+            let config = config(&spec, &surroundings(), &Identity::default()).unwrap();
+            config["linux"]["seccomp"]["syscalls"][0]["names"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default()
+        };
+        assert!(refused(Security::default()).contains(&json!("mount")));
+        let admin = Security {
+            add_capabilities: vec!["SYS_ADMIN".into()],
+            ..Security::default()
+        };
+        assert!(!refused(admin).contains(&json!("mount")));
+    }
+}

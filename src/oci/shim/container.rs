@@ -1,0 +1,479 @@
+//! One container: its root file system, its main process, its end.
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::log::Log;
+use super::outputs::{self, Far, Input, Near};
+use super::passwd::{self, Identity};
+use super::reaper::{Ending, Reaper};
+use super::{Surroundings, bundle};
+use crate::spec::{Chunk, ContainerSpec, ContainerState, ExecSpec, Exit, Found, OciError, WindowSize};
+
+/// How long output is still read after the main process has ended: what it
+/// left behind may hold the pipes open for ever.
+const DRAIN_MAX: Duration = Duration::from_millis(500);
+
+/// A container of this pod.
+pub(super) struct Container {
+    pub(super) spec: ContainerSpec,
+    dir: PathBuf,
+    surroundings: Rc<Surroundings>,
+    identity: Identity,
+    pid: Cell<Option<Pid>>,
+    started: Cell<Option<jiff::Timestamp>>,
+    exit: watch::Sender<Option<Exit>>,
+    output: broadcast::Sender<Chunk>,
+    input: RefCell<Option<mpsc::Sender<Typed>>>,
+}
+
+/// What a client types.
+pub(super) enum Typed {
+    Bytes(bytes::Bytes),
+    Size(WindowSize),
+    End,
+}
+
+fn io(context: &str) -> impl FnOnce(std::io::Error) -> OciError + '_ {
+    move |error| OciError::Create(format!("{context}: {error}"))
+}
+
+impl Container {
+    /// Mounts the root file system and writes the bundle.
+    pub(super) fn create(
+        spec: ContainerSpec,
+        layers: &[PathBuf],
+        surroundings: Rc<Surroundings>,
+    ) -> Result<Self, OciError> {
+        let dir = surroundings.dir.join(&spec.id);
+        for sub in ["rootfs", "upper", "work"] {
+            fs::create_dir_all(dir.join(sub)).map_err(io("making the container's folder"))?;
+        }
+        let text = serde_json::to_vec(&spec).map_err(|error| OciError::Create(error.to_string()))?;
+        fs::write(dir.join("spec.json"), text).map_err(io("writing the container's description"))?;
+        stack(layers, &dir)?;
+        let root = dir.join("rootfs");
+        let identity =
+            passwd::resolve(&root, &spec.image.config.user, &spec.user).map_err(OciError::Create)?;
+        let config = bundle::config(&spec, &surroundings, &identity).map_err(OciError::Create)?;
+        let config = serde_json::to_vec(&config).map_err(|error| OciError::Create(error.to_string()))?;
+        fs::write(dir.join("config.json"), config).map_err(io("writing the bundle"))?;
+        Ok(Self {
+            spec,
+            dir,
+            surroundings,
+            identity,
+            pid: Cell::new(None),
+            started: Cell::new(None),
+            exit: watch::Sender::new(None),
+            output: broadcast::Sender::new(64),
+            input: RefCell::new(None),
+        })
+    }
+
+    /// Runs the main process.
+    pub(super) fn start(self: &Rc<Self>, reaper: &Reaper) -> Result<jiff::Timestamp, OciError> {
+        if let Some(started) = self.started.get() {
+            return Ok(started);
+        }
+        let log = Log::open(&self.spec.log).map_err(io("opening the log"))?;
+        let (builder, near, listener) = self.connect(self.spec.tty, self.spec.stdin)?;
+        let built = builder
+            .as_init(&self.dir)
+            .with_systemd(false)
+            .with_detach(true)
+            .build();
+        let mut container = built.map_err(|error| self.explain(&error, self.spec.args.first()))?;
+        let pid = container
+            .pid()
+            .ok_or_else(|| OciError::Start("the runtime gave no process".to_owned()))?;
+        // The library speaks of processes in the types of an older nix.
+        let pid = Pid::from_raw(pid.as_raw());
+        let ended = reaper.expect(pid);
+        self.pid.set(Some(pid));
+        let near = match (near, listener) {
+            (Some(near), _) => near,
+            (None, Some(listener)) => {
+                outputs::terminal(&listener, self.spec.stdin).map_err(io("opening a terminal"))?
+            }
+            (None, None) => return Err(OciError::Start("no streams".to_owned())),
+        };
+        container
+            .start()
+            .map_err(|error| self.explain(&error, self.spec.args.first()))?;
+        let now = jiff::Timestamp::now();
+        self.started.set(Some(now));
+        let me = self.clone();
+        tokio::task::spawn_local(async move { me.attend(near, log, ended).await });
+        Ok(now)
+    }
+
+    /// A builder with streams: pipes at once, or a listener on which the terminal will come.
+    fn connect(
+        &self,
+        tty: bool,
+        stdin: bool,
+    ) -> Result<
+        (
+            ContainerBuilder,
+            Option<Near>,
+            Option<std::os::unix::net::UnixListener>,
+        ),
+        OciError,
+    > {
+        let fail = |error: &dyn std::fmt::Display| OciError::Create(error.to_string());
+        let builder = ContainerBuilder::new(self.spec.id.clone(), SyscallType::default())
+            .with_root_path(self.surroundings.dir.join("runtime"))
+            .map_err(|error| fail(&error))?;
+        if tty {
+            // Not in the pod's folder: socket paths have room for 107 characters only.
+            let path = Path::new("/tmp").join(format!(
+                "coracle-{}-{}",
+                std::process::id(),
+                &short(&self.spec.id)
+            ));
+            let Far::Console(listener) = outputs::console(&path).map_err(io("making a terminal"))? else {
+                return Err(OciError::Create("no terminal".to_owned()));
+            };
+            return Ok((builder.with_console_socket(Some(path)), None, Some(listener)));
+        }
+        let (far, near) = outputs::pipes(stdin).map_err(io("making pipes"))?;
+        let Far::Pipes {
+            stdin,
+            stdout,
+            stderr,
+        } = far
+        else {
+            return Err(OciError::Create("no pipes".to_owned()));
+        };
+        Ok((
+            builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr),
+            Some(near),
+            None,
+        ))
+    }
+
+    /// What the runtime library said, in the words that users of runc know.
+    fn explain(&self, error: &dyn std::error::Error, program: Option<&String>) -> OciError {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            text.push_str(": ");
+            text.push_str(&inner.to_string());
+            cause = inner.source();
+        }
+        let program = program.map(String::as_str).unwrap_or_default();
+        let lower = text.to_lowercase();
+        let why =
+            if lower.contains("executable") && (lower.contains("not found") || lower.contains("no such")) {
+                let reason = if program.contains('/') {
+                    "no such file or directory"
+                } else {
+                    "executable file not found in $PATH"
+                };
+                format!("exec: {program:?}: {reason}")
+            } else if lower.contains("permission") && lower.contains("exec") {
+                format!("exec: {program:?}: permission denied")
+            } else {
+                text
+            };
+        OciError::Start(format!("unable to start container process: {why}"))
+    }
+
+    /// Carries output to the log and to who listens, until the process has ended.
+    async fn attend(self: Rc<Self>, near: Near, log: Log, ended: tokio::sync::oneshot::Receiver<Ending>) {
+        let log = Rc::new(RefCell::new(log));
+        let mut pumps = Vec::new();
+        for (stream, mut output) in near.outputs {
+            let (me, log) = (self.clone(), log.clone());
+            pumps.push(tokio::task::spawn_local(async move {
+                let mut buffer = vec![0; 16 << 10];
+                while let Ok(n @ 1..) = output.read(&mut buffer).await {
+                    let bytes = buffer.get(..n).unwrap_or_default();
+                    if let Err(error) = log.borrow_mut().write(stream, bytes) {
+                        eprintln!("shim: cannot write the log of {}: {error}", me.spec.name);
+                    }
+                    // Nobody may be listening.
+                    let _ = me.output.send(Chunk {
+                        stream,
+                        bytes: bytes::Bytes::copy_from_slice(bytes),
+                    });
+                }
+            }));
+        }
+        if let Some(input) = near.stdin {
+            let (sender, receiver) = mpsc::channel(16);
+            *self.input.borrow_mut() = Some(sender);
+            tokio::task::spawn_local(feed(input, near.terminal.clone(), receiver));
+        }
+        let ending = ended.await.unwrap_or(Ending {
+            code: 137,
+            signal: Some(9),
+        });
+        self.input.borrow_mut().take();
+        let drained = async {
+            for pump in &mut pumps {
+                // A pump that failed has nothing more to carry.
+                let _ = pump.await;
+            }
+        };
+        let _ = tokio::time::timeout(DRAIN_MAX, drained).await;
+        pumps.iter().for_each(|pump| pump.abort());
+        let _ = log.borrow_mut().finish();
+        self.end(ending);
+    }
+
+    /// Records the end and clears away what the container had.
+    fn end(&self, ending: Ending) {
+        let now = jiff::Timestamp::now();
+        let cgroup = format!("{}/{}", self.surroundings.cgroup, self.spec.id);
+        let exit = Exit {
+            code: ending.code,
+            signal: ending.signal,
+            oom_killed: sys::cgroup::oom_kills(&cgroup) > 0,
+            started: self.started.get().unwrap_or(now),
+            finished: now,
+        };
+        if let Ok(text) = serde_json::to_vec(&exit) {
+            let new = self.dir.join("exit.json.new");
+            // Without the record, an agent that restarts later sees 137 instead of the code.
+            let _ = fs::write(&new, text).and_then(|()| fs::rename(&new, self.dir.join("exit.json")));
+        }
+        self.pid.set(None);
+        self.clear(&cgroup);
+        self.exit.send_replace(Some(exit));
+    }
+
+    fn clear(&self, cgroup: &str) {
+        sys::cgroup::kill_all(cgroup);
+        let state = self.surroundings.dir.join("runtime").join(&self.spec.id);
+        if let Ok(mut container) = libcontainer::container::Container::load(state.clone()) {
+            // Its process is gone; what is left are files, which go below.
+            let _ = container.delete(true);
+        }
+        let _ = fs::remove_dir_all(state);
+        if let Err(error) = sys::cgroup::remove(cgroup) {
+            eprintln!("shim: cannot remove {cgroup}: {error}");
+        }
+        let _ = umount2(&self.dir.join("rootfs"), MntFlags::MNT_DETACH);
+    }
+
+    /// Removes all that is left of an ended container.
+    pub(super) fn remove(&self) -> Result<(), OciError> {
+        if self.pid.get().is_some() {
+            return Err(OciError::Create(format!(
+                "container {:?} is running",
+                self.spec.id
+            )));
+        }
+        // One that was created and never started still has its mount.
+        let _ = umount2(&self.dir.join("rootfs"), MntFlags::MNT_DETACH);
+        fs::remove_dir_all(&self.dir).map_err(io("removing the container's folder"))
+    }
+
+    /// Sends a signal; 0 stands for the image's own stop signal.
+    pub(super) fn signal(&self, signal: i32, all: bool) -> Result<(), OciError> {
+        let pid = self
+            .pid
+            .get()
+            .ok_or_else(|| OciError::NotRunning(self.spec.id.clone()))?;
+        if all {
+            sys::cgroup::kill_all(&format!("{}/{}", self.surroundings.cgroup, self.spec.id));
+            return Ok(());
+        }
+        let signal = if signal == 0 {
+            stop_signal(&self.spec.image.config.stop_signal)
+        } else {
+            signal
+        };
+        let signal = Signal::try_from(signal).map_err(|error| OciError::Create(error.to_string()))?;
+        kill(pid, signal).map_err(|_| OciError::NotRunning(self.spec.id.clone()))
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.pid.get().is_some() && self.started.get().is_some()
+    }
+
+    /// The end, now or later.
+    pub(super) fn exit(&self) -> watch::Receiver<Option<Exit>> {
+        self.exit.subscribe()
+    }
+
+    /// Everything it prints from now on.
+    pub(super) fn listen(&self) -> broadcast::Receiver<Chunk> {
+        self.output.subscribe()
+    }
+
+    /// Where to type; `None` when it has no standard input.
+    pub(super) fn input(&self) -> Option<mpsc::Sender<Typed>> {
+        self.input.borrow().clone()
+    }
+
+    /// Forgets the standard input after the first client, where the pod wants that.
+    pub(super) fn input_used(&self) {
+        if self.spec.stdin_once {
+            self.input.borrow_mut().take();
+        }
+    }
+
+    pub(super) fn found(&self) -> Found {
+        let state = match (self.exit.borrow().clone(), self.started.get()) {
+            (Some(exit), _) => ContainerState::Exited(exit),
+            (None, Some(started)) => ContainerState::Running { started },
+            (None, None) => ContainerState::Created,
+        };
+        Found {
+            pod_uid: self.spec.pod_uid.clone(),
+            id: self.spec.id.clone(),
+            name: self.spec.name.clone(),
+            attempt: self.spec.attempt,
+            state,
+        }
+    }
+
+    /// Runs another process in the container.
+    pub(super) fn exec(&self, exec: &ExecSpec, reaper: &Reaper) -> Result<Running, OciError> {
+        if !self.is_running() {
+            return Err(OciError::NotRunning(self.spec.id.clone()));
+        }
+        let process = bundle::exec_process(
+            &self.spec,
+            &self.surroundings,
+            &self.identity,
+            &exec.args,
+            exec.tty,
+        );
+        let path = self.dir.join("exec.json");
+        let text = serde_json::to_vec(&process).map_err(|error| OciError::Create(error.to_string()))?;
+        fs::write(&path, text).map_err(io("writing the process' description"))?;
+        let (builder, near, listener) = self.connect(exec.tty, exec.stdin)?;
+        let built = builder
+            .as_tenant()
+            .with_detach(true)
+            .with_process(Some(path))
+            .build();
+        let pid = Pid::from_raw(
+            built
+                .map_err(|error| self.explain(&error, exec.args.first()))?
+                .as_raw(),
+        );
+        let ended = reaper.expect(pid);
+        let near = match (near, listener) {
+            (Some(near), _) => near,
+            (None, Some(listener)) => {
+                outputs::terminal(&listener, exec.stdin).map_err(io("opening a terminal"))?
+            }
+            (None, None) => return Err(OciError::Start("no streams".to_owned())),
+        };
+        Ok(Running { pid, near, ended })
+    }
+}
+
+/// A process that was run in a container.
+pub(super) struct Running {
+    pub(super) pid: Pid,
+    pub(super) near: Near,
+    pub(super) ended: tokio::sync::oneshot::Receiver<Ending>,
+}
+
+/// Carries what is typed to the process.
+pub(super) async fn feed(
+    mut input: Input,
+    terminal: Option<Rc<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>>>,
+    mut typed: mpsc::Receiver<Typed>,
+) {
+    while let Some(what) = typed.recv().await {
+        match what {
+            Typed::Bytes(bytes) => {
+                if input.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+            Typed::Size(size) => {
+                if let Some(terminal) = &terminal {
+                    outputs::resize(terminal, size);
+                }
+            }
+            Typed::End => break,
+        }
+    }
+    input.end().await;
+}
+
+fn short(id: &str) -> String {
+    id.chars().take(12).collect()
+}
+
+/// Stacks the layers. They lie side by side in one folder and are named
+/// relative to it, as the options must fit in a page.
+fn stack(layers: &[PathBuf], dir: &Path) -> Result<(), OciError> {
+    let folder = layers.first().and_then(|layer| layer.parent());
+    let folder = folder.ok_or_else(|| OciError::Create("the image has no layers".to_owned()))?;
+    for layer in layers {
+        if !layer.is_dir() {
+            let text =
+                "a layer of the image is missing from this machine: remove the image and pull it again";
+            return Err(OciError::Create(text.to_owned()));
+        }
+    }
+    let names: Vec<String> = layers
+        .iter()
+        .rev()
+        .filter_map(|l| l.file_name())
+        .map(|n| n.to_string_lossy().into_owned())
+        .collect();
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        names.join(":"),
+        dir.join("upper").display(),
+        dir.join("work").display()
+    );
+    std::env::set_current_dir(folder).map_err(io("entering the layers' folder"))?;
+    let result = mount(
+        Some("overlay"),
+        &dir.join("rootfs"),
+        Some("overlay"),
+        MsFlags::empty(),
+        Some(options.as_str()),
+    );
+    let _ = std::env::set_current_dir("/");
+    result.map_err(|error| OciError::Create(format!("mounting the root file system: {error}")))
+}
+
+/// The number of a signal by its name or number; SIGTERM when it has none.
+fn stop_signal(text: &str) -> i32 {
+    let text = text.trim();
+    if let Ok(number) = text.parse() {
+        return number;
+    }
+    let name = if text.starts_with("SIG") {
+        text.to_owned()
+    } else {
+        format!("SIG{text}")
+    };
+    name.parse::<Signal>().unwrap_or(Signal::SIGTERM) as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stop_signals_have_names_and_numbers() {
+        assert_eq!(stop_signal(""), 15);
+        assert_eq!(stop_signal("SIGQUIT"), 3);
+        assert_eq!(stop_signal("QUIT"), 3);
+        assert_eq!(stop_signal("9"), 9);
+        assert_eq!(stop_signal("nonsense"), 15);
+    }
+}

@@ -1,0 +1,165 @@
+//! A process' standard streams, as the shim holds them.
+
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::rc::Rc;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe;
+
+use crate::spec::{Stream, WindowSize};
+
+/// The far ends, to be given to the process.
+pub(super) enum Far {
+    /// Three descriptors.
+    Pipes {
+        stdin: OwnedFd,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
+    /// The runtime library makes a terminal and sends it here.
+    Console(UnixListener),
+}
+
+/// The near ends.
+pub(super) struct Near {
+    /// Where to write; `None` when the process has no standard input.
+    pub(super) stdin: Option<Input>,
+    /// Where to read.
+    pub(super) outputs: Vec<(Stream, Output)>,
+    /// The terminal, if it is one.
+    pub(super) terminal: Option<Rc<AsyncFd<OwnedFd>>>,
+}
+
+/// Something to write to.
+pub(super) enum Input {
+    Pipe(pipe::Sender),
+    Terminal(Rc<AsyncFd<OwnedFd>>),
+}
+
+/// Something to read from.
+pub(super) enum Output {
+    Pipe(pipe::Receiver),
+    Terminal(Rc<AsyncFd<OwnedFd>>),
+}
+
+fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
+}
+
+/// Pipes for a process without a terminal.
+pub(super) fn pipes(stdin: bool) -> io::Result<(Far, Near)> {
+    let (out_near, out_far) = pair()?;
+    let (err_near, err_far) = pair()?;
+    let (in_far, in_near) = if stdin {
+        let (far, near) = pair()?;
+        (far, Some(Input::Pipe(pipe::Sender::from_owned_fd(near)?)))
+    } else {
+        (OwnedFd::from(std::fs::File::open("/dev/null")?), None)
+    };
+    let near = Near {
+        stdin: in_near,
+        outputs: vec![
+            (
+                Stream::Stdout,
+                Output::Pipe(pipe::Receiver::from_owned_fd(out_near)?),
+            ),
+            (
+                Stream::Stderr,
+                Output::Pipe(pipe::Receiver::from_owned_fd(err_near)?),
+            ),
+        ],
+        terminal: None,
+    };
+    Ok((
+        Far::Pipes {
+            stdin: in_far,
+            stdout: out_far,
+            stderr: err_far,
+        },
+        near,
+    ))
+}
+
+/// A socket on which the runtime library will send the terminal it makes.
+pub(super) fn console(path: &Path) -> io::Result<Far> {
+    // A socket of that name is one of an earlier process, which has sent its terminal.
+    let _ = std::fs::remove_file(path);
+    UnixListener::bind(path).map(Far::Console)
+}
+
+/// Receives the terminal that was sent.
+pub(super) fn terminal(listener: &UnixListener, stdin: bool) -> io::Result<Near> {
+    let (stream, _) = listener.accept()?;
+    if let Some(path) = listener.local_addr()?.as_pathname() {
+        // It has served its purpose; a file that stays does no harm.
+        let _ = std::fs::remove_file(path);
+    }
+    let fd = sys::pty::receive_fd(&stream)?;
+    let flags = OFlag::from_bits_truncate(fcntl(&fd, FcntlArg::F_GETFL)?);
+    fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    #[expect(
+        deprecated,
+        reason = "its replacement is unsafe, which an owned descriptor does not need"
+    )]
+    let terminal = Rc::new(AsyncFd::new(fd)?);
+    Ok(Near {
+        stdin: stdin.then(|| Input::Terminal(terminal.clone())),
+        outputs: vec![(Stream::Stdout, Output::Terminal(terminal.clone()))],
+        terminal: Some(terminal),
+    })
+}
+
+impl Output {
+    /// Reads some bytes; 0 at the end. A terminal whose far end is closed answers EIO, which is its end.
+    pub(super) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Output::Pipe(pipe) => pipe.read(buffer).await,
+            Output::Terminal(terminal) => loop {
+                let mut guard = terminal.readable().await?;
+                match guard.try_io(|fd| (&std::fs::File::from(fd.get_ref().try_clone()?)).read(buffer)) {
+                    Ok(Err(error)) if error.raw_os_error() == Some(nix::libc::EIO) => return Ok(0),
+                    Ok(result) => return result,
+                    Err(_would_block) => {}
+                }
+            },
+        }
+    }
+}
+
+impl Input {
+    /// Writes all bytes.
+    pub(super) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Input::Pipe(pipe) => pipe.write_all(bytes).await,
+            Input::Terminal(terminal) => {
+                while !bytes.is_empty() {
+                    let mut guard = terminal.writable().await?;
+                    match guard.try_io(|fd| (&std::fs::File::from(fd.get_ref().try_clone()?)).write(bytes)) {
+                        Ok(result) => bytes = bytes.get(result?..).unwrap_or_default(),
+                        Err(_would_block) => {}
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells a terminal's process that there is no more input.
+    pub(super) async fn end(mut self) {
+        if matches!(self, Input::Terminal(_)) {
+            const END_OF_TRANSMISSION: &[u8] = &[4];
+            // A process that has ended reads nothing any more.
+            let _ = self.write_all(END_OF_TRANSMISSION).await;
+        }
+    }
+}
+
+/// Gives a terminal a new size; a process that has ended has none.
+pub(super) fn resize(terminal: &AsyncFd<OwnedFd>, size: WindowSize) {
+    let _ = sys::pty::resize(terminal.get_ref(), size.width, size.height);
+}
