@@ -17,6 +17,32 @@ pub fn canonicalize(object: &mut Value, schema: &Schema) {
     structure(object, schema.root.get());
 }
 
+/// Gives quantities and times their one spelling and changes nothing else: for configurations that
+/// are applied, where what is written counts even when it is empty.
+pub fn respell(object: &mut Value, schema: &Schema) {
+    respell_node(object, &Node::Struct(schema.root.clone()));
+}
+
+fn respell_node(value: &mut Value, of: &Node) {
+    match (of, value) {
+        (Node::Struct(inner), Value::Object(map)) => {
+            for (key, value) in map {
+                if let Some(field) = inner.get().field(key) {
+                    respell_node(value, &field.node);
+                }
+            }
+        }
+        (Node::List(item), Value::Array(items)) => {
+            items.iter_mut().for_each(|value| respell_node(value, item))
+        }
+        (Node::Map(inner), Value::Object(map)) => {
+            map.values_mut().for_each(|value| respell_node(value, inner))
+        }
+        (Node::Scalar(scalar), value) => spell(value, *scalar),
+        _ => {}
+    }
+}
+
 /// The object that Go starts from before it decodes anything: what a create is compared with to
 /// find out which fields the creator set. Lists and maps that are always written are null.
 pub fn blank(schema: &Schema) -> Value {
@@ -179,7 +205,11 @@ mod tests {
 
     #[test]
     fn fills_in_structs_that_are_not_pointers() {
-        let deployment = canonical(json!({"spec": {"template": {"spec": {"containers": []}}}}), "apps", "Deployment");
+        let deployment = canonical(
+            json!({"spec": {"template": {"spec": {"containers": []}}}}),
+            "apps",
+            "Deployment",
+        );
         assert_eq!(
             deployment,
             json!({"metadata": {}, "status": {},

@@ -12,7 +12,9 @@ static EMPTY: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 
 /// The value at `path`, or `Null`.
 pub fn get<'a>(object: &'a Value, path: &[&str]) -> &'a Value {
-    path.iter().try_fold(object, |at, key| at.get(*key)).unwrap_or(&NULL)
+    path.iter()
+        .try_fold(object, |at, key| at.get(*key))
+        .unwrap_or(&NULL)
 }
 
 /// The text at `path`, or the empty text.
@@ -32,7 +34,10 @@ pub fn get_bool(object: &Value, path: &[&str]) -> bool {
 
 /// The list at `path`; empty when absent.
 pub fn get_list<'a>(object: &'a Value, path: &[&str]) -> &'a [Value] {
-    get(object, path).as_array().map(Vec::as_slice).unwrap_or_default()
+    get(object, path)
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
 }
 
 /// The map at `path`; empty when absent.
@@ -97,7 +102,11 @@ pub fn split_api_version(api_version: &str) -> (&str, &str) {
 
 /// The `apiVersion` of a group and version.
 pub fn join_api_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }
 
 /// Puts `apiVersion` and `kind`.
@@ -172,7 +181,8 @@ pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 }
 
 fn texts(map: &Map<String, Value>) -> impl Iterator<Item = (&str, &str)> {
-    map.iter().map(|(k, v)| (k.as_str(), v.as_str().unwrap_or_default()))
+    map.iter()
+        .map(|(k, v)| (k.as_str(), v.as_str().unwrap_or_default()))
 }
 
 /// Puts one annotation.
@@ -187,12 +197,17 @@ pub fn owner_references(object: &Value) -> &[Value] {
 
 /// The owner reference whose `controller` is true.
 pub fn controller_of(object: &Value) -> Option<&Value> {
-    owner_references(object).iter().find(|owner| get_bool(owner, &["controller"]))
+    owner_references(object)
+        .iter()
+        .find(|owner| get_bool(owner, &["controller"]))
 }
 
 /// `metadata.finalizers`.
 pub fn finalizers(object: &Value) -> Vec<&str> {
-    get_list(object, &["metadata", "finalizers"]).iter().filter_map(Value::as_str).collect()
+    get_list(object, &["metadata", "finalizers"])
+        .iter()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 /// Whether `metadata.finalizers` names `finalizer`.
@@ -205,7 +220,10 @@ pub fn add_finalizer(object: &mut Value, finalizer: &str) {
     if has_finalizer(object, finalizer) {
         return;
     }
-    match metadata_mut(object).entry("finalizers").or_insert_with(|| Value::Array(Vec::new())) {
+    match metadata_mut(object)
+        .entry("finalizers")
+        .or_insert_with(|| Value::Array(Vec::new()))
+    {
         Value::Array(list) => list.push(finalizer.into()),
         other => *other = Value::Array(vec![finalizer.into()]),
     }
@@ -214,7 +232,9 @@ pub fn add_finalizer(object: &mut Value, finalizer: &str) {
 /// Takes a finalizer away; true when it was there.
 pub fn remove_finalizer(object: &mut Value, finalizer: &str) -> bool {
     let metadata = metadata_mut(object);
-    let Some(Value::Array(list)) = metadata.get_mut("finalizers") else { return false };
+    let Some(Value::Array(list)) = metadata.get_mut("finalizers") else {
+        return false;
+    };
     let before = list.len();
     list.retain(|f| f.as_str() != Some(finalizer));
     let (removed, empty) = (list.len() < before, list.is_empty());
@@ -252,7 +272,10 @@ mod tests {
         let mut object = json!({"metadata": null});
         set(&mut object, &["metadata", "labels", "a"], "b");
         assert_eq!(label(&object, "a"), Some("b"));
-        assert_eq!(remove(&mut object, &["metadata", "labels", "a"]), Some(json!("b")));
+        assert_eq!(
+            remove(&mut object, &["metadata", "labels", "a"]),
+            Some(json!("b"))
+        );
         assert_eq!(remove(&mut object, &["spec", "x"]), None);
     }
 

@@ -19,7 +19,10 @@ fn does_not_fit(why: String) -> Status {
         "the server rejected our request due to an error in our request",
     );
     status.details = Some(Box::new(crate::status::Details {
-        causes: vec![crate::status::Cause { message: why, ..Default::default() }],
+        causes: vec![crate::status::Cause {
+            message: why,
+            ..Default::default()
+        }],
         ..Default::default()
     }));
     status
@@ -27,7 +30,9 @@ fn does_not_fit(why: String) -> Status {
 
 /// JSON merge patch (RFC 7386).
 pub fn merge_patch(object: Value, patch: Value) -> Value {
-    let Value::Object(changes) = patch else { return patch };
+    let Value::Object(changes) = patch else {
+        return patch;
+    };
     let mut merged = match object {
         Value::Object(map) => map,
         _ => Map::new(),
@@ -56,19 +61,31 @@ mod tests {
             (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
             (json!({"a": "b"}), json!({"a": null}), json!({})),
             (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
+            (
+                json!({"a": {"b": "c"}}),
+                json!({"a": {"b": "d", "c": null}}),
+                json!({"a": {"b": "d"}}),
+            ),
             (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
             (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
             (json!({"a": "foo"}), json!("bar"), json!("bar")),
             (json!([1, 2]), json!({"a": "b", "c": null}), json!({"a": "b"})),
-            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
+            (
+                json!({}),
+                json!({"a": {"bb": {"ccc": null}}}),
+                json!({"a": {"bb": {}}}),
+            ),
         ] {
             assert_eq!(merge_patch(object, patch), result);
         }
     }
 
     fn any_value() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), (0..3i64).prop_map(Value::from)];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (0..3i64).prop_map(Value::from)
+        ];
         leaf.prop_recursive(4, 24, 4, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),

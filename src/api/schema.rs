@@ -30,7 +30,11 @@ pub struct Gvk {
 impl Gvk {
     /// That group, version and kind.
     pub fn new(group: &str, version: &str, kind: &str) -> Self {
-        Self { group: group.into(), version: version.into(), kind: kind.into() }
+        Self {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+        }
     }
 
     /// `apps/v1`, or `v1` for the core group.
@@ -167,7 +171,10 @@ pub enum ApplyKind {
 impl Type {
     /// The field of that JSON name.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        let place = self.fields.binary_search_by(|field| field.name.as_ref().cmp(name)).ok()?;
+        let place = self
+            .fields
+            .binary_search_by(|field| field.name.as_ref().cmp(name))
+            .ok()?;
         self.fields.get(place)
     }
 

@@ -27,7 +27,11 @@ pub(super) fn check(tree: Tree<'_>, schema: &Schema) -> Checked {
         Tree::Null => Value::Object(Map::new()),
         tree => checker.structure(tree, &schema.root).unwrap_or_default(),
     };
-    Checked { value, notes: checker.notes, type_error: checker.type_error }
+    Checked {
+        value,
+        notes: checker.notes,
+        type_error: checker.type_error,
+    }
 }
 
 /// The duplicate fields of a document without a schema.
@@ -75,7 +79,8 @@ impl Checker {
     fn note(&mut self, what: &str, key: &str) {
         if self.notes.len() < NOTES_MAX {
             let dot = if self.path.is_empty() { "" } else { "." };
-            self.notes.push(format!("{what} field \"{}{dot}{key}\"", self.path));
+            self.notes
+                .push(format!("{what} field \"{}{dot}{key}\"", self.path));
         }
     }
 
@@ -90,7 +95,11 @@ impl Checker {
         // Go shows a number's digits only where a number was wanted.
         let wants_number = ["int32", "int64", "float64"].contains(&wanted);
         let word = tree.go_word();
-        let word = if wants_number { &*word } else { word.split(' ').next().unwrap_or_default() };
+        let word = if wants_number {
+            &*word
+        } else {
+            word.split(' ').next().unwrap_or_default()
+        };
         let word = word.to_owned();
         self.fail(|at| {
             if at.go_path.is_empty() {
@@ -291,14 +300,18 @@ fn quantity(tree: &Tree<'_>) -> Result<Value, String> {
 
 fn is_quantity(text: &str) -> bool {
     let text = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (digits, suffix) = text.split_at(end);
     let number = digits.contains(|c: char| c.is_ascii_digit()) && digits.matches('.').count() <= 1;
     let exponent = suffix.strip_prefix(['e', 'E']).is_some_and(|rest| {
         let rest = rest.strip_prefix(['+', '-']).unwrap_or(rest);
         !rest.is_empty() && rest.len() < 10 && rest.bytes().all(|b| b.is_ascii_digit())
     });
-    let known = ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    let known = [
+        "", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei",
+    ];
     number && (exponent || known.contains(&suffix))
 }
 
@@ -307,25 +320,35 @@ fn int_or_string(tree: Tree<'_>) -> Result<Value, String> {
         Tree::String(text) => Ok(Value::String(text.into_owned())),
         Tree::Number(text) => match text.parse::<i32>() {
             Ok(whole) => Ok(whole.into()),
-            Err(_) => Err(format!("json: cannot unmarshal number {text} into Go value of type int32")),
+            Err(_) => Err(format!(
+                "json: cannot unmarshal number {text} into Go value of type int32"
+            )),
         },
         other => {
             let word = other.go_word();
-            Err(format!("json: cannot unmarshal {word} into Go value of type int32"))
+            Err(format!(
+                "json: cannot unmarshal {word} into Go value of type int32"
+            ))
         }
     }
 }
 
 fn time(tree: &Tree<'_>, layout: &str) -> Result<Value, String> {
-    let Some(text) = tree.as_str() else { return Err(not_text(tree)) };
+    let Some(text) = tree.as_str() else {
+        return Err(not_text(tree));
+    };
     if text.parse::<jiff::Timestamp>().is_ok() {
         return Ok(text.into());
     }
-    Err(format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""))
+    Err(format!(
+        "parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""
+    ))
 }
 
 fn duration(tree: &Tree<'_>) -> Result<Value, String> {
-    let Some(text) = tree.as_str() else { return Err(not_text(tree)) };
+    let Some(text) = tree.as_str() else {
+        return Err(not_text(tree));
+    };
     if is_go_duration(text) {
         return Ok(text.into());
     }
@@ -342,13 +365,17 @@ fn is_go_duration(text: &str) -> bool {
         return false;
     }
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         let (digits, after) = rest.split_at(end);
         if !digits.contains(|c: char| c.is_ascii_digit()) || digits.matches('.').count() > 1 {
             return false;
         }
         let unit = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"].iter().find(|unit| {
-            after.strip_prefix(**unit).is_some_and(|r| r.is_empty() || r.starts_with(|c: char| c.is_ascii_digit() || c == '.'))
+            after
+                .strip_prefix(**unit)
+                .is_some_and(|r| r.is_empty() || r.starts_with(|c: char| c.is_ascii_digit() || c == '.'))
         });
         let Some(unit) = unit else { return false };
         rest = after.strip_prefix(unit).unwrap_or_default();

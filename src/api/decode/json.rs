@@ -12,7 +12,11 @@ const END: &str = "unexpected end of JSON input";
 /// # Errors
 /// Go's text.
 pub(super) fn parse(text: &[u8]) -> Result<Tree<'_>, String> {
-    let mut scanner = Scanner { text, at: 0, depth: 0 };
+    let mut scanner = Scanner {
+        text,
+        at: 0,
+        depth: 0,
+    };
     let tree = scanner.value()?;
     match scanner.next_solid() {
         None => Ok(tree),
@@ -278,18 +282,33 @@ mod tests {
             ("", "unexpected end of JSON input"),
             ("{\"a\":", "unexpected end of JSON input"),
             ("x", "invalid character 'x' looking for beginning of value"),
-            ("{a:1}", "invalid character 'a' looking for beginning of object key string"),
+            (
+                "{a:1}",
+                "invalid character 'a' looking for beginning of object key string",
+            ),
             ("{\"a\" 1}", "invalid character '1' after object key"),
-            ("{\"a\":1 \"b\":2}", "invalid character '\"' after object key:value pair"),
-            ("{\"a\":1,}", "invalid character '}' looking for beginning of object key string"),
+            (
+                "{\"a\":1 \"b\":2}",
+                "invalid character '\"' after object key:value pair",
+            ),
+            (
+                "{\"a\":1,}",
+                "invalid character '}' looking for beginning of object key string",
+            ),
             ("[1 2]", "invalid character '2' after array element"),
             ("{} x", "invalid character 'x' after top-level value"),
             ("tru1", "invalid character '1' in literal true (expecting 'e')"),
             ("\"a\nb\"", "invalid character '\\n' in string literal"),
             ("\"\\q\"", "invalid character 'q' in string escape code"),
-            ("\"\\u12x4\"", "invalid character 'x' in \\u hexadecimal character escape"),
+            (
+                "\"\\u12x4\"",
+                "invalid character 'x' in \\u hexadecimal character escape",
+            ),
             ("-a", "invalid character 'a' in numeric literal"),
-            ("1.x", "invalid character 'x' after decimal point in numeric literal"),
+            (
+                "1.x",
+                "invalid character 'x' after decimal point in numeric literal",
+            ),
             ("1ex", "invalid character 'x' in exponent of numeric literal"),
             ("01", "invalid character '1' after top-level value"),
         ] {

@@ -87,7 +87,11 @@ impl From<Value> for Tree<'_> {
             Value::Array(items) => Tree::Array(items.into_iter().map(Tree::from).collect()),
             Value::Object(map) => Tree::Object(
                 map.into_iter()
-                    .map(|(key, value)| Entry { key: Cow::Owned(key), line: 0, value: value.into() })
+                    .map(|(key, value)| Entry {
+                        key: Cow::Owned(key),
+                        line: 0,
+                        value: value.into(),
+                    })
                     .collect(),
             ),
         }

@@ -6,13 +6,33 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::DuplicateKeyPolicy;
 
-use super::tree::{DEPTH_MAX, Entry, Tree};
+use super::tree::{Entry, Tree};
+
+/// Containers may nest this deep: less than in JSON, as the parser takes up to 20 KiB of stack for
+/// each level.
+const DEPTH_MAX: usize = 100;
+/// More than that times `DEPTH_MAX`; callers' own threads have less.
+const STACK_BYTES: usize = 4 * 1024 * 1024;
 
 /// Parses one YAML document. Keys that appear twice are kept side by side.
 ///
 /// # Errors
 /// The parser's text.
 pub(super) fn parse(text: &[u8]) -> Result<Tree<'static>, String> {
+    std::thread::scope(|scope| {
+        let parser = std::thread::Builder::new()
+            .name("yaml".to_owned())
+            .stack_size(STACK_BYTES);
+        let parsing = parser
+            .spawn_scoped(scope, || parse_here(text))
+            .map_err(|e| format!("yaml: {e}"))?;
+        parsing
+            .join()
+            .unwrap_or_else(|_| Err("yaml: internal error".to_owned()))
+    })
+}
+
+fn parse_here(text: &[u8]) -> Result<Tree<'static>, String> {
     let text = std::str::from_utf8(text).map_err(|_| "yaml: invalid leading UTF-8 octet".to_owned())?;
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
@@ -120,7 +140,11 @@ impl<'de> Visitor<'de> for TreeVisitor {
         while let Some(key) = map.next_key::<serde_saphyr::Spanned<Key>>()? {
             let value = map.next_value()?;
             let line = key.referenced.line();
-            entries.push(Entry { key: Cow::Owned(key.value.0), line, value });
+            entries.push(Entry {
+                key: Cow::Owned(key.value.0),
+                line,
+                value,
+            });
         }
         Ok(Tree::Object(entries))
     }
@@ -149,7 +173,9 @@ mod tests {
 
     #[test]
     fn keeps_duplicates_with_their_lines() {
-        let Tree::Object(entries) = parse(b"a: 1\nb: 2\na: 3\n").unwrap() else { panic!() };
+        let Tree::Object(entries) = parse(b"a: 1\nb: 2\na: 3\n").unwrap() else {
+            panic!()
+        };
         assert_eq!(entries.len(), 3);
         assert_eq!((entries[2].key.as_ref(), entries[2].line), ("a", 3));
     }

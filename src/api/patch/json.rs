@@ -36,7 +36,9 @@ pub fn json_patch(object: Value, patch: &Value) -> Result<Value, Status> {
     }
     operations.iter().try_fold(object, |object, operation| {
         if !operation.is_object() {
-            return Err(Status::bad_request("json: cannot unmarshal into Go value of type jsonpatch.Operation"));
+            return Err(Status::bad_request(
+                "json: cannot unmarshal into Go value of type jsonpatch.Operation",
+            ));
         }
         step(object, operation).map_err(does_not_fit)
     })
@@ -46,7 +48,12 @@ fn step(mut object: Value, operation: &Value) -> Result<Value, String> {
     let text = |key: &str| operation.get(key).and_then(Value::as_str);
     let path = text("path").ok_or("missing path")?;
     let from = || text("from").ok_or_else(|| "missing from".to_owned());
-    let value = || operation.get("value").cloned().ok_or_else(|| "missing value".to_owned());
+    let value = || {
+        operation
+            .get("value")
+            .cloned()
+            .ok_or_else(|| "missing value".to_owned())
+    };
     match text("op").unwrap_or_default() {
         "add" => add(&mut object, path, value()?)?,
         "remove" => drop(remove(&mut object, path)?),
@@ -82,8 +89,13 @@ fn steps(path: &str) -> Result<Vec<String>, String> {
     if path.is_empty() {
         return Ok(Vec::new());
     }
-    let inner = path.strip_prefix('/').ok_or_else(|| format!("path {path} does not begin with /"))?;
-    Ok(inner.split('/').map(|s| s.replace("~1", "/").replace("~0", "~")).collect())
+    let inner = path
+        .strip_prefix('/')
+        .ok_or_else(|| format!("path {path} does not begin with /"))?;
+    Ok(inner
+        .split('/')
+        .map(|s| s.replace("~1", "/").replace("~0", "~"))
+        .collect())
 }
 
 fn missing(path: &str) -> String {
@@ -123,7 +135,9 @@ fn find<'a>(object: &'a Value, path: &str) -> Result<&'a Value, String> {
 }
 
 fn find_mut<'a>(object: &'a mut Value, path: &str) -> Result<&'a mut Value, String> {
-    let found = steps(path)?.iter().try_fold(object, |at, step| child_mut(at, step));
+    let found = steps(path)?
+        .iter()
+        .try_fold(object, |at, step| child_mut(at, step));
     found.ok_or_else(|| missing(path))
 }
 
@@ -145,7 +159,8 @@ fn add(object: &mut Value, path: &str, value: Value) -> Result<(), String> {
         (Value::Array(items), key) if key == "-" => items.push(value),
         (Value::Array(items), key) => {
             // One more than the last item may be named: it appends.
-            let at = place(&key, items.len() + 1).ok_or_else(|| format!("Unable to access invalid index: {key}"))?;
+            let at = place(&key, items.len() + 1)
+                .ok_or_else(|| format!("Unable to access invalid index: {key}"))?;
             items.insert(at, value);
         }
         _ => return Err(missing(path)),
@@ -155,9 +170,9 @@ fn add(object: &mut Value, path: &str, value: Value) -> Result<(), String> {
 
 fn remove(object: &mut Value, path: &str) -> Result<Value, String> {
     match parent(object, path)? {
-        (Value::Object(map), key) => {
-            map.remove(&key).ok_or_else(|| format!("Unable to remove nonexistent key: {key}"))
-        }
+        (Value::Object(map), key) => map
+            .remove(&key)
+            .ok_or_else(|| format!("Unable to remove nonexistent key: {key}")),
         (Value::Array(items), key) => match place(&key, items.len()) {
             Some(at) => Ok(items.remove(at)),
             None => Err(format!("Unable to access invalid index: {key}")),
@@ -179,18 +194,61 @@ mod tests {
     #[test]
     fn does_what_rfc_6902_shows() {
         for (object, patch, result) in [
-            (json!({"foo": "bar"}), json!([{"op": "add", "path": "/baz", "value": 1}]), json!({"baz": 1, "foo": "bar"})),
-            (json!({"a": [1, 3]}), json!([{"op": "add", "path": "/a/1", "value": 2}]), json!({"a": [1, 2, 3]})),
-            (json!({"a": [1]}), json!([{"op": "add", "path": "/a/-", "value": 2}]), json!({"a": [1, 2]})),
-            (json!({"a": 1, "b": 2}), json!([{"op": "remove", "path": "/a"}]), json!({"b": 2})),
-            (json!({"a": [1, 2, 3]}), json!([{"op": "remove", "path": "/a/1"}]), json!({"a": [1, 3]})),
-            (json!({"a": [1, 2, 3]}), json!([{"op": "remove", "path": "/a/-1"}]), json!({"a": [1, 2]})),
-            (json!({"a": 1}), json!([{"op": "replace", "path": "/a", "value": 2}]), json!({"a": 2})),
-            (json!({"a": {"b": 1}}), json!([{"op": "move", "from": "/a/b", "path": "/c"}]), json!({"a": {}, "c": 1})),
-            (json!({"a": 1}), json!([{"op": "copy", "from": "/a", "path": "/b"}]), json!({"a": 1, "b": 1})),
-            (json!({"a": 1}), json!([{"op": "test", "path": "/a", "value": 1}]), json!({"a": 1})),
-            (json!({"a/b": 1, "m~n": 2}), json!([{"op": "remove", "path": "/a~1b"}, {"op": "remove", "path": "/m~0n"}]),
-             json!({})),
+            (
+                json!({"foo": "bar"}),
+                json!([{"op": "add", "path": "/baz", "value": 1}]),
+                json!({"baz": 1, "foo": "bar"}),
+            ),
+            (
+                json!({"a": [1, 3]}),
+                json!([{"op": "add", "path": "/a/1", "value": 2}]),
+                json!({"a": [1, 2, 3]}),
+            ),
+            (
+                json!({"a": [1]}),
+                json!([{"op": "add", "path": "/a/-", "value": 2}]),
+                json!({"a": [1, 2]}),
+            ),
+            (
+                json!({"a": 1, "b": 2}),
+                json!([{"op": "remove", "path": "/a"}]),
+                json!({"b": 2}),
+            ),
+            (
+                json!({"a": [1, 2, 3]}),
+                json!([{"op": "remove", "path": "/a/1"}]),
+                json!({"a": [1, 3]}),
+            ),
+            (
+                json!({"a": [1, 2, 3]}),
+                json!([{"op": "remove", "path": "/a/-1"}]),
+                json!({"a": [1, 2]}),
+            ),
+            (
+                json!({"a": 1}),
+                json!([{"op": "replace", "path": "/a", "value": 2}]),
+                json!({"a": 2}),
+            ),
+            (
+                json!({"a": {"b": 1}}),
+                json!([{"op": "move", "from": "/a/b", "path": "/c"}]),
+                json!({"a": {}, "c": 1}),
+            ),
+            (
+                json!({"a": 1}),
+                json!([{"op": "copy", "from": "/a", "path": "/b"}]),
+                json!({"a": 1, "b": 1}),
+            ),
+            (
+                json!({"a": 1}),
+                json!([{"op": "test", "path": "/a", "value": 1}]),
+                json!({"a": 1}),
+            ),
+            (
+                json!({"a/b": 1, "m~n": 2}),
+                json!([{"op": "remove", "path": "/a~1b"}, {"op": "remove", "path": "/m~0n"}]),
+                json!({}),
+            ),
         ] {
             assert_eq!(patched(object, patch), Ok(result));
         }
@@ -209,7 +267,10 @@ mod tests {
         ] {
             let status = json_patch(json!({"a": 1, "list": []}), &patch).unwrap_err();
             assert_eq!((status.code, status.reason.as_str()), (422, "Invalid"), "{patch}");
-            assert_eq!(status.message, "the server rejected our request due to an error in our request");
+            assert_eq!(
+                status.message,
+                "the server rejected our request due to an error in our request"
+            );
         }
         assert_eq!(json_patch(json!({}), &json!({})).unwrap_err().code, 400);
     }

@@ -38,24 +38,39 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn of(node: &'a Node) -> Self {
-        Self { node: Some(node), merge: None }
+        Self {
+            node: Some(node),
+            merge: None,
+        }
     }
 
     fn field(self, key: &str) -> Self {
         match self.node {
             Some(Node::Struct(of)) => match of.get().field(key) {
-                Some(Field { node, merge, .. }) => Self { node: Some(node), merge: Some(merge) },
-                None => Self { node: None, merge: None },
+                Some(Field { node, merge, .. }) => Self {
+                    node: Some(node),
+                    merge: Some(merge),
+                },
+                None => Self {
+                    node: None,
+                    merge: None,
+                },
             },
             Some(Node::Map(value)) => Self::of(value),
-            _ => Self { node: None, merge: None },
+            _ => Self {
+                node: None,
+                merge: None,
+            },
         }
     }
 
     fn item(self) -> Self {
         match self.node {
             Some(Node::List(item)) => Self::of(item),
-            _ => Self { node: None, merge: None },
+            _ => Self {
+                node: None,
+                merge: None,
+            },
         }
     }
 
@@ -84,7 +99,9 @@ fn merge_map(
             Some("merge") => {}
             _ => {
                 let map = Value::Object(patch);
-                return Err(Status::bad_request(format!("unknown patch type: {directive} in map: {map}")));
+                return Err(Status::bad_request(format!(
+                    "unknown patch type: {directive} in map: {map}"
+                )));
             }
         }
     }
@@ -122,11 +139,16 @@ fn merge_value(before: Value, change: Value, place: Place<'_>) -> Result<Value, 
 
 /// `$retainKeys`: what it does not name goes; what the patch sets must be named.
 fn retain_keys(original: &mut Map<String, Value>, patch: &mut Map<String, Value>) -> Result<(), Status> {
-    let Some(list) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
+    let Some(list) = patch.remove(RETAIN_KEYS) else {
+        return Ok(());
+    };
     let bad = || Status::bad_request(BAD_RETAIN_KEYS);
     let retained = list.as_array().ok_or_else(bad)?;
     let named = |key: &str| retained.iter().any(|k| k.as_str() == Some(key));
-    if patch.iter().any(|(key, value)| !value.is_null() && !key.starts_with('$') && !named(key)) {
+    if patch
+        .iter()
+        .any(|(key, value)| !value.is_null() && !key.starts_with('$') && !named(key))
+    {
         return Err(bad());
     }
     original.retain(|key, _| named(key));
@@ -134,7 +156,9 @@ fn retain_keys(original: &mut Map<String, Value>, patch: &mut Map<String, Value>
 }
 
 fn delete_from(original: &mut Map<String, Value>, list: &str, gone: &Value) -> Result<(), Status> {
-    let gone = gone.as_array().ok_or_else(|| Status::bad_request(BAD_PRIMITIVE_LIST))?;
+    let gone = gone
+        .as_array()
+        .ok_or_else(|| Status::bad_request(BAD_PRIMITIVE_LIST))?;
     if let Some(Value::Array(items)) = original.get_mut(list) {
         items.retain(|item| !gone.contains(item));
     }
@@ -147,7 +171,11 @@ fn set_orders(
     patch: &mut Map<String, Value>,
     place: Place<'_>,
 ) -> Result<(), Status> {
-    let directives: Vec<String> = patch.keys().filter(|key| key.starts_with(SET_ORDER)).cloned().collect();
+    let directives: Vec<String> = patch
+        .keys()
+        .filter(|key| key.starts_with(SET_ORDER))
+        .cloned()
+        .collect();
     for directive in directives {
         let Some(Value::Array(order)) = patch.remove(&directive) else {
             return Err(Status::bad_request(BAD_ORDER));
@@ -175,13 +203,20 @@ fn set_orders(
             _ => Vec::new(),
         };
         let merged = merge_list(before.clone(), change.unwrap_or_default(), place)?;
-        original.insert(field.to_owned(), Value::Array(in_order(merged, &order, &before, place.key())));
+        original.insert(
+            field.to_owned(),
+            Value::Array(in_order(merged, &order, &before, place.key())),
+        );
     }
     Ok(())
 }
 
 fn is_same(a: &Value, b: &Value, key: &str) -> bool {
-    if key.is_empty() { a == b } else { a.get(key).is_some() && a.get(key) == b.get(key) }
+    if key.is_empty() {
+        a == b
+    } else {
+        a.get(key).is_some() && a.get(key) == b.get(key)
+    }
 }
 
 /// The patch's items must be named by the order, in that order.
@@ -204,8 +239,9 @@ fn check_order(items: &[Value], order: &[Value], key: &str) -> Result<(), Status
 /// the list `before` the patch tells it.
 fn in_order(merged: Vec<Value>, order: &[Value], before: &[Value], key: &str) -> Vec<Value> {
     let place_in = |list: &[Value], item: &Value| list.iter().position(|other| is_same(item, other, key));
-    let (mut named, others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|item| place_in(order, item).is_some());
+    let (mut named, others): (Vec<Value>, Vec<Value>) = merged
+        .into_iter()
+        .partition(|item| place_in(order, item).is_some());
     named.sort_by_key(|item| place_in(order, item));
     let mut out = Vec::with_capacity(named.len() + others.len());
     let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
@@ -242,7 +278,9 @@ fn merge_list(original: Vec<Value>, patch: Vec<Value>, place: Place<'_>) -> Resu
             // An item's own `$patch: merge` is what happens anyway.
             "merge" => merge_item(&mut merged, item, place)?,
             other => {
-                return Err(Status::bad_request(format!("unknown patch type: {other} in map: {item}")));
+                return Err(Status::bad_request(format!(
+                    "unknown patch type: {other} in map: {item}"
+                )));
             }
         }
     }
@@ -260,7 +298,9 @@ fn keyed(item: &Value, key: &str) -> Result<(), Status> {
     if item.get(key).is_some_and(|value| !value.is_null()) {
         return Ok(());
     }
-    Err(does_not_fit(format!("map: {item} does not contain declared merge key: {key}")))
+    Err(does_not_fit(format!(
+        "map: {item} does not contain declared merge key: {key}"
+    )))
 }
 
 fn merge_item(merged: &mut Vec<Value>, item: Value, place: Place<'_>) -> Result<(), Status> {
@@ -337,7 +377,8 @@ mod tests {
     fn merges_lists_by_their_key() {
         let object = pod(json!([{"name": "a", "image": "1"}, {"name": "b", "image": "1"}]));
         let patch = pod(json!([{"name": "b", "image": "2"}, {"name": "c", "image": "3"}]));
-        let wanted = json!([{"name": "a", "image": "1"}, {"name": "b", "image": "2"}, {"name": "c", "image": "3"}]);
+        let wanted =
+            json!([{"name": "a", "image": "1"}, {"name": "b", "image": "2"}, {"name": "c", "image": "3"}]);
         assert_eq!(patched("Pod", object, patch), pod(wanted));
     }
 
@@ -345,7 +386,10 @@ mod tests {
     fn replaces_lists_that_do_not_merge() {
         let object = pod(json!([{"name": "a", "command": ["x", "y"]}]));
         let patch = pod(json!([{"name": "a", "command": ["z"]}]));
-        assert_eq!(patched("Pod", object, patch), pod(json!([{"name": "a", "command": ["z"]}])));
+        assert_eq!(
+            patched("Pod", object, patch),
+            pod(json!([{"name": "a", "command": ["z"]}]))
+        );
         let object = json!({"spec": {"tolerations": [{"key": "a"}]}});
         let patch = json!({"spec": {"tolerations": [{"key": "b"}]}});
         assert_eq!(patched("Pod", object, patch.clone()), patch);
@@ -355,10 +399,16 @@ mod tests {
     fn scalars_of_a_set_unite() {
         let object = json!({"metadata": {"finalizers": ["a", "b"]}});
         let patch = json!({"metadata": {"finalizers": ["c", "a"]}});
-        assert_eq!(patched("Pod", object, patch), json!({"metadata": {"finalizers": ["a", "b", "c"]}}));
+        assert_eq!(
+            patched("Pod", object, patch),
+            json!({"metadata": {"finalizers": ["a", "b", "c"]}})
+        );
         let object = json!({"metadata": {"finalizers": ["a", "b", "c"]}});
         let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["b"]}});
-        assert_eq!(patched("Pod", object, patch), json!({"metadata": {"finalizers": ["a", "c"]}}));
+        assert_eq!(
+            patched("Pod", object, patch),
+            json!({"metadata": {"finalizers": ["a", "c"]}})
+        );
     }
 
     #[test]
@@ -369,16 +419,23 @@ mod tests {
         let patch = pod(json!([{"name": "c"}, {"$patch": "replace"}]));
         assert_eq!(patched("Pod", object.clone(), patch), pod(json!([{"name": "c"}])));
         let patch = json!({"spec": {"$patch": "replace", "nodeName": "n"}});
-        assert_eq!(patched("Pod", object.clone(), patch), json!({"spec": {"nodeName": "n"}}));
+        assert_eq!(
+            patched("Pod", object.clone(), patch),
+            json!({"spec": {"nodeName": "n"}})
+        );
         let patch = json!({"spec": {"$patch": "delete"}});
         assert_eq!(patched("Pod", object, patch), json!({"spec": {}}));
     }
 
     #[test]
     fn retain_keys_drops_the_rest() {
-        let object = json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}});
+        let object =
+            json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}});
         let patch = json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}});
-        assert_eq!(patched("Deployment", object.clone(), patch), json!({"spec": {"strategy": {"type": "Recreate"}}}));
+        assert_eq!(
+            patched("Deployment", object.clone(), patch),
+            json!({"spec": {"strategy": {"type": "Recreate"}}})
+        );
         let patch = json!({"spec": {"strategy": {"$retainKeys": [], "type": "Recreate"}}});
         let schema = Schemas::builtin().for_kind("apps", "v1", "Deployment").unwrap();
         let error = strategic_merge(object, patch, &schema).unwrap_err();

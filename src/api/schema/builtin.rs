@@ -14,8 +14,14 @@ static TABLE: &str = include_str!("types.txt");
 static SCHEMAS: LazyLock<Schemas> = LazyLock::new(Schemas::index);
 
 /// Kinds that clients send to any group, so they are looked up without one.
-const GROUPLESS: &[&str] =
-    &["DeleteOptions", "Status", "PartialObjectMetadata", "WatchEvent", "ListMeta", "ObjectMeta"];
+const GROUPLESS: &[&str] = &[
+    "DeleteOptions",
+    "Status",
+    "PartialObjectMetadata",
+    "WatchEvent",
+    "ListMeta",
+    "ObjectMeta",
+];
 
 /// All built-in kinds' schemas.
 pub struct Schemas {
@@ -43,9 +49,17 @@ impl Schemas {
         let types = body.split("\n@").map(|block| {
             let (head, lines) = block.split_once('\n').unwrap_or((block, ""));
             let (name, mark) = head.split_once(' ').unwrap_or((head, ""));
-            Entry { name, atomic: mark == "atomic", lines, parsed: OnceLock::new() }
+            Entry {
+                name,
+                atomic: mark == "atomic",
+                lines,
+                parsed: OnceLock::new(),
+            }
         });
-        Self { types: types.collect(), kinds: Mutex::default() }
+        Self {
+            types: types.collect(),
+            kinds: Mutex::default(),
+        }
     }
 
     /// The schema of a kind; `None` when the kind is not built in.
@@ -57,8 +71,13 @@ impl Schemas {
         }
         let name = type_name(group, version, kind);
         let root = self.find(&name)?;
-        root.get().field("kind").or_else(|| root.get().field("metadata"))?;
-        let schema = Arc::new(Schema { gvk: gvk.clone(), root });
+        root.get()
+            .field("kind")
+            .or_else(|| root.get().field("metadata"))?;
+        let schema = Arc::new(Schema {
+            gvk: gvk.clone(),
+            root,
+        });
         kinds.insert(gvk, schema.clone());
         Some(schema)
     }
@@ -75,7 +94,11 @@ impl Schemas {
 
     fn read(&self, entry: &Entry) -> Type {
         let name = entry.name.rsplit('.').next().unwrap_or(entry.name);
-        let mut made = Type { name: Cow::Borrowed(name), atomic: entry.atomic, ..Type::default() };
+        let mut made = Type {
+            name: Cow::Borrowed(name),
+            atomic: entry.atomic,
+            ..Type::default()
+        };
         for line in entry.lines.lines() {
             let mut words = line.split(' ');
             let (Some(number), Some(name), Some(code)) = (words.next(), words.next(), words.next()) else {
@@ -94,7 +117,10 @@ impl Schemas {
 
     fn inline(&self, into: &mut Type, number: u32, code: &str) {
         let Some(inlined) = self.find(code) else { return };
-        into.fields.extend(inlined.get().fields.iter().map(|field| Field { number: 0, ..field.clone() }));
+        into.fields.extend(inlined.get().fields.iter().map(|field| Field {
+            number: 0,
+            ..field.clone()
+        }));
         into.inlined.push((number, inlined));
     }
 
@@ -113,7 +139,11 @@ impl Schemas {
             name: Cow::Borrowed(name),
             number,
             node: self.node(bare),
-            go_name: bare.trim_start_matches("[]").trim_start_matches("{}").split_once(':').map(|(_, n)| n),
+            go_name: bare
+                .trim_start_matches("[]")
+                .trim_start_matches("{}")
+                .split_once(':')
+                .map(|(_, n)| n),
             pointer: marks.contains('*'),
             always: marks.contains('!'),
             merge,
@@ -233,8 +263,12 @@ pub fn openapi_name(name: &str) -> String {
 
 /// The table's name of a type, from its OpenAPI name.
 pub fn table_name(openapi: &str) -> Option<&str> {
-    ["io.k8s.api.", "io.k8s.apimachinery.pkg.apis.", "io.k8s.apiextensions-apiserver.pkg.apis.",
-        "io.k8s.kube-aggregator.pkg.apis."]
+    [
+        "io.k8s.api.",
+        "io.k8s.apimachinery.pkg.apis.",
+        "io.k8s.apiextensions-apiserver.pkg.apis.",
+        "io.k8s.kube-aggregator.pkg.apis.",
+    ]
     .iter()
     .find_map(|prefix| openapi.strip_prefix(prefix))
 }
@@ -268,7 +302,10 @@ mod tests {
         // A misspelt type in the table would read as `Any`; these codes are the only ones that may.
         for line in TABLE.lines().filter(|l| !l.starts_with(['#', '@'])) {
             let code = line.split(' ').nth(2).unwrap().trim_start_matches(['!', '*']);
-            let code = code.trim_start_matches("[]").trim_start_matches("{}").trim_start_matches("[]");
+            let code = code
+                .trim_start_matches("[]")
+                .trim_start_matches("{}")
+                .trim_start_matches("[]");
             let known = code == "?" || code.split(':').next().is_some_and(|c| c.len() == 1);
             assert!(known || Schemas::builtin().find(code).is_some(), "{line}");
         }
@@ -289,7 +326,10 @@ mod tests {
             ("", "v1", "DeleteOptions"),
             ("policy", "v1", "DeleteOptions"),
         ] {
-            assert!(schemas.for_kind(group, version, kind).is_some(), "{group}/{version} {kind}");
+            assert!(
+                schemas.for_kind(group, version, kind).is_some(),
+                "{group}/{version} {kind}"
+            );
         }
         assert!(schemas.for_kind("", "v1", "PodSpec").is_none());
         assert!(schemas.for_kind("example.com", "v1", "Pod").is_none());
@@ -305,6 +345,9 @@ mod tests {
         assert_eq!(ports.merge.patch_key, "port");
         let keys = vec![("port".into(), None), ("protocol".into(), Some("TCP".into()))];
         assert_eq!(ports.merge.apply, ApplyKind::Keyed(keys));
-        assert_eq!(spec.get().field("selector").unwrap().merge.apply, ApplyKind::Atomic);
+        assert_eq!(
+            spec.get().field("selector").unwrap().merge.apply,
+            ApplyKind::Atomic
+        );
     }
 }
