@@ -24,9 +24,15 @@ impl Filter {
         let labels = LabelSelector::parse(&options.label_selector);
         let labels =
             labels.map_err(|why| Status::bad_request(format!("unable to parse requirement: {why}")))?;
-        let fields = FieldSelector::parse(&options.field_selector)
+        let mut fields = FieldSelector::parse(&options.field_selector)
             .and_then(|fields| fields.for_kind(kind))
             .map_err(Status::bad_request)?;
+        if kind.storage.is_some() {
+            fields
+                .terms
+                .iter_mut()
+                .for_each(|term| stored_label(&mut term.field));
+        }
         Ok(Self {
             labels,
             fields,
@@ -56,6 +62,16 @@ impl Filter {
         (self.name.is_empty() || seen.name() == self.name)
             && self.labels.matches(&entry.header.labels)
             && (self.fields.is_everything() || self.fields.matches(&seen))
+    }
+}
+
+/// Entries carry the fields of the form in which they are stored: the names that
+/// events.k8s.io has for them become those of core events.
+fn stored_label(label: &mut String) {
+    if let Some(rest) = label.strip_prefix("regarding.") {
+        *label = format!("involvedObject.{rest}");
+    } else if label == "reportingController" {
+        *label = "reportingComponent".to_owned();
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use store::{Store, StoreConfig};
 use tempfile::TempDir;
 
-use crate::authz::AllowAll;
+use crate::authz::{AllowAll, Authorizer};
 use crate::tokens::{IssuedToken, TokenSpec, Tokens};
 
 use super::{Core, CoreConfig};
@@ -63,12 +63,16 @@ impl Drop for World {
 }
 
 async fn world() -> World {
+    world_of(Arc::new(AllowAll)).await
+}
+
+async fn world_of(authorizer: Arc<dyn Authorizer>) -> World {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(StoreConfig::new(folder.path())).await.unwrap();
     let mut config = CoreConfig::new([10, 0, 0, 5].into(), 6443);
     config.clock = Arc::new(ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap()));
     config.random = Arc::new(SeededRandom::new(7));
-    let core = Core::new(store, config, Arc::new(AllowAll), Arc::new(NoTokens)).unwrap();
+    let core = Core::new(store, config, authorizer, Arc::new(NoTokens)).unwrap();
     core.bootstrap().await.unwrap();
     World {
         core,
@@ -752,4 +756,198 @@ async fn caches_recorders_and_typed_clients_stand_on_it() {
         .unwrap();
     assert_eq!((events.len(), events[0].reason.as_deref()), (1, Some("Failed")));
     tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn events_are_one_thing_in_two_forms() {
+    let world = world().await;
+    let old = json!({"metadata": {"name": "e", "namespace": "default"}, "reason": "Started", "message": "it runs",
+                     "involvedObject": {"kind": "Pod", "name": "a", "namespace": "default"}, "type": "Normal", "count": 2});
+    world.create(("", "events"), "default", old).await.unwrap();
+    let kind = ("events.k8s.io", "events");
+    let new = world.get(kind, "e").await.unwrap();
+    assert_eq!(
+        (new["apiVersion"].as_str(), new["note"].as_str()),
+        (Some("events.k8s.io/v1"), Some("it runs"))
+    );
+    assert_eq!(new["regarding"]["name"], "a");
+    let list = world
+        .list(
+            kind,
+            Options {
+                field_selector: "regarding.name=a".into(),
+                ..Options::default()
+            },
+        )
+        .await;
+    assert_eq!(list.unwrap()["items"][0]["note"], "it runs");
+    let patch = json!({"note": "it still runs"});
+    world.patch(PatchType::Merge, kind, "e", patch).await.unwrap();
+    assert_eq!(
+        world.get(("", "events"), "e").await.unwrap()["message"],
+        "it still runs"
+    );
+}
+
+#[tokio::test]
+async fn certificate_requests_remember_who_asked() {
+    let world = world().await;
+    let kind = ("certificates.k8s.io", "certificatesigningrequests");
+    let pem = "-----BEGIN CERTIFICATE REQUEST-----\nAA==\n-----END CERTIFICATE REQUEST-----\n";
+    let request = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
+    let body = json!({"metadata": {"name": "r"}, "spec": {"request": request, "username": "somebody",
+                      "signerName": "example.com/a", "usages": ["client auth"]}});
+    let mut made = world.create(kind, "", body).await.unwrap();
+    assert_eq!(made["spec"]["username"], "admin");
+    assert_eq!(made["spec"]["groups"], json!(["system:masters"]));
+    made["status"] = json!({"conditions": [{"type": "Approved", "status": "True", "reason": "r"}]});
+    let plain = world.update(kind, "", made.clone()).await.unwrap();
+    assert_eq!(plain["status"].get("conditions"), None);
+    made["metadata"] = plain["metadata"].clone();
+    let approved = world.update(kind, "approval", made).await.unwrap();
+    assert_eq!(approved["status"]["conditions"][0]["type"], "Approved");
+}
+
+#[tokio::test]
+async fn nobody_grants_more_than_they_hold() {
+    let rbac = crate::rbac::Rbac::with_defaults();
+    let binding =
+        r#"{"roleRef":{"kind":"ClusterRole","name":"admin"},"subjects":[{"kind":"User","name":"eve"}]}"#;
+    rbac.apply("rolebindings", "default", "b", Some(binding.as_bytes()));
+    let world = world_of(Arc::new(rbac)).await;
+    let role = |resource: &str| {
+        let rule = json!({"verbs": ["get"], "apiGroups": [""], "resources": [resource]});
+        let mut ask = request(
+            Verb::Create,
+            ("rbac.authorization.k8s.io", "roles"),
+            "default",
+            "",
+        );
+        ask.user = User::new("eve", &["system:authenticated"]);
+        ask.body = json!({"metadata": {"name": resource}, "rules": [rule]})
+            .to_string()
+            .into();
+        ask
+    };
+    world.call(role("pods")).await.unwrap();
+    let refused = world.call(role("nodes")).await.unwrap_err();
+    assert_eq!(refused.code, 403);
+    assert!(
+        refused
+            .message
+            .contains("is attempting to grant RBAC permissions not currently held"),
+        "{refused}"
+    );
+    let mut other = role("pods");
+    other.namespace = "kube-system".into();
+    assert!(
+        world
+            .call(other)
+            .await
+            .unwrap_err()
+            .message
+            .contains("cannot create resource \"roles\"")
+    );
+}
+
+#[tokio::test]
+async fn old_versions_are_listed_until_they_are_compacted() {
+    let world = world().await;
+    world
+        .create(MAPS, "default", config_map("a", json!({})))
+        .await
+        .unwrap();
+    let first = world
+        .list(
+            MAPS,
+            Options {
+                limit: 1,
+                ..Options::default()
+            },
+        )
+        .await
+        .unwrap();
+    let version = text(&first, "/metadata/resourceVersion");
+    world
+        .create(MAPS, "default", config_map("b", json!({})))
+        .await
+        .unwrap();
+    let exact = Options {
+        resource_version: Some(version.clone()),
+        resource_version_match: "Exact".into(),
+        ..Options::default()
+    };
+    assert_eq!(
+        world.list(MAPS, exact.clone()).await.unwrap()["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let future = Options {
+        resource_version: Some("999999".into()),
+        ..Options::default()
+    };
+    let late = world.list(MAPS, future).await.unwrap_err();
+    assert_eq!((late.code, late.reason.as_str()), (504, "Timeout"));
+    world
+        .create(MAPS, "default", config_map("c", json!({})))
+        .await
+        .unwrap();
+    let store = world.core.store();
+    store.compact(store.revision()).await.unwrap();
+    assert_eq!(world.list(MAPS, exact).await.unwrap_err().code, 410);
+}
+
+#[tokio::test]
+async fn evictions_and_debug_containers() {
+    let world = world().await.with_account().await;
+    let made = world.create(PODS, "default", pod("a")).await.unwrap();
+    let mut debug = made.clone();
+    debug["spec"]["ephemeralContainers"] = json!([{"name": "d", "image": "i"}]);
+    debug["spec"]["nodeName"] = "elsewhere".into();
+    let debugged = world.update(PODS, "ephemeralcontainers", debug).await.unwrap();
+    assert_eq!(debugged["spec"]["ephemeralContainers"][0]["name"], "d");
+    assert_eq!(debugged["spec"].get("nodeName"), None);
+    let mut evict = request(Verb::Create, PODS, "default", "a");
+    evict.subresource = "eviction".into();
+    evict.body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}})
+        .to_string()
+        .into();
+    let reply = world.reply(evict.clone()).await.unwrap();
+    assert_eq!(
+        (reply.code, value(&reply)["status"].as_str()),
+        (201, Some("Success"))
+    );
+    assert_eq!(world.reply(evict).await.unwrap_err().code, 404);
+}
+
+#[tokio::test]
+async fn a_restart_finds_everything_and_repairs_addresses() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = async || {
+        let store = Store::open(StoreConfig::new(folder.path())).await.unwrap();
+        let config = CoreConfig::new([10, 0, 0, 5].into(), 6443);
+        Core::new(store, config, Arc::new(AllowAll), Arc::new(NoTokens)).unwrap()
+    };
+    let core = open().await;
+    core.bootstrap().await.unwrap();
+    let key = "/networking.k8s.io/ipaddresses/10.43.0.1";
+    let lose = store::Op::Delete {
+        key: key.into(),
+        expect: store::Expect::Present,
+    };
+    core.store().commit(vec![lose]).await.unwrap();
+    core.store().close().await;
+    drop(core);
+    let core = open().await;
+    let before = core.store().revision();
+    core.bootstrap().await.unwrap();
+    assert_eq!(
+        core.store().revision(),
+        before + 1,
+        "nothing but the lost record is written"
+    );
+    assert!(core.store().peek(key).is_some());
+    core.store().close().await;
 }
