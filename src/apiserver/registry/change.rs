@@ -117,6 +117,8 @@ impl Core {
         let mut live = text::parse(entry)?;
         if let Some(storage) = target.kind.storage {
             (storage.to_served)(&mut live);
+            // What is compared must be in the one form.
+            canon::canonicalize(&mut live, &target.schema);
         }
         let mut new = self.submitted(change, &live, warnings)?;
         let exact = preconditions(change, &new, &live)?;
