@@ -85,7 +85,7 @@ struct Driver {
     here: Here,
     table: Table,
     rules: Rules,
-    /// Away only while a commit is under way.
+    /// Away while a commit is under way, and lost if that panicked.
     kernel: Option<Nft>,
     balancer: Arc<Balancer>,
     ready: watch::Sender<bool>,
@@ -177,8 +177,9 @@ impl Driver {
         &mut self,
         work: impl FnOnce(&mut Nft) -> Result<R, NftError> + Send + 'static,
     ) -> Result<R, NftError> {
-        let Some(mut nft) = self.kernel.take() else {
-            return Err(std::io::Error::other("the nftables socket is lost").into());
+        let mut nft = match self.kernel.take() {
+            Some(nft) => nft,
+            None => Nft::open()?,
         };
         let done = tokio::task::spawn_blocking(move || {
             let result = work(&mut nft);
