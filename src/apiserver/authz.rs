@@ -32,7 +32,18 @@ pub struct Attributes {
 
 impl Attributes {
     /// The question that an API request asks.
+    ///
+    /// As in Kubernetes, a namespace lies in itself, and a collection that a field selector
+    /// narrows to one name is a question about that object.
     pub fn of(request: &Request) -> Self {
+        let place = &request.resource;
+        let own = place.group.is_empty() && place.plural == "namespaces" && !request.name.is_empty();
+        let selector = request.options.field_selector.split(',');
+        let mut selected = selector.filter_map(|part| part.trim().strip_prefix("metadata.name="));
+        let name = match request.name.as_str() {
+            "" => selected.next().unwrap_or_default().trim_start_matches('='),
+            name => name,
+        };
         Self {
             user: request.user.clone(),
             verb: request.verb.name().to_owned(),
@@ -41,8 +52,12 @@ impl Attributes {
             version: request.resource.version.clone(),
             resource: request.resource.plural.clone(),
             subresource: request.subresource.clone(),
-            namespace: request.namespace.clone(),
-            name: request.name.clone(),
+            namespace: if own {
+                request.name.clone()
+            } else {
+                request.namespace.clone()
+            },
+            name: name.to_owned(),
             path: String::new(),
             field_selector: request.options.field_selector.clone(),
         }
@@ -50,7 +65,12 @@ impl Attributes {
 
     /// The question that a request for a plain path asks; `verb` is the method in lower case.
     pub fn of_path(user: &User, verb: &str, path: &str) -> Self {
-        Self { user: user.clone(), verb: verb.to_owned(), path: path.to_owned(), ..Self::default() }
+        Self {
+            user: user.clone(),
+            verb: verb.to_owned(),
+            path: path.to_owned(),
+            ..Self::default()
+        }
     }
 
     /// `pods` or `pods/log`.
@@ -98,7 +118,11 @@ impl Attributes {
         if let Some(details) = &mut status.details {
             details.kind = self.resource.clone();
         }
-        debug_assert!(status.message.starts_with(&group_resource(&self.group, &self.resource)));
+        debug_assert!(
+            status
+                .message
+                .starts_with(&group_resource(&self.group, &self.resource))
+        );
         status
     }
 }
@@ -150,7 +174,11 @@ pub trait Authorizer: Send + Sync + 'static {
     /// `Ok` when the user may, the 403 otherwise.
     fn authorize(&self, attributes: &Attributes) -> Result<(), Status> {
         let decision = self.decide(attributes);
-        if decision.allowed { Ok(()) } else { Err(attributes.forbidden(&decision.reason)) }
+        if decision.allowed {
+            Ok(())
+        } else {
+            Err(attributes.forbidden(&decision.reason))
+        }
     }
 }
 
@@ -159,14 +187,25 @@ pub struct AllowAll;
 
 impl Authorizer for AllowAll {
     fn decide(&self, _: &Attributes) -> Decision {
-        Decision { allowed: true, ..Decision::default() }
+        Decision {
+            allowed: true,
+            ..Decision::default()
+        }
     }
 
     fn rules(&self, _: &User, _: &str) -> (Vec<PolicyRule>, bool) {
         let all = || vec!["*".to_owned()];
-        let resources =
-            PolicyRule { verbs: all(), api_groups: all(), resources: all(), ..PolicyRule::default() };
-        let paths = PolicyRule { verbs: all(), non_resource_urls: all(), ..PolicyRule::default() };
+        let resources = PolicyRule {
+            verbs: all(),
+            api_groups: all(),
+            resources: all(),
+            ..PolicyRule::default()
+        };
+        let paths = PolicyRule {
+            verbs: all(),
+            non_resource_urls: all(),
+            ..PolicyRule::default()
+        };
         (vec![resources, paths], false)
     }
 

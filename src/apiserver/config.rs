@@ -2,16 +2,21 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::telemetry::Metrics;
+use base::{Clock, Random, SystemClock, SystemRandom};
 
 /// Settings of an [`crate::ApiServer`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ServerConfig {
     /// The data folder: `pki/`, `admin.kubeconfig`, `server-token`, `agent-token` go here.
     pub data_dir: PathBuf,
     /// Where to listen. Port 0 picks a free one, the same for every address.
     pub listen: Vec<SocketAddr>,
     /// The address that clients elsewhere reach this server at: in the kubeconfig's server URL
-    /// unless it is loopback only, in the serving certificate and in the `kubernetes` endpoints.
+    /// when the server listens there, in the serving certificate and in the `kubernetes` endpoints.
     pub advertise: IpAddr,
     /// Further names and addresses for the serving certificate.
     pub extra_sans: Vec<String>,
@@ -23,10 +28,21 @@ pub struct ServerConfig {
     pub cluster_domain: String,
     /// Whether requests without credentials go on as `system:anonymous`.
     pub anonymous: bool,
-    /// Issuer of service-account tokens.
+    /// Issuer, and default audience, of service-account tokens; empty for
+    /// `https://kubernetes.default.svc.` and the cluster domain.
     pub issuer: String,
+    /// Seconds for which new pods tolerate nodes that are not ready or unreachable.
+    pub toleration_seconds: i64,
+    /// Seconds that events are kept.
+    pub event_ttl_seconds: u32,
     /// How long open requests may take to end once the server stops.
-    pub shutdown_grace: std::time::Duration,
+    pub shutdown_grace: Duration,
+    /// What `/metrics` shows; share it so that other parts show up there too.
+    pub metrics: Metrics,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where names and UIDs come from.
+    pub random: Arc<dyn Random>,
 }
 
 impl ServerConfig {
@@ -41,8 +57,21 @@ impl ServerConfig {
             node_ports: (30000, 32767),
             cluster_domain: "cluster.local".into(),
             anonymous: true,
-            issuer: "https://kubernetes.default.svc.cluster.local".into(),
-            shutdown_grace: std::time::Duration::from_secs(5),
+            issuer: String::new(),
+            toleration_seconds: 300,
+            event_ttl_seconds: 3600,
+            shutdown_grace: Duration::from_secs(5),
+            metrics: Metrics::new(),
+            clock: Arc::new(SystemClock::new()),
+            random: Arc::new(SystemRandom),
+        }
+    }
+
+    /// The issuer of service-account tokens.
+    pub fn issuer(&self) -> String {
+        match self.issuer.as_str() {
+            "" => format!("https://kubernetes.default.svc.{}", self.cluster_domain),
+            issuer => issuer.to_owned(),
         }
     }
 
@@ -68,5 +97,14 @@ mod tests {
         assert_eq!(config.service_ip(), "fd00::1".parse().ok());
         config.service_cidr = "nonsense".into();
         assert_eq!(config.service_ip(), None);
+    }
+
+    #[test]
+    fn the_issuer_follows_the_domain() {
+        let mut config = ServerConfig::new("/nowhere");
+        config.cluster_domain = "edge.local".into();
+        assert_eq!(config.issuer(), "https://kubernetes.default.svc.edge.local");
+        config.issuer = "https://issuer.example".into();
+        assert_eq!(config.issuer(), "https://issuer.example");
     }
 }

@@ -3,23 +3,33 @@
 //! Two halves meet here. `http` and its neighbours turn bytes on a connection
 //! into an [`api::request::Request`] by a known user; `registry` and
 //! `admission` carry it out. Callers in the same process skip the first half
-//! and nothing else: `ApiServer::api` is the same door, with the same
+//! and nothing else: [`ApiServer::api`] is the same door, with the same
 //! authorisation, admission and validation behind it.
 
 pub mod admission;
 pub mod authn;
 pub mod authz;
 pub mod config;
+pub mod discovery;
+pub mod health;
+pub mod http;
 pub mod lookup;
+pub mod metrics;
 pub mod nodes;
+pub mod openapi_routes;
 pub mod pki;
 pub mod rbac;
 pub mod registry;
+pub mod server;
+mod signer;
+pub mod streams;
 mod tls;
 pub mod tokens;
+pub mod version;
 
 pub use authz::Authorizer;
 pub use config::ServerConfig;
 pub use nodes::{NodeDialer, NodeLinks};
 pub use registry::{Core, CoreConfig};
+pub use server::{ApiServer, StartError};
 pub use tokens::Tokens;

@@ -38,7 +38,11 @@ pub fn key(group: &str, plural: &str, namespace: &str, name: &str) -> String {
 /// The prefix of the keys of a kind's objects, ending in `/`.
 pub fn prefix(group: &str, plural: &str, namespace: &str) -> String {
     let group = if group.is_empty() { "core" } else { group };
-    if namespace.is_empty() { format!("/{group}/{plural}/") } else { format!("/{group}/{plural}/{namespace}/") }
+    if namespace.is_empty() {
+        format!("/{group}/{plural}/")
+    } else {
+        format!("/{group}/{plural}/{namespace}/")
+    }
 }
 
 /// A [`Lookup`] over the store's own cache.
@@ -47,20 +51,31 @@ pub struct StoreLookup(pub Store);
 
 impl Lookup for StoreLookup {
     fn find(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Found> {
-        self.0.peek(&key(group, plural, namespace, name)).map(|entry| found(&entry))
+        self.0
+            .peek(&key(group, plural, namespace, name))
+            .map(|entry| found(&entry))
     }
 
     fn selected(&self, group: &str, plural: &str, namespace: &str, field: &str, value: &str) -> Vec<Found> {
         let (_, entries) = self.0.peek_prefix(&prefix(group, plural, namespace));
         let wanted = |entry: &&Arc<Entry>| {
-            field.is_empty() || entry.header.fields.iter().any(|(name, is)| name == field && is == value)
+            field.is_empty()
+                || entry
+                    .header
+                    .fields
+                    .iter()
+                    .any(|(name, is)| name == field && is == value)
         };
         entries.iter().filter(wanted).map(|entry| found(entry)).collect()
     }
 }
 
 fn found(entry: &Entry) -> Found {
-    Found { uid: entry.header.uid.clone(), revision: entry.revision, text: entry.text.clone() }
+    Found {
+        uid: entry.header.uid.clone(),
+        revision: entry.revision,
+        text: entry.text.clone(),
+    }
 }
 
 /// A [`Lookup`] in which there is nothing.
@@ -88,20 +103,28 @@ pub(crate) mod tests {
     impl Fixed {
         pub(crate) fn with(mut self, group: &str, plural: &str, object: Value) -> Self {
             let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
-            self.0.push((key(group, plural, &text("namespace"), &text("name")), object));
+            self.0
+                .push((key(group, plural, &text("namespace"), &text("name")), object));
             self
         }
     }
 
     fn found(object: &Value) -> Found {
         let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        Found { uid, revision: 1, text: object.to_string().into() }
+        Found {
+            uid,
+            revision: 1,
+            text: object.to_string().into(),
+        }
     }
 
     impl Lookup for Fixed {
         fn find(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Found> {
             let wanted = key(group, plural, namespace, name);
-            self.0.iter().find(|(key, _)| *key == wanted).map(|(_, object)| found(object))
+            self.0
+                .iter()
+                .find(|(key, _)| *key == wanted)
+                .map(|(_, object)| found(object))
         }
 
         fn selected(
@@ -118,7 +141,9 @@ pub(crate) mod tests {
                 field.is_empty() || object.pointer(&pointer).and_then(Value::as_str) == Some(value)
             };
             let all = self.0.iter().filter(|(key, _)| key.starts_with(&wanted));
-            all.filter(|(_, object)| matches(object)).map(|(_, object)| found(object)).collect()
+            all.filter(|(_, object)| matches(object))
+                .map(|(_, object)| found(object))
+                .collect()
         }
     }
 
@@ -126,6 +151,9 @@ pub(crate) mod tests {
     fn keys_have_the_agreed_form() {
         assert_eq!(key("", "pods", "a", "web"), "/core/pods/a/web");
         assert_eq!(key("apps", "deployments", "a", "web"), "/apps/deployments/a/web");
-        assert_eq!(prefix("rbac.authorization.k8s.io", "roles", ""), "/rbac.authorization.k8s.io/roles/");
+        assert_eq!(
+            prefix("rbac.authorization.k8s.io", "roles", ""),
+            "/rbac.authorization.k8s.io/roles/"
+        );
     }
 }

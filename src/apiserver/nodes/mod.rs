@@ -14,6 +14,8 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::sync::watch;
 
+pub use tunnel::PROTOCOL;
+
 /// What can go wrong with a streamed body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -53,7 +55,11 @@ struct Links {
 
 impl Default for Links {
     fn default() -> Self {
-        Self { by_node: HashMap::new(), next_id: 0, connected: watch::Sender::new(0) }
+        Self {
+            by_node: HashMap::new(),
+            next_id: 0,
+            connected: watch::Sender::new(0),
+        }
     }
 }
 
@@ -149,7 +155,10 @@ mod tests {
         let response = links.request("a", request).await.unwrap();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(&body[..], b"/logs/ns/pod/c");
-        let error = links.request("b", Request::get("/").body(text("")).unwrap()).await.unwrap_err();
+        let error = links
+            .request("b", Request::get("/").body(text("")).unwrap())
+            .await
+            .unwrap_err();
         assert_eq!(error.code, 503);
         links.unregister("a");
         assert!(!links.connected("a"));

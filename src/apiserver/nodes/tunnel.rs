@@ -25,7 +25,11 @@ pub(super) async fn send(mut sender: Sender, request: Request<Body>) -> Result<R
     let (mut parts, body) = request.into_parts();
     // HTTP/2 wants a scheme and an authority; the agent looks at neither.
     let path = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
-    parts.uri = http::Uri::builder().scheme("http").authority("agent").path_and_query(path).build()?;
+    parts.uri = http::Uri::builder()
+        .scheme("http")
+        .authority("agent")
+        .path_and_query(path)
+        .build()?;
     parts.version = http::Version::HTTP_2;
     sender.ready().await?;
     let response = sender.send_request(Request::from_parts(parts, body)).await?;
@@ -92,8 +96,15 @@ mod tests {
             tokio::spawn(async move { serving.serve_io("edge", TokioIo::new(server_end)).await.is_ok() });
         let agent = tokio::spawn(async move {
             let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
-                let said = request.into_body().collect().await.map(|b| b.to_bytes()).unwrap_or_default();
-                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from([b"echo ", &said[..]].concat()))))
+                let said = request
+                    .into_body()
+                    .collect()
+                    .await
+                    .map(|b| b.to_bytes())
+                    .unwrap_or_default();
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(
+                    [b"echo ", &said[..]].concat(),
+                ))))
             });
             hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                 .serve_connection(TokioIo::new(agent_end), service)
@@ -104,7 +115,10 @@ mod tests {
         }
         let request = Request::post("/exec/a/b/c?command=ls").body(text("hi")).unwrap();
         let response = links.request("edge", request).await.unwrap();
-        assert_eq!(&response.into_body().collect().await.unwrap().to_bytes()[..], b"echo hi");
+        assert_eq!(
+            &response.into_body().collect().await.unwrap().to_bytes()[..],
+            b"echo hi"
+        );
         agent.abort();
         let _ = link.await;
         assert!(!links.connected("edge"));

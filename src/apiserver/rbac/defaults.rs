@@ -59,7 +59,13 @@ impl Reader {
             ("controller", [name]) => {
                 let role = format!("system:controller:{name}");
                 self.role("clusterroles", "", &role, labels(&[]));
-                self.bind("clusterrolebindings", "", &role, &role, &[&format!("sa:kube-system/{name}")]);
+                self.bind(
+                    "clusterrolebindings",
+                    "",
+                    &role,
+                    &role,
+                    &[&format!("sa:kube-system/{name}")],
+                );
             }
             ("bind", [name, role, subjects @ ..]) => {
                 self.bind("clusterrolebindings", "", name, role, subjects);
@@ -74,7 +80,12 @@ impl Reader {
     fn role(&mut self, plural: &'static str, namespace: &str, name: &str, labels: Value) {
         let kind = if plural == "roles" { "Role" } else { "ClusterRole" };
         let object = object(kind, namespace, name, labels);
-        let role = Default { plural, namespace: namespace.into(), name: name.into(), object };
+        let role = Default {
+            plural,
+            namespace: namespace.into(),
+            name: name.into(),
+            object,
+        };
         self.roles.push((role, Vec::new()));
     }
 
@@ -88,7 +99,12 @@ impl Reader {
         if !subjects.is_empty() {
             object["subjects"] = subjects.iter().filter_map(|s| subject(s)).collect();
         }
-        self.bindings.push(Default { plural, namespace: namespace.into(), name: name.into(), object });
+        self.bindings.push(Default {
+            plural,
+            namespace: namespace.into(),
+            name: name.into(),
+            object,
+        });
     }
 
     fn rule(&mut self, words: &[&str]) {
@@ -168,7 +184,10 @@ fn resource_rule(verbs: &str, groups: &str, resources: &str, names: &str) -> Pol
 }
 
 fn list(text: &str) -> Vec<String> {
-    text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    text.split(',')
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn expand(verbs: &str) -> Vec<String> {
@@ -194,7 +213,11 @@ mod tests {
         let all = all();
         assert!(all.len() > 70, "{}", all.len());
         for binding in all.iter().filter(|d| d.plural.ends_with("bindings")) {
-            let plural = if binding.plural == "rolebindings" { "roles" } else { "clusterroles" };
+            let plural = if binding.plural == "rolebindings" {
+                "roles"
+            } else {
+                "clusterroles"
+            };
             let role = binding.object["roleRef"]["name"].as_str().unwrap();
             assert!(all.iter().any(|d| d.plural == plural && d.name == role), "{role}");
         }
@@ -208,8 +231,14 @@ mod tests {
             view.object["aggregationRule"],
             json!({"clusterRoleSelectors": [{"matchLabels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}}]})
         );
-        assert_eq!(view.object["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"], "true");
-        let basic = all.iter().find(|d| d.name == "system:public-info-viewer").unwrap();
+        assert_eq!(
+            view.object["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"],
+            "true"
+        );
+        let basic = all
+            .iter()
+            .find(|d| d.name == "system:public-info-viewer")
+            .unwrap();
         assert_eq!(
             basic.object["rules"],
             json!([{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"]}])

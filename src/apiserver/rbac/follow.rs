@@ -46,7 +46,9 @@ impl Rbac {
         let mut watch = store.watch(PREFIX, revision)?;
         while let Some(event) = watch.next().await {
             let event = event?;
-            let Some((plural, namespace, name)) = parts(&event.entry.key) else { continue };
+            let Some((plural, namespace, name)) = parts(&event.entry.key) else {
+                continue;
+            };
             let text = matches!(event.kind, Change::Put).then_some(&event.entry.text[..]);
             self.apply(plural, namespace, name, text);
         }

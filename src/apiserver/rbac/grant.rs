@@ -33,7 +33,11 @@ pub fn may_bind_role(
     role_namespace: &str,
     role: &str,
 ) -> Result<(), String> {
-    let plural = if role_namespace.is_empty() { "clusterroles" } else { "roles" };
+    let plural = if role_namespace.is_empty() {
+        "clusterroles"
+    } else {
+        "roles"
+    };
     if privileged(user) || allowed(authorizer, user, "bind", plural, namespace, role) {
         return Ok(());
     }
@@ -102,7 +106,8 @@ mod tests {
     fn granting_more_than_one_holds_is_refused_in_kubernetes_words() {
         let rbac = Rbac::with_defaults();
         let editor = User::new("eve", &["system:authenticated"]);
-        let binding = r#"{"roleRef":{"kind":"ClusterRole","name":"admin"},"subjects":[{"kind":"User","name":"eve"}]}"#;
+        let binding =
+            r#"{"roleRef":{"kind":"ClusterRole","name":"admin"},"subjects":[{"kind":"User","name":"eve"}]}"#;
         rbac.apply("rolebindings", "a", "b", Some(binding.as_bytes()));
         assert_eq!(may_bind_role(&rbac, &editor, "a", "", "view"), Ok(()));
         let refused = may_bind_role(&rbac, &editor, "a", "", "cluster-admin").unwrap_err();

@@ -145,7 +145,10 @@ impl Index {
             .iter()
             .filter_map(|(name, role)| {
                 let rule = role.aggregation_rule.as_ref()?;
-                Some((name.clone(), rule.cluster_role_selectors.clone().unwrap_or_default()))
+                Some((
+                    name.clone(),
+                    rule.cluster_role_selectors.clone().unwrap_or_default(),
+                ))
             })
             .collect();
         for _ in 0..=aggregated.len() {
@@ -169,12 +172,18 @@ impl Index {
         let mut names: Vec<&String> = self
             .cluster_roles
             .iter()
-            .filter(|(name, role)| *name != into && selectors.iter().any(|s| rules::selects(s, &role.labels())))
+            .filter(|(name, role)| {
+                *name != into && selectors.iter().any(|s| rules::selects(s, &role.labels()))
+            })
             .map(|(name, _)| name)
             .collect();
         names.sort();
         let mut sum: Vec<PolicyRule> = Vec::new();
-        for rule in names.iter().filter_map(|n| self.cluster_roles.get(*n)).flat_map(|r| r.effective.iter()) {
+        for rule in names
+            .iter()
+            .filter_map(|n| self.cluster_roles.get(*n))
+            .flat_map(|r| r.effective.iter())
+        {
             if !sum.contains(rule) {
                 sum.push(rule.clone());
             }
@@ -184,25 +193,45 @@ impl Index {
 
     /// The rules of a `ClusterRole` (`namespace` empty) or a `Role`.
     pub fn role_rules(&self, namespace: &str, name: &str) -> Option<&[PolicyRule]> {
-        let roles = if namespace.is_empty() { &self.cluster_roles } else { self.roles.get(namespace)? };
+        let roles = if namespace.is_empty() {
+            &self.cluster_roles
+        } else {
+            self.roles.get(namespace)?
+        };
         roles.get(name).map(|role| &*role.effective)
     }
 
     fn grants<'a>(&'a self, user: &'a User, namespace: &'a str) -> impl Iterator<Item = Grant<'a>> {
-        let cluster = self.cluster_bindings.iter().map(|(name, binding)| ("", name, binding));
+        let cluster = self
+            .cluster_bindings
+            .iter()
+            .map(|(name, binding)| ("", name, binding));
         let local = self.bindings.get(namespace).filter(|_| !namespace.is_empty());
-        let local = local.into_iter().flatten().map(move |(name, binding)| (namespace, name, binding));
+        let local = local
+            .into_iter()
+            .flatten()
+            .map(move |(name, binding)| (namespace, name, binding));
         cluster.chain(local).filter_map(|(namespace, name, binding)| {
             let subject = binding.subjects.iter().flatten().find(|s| s.matches(user))?;
             let rules = self.referenced(namespace, &binding.role_ref);
-            Some(Grant { namespace, binding: name, role: &binding.role_ref, subject, rules })
+            Some(Grant {
+                namespace,
+                binding: name,
+                role: &binding.role_ref,
+                subject,
+                rules,
+            })
         })
     }
 
     fn referenced(&self, namespace: &str, role: &RoleRef) -> Result<&[PolicyRule], String> {
         let scope = if role.kind == "Role" { namespace } else { "" };
         self.role_rules(scope, &role.name).ok_or_else(|| {
-            let plural = if role.kind == "Role" { "role" } else { "clusterrole" };
+            let plural = if role.kind == "Role" {
+                "role"
+            } else {
+                "clusterrole"
+            };
             format!("{plural}.rbac.authorization.k8s.io {:?} not found", role.name)
         })
     }
@@ -213,7 +242,11 @@ impl Index {
         for grant in self.grants(&attributes.user, &attributes.namespace) {
             match &grant.rules {
                 Ok(rules) if rules.iter().any(|rule| rules::allows(rule, attributes)) => {
-                    return Decision { allowed: true, reason: grant.reason(), error: String::new() };
+                    return Decision {
+                        allowed: true,
+                        reason: grant.reason(),
+                        error: String::new(),
+                    };
                 }
                 Ok(_) => {}
                 Err(error) => errors.push(error.clone()),
@@ -224,7 +257,11 @@ impl Index {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        Decision { allowed: false, reason: format!("RBAC: {error}"), error }
+        Decision {
+            allowed: false,
+            reason: format!("RBAC: {error}"),
+            error,
+        }
     }
 
     /// Everything `user` may do in `namespace`, and whether something could not be resolved.
@@ -249,7 +286,10 @@ impl Grant<'_> {
             format!("RoleBinding {:?}", format!("{}/{}", self.binding, self.namespace))
         };
         let (kind, name) = (&self.role.kind, &self.role.name);
-        format!("RBAC: allowed by {binding} of {kind} {name:?} to {}", self.subject.text())
+        format!(
+            "RBAC: allowed by {binding} of {kind} {name:?} to {}",
+            self.subject.text()
+        )
     }
 }
 
@@ -297,7 +337,12 @@ mod tests {
     fn index() -> Index {
         let mut index = Index::default();
         for d in defaults::all() {
-            index.apply(d.plural, &d.namespace, &d.name, Some(d.object.to_string().as_bytes()));
+            index.apply(
+                d.plural,
+                &d.namespace,
+                &d.name,
+                Some(d.object.to_string().as_bytes()),
+            );
         }
         index
     }
@@ -323,10 +368,17 @@ mod tests {
             decision.reason,
             r#"RBAC: allowed by ClusterRoleBinding "cluster-admin" of ClusterRole "cluster-admin" to Group "system:masters""#
         );
-        assert_eq!(index.decide(&ask(&User::anonymous(), "get", "pods", "default")), Decision::default());
+        assert_eq!(
+            index.decide(&ask(&User::anonymous(), "get", "pods", "default")),
+            Decision::default()
+        );
         let healthz = Attributes::of_path(&User::anonymous(), "get", "/healthz");
         assert!(index.decide(&healthz).allowed);
-        assert!(!index.decide(&Attributes::of_path(&User::anonymous(), "get", "/apis")).allowed);
+        assert!(
+            !index
+                .decide(&Attributes::of_path(&User::anonymous(), "get", "/apis"))
+                .allowed
+        );
     }
 
     #[test]
@@ -360,6 +412,9 @@ mod tests {
         let binding = r#"{"roleRef":{"kind":"Role","name":"gone"},"subjects":[{"kind":"User","name":"x"}]}"#;
         index.apply("rolebindings", "a", "b", Some(binding.as_bytes()));
         let decision = index.decide(&ask(&User::new("x", &[]), "get", "pods", "a"));
-        assert_eq!(decision.reason, r#"RBAC: role.rbac.authorization.k8s.io "gone" not found"#);
+        assert_eq!(
+            decision.reason,
+            r#"RBAC: role.rbac.authorization.k8s.io "gone" not found"#
+        );
     }
 }

@@ -30,26 +30,40 @@ pub struct Rbac {
 impl Rbac {
     /// An authoriser that knows no role yet.
     pub fn new(lookup: Arc<dyn Lookup>) -> Self {
-        Self { index: RwLock::default(), lookup }
+        Self {
+            index: RwLock::default(),
+            lookup,
+        }
     }
 
     /// An authoriser with the default roles and bindings, and no objects to look up; for tests.
     pub fn with_defaults() -> Self {
         let rbac = Self::new(Arc::new(Nothing));
         for d in defaults::all() {
-            rbac.apply(d.plural, &d.namespace, &d.name, Some(d.object.to_string().as_bytes()));
+            rbac.apply(
+                d.plural,
+                &d.namespace,
+                &d.name,
+                Some(d.object.to_string().as_bytes()),
+            );
         }
         rbac
     }
 
     /// Takes in a stored role or binding, or its removal.
     pub fn apply(&self, plural: &str, namespace: &str, name: &str, text: Option<&[u8]>) {
-        let mut index = self.index.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut index = self
+            .index
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         index.apply(plural, namespace, name, text);
     }
 
     fn replace(&self, index: Index) {
-        *self.index.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = index;
+        *self
+            .index
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = index;
     }
 
     fn index(&self) -> RwLockReadGuard<'_, Index> {
@@ -60,12 +74,25 @@ impl Rbac {
 impl Authorizer for Rbac {
     fn decide(&self, attributes: &Attributes) -> Decision {
         // The break-glass group must work even when its binding was deleted.
-        if attributes.user.groups.iter().any(|group| group == "system:masters") {
-            return Decision { allowed: true, ..Decision::default() };
+        if attributes
+            .user
+            .groups
+            .iter()
+            .any(|group| group == "system:masters")
+        {
+            return Decision {
+                allowed: true,
+                ..Decision::default()
+            };
         }
         let node_refusal = match node::node_name(attributes) {
             Some(node) if attributes.resource_request => match node::decide(&self.lookup, node, attributes) {
-                Ok(()) => return Decision { allowed: true, ..Decision::default() },
+                Ok(()) => {
+                    return Decision {
+                        allowed: true,
+                        ..Decision::default()
+                    };
+                }
                 Err(reason) => reason,
             },
             _ => String::new(),

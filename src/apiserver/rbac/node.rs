@@ -19,7 +19,11 @@ pub fn node_name(asked: &Attributes) -> Option<&str> {
 pub fn decide(lookup: &Arc<dyn Lookup>, node: &str, asked: &Attributes) -> Result<(), String> {
     let verb = asked.verb.as_str();
     let reads = matches!(verb, "get" | "list" | "watch");
-    match (asked.group.as_str(), asked.resource.as_str(), asked.subresource.as_str()) {
+    match (
+        asked.group.as_str(),
+        asked.resource.as_str(),
+        asked.subresource.as_str(),
+    ) {
         ("", "secrets" | "configmaps", "") if reads => related(lookup, node, asked),
         ("", "persistentvolumeclaims", "" | "status") if verb == "get" || verb == "patch" => {
             related(lookup, node, asked)
@@ -33,7 +37,11 @@ pub fn decide(lookup: &Arc<dyn Lookup>, node: &str, asked: &Attributes) -> Resul
             if asked.namespace != "kube-node-lease" {
                 return Err("can only access leases in the \"kube-node-lease\" system namespace".into());
             }
-            if verb == "create" { Ok(()) } else { named(node, asked) }
+            if verb == "create" {
+                Ok(())
+            } else {
+                named(node, asked)
+            }
         }
         ("storage.k8s.io", "csinodes", "") if verb != "create" => named(node, asked),
         _ => fixed(asked),
@@ -41,7 +49,11 @@ pub fn decide(lookup: &Arc<dyn Lookup>, node: &str, asked: &Attributes) -> Resul
 }
 
 fn named(node: &str, asked: &Attributes) -> Result<(), String> {
-    if asked.name == node { Ok(()) } else { Err("can only access node-specific objects of the same name".into()) }
+    if asked.name == node {
+        Ok(())
+    } else {
+        Err("can only access node-specific objects of the same name".into())
+    }
 }
 
 fn own_node(node: &str, asked: &Attributes, subresource: &str) -> Result<(), String> {
@@ -58,10 +70,16 @@ fn pods(lookup: &Arc<dyn Lookup>, node: &str, asked: &Attributes) -> Result<(), 
     match (asked.verb.as_str(), asked.subresource.as_str()) {
         ("list" | "watch", "") => {
             let wanted = format!("spec.nodeName={node}");
-            if asked.field_selector.split(',').any(|part| part.replace("==", "=") == wanted) {
+            if asked
+                .field_selector
+                .split(',')
+                .any(|part| part.replace("==", "=") == wanted)
+            {
                 return Ok(());
             }
-            Err(format!("can only list/watch pods with spec.nodeName field selector for node {node:?}"))
+            Err(format!(
+                "can only list/watch pods with spec.nodeName field selector for node {node:?}"
+            ))
         }
         ("create", "") => Ok(()),
         ("get" | "delete", "") | ("update" | "patch", "status") | ("create", "eviction") => {
@@ -102,7 +120,9 @@ fn references(pod: &Value, resource: &str, name: &str) -> bool {
     let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
     let is = |value: &Value| value.as_str() == Some(name);
     if resource == "persistentvolumeclaims" {
-        return list(spec, "volumes").iter().any(|v| is(&v["persistentVolumeClaim"]["claimName"]));
+        return list(spec, "volumes")
+            .iter()
+            .any(|v| is(&v["persistentVolumeClaim"]["claimName"]));
     }
     let (key, from, volume, field) = match resource {
         "secrets" => ("secretKeyRef", "secretRef", "secret", "secretName"),
@@ -112,14 +132,21 @@ fn references(pod: &Value, resource: &str, name: &str) -> bool {
         return true;
     }
     let containers = ["containers", "initContainers", "ephemeralContainers"];
-    let in_containers = containers.iter().flat_map(|kind| list(spec, kind)).any(|container| {
-        list(&container, "env").iter().any(|e| is(&e["valueFrom"][key]["name"]))
-            || list(&container, "envFrom").iter().any(|e| is(&e[from]["name"]))
-    });
+    let in_containers = containers
+        .iter()
+        .flat_map(|kind| list(spec, kind))
+        .any(|container| {
+            list(&container, "env")
+                .iter()
+                .any(|e| is(&e["valueFrom"][key]["name"]))
+                || list(&container, "envFrom").iter().any(|e| is(&e[from]["name"]))
+        });
     in_containers
         || list(spec, "volumes").iter().any(|v| {
             is(&v[volume][field])
-                || list(&v["projected"], "sources").iter().any(|source| is(&source[volume]["name"]))
+                || list(&v["projected"], "sources")
+                    .iter()
+                    .any(|source| is(&source[volume]["name"]))
                 || (resource == "secrets" && is(&v["csi"]["nodePublishSecretRef"]["name"]))
         })
 }
@@ -129,7 +156,11 @@ fn fixed(asked: &Attributes) -> Result<(), String> {
     let verb = asked.verb.as_str();
     let reads = matches!(verb, "get" | "list" | "watch");
     let writes = matches!(verb, "create" | "update" | "patch");
-    let allowed = match (asked.group.as_str(), asked.resource.as_str(), asked.subresource.as_str()) {
+    let allowed = match (
+        asked.group.as_str(),
+        asked.resource.as_str(),
+        asked.subresource.as_str(),
+    ) {
         ("authentication.k8s.io", "tokenreviews", "") => verb == "create",
         ("authorization.k8s.io", "subjectaccessreviews" | "localsubjectaccessreviews", "") => {
             verb == "create"
@@ -195,7 +226,11 @@ mod tests {
             ("delete", "nodes", "", "n1", false),
         ] {
             let asked = ask(verb, resource, sub, name);
-            assert_eq!(decide(&lookup, "n1", &asked).is_ok(), expected, "{verb} {resource}/{sub} {name}");
+            assert_eq!(
+                decide(&lookup, "n1", &asked).is_ok(),
+                expected,
+                "{verb} {resource}/{sub} {name}"
+            );
         }
         let mut list = ask("list", "pods", "", "");
         list.field_selector = "spec.nodeName=n1".into();

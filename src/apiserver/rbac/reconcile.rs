@@ -21,13 +21,17 @@ const AT_ONCE: usize = 64;
 
 /// Brings the defaults up to date through `api`, as `user`.
 pub(crate) async fn reconcile(api: &ApiRef, lookup: &Arc<dyn Lookup>, user: &User) -> Result<(), Status> {
-    let (roles, bindings): (Vec<Default>, Vec<Default>) =
-        defaults::all().into_iter().partition(|d| !d.plural.ends_with("bindings"));
+    let (roles, bindings): (Vec<Default>, Vec<Default>) = defaults::all()
+        .into_iter()
+        .partition(|d| !d.plural.ends_with("bindings"));
     // Roles first: a binding's role must exist for the escalation check to pass.
     for batch in [roles, bindings] {
         let writes = batch.into_iter().filter_map(|d| write_for(d, lookup, user));
-        let results: Vec<_> =
-            stream::iter(writes).map(|request| api.call(request)).buffer_unordered(AT_ONCE).collect().await;
+        let results: Vec<_> = stream::iter(writes)
+            .map(|request| api.call(request))
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
         for result in results {
             match result {
                 // Another server of the cluster was faster.
@@ -47,7 +51,11 @@ fn write_for(default: Default, lookup: &Arc<dyn Lookup>, user: &User) -> Option<
         None => (Verb::Create, "", default.object),
         Some(found) => {
             let live: Value = serde_json::from_slice(&found.text).unwrap_or_default();
-            (Verb::Update, default.name.as_str(), merged(&live, &default.object)?)
+            (
+                Verb::Update,
+                default.name.as_str(),
+                merged(&live, &default.object)?,
+            )
         }
     };
     let resource = ResourceRef::new(group, "v1", default.plural);
@@ -80,8 +88,14 @@ fn merged(live: &Value, default: &Value) -> Option<Value> {
         changed |= add_rules(&mut new, default);
     }
     for subject in default["subjects"].as_array().into_iter().flatten() {
-        let same = |s: &Value| ["kind", "name", "namespace"].iter().all(|key| s[key] == subject[key]);
-        let present = live["subjects"].as_array().is_some_and(|list| list.iter().any(same));
+        let same = |s: &Value| {
+            ["kind", "name", "namespace"]
+                .iter()
+                .all(|key| s[key] == subject[key])
+        };
+        let present = live["subjects"]
+            .as_array()
+            .is_some_and(|list| list.iter().any(same));
         if !present {
             push(&mut new["subjects"], subject.clone());
             changed = true;

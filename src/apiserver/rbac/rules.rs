@@ -17,7 +17,10 @@ pub fn allows(rule: &PolicyRule, asked: &Attributes) -> bool {
         return false;
     }
     if !asked.resource_request {
-        return rule.non_resource_urls.iter().any(|pattern| path_matches(pattern, &asked.path));
+        return rule
+            .non_resource_urls
+            .iter()
+            .any(|pattern| path_matches(pattern, &asked.path));
     }
     any(&rule.api_groups, &asked.group)
         && resource_matches(&rule.resources, &asked.resource, &asked.subresource)
@@ -70,7 +73,11 @@ fn expression(expression: &Value, labels: &BTreeMap<String, String>) -> bool {
 /// The parts of `wanted` that `held` does not cover, each about one verb, group, resource and
 /// name, or one verb and path.
 pub fn uncovered(held: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule> {
-    wanted.iter().flat_map(atoms).filter(|atom| !held.iter().any(|rule| covers(rule, atom))).collect()
+    wanted
+        .iter()
+        .flat_map(atoms)
+        .filter(|atom| !held.iter().any(|rule| covers(rule, atom)))
+        .collect()
 }
 
 fn atoms(rule: &PolicyRule) -> Vec<PolicyRule> {
@@ -88,7 +95,10 @@ fn atoms(rule: &PolicyRule) -> Vec<PolicyRule> {
                     atoms.push(atom);
                     continue;
                 }
-                let named = |name: &String| PolicyRule { resource_names: vec![name.clone()], ..atom.clone() };
+                let named = |name: &String| PolicyRule {
+                    resource_names: vec![name.clone()],
+                    ..atom.clone()
+                };
                 atoms.extend(rule.resource_names.iter().map(named));
             }
         }
@@ -108,7 +118,9 @@ fn covers(held: &PolicyRule, atom: &PolicyRule) -> bool {
     }
     if !atom.non_resource_urls.is_empty() {
         return atom.non_resource_urls.iter().all(|wanted| {
-            held.non_resource_urls.iter().any(|pattern| pattern == wanted || path_matches(pattern, wanted))
+            held.non_resource_urls
+                .iter()
+                .any(|pattern| pattern == wanted || path_matches(pattern, wanted))
         });
     }
     let resources = atom.resources.iter().all(|wanted| {
@@ -117,7 +129,10 @@ fn covers(held: &PolicyRule, atom: &PolicyRule) -> bool {
     });
     let names = held.resource_names.is_empty()
         || (!atom.resource_names.is_empty()
-            && atom.resource_names.iter().all(|name| held.resource_names.contains(name)));
+            && atom
+                .resource_names
+                .iter()
+                .all(|name| held.resource_names.contains(name)));
     all(&held.api_groups, &atom.api_groups) && resources && names
 }
 
@@ -134,7 +149,11 @@ pub fn compact(rules: Vec<PolicyRule>) -> Vec<PolicyRule> {
         };
         match merged.iter_mut().find(same) {
             Some(other) => {
-                let fresh = rule.verbs.into_iter().filter(|v| !other.verbs.contains(v)).collect::<Vec<_>>();
+                let fresh = rule
+                    .verbs
+                    .into_iter()
+                    .filter(|v| !other.verbs.contains(v))
+                    .collect::<Vec<_>>();
                 other.verbs.extend(fresh);
             }
             None => merged.push(rule),
@@ -159,7 +178,13 @@ pub fn text(rule: &PolicyRule) -> String {
 
 /// A list as Go's `%q` prints it: `["a" "b"]`.
 pub fn quoted(list: &[String]) -> String {
-    format!("[{}]", list.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(" "))
+    format!(
+        "[{}]",
+        list.iter()
+            .map(|item| format!("{item:?}"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    )
 }
 
 #[cfg(test)]
@@ -205,15 +230,19 @@ mod tests {
 
     #[test]
     fn what_is_not_held_is_listed_and_merged() {
-        let held = [rule(&["get", "list"], &[""], &["pods"], &[]), rule(&["*"], &["apps"], &["*"], &[])];
+        let held = [
+            rule(&["get", "list"], &[""], &["pods"], &[]),
+            rule(&["*"], &["apps"], &["*"], &[]),
+        ];
         let wanted = [
             rule(&["get", "delete", "watch"], &[""], &["pods"], &[]),
             rule(&["patch"], &["apps"], &["deployments", "deployments/scale"], &[]),
         ];
         let missing = compact(uncovered(&held, &wanted));
-        assert_eq!(missing.iter().map(text).collect::<Vec<_>>(), [
-            r#"{APIGroups:[""], Resources:["pods"], Verbs:["delete" "watch"]}"#
-        ]);
+        assert_eq!(
+            missing.iter().map(text).collect::<Vec<_>>(),
+            [r#"{APIGroups:[""], Resources:["pods"], Verbs:["delete" "watch"]}"#]
+        );
         let named = [rule(&["get"], &[""], &["secrets"], &["a"])];
         assert!(!uncovered(&named, &[rule(&["get"], &[""], &["secrets"], &[])]).is_empty());
         assert!(uncovered(&named, &[rule(&["get"], &[""], &["secrets"], &["a"])]).is_empty());

@@ -1,0 +1,137 @@
+//! From stored JSON to the form that a client asked for.
+
+use api::kind::Kind;
+use api::status::Status;
+use api::table::{self, Include};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::negotiate::{Form, Format, Shape};
+use super::query::Query;
+
+/// How an answer is to be changed before it is sent.
+#[derive(Clone, Copy)]
+pub struct Conversion {
+    /// What the client takes.
+    pub form: Form,
+    /// The kind of the objects; needed for tables.
+    pub kind: Option<&'static Kind>,
+    /// What table rows carry (`includeObject`).
+    pub include: Include,
+    /// Whether people will read the JSON.
+    pub pretty: bool,
+    /// For ages in tables.
+    pub now: Timestamp,
+}
+
+/// The `includeObject` parameter; 400 for anything but its three values.
+pub fn include(query: &Query) -> Result<Include, Status> {
+    match query.get("includeObject").unwrap_or_default() {
+        "" | "Metadata" => Ok(Include::Metadata),
+        "None" => Ok(Include::None),
+        "Object" => Ok(Include::Object),
+        other => Err(Status::bad_request(format!(
+            "unrecognized includeObject value: {other:?}"
+        ))),
+    }
+}
+
+/// Whether people will read the answer: asked for, or fetched with a tool for people.
+pub fn pretty(query: &Query, user_agent: &str) -> bool {
+    match query.get("pretty") {
+        Some(_) => query.flag("pretty"),
+        None => ["curl", "Wget", "Mozilla/5.0"]
+            .iter()
+            .any(|tool| user_agent.starts_with(tool)),
+    }
+}
+
+impl Conversion {
+    /// Whether the stored text can be sent as it is.
+    fn idle(&self) -> bool {
+        self.form.shape == Shape::Whole && self.form.format == Format::Json && !self.pretty
+    }
+
+    /// The whole body of an answer.
+    pub fn body(&self, text: Bytes) -> Result<Bytes, Status> {
+        if self.idle() {
+            return Ok(text);
+        }
+        let value: Value = serde_json::from_slice(&text).map_err(Status::internal)?;
+        self.write(&self.shape(value, true))
+    }
+
+    /// The object of a watch event; `first` says whether a table's columns must be told.
+    pub fn event(&self, text: &Bytes, first: bool) -> Result<Bytes, Status> {
+        if self.form.shape == Shape::Whole {
+            return Ok(text.clone());
+        }
+        let value: Value = serde_json::from_slice(text).map_err(Status::internal)?;
+        Ok(self.shape(value, first).to_string().into())
+    }
+
+    fn shape(&self, value: Value, headers: bool) -> Value {
+        // What says how a request ended is sent as it is.
+        if value["kind"] == "Status" {
+            return value;
+        }
+        match (self.form.shape, self.kind) {
+            (Shape::Table, Some(kind)) => table::table(kind, &value, self.include, headers, self.now),
+            (Shape::Metadata, _) => table::partial(&value),
+            _ => value,
+        }
+    }
+
+    fn write(&self, value: &Value) -> Result<Bytes, Status> {
+        let text = match self.form.format {
+            Format::Yaml => serde_saphyr::to_string(value).map_err(Status::internal)?,
+            Format::Json if self.pretty => {
+                serde_json::to_string_pretty(value).map_err(Status::internal)? + "\n"
+            }
+            Format::Json => value.to_string(),
+        };
+        Ok(text.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_passes_through_or_is_rewritten() {
+        let plain = Conversion {
+            form: Form::default(),
+            kind: None,
+            include: Include::Metadata,
+            pretty: false,
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let text = Bytes::from_static(br#"{"kind":"ConfigMap","data":{"a":"1"}}"#);
+        assert_eq!(plain.body(text.clone()).unwrap(), text);
+        let yaml = Conversion {
+            form: Form {
+                format: Format::Yaml,
+                ..Form::default()
+            },
+            ..plain
+        };
+        let written = yaml.body(text.clone()).unwrap();
+        let back: Value = serde_saphyr::from_str(std::str::from_utf8(&written).unwrap()).unwrap();
+        assert_eq!(back["data"]["a"], "1");
+        let pretty = Conversion {
+            pretty: true,
+            ..plain
+        };
+        assert!(pretty.body(text).unwrap().starts_with(b"{\n  \""));
+    }
+
+    #[test]
+    fn people_get_indented_text() {
+        assert!(pretty(&Query::parse("pretty=true"), "kubectl/v1"));
+        assert!(pretty(&Query::parse(""), "curl/8.0"));
+        assert!(!pretty(&Query::parse("pretty=false"), "curl/8.0"));
+        assert!(!pretty(&Query::parse(""), "kubectl/v1"));
+    }
+}

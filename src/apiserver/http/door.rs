@@ -1,0 +1,77 @@
+//! What every request needs on its way in.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use api::request::User;
+use base::Clock;
+use base::telemetry::Metrics;
+use client::ApiRef;
+use tokio_util::sync::CancellationToken;
+
+use crate::authn::{Authn, CertificateUser, ServiceAccounts};
+use crate::authz::Authorizer;
+use crate::discovery::Discovery;
+use crate::health::Health;
+use crate::lookup::Lookup;
+use crate::metrics::HttpMetrics;
+use crate::nodes::NodeLinks;
+use crate::openapi_routes::OpenApi;
+
+/// Everything behind the HTTP server, shared by all connections.
+pub struct Door {
+    /// The registry: carries out what is about resources.
+    pub api: ApiRef,
+    /// Who is asking.
+    pub authn: Authn,
+    /// Whether they may.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// Stored objects, from memory.
+    pub lookup: Arc<dyn Lookup>,
+    /// The way to the nodes.
+    pub nodes: NodeLinks,
+    /// What is served.
+    pub discovery: Discovery,
+    /// In which form.
+    pub openapi: OpenApi,
+    /// Whether all is well.
+    pub health: Health,
+    /// What the HTTP half counts.
+    pub counters: HttpMetrics,
+    /// What everybody counts.
+    pub metrics: Metrics,
+    /// Service-account keys, for those who check tokens themselves.
+    pub tokens: Arc<ServiceAccounts>,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Cancelled when the server stops; long-running answers end then.
+    pub stop: CancellationToken,
+    /// `host:port` at which clients elsewhere reach this server.
+    pub address: String,
+    /// Requests that may be under way at once, long-running ones aside.
+    pub room: tokio::sync::Semaphore,
+}
+
+/// Where a request came from.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// Over the network.
+    Remote {
+        /// From this address.
+        peer: SocketAddr,
+        /// Over a connection with this certificate.
+        certificate: Arc<CertificateUser>,
+    },
+    /// From this process, by a user that is already known.
+    Local(User),
+}
+
+impl Caller {
+    /// The address of the other side; none for callers in this process.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Caller::Remote { peer, .. } => Some(peer.ip()),
+            Caller::Local(_) => None,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! One request, from its arrival to its answer.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use api::kinds;
+use api::request::User;
+use api::status::Status;
+use base::{Random, SystemRandom};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::header::{HeaderName, HeaderValue, USER_AGENT};
+use http::{HeaderMap, Method, Request, Response};
+
+use super::door::{Caller, Door};
+use super::path::{self, ResourcePath, Route};
+use super::query::Query;
+use super::{impersonate, plain, reply, resource};
+use crate::metrics::About;
+use crate::nodes::Body;
+
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// Longer paths and queries are refused.
+const URI_BYTES_MAX: usize = 64 * 1024;
+
+/// A request on its way in, its user known.
+pub struct Incoming {
+    /// Who asks, impersonation included.
+    pub user: User,
+    /// The query, decoded.
+    pub query: Query,
+    /// The request itself.
+    pub request: Request<Body>,
+}
+
+impl Incoming {
+    /// The `User-Agent`; empty when there is none.
+    pub fn user_agent(&self) -> &str {
+        text(self.request.headers(), &USER_AGENT)
+    }
+}
+
+/// A header's text; empty when absent or no text.
+pub fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
+/// Answers a request. Never fails: failures are answers too. (Boxed, because the compiler
+/// loses track of lifetimes in a future that a connection's future contains.)
+pub fn handle(door: Arc<Door>, caller: Caller, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+    Box::pin(answered(door, caller, request))
+}
+
+async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Response<Body> {
+    let started = Instant::now();
+    let audit = audit_id(request.headers());
+    let route = path::parse(request.uri().path());
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let about = about(&route, request.method(), &query, request.uri().path());
+    let dry_run = query.get("dryRun").is_some();
+    let answer = AssertUnwindSafe(answer(&door, caller, route, query, &about, request))
+        .catch_unwind()
+        .await;
+    let mut response = match answer {
+        Ok(Ok(response)) => response,
+        Ok(Err(status)) => reply::failure(&status),
+        Err(_) => reply::failure(&Status::internal("this request caused the API server to panic")),
+    };
+    let timed = !matches!(about.verb.as_str(), "WATCH" | "CONNECT");
+    let took = timed.then(|| started.elapsed());
+    door.counters
+        .answered(&about, response.status().as_u16(), dry_run, took);
+    reply::private(&mut response);
+    response.headers_mut().insert(AUDIT_ID, audit);
+    response
+}
+
+/// The caller's audit id, or a new one.
+fn audit_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(AUDIT_ID).filter(|value| value.len() <= 64).cloned();
+    given.unwrap_or_else(|| {
+        HeaderValue::from_str(&SystemRandom.uuid()).unwrap_or(HeaderValue::from_static("none"))
+    })
+}
+
+async fn answer(
+    door: &Arc<Door>,
+    caller: Caller,
+    route: Route,
+    query: Query,
+    about: &About,
+    request: Request<Body>,
+) -> Result<Response<Body>, Status> {
+    let length = request.uri().path_and_query().map_or(0, |p| p.as_str().len());
+    if length > URI_BYTES_MAX {
+        return Err(Status::new(
+            414,
+            "RequestURITooLong",
+            "the request URI is too long",
+        ));
+    }
+    let user = user(door, caller, request.headers())?;
+    let incoming = Incoming { user, query, request };
+    match route {
+        Route::Plain => plain::answer(door, incoming).await,
+        Route::Resource(path) => resource::answer(door, *path, about, incoming).await,
+    }
+}
+
+fn user(door: &Door, caller: Caller, headers: &HeaderMap) -> Result<User, Status> {
+    let caller = match caller {
+        Caller::Local(user) => user,
+        Caller::Remote { certificate, .. } => door.authn.request(&certificate, headers)?,
+    };
+    impersonate::effective(caller, headers, door.authorizer.as_ref())
+}
+
+/// What to count a request as. Only names that are served become labels.
+fn about(route: &Route, method: &Method, query: &Query, uri_path: &str) -> About {
+    let mut about = About {
+        component: "apiserver".to_owned(),
+        ..About::default()
+    };
+    let Route::Resource(path) = route else {
+        about.verb = method_name(method).to_owned();
+        about.subresource = known_path(uri_path).to_owned();
+        return about;
+    };
+    about.verb = resource::metric_verb(path, method, query).to_owned();
+    about.scope = scope(path).to_owned();
+    let place = &path.resource;
+    match kinds::find(&place.group, &place.version, &place.plural) {
+        Some(kind) => {
+            about.group = kind.group.to_owned();
+            about.version = kind.version.to_owned();
+            about.resource = kind.plural.to_owned();
+            let part = kind.subresource(&path.subresource);
+            about.subresource = part.map_or("", |part| part.name).to_owned();
+        }
+        None => about.resource = "other".to_owned(),
+    }
+    about
+}
+
+fn scope(path: &ResourcePath) -> &'static str {
+    match (path.name.is_empty(), path.namespace.is_empty()) {
+        (false, _) => "resource",
+        (true, false) => "namespace",
+        (true, true) => "cluster",
+    }
+}
+
+fn method_name(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        _ => "other",
+    }
+}
+
+fn known_path(path: &str) -> &'static str {
+    let known = [
+        "/healthz", "/livez", "/readyz", "/metrics", "/version", "/openapi", "/apis", "/api", "/openid",
+    ];
+    known
+        .into_iter()
+        .find(|prefix| path.starts_with(prefix))
+        .unwrap_or("other")
+}

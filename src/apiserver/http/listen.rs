@@ -1,0 +1,153 @@
+//! Listening: TLS, HTTP/1.1 and HTTP/2, several addresses, an orderly end.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{OnError, Tasks};
+use http::Request;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::door::{Caller, Door};
+use super::handler;
+use crate::nodes::BoxError;
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+const HEADER_BYTES_MAX: u32 = 256 * 1024;
+/// Streams on one HTTP/2 connection; each watch is one, and an informer-based client has dozens.
+const STREAMS_MAX: u32 = 1000;
+/// A client that vanished without a word is noticed after these two together.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pause after `accept` failed for want of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Listens on all addresses. Port 0 is chosen once and used for every address.
+pub(crate) async fn bind(addresses: &[SocketAddr]) -> std::io::Result<Vec<TcpListener>> {
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    let mut chosen = None;
+    for address in addresses {
+        let mut address = *address;
+        if address.port() == 0 {
+            address.set_port(chosen.unwrap_or(0));
+        }
+        let named = |error: std::io::Error| {
+            std::io::Error::new(error.kind(), format!("listen on {address}: {error}"))
+        };
+        let listener = TcpListener::bind(address).await.map_err(named)?;
+        chosen = chosen.or(Some(listener.local_addr()?.port()));
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// A server on its listeners.
+pub(crate) struct Listening {
+    pub door: Arc<Door>,
+    pub tls: TlsAcceptor,
+    /// How long open requests may take to end.
+    pub grace: Duration,
+}
+
+impl Listening {
+    /// Serves until `tasks` are cancelled, then lets open requests end.
+    pub(crate) fn start(self, listeners: Vec<TcpListener>, tasks: &Tasks) {
+        let shared = Arc::new(self);
+        for listener in listeners {
+            let name = format!("listen {:?}", listener.local_addr().ok());
+            let server = shared.clone();
+            let stop = tasks.cancelled();
+            tasks.spawn_graceful(name, OnError::Shutdown, server.accept(listener, stop));
+        }
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+        let connections = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    connections.spawn(self.clone().connection(stream, peer, stop.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        connections.close();
+        if tokio::time::timeout(self.grace, connections.wait())
+            .await
+            .is_err()
+        {
+            tracing::info!(
+                open = connections.len(),
+                "closing connections that are still busy"
+            );
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+        // Small answers must not wait for the other side's acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await;
+        let stream = match handshake {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
+        };
+        let chain = stream.get_ref().1.peer_certificates();
+        let certificate = Arc::new(self.door.authn.connection(chain));
+        let caller = Caller::Remote { peer, certificate };
+        let door = self.door.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (door, caller) = (door.clone(), caller.clone());
+            let request = request.map(|body| body.map_err(|error| -> BoxError { error.into() }).boxed());
+            async move { Ok::<_, Infallible>(handler::handle(door, caller, request).await) }
+        });
+        let builder = builder();
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, error, "connection ended with an error");
+        }
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEADER_BYTES_MAX as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX);
+    builder
+}

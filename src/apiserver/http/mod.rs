@@ -1,0 +1,21 @@
+//! From a connection to a request and back.
+
+pub mod body;
+pub mod convert;
+mod delete_options;
+mod door;
+mod handler;
+pub mod impersonate;
+mod listen;
+pub mod local;
+pub mod negotiate;
+pub mod path;
+mod plain;
+pub mod query;
+pub mod reply;
+mod resource;
+pub mod watch;
+
+pub use door::{Caller, Door};
+pub use handler::Incoming;
+pub(crate) use listen::{Listening, bind};

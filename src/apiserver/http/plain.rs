@@ -1,0 +1,143 @@
+//! Paths that are no resources: discovery, OpenAPI, health, metrics, version, keys.
+
+use std::sync::Arc;
+
+use api::status::Status;
+use http::header::{CACHE_CONTROL, ETAG, HeaderValue, VARY};
+use http::{Method, Response};
+use serde_json::json;
+
+use super::door::Door;
+use super::handler::Incoming;
+use super::{negotiate, reply};
+use crate::authz::Attributes;
+use crate::health::Probe;
+use crate::nodes::Body;
+use crate::openapi_routes::holds;
+use crate::version;
+
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Answers a request for a plain path.
+pub async fn answer(door: &Arc<Door>, incoming: Incoming) -> Result<Response<Body>, Status> {
+    let path = incoming.request.uri().path().to_owned();
+    let method = incoming.request.method().clone();
+    let verb = method.as_str().to_ascii_lowercase();
+    door.authorizer
+        .authorize(&Attributes::of_path(&incoming.user, &verb, &path))?;
+    let found = find(door, &incoming, &path).await?;
+    match found {
+        Some(_) if method != Method::GET && method != Method::HEAD => {
+            let text = "the server does not allow this method on the requested resource";
+            Err(Status::new(405, "MethodNotAllowed", text))
+        }
+        Some(mut response) => {
+            if method == Method::HEAD {
+                *response.body_mut() = reply::empty();
+            }
+            Ok(response)
+        }
+        None if path.starts_with("/api/") || path.starts_with("/apis/") => Err(Status::no_such_path()),
+        None => Ok(reply::text(404, "404 page not found\n")),
+    }
+}
+
+async fn find(door: &Door, incoming: &Incoming, path: &str) -> Result<Option<Response<Body>>, Status> {
+    let json =
+        |value: serde_json::Value| Ok(Some(reply::response(200, "application/json", value.to_string())));
+    if let Some((probe, part)) = Probe::of(path) {
+        return Ok(health(door, incoming, probe, part));
+    }
+    match path.trim_end_matches('/') {
+        "" => json(json!({"paths": paths()})),
+        "/version" => json(version::info()),
+        "/metrics" => Ok(Some(reply::response(200, METRICS_TYPE, door.metrics.encode()))),
+        "/openid/v1/jwks" => {
+            let body = door.tokens.key_set().to_string();
+            Ok(Some(reply::response(200, "application/jwk-set+json", body)))
+        }
+        "/.well-known/openid-configuration" => json(
+            door.tokens
+                .discovery(&format!("https://{}/openid/v1/jwks", door.address)),
+        ),
+        other if other.starts_with("/openapi/") => openapi(door, incoming, other).await,
+        other if other.starts_with("/api") => Ok(discovery(door, incoming, other)),
+        _ => Ok(None),
+    }
+}
+
+fn paths() -> Vec<&'static str> {
+    vec![
+        "/.well-known/openid-configuration",
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ]
+}
+
+fn health(door: &Door, incoming: &Incoming, probe: Probe, part: &str) -> Option<Response<Body>> {
+    let (code, text) = door.health.answer(probe, part, &incoming.query)?;
+    Some(reply::text(code, text))
+}
+
+fn discovery(door: &Door, incoming: &Incoming, path: &str) -> Option<Response<Body>> {
+    let headers = incoming.request.headers();
+    let document = door.discovery.document(path, headers)?;
+    let mut response = reply::response(200, document.content_type, document.body.clone());
+    if !document.etag.is_empty() {
+        tag(&mut response, &document.etag);
+        response
+            .headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+        if holds(headers, &document.etag) {
+            *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+            *response.body_mut() = reply::empty();
+            return Some(response);
+        }
+    }
+    response
+        .headers_mut()
+        .insert(VARY, HeaderValue::from_static("Accept"));
+    Some(if negotiate::gzip(headers) {
+        reply::compressed(response, document.body)
+    } else {
+        response
+    })
+}
+
+async fn openapi(door: &Door, incoming: &Incoming, path: &str) -> Result<Option<Response<Body>>, Status> {
+    let headers = incoming.request.headers();
+    let Some(answer) = door.openapi.answer(path, headers).await? else {
+        return Ok(None);
+    };
+    let mut response = reply::response(200, answer.content_type, "");
+    tag(&mut response, &answer.etag);
+    response
+        .headers_mut()
+        .insert(VARY, HeaderValue::from_static("Accept-Encoding, Accept"));
+    if incoming.query.get("hash").is_some_and(|hash| hash == answer.etag) {
+        // Its address names its content, so it may be kept for good.
+        let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
+        response.headers_mut().insert(CACHE_CONTROL, forever);
+    }
+    match answer.body {
+        None => *response.status_mut() = http::StatusCode::NOT_MODIFIED,
+        Some(body) if negotiate::gzip(headers) => response = reply::compressed(response, body),
+        Some(body) => *response.body_mut() = reply::full(body),
+    }
+    Ok(Some(response))
+}
+
+fn tag(response: &mut Response<Body>, etag: &str) {
+    if let Ok(value) = HeaderValue::from_str(&format!("\"{etag}\"")) {
+        response.headers_mut().insert(ETAG, value);
+    }
+}

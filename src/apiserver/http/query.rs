@@ -1,0 +1,170 @@
+//! Query parameters, read as Kubernetes' option types read them.
+
+use api::request::{Options, Verb};
+use api::status::{FieldError, Status};
+
+use super::path::decode;
+
+/// Decoded `key=value` pairs in the order in which they were sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads what follows the `?`. Pairs with broken escapes are left out, as Go does.
+    pub fn parse(text: &str) -> Self {
+        let pair = |pair: &str| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some((decode(key, true)?, decode(value, true)?))
+        };
+        Self(
+            text.split('&')
+                .filter(|p| !p.is_empty())
+                .filter_map(pair)
+                .collect(),
+        )
+    }
+
+    /// The first value of a key.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of a key.
+    pub fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter(move |(k, _)| k == key)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a switch is on: present, and neither `false` nor `0`.
+    pub fn flag(&self, key: &str) -> bool {
+        self.get(key)
+            .is_some_and(|value| !matches!(value, "false" | "False" | "FALSE" | "0"))
+    }
+
+    /// A number; 400 when it is none.
+    pub fn number<T: std::str::FromStr>(&self, key: &str) -> Result<Option<T>, Status> {
+        let Some(text) = self.get(key).filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let number = text.parse().map_err(|_| {
+            Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+        })?;
+        Ok(Some(number))
+    }
+}
+
+/// The options of a request for `verb`, from its query and its user agent.
+pub fn options(query: &Query, verb: Verb, user_agent: &str) -> Result<Options, Status> {
+    let text = |key: &str| query.get(key).unwrap_or_default().to_owned();
+    let mut options = Options {
+        label_selector: text("labelSelector"),
+        field_selector: text("fieldSelector"),
+        limit: query.number("limit")?.unwrap_or_default(),
+        continue_token: text("continue"),
+        resource_version: query
+            .get("resourceVersion")
+            .filter(|v| !v.is_empty())
+            .map(str::to_owned),
+        resource_version_match: text("resourceVersionMatch"),
+        allow_watch_bookmarks: query.flag("allowWatchBookmarks"),
+        send_initial_events: query
+            .get("sendInitialEvents")
+            .map(|_| query.flag("sendInitialEvents")),
+        timeout_seconds: query.number("timeoutSeconds")?,
+        dry_run: query.get("dryRun").is_some(),
+        field_manager: text("fieldManager"),
+        field_validation: text("fieldValidation"),
+        force: query.flag("force"),
+        grace_period_seconds: query.number("gracePeriodSeconds")?,
+        propagation_policy: text("propagationPolicy"),
+        ..Options::default()
+    };
+    let errors = wrong(query, &options);
+    if !errors.is_empty() {
+        return Err(Status::invalid("meta.k8s.io", options_kind(verb), "", &errors));
+    }
+    // Apply demands that the manager be named; everyone else is known by their program's name.
+    if options.field_manager.is_empty() && verb != Verb::Patch(api::request::PatchType::Apply) {
+        options.field_manager = manager(user_agent);
+    }
+    if query.flag("orphanDependents") && options.propagation_policy.is_empty() {
+        options.propagation_policy = "Orphan".into();
+    }
+    Ok(options)
+}
+
+fn options_kind(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Create => "CreateOptions",
+        Verb::Update => "UpdateOptions",
+        Verb::Patch(_) => "PatchOptions",
+        Verb::Delete | Verb::DeleteCollection => "DeleteOptions",
+        Verb::Get | Verb::List | Verb::Watch => "ListOptions",
+    }
+}
+
+fn wrong(query: &Query, options: &Options) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for value in query.all("dryRun").filter(|value| *value != "All") {
+        errors.push(FieldError::not_supported("dryRun", value, &["All"]));
+    }
+    let validation = &options.field_validation;
+    if !["", "Ignore", "Warn", "Strict"].contains(&validation.as_str()) {
+        let supported = ["", "Ignore", "Strict", "Warn"];
+        errors.push(FieldError::not_supported(
+            "fieldValidation",
+            validation.as_str(),
+            &supported,
+        ));
+    }
+    errors
+}
+
+/// A user agent's first word: `kubectl` of `kubectl/v1.33.1 (linux/amd64)`.
+fn manager(user_agent: &str) -> String {
+    let word = user_agent.split('/').next().unwrap_or_default();
+    let printable: String = word.chars().filter(|c| !c.is_control()).take(128).collect();
+    if printable.is_empty() {
+        "unknown".to_owned()
+    } else {
+        printable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switches_numbers_and_texts() {
+        let query = Query::parse(
+            "watch=1&limit=500&labelSelector=app%3Dweb%2Cx+in+(a)&sendInitialEvents=false&resourceVersion=0&timeoutSeconds=",
+        );
+        assert!(query.flag("watch") && !query.flag("force"));
+        let options = options(&query, Verb::List, "kubectl/v1.33.1 (linux/amd64)").unwrap();
+        assert_eq!(options.limit, 500);
+        assert_eq!(options.label_selector, "app=web,x in (a)");
+        assert_eq!(options.send_initial_events, Some(false));
+        assert_eq!(options.resource_version.as_deref(), Some("0"));
+        assert_eq!(options.timeout_seconds, None);
+        assert_eq!(options.field_manager, "kubectl");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let bad = Query::parse("limit=many");
+        assert_eq!(options(&bad, Verb::List, "").unwrap_err().code, 400);
+        let bad = Query::parse("dryRun=Some");
+        let status = options(&bad, Verb::Create, "").unwrap_err();
+        assert_eq!(
+            status.message,
+            r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "Some": supported values: "All""#
+        );
+        assert_eq!(Query::parse("a=%zz&b=1"), Query(vec![("b".into(), "1".into())]));
+    }
+}

@@ -1,0 +1,324 @@
+//! Requests for resources: method and path become a verb, the registry's JSON
+//! becomes what the client wants.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::kinds;
+use api::request::{Options, PatchType, Request, Verb};
+use api::status::Status;
+use base::{Random, SystemRandom};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Method, Response};
+
+use super::body::{ReadError, read};
+use super::convert::{self, Conversion};
+use super::door::Door;
+use super::handler::{Incoming, text};
+use super::path::ResourcePath;
+use super::query::{self, Query};
+use super::{delete_options, negotiate, reply, watch};
+use crate::metrics::About;
+use crate::nodes::Body;
+use crate::streams;
+
+/// Larger bodies are refused (Kubernetes' limit).
+const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// An ordinary request that takes longer is given up.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// A watch without `timeoutSeconds` lasts this long and up to as long again, so that those
+/// begun together do not all come back together.
+const WATCH_TIMEOUT_SECONDS: u64 = 1800;
+
+const NO_SUCH_METHOD: &str = "the server does not allow this method on the requested resource";
+
+/// Answers a request for a resource.
+pub async fn answer(
+    door: &Arc<Door>,
+    path: ResourcePath,
+    about: &About,
+    incoming: Incoming,
+) -> Result<Response<Body>, Status> {
+    if streams::is_stream(&path) {
+        let _running = door.counters.long_running(about);
+        return streams::answer(door, path, incoming).await;
+    }
+    let verb = verb(
+        &path,
+        incoming.request.method(),
+        &incoming.query,
+        incoming.request.headers(),
+    )?;
+    if verb == Verb::Watch {
+        return follow(door, path, about, incoming).await;
+    }
+    let Ok(_room) = door.room.try_acquire() else {
+        return Err(busy());
+    };
+    let _running = door.counters.running(!matches!(verb, Verb::Get | Verb::List));
+    call(door, verb, path, incoming).await
+}
+
+fn busy() -> Status {
+    let mut status = Status::new(
+        429,
+        "TooManyRequests",
+        "too many requests, please try again later",
+    );
+    status.details = Some(Box::new(api::status::Details {
+        retry_after_seconds: 1,
+        ..Default::default()
+    }));
+    status
+}
+
+/// What a method on a path means.
+fn verb(path: &ResourcePath, method: &Method, query: &Query, headers: &HeaderMap) -> Result<Verb, Status> {
+    let named = !path.name.is_empty();
+    let not_allowed = || Status::new(405, "MethodNotAllowed", NO_SUCH_METHOD);
+    Ok(match *method {
+        Method::GET | Method::HEAD if path.watch => Verb::Watch,
+        Method::GET | Method::HEAD if named => Verb::Get,
+        Method::GET | Method::HEAD if query.flag("watch") => Verb::Watch,
+        Method::GET | Method::HEAD => Verb::List,
+        Method::POST if named && path.subresource.is_empty() => return Err(not_allowed()),
+        Method::POST => Verb::Create,
+        Method::PUT if named => Verb::Update,
+        Method::PATCH if named => Verb::Patch(patch_type(text(headers, &CONTENT_TYPE))?),
+        Method::DELETE if named => Verb::Delete,
+        Method::DELETE => Verb::DeleteCollection,
+        _ => return Err(not_allowed()),
+    })
+}
+
+/// The verb label of a request's metrics.
+pub fn metric_verb(path: &ResourcePath, method: &Method, query: &Query) -> &'static str {
+    if streams::is_stream(path) {
+        return "CONNECT";
+    }
+    match (method.as_str(), path.name.is_empty()) {
+        ("GET" | "HEAD", _) if path.watch => "WATCH",
+        ("GET" | "HEAD", false) => "GET",
+        ("GET" | "HEAD", true) if query.flag("watch") => "WATCH",
+        ("GET" | "HEAD", true) => "LIST",
+        ("POST", _) => "POST",
+        ("PUT", _) => "PUT",
+        ("PATCH", _) => "PATCH",
+        ("DELETE", false) => "DELETE",
+        ("DELETE", true) => "DELETECOLLECTION",
+        _ => "other",
+    }
+}
+
+fn patch_type(content_type: &str) -> Result<PatchType, Status> {
+    match content_type.split(';').next().unwrap_or_default().trim() {
+        "application/json-patch+json" => Ok(PatchType::Json),
+        "application/merge-patch+json" => Ok(PatchType::Merge),
+        "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
+        "application/apply-patch+yaml" => Ok(PatchType::Apply),
+        _ => Err(Status::new(
+            415,
+            "UnsupportedMediaType",
+            "the body of the request was in an unknown format - accepted media types include: \
+             application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, \
+             application/strategic-merge-patch+json",
+        )),
+    }
+}
+
+/// The request's body; 413 when it is too large.
+async fn body(headers: &HeaderMap, body: Body) -> Result<Bytes, Status> {
+    let too_large = || {
+        let text = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
+        Status::new(413, "RequestEntityTooLarge", text)
+    };
+    let told = text(headers, &CONTENT_LENGTH)
+        .parse::<usize>()
+        .unwrap_or_default();
+    if told > BODY_BYTES_MAX {
+        return Err(too_large());
+    }
+    match read(body, BODY_BYTES_MAX).await {
+        Ok(bytes) => Ok(bytes),
+        Err(ReadError::TooLarge) => Err(too_large()),
+        Err(ReadError::Broken(error)) => Err(Status::bad_request(format!(
+            "reading the request's body: {error}"
+        ))),
+    }
+}
+
+fn conversion(door: &Door, path: &ResourcePath, incoming: &Incoming) -> Result<Conversion, Status> {
+    let place = &path.resource;
+    let kind = kinds::find(&place.group, &place.version, &place.plural);
+    // Parts of an object are of kinds without columns of their own.
+    let tables = kind.is_some() && matches!(path.subresource.as_str(), "" | "status");
+    Ok(Conversion {
+        form: negotiate::form(incoming.request.headers(), tables)?,
+        kind,
+        include: convert::include(&incoming.query)?,
+        pretty: convert::pretty(&incoming.query, incoming.user_agent()),
+        now: door.clock.now(),
+    })
+}
+
+fn request(path: ResourcePath, verb: Verb, user: api::request::User, options: Options) -> Request {
+    let mut request = Request::new(user, verb, path.resource, &path.namespace, &path.name);
+    request.subresource = path.subresource;
+    request.options = options;
+    request
+}
+
+async fn call(
+    door: &Arc<Door>,
+    verb: Verb,
+    path: ResourcePath,
+    incoming: Incoming,
+) -> Result<Response<Body>, Status> {
+    let conversion = conversion(door, &path, &incoming)?;
+    let mut options = query::options(&incoming.query, verb, incoming.user_agent())?;
+    let limit = timeout(&incoming.query)?;
+    let (parts, sent) = incoming.request.into_parts();
+    let content_type = text(&parts.headers, &CONTENT_TYPE).to_owned();
+    let sent = body(&parts.headers, sent).await?;
+    let deletes = matches!(verb, Verb::Delete | Verb::DeleteCollection);
+    if deletes {
+        delete_options::merge(&mut options, &sent, &content_type)?;
+    }
+    let mut request = request(path, verb, incoming.user, options);
+    if !deletes {
+        request.body = sent;
+        request.content_type = content_type;
+    }
+    let answer = tokio::time::timeout(limit, door.api.call(request)).await;
+    let answer = answer
+        .map_err(|_| Status::timeout("Timeout: request did not complete within the allotted timeout"))??;
+    let body = conversion.body(answer.body)?;
+    let mut response = reply::response(answer.code, conversion.form.content_type(), body.clone());
+    let reads = matches!(verb, Verb::Get | Verb::List);
+    if parts.method == Method::HEAD {
+        *response.body_mut() = reply::empty();
+    } else if reads && negotiate::gzip(&parts.headers) {
+        response = reply::compressed(response, body);
+    }
+    reply::warn(&mut response, &answer.warnings);
+    Ok(response)
+}
+
+/// `timeout=10s`; Go's durations, of which clients send whole units.
+fn timeout(query: &Query) -> Result<Duration, Status> {
+    let Some(asked) = query.get("timeout").filter(|text| !text.is_empty()) else {
+        return Ok(REQUEST_TIMEOUT);
+    };
+    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+    let parsed = units.iter().find_map(|(unit, milliseconds)| {
+        let number = asked.strip_suffix(unit)?.parse::<u64>().ok()?;
+        number.checked_mul(*milliseconds)
+    });
+    let milliseconds = parsed.ok_or_else(|| {
+        Status::bad_request(format!("invalid timeout specified in the request URL: {asked:?}"))
+    })?;
+    let asked = Duration::from_millis(milliseconds);
+    Ok(if asked.is_zero() {
+        REQUEST_TIMEOUT
+    } else {
+        asked.min(REQUEST_TIMEOUT)
+    })
+}
+
+async fn follow(
+    door: &Arc<Door>,
+    mut path: ResourcePath,
+    about: &About,
+    incoming: Incoming,
+) -> Result<Response<Body>, Status> {
+    let conversion = conversion(door, &path, &incoming)?;
+    let mut options = query::options(&incoming.query, Verb::Watch, incoming.user_agent())?;
+    // The old form `/watch/…/NAME` is a watch on the collection with a selector.
+    if !path.name.is_empty() {
+        options.field_selector = format!("metadata.name={}", path.name);
+        path.name.clear();
+    }
+    let seconds = options.timeout_seconds.filter(|s| *s > 0);
+    let spread = || WATCH_TIMEOUT_SECONDS + SystemRandom.below(WATCH_TIMEOUT_SECONDS);
+    let timeout = Duration::from_secs(seconds.unwrap_or_else(spread));
+    let events = door
+        .api
+        .watch(request(path, Verb::Watch, incoming.user, options))
+        .await?;
+    let limits = watch::Limits {
+        timeout,
+        stop: door.stop.clone(),
+    };
+    let content_type = if conversion.form.stream {
+        "application/json;stream=watch"
+    } else {
+        "application/json"
+    };
+    let mut response = reply::response(200, content_type, "");
+    *response.body_mut() = watch::body(events, conversion, limits, door.counters.long_running(about));
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::path::{Route, parse};
+    use super::*;
+
+    fn of(method: Method, uri: &str, content_type: &str) -> Result<Verb, u16> {
+        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+        let Route::Resource(path) = parse(path) else {
+            panic!("{uri}")
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
+        verb(&path, &method, &Query::parse(query), &headers).map_err(|status| status.code)
+    }
+
+    #[test]
+    fn methods_become_verbs() {
+        let merge = "application/merge-patch+json";
+        for (method, uri, content_type, expected) in [
+            (Method::GET, "/api/v1/pods", "", Ok(Verb::List)),
+            (Method::GET, "/api/v1/pods?watch=true", "", Ok(Verb::Watch)),
+            (Method::GET, "/api/v1/pods?watch=false", "", Ok(Verb::List)),
+            (Method::GET, "/api/v1/nodes/a?watch=1", "", Ok(Verb::Get)),
+            (Method::GET, "/api/v1/watch/nodes/a", "", Ok(Verb::Watch)),
+            (Method::POST, "/api/v1/nodes", "", Ok(Verb::Create)),
+            (Method::POST, "/api/v1/nodes/a", "", Err(405)),
+            (
+                Method::POST,
+                "/api/v1/namespaces/a/pods/b/binding",
+                "",
+                Ok(Verb::Create),
+            ),
+            (Method::PUT, "/api/v1/nodes/a", "", Ok(Verb::Update)),
+            (Method::PUT, "/api/v1/nodes", "", Err(405)),
+            (
+                Method::PATCH,
+                "/api/v1/nodes/a",
+                merge,
+                Ok(Verb::Patch(PatchType::Merge)),
+            ),
+            (Method::PATCH, "/api/v1/nodes/a", "application/json", Err(415)),
+            (Method::DELETE, "/api/v1/nodes/a", "", Ok(Verb::Delete)),
+            (Method::DELETE, "/api/v1/nodes", "", Ok(Verb::DeleteCollection)),
+            (Method::OPTIONS, "/api/v1/nodes", "", Err(405)),
+        ] {
+            assert_eq!(of(method.clone(), uri, content_type), expected, "{method} {uri}");
+        }
+    }
+
+    #[test]
+    fn timeouts_are_read_and_capped() {
+        let of = |text: &str| {
+            timeout(&Query::parse(text))
+                .map(|d| d.as_secs())
+                .map_err(|s| s.code)
+        };
+        assert_eq!(of(""), Ok(60));
+        assert_eq!(of("timeout=32s"), Ok(32));
+        assert_eq!(of("timeout=1h"), Ok(60));
+        assert_eq!(of("timeout=x"), Err(400));
+    }
+}

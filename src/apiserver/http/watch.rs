@@ -1,0 +1,186 @@
+//! Watches as a body: one JSON object a line, for as long as it lasts.
+
+use std::time::Duration;
+
+use api::request::{EventStream, WatchEvent};
+use api::status::Status;
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::stream::StreamExt;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use tokio_util::sync::CancellationToken;
+
+use super::convert::Conversion;
+use crate::metrics::Running;
+use crate::nodes::{Body, BoxError};
+
+/// Events that are ready together are sent together, up to this many.
+const TOGETHER: usize = 64;
+
+/// When a watch ends although nothing went wrong.
+pub struct Limits {
+    /// After this long.
+    pub timeout: Duration,
+    /// When the server stops.
+    pub stop: CancellationToken,
+}
+
+/// The body of an answer to a watch. `running` counts it until it is dropped.
+pub fn body(events: EventStream, conversion: Conversion, limits: Limits, running: Running) -> Body {
+    let mut first = true;
+    let lines = events.map(move |event| {
+        let line = match event {
+            Ok(event) => line(&event, &conversion, &mut first),
+            Err(status) => Err(status),
+        };
+        line.unwrap_or_else(|status| error_line(&status))
+    });
+    let end = async move {
+        let _running = running;
+        tokio::select! {
+            () = tokio::time::sleep(limits.timeout) => {}
+            () = limits.stop.cancelled() => {}
+        }
+    };
+    let chunks = lines
+        .ready_chunks(TOGETHER)
+        .map(|lines| match <[Bytes; 1]>::try_from(lines) {
+            Ok([one]) => one,
+            Err(many) => many.concat().into(),
+        });
+    let frames = chunks
+        .take_until(Box::pin(end))
+        .map(|chunk| Ok::<_, BoxError>(Frame::data(chunk)));
+    Body::new(StreamBody::new(SyncStream::new(frames)))
+}
+
+fn line(event: &WatchEvent, conversion: &Conversion, first: &mut bool) -> Result<Bytes, Status> {
+    let object = conversion.event(&event.object, *first)?;
+    *first = false;
+    Ok(write(event.kind.name(), &object))
+}
+
+fn error_line(status: &Status) -> Bytes {
+    write("ERROR", status.to_value().to_string().as_bytes())
+}
+
+/// `{"type":"…","object":…}` and a line end.
+pub fn write(kind: &str, object: &[u8]) -> Bytes {
+    let mut line = BytesMut::with_capacity(object.len() + kind.len() + 24);
+    line.put_slice(b"{\"type\":\"");
+    line.put_slice(kind.as_bytes());
+    line.put_slice(b"\",\"object\":");
+    line.put_slice(object);
+    line.put_slice(b"}\n");
+    line.freeze()
+}
+
+/// Makes a stream shareable between threads by never sharing it: `BoxBody` wants `Sync`,
+/// but bodies are only ever polled through `&mut`.
+pub(crate) struct SyncStream<S>(std::sync::Mutex<std::pin::Pin<Box<S>>>);
+
+impl<S> SyncStream<S> {
+    fn new(stream: S) -> Self {
+        Self(std::sync::Mutex::new(Box::pin(stream)))
+    }
+}
+
+impl SyncStream<()> {
+    /// Any body as a [`Body`].
+    pub(crate) fn body<B>(body: B) -> Body
+    where
+        B: hyper::body::Body<Data = Bytes, Error = BoxError> + Send + 'static,
+    {
+        Body::new(StreamBody::new(SyncStream::new(http_body_util::BodyStream::new(
+            body,
+        ))))
+    }
+}
+
+impl<S: futures_util::Stream> futures_util::Stream for SyncStream<S> {
+    type Item = S::Item;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        let stream = self.0.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        stream.as_mut().poll_next(context)
+    }
+}
+
+/// A body made of a stream of chunks.
+pub fn streamed<S>(chunks: S) -> Body
+where
+    S: futures_util::Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
+{
+    Body::new(StreamBody::new(SyncStream::new(
+        chunks.map(|chunk| chunk.map(Frame::data)),
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::negotiate::Form;
+    use super::*;
+    use crate::metrics::{About, HttpMetrics};
+    use api::request::EventKind;
+    use api::table::Include;
+    use futures_util::stream;
+    use http_body_util::BodyExt;
+
+    fn conversion() -> Conversion {
+        Conversion {
+            form: Form::default(),
+            kind: None,
+            include: Include::None,
+            pretty: false,
+            now: jiff::Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[tokio::test]
+    async fn events_are_lines_and_errors_end_with_a_status() {
+        let added = WatchEvent {
+            kind: EventKind::Added,
+            object: Bytes::from_static(b"{\"a\":1}"),
+        };
+        let events = stream::iter([Ok(added), Err(Status::expired("too old"))]).boxed();
+        let metrics = HttpMetrics::new(&base::telemetry::Metrics::new());
+        let limits = Limits {
+            timeout: Duration::from_secs(9),
+            stop: CancellationToken::new(),
+        };
+        let body = body(
+            events,
+            conversion(),
+            limits,
+            metrics.long_running(&About::default()),
+        );
+        let text = body.collect().await.unwrap().to_bytes();
+        let lines: Vec<&[u8]> = text.split_inclusive(|b| *b == b'\n').collect();
+        assert_eq!(lines[0], b"{\"type\":\"ADDED\",\"object\":{\"a\":1}}\n");
+        let error: serde_json::Value = serde_json::from_slice(lines[1]).unwrap();
+        assert_eq!(
+            (&error["type"], &error["object"]["code"]),
+            (&"ERROR".into(), &410.into())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_watch_ends_with_its_time() {
+        let metrics = HttpMetrics::new(&base::telemetry::Metrics::new());
+        let limits = Limits {
+            timeout: Duration::from_millis(3),
+            stop: CancellationToken::new(),
+        };
+        let events = stream::pending().boxed();
+        let body = body(
+            events,
+            conversion(),
+            limits,
+            metrics.long_running(&About::default()),
+        );
+        assert!(body.collect().await.unwrap().to_bytes().is_empty());
+    }
+}

@@ -1,0 +1,183 @@
+//! `/openapi/v2` and `/openapi/v3`: made when asked for, known by their hashes.
+//!
+//! The documents are large and seldom asked for (clients keep them by hash), so
+//! none stays in memory; only the small index and the hashes do.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use api::kind::Kind;
+use api::openapi;
+use api::status::Status;
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::http::negotiate;
+use crate::pki::fingerprint;
+
+const JSON: &str = "application/json";
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// An OpenAPI document, or the news that the client's copy is still good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The text; `None` when the client has it already.
+    pub body: Option<Bytes>,
+    /// Media type.
+    pub content_type: &'static str,
+    /// Entity tag, without quotes.
+    pub etag: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Which {
+    V2Json,
+    V2Protobuf,
+    V3Index,
+    V3 { group: String, version: String },
+}
+
+impl Which {
+    fn of(path: &str, headers: &HeaderMap) -> Option<Self> {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let named = |group: &str, version: &str| Which::V3 {
+            group: group.into(),
+            version: version.into(),
+        };
+        match parts.as_slice() {
+            ["openapi", "v2"] => Some(if wants_protobuf(headers) {
+                Which::V2Protobuf
+            } else {
+                Which::V2Json
+            }),
+            ["openapi", "v3"] => Some(Which::V3Index),
+            ["openapi", "v3", "api", version] => Some(named("", version)),
+            ["openapi", "v3", "apis", group, version] => Some(named(group, version)),
+            _ => None,
+        }
+    }
+
+    fn make(&self, kinds: &'static [&'static Kind]) -> Option<Bytes> {
+        match self {
+            Which::V2Json => Some(openapi::v2_json(kinds)),
+            Which::V2Protobuf => Some(openapi::v2_protobuf(kinds)),
+            Which::V3Index => Some(openapi::v3_index(kinds)),
+            Which::V3 { group, version } => openapi::v3_document(kinds, group, version),
+        }
+    }
+}
+
+/// Older kubectl asks for the v2 document in this form and takes no other.
+fn wants_protobuf(headers: &HeaderMap) -> bool {
+    let first = negotiate::accepted(headers).into_iter().find_map(|range| {
+        let protobuf = range
+            .media
+            .starts_with("application/com.github.proto-openapi.spec.v2")
+            && range.media.ends_with("+protobuf");
+        let json = matches!(range.media, "application/json" | "*/*" | "application/*");
+        (protobuf || json).then_some(protobuf)
+    });
+    first.unwrap_or(false)
+}
+
+/// OpenAPI documents over a table of kinds.
+pub struct OpenApi {
+    kinds: &'static [&'static Kind],
+    // A std mutex: nothing awaits while it is held.
+    known: Arc<Mutex<HashMap<Which, (String, Option<Bytes>)>>>,
+}
+
+impl OpenApi {
+    /// Documents about those kinds.
+    pub fn new(kinds: &'static [&'static Kind]) -> Self {
+        Self {
+            kinds,
+            known: Arc::default(),
+        }
+    }
+
+    /// The document at that path; `None` when there is none.
+    pub async fn answer(&self, path: &str, headers: &HeaderMap) -> Result<Option<Answer>, Status> {
+        let Some(which) = Which::of(path, headers) else {
+            return Ok(None);
+        };
+        let content_type = if which == Which::V2Protobuf {
+            V2_PROTOBUF
+        } else {
+            JSON
+        };
+        let known = self.lock().get(&which).cloned();
+        if let Some((etag, body)) = known {
+            let unchanged = holds(headers, &etag);
+            if unchanged || body.is_some() {
+                return Ok(Some(Answer {
+                    body: body.filter(|_| !unchanged),
+                    content_type,
+                    etag,
+                }));
+            }
+        }
+        let (kinds, asked) = (self.kinds, which.clone());
+        // Tens of milliseconds of work: not on a thread that serves others.
+        let made = tokio::task::spawn_blocking(move || {
+            let body = asked.make(kinds)?;
+            let etag = fingerprint(&body).to_uppercase();
+            Some((body, etag))
+        });
+        let Some((body, etag)) = made.await.map_err(Status::internal)? else {
+            return Ok(None);
+        };
+        let kept = (which == Which::V3Index).then(|| body.clone());
+        self.lock().insert(which, (etag.clone(), kept));
+        let body = (!holds(headers, &etag)).then_some(body);
+        Ok(Some(Answer {
+            body,
+            content_type,
+            etag,
+        }))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Which, (String, Option<Bytes>)>> {
+        self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Whether the client says that it has the document with that tag.
+pub fn holds(headers: &HeaderMap, etag: &str) -> bool {
+    let values = headers
+        .get_all(http::header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|v| v.to_str().ok());
+    let mut tags = values.flat_map(|value| value.split(','));
+    !etag.is_empty() && tags.any(|tag| tag.trim().trim_start_matches("W/").trim_matches('"') == etag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::header::{ACCEPT, IF_NONE_MATCH};
+
+    #[test]
+    fn old_kubectl_gets_protobuf_and_others_json() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(Which::of("/openapi/v2", &headers), Some(Which::V2Json));
+        let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+        headers.insert(ACCEPT, protobuf.parse().unwrap());
+        assert_eq!(Which::of("/openapi/v2", &headers), Some(Which::V2Protobuf));
+        let named = Which::V3 {
+            group: "apps".into(),
+            version: "v1".into(),
+        };
+        assert_eq!(Which::of("/openapi/v3/apis/apps/v1", &headers), Some(named));
+        assert_eq!(Which::of("/openapi/v4", &headers), None);
+    }
+
+    #[test]
+    fn a_tag_is_recognised() {
+        let mut headers = HeaderMap::new();
+        headers.insert(IF_NONE_MATCH, r#""A", W/"B""#.parse().unwrap());
+        assert!(
+            holds(&headers, "A") && holds(&headers, "B") && !holds(&headers, "C") && !holds(&headers, "")
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! Files with keys in them.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::PkiError;
+
+pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> PkiError {
+    let path = path.to_owned();
+    move |error| PkiError::Io { path, error }
+}
+
+/// Makes a folder that only its owner may look into.
+pub(super) fn private_dir(path: &Path) -> Result<(), PkiError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(io(path))
+}
+
+/// The file's text; `None` when there is no such file.
+pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io(path)(error)),
+    }
+}
+
+/// Writes a file of mode 0600 that is there whole or not at all, also after a power cut.
+pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
+    write(path, bytes, 0o600)
+}
+
+/// The same, for everyone to read.
+pub(super) fn write_public(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
+    write(path, bytes, 0o644)
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let fresh = Path::new(&name);
+    let done = (|| {
+        // A left-over file of an interrupted start may have another mode.
+        let _ = fs::remove_file(fresh);
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(fresh)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(fresh, path)
+    })();
+    done.map_err(io(path))
+}
+
+/// PEM of the P-256 key in that file, which is made if it does not exist.
+pub(super) fn key(path: &Path) -> Result<String, PkiError> {
+    if let Some(text) = read(path)? {
+        return Ok(text);
+    }
+    let text = rcgen::KeyPair::generate()?.serialize_pem();
+    write_secret(path, text.as_bytes())?;
+    Ok(text)
+}

@@ -1,0 +1,215 @@
+//! The cluster's keys and certificates, in `<data-dir>/pki`.
+//!
+//! Clients, peers, the serving certificate and front proxies each have a CA of
+//! their own, so that what one signs proves nothing to the others. All keys are
+//! ECDSA P-256: made in microseconds, so that the first start is quick.
+
+mod ca;
+mod csr;
+mod files;
+mod join;
+mod serving;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+pub use ca::{Ca, Issued, Leaf};
+pub use csr::{
+    CsrRefusal, CsrSpec, SIGNER_CLIENT, SIGNER_KUBELET_CLIENT, SIGNER_KUBELET_SERVING, SIGNER_LEGACY,
+};
+pub use join::{JoinRole, JoinToken, JoinTokens};
+pub use serving::Serving;
+
+use crate::config::ServerConfig;
+
+const DAY: i64 = 86_400;
+/// Certificates for people, nodes and serving live this long.
+pub(crate) const LEAF_SECONDS: i64 = 365 * DAY;
+/// What ends sooner than this is made anew when the server starts.
+const RENEW_SECONDS: i64 = 90 * DAY;
+
+/// Why keys or certificates cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A file cannot be read or written.
+    #[error("{path}: {error}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A file does not hold what its name says.
+    #[error("{path}: {why}")]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A key or certificate could not be made.
+    #[error("making a certificate: {0}")]
+    Make(#[from] rcgen::Error),
+    /// TLS will not take a certificate or key.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// The cluster's keys and certificates.
+pub struct Pki {
+    dir: PathBuf,
+    /// Signs the certificates of people, nodes and components.
+    pub client_ca: Ca,
+    /// Signs the certificates by which servers of one cluster know each other.
+    pub peer_ca: Ca,
+    /// Signs the serving certificate; what clients are told to trust.
+    pub serving_ca: Ca,
+    /// Signs the certificates of front proxies.
+    pub front_proxy_ca: Ca,
+    /// PEM (PKCS#8) of the key that signs service-account tokens. A secret.
+    pub(crate) service_account_key: String,
+    /// The tokens with which servers and agents join.
+    pub join: JoinTokens,
+}
+
+impl Pki {
+    /// Reads the keys and certificates below `config.data_dir`, makes those that are missing,
+    /// and writes `admin.kubeconfig`, `server-token` and `agent-token`.
+    pub fn open(config: &ServerConfig, port: u16, now: Timestamp) -> Result<Self, PkiError> {
+        let dir = config.data_dir.join("pki");
+        files::private_dir(&dir)?;
+        let ca = |name: &str, subject: &str| Ca::open(&dir, name, subject, now);
+        let serving_ca = ca("serving-ca", "coracle-serving-ca")?;
+        let join = JoinTokens::open(&config.data_dir, &fingerprint(serving_ca.der()))?;
+        let pki = Self {
+            client_ca: ca("client-ca", "coracle-client-ca")?,
+            peer_ca: ca("peer-ca", "coracle-peer-ca")?,
+            front_proxy_ca: ca("front-proxy-ca", "coracle-front-proxy-ca")?,
+            serving_ca,
+            service_account_key: files::key(&dir.join("service-account.key"))?,
+            join,
+            dir,
+        };
+        pki.write_admin(config, port, now)?;
+        Ok(pki)
+    }
+
+    /// The folder with the files.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A certificate and key for a client of that name and those groups.
+    pub fn client(&self, name: &str, groups: &[&str], now: Timestamp) -> Result<Issued, PkiError> {
+        self.client_ca
+            .issue(&Leaf::client(name, groups), now, LEAF_SECONDS)
+    }
+
+    fn write_admin(&self, config: &ServerConfig, port: u16, now: Timestamp) -> Result<(), PkiError> {
+        let path = config.data_dir.join("admin.kubeconfig");
+        let server = format!("https://{}", url_host(config, port));
+        if let Ok(text) = std::fs::read_to_string(&path)
+            && self.still_good(&text, &server, now)
+        {
+            return Ok(());
+        }
+        let admin = self.client("kubernetes-admin", &["system:masters"], now)?;
+        let text = client::kubeconfig::Kubeconfig {
+            name: "coracle".into(),
+            server,
+            ca_pem: self.serving_ca.pem().to_owned(),
+            client_cert_pem: admin.cert_pem,
+            client_key_pem: admin.key_pem,
+            ..Default::default()
+        }
+        .text();
+        files::write_secret(&path, text.as_bytes())
+    }
+
+    /// Whether a kubeconfig written earlier still leads here and will for a while.
+    fn still_good(&self, text: &str, server: &str, now: Timestamp) -> bool {
+        let Ok(old) = client::kubeconfig::Kubeconfig::parse(text, &self.dir) else {
+            return false;
+        };
+        let ends = ca::ends(&old.client_cert_pem).unwrap_or_default();
+        old.server == server
+            && old.ca_pem.trim() == self.serving_ca.pem().trim()
+            && self.client_ca.issued(&old.client_cert_pem)
+            && ends > now.as_second() + RENEW_SECONDS
+    }
+}
+
+/// Hexadecimal SHA-256 of a certificate.
+pub fn fingerprint(der: &[u8]) -> String {
+    Sha256::digest(der)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// `host:port` for the kubeconfig: the advertised address when the server listens there.
+fn url_host(config: &ServerConfig, port: u16) -> String {
+    let local = |ip: &IpAddr| {
+        config
+            .listen
+            .iter()
+            .any(|a| a.ip() == *ip || a.ip().is_unspecified())
+    };
+    let ip = if local(&config.advertise) {
+        config.advertise
+    } else {
+        config.listen.first().map_or(config.advertise, |a| a.ip())
+    };
+    std::net::SocketAddr::new(ip, port).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn keys_are_made_once_and_kept_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = ServerConfig::new(dir.path());
+        let now = Timestamp::now();
+        let first = Pki::open(&config, 6443, now).unwrap();
+        for name in [
+            "admin.kubeconfig",
+            "server-token",
+            "agent-token",
+            "pki/client-ca.key",
+        ] {
+            let mode = std::fs::metadata(dir.path().join(name))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        let kubeconfig = std::fs::read_to_string(dir.path().join("admin.kubeconfig")).unwrap();
+        assert!(kubeconfig.contains("https://127.0.0.1:6443"), "{kubeconfig}");
+        let second = Pki::open(&config, 6443, now).unwrap();
+        assert_eq!(first.serving_ca.pem(), second.serving_ca.pem());
+        assert_eq!(first.service_account_key, second.service_account_key);
+        let same = std::fs::read_to_string(dir.path().join("admin.kubeconfig")).unwrap();
+        assert_eq!(kubeconfig, same);
+        assert_ne!(first.client_ca.pem(), first.peer_ca.pem());
+    }
+
+    #[test]
+    fn an_old_kubeconfig_or_another_port_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = ServerConfig::new(dir.path());
+        let now = Timestamp::now();
+        let read = || std::fs::read_to_string(dir.path().join("admin.kubeconfig")).unwrap();
+        Pki::open(&config, 6443, now).unwrap();
+        let first = read();
+        Pki::open(&config, 7443, now).unwrap();
+        assert!(read().contains(":7443"));
+        Pki::open(&config, 7443, now + jiff::SignedDuration::from_hours(24 * 300)).unwrap();
+        assert_ne!(first, read());
+    }
+}

@@ -1,0 +1,254 @@
+//! Signs certificate signing requests: those that were approved, and those of
+//! nodes for their own client certificate, which the server approves itself.
+//!
+//! This is a controller in all but name; it lives here because the keys do.
+
+use std::sync::Arc;
+
+use api::request::{Request, ResourceRef, User, Verb};
+use api::status::Status;
+use base::Clock;
+use client::ApiRef;
+use serde_json::{Value, json};
+use store::{Change, Store, StoreError};
+
+use crate::authz::{Attributes, Authorizer};
+use crate::lookup;
+use crate::pki::{CsrSpec, Pki, SIGNER_CLIENT, SIGNER_KUBELET_CLIENT, SIGNER_KUBELET_SERVING, SIGNER_LEGACY};
+
+const GROUP: &str = "certificates.k8s.io";
+const PLURAL: &str = "certificatesigningrequests";
+
+/// What is to be done about a request.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// Nothing, or nothing yet.
+    Wait,
+    /// Approve it: a node asks for its own client certificate and may have one.
+    Approve,
+    /// Sign it.
+    Sign,
+}
+
+fn condition(csr: &Value, kind: &str) -> bool {
+    let conditions = csr["status"]["conditions"].as_array().into_iter().flatten();
+    conditions
+        .into_iter()
+        .any(|c| c["type"] == kind && c["status"] != "False")
+}
+
+fn step(csr: &Value, authorizer: &dyn Authorizer) -> Step {
+    let done = csr["status"]["certificate"]
+        .as_str()
+        .is_some_and(|text| !text.is_empty());
+    let signer = csr["spec"]["signerName"].as_str().unwrap_or_default();
+    let ours = [
+        SIGNER_CLIENT,
+        SIGNER_KUBELET_CLIENT,
+        SIGNER_KUBELET_SERVING,
+        SIGNER_LEGACY,
+    ];
+    if done || condition(csr, "Denied") || condition(csr, "Failed") || !ours.contains(&signer) {
+        return Step::Wait;
+    }
+    if condition(csr, "Approved") {
+        return Step::Sign;
+    }
+    if signer == SIGNER_KUBELET_CLIENT && may_have(csr, authorizer) {
+        Step::Approve
+    } else {
+        Step::Wait
+    }
+}
+
+/// Whether the requester may have a node's client certificate: anyone's with a join token,
+/// only its own as a node.
+fn may_have(csr: &Value, authorizer: &dyn Authorizer) -> bool {
+    let spec = &csr["spec"];
+    let texts = |value: &Value| -> Vec<String> {
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|v| v.as_str().map(str::to_owned))
+            .collect()
+    };
+    let name = spec["username"].as_str().unwrap_or_default().to_owned();
+    let own = subject_is(csr, &name);
+    let user = User {
+        name,
+        groups: texts(&spec["groups"]),
+        ..User::default()
+    };
+    let asked = |part: &str| Attributes {
+        user: user.clone(),
+        verb: "create".to_owned(),
+        resource_request: true,
+        group: GROUP.to_owned(),
+        version: "v1".to_owned(),
+        resource: PLURAL.to_owned(),
+        subresource: part.to_owned(),
+        ..Attributes::default()
+    };
+    (own && authorizer.decide(&asked("selfnodeclient")).allowed)
+        || authorizer.decide(&asked("nodeclient")).allowed
+}
+
+fn request_pem(csr: &Value) -> Option<String> {
+    use base64::Engine;
+    let text = csr["spec"]["request"].as_str()?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+fn subject_is(csr: &Value, name: &str) -> bool {
+    use x509_parser::prelude::FromDer;
+    let named = || {
+        let pem = request_pem(csr)?;
+        let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok()?;
+        let (_, request) =
+            x509_parser::certification_request::X509CertificationRequest::from_der(&pem.contents).ok()?;
+        let subject = &request.certification_request_info.subject;
+        Some(subject.iter_common_name().next()?.as_str().ok()? == name)
+    };
+    named().unwrap_or(false)
+}
+
+/// Follows the requests in the store and deals with each.
+pub(crate) struct Signer {
+    pub api: ApiRef,
+    pub store: Store,
+    pub pki: Arc<Pki>,
+    pub authorizer: Arc<dyn Authorizer>,
+    pub clock: Arc<dyn Clock>,
+    pub user: User,
+}
+
+impl Signer {
+    /// Runs until the store is closed.
+    pub async fn run(self) {
+        loop {
+            match self.follow().await {
+                Err(StoreError::Closed) => return,
+                Err(error) => tracing::warn!(%error, "watching certificate requests broke off"),
+                Ok(()) => {}
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
+    }
+
+    async fn follow(&self) -> Result<(), StoreError> {
+        let prefix = lookup::prefix(GROUP, PLURAL, "");
+        let (revision, entries) = self.store.peek_prefix(&prefix);
+        for entry in entries {
+            self.deal_with(&entry.text).await;
+        }
+        let mut watch = self.store.watch(&prefix, revision)?;
+        while let Some(event) = watch.next().await {
+            let event = event?;
+            if event.kind == Change::Put {
+                self.deal_with(&event.entry.text).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// One step; the write it makes comes back as the next event.
+    async fn deal_with(&self, text: &[u8]) {
+        let csr: Value = serde_json::from_slice(text).unwrap_or_default();
+        let name = csr["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let done = match step(&csr, self.authorizer.as_ref()) {
+            Step::Wait => return,
+            Step::Approve => self.approve(csr).await,
+            Step::Sign => self.sign(csr).await,
+        };
+        match done {
+            // Somebody else wrote it meanwhile; their write is the next event.
+            Err(status) if status.is_conflict() || status.is_not_found() => {}
+            Err(error) => tracing::warn!(name, %error, "certificate request could not be dealt with"),
+            Ok(()) => {}
+        }
+    }
+
+    async fn approve(&self, mut csr: Value) -> Result<(), Status> {
+        let text = "Auto approving kubelet client certificate after SubjectAccessReview.";
+        self.add_condition(&mut csr, "Approved", "AutoApproved", text);
+        self.write(csr, "approval").await
+    }
+
+    async fn sign(&self, mut csr: Value) -> Result<(), Status> {
+        let usages = csr["spec"]["usages"].as_array().into_iter().flatten();
+        let usages: Vec<String> = usages.filter_map(|u| u.as_str().map(str::to_owned)).collect();
+        let request = request_pem(&csr).unwrap_or_default();
+        let signed = self.pki.sign(
+            &CsrSpec {
+                request_pem: &request,
+                signer: csr["spec"]["signerName"].as_str().unwrap_or_default(),
+                usages: &usages,
+                expiration_seconds: csr["spec"]["expirationSeconds"].as_i64(),
+            },
+            self.clock.now(),
+        );
+        match signed {
+            Ok(pem) => {
+                use base64::Engine;
+                let text = base64::engine::general_purpose::STANDARD.encode(pem);
+                csr["status"]["certificate"] = text.into();
+            }
+            Err(refusal) => {
+                self.add_condition(&mut csr, "Failed", "SignerValidationFailure", &refusal.0);
+            }
+        }
+        self.write(csr, "status").await
+    }
+
+    fn add_condition(&self, csr: &mut Value, kind: &str, reason: &str, message: &str) {
+        let now = jiff::Timestamp::from_second(self.clock.now().as_second())
+            .unwrap_or_default()
+            .to_string();
+        let new = json!({
+            "type": kind, "status": "True", "reason": reason, "message": message,
+            "lastUpdateTime": now, "lastTransitionTime": now,
+        });
+        match csr["status"]["conditions"].as_array_mut() {
+            Some(list) => list.push(new),
+            None => csr["status"]["conditions"] = json!([new]),
+        }
+    }
+
+    async fn write(&self, csr: Value, subresource: &str) -> Result<(), Status> {
+        let name = csr["metadata"]["name"].as_str().unwrap_or_default();
+        let place = ResourceRef::new(GROUP, "v1", PLURAL);
+        let mut request = Request::new(self.user.clone(), Verb::Update, place, "", name);
+        request.subresource = subresource.to_owned();
+        request.options.field_manager = "coracle".to_owned();
+        request.body = csr.to_string().into();
+        self.api.call(request).await.map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rbac::Rbac;
+
+    fn csr(user: &str, groups: &[&str], conditions: Value) -> Value {
+        json!({"spec": {"signerName": SIGNER_KUBELET_CLIENT, "username": user, "groups": groups},
+            "status": {"conditions": conditions}})
+    }
+
+    #[test]
+    fn joiners_are_approved_and_the_approved_are_signed() {
+        let rbac = Rbac::with_defaults();
+        let joiner = csr("system:bootstrap:agent", &["system:bootstrappers"], json!([]));
+        assert_eq!(step(&joiner, &rbac), Step::Approve);
+        assert_eq!(step(&csr("eve", &[], json!([])), &rbac), Step::Wait);
+        let approved = json!([{"type": "Approved", "status": "True"}]);
+        assert_eq!(step(&csr("eve", &[], approved.clone()), &rbac), Step::Sign);
+        let denied = json!([{"type": "Approved"}, {"type": "Denied"}]);
+        assert_eq!(step(&csr("eve", &[], denied), &rbac), Step::Wait);
+        let mut done = csr("eve", &[], approved);
+        done["status"]["certificate"] = "x".into();
+        assert_eq!(step(&done, &rbac), Step::Wait);
+    }
+}

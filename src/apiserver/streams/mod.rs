@@ -1,0 +1,119 @@
+//! Requests that are not about objects but lead to a node: logs, exec, attach,
+//! port-forward, proxies, and the connection an agent dials.
+
+mod connect;
+mod exec;
+pub mod frames;
+mod link;
+mod logs;
+mod pod;
+mod port_forward;
+mod proxy;
+mod spdy;
+mod upgrade;
+mod websocket;
+
+use std::sync::Arc;
+
+use api::status::Status;
+use http::{Method, Response};
+
+use crate::authz::Attributes;
+use crate::http::Door;
+use crate::http::path::ResourcePath;
+use crate::nodes::Body;
+
+pub use crate::http::Incoming;
+
+/// Which stream a path asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Logs,
+    Exec,
+    Attach,
+    PortForward,
+    Proxy,
+    Connect,
+}
+
+fn kind(path: &ResourcePath) -> Option<Kind> {
+    let place = &path.resource;
+    let version = place.version.as_str();
+    match (
+        place.group.as_str(),
+        version,
+        place.plural.as_str(),
+        path.subresource.as_str(),
+    ) {
+        ("", "v1", "pods", "log") => Some(Kind::Logs),
+        ("", "v1", "pods", "exec") => Some(Kind::Exec),
+        ("", "v1", "pods", "attach") => Some(Kind::Attach),
+        ("", "v1", "pods", "portforward") => Some(Kind::PortForward),
+        ("", "v1", "pods" | "services" | "nodes", "proxy") => Some(Kind::Proxy),
+        ("coracle.dev", "v1", "nodes", "connect") => Some(Kind::Connect),
+        _ => None,
+    }
+}
+
+/// Whether that path leads to a node rather than to the registry.
+pub fn is_stream(path: &ResourcePath) -> bool {
+    kind(path).is_some()
+}
+
+/// Answers such a request.
+pub async fn answer(
+    door: &Arc<Door>,
+    path: ResourcePath,
+    incoming: Incoming,
+) -> Result<Response<Body>, Status> {
+    let Some(kind) = kind(&path) else {
+        return Err(Status::no_such_path());
+    };
+    allowed(door, kind, &path, &incoming)?;
+    match kind {
+        Kind::Logs => logs::answer(door, &path, incoming).await,
+        Kind::Exec | Kind::Attach => exec::answer(door, &path, incoming).await,
+        Kind::PortForward => port_forward::answer(door, &path, incoming).await,
+        Kind::Proxy => proxy::answer(door, &path, incoming).await,
+        Kind::Connect => connect::answer(door, &path, incoming).await,
+    }
+}
+
+fn allowed(door: &Door, kind: Kind, path: &ResourcePath, incoming: &Incoming) -> Result<(), Status> {
+    let verb = match *incoming.request.method() {
+        Method::GET | Method::HEAD | Method::OPTIONS => "get",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => {
+            return Err(Status::new(
+                405,
+                "MethodNotAllowed",
+                "the server does not allow this method on the requested resource",
+            ));
+        }
+    };
+    let asked = Attributes {
+        user: incoming.user.clone(),
+        verb: verb.to_owned(),
+        resource_request: true,
+        group: path.resource.group.clone(),
+        version: path.resource.version.clone(),
+        resource: path.resource.plural.clone(),
+        subresource: path.subresource.clone(),
+        namespace: path.namespace.clone(),
+        name: path.name.clone(),
+        ..Attributes::default()
+    };
+    door.authorizer.authorize(&asked)?;
+    // A WebSocket is opened with GET, but running a command is no reading: whoever may only
+    // "get" must not gain what "create" stands for (Kubernetes since 1.35).
+    if verb == "get" && matches!(kind, Kind::Exec | Kind::Attach | Kind::PortForward) {
+        door.authorizer.authorize(&Attributes {
+            verb: "create".to_owned(),
+            ..asked
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! WebSockets: channels in messages (`channel.k8s.io` and its successors), and
+//! a WebSocket as the carrier of another protocol's bytes.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+/// Clients send pieces of 32 KiB; a larger message is nobody we know.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+const PIPE_BYTES: usize = 64 * 1024;
+
+/// A WebSocket on a connection that has left HTTP.
+pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// The server's side of a WebSocket whose handshake is done.
+pub async fn socket(connection: Upgraded) -> Socket {
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX));
+    WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, Some(config)).await
+}
+
+/// How messages carry channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// A binary message whose first byte is the channel.
+    Binary,
+    /// A text message: the channel's digit, then base64.
+    Base64,
+}
+
+impl Framing {
+    /// The framing of a subprotocol.
+    pub fn of(protocol: &str) -> Self {
+        if protocol.contains("base64") {
+            Framing::Base64
+        } else {
+            Framing::Binary
+        }
+    }
+
+    fn encode(self, channel: u8, bytes: &[u8]) -> Message {
+        match self {
+            Framing::Binary => {
+                let mut message = BytesMut::with_capacity(bytes.len() + 1);
+                message.put_u8(channel);
+                message.put_slice(bytes);
+                Message::Binary(message.freeze())
+            }
+            Framing::Base64 => Message::text(format!("{}{}", digit(channel), STANDARD.encode(bytes))),
+        }
+    }
+
+    fn decode(self, message: Message) -> Option<(u8, Bytes)> {
+        match (self, message) {
+            (Framing::Binary, Message::Binary(bytes)) => Some((*bytes.first()?, bytes.slice(1..))),
+            (Framing::Base64, Message::Text(text)) => {
+                let mut rest = text.chars();
+                let channel = rest.next()?.to_digit(10)?;
+                let bytes = STANDARD.decode(rest.as_str()).ok()?;
+                Some((u8::try_from(channel).ok()?, bytes.into()))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn digit(channel: u8) -> char {
+    char::from_digit(u32::from(channel), 10).unwrap_or('9')
+}
+
+/// The receiving half of a WebSocket with channels.
+pub struct Receiver {
+    stream: SplitStream<Socket>,
+    framing: Framing,
+}
+
+/// The sending half of a WebSocket with channels.
+pub struct Sender {
+    sink: SplitSink<Socket, Message>,
+    framing: Framing,
+}
+
+/// Splits a WebSocket into its halves.
+pub fn channels(socket: Socket, framing: Framing) -> (Sender, Receiver) {
+    let (sink, stream) = socket.split();
+    (Sender { sink, framing }, Receiver { stream, framing })
+}
+
+impl Receiver {
+    /// The next message with its channel; `None` when the client is gone.
+    pub async fn next(&mut self) -> Option<(u8, Bytes)> {
+        loop {
+            match self.stream.next().await? {
+                Ok(Message::Close(_)) | Err(_) => return None,
+                Ok(message @ (Message::Binary(_) | Message::Text(_))) => {
+                    if let Some(found) = self.framing.decode(message) {
+                        return Some(found);
+                    }
+                }
+                // Pings are answered by the library.
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+impl Sender {
+    /// Sends bytes on a channel; `false` when the client is gone.
+    pub async fn send(&mut self, channel: u8, bytes: &[u8]) -> bool {
+        self.sink.send(self.framing.encode(channel, bytes)).await.is_ok()
+    }
+
+    /// Sends bytes without a channel, for protocols that have only one.
+    pub async fn send_plain(&mut self, bytes: Bytes) -> bool {
+        let message = match self.framing {
+            Framing::Binary => Message::Binary(bytes),
+            Framing::Base64 => Message::text(STANDARD.encode(bytes)),
+        };
+        self.sink.send(message).await.is_ok()
+    }
+
+    /// Says good-bye.
+    pub async fn close(&mut self) {
+        // Fails only when the client is gone already.
+        let _ = self.sink.close().await;
+    }
+}
+
+/// A byte stream carried in binary messages, as the tunnelled protocols want it.
+pub fn bytes(socket: Socket) -> DuplexStream {
+    let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+    tokio::spawn(async move {
+        let (mut sink, mut stream) = socket.split();
+        let (mut read, mut write) = tokio::io::split(ours);
+        let inward = async {
+            while let Some(Ok(message)) = stream.next().await {
+                match message {
+                    Message::Binary(bytes) if write.write_all(&bytes).await.is_err() => break,
+                    Message::Close(_) => break,
+                    _ => {}
+                }
+            }
+            let _ = write.shutdown().await;
+        };
+        let outward = async {
+            let mut buffer = BytesMut::with_capacity(PIPE_BYTES);
+            while matches!(read.read_buf(&mut buffer).await, Ok(n) if n > 0) {
+                if sink.send(Message::Binary(buffer.split().freeze())).await.is_err() {
+                    break;
+                }
+                buffer.reserve(PIPE_BYTES);
+            }
+            let _ = sink.close().await;
+        };
+        tokio::join!(inward, outward);
+    });
+    theirs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_in_messages() {
+        for framing in [
+            Framing::of("v5.channel.k8s.io"),
+            Framing::of("v4.base64.channel.k8s.io"),
+        ] {
+            let message = framing.encode(1, b"hello");
+            assert_eq!(framing.decode(message), Some((1, Bytes::from_static(b"hello"))));
+        }
+        assert_eq!(Framing::Binary.decode(Message::Binary(Bytes::new())), None);
+        assert_eq!(Framing::Base64.encode(1, b"hi"), Message::text("1aGk="));
+        assert_eq!(Framing::Base64.decode(Message::text("1***")), None);
+    }
+}
