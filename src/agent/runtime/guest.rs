@@ -1,0 +1,89 @@
+//! A pod's network as its Wasm guests see it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use ::wasm::{Network, Protocol, ResolveError};
+use async_trait::async_trait;
+
+use super::Sandbox;
+
+/// What guests need of the node's network: names and Services.
+#[async_trait]
+pub trait NodeNetwork: Send + Sync + 'static {
+    /// One endpoint of the Service at `destination`, or that itself.
+    fn pick(&self, destination: SocketAddr, protocol: Protocol) -> SocketAddr;
+    /// The addresses of a name with these search domains.
+    async fn resolve(&self, name: &str, search: &[String]) -> Result<Vec<IpAddr>, ResolveError>;
+}
+
+/// One pod's network for its guests.
+pub struct GuestNetwork {
+    ip: IpAddr,
+    loopback: IpAddr,
+    netns: Option<OwnedFd>,
+    search: Vec<String>,
+    node: Arc<dyn NodeNetwork>,
+}
+
+impl GuestNetwork {
+    /// The network of the pod in that sandbox; `netns` is where its sockets
+    /// are made, if not where the guests' threads are.
+    pub fn new(sandbox: &Sandbox, netns: Option<OwnedFd>, node: Arc<dyn NodeNetwork>) -> GuestNetwork {
+        let (ip, loopback, search) = (sandbox.ip, sandbox.loopback, sandbox.search.clone());
+        GuestNetwork {
+            ip,
+            loopback,
+            netns,
+            search,
+            node,
+        }
+    }
+}
+
+#[async_trait]
+impl Network for GuestNetwork {
+    fn pod_ip(&self) -> IpAddr {
+        self.ip
+    }
+
+    fn loopback(&self) -> IpAddr {
+        self.loopback
+    }
+
+    fn netns(&self) -> Option<&OwnedFd> {
+        self.netns.as_ref()
+    }
+
+    fn may_bind(&self, address: SocketAddr) -> bool {
+        // The shared namespace would let a guest take any pod's address.
+        address.ip() == self.ip || address.ip() == self.loopback
+    }
+
+    fn may_connect(&self, _: SocketAddr) -> bool {
+        true
+    }
+
+    fn pick(&self, destination: SocketAddr, protocol: Protocol) -> SocketAddr {
+        self.node.pick(destination, protocol)
+    }
+
+    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        self.node.resolve(name, &self.search).await
+    }
+}
+
+/// A network of nothing: no Services, no names. For tests.
+pub struct NoNetwork;
+
+#[async_trait]
+impl NodeNetwork for NoNetwork {
+    fn pick(&self, destination: SocketAddr, _: Protocol) -> SocketAddr {
+        destination
+    }
+
+    async fn resolve(&self, _: &str, _: &[String]) -> Result<Vec<IpAddr>, ResolveError> {
+        Err(ResolveError::NotFound)
+    }
+}

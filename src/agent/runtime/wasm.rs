@@ -1,0 +1,411 @@
+//! Wasm containers, in this process.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ::oci::{ExecSpec, Found, ImageKind, Process, Stream, Usage};
+use ::wasm::{
+    ExitReason, Host, Instance, InstanceSpec, Mount, Network, Output, Program, ProgramKind, Stdin, WasmError,
+};
+use async_trait::async_trait;
+use base::Clock;
+use jiff::Timestamp;
+use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::guest::{GuestNetwork, NodeNetwork};
+use super::{Ending, Launch, Runtime, RuntimeError, Sandbox};
+use crate::logs::writer::LogWriter;
+
+/// The beginning of these containers' ids in statuses.
+pub const SCHEME: &str = "coracle-wasm";
+
+const STDIN_BUFFER_BYTES: usize = 64 * 1024;
+
+/// The runtime for WebAssembly.
+pub struct WasmRuntime {
+    host: Host,
+    node: Arc<dyn NodeNetwork>,
+    clock: Arc<dyn Clock>,
+    // A std mutex: nothing awaits while it is held.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    pods: HashMap<String, Arc<GuestNetwork>>,
+    containers: HashMap<String, Container>,
+}
+
+struct Container {
+    pod_uid: String,
+    name: String,
+    /// Where its `wasi:http` program listens.
+    port: Option<u16>,
+    stage: Stage,
+}
+
+enum Stage {
+    Created(Box<Prepared>),
+    Starting,
+    Started(Started),
+}
+
+struct Prepared {
+    program: Program,
+    launch: Launch,
+    network: Arc<GuestNetwork>,
+}
+
+#[derive(Clone)]
+struct Started {
+    instance: Instance,
+    log: Arc<LogWriter>,
+    /// Shared by those who attach, one at a time.
+    stdin: Arc<tokio::sync::Mutex<Option<DuplexStream>>>,
+    end: watch::Receiver<Option<Ending>>,
+}
+
+impl WasmRuntime {
+    /// A runtime on that host. `node` answers the guests' questions about the network.
+    pub fn new(host: Host, node: Arc<dyn NodeNetwork>, clock: Arc<dyn Clock>) -> WasmRuntime {
+        WasmRuntime {
+            host,
+            node,
+            clock,
+            state: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn started(&self, id: &str) -> Result<Started, RuntimeError> {
+        match self.lock().containers.get(id).map(|c| &c.stage) {
+            Some(Stage::Started(started)) => Ok(started.clone()),
+            Some(_) => Err(RuntimeError::NotRunning(id.to_owned())),
+            None => Err(RuntimeError::NotFound(id.to_owned())),
+        }
+    }
+
+    /// Two servers cannot listen on one port of a pod; the second is refused.
+    fn check_port(&self, launch: &Launch) -> Result<(), RuntimeError> {
+        let state = self.lock();
+        let other = state.containers.values().find(|c| {
+            let over = matches!(&c.stage, Stage::Started(s) if s.end.borrow().is_some());
+            c.pod_uid == launch.pod_uid && c.port == Some(launch.port) && c.name != launch.name && !over
+        });
+        match other {
+            None => Ok(()),
+            Some(other) => Err(RuntimeError::Create(format!(
+                "port {} of the pod is already used by container {:?}: give each wasi:http container a containerPort of its own",
+                launch.port, other.name
+            ))),
+        }
+    }
+
+    async fn run(&self, prepared: Prepared) -> Result<(Started, Timestamp), WasmError> {
+        let Prepared {
+            program,
+            launch,
+            network,
+        } = prepared;
+        let spec = &launch.log;
+        let log = LogWriter::open(&spec.path, spec.bytes_max, spec.files_max, self.clock.clone());
+        let log = Arc::new(log.map_err(|source| WasmError::Io {
+            context: "opening the log".into(),
+            source,
+        })?);
+        let (stdin, near) = match launch.stdin {
+            true => {
+                let (near, far) = tokio::io::duplex(STDIN_BUFFER_BYTES);
+                (Stdin::Pipe(Box::new(far)), Some(near))
+            }
+            false => (Stdin::None, None),
+        };
+        let spec = instance_spec(&program, &launch, network, &log, stdin);
+        let instance = self.host.start(&program, spec).await?;
+        let started = self.clock.now();
+        let end = self.watch_end(&instance, &log, started);
+        Ok((
+            Started {
+                instance,
+                log,
+                stdin: Arc::new(tokio::sync::Mutex::new(near)),
+                end,
+            },
+            started,
+        ))
+    }
+
+    fn watch_end(
+        &self,
+        instance: &Instance,
+        log: &Arc<LogWriter>,
+        started: Timestamp,
+    ) -> watch::Receiver<Option<Ending>> {
+        let (sender, receiver) = watch::channel(None);
+        let (instance, log, clock) = (instance.clone(), log.clone(), self.clock.clone());
+        tokio::spawn(async move {
+            let exit = instance.wait().await;
+            log.finish();
+            let ending = Ending {
+                code: exit.code,
+                signal: 0,
+                oom_killed: exit.reason == ExitReason::OomKilled,
+                message: exit.message,
+                started,
+                finished: clock.now(),
+            };
+            sender.send_replace(Some(ending));
+        });
+        receiver
+    }
+}
+
+fn instance_spec(
+    program: &Program,
+    launch: &Launch,
+    network: Arc<GuestNetwork>,
+    log: &Arc<LogWriter>,
+    stdin: Stdin,
+) -> InstanceSpec {
+    let ip = network.pod_ip();
+    let mut spec = InstanceSpec::new(launch.title.clone(), network);
+    spec.args = if launch.args.is_empty() {
+        vec![launch.name.clone()]
+    } else {
+        launch.args.clone()
+    };
+    spec.env = launch.env.clone();
+    if program.kind() == ProgramKind::Http {
+        spec.http_address = Some(SocketAddr::new(ip, launch.port));
+        if !spec.env.iter().any(|(name, _)| name == "PORT") {
+            spec.env.push(("PORT".to_owned(), launch.port.to_string()));
+        }
+    }
+    let mounts = launch.mounts.iter();
+    spec.mounts = mounts
+        .map(|m| Mount {
+            host: m.host.clone(),
+            guest: m.path.clone(),
+            read_only: m.read_only,
+        })
+        .collect();
+    spec.stdin = stdin;
+    spec.stdout = Arc::new(LogOutput {
+        log: log.clone(),
+        stream: Stream::Stdout,
+    });
+    spec.stderr = Arc::new(LogOutput {
+        log: log.clone(),
+        stream: Stream::Stderr,
+    });
+    spec.memory_bytes_max = launch.resources.memory_limit_bytes;
+    spec.cpu_millis_max = launch
+        .resources
+        .cpu_limit_millis
+        .and_then(|m| u32::try_from(m).ok());
+    spec.reuse = launch.reuse;
+    spec
+}
+
+struct LogOutput {
+    log: Arc<LogWriter>,
+    stream: Stream,
+}
+
+impl Output for LogOutput {
+    fn write(&self, bytes: &[u8]) {
+        self.log.write(self.stream, bytes);
+    }
+}
+
+#[async_trait]
+impl Runtime for WasmRuntime {
+    fn scheme(&self) -> &'static str {
+        SCHEME
+    }
+
+    async fn open_pod(&self, sandbox: &Sandbox) -> Result<(), RuntimeError> {
+        if self.lock().pods.contains_key(&sandbox.uid) {
+            return Ok(());
+        }
+        let open = |path: &std::path::Path| {
+            let file = File::open(path).map_err(|e| RuntimeError::Other(format!("{}: {e}", path.display())));
+            file.map(OwnedFd::from)
+        };
+        let netns = match (&sandbox.netns, sandbox.host_network) {
+            (Some(path), _) => Some(open(path)?),
+            // The agent's own namespace: its threads are not the guests' threads.
+            (None, true) => Some(open(std::path::Path::new("/proc/self/ns/net"))?),
+            (None, false) => None,
+        };
+        let network = Arc::new(GuestNetwork::new(sandbox, netns, self.node.clone()));
+        self.lock().pods.insert(sandbox.uid.clone(), network);
+        Ok(())
+    }
+
+    async fn close_pod(&self, uid: &str) -> Result<(), RuntimeError> {
+        let mut state = self.lock();
+        state.pods.remove(uid);
+        state.containers.retain(|_, container| {
+            let mine = container.pod_uid == uid;
+            if let (true, Stage::Started(started)) = (mine, &container.stage) {
+                started.instance.kill();
+            }
+            !mine
+        });
+        Ok(())
+    }
+
+    async fn create(&self, launch: &Launch) -> Result<(), RuntimeError> {
+        let ImageKind::Wasm { module, digest } = &launch.image.kind else {
+            return Err(RuntimeError::Create(
+                "the image holds no WebAssembly program".to_owned(),
+            ));
+        };
+        let program = self.host.compile_file(digest, module).await;
+        // A program that cannot be compiled never will be: it cannot run, rather than not be made.
+        let program = program.map_err(|error| RuntimeError::Start(error.to_string()))?;
+        let port = (program.kind() == ProgramKind::Http).then_some(launch.port);
+        if port.is_some() {
+            self.check_port(launch)?;
+        }
+        let mut state = self.lock();
+        let network = state.pods.get(&launch.pod_uid).cloned();
+        let network =
+            network.ok_or_else(|| RuntimeError::Create("the pod's sandbox is not open".to_owned()))?;
+        let container = Container {
+            pod_uid: launch.pod_uid.clone(),
+            name: launch.name.clone(),
+            port,
+            stage: Stage::Created(Box::new(Prepared {
+                program,
+                launch: launch.clone(),
+                network,
+            })),
+        };
+        state.containers.insert(launch.id.clone(), container);
+        Ok(())
+    }
+
+    async fn start(&self, id: &str) -> Result<Timestamp, RuntimeError> {
+        let not_found = || RuntimeError::NotFound(id.to_owned());
+        let prepared = {
+            let mut state = self.lock();
+            let container = state.containers.get_mut(id).ok_or_else(not_found)?;
+            match std::mem::replace(&mut container.stage, Stage::Starting) {
+                Stage::Created(prepared) => *prepared,
+                other => {
+                    container.stage = other;
+                    return Err(RuntimeError::Start("it was started before".to_owned()));
+                }
+            }
+        };
+        match self.run(prepared).await {
+            Ok((started, since)) => {
+                let mut state = self.lock();
+                // Closed meanwhile: nobody will ever stop it again.
+                let Some(container) = state.containers.get_mut(id) else {
+                    started.instance.kill();
+                    return Err(not_found());
+                };
+                container.stage = Stage::Started(started);
+                Ok(since)
+            }
+            Err(error) => {
+                self.lock().containers.remove(id);
+                Err(RuntimeError::Start(error.to_string()))
+            }
+        }
+    }
+
+    async fn stop(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
+        let mut started = self.started(id)?;
+        if grace.is_zero() {
+            started.instance.kill();
+        } else {
+            started.instance.stop(grace);
+        }
+        let _ = started.end.wait_for(Option::is_some).await;
+        Ok(())
+    }
+
+    async fn wait(&self, id: &str) -> Result<Ending, RuntimeError> {
+        let mut started = self.started(id)?;
+        let end = started.end.wait_for(Option::is_some).await;
+        let end = end.ok().and_then(|end| end.clone());
+        end.ok_or_else(|| RuntimeError::Other("the container's end was not seen".to_owned()))
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
+        if let Some(container) = self.lock().containers.remove(id) {
+            if let Stage::Started(started) = container.stage {
+                started.instance.kill();
+            }
+        }
+        Ok(())
+    }
+
+    async fn exec(&self, _: &str, _: &ExecSpec) -> Result<Process, RuntimeError> {
+        let text = "a WebAssembly container has no other program to run: exec is not supported";
+        Err(RuntimeError::Unsupported(text.to_owned()))
+    }
+
+    async fn attach(&self, id: &str, stdin: bool) -> Result<Process, RuntimeError> {
+        let mut started = self.started(id)?;
+        let output = started.log.attach();
+        let (exit_sender, exit) = oneshot::channel();
+        let (resize, _) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let end = started.end.wait_for(Option::is_some).await;
+            let code = end.ok().and_then(|end| end.as_ref().map(|e| e.code)).unwrap_or(0);
+            let _ = exit_sender.send(Ok(code));
+        });
+        let input = match stdin {
+            true => Some(feed(self.started(id)?.stdin)),
+            false => None,
+        };
+        Ok(Process {
+            stdin: input,
+            output,
+            resize,
+            exit,
+        })
+    }
+
+    async fn usage(&self, id: &str) -> Result<Usage, RuntimeError> {
+        let usage = self.started(id)?.instance.usage();
+        Ok(Usage {
+            cpu_ns: usage.cpu_ns,
+            memory_bytes: usage.memory_bytes,
+            pids: 1,
+        })
+    }
+
+    async fn found(&self) -> Result<Vec<Found>, RuntimeError> {
+        // Guests end with the process that runs them.
+        Ok(Vec::new())
+    }
+}
+
+/// A channel into a guest's standard input, which ends when the channel's sender goes.
+fn feed(stdin: Arc<tokio::sync::Mutex<Option<DuplexStream>>>) -> mpsc::Sender<bytes::Bytes> {
+    let (sender, mut receiver) = mpsc::channel::<bytes::Bytes>(16);
+    tokio::spawn(async move {
+        let mut stdin = stdin.lock().await;
+        while let Some(bytes) = receiver.recv().await {
+            let Some(pipe) = stdin.as_mut() else { return };
+            if pipe.write_all(&bytes).await.is_err() {
+                *stdin = None;
+            }
+        }
+    });
+    sender
+}
