@@ -17,7 +17,11 @@ use super::target::{Part, Target};
 use super::{Core, refuse, scale, text};
 
 /// How long a read waits for a revision that other servers know already.
-const FRESH_WAIT: Duration = Duration::from_secs(3);
+const FRESH_WAIT: Duration = if cfg!(test) {
+    Duration::from_millis(50)
+} else {
+    Duration::from_secs(3)
+};
 
 /// An object's text in the form that callers see.
 ///
