@@ -26,3 +26,5 @@ pub use services::{Balancer, Services};
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod live;

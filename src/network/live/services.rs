@@ -1,0 +1,1 @@
+//! Services and DNS through the kernel.
