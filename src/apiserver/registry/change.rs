@@ -287,10 +287,10 @@ impl<'a> Change<'a> {
                 (Wanted::Whole(new), warnings)
             }
         };
-        if let Wanted::Patched(PatchType::Apply, applied) = &wanted {
-            if !object::get_list(applied, &["metadata", "managedFields"]).is_empty() {
-                return Err(Status::bad_request("metadata.managedFields must be nil"));
-            }
+        if let Wanted::Patched(PatchType::Apply, applied) = &wanted
+            && !object::get_list(applied, &["metadata", "managedFields"]).is_empty()
+        {
+            return Err(Status::bad_request("metadata.managedFields must be nil"));
         }
         Ok((
             Self {

@@ -58,7 +58,7 @@ impl Token {
             .strip_suffix('\0')
             .ok_or_else(|| bad("incorrect start"))?;
         if after.is_empty() || after.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Err(bad(&format!("{after}")));
+            return Err(bad(after));
         }
         Ok(Self {
             revision: u64::try_from(wire.rv).ok(),

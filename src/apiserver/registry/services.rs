@@ -13,6 +13,7 @@ use store::{Expect, Op};
 
 use crate::lookup;
 
+use super::addresses::PortRange;
 use super::{Core, text};
 
 /// The form of an address's record: the object that `ipaddresses` will serve.
@@ -332,20 +333,24 @@ fn ports(core: &Core, service: &mut Value, before: &[String], errors: &mut Vec<F
     let mut mine: Vec<u16> = node_ports(service);
     let held_before = |port: u16| before.contains(&port_key(port));
     let taken = |port: u16| !held_before(port) && inner.store.peek(&port_key(port)).is_some();
-    let wants = needs_node_ports(service);
     let pick = |mine: &mut Vec<u16>| {
         let port = range.pick(&*inner.config.random, |port| taken(port) || mine.contains(&port))?;
         mine.push(port);
         Some(port)
     };
+    let wants = needs_node_ports(service);
     let mut index = 0;
-    // Ports of one number for several protocols share a node port.
+    // One number for several protocols shares a node port.
     let mut shared: Vec<(Value, u16)> = Vec::new();
     value::each(service, "spec.ports", |port| {
         let path = format!("spec.ports[{index}].nodePort");
         index += 1;
-        let given = value::int(port, "nodePort").unwrap_or(0);
-        if given == 0 && wants {
+        let given = value::int(port, "nodePort")
+            .and_then(|p| u16::try_from(p).ok())
+            .unwrap_or(0);
+        if given > 0 {
+            errors.extend(port_error(range, path, given, taken(given), held_before(given)));
+        } else if wants {
             let number = port.get("port").cloned().unwrap_or_default();
             let same = shared
                 .iter()
@@ -362,29 +367,25 @@ fn ports(core: &Core, service: &mut Value, before: &[String], errors: &mut Vec<F
                     "failed to allocate a nodePort: range is full",
                 )),
             }
-        } else if let Ok(given) = u16::try_from(given)
-            && given > 0
-        {
-            if !range.contains(given) && !held_before(given) {
-                let why = format!(
-                    "provided port is not in the valid range. The range of valid ports is {}-{}",
-                    range.first, range.last
-                );
-                errors.push(FieldError::invalid(path, given, why));
-            } else if taken(given) {
-                errors.push(FieldError::invalid(
-                    path,
-                    given,
-                    "provided port is already allocated",
-                ));
-            }
         }
     });
-    if needs_health_port(service) && is_blank(value::get(service, "spec.healthCheckNodePort")) {
-        if let Some(port) = pick(&mut mine) {
-            object::set(service, &["spec", "healthCheckNodePort"], port);
-        }
+    let health = needs_health_port(service) && is_blank(value::get(service, "spec.healthCheckNodePort"));
+    if let Some(port) = health.then(|| pick(&mut mine)).flatten() {
+        object::set(service, &["spec", "healthCheckNodePort"], port);
     }
+}
+
+/// What is wrong with a node port that was asked for by number.
+fn port_error(range: PortRange, path: String, port: u16, taken: bool, ours: bool) -> Option<FieldError> {
+    let why = if !range.contains(port) && !ours {
+        let PortRange { first, last } = range;
+        format!("provided port is not in the valid range. The range of valid ports is {first}-{last}")
+    } else if taken {
+        "provided port is already allocated".to_owned()
+    } else {
+        return None;
+    };
+    Some(FieldError::invalid(path, port, why))
 }
 
 #[cfg(test)]
