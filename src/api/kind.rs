@@ -273,7 +273,10 @@ pub struct Kind {
 
     /// Labels of the selectable fields beyond `metadata.name` and `metadata.namespace`.
     pub field_names: &'static [&'static str],
-    /// Values of those fields, in the order of `field_names`; call [`Kind::selectable`] for all.
+    /// Labels that stand for others: what a selector may say, and the label under which the value is kept.
+    pub field_aliases: &'static [(&'static str, &'static str)],
+    /// Values of those fields, in the order of `field_names`, under the labels of
+    /// [`Kind::field_label`]; call [`Kind::selectable`] for all.
     pub fields: fn(&Value) -> Vec<(&'static str, String)>,
 
     /// Columns of its table.
@@ -316,6 +319,7 @@ impl Kind {
         validate_update: |_, _| Vec::new(),
         validate_status: |_, _| Vec::new(),
         field_names: &[],
+        field_aliases: &[],
         fields: |_| Vec::new(),
         columns: &[Column::NAME, Column::date("Created At")],
         row: crate::kinds::cells::name_and_creation,
@@ -425,17 +429,19 @@ impl Kind {
         fields
     }
 
-    /// The label under which a field selector's label is stored.
+    /// The label under which the value is kept that a field selector's label asks for.
     ///
     /// # Errors
     /// Kubernetes' text when the kind does not have that field.
     pub fn field_label(&self, label: &str) -> Result<&'static str, String> {
+        if let Some((_, kept)) = self.field_aliases.iter().find(|(said, _)| *said == label) {
+            return Ok(kept);
+        }
         match label {
             "metadata.name" => return Ok("metadata.name"),
             "metadata.namespace" if self.namespaced || self.field_names.is_empty() => {
                 return Ok("metadata.namespace");
             }
-            "spec.host" if self.kind == "Pod" => return Ok("spec.nodeName"),
             _ => {}
         }
         if let Some(known) = self.field_names.iter().find(|f| **f == label) {

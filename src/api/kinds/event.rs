@@ -60,7 +60,7 @@ fn validate(event: &Value) -> Vec<FieldError> {
         text(event, "involvedObject.namespace"),
     );
     let fits = if about.is_empty() {
-        matches!(own, "default" | "kube-system" | "")
+        matches!(own, "default" | "")
     } else {
         own == about
     };
@@ -75,10 +75,12 @@ fn validate(event: &Value) -> Vec<FieldError> {
 }
 
 fn fields(event: &Value) -> Vec<(&'static str, String)> {
-    let mut all: Vec<(&'static str, String)> = KIND.field_names[..7]
+    let about = KIND
+        .field_names
         .iter()
-        .map(|name| (*name, text(event, name).to_owned()))
-        .collect();
+        .filter(|name| name.starts_with("involvedObject."));
+    let mut all: Vec<(&'static str, String)> =
+        about.map(|name| (*name, text(event, name).to_owned())).collect();
     let reporter = text(event, "reportingComponent");
     let source = match text(event, "source.component") {
         "" => reporter,

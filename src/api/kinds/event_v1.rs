@@ -61,10 +61,21 @@ pub static KIND: Kind = Kind {
         "reportingController",
         "type",
     ],
+    field_aliases: &[
+        ("regarding.apiVersion", "involvedObject.apiVersion"),
+        ("regarding.fieldPath", "involvedObject.fieldPath"),
+        ("regarding.kind", "involvedObject.kind"),
+        ("regarding.name", "involvedObject.name"),
+        ("regarding.namespace", "involvedObject.namespace"),
+        ("regarding.resourceVersion", "involvedObject.resourceVersion"),
+        ("regarding.uid", "involvedObject.uid"),
+        ("reportingController", "reportingComponent"),
+    ],
     fields: |event| {
+        let label = |name: &'static str| KIND.field_label(name).unwrap_or(name);
         KIND.field_names
             .iter()
-            .map(|name| (*name, text(event, name).to_owned()))
+            .map(|name| (label(name), text(event, name).to_owned()))
             .collect()
     },
     columns: event::COLUMNS,

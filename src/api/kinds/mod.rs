@@ -165,7 +165,12 @@ mod tests {
                 .into_iter()
                 .map(|(k, _)| k)
                 .collect();
-            assert_eq!(labels, kind.field_names, "{kind:?}");
+            let kept: Vec<&str> = kind
+                .field_names
+                .iter()
+                .map(|name| kind.field_label(name).unwrap())
+                .collect();
+            assert_eq!(labels, kept, "{kind:?}");
         }
     }
 }

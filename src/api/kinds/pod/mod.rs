@@ -73,6 +73,7 @@ pub static KIND: Kind = Kind {
         "status.podIP",
         "status.podIPs",
     ],
+    field_aliases: &[("spec.host", "spec.nodeName")],
     fields,
     columns: &[
         Column::NAME,
