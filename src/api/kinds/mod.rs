@@ -3,31 +3,47 @@
 pub mod cells;
 pub mod metadata;
 
+mod addresses;
 mod binding;
 mod cluster_role;
 mod cluster_role_binding;
 mod config_map;
 mod controller_revision;
+mod cron_job;
 mod csr;
+mod daemon_set;
 mod deployment;
 mod endpoint_slice;
 mod endpoints;
 mod event;
 mod event_v1;
+mod horizontal_pod_autoscaler;
+mod ingress;
+mod ingress_class;
+mod job;
 mod lease;
+mod limit_range;
 mod namespace;
+mod network_policy;
 mod node;
 mod parts;
+mod persistent_volume;
+mod persistent_volume_claim;
 mod pod;
+mod pod_disruption_budget;
 mod priority_class;
 mod rbac;
 mod replica_set;
+mod resource_quota;
 mod reviews;
 mod role;
 mod role_binding;
+mod runtime_class;
 mod secret;
 mod service;
 mod service_account;
+mod stateful_set;
+mod storage_class;
 mod workload;
 
 use crate::kind::Kind;
@@ -38,15 +54,21 @@ static TABLE: &[&Kind] = &[
     &config_map::KIND,
     &endpoints::KIND,
     &event::KIND,
+    &limit_range::KIND,
     &namespace::KIND,
     &node::KIND,
+    &persistent_volume_claim::KIND,
+    &persistent_volume::KIND,
     &pod::KIND,
+    &resource_quota::KIND,
     &secret::KIND,
     &service_account::KIND,
     &service::KIND,
     &controller_revision::KIND,
+    &daemon_set::KIND,
     &deployment::KIND,
     &replica_set::KIND,
+    &stateful_set::KIND,
     &event_v1::KIND,
     &reviews::SELF_SUBJECT_REVIEW,
     &reviews::TOKEN_REVIEW,
@@ -54,13 +76,24 @@ static TABLE: &[&Kind] = &[
     &reviews::SELF_SUBJECT_ACCESS_REVIEW,
     &reviews::SELF_SUBJECT_RULES_REVIEW,
     &reviews::SUBJECT_ACCESS_REVIEW,
+    &horizontal_pod_autoscaler::KIND,
+    &cron_job::KIND,
+    &job::KIND,
     &csr::KIND,
+    &ingress_class::KIND,
+    &ingress::KIND,
+    &addresses::IP_ADDRESS,
+    &network_policy::KIND,
+    &addresses::SERVICE_CIDR,
+    &pod_disruption_budget::KIND,
     &cluster_role_binding::KIND,
     &cluster_role::KIND,
     &role_binding::KIND,
     &role::KIND,
+    &storage_class::KIND,
     &priority_class::KIND,
     &lease::KIND,
+    &runtime_class::KIND,
     &endpoint_slice::KIND,
 ];
 

@@ -1,0 +1,119 @@
+//! ServiceCIDR and IPAddress: from which ranges Services get their addresses, and which are taken.
+
+use serde_json::{Value, json};
+
+use super::{cells, metadata};
+use crate::kind::{Column, Kind, Subresource};
+use crate::names;
+use crate::status::FieldError;
+use crate::value::{Field, list, text};
+
+/// `ServiceCIDR`.
+pub static SERVICE_CIDR: Kind = Kind {
+    group: "networking.k8s.io",
+    kind: "ServiceCIDR",
+    plural: "servicecidrs",
+    singular: "servicecidr",
+    subresources: &[Subresource::status("ServiceCIDR")],
+    storage_version_hash: "gNLvruQhW2g=",
+    prepare_create: |range| crate::value::remove(range, "status"),
+    prepare_update: |new, old| crate::value::keep(new, old, "status"),
+    prepare_status: metadata::update_status,
+    validate: ranges,
+    validate_update: |new, old| {
+        let mut errors = Vec::new();
+        Field::at(new, "spec.cidrs").immutable(old, &mut errors);
+        errors
+    },
+    reset_fields: &["status"],
+    reset_fields_status: &["metadata", "spec"],
+    columns: &[Column::NAME, Column::text("CIDRs"), Column::AGE],
+    row: |range, now| {
+        let cidrs: Vec<&str> = list(range, "spec.cidrs")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        vec![cells::name(range), json!(cidrs.join(",")), cells::age(range, now)]
+    },
+    ..Kind::CLUSTER
+};
+
+/// `IPAddress`; its name is the address.
+pub static IP_ADDRESS: Kind = Kind {
+    group: "networking.k8s.io",
+    kind: "IPAddress",
+    plural: "ipaddresses",
+    singular: "ipaddress",
+    short_names: &["ip"],
+    storage_version_hash: "3f/plJFChNE=",
+    name_rule: names::ip_address,
+    validate: parent,
+    validate_update: |new, old| {
+        let mut errors = Vec::new();
+        Field::at(new, "spec.parentRef").immutable(old, &mut errors);
+        errors
+    },
+    columns: &[Column::NAME, Column::text("ParentRef")],
+    row: |address, _| vec![cells::name(address), json!(parent_text(address))],
+    ..Kind::CLUSTER
+};
+
+fn ranges(range: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let spec = Field::at(range, "spec");
+    let cidrs = spec.items("cidrs");
+    if cidrs.is_empty() {
+        errors.push(spec.get("cidrs").required("at least one CIDR required"));
+    }
+    if cidrs.len() > 2 {
+        errors.push(spec.get("cidrs").invalid("may only hold up to 2 values"));
+    }
+    for cidr in cidrs {
+        errors.extend(cidr.invalid_each(names::is_cidr(cidr.text())));
+    }
+    errors
+}
+
+fn parent(address: &Value) -> Vec<FieldError> {
+    let at = Field::at(address, "spec.parentRef");
+    if !at.is_set() {
+        return vec![at.required("")];
+    }
+    let needed = ["resource", "name"].into_iter().map(|key| at.get(key));
+    needed
+        .filter(Field::is_blank)
+        .map(|field| field.required(""))
+        .collect()
+}
+
+/// Whose address it is, such as `services/default/kubernetes`.
+fn parent_text(address: &Value) -> String {
+    let parts =
+        ["group", "resource", "namespace", "name"].map(|key| text(address, &format!("spec.parentRef.{key}")));
+    let [group, resource, namespace, name] = parts;
+    let resource = if group.is_empty() {
+        resource.to_owned()
+    } else {
+        format!("{resource}.{group}")
+    };
+    let all = [resource.as_str(), namespace, name];
+    all.into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_their_names() {
+        let address = json!({"metadata": {"name": "10.43.0.1"}, "spec": {"parentRef":
+            {"resource": "services", "namespace": "default", "name": "kubernetes"}}});
+        assert!(IP_ADDRESS.check_create(&address).is_empty());
+        assert_eq!(parent_text(&address), "services/default/kubernetes");
+        let range = json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.43.0.0/16"]}});
+        assert!(SERVICE_CIDR.check_create(&range).is_empty());
+    }
+}

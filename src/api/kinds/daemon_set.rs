@@ -1,0 +1,153 @@
+//! DaemonSet: a pod on every node.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{cells, metadata, workload};
+use crate::kind::{Column, Kind, Subresource};
+use crate::status::FieldError;
+use crate::value::{Field, fill, fill_text, get, get_mut, int, text};
+
+/// The descriptor.
+pub static KIND: Kind = Kind {
+    group: "apps",
+    kind: "DaemonSet",
+    plural: "daemonsets",
+    singular: "daemonset",
+    short_names: &["ds"],
+    categories: &["all"],
+    subresources: &[Subresource::status("DaemonSet")],
+    storage_version_hash: "dd7pWHUlMKQ=",
+    default,
+    prepare_create: metadata::create_without_status,
+    prepare_update: metadata::update_spec,
+    prepare_status: metadata::update_status,
+    validate,
+    validate_update: |new, old| {
+        let mut errors = validate(new);
+        Field::at(new, "spec.selector").immutable(old, &mut errors);
+        errors
+    },
+    validate_status: |new, old| {
+        let mut errors = Vec::new();
+        let status = Field::at(new, "status");
+        for key in [
+            "currentNumberScheduled",
+            "numberMisscheduled",
+            "desiredNumberScheduled",
+            "numberReady",
+        ] {
+            status.get(key).non_negative(&mut errors);
+        }
+        workload::collision_count(new, old, &mut errors);
+        errors
+    },
+    reset_fields: &["status"],
+    reset_fields_status: &["spec"],
+    columns: &[
+        Column::NAME,
+        Column::integer("Desired"),
+        Column::integer("Current"),
+        Column::integer("Ready"),
+        Column::integer("Up-to-date"),
+        Column::integer("Available"),
+        Column::text("Node Selector"),
+        Column::AGE,
+        Column::text("Containers").wide(),
+        Column::text("Images").wide(),
+        Column::text("Selector").wide(),
+    ],
+    row,
+    ..Kind::NAMESPACED
+};
+
+fn default(set: &mut Value) {
+    workload::default_template(set);
+    let Some(spec) = get_mut(set, "spec") else { return };
+    fill(spec, "updateStrategy", json!({}));
+    if let Some(strategy) = get_mut(spec, "updateStrategy") {
+        fill_text(strategy, "type", "RollingUpdate");
+        if text(strategy, "type") == "RollingUpdate" {
+            fill(strategy, "rollingUpdate", json!({}));
+            if let Some(rolling) = get_mut(strategy, "rollingUpdate") {
+                fill(rolling, "maxUnavailable", 1);
+                fill(rolling, "maxSurge", 0);
+            }
+        }
+    }
+    fill(spec, "revisionHistoryLimit", 10);
+}
+
+fn validate(set: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let spec = Field::at(set, "spec");
+    workload::selector_and_template(&spec, &mut errors);
+    workload::always_running(&spec, &mut errors);
+    for key in ["minReadySeconds", "revisionHistoryLimit"] {
+        spec.get(key).non_negative(&mut errors);
+    }
+    let strategy = spec.get("updateStrategy");
+    strategy
+        .get("type")
+        .one_of(&["OnDelete", "RollingUpdate"], &mut errors);
+    if strategy.get("type").text() == "RollingUpdate" {
+        rolling_update(&strategy.get("rollingUpdate"), &mut errors);
+    }
+    errors
+}
+
+fn rolling_update(rolling: &Field, errors: &mut Vec<FieldError>) {
+    let (unavailable, surge) = (rolling.get("maxUnavailable"), rolling.get("maxSurge"));
+    for field in [&unavailable, &surge] {
+        workload::validate_int_or_percent(field, errors);
+        workload::at_most_100_percent(field, errors);
+    }
+    let zero = |field: &Field| matches!(workload::int_or_percent(field.value), None | Some((0, _)));
+    match (zero(&unavailable), zero(&surge)) {
+        (true, true) => errors.push(unavailable.invalid("cannot be 0 when maxSurge is 0")),
+        (false, false) => errors.push(surge.invalid("may not be set when maxUnavailable is non-zero")),
+        _ => {}
+    }
+}
+
+fn row(set: &Value, now: Timestamp) -> Vec<Value> {
+    let count = |key: &str| json!(int(get(set, "status"), key).unwrap_or(0));
+    let [containers, images, selector] = workload::wide_cells(set);
+    vec![
+        cells::name(set),
+        count("desiredNumberScheduled"),
+        count("currentNumberScheduled"),
+        count("numberReady"),
+        count("updatedNumberScheduled"),
+        count("numberAvailable"),
+        json!(cells::labels(get(set, "spec.template.spec.nodeSelector"))),
+        cells::age(set, now),
+        containers,
+        images,
+        selector,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_node_at_a_time() {
+        let mut set = json!({"metadata": {"name": "a", "namespace": "b"}, "spec": {
+            "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "c", "image": "a"}]}}}});
+        (KIND.default)(&mut set);
+        assert_eq!(
+            set["spec"]["updateStrategy"]["rollingUpdate"],
+            json!({"maxUnavailable": 1, "maxSurge": 0})
+        );
+        assert!(KIND.check_create(&set).is_empty());
+        set["spec"]["updateStrategy"]["rollingUpdate"]["maxSurge"] = json!(1);
+        assert!(
+            validate(&set)[0]
+                .to_string()
+                .ends_with("may not be set when maxUnavailable is non-zero")
+        );
+    }
+}

@@ -1,0 +1,42 @@
+//! RuntimeClass: a way of running containers.
+
+use serde_json::{Value, json};
+
+use super::cells;
+use crate::kind::{Column, Kind};
+use crate::names;
+use crate::status::FieldError;
+use crate::value::{Field, text};
+
+/// The descriptor.
+pub static KIND: Kind = Kind {
+    group: "node.k8s.io",
+    kind: "RuntimeClass",
+    plural: "runtimeclasses",
+    singular: "runtimeclass",
+    create_on_update: true,
+    unconditional_update: false,
+    storage_version_hash: "WQTu1GL3T2Q=",
+    validate,
+    validate_update: |new, old| {
+        let mut errors = Vec::new();
+        Field::at(new, "handler").immutable(old, &mut errors);
+        errors
+    },
+    columns: &[Column::NAME, Column::text("Handler"), Column::AGE],
+    row: |class, now| {
+        vec![
+            cells::name(class),
+            json!(text(class, "handler")),
+            cells::age(class, now),
+        ]
+    },
+    ..Kind::CLUSTER
+};
+
+fn validate(class: &Value) -> Vec<FieldError> {
+    let handler = Field::at(class, "handler");
+    handler
+        .invalid_each(names::is_dns_label(handler.text()))
+        .collect()
+}
