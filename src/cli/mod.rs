@@ -35,7 +35,13 @@ struct Cli {
     verb: Verb,
 
     /// How much to log: error, warn, info, debug, trace, or filters such as store=debug
-    #[arg(long, global = true, env = "CORACLE_LOG", default_value = "warn", value_name = "LEVEL")]
+    #[arg(
+        long,
+        global = true,
+        env = "CORACLE_LOG",
+        default_value = "warn",
+        value_name = "LEVEL"
+    )]
     log: String,
 
     /// Log one JSON object a line
@@ -99,7 +105,11 @@ struct Run {
 /// Reads the arguments and does what they say.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let format = if cli.log_json { base::telemetry::LogFormat::Json } else { base::telemetry::LogFormat::Text };
+    let format = if cli.log_json {
+        base::telemetry::LogFormat::Json
+    } else {
+        base::telemetry::LogFormat::Text
+    };
     if let Err(error) = base::telemetry::init(&cli.log, format) {
         eprintln!("coracle: {error}");
         return ExitCode::from(2);
@@ -126,5 +136,8 @@ pub fn main() -> ExitCode {
 
 /// A runtime for the verbs that do one thing and end.
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(future)
 }

@@ -20,12 +20,10 @@ mod pods;
 pub mod replicaset;
 pub mod root_ca;
 pub mod service_account;
-pub mod signing;
 mod start;
 pub mod view;
 
 pub use harness::{Reconciler, Surroundings};
 pub use plan::{Key, Plan, Write};
-pub use signing::Signer;
 pub use start::{Settings, start};
 pub use view::View;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use client::EventType;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
@@ -262,7 +262,7 @@ fn time_left(pod: &Pod, node: &Node, now: Timestamp) -> Option<Duration> {
         .unwrap_or_default();
     let mut left: Option<Duration> = None;
     for taint in taints.filter(|taint| taint.effect == "NoExecute") {
-        let matching: Vec<_> = tolerations.iter().filter(|t| tolerates(t, taint)).collect();
+        let matching: Vec<_> = tolerations.iter().filter(|t| api::pod::tolerates(t, taint)).collect();
         let allowed = match matching
             .iter()
             .map(|t| t.toleration_seconds)
@@ -278,18 +278,6 @@ fn time_left(pod: &Pod, node: &Node, now: Timestamp) -> Option<Duration> {
         left = Some(left.map_or(this, |before| before.min(this)));
     }
     left
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let key = toleration.key.as_deref().unwrap_or_default();
-    let effect = toleration.effect.as_deref().unwrap_or_default();
-    if !(effect.is_empty() || effect == taint.effect) || !(key.is_empty() || key == taint.key) {
-        return false;
-    }
-    match toleration.operator.as_deref().unwrap_or("Equal") {
-        "Exists" => true,
-        _ => toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default(),
-    }
 }
 
 /// The pods of a node, so that a new taint is felt at once.

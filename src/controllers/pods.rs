@@ -2,21 +2,9 @@
 
 use std::time::Duration;
 
+pub use api::pod::{condition, is_finished, is_ready, phase};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
-
-/// The phase; empty when there is no status yet.
-pub fn phase(pod: &Pod) -> &str {
-    pod.status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref())
-        .unwrap_or_default()
-}
-
-/// Whether all containers have ended for good.
-pub fn is_finished(pod: &Pod) -> bool {
-    matches!(phase(pod), "Succeeded" | "Failed")
-}
+use k8s_openapi::api::core::v1::Pod;
 
 /// The node the pod is bound to; empty when none.
 pub fn node_of(pod: &Pod) -> &str {
@@ -24,21 +12,6 @@ pub fn node_of(pod: &Pod) -> &str {
         .as_ref()
         .and_then(|spec| spec.node_name.as_deref())
         .unwrap_or_default()
-}
-
-/// A condition by its type.
-pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
-    pod.status
-        .as_ref()?
-        .conditions
-        .iter()
-        .flatten()
-        .find(|c| c.type_ == kind)
-}
-
-/// Whether the pod's `Ready` condition is true.
-pub fn is_ready(pod: &Pod) -> bool {
-    condition(pod, "Ready").is_some_and(|c| c.status == "True")
 }
 
 /// `None` when a ready pod has been so for `min_ready`; else how long that still takes.

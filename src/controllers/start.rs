@@ -9,11 +9,10 @@ use client::Client;
 
 use crate::harness::{Harness, Surroundings};
 use crate::plan::Key;
-use crate::signing::Signer;
 use crate::view::View;
 use crate::{
     deployment, endpoints, endpointslice, garbage, namespace, node_ipam, node_lifecycle, pod_garbage,
-    replicaset, root_ca, service_account, signing,
+    replicaset, root_ca, service_account,
 };
 
 /// What the controllers need to be told.
@@ -28,8 +27,6 @@ pub struct Settings {
     pub node_grace: Duration,
     /// The certificate, in PEM, by which pods know the API server.
     pub root_ca: String,
-    /// Who issues certificates.
-    pub signer: Arc<dyn Signer>,
 }
 
 /// Starts all controllers as tasks of `tasks`; `view` is shared with whoever else needs it.
@@ -93,14 +90,6 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
     Harness::start(pod_garbage::OrphanedPods, 1, &s)
         .on_each(view.pods.changes())
         .on(view.nodes.changes(), node_lifecycle::keys_for_node);
-    Harness::start(
-        signing::Signing {
-            signer: settings.signer,
-        },
-        1,
-        &s,
-    )
-    .on_each(view.signing_requests.changes());
     namespace::start(&s);
     garbage::start(&s);
 }

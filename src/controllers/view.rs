@@ -6,7 +6,6 @@ use api::request::ResourceRef;
 use base::Tasks;
 use client::{Cache, Client, Object, Selectors};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -37,8 +36,6 @@ pub struct View {
     pub service_accounts: Cache<ServiceAccount>,
     /// The ConfigMaps named `kube-root-ca.crt`, and no others.
     pub root_cas: Cache<ConfigMap>,
-    /// CertificateSigningRequests.
-    pub signing_requests: Cache<CertificateSigningRequest>,
 }
 
 impl View {
@@ -57,7 +54,6 @@ impl View {
             leases: Cache::start(client, Selectors::namespace("kube-node-lease"), tasks),
             service_accounts: Cache::start(client, all(), tasks),
             root_cas: Cache::start(client, all().fields("metadata.name=kube-root-ca.crt"), tasks),
-            signing_requests: Cache::start(client, all(), tasks),
         }
     }
 
@@ -75,7 +71,6 @@ impl View {
             leases: Cache::fixed([]),
             service_accounts: Cache::fixed([]),
             root_cas: Cache::fixed([]),
-            signing_requests: Cache::fixed([]),
         }
     }
 
@@ -92,7 +87,6 @@ impl View {
         self.leases.synced().await;
         self.service_accounts.synced().await;
         self.root_cas.synced().await;
-        self.signing_requests.synced().await;
     }
 
     /// Waits until the cache of `resource` shows `revision`; at once when nothing caches it.
@@ -109,7 +103,6 @@ impl View {
             "leases" => self.leases.wait_revision(revision).await,
             "serviceaccounts" => self.service_accounts.wait_revision(revision).await,
             "configmaps" => self.root_cas.wait_revision(revision).await,
-            "certificatesigningrequests" => self.signing_requests.wait_revision(revision).await,
             _ => {}
         }
     }
@@ -118,24 +111,7 @@ impl View {
 /// Whether a selector picks these labels; a selector that cannot be parsed picks nothing.
 pub fn selects(selector: &LabelSelector, labels: Option<&BTreeMap<String, String>>) -> bool {
     let empty = BTreeMap::new();
-    let labels = labels.unwrap_or(&empty);
-    let matched = selector
-        .match_labels
-        .iter()
-        .flatten()
-        .all(|(k, v)| labels.get(k) == Some(v));
-    matched
-        && selector.match_expressions.iter().flatten().all(|rule| {
-            let value = labels.get(&rule.key);
-            let listed = || value.is_some_and(|v| rule.values.iter().flatten().any(|x| x == v));
-            match rule.operator.as_str() {
-                "In" => listed(),
-                "NotIn" => !listed(),
-                "Exists" => value.is_some(),
-                "DoesNotExist" => value.is_none(),
-                _ => false,
-            }
-        })
+    api::selector::LabelSelector::from_typed(Some(selector)).matches(labels.unwrap_or(&empty))
 }
 
 /// The owner that manages an object.

@@ -1,0 +1,145 @@
+//! A node: every role wired to the others. The one place that knows them all.
+
+mod address;
+mod control;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use api::request::User;
+use apiserver::ApiServer;
+use base::{Clock, SystemClock, Tasks};
+use client::Client;
+use store::Store;
+
+use crate::config::Config;
+use crate::folder::Folder;
+
+/// What a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Control plane and agent: a cluster of one machine.
+    Both,
+    /// The control plane alone.
+    Server,
+    /// The agent alone, joined to a server elsewhere.
+    Agent,
+}
+
+/// A running node. Dropping it cancels everything; [`Node::shutdown`] does so in order.
+pub struct Node {
+    config: Config,
+    folder: Folder,
+    tasks: Tasks,
+    control: Option<Control>,
+}
+
+/// The control plane of a node that has one.
+struct Control {
+    store: Store,
+    server: ApiServer,
+}
+
+impl Node {
+    /// Starts a node; it serves when this returns.
+    ///
+    /// # Errors
+    /// When the data folder cannot be used, an address is taken, or a part cannot start.
+    pub async fn start(config: Config, role: Role) -> anyhow::Result<Self> {
+        // A second installation of the same provider is refused, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut config = config;
+        let node_ip = address::node_ip(config.node_ip)?;
+        config.node_ip = Some(IpAddr::V4(node_ip));
+        let folder = Folder::open(&config.data_dir)?;
+        config.data_dir.clone_from(&folder.path);
+        let tasks = Tasks::new();
+        let mut node = Node {
+            config,
+            folder,
+            tasks,
+            control: None,
+        };
+        if role != Role::Agent {
+            node.start_control(node_ip).await?;
+        }
+        if role != Role::Server {
+            node.start_agent(node_ip).await?;
+        }
+        Ok(node)
+    }
+
+    async fn start_control(&mut self, node_ip: Ipv4Addr) -> anyhow::Result<()> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let store = Store::open(store::StoreConfig::new(&self.config.data_dir))
+            .await
+            .with_context(|| format!("cannot open the store in {}", self.config.data_dir.display()))?;
+        let server = control::start_server(&self.config, node_ip, store.clone(), &self.tasks).await?;
+        control::start_controllers(&self.config, &server, clock, &self.tasks);
+        let watched = store.clone();
+        self.tasks.spawn("store", base::OnError::Shutdown, async move {
+            match watched.ended().await {
+                Some(why) => Err(why),
+                None => Ok(()),
+            }
+        });
+        self.control = Some(Control { store, server });
+        Ok(())
+    }
+
+    async fn start_agent(&mut self, _node_ip: Ipv4Addr) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Name of the node.
+    pub fn name(&self) -> &str {
+        &self.config.node_name
+    }
+
+    /// The kubeconfig of the cluster's administrator; written by nodes with a control plane.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path.join("admin.kubeconfig")
+    }
+
+    /// The folder that the node keeps everything in.
+    pub fn data_dir(&self) -> &Path {
+        &self.folder.path
+    }
+
+    /// Where the API listens; empty for a node without a control plane.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.control
+            .as_ref()
+            .map(|control| control.server.addresses())
+            .unwrap_or_default()
+    }
+
+    /// A client that speaks to the control plane in this process as `user`;
+    /// `None` for a node without one.
+    pub fn client(&self, user: User) -> Option<Client> {
+        self.control
+            .as_ref()
+            .map(|control| Client::new(control.server.api(), user))
+    }
+
+    /// The control plane as an HTTP service in this process, for one user: what
+    /// `kube::Client::new` takes. `None` for a node without a control plane.
+    pub fn service(&self, user: User) -> Option<apiserver::http::local::LocalService> {
+        self.control.as_ref().map(|control| control.server.service(user))
+    }
+
+    /// Waits until the node ends by itself, and says why if a part of it failed.
+    pub async fn ended(&self) -> Option<String> {
+        self.tasks.ended().await
+    }
+
+    /// Ends everything in order. OCI containers keep running; the next start finds them.
+    pub async fn shutdown(self) {
+        self.tasks.shutdown().await;
+        if let Some(control) = self.control {
+            control.store.close().await;
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The control plane: API server, controllers, scheduler.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context;
+use api::request::User;
+use apiserver::{ApiServer, ServerConfig};
+use base::{Clock, Tasks};
+use client::Client;
+use controllers::View;
+use store::Store;
+
+use crate::config::Config;
+
+/// Starts the API server over an open store.
+pub(super) async fn start_server(
+    config: &Config,
+    node_ip: Ipv4Addr,
+    store: Store,
+    tasks: &Tasks,
+) -> anyhow::Result<ApiServer> {
+    let port = config.listen.port;
+    let listen: Vec<SocketAddr> = match config.listen.address {
+        Some(address) => vec![(address, port).into()],
+        None => vec![(node_ip, port).into(), (Ipv4Addr::LOCALHOST, port).into()],
+    };
+    let mut settings = ServerConfig::new(&config.data_dir);
+    settings.listen = listen;
+    settings.advertise = config.advertise_address.unwrap_or(IpAddr::V4(node_ip));
+    settings.service_cidr = config.service_cidr.to_string();
+    settings.cluster_domain.clone_from(&config.cluster_domain);
+    settings.extra_sans = vec![config.node_name.clone(), node_ip.to_string()];
+    ApiServer::start(settings, store, tasks)
+        .await
+        .context("cannot start the API server")
+}
+
+/// Starts controllers and scheduler, which share their caches.
+pub(super) fn start_controllers(config: &Config, server: &ApiServer, clock: Arc<dyn Clock>, tasks: &Tasks) {
+    let client = Client::new(
+        server.api(),
+        User::new(
+            "system:kube-controller-manager",
+            &["system:masters", "system:authenticated"],
+        ),
+    )
+    .with_manager("kube-controller-manager");
+    let view = View::start(&client, tasks);
+    controllers::start(
+        client.clone(),
+        view.clone(),
+        clock.clone(),
+        tasks,
+        controllers::Settings {
+            pod_network: config.pod_cidr.network,
+            pod_bits: config.pod_cidr.bits,
+            node_bits: config.node_cidr_mask_size,
+            node_grace: config.node_monitor_grace_period,
+            root_ca: server.pki().serving_ca.pem().to_owned(),
+        },
+    );
+    let scheduler = client
+        .with_user(User::new("system:kube-scheduler", &["system:authenticated"]))
+        .with_manager("kube-scheduler");
+    scheduler::start(scheduler, view.nodes, view.pods, clock, tasks);
+}

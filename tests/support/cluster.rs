@@ -1,0 +1,281 @@
+//! A running `coracle up` and what can be done with it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::manifests::BUSYBOX;
+use super::tools::{self, coracle};
+use super::{PATIENCE, eventually, images};
+
+/// A one-node cluster; ended when dropped.
+pub struct Cluster {
+    /// Its data folder.
+    pub dir: PathBuf,
+    /// The port of its API.
+    pub port: u16,
+    args: Vec<String>,
+    child: Child,
+    kubectl: PathBuf,
+}
+
+impl Cluster {
+    /// Starts a cluster with its data below `dir` and waits until it is ready.
+    pub fn start(dir: &Path, args: &[&str]) -> Self {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let data = dir.join("data");
+        let port = args.iter().position(|a| a == "--listen").and_then(|at| args[at + 1].parse().ok());
+        std::fs::create_dir_all(dir.join("home")).expect("a home for kubectl");
+        let child = spawn(&data, &args);
+        let (_, kubectl) = tools::kubectls().into_iter().last().expect("a kubectl");
+        Self { dir: data, port: port.unwrap_or(6443), args, child, kubectl }
+    }
+
+    /// Starts a cluster, waits for its node, and imports busybox and the Wasm guests.
+    pub fn stocked(dir: &Path, args: &[&str]) -> Self {
+        let cluster = Self::start(dir, args);
+        cluster.busybox();
+        cluster.guests();
+        cluster.ready();
+        cluster
+    }
+
+    /// Imports busybox as [`super::manifests::BUSYBOX`].
+    pub fn busybox(&self) {
+        let file = images::busybox_rootfs(&self.home());
+        self.import(&file, &["--name", BUSYBOX, "--entrypoint", "sh"]);
+    }
+
+    /// Imports the Wasm guests as `local/hello-http:1` and so on.
+    pub fn guests(&self) {
+        for name in ["hello-http", "hello-cli", "hello-cli.module", "tcp-echo"] {
+            let image = format!("local/{}:1", name.replace('.', "-"));
+            self.import(&tools::guest(&format!("{name}.wasm")), &["--name", &image]);
+        }
+    }
+
+    /// A folder for kubectl's caches and files of the scenario.
+    pub fn home(&self) -> PathBuf {
+        self.dir.with_file_name("home")
+    }
+
+    /// What the process has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(log_file(&self.dir)).unwrap_or_default()
+    }
+
+    /// Ends the process as a power cut would: no signal handler runs.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+
+    /// Asks the process to end and waits until it has.
+    pub fn stop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("SIGTERM");
+        self.child.wait().expect("wait");
+    }
+
+    /// Starts the process again in the same folder.
+    pub fn restart(&mut self) {
+        self.child = spawn(&self.dir, &self.args);
+    }
+
+    /// The id of the process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The same cluster through another kubectl.
+    pub fn with(&mut self, kubectl: &Path) {
+        self.kubectl = kubectl.to_owned();
+    }
+
+    /// A kubectl command, to be completed.
+    pub fn kubectl(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.kubectl);
+        command
+            .env("KUBECONFIG", self.dir.join("admin.kubeconfig"))
+            .env("HOME", self.home())
+            .args(args)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs kubectl; its output, whatever its exit code.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.kubectl(args).output().expect("kubectl")
+    }
+
+    /// Runs kubectl, which must succeed; its standard output.
+    pub fn ok(&self, args: &[&str]) -> String {
+        self.try_ok(args).unwrap_or_else(|why| panic!("kubectl {}: {why}", args.join(" ")))
+    }
+
+    /// Runs kubectl; its standard output, or what it said on standard error.
+    pub fn try_ok(&self, args: &[&str]) -> Result<String, String> {
+        said(self.run(args))
+    }
+
+    /// Runs kubectl, which must fail; its standard error.
+    pub fn refused(&self, args: &[&str]) -> String {
+        match self.try_ok(args) {
+            Ok(said) => panic!("kubectl {} was not refused: {said}", args.join(" ")),
+            Err(why) => why,
+        }
+    }
+
+    /// Applies a manifest.
+    pub fn apply(&self, manifest: &str) -> String {
+        self.feed(&["apply", "-f", "-"], manifest).unwrap_or_else(|why| panic!("apply: {why}\n{manifest}"))
+    }
+
+    /// Runs kubectl with `input` on its standard input.
+    pub fn feed(&self, args: &[&str], input: &str) -> Result<String, String> {
+        use std::io::Write;
+        let mut child = self
+            .kubectl(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kubectl");
+        child.stdin.take().expect("stdin").write_all(input.as_bytes()).expect("writing to kubectl");
+        said(child.wait_with_output().expect("kubectl"))
+    }
+
+    /// A field of an object by JSONPath, such as `{.status.phase}`.
+    pub fn field(&self, object: &str, path: &str) -> Result<String, String> {
+        self.try_ok(&["get", object, "-o", &format!("jsonpath={path}")])
+    }
+
+    /// Waits until a field has a value.
+    pub fn until(&self, object: &str, path: &str, wanted: &str) {
+        eventually(&format!("{object} {path} = {wanted}"), || {
+            let found = self.field(object, path)?;
+            if found == wanted { Ok(()) } else { Err(format!("it is {found:?}")) }
+        });
+    }
+
+    /// Waits for the node to be Ready.
+    pub fn ready(&self) {
+        eventually("a Ready node", || {
+            let found = self.try_ok(&["get", "nodes", "--no-headers"])?;
+            if found.contains(" Ready ") { Ok(()) } else { Err(found) }
+        });
+    }
+
+    /// Imports an image.
+    pub fn import(&self, file: &Path, args: &[&str]) -> String {
+        let file = file.to_str().expect("a plain path");
+        self.image(&[&["import", file], args].concat()).unwrap_or_else(|why| panic!("importing {file}: {why}"))
+    }
+
+    /// Runs `coracle image`.
+    pub fn image(&self, args: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(coracle());
+        command.arg("image").args(args).arg("--data-dir").arg(&self.dir);
+        said(command.output().expect("coracle image"))
+    }
+
+    /// Runs `coracle down`.
+    pub fn down(&self) -> Result<String, String> {
+        said(Command::new(coracle()).args(["down", "--data-dir"]).arg(&self.dir).output().expect("coracle down"))
+    }
+
+    /// Shows what helps to understand a failure.
+    fn explain(&self) {
+        for args in [
+            &["get", "nodes,deployments,replicasets,pods,services,endpointslices", "-A", "-o", "wide"][..],
+            &["get", "events", "-A", "--sort-by=.lastTimestamp"],
+            &["describe", "pods"],
+        ] {
+            let out = self.run(&[args, &["--request-timeout=5s"]].concat());
+            eprintln!("--- kubectl {}\n{}", args.join(" "), String::from_utf8_lossy(&out.stdout));
+        }
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        eprintln!("--- the last of what coracle logged\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+    }
+
+    /// Reads a URL with curl; the body, or why there is none.
+    pub fn curl(&self, url: &str) -> Result<String, String> {
+        curl(&["--max-time", "5", url])
+    }
+}
+
+/// Runs curl, quiet and failing on HTTP errors.
+pub fn curl(args: &[&str]) -> Result<String, String> {
+    said(Command::new("curl").args(["-sS", "-f"]).args(args).output().expect("curl"))
+}
+
+/// What a program said: on standard output, or on standard error if it failed.
+pub fn said(out: Output) -> Result<String, String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if out.status.success() { Ok(text(&out.stdout)) } else { Err(text(&out.stderr)) }
+}
+
+fn log_file(data: &Path) -> PathBuf {
+    data.with_extension("log")
+}
+
+/// Starts `coracle up` and waits for its ready line.
+fn spawn(data: &Path, args: &[String]) -> Child {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(log_file(data)).expect("a log file");
+    let mut child = Command::new(coracle())
+        .args(["--log", "info", "up"])
+        .arg("--data-dir")
+        .arg(data)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .expect("coracle up");
+    let stdout = child.stdout.take().expect("stdout");
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            eprintln!("[coracle] {line}");
+            // The receiver is gone once the ready line has come.
+            let _ = sender.send(line);
+        }
+    });
+    loop {
+        match receiver.recv_timeout(PATIENCE) {
+            Ok(line) if line.contains("is ready") => return child,
+            Ok(_) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                let status = child.wait();
+                let log = std::fs::read_to_string(log_file(data)).unwrap_or_default();
+                panic!("coracle ended before it was ready: {status:?}\n{log}");
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("coracle was not ready within {PATIENCE:?}"),
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.explain();
+        }
+        // Asked first, so that a passing scenario also shows that it can end.
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(0));
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        for _ in 0..100 {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Err(why) = self.down() {
+            eprintln!("coracle down: {why}");
+        }
+    }
+}

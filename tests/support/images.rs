@@ -1,0 +1,128 @@
+//! Images made on the spot: a root file system from `busybox-static`, and
+//! archives in each form that Wasm programs are published in.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// A tar of a root file system that holds busybox under all its names.
+pub fn busybox_rootfs(dir: &Path) -> PathBuf {
+    let root = dir.join("busybox-root");
+    for folder in ["bin", "etc", "tmp", "www"] {
+        fs::create_dir_all(root.join(folder)).expect("a folder");
+    }
+    fs::copy("/bin/busybox", root.join("bin/busybox")).expect("/bin/busybox (Debian's busybox-static)");
+    let list = Command::new("/bin/busybox").arg("--list").output().expect("busybox --list");
+    for applet in String::from_utf8_lossy(&list.stdout).lines().filter(|name| *name != "busybox") {
+        // May be there already, from a scenario's earlier call.
+        let _ = std::os::unix::fs::symlink("busybox", root.join("bin").join(applet));
+    }
+    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n").expect("passwd");
+    fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n").expect("group");
+    let file = dir.join("busybox.tar");
+    tar(&root, &file);
+    file
+}
+
+/// Packs a folder's content.
+pub fn tar(folder: &Path, file: &Path) {
+    let status = Command::new("tar").args(["--owner=0", "--group=0", "-cf"]).arg(file).arg("-C").arg(folder).arg(".").status();
+    assert!(status.is_ok_and(|status| status.success()), "tar {}", folder.display());
+}
+
+/// How a Wasm program is wrapped up.
+#[derive(Clone, Copy, Debug)]
+pub enum Form {
+    /// CNCF's Wasm artifact: a configuration type of its own, the program as a layer.
+    Artifact,
+    /// As runwasi's tools do: an ordinary configuration, the program as a layer.
+    Runwasi,
+    /// An ordinary image whose platform is `wasi/wasm`, the program a file in it.
+    Platform,
+}
+
+/// An OCI archive named `name` with a Wasm program.
+pub fn wasm_archive(dir: &Path, name: &str, program: &Path, form: Form) -> PathBuf {
+    let code = fs::read(program).expect("a guest program");
+    match form {
+        Form::Artifact => {
+            let config = json!({
+                "created": "2024-09-25T12:00:00Z", "architecture": "wasm", "os": "wasip2",
+                "layerDigests": [digest(&code)], "component": {"exports": [], "imports": []},
+            });
+            archive(dir, name, "application/vnd.wasm.config.v0+json", &config, "application/wasm", &code)
+        }
+        Form::Runwasi => {
+            let config = json!({
+                "architecture": "wasm", "os": "wasip1", "config": {},
+                "rootfs": {"type": "layers", "diff_ids": [digest(&code)]},
+            });
+            archive(dir, name, OCI_CONFIG, &config, "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm", &code)
+        }
+        Form::Platform => {
+            let root = dir.join("platform-root");
+            fs::create_dir_all(&root).expect("a folder");
+            fs::copy(program, root.join("app.wasm")).expect("a guest program");
+            tar(&root, &dir.join("platform.tar"));
+            let layer = fs::read(dir.join("platform.tar")).expect("a layer");
+            let config = json!({
+                "architecture": "wasm", "os": "wasi", "config": {"Entrypoint": ["/app.wasm"]},
+                "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
+            });
+            archive(dir, name, OCI_CONFIG, &config, OCI_LAYER, &layer)
+        }
+    }
+}
+
+/// An OCI archive of busybox, its shell as the entrypoint.
+pub fn busybox_archive(dir: &Path, name: &str) -> PathBuf {
+    let layer = fs::read(busybox_rootfs(dir)).expect("the root file system");
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let config = json!({
+        "architecture": architecture, "os": "linux",
+        "config": {"Cmd": ["sh"], "Env": ["PATH=/bin", "FROM_IMAGE=yes"]},
+        "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
+    });
+    archive(dir, name, OCI_CONFIG, &config, OCI_LAYER, &layer)
+}
+
+fn archive(dir: &Path, name: &str, config_type: &str, config: &Value, layer_type: &str, layer: &[u8]) -> PathBuf {
+    let layout = dir.join("layout");
+    // The layout of the image made before.
+    let _ = fs::remove_dir_all(&layout);
+    let config = config.to_string().into_bytes();
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": blob(&layout, config_type, &config),
+        "layers": [blob(&layout, layer_type, layer)],
+    });
+    let mut top = blob(&layout, OCI_MANIFEST, manifest.to_string().as_bytes());
+    top["annotations"] = json!({"org.opencontainers.image.ref.name": name});
+    let index = json!({"schemaVersion": 2, "manifests": [top]});
+    fs::write(layout.join("index.json"), index.to_string()).expect("index.json");
+    fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("oci-layout");
+    let file = dir.join(format!("{}.tar", name.replace(['/', ':'], "-")));
+    tar(&layout, &file);
+    file
+}
+
+/// Stores content in a layout; its descriptor.
+fn blob(layout: &Path, media_type: &str, content: &[u8]) -> Value {
+    let digest = digest(content);
+    let folder = layout.join("blobs/sha256");
+    fs::create_dir_all(&folder).expect("blobs");
+    fs::write(folder.join(digest.trim_start_matches("sha256:")), content).expect("a blob");
+    json!({"mediaType": media_type, "digest": digest, "size": content.len()})
+}
+
+fn digest(content: &[u8]) -> String {
+    format!("sha256:{:x}", Sha256::digest(content))
+}

@@ -1,0 +1,113 @@
+//! Manifests that several scenarios use.
+
+/// The image that [`super::Cluster::busybox`] imports.
+pub const BUSYBOX: &str = "local/busybox:1";
+
+/// A Deployment of the hello-http guest and its Service; a replica counts as
+/// ready when the file `/state/ready` exists in it, if `gated`.
+pub fn wasm_web(name: &str, replicas: u32, gated: bool) -> String {
+    let gate = if gated { "\n        - {name: READY_FILE, value: /state/ready}" } else { "" };
+    format!(
+        r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      containers:
+      - name: web
+        image: local/hello-http:1
+        ports: [{{containerPort: 8080}}]
+        env:
+        - {{name: GREETING, value: hello}}{gate}
+        readinessProbe: {{httpGet: {{path: /ready, port: 8080}}, periodSeconds: 1, failureThreshold: 1}}
+        volumeMounts: [{{name: state, mountPath: /state}}]
+      volumes: [{{name: state, emptyDir: {{}}}}]
+---
+{service}"#,
+        service = service(name)
+    )
+}
+
+/// A Deployment of busybox' web server, which answers with its host name, and its Service.
+pub fn oci_web(name: &str, replicas: u32) -> String {
+    format!(
+        r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      containers:
+      - name: web
+        image: {BUSYBOX}
+        command: [sh, -c, "mkdir -p /www && echo hello from $HOSTNAME > /www/index.html && exec httpd -f -p 8080 -h /www"]
+        ports: [{{containerPort: 8080}}]
+        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
+---
+{service}"#,
+        service = service(name)
+    )
+}
+
+/// A ClusterIP Service: port 80 leads to 8080 of the pods with label `app`.
+pub fn service(name: &str) -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec:
+  selector: {{app: {name}}}
+  ports: [{{port: 80, targetPort: 8080}}]
+"#
+    )
+}
+
+/// A busybox pod that runs until it is told to end.
+pub fn idle_pod(name: &str) -> String {
+    busybox_pod(name, "Always", "trap 'exit 0' TERM; while :; do sleep 1; done")
+}
+
+/// A busybox pod that runs a script.
+pub fn busybox_pod(name: &str, restart: &str, script: &str) -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{app: {name}}}}}
+spec:
+  restartPolicy: {restart}
+  containers:
+  - name: main
+    image: {BUSYBOX}
+    command: [sh, -c, {script:?}]
+"#
+    )
+}
+
+/// A pod of a Wasm command.
+pub fn command_pod(name: &str, image: &str, args: &[&str]) -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: main
+    image: {image}
+    args: {args:?}
+    env: [{{name: COLOUR, value: blue}}]
+"#
+    )
+}

@@ -1,0 +1,52 @@
+//! What the scenarios have in common.
+
+pub mod cluster;
+pub mod images;
+pub mod leftovers;
+pub mod manifests;
+pub mod pod;
+pub mod registry;
+pub mod rest;
+pub mod sandbox;
+pub mod tools;
+
+use std::time::{Duration, Instant};
+
+pub use cluster::Cluster;
+pub use sandbox::sandboxed;
+
+/// A deadline that only something broken misses: the machine may be busy with other scenarios.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Waits until `check` gives something, or fails with what it said last.
+pub fn eventually<T>(what: &str, check: impl FnMut() -> Result<T, String>) -> T {
+    within(PATIENCE, what, check)
+}
+
+/// [`eventually`] with a deadline of one's own.
+pub fn within<T>(deadline: Duration, what: &str, mut check: impl FnMut() -> Result<T, String>) -> T {
+    let began = Instant::now();
+    loop {
+        match check() {
+            Ok(value) => return value,
+            Err(last) if began.elapsed() > deadline => panic!("{what}: not within {deadline:?}: {last}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// `Ok` if `text` contains all of `words`, else the text.
+pub fn has(text: &str, words: &[&str]) -> Result<(), String> {
+    match words.iter().find(|word| !text.contains(**word)) {
+        None => Ok(()),
+        Some(missing) => Err(format!("no {missing:?} in:\n{text}")),
+    }
+}
+
+/// Fails unless `text` contains all of `words`.
+#[track_caller]
+pub fn assert_has(text: &str, words: &[&str]) {
+    if let Err(why) = has(text, words) {
+        panic!("{why}");
+    }
+}
