@@ -26,7 +26,7 @@ has_rustup_targets() {
 build_with_rustup() {
     say "building with rustup's wasm targets"
     cargo build --release --target wasm32-wasip1 -p hello-cli
-    cargo build --release --target wasm32-wasip2
+    cargo build --release --target wasm32-wasip2 --features hello-cli/component
     install -m 644 target/wasm32-wasip1/release/hello-cli.wasm hello-cli.module.wasm
     install -m 644 target/wasm32-wasip2/release/hello-cli.wasm hello-cli.wasm
     install -m 644 target/wasm32-wasip2/release/hello_http.wasm hello-http.wasm
@@ -71,6 +71,11 @@ link_wasi_libc() {
     done
 }
 
+cargo_web() {
+    RUSTC=rustc-web RUSTC_BOOTSTRAP=1 cargo build --release --target wasm32-wasip1 \
+        -Zbuild-std=std,panic_abort "$@"
+}
+
 component() { # FILE OUT KIND: wraps a module into a component
     npx --yes @bytecodealliance/jco new "$1" "--wasi-$3" -o "$2" >&2
 }
@@ -80,10 +85,10 @@ build_with_debian() {
     make_wrappers
     link_wasi_libc
     say "building with rustc-web from $RUST_WEB_ROOT"
-    RUSTC=rustc-web RUSTC_BOOTSTRAP=1 cargo build --release --target wasm32-wasip1 \
-        -Zbuild-std=std,panic_abort
     built=target/wasm32-wasip1/release
+    cargo_web -p hello-cli
     install -m 644 $built/hello-cli.wasm hello-cli.module.wasm
+    cargo_web --features hello-cli/component
     component $built/hello-cli.wasm hello-cli.wasm command
     component $built/tcp-echo.wasm tcp-echo.wasm command
     component $built/hello_http.wasm hello-http.wasm reactor

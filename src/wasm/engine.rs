@@ -10,10 +10,10 @@ use wasmtime::{
 
 /// Address space kept for each linear memory. With all of what 32 bits can
 /// address, plus guards, compiled code needs no bounds checks.
-const MEMORY_BYTES_MAX: usize = 4 << 30;
+pub(crate) const MEMORY_BYTES_MAX: usize = 4 << 30;
 
 /// Elements a table may have: enough for the function tables of large programs.
-const TABLE_ELEMENTS_MAX: usize = 200_000;
+pub(crate) const TABLE_ELEMENTS_MAX: usize = 200_000;
 
 /// Core instances, memories and tables that one component may be made of.
 const PARTS_MAX: u32 = 100;
@@ -75,10 +75,14 @@ fn config(instances: u32) -> Config {
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)))
         .epoch_interruption(true)
+        // WASI 0.3 is not offered yet, and every store would pay for it.
+        .concurrency_support(false)
         // Names and offsets are in every trap's message; file and line would
         // need the guest's debug information in memory.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .native_unwind_info(false);
+        .native_unwind_info(false)
+        // What a guest left on its stack goes back to the system with it.
+        .async_stack_zeroing(true);
     config
 }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OnceCell, Semaphore};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -127,7 +127,8 @@ impl Host {
     /// told by [`Instance::wait`].
     pub async fn start(&self, program: &Program, spec: InstanceSpec) -> Result<Instance, WasmError> {
         let core = self.core().await?;
-        let start = core.clone().start(program.clone(), spec);
+        let home = Handle::current();
+        let start = core.clone().start(program.clone(), spec, home);
         core.runtime().spawn(start).await.map_err(|_| WasmError::Closed)?
     }
 
@@ -165,7 +166,7 @@ impl Core {
         })
     }
 
-    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+    pub(crate) fn runtime(&self) -> &Handle {
         match &self.runtime {
             Some(runtime) => runtime.handle(),
             None => unreachable!("the runtime is taken only by drop"),
@@ -260,13 +261,18 @@ impl Core {
         done.map_err(|_| WasmError::Engine("compiling was interrupted".into()))?
     }
 
-    async fn start(self: Arc<Self>, program: Program, mut spec: InstanceSpec) -> Result<Instance, WasmError> {
+    async fn start(
+        self: Arc<Self>,
+        program: Program,
+        mut spec: InstanceSpec,
+        home: Handle,
+    ) -> Result<Instance, WasmError> {
         let tools = self.tools.clone();
         check(&tools, &program, &spec)?;
         let wanted = std::mem::take(&mut spec.mounts);
         let mounts = tokio::task::spawn_blocking(move || Mounts::prepare(&wanted)).await;
         let mounts = mounts.map_err(|_| WasmError::Closed)??;
-        let sockets = Sockets::new(spec.network.clone(), tools.ports.clone());
+        let sockets = Sockets::new(spec.network.clone(), tools.ports.clone(), home);
         let outbound = Outbound::new(sockets.clone(), tools.tls.clone());
         let (http_address, reuse) = (spec.http_address, spec.reuse);
         let (blueprint, stdin) = Blueprint::new(spec, mounts, sockets, outbound, tools.memory_bytes_max);

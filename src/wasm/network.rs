@@ -32,15 +32,17 @@ pub trait Network: Send + Sync {
     fn pod_ip(&self) -> IpAddr;
     /// The 127/8 address that stands for the guest's 127.0.0.1.
     fn loopback(&self) -> IpAddr;
-    /// Where sockets are made; None: in the namespace of the host's threads.
+    /// The pod's own network namespace, in which its sockets are made and
+    /// addresses mean what they say. None: sockets are made in the namespace of
+    /// the host's threads; if [`Network::pod_ip`] is a real address, that is
+    /// taken to be shared with other pods, and addresses are translated.
     fn netns(&self) -> Option<&OwnedFd> {
         None
     }
     /// Whether a guest may listen on or send from this (translated) address.
     fn may_bind(&self, address: SocketAddr) -> bool;
-    /// Whether a guest may connect or send to this address; asked with the
-    /// address the guest named and again with the one [`Network::pick`] chose
-    /// when that differs. Loopback addresses are settled before it is asked.
+    /// Whether a guest may connect or send to this address, the one that
+    /// [`Network::pick`] chose. The pod's own loopback is settled before.
     fn may_connect(&self, address: SocketAddr) -> bool;
     /// The peer to use for this destination: one endpoint of a service, or the
     /// destination itself.
@@ -48,7 +50,8 @@ pub trait Network: Send + Sync {
         let _ = protocol;
         destination
     }
-    /// The addresses of a name, best first.
+    /// The addresses of a name, best first. Called on the runtime from which the
+    /// program was started, not on the guests' own.
     async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError>;
 }
 

@@ -16,8 +16,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// Most handles (files, sockets, streams, header lists) a guest may hold: each
-/// costs memory of the host's that no other limit counts.
-const RESOURCES_MAX: usize = 65_536;
+/// costs memory of the host's, some a descriptor, that no other limit counts.
+const RESOURCES_MAX: usize = 16_384;
 
 /// A component's side of the host.
 pub(crate) struct State {
@@ -60,7 +60,7 @@ pub(crate) struct Blueprint {
     pub(crate) account: Arc<Account>,
     pub(crate) sockets: Sockets,
     pub(crate) traffic: Arc<Traffic>,
-    pub(crate) stderr: Arc<dyn Output>,
+    stderr: Arc<dyn Output>,
     args: Vec<String>,
     env: Vec<(String, String)>,
     mounts: Mounts,
@@ -92,6 +92,13 @@ impl Blueprint {
             outbound,
         };
         (blueprint, spec.stdin)
+    }
+
+    /// Tells the guest's own log what the host has to say about it.
+    pub(crate) fn tell(&self, message: &str) {
+        if !message.is_empty() {
+            self.stderr.write(format!("{message}\n").as_bytes());
+        }
     }
 
     /// Tries whether the mounts can be opened.

@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 /// For guests that set no times of their own; as wasmtime does by default.
@@ -55,6 +56,12 @@ impl WasiHttpHooks for Outbound {
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let outbound = self.clone();
         Box::new(async move { outbound.send(request, options.unwrap_or_default()).await })
+    }
+
+    // The default logs a warning; a client that goes away is none.
+    fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> ErrorCode {
+        tracing::trace!(%error, "request body of a wasm guest");
+        ErrorCode::HttpProtocolError
     }
 }
 

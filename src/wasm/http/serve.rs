@@ -21,7 +21,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wasmtime::{PoolConcurrencyLimitError, Store};
@@ -32,6 +32,10 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 
 /// Requests one program answers at once; more wait.
 const REQUESTS_MAX: usize = 512;
+
+/// Connections one program holds at once; more wait to be accepted. Keeps its
+/// clients from using up the descriptors of the whole process.
+const CONNECTIONS_MAX: usize = 4096;
 
 /// Time a client has for sending its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -57,6 +61,7 @@ pub(crate) async fn serve(
         blueprint,
         host: HeaderValue::from_str(&listener.address().to_string()).ok(),
         permits: Semaphore::new(REQUESTS_MAX),
+        connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         idle: reuse.then(Mutex::default),
         tasks: TaskTracker::new(),
         stop: control.stop.clone(),
@@ -100,6 +105,7 @@ struct Server {
     /// For requests without a `Host` header, which guests cannot be given.
     host: Option<HeaderValue>,
     permits: Semaphore,
+    connections: Arc<Semaphore>,
     /// Instances between two requests; None if each serves one only.
     idle: Option<Mutex<Vec<Guest>>>,
     /// All connections and requests.
@@ -124,11 +130,11 @@ impl Server {
             let accepted = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
-                accepted = listener.socket.accept() => accepted,
+                accepted = self.next(listener) => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    let connection = self.clone().connection(stream);
+                Ok((stream, permit)) => {
+                    let connection = self.clone().connection(stream, permit);
                     self.tasks
                         .spawn(self.kill.clone().run_until_cancelled_owned(connection));
                 }
@@ -138,7 +144,18 @@ impl Server {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream) {
+    async fn next(&self, listener: &Listener) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        let permit = self
+            .connections
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(std::io::Error::other)?;
+        let (stream, _) = listener.socket.accept().await?;
+        Ok((stream, permit))
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, _permit: OwnedSemaphorePermit) {
         // Answers are small and each is written in one go.
         let _ = stream.set_nodelay(true);
         let server = self.clone();
@@ -288,9 +305,7 @@ impl Server {
             ));
         }
         let exit = Exit::from_error(error);
-        self.blueprint
-            .stderr
-            .write(format!("{what}: {}\n", exit.message).as_bytes());
+        self.blueprint.tell(&format!("{what}: {}", exit.message));
         if error.is::<PoolConcurrencyLimitError>() {
             return reply.send(plain(StatusCode::SERVICE_UNAVAILABLE, &exit.message));
         }

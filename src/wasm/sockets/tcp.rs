@@ -101,6 +101,7 @@ impl HostTcpSocket for PodView<'_> {
         &mut self,
         socket: Socket,
     ) -> SocketResult<(Socket, Resource<DynInputStream>, Resource<DynOutputStream>)> {
+        self.check_room()?;
         let accepted = HostTcpSocket::accept(&mut self.inner, socket)?;
         let counted = self.book.traffic.connection();
         self.tcp_entry(&accepted.0).counted = Some(counted);

@@ -5,12 +5,16 @@ use crate::network::{Network, Protocol, ResolveError};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use tokio::runtime::Handle;
 
 /// Addresses, rules and names for the sockets of one instance.
 #[derive(Clone)]
 pub(crate) struct Sockets {
     network: Arc<dyn Network>,
     ports: Arc<Ports>,
+    /// The embedder's own runtime: names are looked up there, for the guests'
+    /// threads may be in a namespace from which no name server is reached.
+    home: Handle,
 }
 
 /// Why an address is not to be had.
@@ -41,8 +45,8 @@ pub(crate) struct Route {
 }
 
 impl Sockets {
-    pub(crate) fn new(network: Arc<dyn Network>, ports: Arc<Ports>) -> Sockets {
-        Sockets { network, ports }
+    pub(crate) fn new(network: Arc<dyn Network>, ports: Arc<Ports>, home: Handle) -> Sockets {
+        Sockets { network, ports, home }
     }
 
     /// Whether the namespace is shared with others, so that addresses need
@@ -186,7 +190,10 @@ impl Sockets {
         if bare.eq_ignore_ascii_case("localhost") {
             return Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]);
         }
-        let mut found = self.network.resolve(bare).await?;
+        let (network, name) = (self.network.clone(), bare.to_string());
+        let lookup = self.home.spawn(async move { network.resolve(&name).await });
+        let ended = |_| ResolveError::Temporary("the resolver has ended".into());
+        let mut found = lookup.await.map_err(ended)??;
         found.retain(|address| self.has_family(address.is_ipv6()));
         if found.is_empty() {
             Err(ResolveError::NotFound)
@@ -235,11 +242,11 @@ mod tests {
     }
 
     fn pod() -> Sockets {
-        Sockets::new(Arc::new(Pod), Arc::default())
+        Sockets::new(Arc::new(Pod), Arc::default(), Handle::current())
     }
 
-    #[test]
-    fn binding_in_a_shared_namespace() {
+    #[tokio::test]
+    async fn binding_in_a_shared_namespace() {
         let bound = |text| pod().bind(at(text)).map(|b| (b.address.to_string(), b.wildcard));
         assert_eq!(bound("0.0.0.0:8080"), Ok(("10.0.0.5:8080".into(), true)));
         assert_eq!(bound("127.0.0.1:8080"), Ok(("127.1.2.3:8080".into(), false)));
@@ -251,8 +258,8 @@ mod tests {
         assert!(pod().has_family(false) && !pod().has_family(true));
     }
 
-    #[test]
-    fn routes_leave_from_the_pod_s_address_and_balance_services() {
+    #[tokio::test]
+    async fn routes_leave_from_the_pod_s_address_and_balance_services() {
         let route = |text| {
             pod()
                 .route(at(text), Protocol::Tcp)
@@ -265,8 +272,8 @@ mod tests {
         assert_eq!(route("[2001:db8::1]:80"), Err(Refused::Unreachable));
     }
 
-    #[test]
-    fn loopback_finds_servers_on_all_addresses() {
+    #[tokio::test]
+    async fn loopback_finds_servers_on_all_addresses() {
         let sockets = pod();
         let route = || sockets.route(at("127.0.0.1:8080"), Protocol::Tcp).unwrap().peer;
         assert_eq!(route(), at("127.1.2.3:8080"));
@@ -277,9 +284,9 @@ mod tests {
         assert_eq!(sockets.shown(at("127.1.2.3:8080")), at("127.0.0.1:8080"));
     }
 
-    #[test]
-    fn on_the_plain_host_addresses_mean_what_they_say() {
-        let sockets = Sockets::new(Arc::new(crate::HostNetwork), Arc::default());
+    #[tokio::test]
+    async fn on_the_plain_host_addresses_mean_what_they_say() {
+        let sockets = Sockets::new(Arc::new(crate::HostNetwork), Arc::default(), Handle::current());
         assert_eq!(sockets.bind(at("0.0.0.0:80")).unwrap().address, at("0.0.0.0:80"));
         let route = sockets.route(at("127.0.0.1:80"), Protocol::Tcp).unwrap();
         assert_eq!(

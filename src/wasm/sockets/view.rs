@@ -18,6 +18,9 @@ use wasmtime_wasi::p2::bindings::sockets::{tcp, tcp_create_socket, udp, udp_crea
 use wasmtime_wasi::p2::{SocketError, SocketResult, TcpSocket, UdpSocket};
 use wasmtime_wasi::sockets::WasiSocketsCtxView;
 
+/// Most sockets of one store.
+const SOCKETS_MAX: usize = 4096;
+
 /// What is known of one store's sockets beyond what wasmtime-wasi keeps: by
 /// resource number, which is unique across all kinds of resource in a store.
 pub(crate) struct Book {
@@ -184,6 +187,16 @@ impl From<Refused> for SocketError {
 }
 
 impl PodView<'_> {
+    /// Keeps one guest from using up the descriptors of the whole process.
+    pub(super) fn check_room(&self) -> SocketResult<()> {
+        let has_room = self.book.tcp.len() + self.book.udp.len() < SOCKETS_MAX;
+        if has_room {
+            Ok(())
+        } else {
+            Err(ErrorCode::NewSocketLimit.into())
+        }
+    }
+
     fn check_family(&self, family: IpAddressFamily) -> SocketResult<()> {
         let usable = self
             .book
@@ -219,6 +232,7 @@ impl network::HostNetwork for PodView<'_> {
 impl tcp_create_socket::Host for PodView<'_> {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
         self.check_family(family)?;
+        self.check_room()?;
         let (sockets, inner) = (self.book.sockets.clone(), &mut self.inner);
         let socket = sockets.make(|| tcp_create_socket::Host::create_tcp_socket(inner, family))??;
         self.book.tcp.insert(socket.rep(), TcpEntry::default());
@@ -229,6 +243,7 @@ impl tcp_create_socket::Host for PodView<'_> {
 impl udp_create_socket::Host for PodView<'_> {
     async fn create_udp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
         self.check_family(family)?;
+        self.check_room()?;
         let (sockets, inner) = (self.book.sockets.clone(), &mut self.inner);
         // The socket is made in the first poll; after that it only waits for the
         // runtime to say that it can be written to.

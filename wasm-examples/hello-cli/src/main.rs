@@ -4,7 +4,6 @@
 
 use early_heap as _;
 use std::io::{Read, Write};
-use std::process::exit;
 
 const HELP: &str = "hello-cli: prints its arguments and environment, then obeys its arguments in order:
   --read FILE        print a file
@@ -62,7 +61,7 @@ fn obey(word: &str, rest: &mut impl Iterator<Item = String>) {
         }
         "--recurse" => println!("{}", recurse(1)),
         "--panic" => panic!("asked to panic"),
-        "--exit" => exit(number(&next()) as i32),
+        "--exit" => exit(number(&next()) as u8),
         "--help" => print!("{HELP}"),
         _ => {}
     }
@@ -94,6 +93,20 @@ fn recurse(depth: u64) -> u64 {
 fn number(text: &str) -> u64 {
     text.parse()
         .unwrap_or_else(|_| fail(&format!("not a number: {text}")))
+}
+
+/// Ends the program with a code.
+#[cfg(not(feature = "component"))]
+fn exit(code: u8) -> ! {
+    std::process::exit(code.into())
+}
+
+/// Ends the program with a code.
+#[cfg(feature = "component")]
+fn exit(code: u8) -> ! {
+    let _ = std::io::stdout().flush();
+    wasip2::cli::exit::exit_with_code(code);
+    unreachable!()
 }
 
 fn fail(text: &str) -> ! {

@@ -39,14 +39,7 @@ async fn exit_codes_and_standard_error() {
             let text = code.to_string();
             let spec = spec(&["--stderr", "to stderr", "--exit", &text, "--panic"]);
             let (exit, _, stderr) = run(&host, &program, spec).await;
-            // Rust's std exits a component through wasi:cli/exit, which before
-            // `exit-with-code` knew only success and failure.
-            let expected = if file == "hello-cli.wasm" && code > 1 {
-                vec![code, 1]
-            } else {
-                vec![code]
-            };
-            assert!(expected.contains(&exit.code), "{file} {code}: {exit:?}");
+            assert_eq!(exit.code, code, "{file}: {exit:?}");
             assert_eq!(exit.reason == ExitReason::Completed, code == 0);
             assert_eq!(stderr, "to stderr\n");
         }

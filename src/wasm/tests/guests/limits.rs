@@ -98,6 +98,18 @@ async fn a_guest_s_own_maximum_is_not_an_oom() {
     assert_eq!(end_of(text, |_| {}).await.code, 0);
 }
 
+/// Requests that fail for other reasons must not take what was granted off the
+/// books.
+#[tokio::test]
+async fn impossible_growth_does_not_hide_the_possible() {
+    let text = "(module (memory 1) (func (export \"_start\") (loop $l
+        (drop (memory.grow (i32.const 16)))
+        (drop (memory.grow (i32.const 65536)))
+        (br $l))))";
+    let exit = end_of(text, |spec| spec.memory_bytes_max = Some(64 * MIB)).await;
+    assert_eq!(exit.reason, ExitReason::OomKilled, "{exit:?}");
+}
+
 #[tokio::test]
 async fn usage_is_counted_and_a_kill_is_prompt() {
     let host = host();
