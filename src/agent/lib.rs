@@ -1,7 +1,9 @@
 //! The node agent.
 pub mod config;
+pub mod context;
 mod disk;
 pub mod env;
+mod files;
 pub mod logs;
 pub mod moment;
 pub mod objects;

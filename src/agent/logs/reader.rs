@@ -68,6 +68,21 @@ pub async fn stream(
     }
 }
 
+/// The last bytes of what a log holds under these options.
+///
+/// # Errors
+/// The disk.
+pub fn last_text(path: &Path, options: LogOptions, bytes_max: usize) -> io::Result<String> {
+    let mut reader = Reader::open(path, options)?;
+    let mut text = Vec::new();
+    while let Some(piece) = reader.read()? {
+        text.extend_from_slice(&piece);
+        let extra = text.len().saturating_sub(bytes_max);
+        text.drain(..extra);
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work)
         .await

@@ -7,6 +7,8 @@ pub mod conditions;
 pub mod decide;
 #[cfg(test)]
 mod decide_tests;
+pub mod effects;
+pub mod report;
 pub mod restore;
 pub mod spec;
 pub mod state;

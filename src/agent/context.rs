@@ -1,0 +1,190 @@
+//! What the node gives every pod: clients, runtimes, network, folders. The
+//! parts that touch the world are traits, so that a test or a simulator can
+//! be the world.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base::{Clock, Random};
+use client::{Cache, Client, EventType, Recorder};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
+use oci::{Credentials, Image, ImageError, Images};
+
+use crate::config::AgentConfig;
+use crate::env::NodeFacts;
+use crate::moment::Moment;
+use crate::objects::ObjectStore;
+use crate::paths::Paths;
+use crate::pods::spec::{self, Role};
+use crate::runtime::Runtimes;
+use crate::volumes::VolumeMaker;
+
+/// Where images come from.
+#[async_trait]
+pub trait ImageSource: Send + Sync + 'static {
+    /// The image, if it is on this machine.
+    async fn find(&self, reference: &str) -> Result<Option<Image>, ImageError>;
+    /// Fetches it.
+    async fn pull(&self, reference: &str, credentials: &[Credentials]) -> Result<Image, ImageError>;
+}
+
+#[async_trait]
+impl ImageSource for Images {
+    async fn find(&self, reference: &str) -> Result<Option<Image>, ImageError> {
+        Images::find(self, reference).await
+    }
+
+    async fn pull(&self, reference: &str, credentials: &[Credentials]) -> Result<Image, ImageError> {
+        Images::pull(self, reference, credentials).await
+    }
+}
+
+/// A pod's connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The pod's address.
+    pub ip: IpAddr,
+    /// Its own network namespace; `None`: the shared one.
+    pub netns: Option<PathBuf>,
+    /// What stands for 127.0.0.1 among its Wasm containers.
+    pub loopback: IpAddr,
+}
+
+/// Connects pods.
+#[async_trait]
+pub trait PodNet: Send + Sync + 'static {
+    /// Connects a pod, in the shared namespace if it is Wasm only; the same
+    /// pod keeps its address, and `wanted` is given where it can be.
+    async fn attach(&self, uid: &str, wasm_only: bool, wanted: Option<IpAddr>) -> Result<Link, String>;
+    /// Disconnects it; an unknown one is no error.
+    async fn detach(&self, uid: &str) -> Result<(), String>;
+    /// The UIDs of all connected pods.
+    async fn attached(&self) -> Result<Vec<String>, String>;
+}
+
+/// How many ordinary containers are created at the same time: each is a
+/// handful of processes for a moment, and a node that restarts has hundreds to make.
+const STARTS_AT_ONCE: usize = 8;
+
+/// Everything of the node that pods use.
+pub struct Context {
+    /// Settings.
+    pub config: AgentConfig,
+    /// Folders.
+    pub paths: Paths,
+    /// The API.
+    pub client: Client,
+    /// Events.
+    pub recorder: Recorder,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness, for container ids.
+    pub random: Arc<dyn Random>,
+    /// Images.
+    pub images: Arc<dyn ImageSource>,
+    /// Runtimes.
+    pub runtimes: Runtimes,
+    /// Network.
+    pub net: Arc<dyn PodNet>,
+    /// Volumes.
+    pub volumes: VolumeMaker,
+    /// ConfigMaps and Secrets.
+    pub objects: ObjectStore,
+    /// Services, for the variables that pods get.
+    pub services: Cache<Service>,
+    /// What the node tells its pods of itself.
+    pub facts: Arc<NodeFacts>,
+    /// Admits so many starts of ordinary containers at a time.
+    pub starts: tokio::sync::Semaphore,
+}
+
+/// The parts of a [`Context`] that the world provides.
+pub struct World {
+    /// The API.
+    pub client: Client,
+    /// Events.
+    pub recorder: Recorder,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// Images.
+    pub images: Arc<dyn ImageSource>,
+    /// Runtimes.
+    pub runtimes: Runtimes,
+    /// Network.
+    pub net: Arc<dyn PodNet>,
+    /// Services.
+    pub services: Cache<Service>,
+    /// What the node is.
+    pub facts: NodeFacts,
+    /// For what follows objects in the background.
+    pub tasks: base::Tasks,
+}
+
+impl Context {
+    /// Puts the parts together.
+    pub fn new(config: AgentConfig, world: World) -> Context {
+        let paths = Paths::new(&config.data_dir);
+        let facts = Arc::new(world.facts);
+        let objects = ObjectStore::new(world.client.clone(), paths.clone(), world.tasks);
+        let volumes = VolumeMaker {
+            paths: paths.clone(),
+            client: world.client.clone(),
+            objects: objects.clone(),
+            node: facts.clone(),
+            clock: world.clock.clone(),
+        };
+        Context {
+            config,
+            paths,
+            client: world.client,
+            recorder: world.recorder,
+            clock: world.clock,
+            random: world.random,
+            images: world.images,
+            runtimes: world.runtimes,
+            net: world.net,
+            volumes,
+            objects,
+            services: world.services,
+            facts,
+            starts: tokio::sync::Semaphore::new(STARTS_AT_ONCE),
+        }
+    }
+
+    /// The present.
+    pub fn now(&self) -> Moment {
+        Moment::read(self.clock.as_ref())
+    }
+
+    /// Writes an event about a pod, or about one of its containers.
+    pub fn event(
+        &self,
+        pod: &Pod,
+        container: Option<&str>,
+        kind: EventType,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
+        self.recorder
+            .event(&pod_reference(pod, container), kind, reason, message);
+    }
+}
+
+/// A reference to a pod as events carry it; `fieldPath` names the container.
+fn pod_reference(pod: &Pod, container: Option<&str>) -> ObjectReference {
+    let mut about = client::reference(pod);
+    about.field_path = container.and_then(|name| {
+        let (role, _) = spec::container(pod, name)?;
+        let list = if role == Role::Main {
+            "containers"
+        } else {
+            "initContainers"
+        };
+        Some(format!("spec.{list}{{{name}}}"))
+    });
+    about
+}

@@ -1,0 +1,219 @@
+//! Finding or pulling a container's image.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use oci::{Image, ImageError, ImageKind, Images};
+
+use super::{PodContext, credentials};
+use crate::env::References;
+use crate::pods::spec;
+use crate::pods::state::ImageRef;
+
+/// What went wrong: reason and message for the container's status.
+type Failure = (String, String);
+
+/// Finds or pulls the image as the container's policy says. `launched`: it ran
+/// here before, so a registry out of reach must not keep it from coming back.
+///
+/// # Errors
+/// Reason and message.
+pub async fn fetch(
+    context: Arc<PodContext>,
+    pod: Arc<Pod>,
+    container: &str,
+    launched: bool,
+) -> Result<ImageRef, Failure> {
+    let missing = || {
+        (
+            "ErrImagePull".to_owned(),
+            "the container is gone from the pod".to_owned(),
+        )
+    };
+    let (_, spec) = spec::container(&pod, container).ok_or_else(missing)?;
+    let fetch = Fetch {
+        context: &context,
+        pod: &pod,
+        container: spec,
+        launched,
+    };
+    let image = fetch.run().await?;
+    let found = ImageRef {
+        name: spec::image(spec).to_owned(),
+        id: image_id(&image),
+        wasm: matches!(image.kind, ImageKind::Wasm { .. }),
+    };
+    context.set_image(container, image);
+    Ok(found)
+}
+
+/// `repository@digest` where the image came from somewhere, else its id.
+fn image_id(image: &Image) -> String {
+    let by_digest = image.references.iter().find(|r| r.contains("@sha256:"));
+    by_digest.cloned().unwrap_or_else(|| {
+        let name = image
+            .references
+            .first()
+            .map(|r| repository(r))
+            .unwrap_or_default();
+        if name.is_empty() {
+            image.id.clone()
+        } else {
+            format!("{name}@{}", image.digest)
+        }
+    })
+}
+
+/// A reference without its tag.
+fn repository(reference: &str) -> &str {
+    match reference.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => reference,
+    }
+}
+
+struct Fetch<'a> {
+    context: &'a PodContext,
+    pod: &'a Pod,
+    container: &'a Container,
+    launched: bool,
+}
+
+impl Fetch<'_> {
+    async fn run(&self) -> Result<Image, Failure> {
+        let name = spec::image(self.container);
+        let reference = Images::normalize(name).map_err(|error| self.invalid(&error))?;
+        let local = self
+            .context
+            .node
+            .images
+            .find(&reference)
+            .await
+            .map_err(|error| self.failed(&error))?;
+        let present = |image| {
+            self.tell(
+                "Pulled",
+                format!("Container image {name:?} already present on machine"),
+            );
+            Ok(image)
+        };
+        match (spec::pull_policy(self.container), local) {
+            ("Never", None) => {
+                let message = format!("Container image {name:?} is not present with pull policy of Never");
+                self.warn("ErrImageNeverPull", message.clone());
+                self.warn("Failed", "Error: ErrImageNeverPull");
+                Err(("ErrImageNeverPull".to_owned(), message))
+            }
+            ("Always", local) => self.pull(&reference, local).await,
+            (_, Some(image)) => present(image),
+            (_, None) => self.pull(&reference, None).await,
+        }
+    }
+
+    async fn pull(&self, reference: &str, local: Option<Image>) -> Result<Image, Failure> {
+        let (node, name) = (&self.context.node, spec::image(self.container));
+        self.tell("Pulling", format!("Pulling image {name:?}"));
+        let begin = node.clock.monotonic();
+        let credentials = self.credentials(reference).await;
+        match (node.images.pull(reference, &credentials).await, local) {
+            (Ok(image), _) => {
+                let took = seconds(node.clock.monotonic().saturating_sub(begin));
+                self.tell(
+                    "Pulled",
+                    format!(
+                        "Successfully pulled image {name:?} in {took} ({took} including waiting). \
+                         Image size: {} bytes.",
+                        image.size_bytes
+                    ),
+                );
+                Ok(image)
+            }
+            (Err(ImageError::Registry(error)), Some(image)) if self.launched => {
+                self.warn("Failed", format!("Failed to pull image {name:?}: {error}"));
+                self.tell(
+                    "Pulled",
+                    format!("Container image {name:?} already present on machine"),
+                );
+                Ok(image)
+            }
+            (Err(error), _) => Err(self.failed(&error)),
+        }
+    }
+
+    async fn credentials(&self, reference: &str) -> Vec<oci::Credentials> {
+        let names = spec::spec(self.pod).image_pull_secrets.iter().flatten();
+        let secrets = names.map(|r| r.name.clone()).filter(|n| !n.is_empty()).collect();
+        let wanted = References {
+            secrets,
+            ..References::default()
+        };
+        if wanted.secrets.is_empty() {
+            return Vec::new();
+        }
+        match self
+            .context
+            .node
+            .objects
+            .fetch(spec::namespace(self.pod), &wanted)
+            .await
+        {
+            Ok(objects) => credentials::fitting(reference, objects.secrets.values().map(|s| &**s)),
+            Err(error) => {
+                self.warn("FailedToRetrieveImagePullSecret", error);
+                Vec::new()
+            }
+        }
+    }
+
+    fn invalid(&self, error: &ImageError) -> Failure {
+        let name = spec::image(self.container);
+        let message = format!("Failed to apply default image tag {name:?}: {error}");
+        self.warn("InspectFailed", message.clone());
+        self.warn("Failed", "Error: InvalidImageName");
+        ("InvalidImageName".to_owned(), message)
+    }
+
+    fn failed(&self, error: &ImageError) -> Failure {
+        let message = format!(
+            "failed to pull and unpack image {:?}: {error}",
+            spec::image(self.container)
+        );
+        self.warn(
+            "Failed",
+            format!(
+                "Failed to pull image {:?}: {message}",
+                spec::image(self.container)
+            ),
+        );
+        self.warn("Failed", "Error: ErrImagePull");
+        ("ErrImagePull".to_owned(), message)
+    }
+
+    fn tell(&self, reason: &str, message: impl Into<String>) {
+        self.context
+            .tell(self.pod, Some(&self.container.name), reason, message);
+    }
+
+    fn warn(&self, reason: &str, message: impl Into<String>) {
+        self.context
+            .warn(self.pod, Some(&self.container.name), reason, message);
+    }
+}
+
+/// A duration to the millisecond, as the kubelet's texts have it.
+fn seconds(duration: Duration) -> String {
+    crate::pods::backoff::go_duration(Duration::from_millis(duration.as_millis() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repositories() {
+        assert_eq!(repository("localhost:5000/app"), "localhost:5000/app");
+        assert_eq!(repository("localhost:5000/app:1"), "localhost:5000/app");
+        assert_eq!(seconds(Duration::from_micros(1_234_567)), "1.234s");
+    }
+}

@@ -1,0 +1,133 @@
+//! Making and removing what a pod's containers share: network, name files, shim.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use oci::Resources;
+
+use super::PodContext;
+use super::launch::pod_resources;
+use crate::context::Link;
+use crate::files;
+use crate::pods::spec;
+use crate::pods::status::qos_class;
+use crate::runtime::Sandbox;
+
+/// Makes the sandbox; may be repeated. `wanted` is the address the pod had before.
+///
+/// # Errors
+/// The text for the event.
+pub async fn make(
+    context: Arc<PodContext>,
+    pod: Arc<Pod>,
+    wasm_only: bool,
+    wanted: Option<IpAddr>,
+) -> Result<IpAddr, String> {
+    let made = attempt(&context, &pod, wasm_only, wanted).await;
+    made.inspect_err(|error| {
+        let message = format!("Failed to create pod sandbox: {error}");
+        context.warn(&pod, None, "FailedCreatePodSandBox", message);
+    })
+}
+
+async fn attempt(
+    context: &PodContext,
+    pod: &Pod,
+    wasm_only: bool,
+    wanted: Option<IpAddr>,
+) -> Result<IpAddr, String> {
+    let node = &context.node;
+    let host_network = spec::host_network(pod);
+    let link = if host_network {
+        Link {
+            ip: node.config.node_ip,
+            netns: None,
+            loopback: IpAddr::from([127, 0, 0, 1]),
+        }
+    } else {
+        node.net.attach(spec::uid(pod), wasm_only, wanted).await?
+    };
+    write_files(context, pod, link.ip).await?;
+    let sandbox = describe(context, pod, &link);
+    node.runtimes
+        .wasm
+        .open_pod(&sandbox)
+        .await
+        .map_err(|e| e.to_string())?;
+    if !wasm_only {
+        node.runtimes
+            .oci
+            .open_pod(&sandbox)
+            .await
+            .map_err(|e| e.to_string())?;
+    }
+    let ip = sandbox.ip;
+    context.set_sandbox(Some(sandbox));
+    Ok(ip)
+}
+
+async fn write_files(context: &PodContext, pod: &Pod, ip: IpAddr) -> Result<(), String> {
+    let config = &context.node.config;
+    let files = files::of_pod(pod, ip, config);
+    let dir = context.node.paths.etc(spec::uid(pod));
+    let write = move || {
+        files
+            .into_iter()
+            .try_for_each(|(name, text)| files::write(&dir, name, &text))
+    };
+    let written = tokio::task::spawn_blocking(write)
+        .await
+        .map_err(|e| e.to_string())?;
+    written.map_err(|e| e.to_string())
+}
+
+fn describe(context: &PodContext, pod: &Pod, link: &Link) -> Sandbox {
+    let (config, s) = (&context.node.config, spec::spec(pod));
+    let security = s.security_context.as_ref();
+    let sysctls = security.and_then(|c| c.sysctls.as_deref()).unwrap_or_default();
+    Sandbox {
+        uid: spec::uid(pod).to_owned(),
+        namespace: spec::namespace(pod).to_owned(),
+        name: spec::name(pod).to_owned(),
+        hostname: files::hostname(pod, &config.node_name),
+        ip: link.ip,
+        netns: link.netns.clone(),
+        loopback: link.loopback,
+        host_network: spec::host_network(pod),
+        host_pid: s.host_pid.unwrap_or(false),
+        host_ipc: s.host_ipc.unwrap_or(false),
+        share_pid: s.share_process_namespace.unwrap_or(false),
+        sysctls: sysctls
+            .iter()
+            .map(|s| (s.name.clone(), s.value.clone()))
+            .collect(),
+        resources: Resources {
+            pids_limit: None,
+            ..pod_resources(pod)
+        },
+        qos: qos_class(pod).to_owned(),
+        search: network::dns::search_domains(spec::namespace(pod), &config.domain),
+    }
+}
+
+/// Removes the sandbox; repeating it, or doing it without one, is no error.
+///
+/// # Errors
+/// The text for the log; it is tried again.
+pub async fn remove(context: Arc<PodContext>, pod: Arc<Pod>) -> Result<(), String> {
+    let (node, uid) = (&context.node, spec::uid(&pod));
+    node.runtimes
+        .wasm
+        .close_pod(uid)
+        .await
+        .map_err(|e| e.to_string())?;
+    node.runtimes
+        .oci
+        .close_pod(uid)
+        .await
+        .map_err(|e| e.to_string())?;
+    node.net.detach(uid).await?;
+    context.set_sandbox(None);
+    Ok(())
+}

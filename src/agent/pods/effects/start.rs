@@ -1,0 +1,304 @@
+//! Starting a container and following it to its end.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use super::launch::{self, END_FILE};
+use super::{PodContext, launch::Parts};
+use crate::env::{self, services};
+use crate::logs;
+use crate::logs::reader::{LogOptions, last_text};
+use crate::pods::action::StartFailure;
+use crate::pods::spec;
+use crate::pods::state::ExitRecord;
+use crate::runtime::{Ending, Launch, Runtime, RuntimeError};
+use crate::volumes::mounts;
+
+/// Longest termination message (Kubernetes' limit).
+const MESSAGE_BYTES_MAX: u64 = 4096;
+/// As much of a log stands in for a message that is not there.
+const LOG_MESSAGE_BYTES_MAX: usize = 2048;
+const LOG_MESSAGE_LINES_MAX: u64 = 80;
+
+/// A container that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its id with its scheme.
+    pub container_id: String,
+    /// Since when.
+    pub started: Timestamp,
+}
+
+/// Creates and starts a container.
+///
+/// # Errors
+/// Why it does not run; events have been written.
+pub async fn start(
+    context: Arc<PodContext>,
+    pod: Arc<Pod>,
+    name: &str,
+    attempt: u32,
+    old_id: Option<String>,
+) -> Result<Running, StartFailure> {
+    let Some((_, container)) = spec::container(&pod, name) else {
+        let (reason, message) = (
+            "CreateContainerError".to_owned(),
+            "it is gone from the pod".to_owned(),
+        );
+        return Err(StartFailure::Refused { reason, message });
+    };
+    let start = Start {
+        context: &context,
+        pod: &pod,
+        container,
+        attempt,
+    };
+    if let Some(old) = old_id {
+        start.forget(&old).await;
+    }
+    let result = start.run().await;
+    result.inspect_err(|failure| {
+        let (StartFailure::Refused { message, .. } | StartFailure::CannotRun { message, .. }) = failure;
+        context.warn(&pod, Some(name), "Failed", format!("Error: {message}"));
+    })
+}
+
+struct Start<'a> {
+    context: &'a PodContext,
+    pod: &'a Pod,
+    container: &'a Container,
+    attempt: u32,
+}
+
+fn refused(reason: &str) -> impl Fn(String) -> StartFailure + '_ {
+    move |message| StartFailure::Refused {
+        reason: reason.to_owned(),
+        message,
+    }
+}
+
+impl Start<'_> {
+    async fn run(&self) -> Result<Running, StartFailure> {
+        let launch = self
+            .launch()
+            .await
+            .map_err(refused("CreateContainerConfigError"))?;
+        let node = &self.context.node;
+        let runtime = node.runtimes.for_image(&launch.image).clone();
+        let container_id = format!("{}://{}", runtime.scheme(), launch.id);
+        // Held until the program runs; guests in this process need no turn.
+        let _turn = match launch.image.kind {
+            oci::ImageKind::Oci { .. } => node.starts.acquire().await.ok(),
+            oci::ImageKind::Wasm { .. } => None,
+        };
+        let cannot_run = |message| StartFailure::CannotRun {
+            container_id: container_id.clone(),
+            message,
+        };
+        match runtime.create(&launch).await {
+            Ok(()) => {}
+            Err(RuntimeError::Start(message)) => return Err(cannot_run(message)),
+            Err(error) => return Err(refused("CreateContainerError")(error.to_string())),
+        }
+        self.tell("Created", format!("Created container: {}", self.container.name));
+        match runtime.start(&launch.id).await {
+            Ok(started) => {
+                self.tell("Started", format!("Started container {}", self.container.name));
+                Ok(Running {
+                    container_id,
+                    started,
+                })
+            }
+            Err(error) => {
+                let _ = runtime.remove(&launch.id).await;
+                Err(cannot_run(error.to_string()))
+            }
+        }
+    }
+
+    async fn launch(&self) -> Result<Launch, String> {
+        let (node, pod, container) = (&self.context.node, self.pod, self.container);
+        let image = self
+            .context
+            .image(&container.name)
+            .ok_or("its image is not known")?;
+        let env = self.environment().await?;
+        let (uid, name) = (spec::uid(pod), &container.name);
+        let end = node.paths.end(uid, name, self.attempt);
+        let log = node.paths.log(uid, name, self.attempt);
+        let mounts = mounts::resolve(pod, container, &env, |volume| node.volumes.path(pod, volume))?;
+        let logs = node.paths.logs(uid, name);
+        let (keep_from, file) = (self.attempt.saturating_sub(1), end.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            logs::prune(&logs, keep_from);
+            end_file(&file)
+        });
+        let end = made
+            .await
+            .map_err(|e| e.to_string())?
+            .map_err(|e| format!("{}: {e}", end.display()))?;
+        let etc = node.paths.etc(uid);
+        let id = node.random.hex(64);
+        launch::launch(
+            pod,
+            container,
+            Parts {
+                id,
+                attempt: self.attempt,
+                image,
+                env,
+                mounts,
+                etc: &etc,
+                log,
+                end,
+            },
+        )
+    }
+
+    async fn environment(&self) -> Result<Vec<(String, String)>, String> {
+        let (node, pod) = (&self.context.node, self.pod);
+        let objects = node
+            .objects
+            .fetch(spec::namespace(pod), &env::references(self.container))
+            .await?;
+        let links = spec::spec(pod).enable_service_links.unwrap_or(true);
+        let mut listed = node.services.list_in(spec::namespace(pod));
+        listed.extend(node.services.get("default", "kubernetes"));
+        let services = services::variables(&listed, spec::namespace(pod), links);
+        let ip = self.context.sandbox().map(|s| s.ip);
+        let sources = env::Sources {
+            pod,
+            ip,
+            node: &node.facts,
+            objects: &objects,
+            services: &services,
+        };
+        env::resolve(self.container, &sources)
+    }
+
+    /// Forgets the run before this one: its exit is in the status by now.
+    async fn forget(&self, container_id: &str) {
+        if let Some((runtime, id)) = self.context.node.runtimes.of_container(container_id) {
+            if let Err(error) = runtime.remove(id).await {
+                tracing::debug!(container_id, %error, "an ended container was not removed");
+            }
+        }
+    }
+
+    fn tell(&self, reason: &str, message: String) {
+        self.context
+            .tell(self.pod, Some(&self.container.name), reason, message);
+    }
+}
+
+/// Makes the empty file into which a program may write its last words.
+fn end_file(dir: &Path) -> std::io::Result<PathBuf> {
+    fs::create_dir_all(dir)?;
+    let path = dir.join(END_FILE);
+    fs::write(&path, "")?;
+    // Whoever the program runs as may write it.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
+    Ok(path)
+}
+
+/// Waits for a container's end.
+pub async fn follow(
+    context: Arc<PodContext>,
+    pod: Arc<Pod>,
+    name: String,
+    container_id: String,
+    attempt: u32,
+    since: Timestamp,
+) -> ExitRecord {
+    let runtime = context
+        .node
+        .runtimes
+        .of_container(&container_id)
+        .map(|(r, id)| (r.clone(), id.to_owned()));
+    let ending = match runtime {
+        Some((runtime, id)) => runtime.wait(&id).await,
+        None => Err(RuntimeError::NotFound(container_id.clone())),
+    };
+    let now = context.node.now();
+    let lost = |error: RuntimeError| {
+        tracing::warn!(container_id, %error, "a container's end was not seen");
+        let message = "The container could not be located when the pod was looked at".to_owned();
+        Ending {
+            code: 137,
+            signal: 0,
+            oom_killed: false,
+            message,
+            started: since,
+            finished: now.wall,
+        }
+    };
+    let unknown = ending.is_err();
+    let ending = ending.unwrap_or_else(lost);
+    let message = message(&context, &pod, &name, attempt, &ending).await;
+    let reason = match (&ending, unknown) {
+        (_, true) => "ContainerStatusUnknown",
+        (e, _) if e.oom_killed => "OOMKilled",
+        (e, _) if e.code == 0 => "Completed",
+        _ => "Error",
+    };
+    ExitRecord {
+        container_id,
+        code: ending.code,
+        signal: ending.signal,
+        reason: reason.to_owned(),
+        message,
+        started: Some(ending.started),
+        finished: ending.finished,
+        finished_mono: now.mono,
+    }
+}
+
+/// The termination message: what the program left in its file, or the end of
+/// its log where the policy says so, or what the runtime knows.
+async fn message(context: &PodContext, pod: &Pod, name: &str, attempt: u32, ending: &Ending) -> String {
+    let paths = &context.node.paths;
+    let file = paths.end(spec::uid(pod), name, attempt).join(END_FILE);
+    let log = paths.log(spec::uid(pod), name, attempt);
+    let policy = spec::container(pod, name).and_then(|(_, c)| c.termination_message_policy.as_deref());
+    let from_log = ending.code != 0 && policy == Some("FallbackToLogsOnError");
+    let read = move || {
+        let text = read_start(&file);
+        if text.is_empty() && from_log {
+            let options = LogOptions {
+                tail_lines: Some(LOG_MESSAGE_LINES_MAX),
+                ..LogOptions::default()
+            };
+            return last_text(&log, options, LOG_MESSAGE_BYTES_MAX).unwrap_or_default();
+        }
+        text
+    };
+    let text = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+    if text.is_empty() {
+        ending.message.clone()
+    } else {
+        text
+    }
+}
+
+fn read_start(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    if let Ok(file) = fs::File::open(path) {
+        let _ = file.take(MESSAGE_BYTES_MAX).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The runtime and bare id behind a container id.
+pub fn runtime_of(context: &PodContext, container_id: &str) -> Option<(Arc<dyn Runtime>, String)> {
+    context
+        .node
+        .runtimes
+        .of_container(container_id)
+        .map(|(runtime, id)| (runtime.clone(), id.to_owned()))
+}

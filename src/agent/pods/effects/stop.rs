@@ -1,0 +1,119 @@
+//! Hooks and the end of a container.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{LifecycleHandler, Pod};
+
+use super::PodContext;
+use super::start::runtime_of;
+use crate::pods::spec;
+use crate::probes::handler::Subject;
+
+/// What a container still gets after its preStop hook has used up its grace
+/// (the kubelet's `minimumGracePeriodInSeconds`).
+const GRACE_MIN: Duration = Duration::from_secs(2);
+
+/// The running container as hooks and probes see it.
+pub fn subject(context: &PodContext, pod: &Pod, name: &str, container_id: &str) -> Option<Subject> {
+    let (runtime, id) = runtime_of(context, container_id)?;
+    let (_, container) = spec::container(pod, name)?;
+    let ip = context.sandbox()?.ip;
+    Some(Subject {
+        runtime,
+        id,
+        container: Arc::new(container.clone()),
+        ip,
+    })
+}
+
+/// Runs the postStart hook, if there is one.
+///
+/// # Errors
+/// Its text; an event has been written.
+pub async fn post_start(
+    context: Arc<PodContext>,
+    pod: Arc<Pod>,
+    name: &str,
+    container_id: &str,
+) -> Result<(), String> {
+    let Some(handler) = hook(&pod, name, |l| l.post_start.clone()) else {
+        return Ok(());
+    };
+    let subject = subject(&context, &pod, name, container_id).ok_or("the container is gone")?;
+    subject.hook(&handler).await.inspect_err(|error| {
+        context.warn(
+            &pod,
+            Some(name),
+            "FailedPostStartHook",
+            format!("PostStartHook failed: {error}"),
+        );
+    })
+}
+
+/// Ends a container: preStop (unless `hurry`), SIGTERM, the grace, SIGKILL.
+/// The `Killing` event is written unless in a hurry, too: then it has been.
+pub async fn stop(
+    context: Arc<PodContext>,
+    pod: Arc<Pod>,
+    name: &str,
+    container_id: &str,
+    message: &str,
+    grace: Duration,
+    hurry: bool,
+) {
+    let Some((runtime, id)) = runtime_of(&context, container_id) else {
+        return;
+    };
+    let mut left = grace;
+    if !hurry {
+        context.tell(&pod, Some(name), "Killing", message);
+        if let Some(handler) = hook(&pod, name, |l| l.pre_stop.clone()).filter(|_| !grace.is_zero()) {
+            let begin = tokio::time::Instant::now();
+            pre_stop(&context, &pod, name, container_id, &handler, grace).await;
+            left = grace.saturating_sub(begin.elapsed()).max(GRACE_MIN);
+        }
+    }
+    if let Err(error) = runtime.stop(&id, left).await {
+        tracing::warn!(container_id, %error, "a container was not stopped");
+        context.warn(
+            &pod,
+            Some(name),
+            "FailedKillPod",
+            format!("error killing container: {error}"),
+        );
+    }
+}
+
+async fn pre_stop(
+    context: &PodContext,
+    pod: &Pod,
+    name: &str,
+    container_id: &str,
+    handler: &LifecycleHandler,
+    grace: Duration,
+) {
+    let Some(subject) = subject(context, pod, name, container_id) else {
+        return;
+    };
+    match tokio::time::timeout(grace, subject.hook(handler)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            context.warn(
+                pod,
+                Some(name),
+                "FailedPreStopHook",
+                format!("PreStopHook failed: {error}"),
+            );
+        }
+        Err(_) => tracing::info!(pod = spec::name(pod), name, "preStop took all of the grace"),
+    }
+}
+
+fn hook(
+    pod: &Pod,
+    name: &str,
+    which: impl Fn(&k8s_openapi::api::core::v1::Lifecycle) -> Option<LifecycleHandler>,
+) -> Option<LifecycleHandler> {
+    spec::container(pod, name)?.1.lifecycle.as_ref().and_then(which)
+}
