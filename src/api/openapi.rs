@@ -1,26 +1,130 @@
 //! OpenAPI documents, v3 and v2, made on demand.
+//!
+//! They are large (megabytes) and seldom asked for, so nothing of them is kept.
+//! Types and descriptions come from `k8s-openapi`, merge rules from our own
+//! table of types, paths from the kinds.
+
+mod definitions;
+mod gnostic;
+mod paths;
+mod types;
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
+use serde_json::{Map, Value, json};
 
 use crate::kind::Kind;
+use definitions::Definitions;
 
-/// The index of v3 documents (`/openapi/v3`).
-pub fn v3_index(_kinds: &[&'static Kind]) -> Bytes {
-    todo!()
+/// What we say we are.
+const VERSION: &str = "v1.36.0";
+
+/// Which of the two forms a document has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    V2,
+    V3,
 }
 
-/// The v3 document of one group and version (`/openapi/v3/apis/apps/v1`).
-pub fn v3_document(_kinds: &[&'static Kind], _group: &str, _version: &str) -> Option<Bytes> {
-    todo!()
+impl Form {
+    fn definitions_path(self) -> &'static str {
+        match self {
+            Form::V2 => "/definitions",
+            Form::V3 => "/components/schemas",
+        }
+    }
+
+    fn reference(self, name: &str) -> Value {
+        json!({"$ref": format!("#{}/{name}", self.definitions_path())})
+    }
+}
+
+/// The index of v3 documents (`/openapi/v3`). Its hashes tell clients when their copies are stale.
+pub fn v3_index(kinds: &[&'static Kind]) -> Bytes {
+    let mut paths = Map::new();
+    for (group, version) in group_versions(kinds) {
+        let place = if group.is_empty() {
+            format!("api/{version}")
+        } else {
+            format!("apis/{group}/{version}")
+        };
+        let hash = hash(&of_version(kinds, group, version));
+        paths.insert(
+            place.clone(),
+            json!({"serverRelativeURL": format!("/openapi/v3/{place}?hash={hash}")}),
+        );
+    }
+    text(&json!({"paths": paths}))
+}
+
+/// The v3 document of one group and version (`/openapi/v3/apis/apps/v1`); `None` when it has no kinds.
+pub fn v3_document(kinds: &[&'static Kind], group: &str, version: &str) -> Option<Bytes> {
+    let kinds = of_version(kinds, group, version);
+    if kinds.is_empty() {
+        return None;
+    }
+    let definitions = Definitions::of(&kinds, Form::V3);
+    let paths = paths::paths(&kinds, &definitions, Form::V3);
+    Some(text(&json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": VERSION},
+        "paths": paths,
+        "components": {"schemas": definitions.schemas},
+    })))
 }
 
 /// The v2 document as JSON (`/openapi/v2`).
-pub fn v2_json(_kinds: &[&'static Kind]) -> Bytes {
-    todo!()
+pub fn v2_json(kinds: &[&'static Kind]) -> Bytes {
+    text(&v2(kinds))
 }
 
 /// The v2 document as gnostic protobuf
 /// (`application/com.github.proto-openapi.spec.v2@v1.0+protobuf`).
-pub fn v2_protobuf(_kinds: &[&'static Kind]) -> Bytes {
-    todo!()
+pub fn v2_protobuf(kinds: &[&'static Kind]) -> Bytes {
+    gnostic::encode(&v2(kinds)).into()
 }
+
+fn v2(kinds: &[&'static Kind]) -> Value {
+    let definitions = Definitions::of(kinds, Form::V2);
+    let paths = paths::paths(kinds, &definitions, Form::V2);
+    json!({
+        "swagger": "2.0",
+        "info": {"title": "Kubernetes", "version": VERSION},
+        "paths": paths,
+        "definitions": definitions.schemas,
+    })
+}
+
+fn text(document: &Value) -> Bytes {
+    document.to_string().into()
+}
+
+fn group_versions(kinds: &[&'static Kind]) -> BTreeSet<(&'static str, &'static str)> {
+    kinds.iter().map(|kind| (kind.group, kind.version)).collect()
+}
+
+fn of_version(kinds: &[&'static Kind], group: &str, version: &str) -> Vec<&'static Kind> {
+    kinds
+        .iter()
+        .copied()
+        .filter(|kind| kind.group == group && kind.version == version)
+        .collect()
+}
+
+/// Changes whenever a document may: with this build, and with the kinds and their verbs.
+fn hash(kinds: &[&'static Kind]) -> String {
+    let mut hasher = DefaultHasher::new();
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    for kind in kinds {
+        (kind.group, kind.version, kind.kind, kind.verbs).hash(&mut hasher);
+        for part in kind.subresources {
+            (part.name, part.kind, part.verbs).hash(&mut hasher);
+        }
+    }
+    format!("{:016X}", hasher.finish())
+}
+
+#[cfg(test)]
+mod tests;

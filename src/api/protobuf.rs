@@ -5,7 +5,7 @@
 //! sent; zero values that Go writes anyway come along and are dropped by the
 //! canonical form.
 
-mod wire;
+pub(crate) mod wire;
 
 use base64::Engine as _;
 use serde_json::{Map, Value};
