@@ -131,7 +131,7 @@ fn reads_either_or_schemas() {
     let props = build(|w| {
         w.text(5, "object");
         w.message(
-            25,
+            30,
             &build(|w| {
                 w.varint(1, 1);
                 w.message(2, &build(|w| w.text(5, "string")));
