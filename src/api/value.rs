@@ -324,3 +324,60 @@ impl<'a> Field<'a> {
 
 /// The text of a change that is not allowed.
 pub const IMMUTABLE: &str = "field is immutable";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn empty_and_absent_are_the_same() {
+        for (a, b, expected) in [
+            (json!({"a": {}}), json!({}), true),
+            (json!({"a": []}), json!({"a": null}), true),
+            (json!({"a": {"b": []}}), json!({}), true),
+            (json!({"a": ""}), json!({}), false),
+            (json!([1, 2]), json!([2, 1]), false),
+        ] {
+            assert_eq!(same(&a, &b), expected, "{a} {b}");
+            assert_eq!(same(&b, &a), expected, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn filling_and_keeping() {
+        let mut value = json!({"spec": {"a": null, "n": 0, "s": ""}});
+        let spec = get_mut(&mut value, "spec").unwrap();
+        fill(spec, "a", 1);
+        fill(spec, "n", 5);
+        fill_number(spec, "n", 7);
+        fill_text(spec, "s", "x");
+        assert_eq!(value, json!({"spec": {"a": 1, "n": 7, "s": "x"}}));
+        keep(&mut value, &json!({"spec": {"n": 1}}), "spec.n");
+        keep(&mut value, &json!({}), "spec.a");
+        assert_eq!(value, json!({"spec": {"n": 1, "s": "x"}}));
+        object_mut(&mut value, "metadata.labels")
+            .unwrap()
+            .insert("k".into(), json!("v"));
+        assert_eq!(value["metadata"]["labels"]["k"], "v");
+        assert!(object_mut(&mut value, "spec.s.t").is_none());
+    }
+
+    #[test]
+    fn fields_know_their_paths() {
+        let value = json!({"spec": {"list": [{"a": 1}], "map": {"k": -1}}});
+        let spec = Field::at(&value, "spec");
+        assert_eq!(spec.items("list")[0].get("a").path, "spec.list[0].a");
+        let mut errors = Vec::new();
+        spec.entries("map")[0].1.non_negative(&mut errors);
+        spec.get("kind").one_of(&["A"], &mut errors);
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "spec.map[k]: Invalid value: -1: must be greater than or equal to 0",
+                "spec.kind: Required value"
+            ]
+        );
+    }
+}

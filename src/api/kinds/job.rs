@@ -149,7 +149,7 @@ fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
         Field::at(new, key).immutable(old, &mut errors);
     }
     // Where a suspended job that never ran goes may still change; nothing else of its pods may.
-    if !(flag(old, "spec.suspend") && !has(old, "status.startTime")) {
+    if !flag(old, "spec.suspend") || has(old, "status.startTime") {
         Field::at(new, "spec.template").immutable(old, &mut errors);
     }
     errors

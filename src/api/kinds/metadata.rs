@@ -215,3 +215,98 @@ pub fn update_status(new: &mut Value, old: &Value) {
 pub fn count(object: &Value, path: &str) -> usize {
     entries(object, path).count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds;
+    use serde_json::json;
+
+    fn texts(errors: Vec<FieldError>) -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    fn new(plural: &str, meta: Value) -> Vec<String> {
+        texts(validate(
+            kinds::find("", "v1", plural).unwrap(),
+            &json!({"metadata": meta}),
+        ))
+    }
+
+    #[test]
+    fn names_and_namespaces() {
+        assert_eq!(
+            new("configmaps", json!({"namespace": "a"})),
+            ["metadata.name: Required value: name or generateName is required"]
+        );
+        assert_eq!(
+            new("configmaps", json!({"name": "a"})),
+            ["metadata.namespace: Required value"]
+        );
+        assert_eq!(
+            new("nodes", json!({"name": "a", "namespace": "b"})),
+            ["metadata.namespace: Forbidden: not allowed on this type"]
+        );
+        assert_eq!(
+            new("namespaces", json!({"name": "a.b"})),
+            [
+                "metadata.name: Invalid value: \"a.b\": a lowercase RFC 1123 label must consist of lower case alphanumeric \
+              characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', \
+              regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+            ]
+        );
+        assert!(new("namespaces", json!({"generateName": "a-", "name": "a-x"})).is_empty());
+    }
+
+    #[test]
+    fn labels_annotations_and_owners() {
+        let meta =
+            json!({"name": "a", "labels": {"a b": "c"}, "annotations": {"x": "y".repeat(ANNOTATIONS_MAX)}});
+        let found = new("nodes", meta);
+        assert!(found[0].starts_with("metadata.labels: Invalid value: \"a b\": name part must consist of"));
+        assert_eq!(
+            found[1],
+            "metadata.annotations: Too long: may not be more than 262144 bytes"
+        );
+        let owner = |name: &str| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": "u", "controller": true});
+        let found = new(
+            "nodes",
+            json!({"name": "a", "ownerReferences": [owner("p"), owner("q")]}),
+        );
+        assert!(found[0].ends_with(
+            "Only one reference can have Controller set to true. Found \"true\" in references for p and q"
+        ));
+    }
+
+    #[test]
+    fn what_stays_stays() {
+        let old =
+            json!({"metadata": {"name": "a", "uid": "1", "deletionTimestamp": "t", "finalizers": ["x.y/z"]}});
+        let mut new = old.clone();
+        new["metadata"]["uid"] = json!("2");
+        new["metadata"]["finalizers"] = json!(["x.y/z", "x.y/w"]);
+        assert_eq!(
+            texts(validate_update(&new, &old)),
+            [
+                "metadata.uid: Invalid value: \"2\": field is immutable",
+                "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new \
+              finalizers []string{\"x.y/w\"}"
+            ]
+        );
+        assert!(validate_update(&old, &old).is_empty());
+    }
+
+    #[test]
+    fn generations_count_changes() {
+        let old = json!({"metadata": {"generation": 2}, "spec": {"a": 1}, "status": {"b": 1}});
+        let mut new = json!({"metadata": {}, "spec": {"a": 1, "c": {}}, "status": {"b": 2}});
+        update_spec(&mut new, &old);
+        assert_eq!(
+            (&new["metadata"]["generation"], &new["status"]),
+            (&json!(2), &old["status"])
+        );
+        new["spec"]["a"] = json!(2);
+        update_spec(&mut new, &old);
+        assert_eq!(new["metadata"]["generation"], 3);
+    }
+}

@@ -185,29 +185,24 @@ pub fn resources(resources: &Field, errors: &mut Vec<FieldError>) {
     let limits = amounts(resources, "limits", errors);
     let requests = amounts(resources, "requests", errors);
     for (name, request) in requests {
-        match limits.get(name) {
-            Some(limit) if name.starts_with("hugepages-") || !is_native(name) => {
-                if request != *limit {
-                    errors.push(FieldError::invalid(
-                        resources.path_of("requests"),
-                        request.to_string(),
-                        format!("must be equal to {name} limit of {limit}"),
-                    ));
-                }
+        let exact = name.starts_with("hugepages-") || !is_native(name);
+        let why = match limits.get(name) {
+            None if exact => {
+                let why = "Limit must be set for non overcommitable resources";
+                errors.push(FieldError::required(resources.path_of("limits"), why));
+                continue;
             }
-            Some(limit) if request > *limit => errors.push(FieldError::invalid(
-                resources.path_of("requests"),
-                request.to_string(),
-                format!("must be less than or equal to {name} limit of {limit}"),
-            )),
-            None if name.starts_with("hugepages-") || !is_native(name) => {
-                errors.push(FieldError::required(
-                    resources.path_of("limits"),
-                    "Limit must be set for non overcommitable resources",
-                ));
+            Some(limit) if exact && request != *limit => format!("must be equal to {name} limit of {limit}"),
+            Some(limit) if request > *limit => {
+                format!("must be less than or equal to {name} limit of {limit}")
             }
-            _ => {}
-        }
+            _ => continue,
+        };
+        errors.push(FieldError::invalid(
+            resources.path_of("requests"),
+            request.to_string(),
+            why,
+        ));
     }
 }
 

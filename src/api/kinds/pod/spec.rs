@@ -90,7 +90,7 @@ fn dns(spec: &Field, errors: &mut Vec<FieldError>) {
         // An underscore may begin a label here, and "." alone means no search at all.
         if search.text() != "." {
             errors.extend(search.invalid_each(names::is_dns_subdomain(
-                &name.replace('_', "-").trim_start_matches('-'),
+                name.replace('_', "-").trim_start_matches('-'),
             )));
         }
     }

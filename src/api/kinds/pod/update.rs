@@ -132,10 +132,10 @@ fn munge_placement(spec: &mut Value, old: &Value) {
     if added_only {
         keep(spec, old, "nodeSelector");
     }
-    if get(old, "affinity.nodeAffinity").is_null() {
-        if let Some(affinity) = get_mut(spec, "affinity") {
-            remove(affinity, "nodeAffinity");
-        }
+    if get(old, "affinity.nodeAffinity").is_null()
+        && let Some(affinity) = get_mut(spec, "affinity")
+    {
+        remove(affinity, "nodeAffinity");
     }
 }
 
