@@ -57,8 +57,9 @@ impl Network for GuestNetwork {
     }
 
     fn may_bind(&self, address: SocketAddr) -> bool {
-        // The shared namespace would let a guest take any pod's address.
-        address.ip() == self.ip || address.ip() == self.loopback
+        // In a namespace of its own the kernel knows what is the pod's, 0.0.0.0 included;
+        // the shared one would let a guest take any pod's address.
+        self.netns.is_some() || address.ip() == self.ip || address.ip() == self.loopback
     }
 
     fn may_connect(&self, _: SocketAddr) -> bool {
@@ -85,5 +86,36 @@ impl NodeNetwork for NoNetwork {
 
     async fn resolve(&self, _: &str, _: &[String]) -> Result<Vec<IpAddr>, ResolveError> {
         Err(ResolveError::NotFound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(netns: Option<OwnedFd>) -> GuestNetwork {
+        GuestNetwork {
+            ip: [10, 64, 0, 9].into(),
+            loopback: [127, 128, 0, 9].into(),
+            netns,
+            search: Vec::new(),
+            node: Arc::new(NoNetwork),
+        }
+    }
+
+    #[test]
+    fn a_guest_binds_its_own_addresses_in_the_shared_namespace_and_all_in_its_own() {
+        let own = std::fs::File::open("/proc/self/ns/net").unwrap();
+        let (shared, own) = (network(None), network(Some(own.into())));
+        for (ip, in_shared) in [
+            ([10, 64, 0, 9], true),
+            ([127, 128, 0, 9], true),
+            ([10, 64, 0, 8], false),
+            ([0, 0, 0, 0], false),
+        ] {
+            let address = SocketAddr::from((ip, 80));
+            assert_eq!(shared.may_bind(address), in_shared, "{address}");
+            assert!(own.may_bind(address), "{address}");
+        }
     }
 }
