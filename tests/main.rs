@@ -4,8 +4,22 @@
 //! with default ports, and leaves nothing behind however it ends. They need
 //! root; as another user they are skipped out loud, which `CI=true` turns
 //! into a failure.
+//!
+//! One scenario: `cargo nextest run -E 'kind(test)' NAME --no-capture`. With
+//! `CORACLE_KEEP=1` its folder stays for a look at logs and state.
 
 mod support;
 
+mod access;
+mod clusters;
+mod crash;
+mod errors;
+mod images;
 mod kubectl;
+mod mixed;
+mod oci;
+mod restart;
+mod rollout;
+mod services;
 mod startup;
+mod wasm;

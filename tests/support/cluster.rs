@@ -1,6 +1,6 @@
 //! A running `coracle up` and what can be done with it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -26,11 +26,20 @@ impl Cluster {
     pub fn start(dir: &Path, args: &[&str]) -> Self {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let data = dir.join("data");
-        let port = args.iter().position(|a| a == "--listen").and_then(|at| args[at + 1].parse().ok());
+        let port = args
+            .iter()
+            .position(|a| a == "--listen")
+            .and_then(|at| args[at + 1].parse().ok());
         std::fs::create_dir_all(dir.join("home")).expect("a home for kubectl");
         let child = spawn(&data, &args);
         let (_, kubectl) = tools::kubectls().into_iter().last().expect("a kubectl");
-        Self { dir: data, port: port.unwrap_or(6443), args, child, kubectl }
+        Self {
+            dir: data,
+            port: port.unwrap_or(6443),
+            args,
+            child,
+            kubectl,
+        }
     }
 
     /// Starts a cluster, waits for its node, and imports busybox and the Wasm guests.
@@ -97,12 +106,15 @@ impl Cluster {
     /// A kubectl command, to be completed.
     pub fn kubectl(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.kubectl);
+        self.dress(command.args(args).stdin(Stdio::null()));
+        command
+    }
+
+    /// Gives a command the environment in which kubectl finds this cluster.
+    pub fn dress<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
             .env("KUBECONFIG", self.dir.join("admin.kubeconfig"))
             .env("HOME", self.home())
-            .args(args)
-            .stdin(Stdio::null());
-        command
     }
 
     /// Runs kubectl; its output, whatever its exit code.
@@ -112,7 +124,8 @@ impl Cluster {
 
     /// Runs kubectl, which must succeed; its standard output.
     pub fn ok(&self, args: &[&str]) -> String {
-        self.try_ok(args).unwrap_or_else(|why| panic!("kubectl {}: {why}", args.join(" ")))
+        self.try_ok(args)
+            .unwrap_or_else(|why| panic!("kubectl {}: {why}", args.join(" ")))
     }
 
     /// Runs kubectl; its standard output, or what it said on standard error.
@@ -130,21 +143,18 @@ impl Cluster {
 
     /// Applies a manifest.
     pub fn apply(&self, manifest: &str) -> String {
-        self.feed(&["apply", "-f", "-"], manifest).unwrap_or_else(|why| panic!("apply: {why}\n{manifest}"))
+        self.feed(&["apply", "-f", "-"], manifest)
+            .unwrap_or_else(|why| panic!("apply: {why}\n{manifest}"))
     }
 
     /// Runs kubectl with `input` on its standard input.
     pub fn feed(&self, args: &[&str], input: &str) -> Result<String, String> {
-        use std::io::Write;
-        let mut child = self
-            .kubectl(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("kubectl");
-        child.stdin.take().expect("stdin").write_all(input.as_bytes()).expect("writing to kubectl");
-        said(child.wait_with_output().expect("kubectl"))
+        said(feed_raw(self.kubectl(args), input))
+    }
+
+    /// Runs kubectl; everything it said, on standard output and then on standard error.
+    pub fn run_both(&self, args: &[&str]) -> String {
+        both(&self.run(args))
     }
 
     /// A field of an object by JSONPath, such as `{.status.phase}`.
@@ -156,7 +166,11 @@ impl Cluster {
     pub fn until(&self, object: &str, path: &str, wanted: &str) {
         eventually(&format!("{object} {path} = {wanted}"), || {
             let found = self.field(object, path)?;
-            if found == wanted { Ok(()) } else { Err(format!("it is {found:?}")) }
+            if found == wanted {
+                Ok(())
+            } else {
+                Err(format!("it is {found:?}"))
+            }
         });
     }
 
@@ -164,14 +178,19 @@ impl Cluster {
     pub fn ready(&self) {
         eventually("a Ready node", || {
             let found = self.try_ok(&["get", "nodes", "--no-headers"])?;
-            if found.contains(" Ready ") { Ok(()) } else { Err(found) }
+            if found.contains(" Ready ") {
+                Ok(())
+            } else {
+                Err(found)
+            }
         });
     }
 
     /// Imports an image.
     pub fn import(&self, file: &Path, args: &[&str]) -> String {
         let file = file.to_str().expect("a plain path");
-        self.image(&[&["import", file], args].concat()).unwrap_or_else(|why| panic!("importing {file}: {why}"))
+        self.image(&[&["import", file], args].concat())
+            .unwrap_or_else(|why| panic!("importing {file}: {why}"))
     }
 
     /// Runs `coracle image`.
@@ -183,22 +202,41 @@ impl Cluster {
 
     /// Runs `coracle down`.
     pub fn down(&self) -> Result<String, String> {
-        said(Command::new(coracle()).args(["down", "--data-dir"]).arg(&self.dir).output().expect("coracle down"))
+        said(
+            Command::new(coracle())
+                .args(["down", "--data-dir"])
+                .arg(&self.dir)
+                .output()
+                .expect("coracle down"),
+        )
     }
 
     /// Shows what helps to understand a failure.
     fn explain(&self) {
         for args in [
-            &["get", "nodes,deployments,replicasets,pods,services,endpointslices", "-A", "-o", "wide"][..],
+            &[
+                "get",
+                "nodes,deployments,replicasets,pods,services,endpointslices",
+                "-A",
+                "-o",
+                "wide",
+            ][..],
             &["get", "events", "-A", "--sort-by=.lastTimestamp"],
             &["describe", "pods"],
         ] {
             let out = self.run(&[args, &["--request-timeout=5s"]].concat());
-            eprintln!("--- kubectl {}\n{}", args.join(" "), String::from_utf8_lossy(&out.stdout));
+            eprintln!(
+                "--- kubectl {}\n{}",
+                args.join(" "),
+                String::from_utf8_lossy(&out.stdout)
+            );
         }
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
-        eprintln!("--- the last of what coracle logged\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        eprintln!(
+            "--- the last of what coracle logged\n{}",
+            lines[lines.len().saturating_sub(60)..].join("\n")
+        );
     }
 
     /// Reads a URL with curl; the body, or why there is none.
@@ -209,13 +247,48 @@ impl Cluster {
 
 /// Runs curl, quiet and failing on HTTP errors.
 pub fn curl(args: &[&str]) -> Result<String, String> {
-    said(Command::new("curl").args(["-sS", "-f"]).args(args).output().expect("curl"))
+    said(
+        Command::new("curl")
+            .args(["-sS", "-f"])
+            .args(args)
+            .output()
+            .expect("curl"),
+    )
 }
 
 /// What a program said: on standard output, or on standard error if it failed.
 pub fn said(out: Output) -> Result<String, String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if out.status.success() { Ok(text(&out.stdout)) } else { Err(text(&out.stderr)) }
+    if out.status.success() {
+        Ok(text(&out.stdout))
+    } else {
+        Err(text(&out.stderr))
+    }
+}
+
+/// Runs a command with `input` on its standard input; all it said, on both outputs.
+pub fn feed(command: Command, input: &str) -> String {
+    both(&feed_raw(command, input))
+}
+
+fn feed_raw(mut command: Command, input: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kubectl");
+    // It may end without having read everything; its output says why.
+    let _ = child.stdin.take().expect("stdin").write_all(input.as_bytes());
+    child.wait_with_output().expect("kubectl")
+}
+
+fn both(out: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    )
 }
 
 fn log_file(data: &Path) -> PathBuf {
@@ -224,12 +297,20 @@ fn log_file(data: &Path) -> PathBuf {
 
 /// Starts `coracle up` and waits for its ready line.
 fn spawn(data: &Path, args: &[String]) -> Child {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(log_file(data)).expect("a log file");
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log_file(data))
+        .expect("a log file");
     let mut child = Command::new(coracle())
-        .args(["--log", "info", "up"])
+        .arg("up")
         .arg("--data-dir")
         .arg(data)
         .args(args)
+        .env(
+            "CORACLE_LOG",
+            std::env::var("CORACLE_LOG").unwrap_or_else(|_| "info".to_owned()),
+        )
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)

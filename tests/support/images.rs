@@ -19,12 +19,22 @@ pub fn busybox_rootfs(dir: &Path) -> PathBuf {
         fs::create_dir_all(root.join(folder)).expect("a folder");
     }
     fs::copy("/bin/busybox", root.join("bin/busybox")).expect("/bin/busybox (Debian's busybox-static)");
-    let list = Command::new("/bin/busybox").arg("--list").output().expect("busybox --list");
-    for applet in String::from_utf8_lossy(&list.stdout).lines().filter(|name| *name != "busybox") {
+    let list = Command::new("/bin/busybox")
+        .arg("--list")
+        .output()
+        .expect("busybox --list");
+    for applet in String::from_utf8_lossy(&list.stdout)
+        .lines()
+        .filter(|name| *name != "busybox")
+    {
         // May be there already, from a scenario's earlier call.
         let _ = std::os::unix::fs::symlink("busybox", root.join("bin").join(applet));
     }
-    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n").expect("passwd");
+    fs::write(
+        root.join("etc/passwd"),
+        "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
+    )
+    .expect("passwd");
     fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n").expect("group");
     let file = dir.join("busybox.tar");
     tar(&root, &file);
@@ -33,8 +43,18 @@ pub fn busybox_rootfs(dir: &Path) -> PathBuf {
 
 /// Packs a folder's content.
 pub fn tar(folder: &Path, file: &Path) {
-    let status = Command::new("tar").args(["--owner=0", "--group=0", "-cf"]).arg(file).arg("-C").arg(folder).arg(".").status();
-    assert!(status.is_ok_and(|status| status.success()), "tar {}", folder.display());
+    let status = Command::new("tar")
+        .args(["--owner=0", "--group=0", "-cf"])
+        .arg(file)
+        .arg("-C")
+        .arg(folder)
+        .arg(".")
+        .status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "tar {}",
+        folder.display()
+    );
 }
 
 /// How a Wasm program is wrapped up.
@@ -57,14 +77,28 @@ pub fn wasm_archive(dir: &Path, name: &str, program: &Path, form: Form) -> PathB
                 "created": "2024-09-25T12:00:00Z", "architecture": "wasm", "os": "wasip2",
                 "layerDigests": [digest(&code)], "component": {"exports": [], "imports": []},
             });
-            archive(dir, name, "application/vnd.wasm.config.v0+json", &config, "application/wasm", &code)
+            archive(
+                dir,
+                name,
+                "application/vnd.wasm.config.v0+json",
+                &config,
+                "application/wasm",
+                &code,
+            )
         }
         Form::Runwasi => {
             let config = json!({
                 "architecture": "wasm", "os": "wasip1", "config": {},
                 "rootfs": {"type": "layers", "diff_ids": [digest(&code)]},
             });
-            archive(dir, name, OCI_CONFIG, &config, "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm", &code)
+            archive(
+                dir,
+                name,
+                OCI_CONFIG,
+                &config,
+                "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm",
+                &code,
+            )
         }
         Form::Platform => {
             let root = dir.join("platform-root");
@@ -84,7 +118,11 @@ pub fn wasm_archive(dir: &Path, name: &str, program: &Path, form: Form) -> PathB
 /// An OCI archive of busybox, its shell as the entrypoint.
 pub fn busybox_archive(dir: &Path, name: &str) -> PathBuf {
     let layer = fs::read(busybox_rootfs(dir)).expect("the root file system");
-    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let architecture = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    };
     let config = json!({
         "architecture": architecture, "os": "linux",
         "config": {"Cmd": ["sh"], "Env": ["PATH=/bin", "FROM_IMAGE=yes"]},
@@ -93,7 +131,14 @@ pub fn busybox_archive(dir: &Path, name: &str) -> PathBuf {
     archive(dir, name, OCI_CONFIG, &config, OCI_LAYER, &layer)
 }
 
-fn archive(dir: &Path, name: &str, config_type: &str, config: &Value, layer_type: &str, layer: &[u8]) -> PathBuf {
+fn archive(
+    dir: &Path,
+    name: &str,
+    config_type: &str,
+    config: &Value,
+    layer_type: &str,
+    layer: &[u8],
+) -> PathBuf {
     let layout = dir.join("layout");
     // The layout of the image made before.
     let _ = fs::remove_dir_all(&layout);

@@ -14,39 +14,70 @@ pub fn assert_none(dir: &Path) {
 /// Links, routes, tables, mounts, control groups and processes of nodes that ran in `dir`.
 pub fn find(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
-    found.extend(lines("ip", &["-o", "link"]).filter(|link| !is_ours_to_begin_with(link)).map(|l| format!("link {l}")));
-    found.extend(lines("ip", &["route"]).filter(|r| !r.contains("lan0")).map(|r| format!("route {r}")));
+    found.extend(
+        lines("ip", &["-o", "link"])
+            .filter(|link| !is_ours_to_begin_with(link))
+            .map(|l| format!("link {l}")),
+    );
+    found.extend(
+        lines("ip", &["route"])
+            .filter(|r| !r.contains("lan0"))
+            .map(|r| format!("route {r}")),
+    );
     found.extend(lines("ip", &["rule"]).skip(3).map(|r| format!("rule {r}")));
     found.extend(lines("nft", &["list", "tables"]).map(|t| format!("nft {t}")));
     found.extend(mounts(dir).into_iter().map(|m| format!("mount {m}")));
-    found.extend(control_groups(dir).into_iter().map(|g| format!("control group {g}")));
+    found.extend(
+        control_groups(dir)
+            .into_iter()
+            .map(|g| format!("control group {g}")),
+    );
     found.extend(processes().into_iter().map(|p| format!("process {p}")));
     found
 }
 
 fn is_ours_to_begin_with(link: &str) -> bool {
-    [" lo:", " lan0@", " lan1@"].iter().any(|name| link.contains(name))
+    [" lo:", " lan0@", " lan1@"]
+        .iter()
+        .any(|name| link.contains(name))
 }
 
 fn lines(program: &str, args: &[&str]) -> impl Iterator<Item = String> {
-    let out = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"));
+    let out = Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|e| panic!("{program}: {e}"));
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().into_iter()
+    text.lines()
+        .map(|line| line.trim().to_owned())
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 fn mounts(dir: &Path) -> Vec<String> {
     let text = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let dir = dir.to_string_lossy().into_owned();
     let theirs = |target: &str| target.starts_with(&dir) || target.contains("coracle");
-    text.lines().filter(|line| line.split(' ').nth(1).is_some_and(theirs)).map(str::to_owned).collect()
+    text.lines()
+        .filter(|line| line.split(' ').nth(1).is_some_and(theirs))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn control_groups(dir: &Path) -> Vec<String> {
     let ids = instance_ids(dir);
     let mut found = Vec::new();
-    let roots = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+    let roots = std::fs::read_dir("/sys/fs/cgroup")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     for root in roots.chain([std::path::PathBuf::from("/sys/fs/cgroup")]) {
-        found.extend(ids.iter().map(|id| root.join(format!("coracle-{id}"))).filter(|group| group.exists()));
+        found.extend(
+            ids.iter()
+                .map(|id| root.join(format!("coracle-{id}")))
+                .filter(|group| group.exists()),
+        );
     }
     found.iter().map(|group| group.display().to_string()).collect()
 }
@@ -56,5 +87,11 @@ fn processes() -> Vec<String> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let commands = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
     let texts = commands.map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
-    texts.filter(|text| text.split(' ').next().is_some_and(|program| program.ends_with("coracle"))).collect()
+    texts
+        .filter(|text| {
+            text.split(' ')
+                .next()
+                .is_some_and(|program| program.ends_with("coracle"))
+        })
+        .collect()
 }

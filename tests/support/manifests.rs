@@ -6,7 +6,11 @@ pub const BUSYBOX: &str = "local/busybox:1";
 /// A Deployment of the hello-http guest and its Service; a replica counts as
 /// ready when the file `/state/ready` exists in it, if `gated`.
 pub fn wasm_web(name: &str, replicas: u32, gated: bool) -> String {
-    let gate = if gated { "\n        - {name: READY_FILE, value: /state/ready}" } else { "" };
+    let gate = if gated {
+        "\n        - {name: READY_FILE, value: /state/ready}"
+    } else {
+        ""
+    };
     format!(
         r#"
 apiVersion: apps/v1

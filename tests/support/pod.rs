@@ -7,20 +7,32 @@ use super::{Cluster, eventually, has};
 impl Cluster {
     /// Waits until a pod is Ready.
     pub fn pod_ready(&self, pod: &str) {
-        self.until(&format!("pod/{pod}"), "{.status.conditions[?(@.type==\"Ready\")].status}", "True");
+        self.until(
+            &format!("pod/{pod}"),
+            "{.status.conditions[?(@.type==\"Ready\")].status}",
+            "True",
+        );
     }
 
     /// Waits until a Deployment has that many available replicas, all of its latest revision.
     pub fn deployed(&self, name: &str, replicas: u32) {
         let path = "{.status.updatedReplicas} {.status.availableReplicas} {.status.replicas} {.status.unavailableReplicas}";
-        self.until(&format!("deployment/{name}"), path, &format!("{replicas} {replicas} {replicas} "));
+        self.until(
+            &format!("deployment/{name}"),
+            path,
+            &format!("{replicas} {replicas} {replicas} "),
+        );
     }
 
     /// A pod's address, once it has one.
     pub fn pod_ip(&self, pod: &str) -> String {
         eventually(&format!("an address of {pod}"), || {
             let ip = self.field(&format!("pod/{pod}"), "{.status.podIP}")?;
-            if ip.is_empty() { Err("none yet".to_owned()) } else { Ok(ip) }
+            if ip.is_empty() {
+                Err("none yet".to_owned())
+            } else {
+                Ok(ip)
+            }
         })
     }
 
@@ -33,14 +45,19 @@ impl Cluster {
 
     /// A Service's address.
     pub fn cluster_ip(&self, service: &str) -> String {
-        self.field(&format!("service/{service}"), "{.spec.clusterIP}").expect("a Service")
+        self.field(&format!("service/{service}"), "{.spec.clusterIP}")
+            .expect("a Service")
     }
 
     /// Waits for a pod's end; its phase.
     pub fn finished(&self, pod: &str) -> String {
         eventually(&format!("the end of {pod}"), || {
             let phase = self.field(&format!("pod/{pod}"), "{.status.phase}")?;
-            if phase == "Succeeded" || phase == "Failed" { Ok(phase) } else { Err(phase) }
+            if phase == "Succeeded" || phase == "Failed" {
+                Ok(phase)
+            } else {
+                Err(phase)
+            }
         })
     }
 
@@ -60,10 +77,21 @@ impl Cluster {
     /// Waits for an event about an object, with that reason and all of `words` in its message.
     pub fn event(&self, object: &str, reason: &str, words: &[&str]) {
         let selector = format!("involvedObject.name={object},reason={reason}");
-        let args = ["get", "events", "--field-selector", &selector, "-o", "jsonpath={.items[*].message}"];
+        let args = [
+            "get",
+            "events",
+            "--field-selector",
+            &selector,
+            "-o",
+            "jsonpath={.items[*].message}",
+        ];
         eventually(&format!("the event {reason} of {object}"), || {
             let text = self.try_ok(&args)?;
-            if text.is_empty() { Err("no such event".to_owned()) } else { has(&text, words) }
+            if text.is_empty() {
+                Err("no such event".to_owned())
+            } else {
+                has(&text, words)
+            }
         });
     }
 
@@ -99,6 +127,10 @@ pub fn all_answer(what: &str, names: &BTreeSet<String>, mut ask: impl FnMut() ->
         let answer = ask()?;
         let who = names.iter().find(|name| answer.contains(name.as_str()));
         missing.remove(who.unwrap_or_else(|| panic!("{what}: not one of {names:?}: {answer}")));
-        if missing.is_empty() { Ok(()) } else { Err(format!("no answer of {missing:?} yet")) }
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("no answer of {missing:?} yet"))
+        }
     });
 }

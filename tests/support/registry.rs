@@ -24,9 +24,19 @@ impl Registry {
         );
         std::fs::write(&config, text).expect("registry.yml");
         let mut command = Command::new(tools::registry());
-        let child = command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let registry = Self { address, child: child.expect("docker-registry (make setup unpacks it)") };
-        eventually("the registry", || curl(&[&format!("http://{}/v2/", registry.address)]));
+        let child = command
+            .arg("serve")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let registry = Self {
+            address,
+            child: child.expect("docker-registry (make setup unpacks it)"),
+        };
+        eventually("the registry", || {
+            curl(&[&format!("http://{}/v2/", registry.address)])
+        });
         registry
     }
 
@@ -40,7 +50,11 @@ impl Registry {
             .arg(format!("docker://{reference}"))
             .output()
             .expect("skopeo");
-        assert!(out.status.success(), "skopeo: {}", String::from_utf8_lossy(&out.stderr));
+        assert!(
+            out.status.success(),
+            "skopeo: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
         reference
     }
 }

@@ -26,7 +26,12 @@ impl Answer {
     /// Fails unless this is a `Status` with that code, reason and text.
     #[track_caller]
     pub fn is(&self, code: u16, reason: &str, words: &[&str]) {
-        assert_eq!((self.code, self.body["reason"].as_str()), (code, Some(reason)), "{}", self.body);
+        assert_eq!(
+            (self.code, self.body["reason"].as_str()),
+            (code, Some(reason)),
+            "{}",
+            self.body
+        );
         assert_eq!(self.body["kind"], "Status", "{}", self.body);
         super::assert_has(self.message(), words);
     }
@@ -46,7 +51,16 @@ impl Cluster {
     /// Sends a request with a body of some content type (empty: none).
     pub fn call(&self, who: &As, method: &str, path: &str, content_type: &str, body: &str) -> Answer {
         let mut command = Command::new("curl");
-        command.args(["-sS", "-k", "--max-time", "20", "-X", method, "-w", "\n%{http_code}"]);
+        command.args([
+            "-sS",
+            "-k",
+            "--max-time",
+            "20",
+            "-X",
+            method,
+            "-w",
+            "\n%{http_code}",
+        ]);
         match who {
             As::Admin => {
                 let (cert, key) = self.admin_files();
@@ -58,17 +72,28 @@ impl Cluster {
             }
         }
         if !content_type.is_empty() {
-            command.args(["-H", &format!("Content-Type: {content_type}"), "--data-binary", "@-"]);
+            command.args([
+                "-H",
+                &format!("Content-Type: {content_type}"),
+                "--data-binary",
+                "@-",
+            ]);
         }
         command.arg(format!("https://127.0.0.1:{}{path}", self.port));
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("curl");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("curl");
         // A request without a body is not read from here.
         let _ = child.stdin.take().expect("stdin").write_all(body.as_bytes());
         let out = child.wait_with_output().expect("curl");
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
         let (body, code) = text.rsplit_once('\n').unwrap_or(("", "0"));
-        Answer { code: code.parse().unwrap_or(0), body: serde_json::from_str(body).unwrap_or_default() }
+        Answer {
+            code: code.parse().unwrap_or(0),
+            body: serde_json::from_str(body).unwrap_or_default(),
+        }
     }
 
     /// POSTs JSON as the admin.
@@ -87,12 +112,25 @@ impl Cluster {
             }
             file
         };
-        (unpack("client-certificate-data", "admin.crt"), unpack("client-key-data", "admin.key"))
+        (
+            unpack("client-certificate-data", "admin.crt"),
+            unpack("client-key-data", "admin.key"),
+        )
     }
 }
 
 fn base64(text: &str) -> Vec<u8> {
-    let mut child = Command::new("base64").arg("-d").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("base64");
-    child.stdin.take().expect("stdin").write_all(text.as_bytes()).expect("base64");
+    let mut child = Command::new("base64")
+        .arg("-d")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("base64");
+    child
+        .stdin
+        .take()
+        .expect("stdin")
+        .write_all(text.as_bytes())
+        .expect("base64");
     child.wait_with_output().expect("base64").stdout
 }

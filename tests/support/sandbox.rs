@@ -33,14 +33,28 @@ pub fn sandboxed<F: FnOnce(&Path)>(scenario: F) {
     }
     let test = test_name::<F>();
     if !nix::unistd::geteuid().is_root() {
-        assert!(std::env::var_os("CI").is_none(), "CI must run the scenarios as root");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI must run the scenarios as root"
+        );
         eprintln!("SKIPPED {test}: it needs root, for namespaces");
         return;
     }
-    let dir = tempfile::Builder::new().prefix("coracle-scenario-").tempdir().expect("a temporary folder");
+    let dir = tempfile::Builder::new()
+        .prefix("coracle-scenario-")
+        .tempdir()
+        .expect("a temporary folder");
     // `exit $?` keeps the shell from replacing itself by the program: it stays to reap.
     let status = Command::new("unshare")
-        .args(["--mount", "--net", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"])
+        .args([
+            "--mount",
+            "--net",
+            "--pid",
+            "--fork",
+            "--kill-child=KILL",
+            "--mount-proc",
+            "--",
+        ])
         .args(["sh", "-c", "\"$@\"; exit $?", "sandbox"])
         .arg(std::env::current_exe().expect("this program"))
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
@@ -56,7 +70,10 @@ pub fn sandboxed<F: FnOnce(&Path)>(scenario: F) {
         return;
     }
     assert!(status.success(), "the scenario failed, see above");
-    assert!(dir.path().join(DONE).exists(), "no test of the name {test} ran in the sandbox");
+    assert!(
+        dir.path().join(DONE).exists(),
+        "no test of the name {test} ran in the sandbox"
+    );
 }
 
 /// The test's path as the test harness knows it, told by the closure's type:
@@ -70,7 +87,10 @@ fn test_name<F>() -> &'static str {
 /// A network with loopback and one address: a machine on a switch without anything else.
 fn prepare() {
     run("ip", &["link", "set", "lo", "up"]);
-    run("ip", &["link", "add", "lan0", "type", "veth", "peer", "name", "lan1"]);
+    run(
+        "ip",
+        &["link", "add", "lan0", "type", "veth", "peer", "name", "lan1"],
+    );
     run("ip", &["addr", "add", &format!("{NODE_IP}/24"), "dev", "lan0"]);
     run("ip", &["link", "set", "lan0", "up"]);
     run("ip", &["link", "set", "lan1", "up"]);
@@ -93,9 +113,18 @@ fn clean_up(dir: &Path) {
     }
 }
 
-/// The ids of every node that ran in the folder.
+/// The ids of every node that ran in the folder or in one right below it.
 pub fn instance_ids(dir: &Path) -> Vec<String> {
+    let near = folders(dir);
+    let all = near.iter().flat_map(|folder| folders(folder)).chain(near.clone());
+    let texts = all.filter_map(|folder| std::fs::read_to_string(folder.join("instance-id")).ok());
+    texts.map(|id| id.trim().to_owned()).collect()
+}
+
+fn folders(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let files: Vec<PathBuf> = entries.map(|entry| entry.path().join("instance-id")).collect();
-    files.iter().filter_map(|file| std::fs::read_to_string(file).ok()).map(|id| id.trim().to_owned()).collect()
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect()
 }

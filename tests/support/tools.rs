@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// The program under test.
 pub fn coracle() -> PathBuf {
-    std::env::var_os("CORACLE_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_coracle")), PathBuf::from)
+    std::env::var_os("CORACLE_BIN")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_coracle")), PathBuf::from)
 }
 
 /// Every kubectl on this machine by its minor version: those on PATH, and
@@ -13,24 +14,40 @@ pub fn coracle() -> PathBuf {
 pub fn kubectls() -> BTreeMap<u32, PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let real = folders.iter().filter_map(|dir| dir.join("kubectl").canonicalize().ok());
-    let beside: Vec<PathBuf> = real.filter_map(|file| file.parent().map(Path::to_owned)).collect();
+    let real = folders
+        .iter()
+        .filter_map(|dir| dir.join("kubectl").canonicalize().ok());
+    let beside: Vec<PathBuf> = real
+        .filter_map(|file| file.parent().map(Path::to_owned))
+        .collect();
     folders.extend(beside);
     let mut found = BTreeMap::new();
     for folder in folders {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(minor) = name.strip_prefix("kubectl.1.").and_then(|minor| minor.parse().ok()) {
+            if let Some(minor) = name
+                .strip_prefix("kubectl.1.")
+                .and_then(|minor| minor.parse().ok())
+            {
                 found.insert(minor, entry.path());
             }
         }
     }
     if found.is_empty() {
-        let plain = std::process::Command::new("kubectl").args(["version", "--client", "-o", "json"]).output();
-        let text = plain.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
+        let plain = std::process::Command::new("kubectl")
+            .args(["version", "--client", "-o", "json"])
+            .output();
+        let text = plain
+            .map(|out| String::from_utf8_lossy(&out.stdout).into_owned())
+            .unwrap_or_default();
         let version: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        let minor = version["clientVersion"]["minor"].as_str().and_then(|m| m.trim_end_matches('+').parse().ok());
-        found.insert(minor.expect("a kubectl (make setup installs one)"), PathBuf::from("kubectl"));
+        let minor = version["clientVersion"]["minor"]
+            .as_str()
+            .and_then(|m| m.trim_end_matches('+').parse().ok());
+        found.insert(
+            minor.expect("a kubectl (make setup installs one)"),
+            PathBuf::from("kubectl"),
+        );
     }
     found
 }
@@ -39,10 +56,23 @@ pub fn kubectls() -> BTreeMap<u32, PathBuf> {
 pub fn oldest_and_newest() -> Vec<(u32, PathBuf)> {
     let all = kubectls();
     let supported: Vec<_> = all.iter().filter(|(minor, _)| **minor >= 27).collect();
-    let chosen = if supported.is_empty() { all.iter().collect() } else { supported };
-    let mut pair: Vec<_> = chosen.first().into_iter().chain(chosen.last()).map(|(m, p)| (**m, (*p).clone())).collect();
+    let chosen = if supported.is_empty() {
+        all.iter().collect()
+    } else {
+        supported
+    };
+    let mut pair: Vec<_> = chosen
+        .first()
+        .into_iter()
+        .chain(chosen.last())
+        .map(|(m, p)| (**m, (*p).clone()))
+        .collect();
     pair.dedup();
-    eprintln!("kubectl found: {:?}; used: {:?}", all.keys(), pair.iter().map(|p| p.0).collect::<Vec<_>>());
+    eprintln!(
+        "kubectl found: {:?}; used: {:?}",
+        all.keys(),
+        pair.iter().map(|p| p.0).collect::<Vec<_>>()
+    );
     pair
 }
 
@@ -51,10 +81,16 @@ pub fn registry() -> PathBuf {
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
     let cache = std::env::var_os("CORACLE_CACHE").map_or_else(|| home.join(".cache/coracle"), PathBuf::from);
     let unpacked = cache.join("tools/usr/bin/docker-registry");
-    if unpacked.is_file() { unpacked } else { PathBuf::from("docker-registry") }
+    if unpacked.is_file() {
+        unpacked
+    } else {
+        PathBuf::from("docker-registry")
+    }
 }
 
 /// A prebuilt guest program.
 pub fn guest(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("wasm-examples").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("wasm-examples")
+        .join(name)
 }
