@@ -262,3 +262,6 @@ async fn renew(pki: Arc<Pki>, serving: Arc<Serving>, clock: Arc<dyn Clock>) -> R
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,8 @@ use crate::http::path::ResourcePath;
 use crate::nodes::Body;
 
 pub use crate::http::Incoming;
+#[cfg(test)]
+pub use spdy::testing as spdy_for_tests;
 
 /// Which stream a path asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

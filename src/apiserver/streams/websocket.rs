@@ -11,7 +11,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 /// Clients send pieces of 32 KiB; a larger message is nobody we know.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -128,11 +129,19 @@ impl Sender {
         self.sink.send(message).await.is_ok()
     }
 
-    /// Says good-bye.
+    /// Says good-bye, and that all is well: without a code, client-go takes the end for an error.
     pub async fn close(&mut self) {
         // Fails only when the client is gone already.
+        let _ = self.sink.send(goodbye()).await;
         let _ = self.sink.close().await;
     }
+}
+
+fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame {
+        code: CloseCode::Normal,
+        reason: "".into(),
+    }))
 }
 
 /// A byte stream carried in binary messages, as the tunnelled protocols want it.
@@ -159,6 +168,7 @@ pub fn bytes(socket: Socket) -> DuplexStream {
                 }
                 buffer.reserve(PIPE_BYTES);
             }
+            let _ = sink.send(goodbye()).await;
             let _ = sink.close().await;
         };
         tokio::join!(inward, outward);

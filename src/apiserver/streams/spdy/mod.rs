@@ -5,5 +5,7 @@
 mod frame;
 mod headers;
 mod session;
+#[cfg(test)]
+pub mod testing;
 
 pub use session::{Session, Stream, Writer};
