@@ -10,10 +10,13 @@ use crate::WasmError;
 use crate::detect::Form;
 use crate::program::Code;
 use sha2::{Digest, Sha256};
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File};
 use std::hash::{Hash, Hasher};
 use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
@@ -23,14 +26,20 @@ const MAGIC: [u8; 8] = *b"CORAWAS\x01";
 /// Magic, form, checksum.
 const TRAILER_BYTES: u64 = 8 + 1 + 32;
 
+/// How files begin that are being written, and how old they may become: other
+/// hosts may be writing to the same folder.
+const TEMPORARY: &str = "new-";
+const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
+
 /// A folder of compiled programs.
 pub(crate) struct Cache {
     dir: PathBuf,
 }
 
 impl Cache {
+    /// The cache in a folder, which is made if need be, for this user alone.
     pub(crate) fn open(dir: PathBuf) -> Result<Cache, WasmError> {
-        match std::fs::create_dir_all(&dir) {
+        match DirBuilder::new().recursive(true).mode(0o700).create(&dir) {
             Ok(()) => Ok(Cache { dir }),
             Err(source) => Err(WasmError::Io {
                 context: format!("create {}", dir.display()),
@@ -74,7 +83,9 @@ impl Cache {
         code: &[u8],
     ) -> std::io::Result<Code> {
         let path = self.path(engine, digest);
-        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .tempfile_in(&self.dir)?;
         file.write_all(code)?;
         file.write_all(&trailer(form, code))?;
         file.as_file().sync_data()?;
@@ -85,19 +96,40 @@ impl Cache {
 
     /// Removes the same program as compiled by other engines.
     fn drop_older(&self, digest: &str, keep: &Path) {
-        let prefix = format!("{}.", file_name(digest));
-        let Ok(entries) = std::fs::read_dir(&self.dir) else {
-            return;
+        let older = self.files_of(digest).filter(|path| path != keep);
+        older.for_each(|path| drop(std::fs::remove_file(path)));
+    }
+
+    /// Removes a program.
+    pub(crate) fn forget(&self, digest: &str) {
+        self.files_of(digest)
+            .for_each(|path| drop(std::fs::remove_file(path)));
+    }
+
+    /// What is left of writes that were cut short: files that are neither new
+    /// nor named.
+    pub(crate) fn sweep(&self) {
+        let is_old = |path: &PathBuf| {
+            let modified = path.metadata().and_then(|meta| meta.modified()).ok();
+            modified
+                .and_then(|time| time.elapsed().ok())
+                .is_some_and(|age| age > LEFTOVER_AGE)
         };
-        for entry in entries.flatten() {
-            let is_ours = entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| name.starts_with(&prefix));
-            if is_ours && entry.path() != keep {
-                let _ = std::fs::remove_file(entry.path());
-            }
-        }
+        let leftovers = self.files(TEMPORARY).filter(is_old);
+        leftovers.for_each(|path| drop(std::fs::remove_file(path)));
+    }
+
+    fn files_of(&self, digest: &str) -> impl Iterator<Item = PathBuf> {
+        self.files(&format!("{}.", file_name(digest)))
+    }
+
+    fn files(&self, prefix: &str) -> impl Iterator<Item = PathBuf> + use<> {
+        let prefix = prefix.to_string();
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let begins = move |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(&prefix));
+        entries
+            .filter(move |entry| begins(&entry.file_name()))
+            .map(|entry| entry.path())
     }
 }
 
@@ -242,6 +274,24 @@ mod tests {
             .store(&engine, "sha256:ab", Form::Module, &compiled(&engine))
             .unwrap();
         assert_eq!(files(dir.path()).len(), 2);
+    }
+
+    #[test]
+    fn forgets_and_sweeps() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cache, engine) = (Cache::open(dir.path().into()).unwrap(), Engine::default());
+        cache
+            .store(&engine, "sha256:ab", Form::Module, &compiled(&engine))
+            .unwrap();
+        let leftover = dir.path().join("new-x");
+        std::fs::write(&leftover, "").unwrap();
+        cache.sweep();
+        assert!(leftover.exists());
+        let old = std::time::SystemTime::now() - 2 * LEFTOVER_AGE;
+        File::open(&leftover).unwrap().set_modified(old).unwrap();
+        cache.sweep();
+        cache.forget("sha256:ab");
+        assert!(files(dir.path()).is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::detect::{Form, PROGRAM_BYTES_MAX, compile_error, form};
 use crate::engine::Base;
 use crate::http::{Outbound, Tls};
 use crate::instance::{Control, Report};
-use crate::mounts::Mounts;
+use crate::mounts::{self, Mounts};
 use crate::program::{Code, Inner, Program};
 use crate::sockets::{Ports, Sockets};
 use crate::state::Blueprint;
@@ -64,6 +64,8 @@ pub(crate) struct Tools {
     pub(crate) base: Base,
     pub(crate) ticker: Ticker,
     memory_bytes_max: u64,
+    /// For copies of single files that are mounted.
+    scratch: PathBuf,
     ports: Arc<Ports>,
     tls: Arc<Tls>,
 }
@@ -94,7 +96,8 @@ impl Host {
     /// When the cache folder cannot be made.
     pub fn new(config: HostConfig) -> Result<Host, WasmError> {
         if let Some(dir) = &config.cache_dir {
-            Cache::open(dir.clone())?;
+            Cache::open(dir.clone())?.sweep();
+            mounts::sweep(&scratch(&config));
         }
         Ok(Host {
             config: Arc::new(config),
@@ -118,6 +121,16 @@ impl Host {
     /// As [`Host::compile`], and when the file cannot be read.
     pub async fn compile_file(&self, digest: &str, path: &Path) -> Result<Program, WasmError> {
         self.core().await?.program(digest, Source::File(path)).await
+    }
+
+    /// Removes a program from the cache, when its image is removed. Instances of
+    /// it that run are not affected.
+    pub fn forget(&self, digest: &str) {
+        if let Some(dir) = self.config.cache_dir.clone()
+            && let Ok(cache) = Cache::open(dir)
+        {
+            cache.forget(digest);
+        }
     }
 
     /// Starts a program; returns when it runs, for `wasi:http` when it listens.
@@ -150,12 +163,12 @@ impl Core {
             source,
         };
         let ticker = Ticker::start(&base.engine).map_err(thread)?;
-        let memory_bytes_max = config.memory_bytes_max;
         Ok(Core {
             tools: Arc::new(Tools {
                 base,
                 ticker,
-                memory_bytes_max,
+                memory_bytes_max: config.memory_bytes_max,
+                scratch: scratch(config),
                 ports: Arc::default(),
                 tls: Arc::default(),
             }),
@@ -270,7 +283,8 @@ impl Core {
         let tools = self.tools.clone();
         check(&tools, &program, &spec)?;
         let wanted = std::mem::take(&mut spec.mounts);
-        let mounts = tokio::task::spawn_blocking(move || Mounts::prepare(&wanted)).await;
+        let scratch = tools.scratch.clone();
+        let mounts = tokio::task::spawn_blocking(move || Mounts::prepare(&wanted, &scratch)).await;
         let mounts = mounts.map_err(|_| WasmError::Closed)??;
         let sockets = Sockets::new(spec.network.clone(), tools.ports.clone(), home);
         let outbound = Outbound::new(sockets.clone(), tools.tls.clone());
@@ -309,6 +323,13 @@ impl Drop for Core {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+fn scratch(config: &HostConfig) -> PathBuf {
+    match &config.cache_dir {
+        Some(dir) => dir.join("files"),
+        None => std::env::temp_dir(),
     }
 }
 

@@ -17,8 +17,9 @@ pub(crate) struct Mounts {
 }
 
 impl Mounts {
-    /// Checks the mounts and copies single files. Blocks on the file system.
-    pub(crate) fn prepare(wanted: &[Mount]) -> Result<Mounts, WasmError> {
+    /// Checks the mounts and copies single files to below `scratch`. Blocks on
+    /// the file system.
+    pub(crate) fn prepare(wanted: &[Mount], scratch: &Path) -> Result<Mounts, WasmError> {
         let mut mounts = Mounts::default();
         let mut files: BTreeMap<&str, Vec<(&str, &Mount)>> = BTreeMap::new();
         for mount in wanted {
@@ -44,12 +45,12 @@ impl Mounts {
             }
         }
         for (folder, files) in files {
-            mounts.copy(folder, &files)?;
+            mounts.copy(folder, &files, scratch)?;
         }
         Ok(mounts)
     }
 
-    fn copy(&mut self, folder: &str, files: &[(&str, &Mount)]) -> Result<(), WasmError> {
+    fn copy(&mut self, folder: &str, files: &[(&str, &Mount)], scratch: &Path) -> Result<(), WasmError> {
         let guest = if folder.is_empty() { "/" } else { folder };
         if let Some((_, mount)) = files.first()
             && self
@@ -59,7 +60,9 @@ impl Mounts {
         {
             return Err(refuse(mount, "a folder is mounted at the same place"));
         }
-        let copies = tempfile::Builder::new().prefix("coracle-wasm-").tempdir();
+        let prefix = format!("{}-", std::process::id());
+        let copies = std::fs::create_dir_all(scratch)
+            .and_then(|()| tempfile::Builder::new().prefix(&prefix).tempdir_in(scratch));
         let copies = copies.map_err(|source| WasmError::Io {
             context: "copy mounted files".into(),
             source,
@@ -99,6 +102,21 @@ impl Mounts {
     }
 }
 
+/// Removes copies that killed processes left behind, from a folder that is ours
+/// alone.
+pub(crate) fn sweep(scratch: &Path) {
+    for entry in std::fs::read_dir(scratch).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name
+            .to_str()
+            .and_then(|name| name.split_once('-'))
+            .map(|(pid, _)| pid);
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 fn refuse(mount: &Mount, reason: impl ToString) -> WasmError {
     let host = Path::display(&mount.host).to_string();
     WasmError::Mount {
@@ -131,7 +149,7 @@ mod tests {
             mount(dir.path().join("a"), "/etc/one", true),
             mount(dir.path().join("b"), "/etc/two", true),
         ];
-        let shown = Mounts::prepare(&wanted).unwrap();
+        let shown = Mounts::prepare(&wanted, &dir.path().join("copies")).unwrap();
         let [(host, guest)] = &shown.shown()[..] else {
             panic!("one folder expected")
         };
@@ -140,11 +158,24 @@ mod tests {
     }
 
     #[test]
+    fn copies_of_the_dead_are_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().join(format!("{}-x", std::process::id()));
+        // Process ids end far below this one.
+        let dead = dir.path().join("99999999-x");
+        for path in [&own, &dead] {
+            std::fs::create_dir(path).unwrap();
+        }
+        sweep(dir.path());
+        assert!(own.exists() && !dead.exists());
+    }
+
+    #[test]
     fn refusals_name_the_paths() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("f");
         std::fs::write(&file, "").unwrap();
-        let refused = |mounts: &[Mount]| Mounts::prepare(mounts).unwrap_err().to_string();
+        let refused = |mounts: &[Mount]| Mounts::prepare(mounts, dir.path()).unwrap_err().to_string();
         assert!(refused(&[mount("/does/not/exist".into(), "/x", true)]).contains("No such file"));
         assert!(refused(&[mount(dir.path().into(), "x", true)]).contains("not absolute"));
         assert!(refused(&[mount(file.clone(), "/x/f", false)]).contains("read-only"));

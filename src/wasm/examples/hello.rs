@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! cargo run -p coracle-wasm --example hello
-//! cargo run -p coracle-wasm --example hello -- 127.0.0.1:8080   # serves until Ctrl-C
+//! LISTEN=127.0.0.1:8080 cargo run -p coracle-wasm --example hello   # serves until Ctrl-C
 //! ```
 
 use coracle_wasm::{Host, HostConfig, HostNetwork, InstanceSpec, Output, Program};
@@ -27,13 +27,13 @@ impl Output for Print {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Anything> {
+pub async fn main() -> Result<(), Anything> {
     let host = Host::new(HostConfig {
         max_instances: 100,
         ..HostConfig::default()
     })?;
     run_a_command(&host).await?;
-    let wanted = std::env::args().nth(1);
+    let wanted = std::env::var("LISTEN").ok();
     let address = wanted.as_deref().unwrap_or("127.0.0.1:0").parse()?;
     serve(&host, address, wanted.is_some()).await
 }

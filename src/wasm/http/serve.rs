@@ -18,10 +18,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wasmtime::{PoolConcurrencyLimitError, Store};
@@ -62,7 +62,7 @@ pub(crate) async fn serve(
         host: HeaderValue::from_str(&listener.address().to_string()).ok(),
         permits: Semaphore::new(REQUESTS_MAX),
         connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-        idle: reuse.then(Mutex::default),
+        idle: reuse.then(Idle::default),
         tasks: TaskTracker::new(),
         stop: control.stop.clone(),
         kill: control.kill.clone(),
@@ -107,13 +107,39 @@ struct Server {
     permits: Semaphore,
     connections: Arc<Semaphore>,
     /// Instances between two requests; None if each serves one only.
-    idle: Option<Mutex<Vec<Guest>>>,
+    idle: Option<Idle>,
     /// All connections and requests.
     tasks: TaskTracker,
     stop: CancellationToken,
     kill: CancellationToken,
     /// Why the guest itself made the server end.
     end: OnceLock<Exit>,
+}
+
+/// Instances that wait for their next request.
+#[derive(Default)]
+struct Idle {
+    guests: Mutex<Vec<Guest>>,
+    returned: Notify,
+}
+
+impl Idle {
+    fn take(&self) -> Option<Guest> {
+        self.lock().pop()
+    }
+
+    fn put(&self, guest: Guest) {
+        let mut guests = self.lock();
+        if guests.len() < IDLE_MAX {
+            guests.push(guest);
+            self.returned.notify_one();
+        }
+    }
+
+    // A std mutex: nothing awaits while it is held.
+    fn lock(&self) -> MutexGuard<'_, Vec<Guest>> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// An instance that can answer requests, one at a time.
@@ -262,12 +288,14 @@ impl Server {
 
     /// An instance for a request: a used one, or a new one.
     async fn guest(&self) -> wasmtime::Result<Guest> {
-        if let Some(idle) = &self.idle
-            && let Some(guest) = idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
-        {
-            return Ok(guest);
+        match &self.idle {
+            None => self.blueprint.account.room().await,
+            Some(idle) => {
+                if let Some(guest) = self.idle_guest(idle).await {
+                    return Ok(guest);
+                }
+            }
         }
-        self.blueprint.account.room().await;
         let (mut store, meter) = self.blueprint.component(&self.tools.base.engine, Stdin::None)?;
         let instantiate = self.proxy_pre()?.instantiate_async(&mut store);
         let proxy = meter.run(&self.tools.ticker, instantiate).await?;
@@ -279,6 +307,20 @@ impl Server {
         })
     }
 
+    /// A used instance, or None once there is room for a new one. The used ones
+    /// take up memory too: waiting for room alone could be waiting for ever.
+    async fn idle_guest(&self, idle: &Idle) -> Option<Guest> {
+        loop {
+            if let Some(guest) = idle.take() {
+                return Some(guest);
+            }
+            tokio::select! {
+                () = idle.returned.notified() => {}
+                () = self.blueprint.account.room() => return None,
+            }
+        }
+    }
+
     fn proxy_pre(&self) -> wasmtime::Result<&ProxyPre<State>> {
         match &self.program.inner.ready {
             Ready::Http(pre) => Ok(pre),
@@ -288,10 +330,11 @@ impl Server {
 
     fn put_back(&self, mut guest: Guest) {
         guest.served += 1;
-        let Some(idle) = &self.idle else { return };
-        let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_MAX && guest.served < SERVED_MAX && !self.stop.is_cancelled() {
-            idle.push(guest);
+        if let Some(idle) = &self.idle
+            && guest.served < SERVED_MAX
+            && !self.stop.is_cancelled()
+        {
+            idle.put(guest);
         }
     }
 

@@ -141,16 +141,22 @@ async fn out_of_memory_ends_the_server() {
 #[tokio::test]
 async fn many_requests_at_once_share_the_memory_limit() {
     let host = host();
-    let (instance, address) = serve_with(&host, |spec| spec.spec.memory_bytes_max = Some(8 * MIB)).await;
-    assert_eq!(get(address, "/alloc?mib=2").await.0, 200);
-    let requests: Vec<_> = (0..40)
-        .map(|_| tokio::spawn(get(address, "/sleep?ms=20")))
-        .collect();
-    for request in requests {
-        assert_eq!(request.await.unwrap().0, 200);
+    for reuse in [false, true] {
+        let (instance, address) = serve_with(&host, |spec| {
+            spec.spec.memory_bytes_max = Some(8 * MIB);
+            spec.spec.reuse = reuse;
+        })
+        .await;
+        assert_eq!(get(address, "/alloc?mib=2").await.0, 200);
+        let requests: Vec<_> = (0..40)
+            .map(|_| tokio::spawn(get(address, "/sleep?ms=20")))
+            .collect();
+        for request in requests {
+            assert_eq!(request.await.unwrap().0, 200);
+        }
+        assert_eq!(instance.exit(), None);
+        assert!(instance.usage().memory_bytes_peak <= 8 * MIB);
     }
-    assert_eq!(instance.exit(), None);
-    assert!(instance.usage().memory_bytes_peak <= 8 * MIB);
 }
 
 #[tokio::test]
@@ -158,7 +164,8 @@ async fn stop_drains() {
     let host = host();
     let (instance, address) = serve(&host).await;
     let slow = tokio::spawn(get(address, "/sleep?ms=700"));
-    // Open, idle, and kept alive: must not hold up the end.
+    // Open and silent, or idle and kept alive: must not hold up the end.
+    let _silent = TcpStream::connect(address).await.unwrap();
     let mut idle = TcpStream::connect(address).await.unwrap();
     idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         .await

@@ -2,6 +2,7 @@
 
 mod commands;
 mod compile;
+mod embedding;
 mod http;
 mod limits;
 mod pods;
