@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod cgroup;
+pub mod conntrack;
 pub mod link;
 pub mod netlink;
 pub mod netns;

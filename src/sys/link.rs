@@ -23,6 +23,9 @@ pub struct Link {
     pub mtu: u32,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether packets pass: it is up, so is what it is connected to, and the
+    /// kernel has taken notice of that, which it does a little later.
+    pub operational: bool,
     /// Hardware address, if it has one of six bytes.
     pub mac: Option<Mac>,
 }
@@ -288,6 +291,8 @@ const AF_INET: u8 = libc::AF_INET as u8;
 const VETH_INFO_PEER: u16 = 1;
 const RTNH_F_ONLINK: u32 = 4;
 const DUMP_TRIES: u32 = 8;
+/// `IF_OPER_UP`.
+const OPERATIONAL: u8 = 6;
 
 fn check_name(name: &str) -> io::Result<()> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
@@ -363,6 +368,7 @@ fn parse_link(body: &[u8]) -> Option<Link> {
         name: text(attribute(rest, libc::IFLA_IFNAME)?),
         mtu: attribute(rest, libc::IFLA_MTU).and_then(number).unwrap_or(0),
         up: number(header.get(8..12)?)? & libc::IFF_UP as u32 != 0,
+        operational: attribute(rest, libc::IFLA_OPERSTATE) == Some(&[OPERATIONAL]),
         mac: attribute(rest, libc::IFLA_ADDRESS).and_then(|a| a.try_into().ok()),
     })
 }

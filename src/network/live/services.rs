@@ -171,6 +171,45 @@ fn without_endpoints_clients_hear_it_at_once() {
 }
 
 #[test]
+fn udp_clients_leave_an_endpoint_that_went() {
+    live(async |world| {
+        let cluster = Cluster::start(&world).await;
+        let mut service = fixtures::service("shop", "echo", "10.43.0.8", &[("echo", 7)]);
+        service.spec.as_mut().unwrap().ports.as_mut().unwrap()[0].protocol = Some("UDP".into());
+        cluster.services.apply(service);
+        let point_at = async |pod: &PodLink| {
+            let mut slice = fixtures::slice("shop", "echo", "echo-1", &[&pod.ip.to_string()], &[("echo", 7)]);
+            slice.ports.as_mut().unwrap()[0].protocol = Some("UDP".into());
+            cluster.slices.apply(slice);
+            cluster.settle().await;
+        };
+        let (a, in_a) = cluster.pod("own-a", Own).await;
+        let (b, in_b) = cluster.pod("wasm-b", Shared).await;
+        for (pod, place, name) in [(&a, &in_a, "a"), (&b, &in_b, "b")] {
+            let socket = place.visit(|| std::net::UdpSocket::bind((pod.ip, 7)).unwrap());
+            std::thread::spawn(move || {
+                let mut buffer = [0; 16];
+                while let Ok((_, client)) = socket.recv_from(&mut buffer) {
+                    let _ = socket.send_to(name.as_bytes(), client);
+                }
+            });
+        }
+        let client = std::net::UdpSocket::bind((NODE, 4000)).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        client.connect("10.43.0.8:7").unwrap();
+        for (pod, name) in [(&a, b"a"), (&b, b"b"), (&a, b"a")] {
+            point_at(pod).await;
+            for _ in 0..3 {
+                client.send(b"who?").unwrap();
+                let mut said = [0; 1];
+                client.recv(&mut said).unwrap();
+                assert_eq!(&said, name);
+            }
+        }
+    });
+}
+
+#[test]
 fn the_api_is_reached_at_the_first_service_address() {
     live(async |world| {
         let cluster = Cluster::start(&world).await;

@@ -110,6 +110,21 @@ impl Host {
         Ok(self.journal.free(pod, &self.pool)?)
     }
 
+    /// Writes the rules anew if somebody has flushed them: a firewall that was
+    /// reloaded, say.
+    pub(super) fn check(&mut self) -> Result<(), NetworkError> {
+        if self
+            .nft
+            .tables()?
+            .contains(&names::pods_table(&self.config.instance_id))
+        {
+            return Ok(());
+        }
+        tracing::warn!("the kernel's pod rules have vanished; writing them anew");
+        let own = own_addresses(&self.pool);
+        Ok(self.nft.commit(&rules::table(&self.config, self.source, &own))?)
+    }
+
     /// The uids of all pods with an address.
     pub(super) fn attached(&self) -> Vec<String> {
         self.pool.pods().map(|(pod, _)| pod.to_string()).collect()
@@ -138,6 +153,7 @@ impl Host {
         let name = self.pod_link(lease.ip);
         let end = wire::connect(&mut self.routing, &mut inside, &name, namespace.as_fd(), self.mtu)?;
         wire::configure_inside(&mut inside, Some(lease.ip))?;
+        wire::settle(&mut self.routing, &name)?;
         netns::with(&namespace, container_settings)?;
         wire::except(&mut self.shared, lease.ip, true)?;
         self.nft.commit(&rules::add_pod(&self.config, lease.ip))?;
@@ -230,6 +246,7 @@ fn connect_shared(
     let name = names::shared_link(&config.instance_id);
     let end = wire::connect(routing, shared, &name, namespace.as_fd(), mtu)?;
     wire::configure_inside(shared, None)?;
+    wire::settle(routing, &name)?;
     // Every pod address can be bound here, without having any of them (AnyIP).
     shared.replace_route(&Route {
         destination: config.node_cidr.base(),

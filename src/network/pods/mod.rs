@@ -13,6 +13,7 @@ mod wire;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -20,6 +21,10 @@ use tokio::sync::oneshot;
 use crate::config::{NetworkConfig, NetworkError};
 use crate::names;
 use host::Host;
+
+/// How often to look, when nothing else happens, whether somebody has flushed
+/// our rules.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Whose network namespace a pod lives in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +167,15 @@ impl PodNetwork {
 /// Until the last [`PodNetwork`] is gone.
 fn work(host: Host, queue: mpsc::Receiver<Job>) {
     let mut host = Some(host);
-    for job in queue {
-        job(&mut host);
+    loop {
+        match queue.recv_timeout(CHECK_INTERVAL) {
+            Ok(job) => job(&mut host),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                if let Some(Err(error)) = host.as_mut().map(Host::check) {
+                    tracing::error!(%error, "cannot restore the pods' rules");
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
     }
 }

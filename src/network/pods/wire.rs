@@ -6,6 +6,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 
 use sys::link::{Address, Mac, Route, RouteKind, Routing, Scope, Table, VethEnd};
 use sys::netns;
@@ -16,6 +17,9 @@ const HOST_END: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 const POD_END: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 2);
 const HOST_MAC: Mac = [0x0a, 0x58, 169, 254, 1, 1];
 const POD_MAC: Mac = [0x0a, 0x58, 169, 254, 1, 2];
+/// How long a link may take to come up; microseconds where the machine is idle.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
+const SETTLE_STEP: Duration = Duration::from_micros(200);
 /// The device inside.
 const INSIDE: &str = "eth0";
 
@@ -98,6 +102,24 @@ pub(super) fn configure_inside(inside: &mut Routing, address: Option<Ipv4Addr>) 
     inside.set_up(eth0.index)?;
     inside.replace_neighbour(eth0.index, HOST_END, HOST_MAC)?;
     inside.replace_route(&out_of(eth0.index, Ipv4Addr::UNSPECIFIED, 0))
+}
+
+/// Waits until packets pass from the host into a link whose both ends are up.
+///
+/// The end that came up first learns of the other's by a task of the kernel's;
+/// what is sent before is lost without a word.
+pub(super) fn settle(routing: &mut Routing, name: &str) -> io::Result<()> {
+    let start = Instant::now();
+    while !routing.link(name)?.is_some_and(|link| link.operational) {
+        if start.elapsed() > SETTLE_MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("link {name} does not come up"),
+            ));
+        }
+        std::thread::sleep(SETTLE_STEP);
+    }
+    Ok(())
 }
 
 /// Inside the shared namespace: an address that is elsewhere although the

@@ -8,18 +8,21 @@ mod balancer;
 mod rules;
 mod table;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Backoff, OnError, SystemRandom, Tasks};
+use sys::conntrack::Flow;
 use sys::nft::{Batch, Nft, NftError};
 use tokio::sync::{mpsc, watch};
 
 use crate::catalog::{Catalog, ServiceKey};
 use crate::config::{NetworkConfig, NetworkError};
 use crate::names;
-use crate::plan::{Here, plan};
+use crate::plan::{Frontend, Here, Protocol, plan};
 use rules::Rules;
 use table::{Delta, Table};
 
@@ -140,6 +143,36 @@ impl Driver {
             tracing::warn!(%error, "the kernel's service table is not what we thought; writing it anew");
             self.replace().await;
         }
+        self.forget_departed(&deltas).await;
+    }
+
+    /// Clients of UDP Services stay with an endpoint for as long as they keep
+    /// talking; one that went must be taken from them.
+    async fn forget_departed(&self, deltas: &[Delta]) {
+        let udp = deltas
+            .iter()
+            .filter(|delta| delta.frontend.protocol == Protocol::Udp);
+        let gone: HashSet<(Frontend, SocketAddrV4)> = udp
+            .flat_map(|delta| delta.departed().map(|backend| (delta.frontend, backend)))
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        let wanted = move |flow: &Flow| {
+            let by = |address| {
+                let frontend = Frontend {
+                    address,
+                    protocol: Protocol::Udp,
+                    port: flow.destination.port(),
+                };
+                gone.contains(&(frontend, flow.server))
+            };
+            flow.protocol == Protocol::Udp.number() && (by(Some(*flow.destination.ip())) || by(None))
+        };
+        let done = tokio::task::spawn_blocking(move || sys::conntrack::forget(wanted)).await;
+        if let Err(error) = done.map_err(io::Error::other).and_then(|result| result) {
+            tracing::warn!(%error, "UDP clients may keep asking endpoints that are gone");
+        }
     }
 
     /// Somebody may have flushed all rules: a firewall that was reloaded, say.
@@ -185,7 +218,7 @@ impl Driver {
             let result = work(&mut nft);
             (nft, result)
         });
-        let (nft, result) = done.await.map_err(std::io::Error::other)?;
+        let (nft, result) = done.await.map_err(io::Error::other)?;
         self.kernel = Some(nft);
         result
     }

@@ -1,6 +1,7 @@
 //! Who owns which frontend, and what changes when Services do. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddrV4;
 
 use crate::catalog::ServiceKey;
 use crate::plan::{Backends, Frontend};
@@ -11,6 +12,18 @@ pub(super) struct Delta {
     pub frontend: Frontend,
     pub old: Option<Backends>,
     pub new: Option<Backends>,
+}
+
+impl Delta {
+    /// Who answered for this frontend and does not any more.
+    pub(super) fn departed(&self) -> impl Iterator<Item = SocketAddrV4> {
+        let stays = |backend: &SocketAddrV4| self.new.as_ref().is_some_and(|new| new.contains(backend));
+        self.old
+            .iter()
+            .flatten()
+            .copied()
+            .filter(move |backend| !stays(backend))
+    }
 }
 
 /// All frontends of the cluster. If two Services claim the same one (an
@@ -113,8 +126,6 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddrV4;
-
     use super::*;
     use crate::plan::Protocol;
 

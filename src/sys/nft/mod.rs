@@ -219,6 +219,19 @@ mod tests {
             batch.add_elements("t", "m", &elements);
             nft.commit(&batch).unwrap();
             assert_eq!(nft.keys("t", "m").unwrap().len(), 50_000);
+            let mut times: Vec<_> = (0..200).map(|_| change_one(&mut nft)).collect();
+            times.sort();
+            println!("one changed element among 50,000: median {:?}", times[100]);
+            assert!(times[100] < std::time::Duration::from_millis(2));
         });
+    }
+
+    fn change_one(nft: &mut Nft) -> std::time::Duration {
+        let start = std::time::Instant::now();
+        let mut batch = Batch::new();
+        batch.delete_elements("t", "m", &[Element::Key(vec![0; 4])]);
+        batch.add_elements("t", "m", &[Element::Value(vec![0; 4], vec![1; 4])]);
+        nft.commit(&batch).unwrap();
+        start.elapsed()
     }
 }
