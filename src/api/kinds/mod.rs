@@ -1,4 +1,4 @@
-//! The one table of kinds. A kind is a file in this folder and a line in [`TABLE`].
+//! The one table of kinds. A kind is a file in this folder and a line in `TABLE`.
 
 pub mod cells;
 pub mod metadata;
