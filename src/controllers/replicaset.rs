@@ -242,9 +242,7 @@ fn update_status(set: &ReplicaSet, mine: &[&Pod], terminating: i32, plan: &mut P
         conditions: before.conditions.clone(),
     };
     if tidy(&before) != tidy(&after) {
-        let mut new = set.clone();
-        new.status = Some(after);
-        plan.write(Write::update_status(&new));
+        plan.write(Write::merge_status(set, json!({"status": after})));
     }
 }
 

@@ -95,8 +95,9 @@ impl Core {
             let name = names::generate(prefix, &config.random.suffix(SUFFIX_LENGTH));
             object::set(&mut new, &["metadata", "name"], name);
         }
-        (target.kind.prepare_create)(&mut new);
+        // Born first: a Job without a selector is given one by its UID.
         meta::born(&mut new, &*config.random, config.clock.now());
+        (target.kind.prepare_create)(&mut new);
         let others = hooks::before_create(self, target, request, &mut new)?;
         let errors = target.kind.check_create(&new);
         if !errors.is_empty() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
 
 use super::{Rollout, available, rolling, wanted};
 use crate::plan::{Plan, Write};
@@ -21,11 +22,8 @@ pub(super) fn update(rollout: &Rollout, plan: &mut Plan, now: Timestamp) {
     if same(&before, &after) {
         return;
     }
-    let mut new = deployment.clone();
-    // Earlier writes of this plan may have changed annotations; the status does not depend on them.
-    new.metadata.resource_version = None;
-    new.status = Some(after);
-    plan.write(Write::update_status(&new));
+    // A patch of the status alone: the rest of this copy may be older than what earlier writes of the plan made.
+    plan.write(Write::merge_status(deployment, json!({"status": after})));
 }
 
 fn counts(rollout: &Rollout, before: &DeploymentStatus) -> DeploymentStatus {
