@@ -11,7 +11,13 @@ use crate::moment::Moment;
 /// `PodReadyToStartContainers`, `Initialized`, `Ready`, `ContainersReady` and
 /// `PodScheduled`, keeping the transition times of those that did not change.
 /// `status` has phase and container statuses filled in.
-pub fn compute(pod: &Pod, state: &PodState, status: &PodStatus, now: Moment) -> Vec<PodCondition> {
+pub fn compute(
+    pod: &Pod,
+    state: &PodState,
+    status: &PodStatus,
+    old: &[PodCondition],
+    now: Moment,
+) -> Vec<PodCondition> {
     let phase = status.phase.as_deref().unwrap_or_default();
     let containers_ready = containers_ready(pod, status, phase);
     let list = [
@@ -21,11 +27,6 @@ pub fn compute(pod: &Pod, state: &PodState, status: &PodStatus, now: Moment) -> 
         containers_ready,
         Finding::new("PodScheduled", true),
     ];
-    let old = pod
-        .status
-        .as_ref()
-        .and_then(|s| s.conditions.as_deref())
-        .unwrap_or_default();
     list.into_iter()
         .map(|finding| finding.condition(pod, old, now))
         .collect()

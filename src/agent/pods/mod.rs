@@ -8,6 +8,8 @@ pub mod decide;
 #[cfg(test)]
 mod decide_tests;
 pub mod effects;
+pub mod manager;
+pub mod prober;
 pub mod report;
 pub mod restore;
 pub mod spec;
@@ -15,3 +17,5 @@ pub mod state;
 pub mod status;
 #[cfg(test)]
 mod status_tests;
+pub mod table;
+pub mod worker;

@@ -16,46 +16,63 @@ use super::state::{ContainerRecord, ExitRecord, ImageStage, PodState, Run};
 use crate::config::Timing;
 use crate::moment::Moment;
 
-/// The status of a pod. Conditions that others own (`PodScheduled`, readiness
-/// gates) are not in it: a strategic patch leaves them alone.
-pub fn compute(pod: &Pod, state: &PodState, host_ip: IpAddr, timing: &Timing, now: Moment) -> PodStatus {
-    if state.over {
-        return pod.status.clone().unwrap_or_default();
+/// Everything that a status is made from.
+pub struct View<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// What is known of it.
+    pub state: &'a PodState,
+    /// The status made before this one: conditions that have not changed keep their times.
+    pub previous: Option<&'a PodStatus>,
+    /// The node's address.
+    pub host_ip: IpAddr,
+    /// How long back-offs are.
+    pub timing: &'a Timing,
+    /// The present.
+    pub now: Moment,
+}
+
+impl View<'_> {
+    /// The status of the pod. Conditions that others own (readiness gates) are
+    /// not in it: a strategic patch leaves them alone.
+    pub fn status(&self) -> PodStatus {
+        let (pod, state) = (self.pod, self.state);
+        if state.over {
+            return pod.status.clone().unwrap_or_default();
+        }
+        let init = self.statuses(spec::init_containers(pod));
+        let main = self.statuses(spec::main_containers(pod).map(|c| (Role::Main, c)));
+        let phase = phase(pod, state, &init, &main);
+        let ip = match spec::host_network(pod) {
+            true => state.ip.map(|_| self.host_ip),
+            false => state.ip,
+        };
+        let mut status = PodStatus {
+            container_statuses: Some(main),
+            init_container_statuses: (!init.is_empty()).then_some(init),
+            host_ip: Some(self.host_ip.to_string()),
+            host_ips: Some(vec![HostIP {
+                ip: self.host_ip.to_string(),
+            }]),
+            pod_ip: ip.map(|ip| ip.to_string()),
+            pod_ips: ip.map(|ip| vec![PodIP { ip: ip.to_string() }]),
+            start_time: state.started.map(Time),
+            qos_class: Some(qos_class(pod).to_owned()),
+            observed_generation: pod.metadata.generation,
+            ..PodStatus::default()
+        };
+        if let Some(failure) = &state.failure {
+            status.reason = Some(failure.reason.clone());
+            status.message = Some(failure.message.clone());
+        }
+        status.phase = Some(phase.to_owned());
+        let previous = self
+            .previous
+            .and_then(|s| s.conditions.as_deref())
+            .unwrap_or_default();
+        status.conditions = Some(conditions::compute(pod, state, &status, previous, self.now));
+        status
     }
-    let view = View {
-        pod,
-        state,
-        timing,
-        now,
-    };
-    let init = view.statuses(spec::init_containers(pod));
-    let main = view.statuses(spec::main_containers(pod).map(|c| (Role::Main, c)));
-    let phase = phase(pod, state, &init, &main);
-    let ip = match spec::host_network(pod) {
-        true => state.ip.map(|_| host_ip),
-        false => state.ip,
-    };
-    let mut status = PodStatus {
-        container_statuses: Some(main),
-        init_container_statuses: (!init.is_empty()).then_some(init),
-        host_ip: Some(host_ip.to_string()),
-        host_ips: Some(vec![HostIP {
-            ip: host_ip.to_string(),
-        }]),
-        pod_ip: ip.map(|ip| ip.to_string()),
-        pod_ips: ip.map(|ip| vec![PodIP { ip: ip.to_string() }]),
-        start_time: state.started.map(Time),
-        qos_class: Some(qos_class(pod).to_owned()),
-        observed_generation: pod.metadata.generation,
-        ..PodStatus::default()
-    };
-    if let Some(failure) = &state.failure {
-        status.reason = Some(failure.reason.clone());
-        status.message = Some(failure.message.clone());
-    }
-    status.phase = Some(phase.to_owned());
-    status.conditions = Some(conditions::compute(pod, state, &status, now));
-    status
 }
 
 /// The class the API server gave the pod, or the one it would give.
@@ -112,19 +129,24 @@ fn main_phase(policy: RestartPolicy, main: &[ContainerStatus]) -> &'static str {
     }
 }
 
-pub(super) fn terminated(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+/// Why a container that does not run waits, as its status says it.
+pub fn waiting_reason(pod: &Pod, state: &PodState, name: &str) -> String {
+    match &state.container(name).image {
+        ImageStage::Failed {
+            reason, announced, ..
+        } if reason == "ErrImagePull" && *announced => "ImagePullBackOff".to_owned(),
+        ImageStage::Failed { reason, .. } => reason.clone(),
+        _ if spec::init_containers(pod).next().is_some() => "PodInitializing".to_owned(),
+        _ => "ContainerCreating".to_owned(),
+    }
+}
+
+fn terminated(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
     status.state.as_ref()?.terminated.as_ref()
 }
 
 fn last(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
     status.last_state.as_ref()?.terminated.as_ref()
-}
-
-struct View<'a> {
-    pod: &'a Pod,
-    state: &'a PodState,
-    timing: &'a Timing,
-    now: Moment,
 }
 
 impl View<'_> {

@@ -5,17 +5,19 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodReadinessGate, PodStatus};
 use super::action::Happening;
 use super::decide_tests::{Story, container, pod, sidecar};
 use super::restore::{Survivor, restore};
-use super::status::compute;
+use super::status::View;
 
 impl Story {
     fn status(&mut self) -> PodStatus {
-        let status = compute(
-            &self.pod,
-            &self.state,
-            [192, 0, 2, 1].into(),
-            &self.timing,
-            self.now,
-        );
+        let view = View {
+            pod: &self.pod,
+            state: &self.state,
+            previous: self.pod.status.as_ref(),
+            host_ip: [192, 0, 2, 1].into(),
+            timing: &self.timing,
+            now: self.now,
+        };
+        let status = view.status();
         self.pod.status = Some(status.clone());
         status
     }

@@ -29,6 +29,8 @@ pub enum Answer {
     Bad(String),
     /// It could not be asked: no answer at all.
     Error(String),
+    /// It cannot be asked yet, which is nobody's fault.
+    Later,
 }
 
 /// A running container to be asked.

@@ -87,8 +87,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine that has heard nothing; `verdict` is what holds until it has
-    /// (a readiness probe begins as failed, a liveness probe as passed).
+    /// A machine that has heard nothing; `verdict` is what holds until it has.
     pub fn new(timings: Timings, verdict: Option<bool>) -> Machine {
         Machine {
             timings,

@@ -92,7 +92,9 @@ async fn once(kind: ProbeKind, timings: Timings, since_start: Duration, world: &
 
 /// Asks for ever, except that a failed liveness probe ends the run.
 async fn follow(kind: ProbeKind, timings: Timings, since_start: Duration, world: &impl World) {
-    let mut machine = Machine::new(timings, Some(kind == ProbeKind::Liveness));
+    // A container is alive until proved otherwise. Whether it is ready is not
+    // assumed here: one that outlived an agent may be ready and fail from now on.
+    let mut machine = Machine::new(timings, (kind == ProbeKind::Liveness).then_some(true));
     let mut next = world.now() + timings.initial_delay.saturating_sub(since_start);
     loop {
         next = tick(next, timings.period, world).await;
@@ -125,6 +127,7 @@ async fn ask(kind: ProbeKind, machine: &mut Machine, world: &impl World) -> Opti
             world.complain(format!("{} probe errored: {why}", kind.title()));
             None
         }
+        Answer::Later => None,
     }
 }
 

@@ -1,0 +1,245 @@
+//! Which pods belong here: from the disk at once, from the API as soon as it
+//! answers; a worker for each.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use base::{OnError, Tasks};
+use client::{Cache, Change};
+use k8s_openapi::api::core::v1::Pod;
+use oci::{ContainerState, Found};
+
+use super::restore::{Survivor, restore};
+use super::spec;
+use super::state::ExitRecord;
+use super::table::PodTable;
+use super::worker::{Inbox, Message, Worker};
+use crate::context::Context;
+use crate::disk;
+use crate::env;
+use crate::volumes;
+
+/// Runs this node's pods.
+pub struct Manager {
+    node: Arc<Context>,
+    table: PodTable,
+    tasks: Tasks,
+    workers: HashMap<String, Inbox>,
+    /// Containers that outlived the agent, by pod and container; taken by the pods' workers.
+    survivors: HashMap<String, BTreeMap<String, Survivor>>,
+    ended: tokio::sync::mpsc::UnboundedSender<String>,
+    endings: tokio::sync::mpsc::UnboundedReceiver<String>,
+}
+
+impl Manager {
+    /// A manager that shows its pods in `table`.
+    pub fn new(node: Arc<Context>, table: PodTable, tasks: Tasks) -> Manager {
+        let (ended, endings) = tokio::sync::mpsc::unbounded_channel();
+        let (workers, survivors) = Default::default();
+        Manager {
+            node,
+            table,
+            tasks,
+            workers,
+            survivors,
+            ended,
+            endings,
+        }
+    }
+
+    /// Starts what was running before, then follows the API. Ends with its task group.
+    pub async fn run(mut self, pods: Cache<Pod>) {
+        self.find_survivors().await;
+        self.start_kept();
+        let mut changes = pods.changes();
+        let mut synced = std::pin::pin!(pods.synced());
+        let mut swept = false;
+        loop {
+            // In this order, everything that the first list brought has a
+            // worker before what nobody asked for is swept out.
+            tokio::select! {
+                biased;
+                Some(uid) = self.endings.recv() => self.forget(&uid),
+                Some(change) = changes.recv() => self.change(change),
+                () = &mut synced, if !swept => {
+                    swept = true;
+                    self.sweep(&pods).await;
+                }
+                else => return,
+            }
+        }
+    }
+
+    async fn find_survivors(&mut self) {
+        let runtimes = &self.node.runtimes;
+        for runtime in [&runtimes.oci, &runtimes.wasm] {
+            let found = match runtime.found().await {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::warn!(scheme = runtime.scheme(), %error, "earlier containers cannot be listed");
+                    continue;
+                }
+            };
+            // Of several runs of a container only the last one matters.
+            let mut found: Vec<Found> = found;
+            found.sort_by_key(|f| f.attempt);
+            for container in found {
+                let id = format!("{}://{}", runtime.scheme(), container.id);
+                if let Some(survivor) = survivor(id, &container.state, self.node.now().mono) {
+                    self.survivors
+                        .entry(container.pod_uid)
+                        .or_default()
+                        .insert(container.name, survivor);
+                }
+            }
+        }
+    }
+
+    /// Starts the pods kept on disk, without waiting for any server.
+    fn start_kept(&mut self) {
+        let folders = std::fs::read_dir(self.node.paths.pods())
+            .into_iter()
+            .flatten()
+            .flatten();
+        for folder in folders {
+            let uid = folder.file_name().to_string_lossy().into_owned();
+            let Some(pod) = disk::read_json::<Pod>(&self.node.paths.checkpoint(&uid)) else {
+                continue;
+            };
+            if spec::uid(&pod) == uid {
+                self.start(Arc::new(pod));
+            }
+        }
+    }
+
+    fn start(&mut self, pod: Arc<Pod>) {
+        let uid = spec::uid(&pod).to_owned();
+        let survivors = self.survivors.remove(&uid).unwrap_or_default();
+        let state = restore(&pod, &survivors, self.node.now());
+        let (worker, inbox, view) = Worker::new(self.node.clone(), pod.clone(), state);
+        self.table.insert(&uid, view);
+        self.workers.insert(uid.clone(), inbox);
+        let (name, ended) = (
+            format!("pod {}/{}", spec::namespace(&pod), spec::name(&pod)),
+            self.ended.clone(),
+        );
+        self.tasks.spawn(name, OnError::Log, async move {
+            worker.run().await;
+            let _ = ended.send(uid);
+        });
+    }
+
+    fn change(&mut self, change: Change<Pod>) {
+        match change {
+            Change::Applied(pod, _) => match self.workers.get(spec::uid(&pod)) {
+                Some(inbox) => {
+                    let _ = inbox.send(Message::Update(pod));
+                }
+                None => self.start(pod),
+            },
+            Change::Deleted(pod) => {
+                if let Some(inbox) = self.workers.get(spec::uid(&pod)) {
+                    let _ = inbox.send(Message::Gone);
+                }
+            }
+        }
+    }
+
+    fn forget(&mut self, uid: &str) {
+        self.workers.remove(uid);
+        self.table.remove(uid);
+    }
+
+    /// The API has been heard: ends what it does not know, and removes what
+    /// pods left behind that ended while nobody was here.
+    async fn sweep(&mut self, pods: &Cache<Pod>) {
+        let list = pods.list();
+        let known: HashSet<&str> = list.iter().map(|pod| spec::uid(pod)).collect();
+        for (uid, inbox) in &self.workers {
+            if !known.contains(uid.as_str()) {
+                let _ = inbox.send(Message::Gone);
+            }
+        }
+        let mut stray: HashSet<String> = self.survivors.drain().map(|(uid, _)| uid).collect();
+        stray.extend(self.node.net.attached().await.unwrap_or_default());
+        let folders = std::fs::read_dir(self.node.paths.pods())
+            .into_iter()
+            .flatten()
+            .flatten();
+        stray.extend(folders.map(|folder| folder.file_name().to_string_lossy().into_owned()));
+        stray.retain(|uid| !self.workers.contains_key(uid));
+        for uid in stray {
+            self.clean(&uid).await;
+        }
+        let needed: Vec<(String, env::References)> = list
+            .iter()
+            .map(|pod| (spec::namespace(pod).to_owned(), all_references(pod)))
+            .collect();
+        self.node.objects.collect(&needed);
+    }
+
+    async fn clean(&self, uid: &str) {
+        let node = &self.node;
+        tracing::info!(uid, "removing what a pod left behind");
+        let closed = [
+            node.runtimes.oci.close_pod(uid).await,
+            node.runtimes.wasm.close_pod(uid).await,
+        ];
+        for error in closed.into_iter().filter_map(Result::err) {
+            tracing::warn!(uid, %error, "a stray pod's containers were not removed");
+        }
+        if let Err(error) = node.net.detach(uid).await {
+            tracing::warn!(uid, error, "a stray pod was not disconnected");
+        }
+        if let Err(error) = node.volumes.remove(uid).await {
+            tracing::warn!(uid, error, "a stray pod's volumes were not removed");
+            return;
+        }
+        let _ = std::fs::remove_dir_all(node.paths.pod(uid));
+    }
+}
+
+/// Every ConfigMap and Secret that a pod needs to come back without a server.
+fn all_references(pod: &Pod) -> env::References {
+    let mut all = volumes::references(pod);
+    for (_, container) in spec::containers(pod) {
+        let own = env::references(container);
+        all.config_maps.extend(own.config_maps);
+        all.secrets.extend(own.secrets);
+    }
+    all.secrets.extend(
+        spec::spec(pod)
+            .image_pull_secrets
+            .iter()
+            .flatten()
+            .map(|r| r.name.clone()),
+    );
+    all
+}
+
+fn survivor(container_id: String, state: &ContainerState, now: std::time::Duration) -> Option<Survivor> {
+    match state {
+        ContainerState::Created => None,
+        ContainerState::Running { started } => Some(Survivor::Running {
+            container_id,
+            started: *started,
+        }),
+        ContainerState::Exited(exit) => {
+            let reason = match exit {
+                e if e.oom_killed => "OOMKilled",
+                e if e.code == 0 => "Completed",
+                _ => "Error",
+            };
+            Some(Survivor::Exited(ExitRecord {
+                container_id,
+                code: exit.code,
+                signal: exit.signal.unwrap_or(0),
+                reason: reason.to_owned(),
+                message: String::new(),
+                started: Some(exit.started),
+                finished: exit.finished,
+                finished_mono: now,
+            }))
+        }
+    }
+}

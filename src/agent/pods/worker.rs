@@ -1,0 +1,561 @@
+//! One task per pod: it alone changes the pod's state, asks [`super::decide`]
+//! what to do, has it done, and reports.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::EventType;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::action::{Action, Happening};
+use super::decide::decide;
+use super::effects::{PodContext, finish, image, sandbox, start, stop};
+use super::prober;
+use super::report;
+use super::spec;
+use super::state::{Part, PodState, Run};
+use super::status;
+use super::table::PodView;
+use crate::context::Context;
+use crate::objects::OnChange;
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Message {
+    /// The pod as the API has it now.
+    Update(Arc<Pod>),
+    /// The pod is gone from the API.
+    Gone,
+    /// Something happened here.
+    Happened(Box<Happening>),
+    /// A volume's source changed, or a token is due.
+    Refresh,
+}
+
+/// A worker's inbox.
+pub type Inbox = mpsc::UnboundedSender<Message>;
+
+/// The status of a pod that is coming up is not worth a write each
+/// millisecond: many are up before this has passed, and need but one.
+const FIRST_REPORT_AFTER: Duration = Duration::from_millis(30);
+const REPORT_RETRY: Duration = Duration::from_secs(2);
+const REPORT_RETRY_MAX: Duration = Duration::from_secs(60);
+/// More decisions in a row without anything happening would be a bug; the next
+/// event goes on from there.
+const ROUNDS_MAX: usize = 32;
+
+/// One pod's worker.
+pub struct Worker {
+    context: Arc<PodContext>,
+    pod: Arc<Pod>,
+    state: PodState,
+    sender: Inbox,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    view: watch::Sender<PodView>,
+    /// Everything in the background; ends with the worker.
+    jobs: JoinSet<()>,
+    /// Probes by container id, stops by container name.
+    probes: HashMap<String, AbortHandle>,
+    stops: HashMap<String, AbortHandle>,
+    on_change: OnChange,
+    reports: Reports,
+    refreshing: bool,
+}
+
+/// What was last told to whom.
+struct Reports {
+    /// The last status made, whose transition times go on.
+    made: Option<PodStatus>,
+    sent: Option<PodStatus>,
+    kept_spec: Option<i64>,
+    /// The write under way; at most one, so that they stay in order.
+    writing: Option<tokio::task::JoinHandle<(PodStatus, bool)>>,
+    /// Not before (monotonic).
+    not_before: Duration,
+    pause: Duration,
+}
+
+impl Worker {
+    /// A worker for a pod in that state, its inbox, and what others see of it.
+    pub fn new(
+        node: Arc<Context>,
+        pod: Arc<Pod>,
+        state: PodState,
+    ) -> (Worker, Inbox, watch::Receiver<PodView>) {
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let (view, seen) = watch::channel(PodView::of(&pod, &state, None));
+        let weak = sender.downgrade();
+        // Weak: what the object store holds must not keep the inbox open.
+        let on_change: OnChange = Arc::new(move || {
+            if let Some(sender) = weak.upgrade() {
+                let _ = sender.send(Message::Refresh);
+            }
+        });
+        let not_before = node.clock.monotonic() + FIRST_REPORT_AFTER;
+        let reports = Reports {
+            made: pod.status.clone(),
+            sent: pod.status.clone(),
+            kept_spec: None,
+            writing: None,
+            not_before,
+            pause: REPORT_RETRY,
+        };
+        let worker = Worker {
+            context: Arc::new(PodContext::new(node)),
+            pod,
+            state,
+            sender: sender.clone(),
+            inbox,
+            view,
+            jobs: JoinSet::new(),
+            probes: HashMap::new(),
+            stops: HashMap::new(),
+            on_change,
+            reports,
+            refreshing: false,
+        };
+        (worker, sender, seen)
+    }
+
+    /// Works until the pod is gone for good.
+    pub async fn run(mut self) {
+        self.adopt();
+        loop {
+            let wake = self.decide();
+            let retry = self.report();
+            if self.state.finished() {
+                break;
+            }
+            self.wait(wake, retry).await;
+        }
+        self.context.node.objects.unfollow(spec::uid(&self.pod));
+        self.jobs.shutdown().await;
+        if let Some(writing) = self.reports.writing.take() {
+            let _ = writing.await;
+        }
+        let dir = self.context.node.paths.pod(spec::uid(&self.pod));
+        let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
+    }
+
+    /// Follows the containers that were running before this worker was.
+    fn adopt(&mut self) {
+        let running: Vec<(String, String, jiff::Timestamp)> = self
+            .state
+            .containers
+            .iter()
+            .filter_map(|(name, record)| match &record.run {
+                Run::Running {
+                    container_id,
+                    started,
+                } => Some((name.clone(), container_id.clone(), *started)),
+                _ => None,
+            })
+            .collect();
+        for (name, container_id, started) in running {
+            self.follow(&name, &container_id, started);
+        }
+    }
+
+    /// Decides and begins until there is nothing to begin; when to wake up.
+    fn decide(&mut self) -> Option<Duration> {
+        for _ in 0..ROUNDS_MAX {
+            let (node, now) = (&self.context.node, self.context.node.now());
+            let plan = decide(&self.pod, &self.state, &node.config.timing, now);
+            if plan.actions.is_empty() {
+                return plan.wake;
+            }
+            for action in plan.actions {
+                let node = self.context.node.clone();
+                let old = self.old_container(&action);
+                self.state.begin(&self.pod, &action, &node.config.timing, now);
+                self.perform(action, old);
+            }
+        }
+        tracing::error!(pod = %spec::full_name(&self.pod), "decisions about a pod do not come to rest");
+        None
+    }
+
+    /// The run that a start replaces.
+    fn old_container(&self, action: &Action) -> Option<String> {
+        let Action::Start { container, .. } = action else {
+            return None;
+        };
+        let exit = self.state.container(container).exited()?;
+        Some(exit.container_id.clone()).filter(|id| !id.is_empty())
+    }
+
+    fn perform(&mut self, action: Action, old: Option<String>) {
+        let (context, pod) = (self.context.clone(), self.pod.clone());
+        match action {
+            Action::FetchImage { container } => {
+                let launched = self.state.container(&container).launched;
+                self.job(async move {
+                    let found = image::fetch(context, pod, &container, launched).await;
+                    Happening::Image(container, found)
+                });
+            }
+            Action::AnnounceImageBackoff { container } => self.tell_image_backoff(&container),
+            Action::AnnounceCrashBackoff { container, .. } => {
+                let name = spec::full_name(&pod);
+                let text = format!("Back-off restarting failed container {container} in pod {name}");
+                context
+                    .node
+                    .event(&pod, Some(&container), EventType::Warning, "BackOff", text);
+            }
+            Action::MakeSandbox { wasm_only } => {
+                let wanted = self.state.ip;
+                self.job(async move {
+                    Happening::SandboxMade(sandbox::make(context, pod, wasm_only, wanted).await)
+                });
+            }
+            Action::MountVolumes => self.mount(context, pod),
+            Action::Start { container, attempt } => self.start(container, attempt, old),
+            Action::Stop {
+                container,
+                message,
+                grace,
+            } => self.stop(&container, message, grace),
+            Action::Fail(failure) => {
+                context
+                    .node
+                    .event(&pod, None, EventType::Normal, &failure.reason, failure.message);
+            }
+            Action::RemoveSandbox => {
+                self.job(async move { Happening::SandboxRemoved(sandbox::remove(context, pod).await) });
+            }
+            Action::RemoveVolumes => self.job(async move {
+                Happening::VolumesRemoved(context.node.volumes.remove(spec::uid(&pod)).await)
+            }),
+            Action::Finalize => self.finalize(context, pod),
+        }
+    }
+
+    /// Runs an effect in the background; what happened comes by the inbox.
+    fn job(&mut self, effect: impl Future<Output = Happening> + Send + 'static) {
+        let sender = self.sender.clone();
+        self.jobs.spawn(async move {
+            let _ = sender.send(Message::Happened(Box::new(effect.await)));
+        });
+    }
+
+    fn tell_image_backoff(&self, container: &str) {
+        let Some((_, spec)) = spec::container(&self.pod, container) else {
+            return;
+        };
+        let image = spec::image(spec);
+        let node = &self.context.node;
+        let text = format!("Back-off pulling image {image:?}");
+        node.event(&self.pod, Some(container), EventType::Normal, "BackOff", text);
+        node.event(
+            &self.pod,
+            Some(container),
+            EventType::Warning,
+            "Failed",
+            "Error: ImagePullBackOff",
+        );
+    }
+
+    fn mount(&mut self, context: Arc<PodContext>, pod: Arc<Pod>) {
+        context.node.volumes.follow(&pod, &self.on_change);
+        self.job(async move {
+            let made = context.node.volumes.make(&pod, &context.tokens).await;
+            Happening::VolumesMounted(made.map_err(|error| {
+                let text = error.to_string();
+                context
+                    .node
+                    .event(&pod, None, EventType::Warning, "FailedMount", text.clone());
+                text
+            }))
+        });
+    }
+
+    fn start(&mut self, container: String, attempt: u32, old: Option<String>) {
+        let (context, pod) = (self.context.clone(), self.pod.clone());
+        self.job(async move {
+            match start::start(context, pod, &container, attempt, old).await {
+                Ok(running) => Happening::Started {
+                    container,
+                    container_id: running.container_id,
+                    started: running.started,
+                },
+                Err(failure) => Happening::NotStarted(container, failure),
+            }
+        });
+    }
+
+    /// Waits for a running container's end and probes it meanwhile.
+    fn follow(&mut self, name: &str, container_id: &str, started: jiff::Timestamp) {
+        let (context, pod) = (self.context.clone(), self.pod.clone());
+        let record = self.state.container(name);
+        let (attempt, name, id) = (record.restarts, name.to_owned(), container_id.to_owned());
+        let passed = record.startup_passed;
+        self.job(async move {
+            let exit = start::follow(context, pod, name.clone(), id, attempt, started).await;
+            Happening::Exited(name, exit)
+        });
+        self.probe(container_id, started, passed);
+    }
+
+    fn probe(&mut self, container_id: &str, started: jiff::Timestamp, startup_passed: bool) {
+        let name = self
+            .state
+            .containers
+            .iter()
+            .find(|(_, r)| r.container_id() == Some(container_id));
+        let Some(name) = name.map(|(name, _)| name.clone()) else {
+            return;
+        };
+        let prober = prober::Prober {
+            context: self.context.clone(),
+            pod: self.pod.clone(),
+            name,
+            container_id: container_id.to_owned(),
+            started,
+            startup_passed,
+            inbox: self.sender.clone(),
+        };
+        if let Some(run) = prober.run() {
+            let handle = self.jobs.spawn(run);
+            self.probes.insert(container_id.to_owned(), handle);
+        }
+    }
+
+    fn after_start(&mut self, name: &str, container_id: &str, started: jiff::Timestamp) {
+        self.follow(name, container_id, started);
+        let (context, pod) = (self.context.clone(), self.pod.clone());
+        let (container, container_id) = (name.to_owned(), container_id.to_owned());
+        self.job(async move {
+            let error = stop::post_start(context, pod, &container, &container_id)
+                .await
+                .err();
+            Happening::Hooked {
+                container,
+                container_id,
+                error,
+            }
+        });
+    }
+
+    fn stop(&mut self, name: &str, message: String, grace: Duration) {
+        let Some(id) = self.state.container(name).container_id().map(str::to_owned) else {
+            return;
+        };
+        // A second stop is a shorter one: the first one's patience ends with it.
+        let hurry = self.stops.remove(name).inspect(AbortHandle::abort).is_some();
+        let (context, pod, container) = (self.context.clone(), self.pod.clone(), name.to_owned());
+        let handle = self.jobs.spawn(async move {
+            stop::stop(context, pod, &container, &id, &message, grace, hurry).await;
+        });
+        self.stops.insert(name.to_owned(), handle);
+    }
+
+    fn finalize(&mut self, context: Arc<PodContext>, pod: Arc<Pod>) {
+        let status = report::patch_of(&self.status());
+        let orphaned = self.state.orphaned;
+        let writing = self.reports.writing.take();
+        self.job(async move {
+            // Writes stay in order: an earlier status must not come after the last.
+            if let Some(writing) = writing {
+                let _ = writing.await;
+            }
+            let result = finish::finalize(context, pod.clone(), status, orphaned).await;
+            if let Err(error) = &result {
+                tracing::debug!(pod = spec::name(&pod), %error, "a pod was not yet removed from the API");
+            }
+            Happening::Finalized(result)
+        });
+    }
+
+    // --- what comes in ---
+
+    async fn wait(&mut self, wake: Option<Duration>, retry: Option<Duration>) {
+        let now = self.context.node.clock.monotonic();
+        let refresh = self.refresh_in().map(|after| now + after);
+        let until = [wake, retry, refresh].into_iter().flatten().min();
+        let timer = async {
+            match until {
+                Some(until) => tokio::time::sleep(until.saturating_sub(now)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let writing = self.reports.writing.as_mut();
+        let written = async {
+            match writing {
+                Some(handle) => handle.await.ok(),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(message) = self.inbox.recv() => self.take(message),
+            () = timer => {
+                if refresh.is_some_and(|at| at <= self.context.node.clock.monotonic()) {
+                    self.refresh();
+                }
+            }
+            result = written => self.written(result),
+            Some(ended) = self.jobs.join_next() => {
+                if let Err(error) = ended
+                    && error.is_panic()
+                {
+                    tracing::error!(pod = %spec::full_name(&self.pod), %error, "an effect broke off");
+                }
+            }
+        }
+        while let Ok(message) = self.inbox.try_recv() {
+            self.take(message);
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        let now = self.context.node.now();
+        match message {
+            Message::Update(pod) => {
+                let changed = self.pod.metadata.labels != pod.metadata.labels
+                    || self.pod.metadata.annotations != pod.metadata.annotations;
+                self.pod = pod;
+                self.state.observe(&self.pod, now);
+                if changed {
+                    // The downward API shows them.
+                    self.refresh();
+                }
+            }
+            Message::Gone => self.state.observe_removed(&self.pod, now),
+            Message::Happened(happening) => self.happened(*happening),
+            Message::Refresh => self.refresh(),
+        }
+    }
+
+    fn happened(&mut self, happening: Happening) {
+        let now = self.context.node.now();
+        let begun = match &happening {
+            Happening::Started {
+                container,
+                container_id,
+                started,
+            } => Some((container.clone(), container_id.clone(), *started)),
+            Happening::Exited(container, exit) => {
+                if let Some(probe) = self.probes.remove(&exit.container_id) {
+                    probe.abort();
+                }
+                self.stops.remove(container);
+                None
+            }
+            Happening::SandboxRemoved(Err(error)) | Happening::VolumesRemoved(Err(error)) => {
+                tracing::warn!(pod = spec::name(&self.pod), %error, "a pod was not cleaned up, trying again");
+                None
+            }
+            _ => None,
+        };
+        let timing = self.context.node.config.timing;
+        self.state.apply(&self.pod, happening, &timing, now);
+        if let Some((name, id, started)) = begun {
+            self.after_start(&name, &id, started);
+        }
+    }
+
+    // --- volumes that change ---
+
+    fn refresh_in(&self) -> Option<Duration> {
+        if self.refreshing || self.state.volumes != Part::Ready {
+            return None;
+        }
+        self.context.node.volumes.refresh_in(&self.context.tokens)
+    }
+
+    fn refresh(&mut self) {
+        if self.state.volumes != Part::Ready || self.state.deadline.is_some() {
+            return;
+        }
+        let (context, pod) = (self.context.clone(), self.pod.clone());
+        self.jobs.spawn(async move {
+            if let Err(error) = context.node.volumes.make(&pod, &context.tokens).await {
+                tracing::warn!(pod = spec::name(&pod), %error, "a volume was not brought up to date");
+            }
+        });
+    }
+
+    // --- what goes out ---
+
+    fn status(&mut self) -> PodStatus {
+        let config = &self.context.node.config;
+        let view = status::View {
+            pod: &self.pod,
+            state: &self.state,
+            previous: self.reports.made.as_ref(),
+            host_ip: config.node_ip,
+            timing: &config.timing,
+            now: self.context.node.now(),
+        };
+        let status = view.status();
+        self.reports.made = Some(status.clone());
+        status
+    }
+
+    /// Shows the state to those who look, and writes it where it changed; when
+    /// to try again if that has to wait.
+    fn report(&mut self) -> Option<Duration> {
+        let sandbox = self.context.sandbox();
+        self.view
+            .send_replace(PodView::of(&self.pod, &self.state, sandbox.as_deref()));
+        let status = self.status();
+        let finishing = self.state.removal != Part::Absent;
+        if self.reports.writing.is_some() || finishing || self.reports.sent.as_ref() == Some(&status) {
+            return None;
+        }
+        let now = self.context.node.clock.monotonic();
+        let coming_up = status.phase.as_deref() == Some("Pending") && self.state.deadline.is_none();
+        let patient = coming_up || self.reports.pause > REPORT_RETRY;
+        if patient && now < self.reports.not_before {
+            return Some(self.reports.not_before);
+        }
+        self.write(status);
+        None
+    }
+
+    fn write(&mut self, status: PodStatus) {
+        let (node, pod, orphaned) = (self.context.node.clone(), self.pod.clone(), self.state.orphaned);
+        // What the node is to run must survive a power cut; how far it had come need not.
+        let generation = Some(pod.metadata.generation.unwrap_or(0));
+        let durable = self.reports.kept_spec != generation;
+        self.reports.kept_spec = generation;
+        self.reports.writing = Some(tokio::spawn(async move {
+            let keep = report::keep(&node, &pod, status.clone(), durable);
+            let send = async {
+                match orphaned {
+                    true => Ok(()),
+                    false => report::send(&node.client, &pod, report::patch_of(&status)).await,
+                }
+            };
+            let ((), sent) = tokio::join!(keep, send);
+            let good = match sent {
+                Ok(()) => true,
+                // Gone or replaced: the watch will say so.
+                Err(error) if error.is_not_found() || error.is_conflict() => true,
+                Err(error) => {
+                    tracing::debug!(pod = spec::name(&pod), %error, "a status was not written");
+                    false
+                }
+            };
+            (status, good)
+        }));
+    }
+
+    fn written(&mut self, result: Option<(PodStatus, bool)>) {
+        self.reports.writing = None;
+        let now = self.context.node.clock.monotonic();
+        match result {
+            Some((status, true)) => {
+                self.reports.sent = Some(status);
+                self.reports.pause = REPORT_RETRY;
+                self.reports.not_before = now;
+            }
+            _ => {
+                self.reports.not_before = now + self.reports.pause;
+                self.reports.pause = (self.reports.pause * 2).min(REPORT_RETRY_MAX);
+            }
+        }
+    }
+}
