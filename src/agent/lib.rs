@@ -11,4 +11,6 @@ pub mod paths;
 pub mod pods;
 pub mod probes;
 pub mod runtime;
+#[cfg(test)]
+mod testing;
 pub mod volumes;

@@ -19,3 +19,5 @@ pub mod status;
 mod status_tests;
 pub mod table;
 pub mod worker;
+#[cfg(test)]
+mod worker_tests;

@@ -1,0 +1,287 @@
+//! Whole pods on a node of fakes: from assignment to the end, through crashes and restarts.
+
+use serde_json::json;
+
+use crate::testing::FakeNode;
+
+#[tokio::test]
+async fn a_pod_comes_up_and_goes_down() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(temp.path());
+    node.assign("web", json!({"containers": [{"name": "a", "image": "app:1"}]}));
+    node.until_phase("web", "Running", true).await;
+    let status = &node.pod("web")["status"];
+    assert_eq!(status["podIP"], "10.64.0.2");
+    assert_eq!(status["hostIP"], "192.0.2.1");
+    assert_eq!(status["qosClass"], "BestEffort");
+    let container = &status["containerStatuses"][0];
+    assert!(
+        container["containerID"]
+            .as_str()
+            .unwrap()
+            .starts_with("coracle-oci://")
+    );
+    for text in [
+        "Pulling Pulling image \"app:1\"",
+        "Created Created container: a",
+        "Started Started container a",
+    ] {
+        node.until_event(text).await;
+    }
+    node.delete("web", 30);
+    node.until("it is gone", |node| node.api.get("pods/ns/web").is_none())
+        .await;
+    node.until_event("Killing Stopping container a").await;
+    node.refresh("web");
+    node.until("nothing is left", |node| {
+        node.table.is_empty() && !node.context.paths.pod("uid-web").exists()
+    })
+    .await;
+    assert_eq!(node.oci.calls()[..3], ["open web", "create a 0", "start a"]);
+}
+
+#[tokio::test]
+async fn wasm_only_pods_need_no_shim() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(temp.path());
+    node.assign("w", json!({"containers": [{"name": "a", "image": "wasm:1"}]}));
+    node.until_phase("w", "Running", true).await;
+    assert!(node.oci.calls().is_empty());
+    let id = &node.pod("w")["status"]["containerStatuses"][0]["containerID"];
+    assert!(id.as_str().unwrap().starts_with("coracle-wasm://"));
+    node.assign(
+        "mixed",
+        json!({"containers": [{"name": "a", "image": "wasm:1"}, {"name": "b", "image": "app:1"}]}),
+    );
+    node.until_phase("mixed", "Running", true).await;
+    assert!(node.oci.calls().contains(&"open mixed".to_owned()));
+}
+
+#[tokio::test]
+async fn commands_end() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(temp.path());
+    for (name, code, phase) in [("good", "0", "Succeeded"), ("bad", "3", "Failed")] {
+        node.assign(
+            name,
+            json!({"restartPolicy": "Never",
+            "containers": [{"name": "a", "image": "app:1", "args": ["exit", code]}]}),
+        );
+        node.until_phase(name, phase, false).await;
+        let terminated = &node.pod(name)["status"]["containerStatuses"][0]["state"]["terminated"];
+        assert_eq!(terminated["exitCode"].to_string(), code);
+    }
+    node.until("their sandboxes go", |node| {
+        node.oci.calls().contains(&"close uid-bad".to_owned())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn crashes_back_off_and_are_told() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(temp.path());
+    node.assign(
+        "loop",
+        json!({"containers": [{"name": "a", "image": "app:1", "args": ["exit", "1"]}]}),
+    );
+    let waits = |node: &FakeNode| {
+        let state = &node.pod("loop")["status"]["containerStatuses"][0]["state"]["waiting"];
+        state["reason"] == "CrashLoopBackOff"
+    };
+    node.until("CrashLoopBackOff", waits).await;
+    node.until_event("BackOff Back-off restarting failed container a in pod loop_ns(uid-loop)")
+        .await;
+    let restarts = |node: &FakeNode| {
+        node.pod("loop")["status"]["containerStatuses"][0]["restartCount"].as_i64() >= Some(3)
+    };
+    node.until("three restarts", restarts).await;
+}
+
+#[tokio::test]
+async fn missing_things_are_told_and_awaited() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(temp.path());
+    let env = json!([{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "k"}}}]);
+    node.assign(
+        "env",
+        json!({"containers": [{"name": "a", "image": "app:1", "env": env}]}),
+    );
+    node.until_event("Failed Error: configmap \"cm\" not found").await;
+    let waits = |node: &FakeNode| {
+        let waiting = &node.pod("env")["status"]["containerStatuses"][0]["state"]["waiting"];
+        waiting["reason"] == "CreateContainerConfigError"
+            && waiting["message"] == "configmap \"cm\" not found"
+    };
+    node.until("CreateContainerConfigError", waits).await;
+    let map = json!({"metadata": {"name": "cm", "namespace": "ns"}, "data": {"k": "value"}});
+    node.api.put("configmaps", map);
+    node.until_phase("env", "Running", true).await;
+    let launch = node.oci.launch("a").unwrap();
+    assert!(launch.env.contains(&("X".to_owned(), "value".to_owned())));
+
+    node.assign(
+        "image",
+        json!({"containers": [{"name": "b", "image": "missing:1"}]}),
+    );
+    node.until_event("Failed Error: ErrImagePull").await;
+    node.until_event("BackOff Back-off pulling image \"missing:1\"")
+        .await;
+
+    let volumes = json!([{"name": "v", "secret": {"secretName": "none"}}]);
+    node.assign(
+        "volume",
+        json!({"volumes": volumes, "containers": [{"name": "c", "image": "app:1"}]}),
+    );
+    let text = "FailedMount MountVolume.SetUp failed for volume \"v\" : secret \"none\" not found";
+    node.until_event(text).await;
+}
+
+#[tokio::test]
+async fn programs_that_cannot_run() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(temp.path());
+    let container = |args: &str| json!({"name": "a", "image": "app:1", "args": [args]});
+    node.assign(
+        "start",
+        json!({"restartPolicy": "Never", "containers": [container("cannot-start")]}),
+    );
+    node.until_phase("start", "Failed", false).await;
+    let terminated = &node.pod("start")["status"]["containerStatuses"][0]["state"]["terminated"];
+    assert_eq!(
+        (&terminated["reason"], &terminated["exitCode"]),
+        (&json!("ContainerCannotRun"), &json!(128))
+    );
+    node.assign("create", json!({"containers": [container("cannot-create")]}));
+    node.until_event("Failed Error: it was told not to be created")
+        .await;
+    node.assign(
+        "oom",
+        json!({"restartPolicy": "Never", "containers": [container("oom")]}),
+    );
+    node.until_phase("oom", "Failed", false).await;
+    let terminated = &node.pod("oom")["status"]["containerStatuses"][0]["state"]["terminated"];
+    assert_eq!(
+        (&terminated["reason"], &terminated["exitCode"]),
+        (&json!("OOMKilled"), &json!(137))
+    );
+}
+
+#[tokio::test]
+async fn liveness_and_hooks() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(temp.path());
+    let probe = json!({"exec": {"command": ["exit", "1"]}, "periodSeconds": 1, "failureThreshold": 1});
+    let lifecycle =
+        json!({"postStart": {"exec": {"command": ["post"]}}, "preStop": {"exec": {"command": ["pre"]}}});
+    node.assign(
+        "live",
+        json!({"containers": [
+        {"name": "a", "image": "app:1", "livenessProbe": probe, "lifecycle": lifecycle}]}),
+    );
+    node.until_event("Unhealthy Liveness probe failed: ").await;
+    node.until_event("Killing Container a failed liveness probe, will be restarted")
+        .await;
+    node.until("it starts again", |node| {
+        node.oci.calls().contains(&"create a 1".to_owned())
+    })
+    .await;
+    let calls = node.oci.calls();
+    for call in ["exec post", "exec pre"] {
+        assert!(calls.contains(&call.to_owned()), "{call} in {calls:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_restarted_agent_finds_its_containers() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(temp.path());
+    node.assign("web", json!({"containers": [{"name": "a", "image": "app:1"}]}));
+    node.assign("wasm", json!({"containers": [{"name": "w", "image": "wasm:1"}]}));
+    node.until_phase("web", "Running", true).await;
+    node.until_phase("wasm", "Running", true).await;
+    let before = node.pod("web")["status"]["containerStatuses"][0]["containerID"].clone();
+    let ip = node.pod("wasm")["status"]["podIP"].clone();
+    let kept = |node: &FakeNode| node.context.paths.checkpoint("uid-wasm").exists();
+    node.until("it is kept on disk", kept).await;
+    let node = node.restart().await;
+    // The server is away: what is on disk must do.
+    *node.api.away.lock().unwrap() = true;
+    node.until("the guest runs again", |node| {
+        node.wasm.calls().contains(&"start w".to_owned())
+    })
+    .await;
+    *node.api.away.lock().unwrap() = false;
+    let restarted = |node: &FakeNode| node.pod("wasm")["status"]["containerStatuses"][0]["restartCount"] == 1;
+    node.until("the restart is told", restarted).await;
+    assert_eq!(node.pod("wasm")["status"]["podIP"], ip);
+    let creates = node
+        .oci
+        .calls()
+        .iter()
+        .filter(|call| call.starts_with("create"))
+        .count();
+    assert_eq!(creates, 1, "the ordinary container was left alone");
+    assert_eq!(
+        node.pod("web")["status"]["containerStatuses"][0]["containerID"],
+        before
+    );
+    node.oci.end("a", 0);
+    node.until("its end is still seen", |node| {
+        node.oci.calls().contains(&"create a 1".to_owned())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_gone_from_the_api_is_swept_out() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(temp.path());
+    node.assign(
+        "web",
+        json!({"terminationGracePeriodSeconds": 1, "containers": [{"name": "a", "image": "app:1"}]}),
+    );
+    node.until_phase("web", "Running", true).await;
+    node.until("it is kept on disk", |node| {
+        node.context.paths.checkpoint("uid-web").exists()
+    })
+    .await;
+    node.api.objects.lock().unwrap().clear();
+    node.pods.remove("ns", "web");
+    let node = node.restart().await;
+    node.until("nothing is left", |node| {
+        node.table.is_empty() && !node.context.paths.pod("uid-web").exists()
+    })
+    .await;
+    assert!(node.oci.calls().contains(&"close uid-web".to_owned()));
+}
+
+#[tokio::test]
+async fn volumes_follow_their_sources_and_tokens_come() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(temp.path());
+    let map = json!({"metadata": {"name": "kube-root-ca.crt", "namespace": "ns"}, "data": {"ca.crt": "CA"}});
+    node.api.put("configmaps", map);
+    let sources = json!([
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+    ]);
+    let mount = json!([{"name": "sa", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]);
+    node.assign(
+        "sa",
+        json!({
+            "volumes": [{"name": "sa", "projected": {"sources": sources}}],
+            "containers": [{"name": "a", "image": "app:1", "volumeMounts": mount}],
+        }),
+    );
+    node.until_phase("sa", "Running", true).await;
+    let launch = node.oci.launch("a").unwrap();
+    let found = launch
+        .mounts
+        .iter()
+        .find(|m| m.path.ends_with("serviceaccount"))
+        .unwrap();
+    assert!(found.read_only);
+    assert_eq!(std::fs::read_to_string(found.host.join("token")).unwrap(), "jwt");
+    assert_eq!(std::fs::read_to_string(found.host.join("ca.crt")).unwrap(), "CA");
+}
