@@ -9,6 +9,8 @@ use std::sync::Arc;
 use api::request::User;
 use api::status::Status;
 use base::Clock;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, header};
 use rustls::pki_types::CertificateDer;
 
@@ -18,6 +20,7 @@ pub use service_account::ServiceAccounts;
 use crate::pki::{JoinRole, Pki};
 
 const AUTHENTICATED: &str = "system:authenticated";
+const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Every way in which a request over the network can prove who sent it.
 pub struct Authn {
@@ -60,7 +63,7 @@ impl Authn {
             return Ok(user.clone());
         }
         match bearer(headers) {
-            Some(token) => self.bearer(token),
+            Some(token) => self.bearer(&token),
             // A certificate that proves nothing is a wrong credential, not a missing one.
             None if matches!(connection, CertificateUser::Nobody) && self.anonymous => Ok(User::anonymous()),
             None => Err(Status::unauthorized()),
@@ -89,13 +92,21 @@ fn joiner(role: JoinRole) -> User {
     User::new(name, &["system:bootstrappers", group, AUTHENTICATED])
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The token of the `Authorization` header, or of a WebSocket's subprotocol, which is where
+/// browsers can put it.
+fn bearer(headers: &HeaderMap) -> Option<String> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
         let token = token.trim();
-        return (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token);
+        return (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned());
     }
-    None
+    let values = headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|v| v.to_str().ok());
+    let mut offered = values.flat_map(|value| value.split(','));
+    let encoded = offered.find_map(|protocol| protocol.trim().strip_prefix(WEBSOCKET_BEARER))?;
+    String::from_utf8(URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('=')).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -155,6 +166,19 @@ mod tests {
         let join = pki.join.token(JoinRole::Agent).text();
         let user = authn.request(&nobody, &with_bearer(&join)).unwrap();
         assert_eq!(user.name, "system:bootstrap:agent");
+    }
+
+    #[test]
+    fn browsers_put_their_token_into_the_subprotocol() {
+        let mut headers = HeaderMap::new();
+        let offer = format!(
+            "v5.channel.k8s.io, {WEBSOCKET_BEARER}{}",
+            URL_SAFE_NO_PAD.encode("secret")
+        );
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, offer.parse().unwrap());
+        assert_eq!(bearer(&headers).as_deref(), Some("secret"));
+        assert_eq!(bearer(&with_bearer("x")).as_deref(), Some("x"));
+        assert_eq!(bearer(&HeaderMap::new()), None);
     }
 
     #[test]

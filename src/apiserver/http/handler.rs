@@ -21,8 +21,6 @@ use crate::metrics::About;
 use crate::nodes::Body;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
-/// Longer paths and queries are refused.
-const URI_BYTES_MAX: usize = 64 * 1024;
 
 /// A request on its way in, its user known.
 pub struct Incoming {
@@ -95,14 +93,6 @@ async fn answer(
     about: &About,
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
-    let length = request.uri().path_and_query().map_or(0, |p| p.as_str().len());
-    if length > URI_BYTES_MAX {
-        return Err(Status::new(
-            414,
-            "RequestURITooLong",
-            "the request URI is too long",
-        ));
-    }
     let user = user(door, caller, request.headers())?;
     let incoming = Incoming { user, query, request };
     match route {

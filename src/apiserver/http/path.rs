@@ -99,14 +99,15 @@ struct Segments<'a> {
 }
 
 impl Segments<'_> {
-    /// The next segment, decoded; `None` at the end, for an empty one and for broken escapes.
+    /// The next segment, decoded; `None` at the end, for an empty one, for broken escapes and for
+    /// what no name may be: an escaped slash would make one object's key out of another's.
     fn next(&mut self) -> Option<String> {
         let (segment, rest) = self.rest.split_once('/').unwrap_or((self.rest, ""));
         if segment.is_empty() {
             return None;
         }
         self.rest = rest;
-        decode(segment, false)
+        decode(segment, false).filter(|name| !name.contains('/') && name != "." && name != "..")
     }
 
     /// The next segment, empty at the end; `None` when there is one that cannot be.
@@ -215,6 +216,8 @@ mod tests {
             ("//api/v1/pods", "plain"),
             ("/api/v1/namespaces//pods", "plain"),
             ("/api/v1/pods/%zz", "plain"),
+            ("/api/v1/secrets/kube-system%2Fx", "plain"),
+            ("/api/v1/namespaces/a/pods/%2e%2e", "plain"),
         ] {
             assert_eq!(text(path), expected, "{path}");
         }

@@ -123,8 +123,8 @@ async fn openapi(door: &Door, incoming: &Incoming, path: &str) -> Result<Option<
     response
         .headers_mut()
         .insert(VARY, HeaderValue::from_static("Accept-Encoding, Accept"));
-    if incoming.query.get("hash").is_some_and(|hash| hash == answer.etag) {
-        // Its address names its content, so it may be kept for good.
+    if incoming.query.get("hash").is_some() {
+        // The index names each document with its hash, so what is at that address stays.
         let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
         response.headers_mut().insert(CACHE_CONTROL, forever);
     }

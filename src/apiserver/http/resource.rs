@@ -180,19 +180,23 @@ async fn call(
     let limit = timeout(&incoming.query)?;
     let (parts, sent) = incoming.request.into_parts();
     let content_type = text(&parts.headers, &CONTENT_TYPE).to_owned();
-    let sent = body(&parts.headers, sent).await?;
-    let deletes = matches!(verb, Verb::Delete | Verb::DeleteCollection);
-    if deletes {
-        delete_options::merge(&mut options, &sent, &content_type)?;
-    }
-    let mut request = request(path, verb, incoming.user, options);
-    if !deletes {
-        request.body = sent;
-        request.content_type = content_type;
-    }
-    let answer = tokio::time::timeout(limit, door.api.call(request)).await;
-    let answer = answer
-        .map_err(|_| Status::timeout("Timeout: request did not complete within the allotted timeout"))??;
+    let carried_out = async {
+        let sent = body(&parts.headers, sent).await?;
+        let deletes = matches!(verb, Verb::Delete | Verb::DeleteCollection);
+        if deletes {
+            delete_options::merge(&mut options, &sent, &content_type)?;
+        }
+        let mut request = request(path, verb, incoming.user, options);
+        if !deletes {
+            request.body = sent;
+            request.content_type = content_type;
+        }
+        door.api.call(request).await
+    };
+    // A body that never comes counts like an answer that never comes.
+    let answer = tokio::time::timeout(limit, carried_out).await;
+    let late = || Status::timeout("Timeout: request did not complete within the allotted timeout");
+    let answer = answer.map_err(|_| late())??;
     let body = conversion.body(answer.body)?;
     let mut response = reply::response(answer.code, conversion.form.content_type(), body.clone());
     let reads = matches!(verb, Verb::Get | Verb::List);

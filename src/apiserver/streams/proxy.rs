@@ -213,7 +213,7 @@ fn clean(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()))
         .collect();
-    let hop = [CONNECTION, UPGRADE, TRANSFER_ENCODING, AUTHORIZATION];
+    let hop = [CONNECTION, UPGRADE, TRANSFER_ENCODING, AUTHORIZATION, SCHEME];
     let hop_names = [
         "keep-alive",
         "proxy-authenticate",

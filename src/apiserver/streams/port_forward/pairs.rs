@@ -1,84 +1,19 @@
-//! `pods/NAME/portforward`: each pair of SPDY streams is one TCP connection
-//! into the pod. SPDY comes by itself or inside a WebSocket.
+//! Port-forwarding over SPDY: an error stream and a data stream make one connection.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use api::status::Status;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::SEC_WEBSOCKET_PROTOCOL;
-use http::{Method, Response};
 use http_body_util::BodyExt;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 
-use super::spdy::{Session, Stream};
-use super::upgrade::{self, Wanted};
-use super::{Incoming, link, pod, websocket};
-use crate::http::Door;
-use crate::http::path::ResourcePath;
-use crate::nodes::Body;
+use super::super::spdy::{Session, Stream};
+use super::Target;
 
-const TUNNELLED: &str = "SPDY/3.1+portforward.k8s.io";
-const PROTOCOL: &str = "portforward.k8s.io";
 /// Pairs of which only one stream has come so far.
 const HALVES_MAX: usize = 256;
 
-/// Where the connections lead.
-#[derive(Clone)]
-struct Target {
-    door: Arc<Door>,
-    node: String,
-    namespace: String,
-    pod: String,
-    uid: String,
-}
-
-/// Forwards connections until the client is gone.
-pub async fn answer(
-    door: &Arc<Door>,
-    path: &ResourcePath,
-    incoming: Incoming,
-) -> Result<Response<Body>, Status> {
-    let mut request = incoming.request;
-    let wanted = upgrade::required(request.version(), request.headers())?;
-    let response = match wanted {
-        Wanted::WebSocket => {
-            let protocol = upgrade::choose(request.headers(), &SEC_WEBSOCKET_PROTOCOL, &[TUNNELLED])?;
-            upgrade::to_websocket(request.headers(), protocol)?
-        }
-        Wanted::Spdy => upgrade::to_spdy(upgrade::choose(
-            request.headers(),
-            &upgrade::STREAM_PROTOCOL,
-            &[PROTOCOL],
-        )?),
-    };
-    let object = pod::get(door, "pods", &path.namespace, &path.name).await?;
-    let target = Target {
-        door: door.clone(),
-        node: pod::assigned(&object)?.to_owned(),
-        namespace: path.namespace.clone(),
-        pod: path.name.clone(),
-        uid: object["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
-    };
-    let upgraded = hyper::upgrade::on(&mut request);
-    let stop = door.stop.clone();
-    tokio::spawn(async move {
-        let Ok(connection) = upgraded.await else { return };
-        tokio::select! {
-            () = serve(connection, wanted, target) => {}
-            () = stop.cancelled() => {}
-        }
-    });
-    Ok(response)
-}
-
-async fn serve(connection: Upgraded, wanted: Wanted, target: Target) {
-    let mut session = match wanted {
-        Wanted::WebSocket => Session::start(websocket::bytes(websocket::socket(connection).await)),
-        Wanted::Spdy => Session::start(TokioIo::new(connection)),
-    };
+/// Forwards until the client is gone.
+pub(super) async fn serve(mut session: Session, target: Target) {
     let mut pairs = Pairs::default();
     while let Some(stream) = session.accept().await {
         if let Some((data, error)) = pairs.add(stream) {
@@ -122,10 +57,7 @@ fn carry(target: Target, data: Stream, error: Stream) -> BoxFuture<'static, ()> 
 async fn carried(target: Target, data: Stream, error: Stream) {
     let port = data.header("port").to_owned();
     if let Err(why) = connection(&target, &port, data).await {
-        let Target { pod, uid, .. } = &target;
-        let text = format!(
-            "an error occurred forwarding {port} -> {port}: error forwarding port {port} to pod {pod}, uid {uid}: {why}"
-        );
+        let text = target.failure(&port, &why);
         // Fails only when the client is gone, which needs no words.
         let _ = error.writer.write(text.into()).await;
     }
@@ -136,17 +68,12 @@ async fn connection(target: &Target, port: &str, data: Stream) -> Result<(), Str
     let Stream {
         mut received, writer, ..
     } = data;
-    let uri = link::uri(
-        &["portforward", &target.namespace, &target.pod],
-        &[("port", port)],
-    );
-    let (to_pod, body) = link::channel();
-    let asked = link::ask(&target.door, &target.node, Method::POST, &uri, body).await;
-    let mut from_pod = match asked {
-        Ok(answer) => answer.into_body(),
-        Err(status) => {
+    let (to_pod, mut from_pod) = match target.dial(port).await {
+        Ok(both) => both,
+        Err(why) => {
+            // The error stream says why; the data stream only ends.
             let _ = writer.reset().await;
-            return Err(status.message);
+            return Err(why);
         }
     };
     let upward = async move {
@@ -188,7 +115,7 @@ mod tests {
                 pair("port", "80"),
                 pair("requestid", id),
             ];
-            super::super::spdy::Stream::for_tests(headers)
+            Stream::for_tests(headers)
         };
         let mut pairs = Pairs::default();
         assert!(pairs.add(stream("error", "0")).is_none());

@@ -1,0 +1,134 @@
+//! `pods/NAME/portforward`: TCP connections into a pod, over SPDY, over SPDY
+//! inside a WebSocket, or over a WebSocket with two channels for each port.
+
+mod channels;
+mod pairs;
+
+use std::sync::Arc;
+
+use api::status::Status;
+use bytes::Bytes;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
+use http::{Method, Response};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::sync::mpsc;
+
+use super::spdy::Session;
+use super::upgrade::{self, Wanted};
+use super::websocket::{self, Framing};
+use super::{Incoming, link, pod};
+use crate::http::Door;
+use crate::http::path::ResourcePath;
+use crate::nodes::Body;
+
+const TUNNELLED: &str = "SPDY/3.1+portforward.k8s.io";
+const WEBSOCKET_PROTOCOLS: [&str; 5] = [
+    TUNNELLED,
+    "v4.channel.k8s.io",
+    "v4.base64.channel.k8s.io",
+    "channel.k8s.io",
+    "base64.channel.k8s.io",
+];
+const SPDY_PROTOCOL: &str = "portforward.k8s.io";
+
+/// Where the connections lead.
+#[derive(Clone)]
+struct Target {
+    door: Arc<Door>,
+    node: String,
+    namespace: String,
+    pod: String,
+    uid: String,
+}
+
+impl Target {
+    /// Opens a connection to a port of the pod: the way there and the way back.
+    async fn dial(&self, port: &str) -> Result<(mpsc::Sender<Bytes>, Body), String> {
+        port.parse::<u16>()
+            .map_err(|_| format!("could not parse port {port:?}"))?;
+        let uri = link::uri(&["portforward", &self.namespace, &self.pod], &[("port", port)]);
+        let (to_pod, body) = link::channel();
+        let answer = link::ask(&self.door, &self.node, Method::POST, &uri, body).await;
+        answer
+            .map(|answer| (to_pod, answer.into_body()))
+            .map_err(|status| status.message)
+    }
+
+    /// What a client is told when a connection fails.
+    fn failure(&self, port: &str, why: &str) -> String {
+        let Self { pod, uid, .. } = self;
+        format!(
+            "an error occurred forwarding {port} -> {port}: error forwarding port {port} to pod {pod}, uid {uid}: {why}"
+        )
+    }
+}
+
+/// What the connection goes on with.
+enum Carrier {
+    Spdy,
+    Tunnel,
+    Channels { framing: Framing, ports: Vec<u16> },
+}
+
+/// Forwards connections until the client is gone.
+pub async fn answer(
+    door: &Arc<Door>,
+    path: &ResourcePath,
+    incoming: Incoming,
+) -> Result<Response<Body>, Status> {
+    let Incoming {
+        mut request, query, ..
+    } = incoming;
+    let headers = request.headers();
+    let (carrier, response) = match upgrade::required(request.version(), headers)? {
+        Wanted::WebSocket => {
+            let protocol = upgrade::choose(headers, &SEC_WEBSOCKET_PROTOCOL, &WEBSOCKET_PROTOCOLS)?;
+            let carrier = match protocol {
+                TUNNELLED => Carrier::Tunnel,
+                other => Carrier::Channels {
+                    framing: Framing::of(other),
+                    ports: channels::ports(&query)?,
+                },
+            };
+            (carrier, upgrade::to_websocket(headers, protocol)?)
+        }
+        Wanted::Spdy => {
+            let protocol = upgrade::choose(headers, &upgrade::STREAM_PROTOCOL, &[SPDY_PROTOCOL])?;
+            (Carrier::Spdy, upgrade::to_spdy(protocol))
+        }
+    };
+    let object = pod::get(door, "pods", &path.namespace, &path.name).await?;
+    let target = Target {
+        door: door.clone(),
+        node: pod::assigned(&object)?.to_owned(),
+        namespace: path.namespace.clone(),
+        pod: path.name.clone(),
+        uid: object["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+    };
+    let upgraded = hyper::upgrade::on(&mut request);
+    let stop = door.stop.clone();
+    tokio::spawn(async move {
+        let Ok(connection) = upgraded.await else { return };
+        tokio::select! {
+            () = serve(connection, carrier, target) => {}
+            () = stop.cancelled() => {}
+        }
+    });
+    Ok(response)
+}
+
+async fn serve(connection: Upgraded, carrier: Carrier, target: Target) {
+    match carrier {
+        Carrier::Spdy => pairs::serve(Session::start(TokioIo::new(connection)), target).await,
+        Carrier::Tunnel => {
+            let bytes = websocket::bytes(websocket::socket(connection).await);
+            pairs::serve(Session::start(bytes), target).await;
+        }
+        Carrier::Channels { framing, ports } => {
+            let socket = websocket::socket(connection).await;
+            let (sender, receiver) = websocket::channels(socket, framing);
+            channels::serve(sender, receiver, &ports, &target).await;
+        }
+    }
+}
