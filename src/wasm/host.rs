@@ -32,6 +32,9 @@ pub struct HostConfig {
     pub memory_bytes_max: u64,
     /// Threads that run guests; None: one per core.
     pub threads: Option<usize>,
+    /// Certificates (PEM) of the authorities that guests' outbound HTTPS trusts;
+    /// None: those this machine trusts.
+    pub ca_bundle: Option<PathBuf>,
     /// Runs on each guest thread before any guest does, for instance to enter
     /// a network namespace.
     pub on_thread_start: Option<Arc<dyn Fn() + Send + Sync>>,
@@ -44,6 +47,7 @@ impl Default for HostConfig {
             max_instances: 10_000,
             memory_bytes_max: 1 << 30,
             threads: None,
+            ca_bundle: None,
             on_thread_start: None,
         }
     }
@@ -170,7 +174,7 @@ impl Core {
                 memory_bytes_max: config.memory_bytes_max,
                 scratch: scratch(config),
                 ports: Arc::default(),
-                tls: Arc::default(),
+                tls: Arc::new(Tls::new(config.ca_bundle.clone())),
             }),
             runtime: Some(runtime(config).map_err(thread)?),
             cache: config.cache_dir.clone().map(Cache::open).transpose()?,

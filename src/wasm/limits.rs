@@ -33,15 +33,21 @@ pub(crate) struct Account {
 
 /// A guest asked for more memory than it may have.
 #[derive(Debug, thiserror::Error)]
-#[error("memory limit of {} exceeded: {} in use, {} more asked for", mebibytes(*.limit), mebibytes(*.used), mebibytes(*.wanted))]
+#[error("memory limit of {limit} exceeded: {used} in use, {wanted} more asked for")]
 pub(crate) struct OutOfMemory {
-    limit: u64,
-    used: u64,
-    wanted: u64,
+    limit: Bytes,
+    used: Bytes,
+    wanted: Bytes,
 }
 
-fn mebibytes(bytes: u64) -> String {
-    format!("{}.{} MiB", bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20)
+/// A number of bytes, shown in mebibytes.
+#[derive(Debug)]
+struct Bytes(u64);
+
+impl std::fmt::Display for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{} MiB", self.0 >> 20, ((self.0 % (1 << 20)) * 10) >> 20)
+    }
 }
 
 impl Account {
@@ -118,9 +124,9 @@ impl Account {
                 Ok(())
             }
             Err(used) => Err(OutOfMemory {
-                limit: self.memory_bytes_max,
-                used,
-                wanted: bytes,
+                limit: Bytes(self.memory_bytes_max),
+                used: Bytes(used),
+                wanted: Bytes(bytes),
             }),
         }
     }

@@ -26,6 +26,7 @@ impl Output for Print {
     }
 }
 
+/// Runs a command, then a server.
 #[tokio::main]
 pub async fn main() -> Result<(), Anything> {
     let host = Host::new(HostConfig {

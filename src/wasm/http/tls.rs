@@ -18,30 +18,49 @@ const BUNDLES: [&str; 4] = [
 
 /// The settings, read with the first request that needs them: a few hundred
 /// certificates take memory.
-#[derive(Default)]
-pub(crate) struct Tls(OnceLock<Result<Arc<ClientConfig>, String>>);
+pub(crate) struct Tls {
+    bundle: Option<PathBuf>,
+    config: OnceLock<Result<Arc<ClientConfig>, String>>,
+}
 
 impl Tls {
+    /// Trusts the authorities in this file; None: those this machine trusts.
+    pub(crate) fn new(bundle: Option<PathBuf>) -> Tls {
+        Tls {
+            bundle,
+            config: OnceLock::new(),
+        }
+    }
+
     /// Blocks on the file system the first time.
     pub(super) fn connector(&self) -> Result<TlsConnector, String> {
-        self.0.get_or_init(config).clone().map(TlsConnector::from)
+        self.config
+            .get_or_init(|| config(self.bundle.clone()))
+            .clone()
+            .map(TlsConnector::from)
     }
 }
 
-fn config() -> Result<Arc<ClientConfig>, String> {
-    // As OpenSSL, and all that follows it, lets users say.
-    let told = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    let mut bundles = told.into_iter().chain(BUNDLES.iter().map(PathBuf::from));
-    let mut roots = RootCertStore::empty();
-    let bundle = bundles
-        .find(|path| path.exists())
+fn config(bundle: Option<PathBuf>) -> Result<Arc<ClientConfig>, String> {
+    let bundle = bundle
+        .or_else(system_bundle)
         .ok_or("this machine has no list of trusted authorities")?;
-    let certificates = CertificateDer::pem_file_iter(&bundle).map_err(|error| error.to_string())?;
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", bundle.display());
+    let certificates = CertificateDer::pem_file_iter(&bundle).map_err(|error| failed(&error))?;
+    let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates.flatten());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder
-        .map_err(|error| error.to_string())?
+        .map_err(|error| failed(&error))?
         .with_root_certificates(roots);
     Ok(Arc::new(builder.with_no_client_auth()))
+}
+
+fn system_bundle() -> Option<PathBuf> {
+    // As OpenSSL, and all that follows it, lets users say.
+    let told = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    told.into_iter()
+        .chain(BUNDLES.iter().map(PathBuf::from))
+        .find(|path| path.exists())
 }

@@ -1,7 +1,7 @@
 //! Serving `wasi:http`, and requests that guests send.
 
 use crate::support::*;
-use coracle_wasm::{ExitReason, Host, Instance, Mount, WasmError};
+use coracle_wasm::{ExitReason, Host, HostConfig, Instance, Mount, WasmError};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -86,6 +86,63 @@ async fn outbound_requests_and_their_errors() {
     let (status, body) = fetch("http://no-such-name.invalid/".into()).await;
     assert_eq!(status, 502);
     assert!(body.contains("DnsError"), "{body}");
+}
+
+/// An HTTPS server for `localhost` that says `secure` to one client after another.
+async fn https_server(key: &rcgen::CertifiedKey<rcgen::KeyPair>) -> SocketAddr {
+    let (certificate, secret) = (key.cert.der().clone(), key.signing_key.serialize_der());
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], secret.try_into().unwrap())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecure")
+                .await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn outbound_https_checks_certificates() {
+    let key = rcgen::generate_simple_self_signed(["localhost".to_string()]).unwrap();
+    let port = https_server(&key).await.port();
+    let bundle = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&bundle, key.cert.pem()).unwrap();
+    let trusting = HostConfig {
+        ca_bundle: Some(bundle.path().into()),
+        ..config()
+    };
+    let (_guest, address) = serve(&Host::new(trusting).unwrap()).await;
+    let fetch =
+        |address, name| async move { get(address, &format!("/fetch?url=https://{name}:{port}/")).await };
+    assert_eq!(
+        fetch(address, "localhost").await,
+        (200, "HTTP 200\n\nsecure".into())
+    );
+    let (status, body) = fetch(address, "127.0.0.1").await;
+    assert!(status == 502 && body.contains("TlsCertificateError"), "{body}");
+    let other = rcgen::generate_simple_self_signed(["localhost".to_string()]).unwrap();
+    std::fs::write(&bundle, other.cert.pem()).unwrap();
+    let distrusting = HostConfig {
+        ca_bundle: Some(bundle.path().into()),
+        ..config()
+    };
+    let (_guest, address) = serve(&Host::new(distrusting).unwrap()).await;
+    let (status, body) = fetch(address, "localhost").await;
+    assert!(status == 502 && body.contains("TlsCertificateError"), "{body}");
 }
 
 #[tokio::test]
