@@ -1,5 +1,6 @@
 //! Logs (through `tracing`) and metrics (Prometheus' text format).
 
+use std::io::IsTerminal;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -50,6 +51,7 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
         .map_err(|error| TelemetryError::Level(level.to_owned(), error.to_string()))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let done = match format {
         LogFormat::Text => lines.finish().try_init(),

@@ -135,8 +135,9 @@ impl<R: Reconciler> Worker<R> {
                 }
                 Err(status) => {
                     let wait = self.queue.add_rate_limited(key.clone());
-                    // A conflict only means that the cache lagged; anything else may need a person.
-                    if status.is_conflict() {
+                    // A conflict, or an object that is gone, only means that the cache lagged;
+                    // anything else may need a person.
+                    if status.is_conflict() || status.is_not_found() {
                         debug!(controller = R::NAME, ?key, "looked at stale state, trying again");
                     } else {
                         warn!(controller = R::NAME, ?key, error = %status, ?wait, "could not carry out a plan");
