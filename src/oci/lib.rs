@@ -9,6 +9,7 @@
 
 pub mod containers;
 pub mod images;
+pub mod log;
 mod protocol;
 mod shim;
 pub mod spec;

@@ -8,7 +8,6 @@
 
 mod bundle;
 mod container;
-mod log;
 mod outputs;
 mod passwd;
 mod reaper;

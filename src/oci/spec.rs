@@ -146,7 +146,7 @@ pub struct Mount {
 pub struct LogSpec {
     /// The file; rotated files are `PATH.1` (youngest), `PATH.2` …
     pub path: PathBuf,
-    /// Size at which it is rotated, by renaming at the end of a line.
+    /// Size at which it is rotated, by renaming; 0 for never.
     pub bytes_max: u64,
     /// How many files are kept, the current one included.
     pub files_max: u32,

@@ -10,19 +10,14 @@
 pub mod reader;
 pub mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use oci::log::rotated;
 
 /// Size at which a log is rotated (the kubelet's `containerLogMaxSize`).
 pub const BYTES_MAX: u64 = 10 << 20;
 /// Files kept of one run (the kubelet's `containerLogMaxFiles`).
 pub const FILES_MAX: u32 = 5;
-
-/// The `n`th rotated file of a log, the youngest being 1.
-fn rotated(path: &Path, n: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_os_string();
-    name.push(format!(".{n}"));
-    PathBuf::from(name)
-}
 
 /// Removes the logs of attempts before `keep_from`: what `--previous` shows stays.
 pub fn prune(dir: &Path, keep_from: u32) {

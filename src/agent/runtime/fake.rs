@@ -134,8 +134,7 @@ impl FakeRuntime {
     }
 
     fn print(&self, launch: &Launch, text: &str) {
-        let log = LogWriter::open(&launch.log.path, 1 << 20, 2, self.clock.clone());
-        if let Ok(log) = log {
+        if let Ok(log) = LogWriter::open(&launch.log, self.clock.clone()) {
             log.write(Stream::Stdout, format!("{text}\n").as_bytes());
         }
     }

@@ -115,8 +115,7 @@ impl WasmRuntime {
             launch,
             network,
         } = prepared;
-        let spec = &launch.log;
-        let log = LogWriter::open(&spec.path, spec.bytes_max, spec.files_max, self.clock.clone());
+        let log = LogWriter::open(&launch.log, self.clock.clone());
         let log = Arc::new(log.map_err(|source| WasmError::Io {
             context: "opening the log".into(),
             source,

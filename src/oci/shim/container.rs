@@ -13,11 +13,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::log::Log;
 use super::outputs::{self, Far, Input, Near};
 use super::passwd::{self, Identity};
 use super::reaper::{Ending, Reaper};
 use super::{Surroundings, bundle};
+use crate::log::Log;
 use crate::spec::{Chunk, ContainerSpec, ContainerState, ExecSpec, Exit, Found, OciError, WindowSize};
 
 /// How long output is still read after the main process has ended: what it
@@ -200,7 +200,7 @@ impl Container {
                 let mut buffer = vec![0; 16 << 10];
                 while let Ok(n @ 1..) = output.read(&mut buffer).await {
                     let bytes = buffer.get(..n).unwrap_or_default();
-                    if let Err(error) = log.borrow_mut().write(stream, bytes) {
+                    if let Err(error) = log.borrow_mut().write(jiff::Timestamp::now(), stream, bytes) {
                         eprintln!("shim: cannot write the log of {}: {error}", me.spec.name);
                     }
                     // Nobody may be listening.
@@ -229,7 +229,7 @@ impl Container {
         };
         let _ = tokio::time::timeout(DRAIN_MAX, drained).await;
         pumps.iter().for_each(|pump| pump.abort());
-        let _ = log.borrow_mut().finish();
+        let _ = log.borrow_mut().finish(jiff::Timestamp::now());
         self.end(ending);
     }
 
