@@ -2,7 +2,7 @@
 //!
 //! Decisions are pure ([`ipam`], [`plan`]); what touches the
 //! kernel goes through `sys` and carries the instance id in its name, so that
-//! [`cleanup`] finds what is ours and several nodes share a machine.
+//! [`cleanup()`] finds what is ours and several nodes share a machine.
 
 pub mod catalog;
 pub mod cidr;

@@ -147,14 +147,5 @@ pub fn search_domains(namespace: &str, domain: &str) -> Vec<String> {
     ]
 }
 
-/// A `/etc/resolv.conf` for containers (`dnsPolicy: ClusterFirst`).
-pub fn resolv_conf(namespace: &str, config: &NetworkConfig) -> String {
-    format!(
-        "search {}\nnameserver {}\noptions ndots:{NDOTS}\n",
-        search_domains(namespace, &config.domain).join(" "),
-        config.dns_ip
-    )
-}
-
 #[cfg(test)]
 mod tests;

@@ -133,6 +133,16 @@ fn detached_pods_leave_nothing_and_free_their_address() {
         let before = links(&mut routing);
         let pod = network.attach("own", Own, None).await.unwrap();
         assert_eq!(links(&mut routing), before + 1);
+        // Nor can it pose as a router or under another's address meanwhile.
+        for setting in [
+            "net/ipv6/conf/cp0a1b2c3d00002/disable_ipv6",
+            "net/ipv4/conf/cp0a1b2c3d00002/rp_filter",
+        ] {
+            assert!(
+                sys::sysctl::get(setting).is_ok_and(|value| value == "1"),
+                "{setting}"
+            );
+        }
         network.detach("own").await.unwrap();
         network.detach("own").await.unwrap();
         assert_eq!(links(&mut routing), before);

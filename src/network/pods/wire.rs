@@ -66,6 +66,9 @@ pub(super) fn connect(
                 .ok_or_else(|| io::Error::other(format!("link {name} vanished")))?
         }
     };
+    // A container that may send raw packets could announce itself as the host's
+    // IPv6 router.
+    soft_set(&format!("net/ipv6/conf/{name}/disable_ipv6"), "1");
     routing.set_up(link.index)?;
     routing.replace_neighbour(link.index, POD_END, POD_MAC)?;
     // Packets must come from the addresses that are routed to this link.
