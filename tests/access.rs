@@ -83,7 +83,7 @@ fn roles_say_what_an_account_may_do() {
             "create",
             "role",
             "roles",
-            "--verb=*",
+            "--verb=get,create",
             "--resource=roles.rbac.authorization.k8s.io",
         ]);
         cluster.ok(&[

@@ -51,8 +51,8 @@ fn malformed_bodies_are_refused() {
                 &As::Admin,
                 "POST",
                 &format!("{CONFIGMAPS}/a"),
-                "application/json",
-                "{}",
+                "",
+                "",
             )
             .is(
                 405,
