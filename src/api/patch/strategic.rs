@@ -131,7 +131,7 @@ fn merge_value(before: Value, change: Value, place: Place<'_>) -> Result<Value, 
             merge_map(before, change, place).map(Value::Object)
         }
         (Value::Array(before), Value::Array(change)) if place.merges_lists() => {
-            merge_list(before, change, place).map(Value::Array)
+            merge_in_order(before, change, place).map(Value::Array)
         }
         (_, change) => Ok(without_directives(change)),
     }
@@ -255,6 +255,19 @@ fn in_order(merged: Vec<Value>, order: &[Value], before: &[Value], key: &str) ->
     out.extend(named);
     out.extend(others);
     out
+}
+
+/// Merges a list for which the patch names no order: its own items' order counts then, so that new
+/// items stand before those of the object that the patch does not mention.
+fn merge_in_order(original: Vec<Value>, patch: Vec<Value>, place: Place<'_>) -> Result<Vec<Value>, Status> {
+    let order: Vec<Value> = patch
+        .iter()
+        .filter(|item| item.get(DIRECTIVE).is_none())
+        .cloned()
+        .collect();
+    let before = original.clone();
+    let merged = merge_list(original, patch, place)?;
+    Ok(in_order(merged, &order, &before, place.key()))
 }
 
 fn merge_list(original: Vec<Value>, patch: Vec<Value>, place: Place<'_>) -> Result<Vec<Value>, Status> {
@@ -383,6 +396,14 @@ mod tests {
     }
 
     #[test]
+    fn new_items_stand_before_those_not_mentioned() {
+        let object = pod(json!([{"name": "old"}, {"name": "older"}]));
+        let patch = pod(json!([{"name": "new"}]));
+        let wanted = json!([{"name": "new"}, {"name": "old"}, {"name": "older"}]);
+        assert_eq!(patched("Pod", object, patch), pod(wanted));
+    }
+
+    #[test]
     fn replaces_lists_that_do_not_merge() {
         let object = pod(json!([{"name": "a", "command": ["x", "y"]}]));
         let patch = pod(json!([{"name": "a", "command": ["z"]}]));
@@ -401,7 +422,7 @@ mod tests {
         let patch = json!({"metadata": {"finalizers": ["c", "a"]}});
         assert_eq!(
             patched("Pod", object, patch),
-            json!({"metadata": {"finalizers": ["a", "b", "c"]}})
+            json!({"metadata": {"finalizers": ["c", "a", "b"]}})
         );
         let object = json!({"metadata": {"finalizers": ["a", "b", "c"]}});
         let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["b"]}});
