@@ -80,11 +80,14 @@ fn wants_protobuf(headers: &HeaderMap) -> bool {
     first.unwrap_or(false)
 }
 
+/// Hashes of documents, and the text of those that are small.
+type Known = HashMap<Which, (String, Option<Bytes>)>;
+
 /// OpenAPI documents over a table of kinds.
 pub struct OpenApi {
     kinds: &'static [&'static Kind],
     // A std mutex: nothing awaits while it is held.
-    known: Arc<Mutex<HashMap<Which, (String, Option<Bytes>)>>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl OpenApi {
@@ -137,7 +140,7 @@ impl OpenApi {
         }))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Which, (String, Option<Bytes>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

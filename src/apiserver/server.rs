@@ -71,67 +71,17 @@ impl ApiServer {
         let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
         let port = addresses.first().map_or(0, SocketAddr::port);
         let (pki, serving) = keys(&config, port).await?;
-        let lookup: Arc<dyn Lookup> = Arc::new(StoreLookup(store.clone()));
-        let tokens = Arc::new(ServiceAccounts::new(
-            &pki,
-            &config.issuer(),
-            lookup.clone(),
-            config.clock.clone(),
-        )?);
-        let rbac = Arc::new(Rbac::new(lookup.clone()));
-        let revision = rbac.load(&store);
-        tasks.spawn(
-            "follow roles",
-            OnError::Shutdown,
-            rbac.clone().follow(store.clone(), revision),
-        );
-        let core = Core::new(
-            store.clone(),
-            core_config(&config, port),
-            rbac.clone(),
-            tokens.clone(),
-        )?;
-        core.bootstrap().await?;
-        let api: ApiRef = Arc::new(core);
-        rbac::reconcile::reconcile(&api, &lookup, &own_user()).await?;
-        // What was just written must hold for the first request, not a moment later.
-        rbac.load(&store);
-        let authn = Authn::new(
-            pki.clone(),
-            tokens.clone(),
-            config.anonymous,
-            config.clock.clone(),
-        )?;
-        let door = Arc::new(Door {
-            api: api.clone(),
-            authn,
-            authorizer: rbac.clone(),
-            lookup,
-            nodes: NodeLinks::new(),
-            discovery: Discovery::new(kinds::all(), SocketAddr::new(config.advertise, port).to_string()),
-            openapi: OpenApi::new(kinds::all()),
-            health: health(&store, tasks),
-            counters: HttpMetrics::new(&config.metrics),
-            metrics: config.metrics.clone(),
-            tokens,
-            clock: config.clock.clone(),
-            stop: tasks.cancelled(),
-            address: SocketAddr::new(config.advertise, port).to_string(),
-            room: tokio::sync::Semaphore::new(REQUESTS_MAX),
-        });
         let tls = TlsAcceptor::from(Arc::new(tls::server_config(&pki, serving.clone())?));
-        Listening {
+        let door = Arc::new(door(&config, port, &pki, &store, tasks).await?);
+        let listening = Listening {
             door: door.clone(),
             tls,
             grace: config.shutdown_grace,
-        }
-        .start(listeners, tasks);
-        background(&config, &pki, serving, &api, store, rbac, tasks);
-        tracing::info!(
-            ?addresses,
-            took_ms = started.elapsed().as_millis() as u64,
-            "API server ready"
-        );
+        };
+        listening.start(listeners, tasks);
+        background(&config, &pki, serving, &door, store, tasks);
+        let took_ms = started.elapsed().as_millis() as u64;
+        tracing::info!(?addresses, took_ms, "API server ready");
         Ok(Self {
             door,
             pki,
@@ -192,6 +142,56 @@ async fn keys(config: &ServerConfig, port: u16) -> Result<(Arc<Pki>, Arc<Serving
     Ok(opened.await.map_err(std::io::Error::other)??)
 }
 
+/// Prepares the cluster and puts together what every request needs.
+async fn door(
+    config: &ServerConfig,
+    port: u16,
+    pki: &Arc<Pki>,
+    store: &Store,
+    tasks: &Tasks,
+) -> Result<Door, StartError> {
+    let lookup: Arc<dyn Lookup> = Arc::new(StoreLookup(store.clone()));
+    let tokens = ServiceAccounts::new(pki, &config.issuer(), lookup.clone(), config.clock.clone())?;
+    let tokens = Arc::new(tokens);
+    let rbac = Arc::new(Rbac::new(lookup.clone()));
+    let core = Core::new(
+        store.clone(),
+        core_config(config, port),
+        rbac.clone(),
+        tokens.clone(),
+    )?;
+    core.bootstrap().await?;
+    let api: ApiRef = Arc::new(core);
+    rbac::reconcile::reconcile(&api, &lookup, &own_user()).await?;
+    // Not before: what was just written must hold for the first request, not a moment later.
+    let revision = rbac.load(store);
+    let follow = rbac.clone().follow(store.clone(), revision);
+    tasks.spawn("follow roles", OnError::Shutdown, follow);
+    let address = SocketAddr::new(config.advertise, port).to_string();
+    Ok(Door {
+        api,
+        authn: Authn::new(
+            pki.clone(),
+            tokens.clone(),
+            config.anonymous,
+            config.clock.clone(),
+        )?,
+        authorizer: rbac,
+        lookup,
+        nodes: NodeLinks::new(),
+        discovery: Discovery::new(kinds::all(), address.clone()),
+        openapi: OpenApi::new(kinds::all()),
+        health: health(store, tasks),
+        counters: HttpMetrics::new(&config.metrics),
+        metrics: config.metrics.clone(),
+        tokens,
+        clock: config.clock.clone(),
+        stop: tasks.cancelled(),
+        address,
+        room: tokio::sync::Semaphore::new(REQUESTS_MAX),
+    })
+}
+
 fn core_config(config: &ServerConfig, port: u16) -> CoreConfig {
     CoreConfig {
         service_cidr: config.service_cidr.clone(),
@@ -230,17 +230,16 @@ fn background(
     config: &ServerConfig,
     pki: &Arc<Pki>,
     serving: Arc<Serving>,
-    api: &ApiRef,
+    door: &Arc<Door>,
     store: Store,
-    authorizer: Arc<dyn Authorizer>,
     tasks: &Tasks,
 ) {
     let clock = config.clock.clone();
     let signer = Signer {
-        api: api.clone(),
+        api: door.api.clone(),
         store,
         pki: pki.clone(),
-        authorizer,
+        authorizer: door.authorizer.clone(),
         clock: clock.clone(),
         user: own_user(),
     };

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::claims::{Audience, Claims, Named, Private};
 use crate::lookup::Lookup;
 use crate::pki::{Pki, PkiError};
-use crate::tokens::{BoundObject, IssuedToken, TokenSpec, Tokens};
+use crate::tokens::{IssuedToken, TokenSpec, Tokens};
 
 /// Verified tokens that are remembered, so that a busy client costs one signature check.
 const REMEMBERED_MAX: usize = 1024;
@@ -142,6 +142,42 @@ impl ServiceAccounts {
         Ok(claims)
     }
 
+    /// What a new token says.
+    fn claims(&self, spec: &TokenSpec) -> Claims {
+        let now = self.clock.now().as_second();
+        let own = || vec![self.issuer.clone()];
+        let named = |name: &str, uid: &str| Named {
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+        };
+        let bound = |kind: &str| {
+            let bound = spec.bound.as_ref().filter(|bound| bound.kind == kind)?;
+            Some(named(&bound.name, &bound.uid))
+        };
+        let node = spec.node.as_ref().map(|(name, uid)| named(name, uid));
+        let audiences = if spec.audiences.is_empty() {
+            own()
+        } else {
+            spec.audiences.clone()
+        };
+        Claims {
+            aud: Audience::Many(audiences),
+            exp: now.saturating_add(spec.expiration_seconds),
+            iat: now,
+            iss: self.issuer.clone(),
+            jti: SystemRandom.uuid(),
+            private: Private {
+                namespace: spec.namespace.clone(),
+                node: node.or_else(|| bound("Node")),
+                pod: bound("Pod"),
+                secret: bound("Secret"),
+                serviceaccount: named(&spec.name, &spec.uid),
+            },
+            nbf: now,
+            sub: format!("system:serviceaccount:{}:{}", spec.namespace, spec.name),
+        }
+    }
+
     fn memory(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Arc<Claims>>> {
         self.remembered
             .lock()
@@ -237,44 +273,9 @@ fn user(claims: &Claims) -> User {
 #[async_trait]
 impl Tokens for ServiceAccounts {
     fn issue(&self, spec: &TokenSpec) -> Result<IssuedToken, Status> {
-        let now = self.clock.now().as_second();
-        let exp = now.saturating_add(spec.expiration_seconds);
-        let expires = jiff::Timestamp::from_second(exp).map_err(Status::internal)?;
-        let audiences = if spec.audiences.is_empty() {
-            vec![self.issuer.clone()]
-        } else {
-            spec.audiences.clone()
-        };
-        let bound = |kind: &str| match &spec.bound {
-            Some(BoundObject { kind: is, name, uid }) if is == kind => Some(Named {
-                name: name.clone(),
-                uid: uid.clone(),
-            }),
-            _ => None,
-        };
-        let node = spec.node.as_ref().map(|(name, uid)| Named {
-            name: name.clone(),
-            uid: uid.clone(),
-        });
-        let claims = Claims {
-            aud: Audience::Many(audiences.clone()),
-            exp,
-            iat: now,
-            iss: self.issuer.clone(),
-            jti: SystemRandom.uuid(),
-            private: Private {
-                namespace: spec.namespace.clone(),
-                node: node.or_else(|| bound("Node")),
-                pod: bound("Pod"),
-                secret: bound("Secret"),
-                serviceaccount: Named {
-                    name: spec.name.clone(),
-                    uid: spec.uid.clone(),
-                },
-            },
-            nbf: now,
-            sub: format!("system:serviceaccount:{}:{}", spec.namespace, spec.name),
-        };
+        let claims = self.claims(spec);
+        let expires = jiff::Timestamp::from_second(claims.exp).map_err(Status::internal)?;
+        let audiences = claims.aud.list().to_vec();
         let mut header = Header::new(Algorithm::ES256);
         header.typ = None;
         header.kid = Some(self.key_id.clone());
@@ -296,6 +297,7 @@ mod tests {
     use super::*;
     use crate::config::ServerConfig;
     use crate::lookup::tests::Fixed;
+    use crate::tokens::BoundObject;
     use base::ManualClock;
     use std::time::Duration;
 
