@@ -171,6 +171,13 @@ pub(crate) struct FakeNet {
     links: Mutex<HashMap<String, (IpAddr, bool)>>,
 }
 
+impl FakeNet {
+    /// Gives a pod that address when it comes.
+    pub(crate) fn pin(&self, uid: &str, ip: IpAddr) {
+        lock(&self.links).insert(uid.to_owned(), (ip, false));
+    }
+}
+
 #[async_trait]
 impl PodNet for FakeNet {
     async fn attach(&self, uid: &str, wasm_only: bool, wanted: Option<IpAddr>) -> Result<Link, String> {

@@ -1,0 +1,168 @@
+//! The node's sign of life: a Lease often, its status when it changes or
+//! every few minutes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::request::PatchType;
+use api::status::Status;
+use base::Clock;
+use client::Client;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::{Node, NodeStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
+use oci::Images;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::machine::{Load, Machine};
+use super::object::{self, Condition};
+use crate::config::AgentConfig;
+
+const NAMESPACE: &str = "kube-node-lease";
+const LEASE_SECONDS: i32 = 40;
+
+/// Beats until it is dropped.
+pub struct Heart {
+    /// Settings.
+    pub config: AgentConfig,
+    /// What the machine is.
+    pub machine: Machine,
+    /// The API.
+    pub client: Client,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// For the list of images in the status.
+    pub images: Images,
+    /// Why the node is not ready; `None` when it is.
+    pub trouble: watch::Receiver<Option<String>>,
+}
+
+impl Heart {
+    /// Beats. The node is registered.
+    pub async fn run(mut self) {
+        let mut sent: Option<(NodeStatus, Duration)> = None;
+        let mut leased = false;
+        let mut timer = tokio::time::interval(self.config.timing.heartbeat);
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = timer.tick() => {
+                    match self.renew(leased).await {
+                        Ok(()) => leased = true,
+                        Err(status) => {
+                            tracing::debug!(%status, "the lease was not renewed");
+                            leased = false;
+                        }
+                    }
+                }
+                changed = self.trouble.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+            }
+            self.report(&mut sent).await;
+        }
+    }
+
+    async fn renew(&self, leased: bool) -> Result<(), Status> {
+        let name = &self.config.node_name;
+        let now = MicroTime(self.clock.now());
+        if leased {
+            let patch = json!({"spec": {"renewTime": now}});
+            return self
+                .client
+                .patch::<Lease>(NAMESPACE, name, PatchType::Merge, &patch, "")
+                .await
+                .map(drop);
+        }
+        let spec = LeaseSpec {
+            holder_identity: Some(name.clone()),
+            lease_duration_seconds: Some(LEASE_SECONDS),
+            renew_time: Some(now),
+            ..LeaseSpec::default()
+        };
+        if self.client.find::<Lease>(NAMESPACE, name).await?.is_some() {
+            let patch = json!({"spec": spec});
+            return self
+                .client
+                .patch::<Lease>(NAMESPACE, name, PatchType::Merge, &patch, "")
+                .await
+                .map(drop);
+        }
+        let node = self.client.get::<Node>("", name).await?;
+        let owner = OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "Node".to_owned(),
+            name: name.clone(),
+            uid: node.metadata.uid.unwrap_or_default(),
+            ..OwnerReference::default()
+        };
+        let metadata = ObjectMeta {
+            name: Some(name.clone()),
+            namespace: Some(NAMESPACE.to_owned()),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        };
+        self.client
+            .create(&Lease {
+                metadata,
+                spec: Some(spec),
+            })
+            .await
+            .map(drop)
+    }
+
+    /// Writes the status if it says something new, or has not been written for long.
+    async fn report(&mut self, sent: &mut Option<(NodeStatus, Duration)>) {
+        let trouble = self.trouble.borrow_and_update().clone();
+        let images = self.images.list().await.unwrap_or_default();
+        let before = sent
+            .as_ref()
+            .and_then(|(status, _)| status.conditions.clone())
+            .unwrap_or_default();
+        let load = Load::read(&self.config.data_dir);
+        let at = Condition {
+            load,
+            trouble: trouble.as_deref(),
+            now: self.clock.now(),
+            before: &before,
+        };
+        let status = object::status(&self.config, &self.machine, &images, &at);
+        let now = self.clock.monotonic();
+        let fresh = |(old, when): &(NodeStatus, Duration)| {
+            object::same(old, &status) && now.saturating_sub(*when) < self.config.timing.node_report
+        };
+        if sent.as_ref().is_some_and(fresh) {
+            return;
+        }
+        match self.send(&status).await {
+            Ok(()) => *sent = Some((status, now)),
+            Err(error) => {
+                tracing::debug!(status = %error, "the node's status was not written");
+                *sent = None;
+                if error.is_not_found() {
+                    self.register_again().await;
+                }
+            }
+        }
+    }
+
+    async fn send(&self, status: &NodeStatus) -> Result<(), Status> {
+        let patch = json!({"status": status});
+        let name = &self.config.node_name;
+        self.client
+            .patch::<Node>("", name, PatchType::Strategic, &patch, "status")
+            .await
+            .map(drop)
+    }
+
+    /// Somebody deleted the Node: it comes back, as with the kubelet.
+    async fn register_again(&self) {
+        let node = object::node(&self.config, &self.machine);
+        if let Err(status) = self.client.create(&node).await {
+            tracing::info!(%status, "the node is not registered");
+        }
+    }
+}

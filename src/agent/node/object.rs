@@ -1,0 +1,323 @@
+//! The Node object: pure, from what the machine is and how it is doing.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    ContainerImage, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus,
+    NodeSystemInfo,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+
+use super::machine::{Load, Machine};
+use crate::config::AgentConfig;
+
+/// Memory that pods may not count on (the kubelet's hard eviction threshold).
+const MEMORY_RESERVED_BYTES: u64 = 100 << 20;
+/// Below these the node says that it is under pressure.
+const MEMORY_LOW_BYTES: u64 = 100 << 20;
+const STORAGE_LOW_PERCENT: u64 = 5;
+const TASKS_LOW_PERCENT: u64 = 5;
+/// As many images as the kubelet lists in a status.
+const IMAGES_MAX: usize = 50;
+
+/// The Node as it registers itself.
+pub fn node(config: &AgentConfig, machine: &Machine) -> Node {
+    Node {
+        metadata: ObjectMeta {
+            name: Some(config.node_name.clone()),
+            labels: Some(labels(config, machine)),
+            ..ObjectMeta::default()
+        },
+        spec: Some(NodeSpec {
+            pod_cidr: config.node_cidr.clone(),
+            pod_cidrs: config.node_cidr.clone().map(|cidr| vec![cidr]),
+            ..NodeSpec::default()
+        }),
+        ..Node::default()
+    }
+}
+
+/// The labels every node has, and the configured ones.
+pub fn labels(config: &AgentConfig, machine: &Machine) -> BTreeMap<String, String> {
+    let mut labels = config.labels.clone();
+    for (name, value) in [
+        ("kubernetes.io/hostname", config.node_name.as_str()),
+        ("kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", machine.architecture),
+    ] {
+        labels.insert(name.to_owned(), value.to_owned());
+    }
+    labels
+}
+
+/// What pods may use of the machine: thousandths of a core, bytes of memory, bytes of storage.
+pub fn allocatable(machine: &Machine) -> (u64, u64, u64) {
+    let memory = machine.memory_bytes.saturating_sub(MEMORY_RESERVED_BYTES);
+    let storage = machine.storage_bytes / 100 * (100 - STORAGE_LOW_PERCENT);
+    (machine.cpus * 1000, memory, storage)
+}
+
+/// What a status says of the moment.
+pub struct Condition<'a> {
+    /// How full the machine is.
+    pub load: Load,
+    /// Why the node is not ready; `None` when it is.
+    pub trouble: Option<&'a str>,
+    /// The present.
+    pub now: Timestamp,
+    /// The conditions said before, whose transition times go on.
+    pub before: &'a [NodeCondition],
+}
+
+/// The status of the node.
+pub fn status(
+    config: &AgentConfig,
+    machine: &Machine,
+    images: &[oci::Image],
+    at: &Condition<'_>,
+) -> NodeStatus {
+    let (cpu, memory, storage) = allocatable(machine);
+    let amounts = |cpu: String, memory: u64, storage: u64| {
+        let list = [
+            ("cpu", cpu),
+            ("memory", format!("{}Ki", memory / 1024)),
+            ("ephemeral-storage", storage.to_string()),
+            ("pods", config.pods_max.to_string()),
+            ("hugepages-1Gi", "0".to_owned()),
+            ("hugepages-2Mi", "0".to_owned()),
+        ];
+        Some(
+            list.into_iter()
+                .map(|(name, amount)| (name.to_owned(), Quantity(amount)))
+                .collect(),
+        )
+    };
+    let address = |kind: &str, address: String| NodeAddress {
+        type_: kind.to_owned(),
+        address,
+    };
+    NodeStatus {
+        capacity: amounts(
+            machine.cpus.to_string(),
+            machine.memory_bytes,
+            machine.storage_bytes,
+        ),
+        allocatable: amounts((cpu / 1000).to_string(), memory, storage),
+        addresses: Some(vec![
+            address("InternalIP", config.node_ip.to_string()),
+            address("Hostname", config.node_name.clone()),
+        ]),
+        node_info: Some(info(config, machine)),
+        daemon_endpoints: Some(NodeDaemonEndpoints::default()),
+        conditions: Some(conditions(at)),
+        images: Some(images.iter().take(IMAGES_MAX).map(image).collect()),
+        ..NodeStatus::default()
+    }
+}
+
+fn info(config: &AgentConfig, machine: &Machine) -> NodeSystemInfo {
+    NodeSystemInfo {
+        machine_id: machine.machine_id.clone(),
+        system_uuid: machine.system_uuid.clone(),
+        boot_id: machine.boot_id.clone(),
+        kernel_version: machine.kernel.clone(),
+        os_image: machine.os_image.clone(),
+        container_runtime_version: concat!("coracle://", env!("CARGO_PKG_VERSION")).to_owned(),
+        kubelet_version: config.version.clone(),
+        kube_proxy_version: String::new(),
+        operating_system: "linux".to_owned(),
+        architecture: machine.architecture.to_owned(),
+        ..NodeSystemInfo::default()
+    }
+}
+
+fn image(image: &oci::Image) -> ContainerImage {
+    ContainerImage {
+        names: Some(image.references.clone()),
+        size_bytes: i64::try_from(image.size_bytes).ok(),
+    }
+}
+
+fn conditions(at: &Condition<'_>) -> Vec<NodeCondition> {
+    let load = &at.load;
+    let few = |available: u64, all: u64, percent: u64| available < all / 100 * percent;
+    let pressure = |kind, met: bool, bad: (&str, &str), good: (&str, &str)| {
+        let (reason, message) = if met { bad } else { good };
+        (kind, met, reason.to_owned(), message.to_owned())
+    };
+    let tasks_left = load.tasks_max.saturating_sub(load.tasks);
+    let list = [
+        pressure(
+            "MemoryPressure",
+            load.memory_available_bytes < MEMORY_LOW_BYTES,
+            (
+                "KubeletHasInsufficientMemory",
+                "kubelet has insufficient memory available",
+            ),
+            (
+                "KubeletHasSufficientMemory",
+                "kubelet has sufficient memory available",
+            ),
+        ),
+        pressure(
+            "DiskPressure",
+            few(
+                load.storage_available_bytes,
+                load.storage_bytes,
+                STORAGE_LOW_PERCENT,
+            ),
+            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ),
+        pressure(
+            "PIDPressure",
+            few(tasks_left, load.tasks_max, TASKS_LOW_PERCENT),
+            (
+                "KubeletHasInsufficientPID",
+                "kubelet has insufficient PID available",
+            ),
+            ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ),
+        match at.trouble {
+            None => (
+                "Ready",
+                true,
+                "KubeletReady".into(),
+                "kubelet is posting ready status".into(),
+            ),
+            Some(why) => ("Ready", false, "KubeletNotReady".into(), why.to_owned()),
+        },
+    ];
+    let make = |(kind, met, reason, message): (&str, bool, String, String)| {
+        let status = if met { "True" } else { "False" };
+        let old = at.before.iter().find(|c| c.type_ == kind && c.status == status);
+        let since = old.and_then(|c| c.last_transition_time.clone());
+        NodeCondition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason),
+            message: Some(message),
+            last_heartbeat_time: Some(Time(at.now)),
+            last_transition_time: Some(since.unwrap_or(Time(at.now))),
+        }
+    };
+    list.into_iter().map(make).collect()
+}
+
+/// Whether two statuses say the same but for the time of the beat.
+pub fn same(a: &NodeStatus, b: &NodeStatus) -> bool {
+    let timeless = |status: &NodeStatus| {
+        let mut status = status.clone();
+        for condition in status.conditions.iter_mut().flatten() {
+            condition.last_heartbeat_time = None;
+        }
+        status
+    };
+    timeless(a) == timeless(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine {
+            cpus: 2,
+            memory_bytes: 1 << 30,
+            storage_bytes: 100 << 30,
+            architecture: "amd64",
+            ..Default::default()
+        }
+    }
+
+    fn load() -> Load {
+        Load {
+            memory_available_bytes: 1 << 29,
+            storage_available_bytes: 50 << 30,
+            storage_bytes: 100 << 30,
+            tasks: 100,
+            tasks_max: 30_000,
+        }
+    }
+
+    fn config() -> AgentConfig {
+        AgentConfig::new("n1", "/nowhere".into(), "00000000", [192, 0, 2, 1].into())
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn made(load: Load, trouble: Option<&str>, now: i64, before: &[NodeCondition]) -> NodeStatus {
+        status(
+            &config(),
+            &machine(),
+            &[],
+            &Condition {
+                load,
+                trouble,
+                now: at(now),
+                before,
+            },
+        )
+    }
+
+    fn condition(status: &NodeStatus, kind: &str) -> NodeCondition {
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|c| c.type_ == kind)
+            .unwrap()
+            .clone()
+    }
+
+    #[test]
+    fn amounts_are_canonical() {
+        let status = made(load(), None, 1, &[]);
+        let get =
+            |list: &Option<BTreeMap<String, Quantity>>, name: &str| list.as_ref().unwrap()[name].0.clone();
+        assert_eq!(get(&status.capacity, "cpu"), "2");
+        assert_eq!(get(&status.capacity, "memory"), "1048576Ki");
+        assert_eq!(get(&status.allocatable, "memory"), "946176Ki");
+        assert_eq!(get(&status.capacity, "pods"), "4096");
+    }
+
+    #[test]
+    fn pressure_is_told() {
+        let status = made(load(), None, 1, &[]);
+        assert_eq!(condition(&status, "Ready").status, "True");
+        assert_eq!(condition(&status, "DiskPressure").status, "False");
+        let full = Load {
+            storage_available_bytes: 1 << 30,
+            memory_available_bytes: 1,
+            ..load()
+        };
+        let status = made(full, Some("the network is not up"), 1, &[]);
+        assert_eq!(condition(&status, "DiskPressure").status, "True");
+        assert_eq!(
+            condition(&status, "MemoryPressure").reason.as_deref(),
+            Some("KubeletHasInsufficientMemory")
+        );
+        assert_eq!(
+            condition(&status, "Ready").message.as_deref(),
+            Some("the network is not up")
+        );
+    }
+
+    #[test]
+    fn only_the_beat_differs_while_nothing_changes() {
+        let first = made(load(), None, 1, &[]);
+        let second = made(load(), None, 100, first.conditions.as_deref().unwrap());
+        assert_ne!(first, second);
+        assert!(same(&first, &second));
+        let third = made(load(), Some("x"), 200, second.conditions.as_deref().unwrap());
+        assert!(!same(&second, &third));
+        assert_eq!(
+            condition(&third, "Ready").last_transition_time,
+            Some(Time(at(200)))
+        );
+    }
+}
