@@ -16,7 +16,6 @@ pub mod object;
 pub mod openapi;
 pub mod patch;
 pub mod pod;
-pub mod policy;
 pub mod protobuf;
 pub mod quantity;
 pub mod request;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use api::request::User;
+use api::selector::LabelSelector;
 use serde::Deserialize;
 
 use super::rules;
@@ -17,26 +18,40 @@ pub struct Subject {
     pub kind: String,
     /// Name.
     pub name: String,
-    /// Namespace of a service account.
+    /// Namespace of a service account; empty for the binding's own.
     pub namespace: String,
 }
 
 impl Subject {
-    fn matches(&self, user: &User) -> bool {
+    /// Whether it means that user, in a binding of that namespace (empty for a cluster-wide one).
+    fn means(&self, user: &User, namespace: &str) -> bool {
         match self.kind.as_str() {
             "User" => user.name == self.name,
             "Group" => user.groups.contains(&self.name),
             "ServiceAccount" => {
+                let namespace = self.namespace_or(namespace);
                 let rest = user.name.strip_prefix("system:serviceaccount:");
-                rest.and_then(|r| r.split_once(':')) == Some((self.namespace.as_str(), self.name.as_str()))
+                let named = rest.and_then(|r| r.split_once(':'));
+                !namespace.is_empty() && named == Some((namespace, self.name.as_str()))
             }
             _ => false,
         }
     }
 
-    fn text(&self) -> String {
+    fn namespace_or<'a>(&'a self, bindings_own: &'a str) -> &'a str {
+        if self.namespace.is_empty() {
+            bindings_own
+        } else {
+            &self.namespace
+        }
+    }
+
+    fn text(&self, namespace: &str) -> String {
         match self.kind.as_str() {
-            "ServiceAccount" => format!("{} {:?}", self.kind, format!("{}/{}", self.name, self.namespace)),
+            "ServiceAccount" => {
+                let name = format!("{}/{}", self.name, self.namespace_or(namespace));
+                format!("{} {name:?}", self.kind)
+            }
             _ => format!("{} {:?}", self.kind, self.name),
         }
     }
@@ -140,15 +155,13 @@ impl Index {
         for role in self.cluster_roles.values_mut() {
             role.effective = role.rules.clone().unwrap_or_default().into();
         }
-        let aggregated: Vec<(String, Vec<serde_json::Value>)> = self
+        let aggregated: Vec<(String, Vec<LabelSelector>)> = self
             .cluster_roles
             .iter()
             .filter_map(|(name, role)| {
-                let rule = role.aggregation_rule.as_ref()?;
-                Some((
-                    name.clone(),
-                    rule.cluster_role_selectors.clone().unwrap_or_default(),
-                ))
+                let selectors = role.aggregation_rule.as_ref()?.cluster_role_selectors.iter();
+                let selectors = selectors.flatten().map(LabelSelector::from_json);
+                Some((name.clone(), selectors.collect()))
             })
             .collect();
         for _ in 0..=aggregated.len() {
@@ -168,12 +181,12 @@ impl Index {
         }
     }
 
-    fn sum(&self, into: &str, selectors: &[serde_json::Value]) -> Vec<PolicyRule> {
+    fn sum(&self, into: &str, selectors: &[LabelSelector]) -> Vec<PolicyRule> {
         let mut names: Vec<&String> = self
             .cluster_roles
             .iter()
             .filter(|(name, role)| {
-                *name != into && selectors.iter().any(|s| rules::selects(s, &role.labels()))
+                *name != into && selectors.iter().any(|s| s.matches(&role.metadata.labels))
             })
             .map(|(name, _)| name)
             .collect();
@@ -212,7 +225,11 @@ impl Index {
             .flatten()
             .map(move |(name, binding)| (namespace, name, binding));
         cluster.chain(local).filter_map(|(namespace, name, binding)| {
-            let subject = binding.subjects.iter().flatten().find(|s| s.matches(user))?;
+            let subject = binding
+                .subjects
+                .iter()
+                .flatten()
+                .find(|s| s.means(user, namespace))?;
             let rules = self.referenced(namespace, &binding.role_ref);
             Some(Grant {
                 namespace,
@@ -288,14 +305,8 @@ impl Grant<'_> {
         let (kind, name) = (&self.role.kind, &self.role.name);
         format!(
             "RBAC: allowed by {binding} of {kind} {name:?} to {}",
-            self.subject.text()
+            self.subject.text(self.namespace)
         )
-    }
-}
-
-impl Role {
-    fn labels(&self) -> BTreeMap<String, String> {
-        self.metadata.labels.clone().unwrap_or_default()
     }
 }
 
@@ -404,6 +415,26 @@ mod tests {
         assert!(index.decide(&roles).allowed);
         index.apply("rolebindings", "a", "bots", None);
         assert!(!index.decide(&roles).allowed);
+    }
+
+    #[test]
+    fn an_account_without_a_namespace_is_one_of_the_bindings_own() {
+        let mut index = index();
+        let binding = serde_json::json!({
+            "roleRef": {"kind": "ClusterRole", "name": "view"},
+            "subjects": [{"kind": "ServiceAccount", "name": "bot"}]});
+        let text = binding.to_string();
+        index.apply("rolebindings", "a", "bots", Some(text.as_bytes()));
+        index.apply("clusterrolebindings", "", "bots", Some(text.as_bytes()));
+        let own = User::new("system:serviceaccount:a:bot", &[]);
+        let decision = index.decide(&ask(&own, "list", "pods", "a"));
+        assert_eq!(
+            decision.reason,
+            r#"RBAC: allowed by RoleBinding "bots/a" of ClusterRole "view" to ServiceAccount "bot/a""#
+        );
+        assert!(!index.decide(&ask(&own, "list", "pods", "b")).allowed);
+        let other = User::new("system:serviceaccount:b:bot", &[]);
+        assert!(!index.decide(&ask(&other, "list", "pods", "a")).allowed);
     }
 
     #[test]

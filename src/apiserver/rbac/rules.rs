@@ -1,10 +1,6 @@
 //! What one rule allows, and whether a set of rules covers another
 //! (Kubernetes' `rbac` and `rbac/validation` packages describe the meaning).
 
-use std::collections::BTreeMap;
-
-use serde_json::Value;
-
 use crate::authz::{Attributes, PolicyRule};
 
 fn any(list: &[String], wanted: &str) -> bool {
@@ -45,29 +41,6 @@ fn resource_matches(patterns: &[String], resource: &str, subresource: &str) -> b
             Some((name, sub)) => name == resource && sub == subresource,
         }
     })
-}
-
-/// Whether a label selector (as aggregation rules have it) selects these labels.
-pub fn selects(selector: &Value, labels: &BTreeMap<String, String>) -> bool {
-    let equal = selector["matchLabels"].as_object().into_iter().flatten();
-    let mut equal = equal.map(|(k, v)| labels.get(k).map(String::as_str) == v.as_str());
-    let expressions = selector["matchExpressions"].as_array().into_iter().flatten();
-    equal.all(|matched| matched) && expressions.into_iter().all(|e| expression(e, labels))
-}
-
-fn expression(expression: &Value, labels: &BTreeMap<String, String>) -> bool {
-    let value = expression["key"].as_str().and_then(|key| labels.get(key));
-    let listed = || {
-        let values = expression["values"].as_array().into_iter().flatten();
-        value.is_some_and(|v| values.into_iter().any(|item| item.as_str() == Some(v)))
-    };
-    match expression["operator"].as_str() {
-        Some("In") => listed(),
-        Some("NotIn") => !listed(),
-        Some("Exists") => value.is_some(),
-        Some("DoesNotExist") => value.is_none(),
-        _ => false,
-    }
 }
 
 /// The parts of `wanted` that `held` does not cover, each about one verb, group, resource and
