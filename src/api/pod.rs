@@ -44,24 +44,9 @@ pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
         .find(|c| c.type_ == kind)
 }
 
-/// Whether its condition of that type is `True`.
-pub fn has_condition(pod: &Pod, kind: &str) -> bool {
-    condition(pod, kind).is_some_and(|c| c.status == "True")
-}
-
 /// Whether it may serve: its condition `Ready` is `True`.
 pub fn is_ready(pod: &Pod) -> bool {
-    has_condition(pod, "Ready")
-}
-
-/// Whether it has been ready for that many seconds.
-pub fn is_available(pod: &Pod, min_ready_seconds: i32, now: jiff::Timestamp) -> bool {
-    let Some(ready) = condition(pod, "Ready").filter(|c| c.status == "True") else {
-        return false;
-    };
-    let since = ready.last_transition_time.as_ref().map(|t| t.0);
-    min_ready_seconds == 0
-        || since.is_some_and(|t| now.duration_since(t).as_secs() >= i64::from(min_ready_seconds))
+    condition(pod, "Ready").is_some_and(|c| c.status == "True")
 }
 
 /// Whether an init container is a sidecar: it restarts on its own and runs beside the others.
@@ -250,7 +235,7 @@ fn is_blank(term: &NodeSelectorTerm) -> bool {
 }
 
 /// Whether a node meets a term; a term without conditions is met by none.
-pub fn term_fits(term: &NodeSelectorTerm, node: &Node) -> bool {
+fn term_fits(term: &NodeSelectorTerm, node: &Node) -> bool {
     let fields = vec![("metadata.name", node.metadata.name.clone().unwrap_or_default())];
     !is_blank(term)
         && term

@@ -23,3 +23,10 @@ pub use spec::{
     Chunk, ContainerSpec, ContainerState, ContainersConfig, ExecSpec, Exit, Found, LogSpec, Mount, OciError,
     PodSpec, Process, Resources, Security, Stream, Usage, User, WindowSize,
 };
+
+/// An error with its causes: the outer one alone often says only that something failed.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}

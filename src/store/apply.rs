@@ -77,13 +77,7 @@ impl<'a> Applier<'a> {
     }
 
     fn batch(&mut self, ops: Vec<Op>, now_ms: u64) -> Verdict {
-        let mut call = Call {
-            before: self,
-            revision: 0,
-            changed: HashMap::new(),
-            events: vec![],
-        };
-        call.revision = call.before.position.revision;
+        let mut call = Call::after(self);
         let mut outcomes = Vec::with_capacity(ops.len());
         for (index, op) in ops.into_iter().enumerate() {
             match call.operation(op, now_ms) {
@@ -91,37 +85,21 @@ impl<'a> Applier<'a> {
                 Err(current) => return Verdict::Refused { index, current },
             }
         }
-        let Call {
-            revision,
-            changed,
-            events,
-            ..
-        } = call;
-        self.keep(revision, changed, events);
+        let changes = call.changes;
+        self.keep(changes);
         Verdict::Done(outcomes)
     }
 
     fn expire(&mut self, keys: Vec<(String, u64)>) -> Verdict {
-        let revision = self.position.revision;
-        let mut call = Call {
-            before: self,
-            revision,
-            changed: HashMap::new(),
-            events: vec![],
-        };
+        let mut call = Call::after(self);
         let mut outcomes = Vec::with_capacity(keys.len());
         for (key, revision) in keys {
             // A key that was written again meanwhile has a later revision and lives on.
             let gone = call.delete(key, Expect::Revision(revision));
             outcomes.push(gone.unwrap_or(Outcome::Unchanged));
         }
-        let Call {
-            revision,
-            changed,
-            events,
-            ..
-        } = call;
-        self.keep(revision, changed, events);
+        let changes = call.changes;
+        self.keep(changes);
         Verdict::Done(outcomes)
     }
 
@@ -140,22 +118,36 @@ impl<'a> Applier<'a> {
         }
     }
 
-    fn keep(&mut self, revision: u64, changed: HashMap<String, Option<Arc<Entry>>>, events: Vec<Arc<Event>>) {
-        self.position.revision = revision;
-        self.changed.extend(changed);
-        self.events.extend(events);
+    fn keep(&mut self, changes: Changes) {
+        self.position.revision = changes.revision;
+        self.changed.extend(changes.changed);
+        self.events.extend(changes.events);
     }
 }
 
-/// One command's changes, kept apart until it is certain that all of it holds.
-struct Call<'c, 'a> {
-    before: &'c Applier<'a>,
+/// What one command changes.
+struct Changes {
     revision: u64,
     changed: HashMap<String, Option<Arc<Entry>>>,
     events: Vec<Arc<Event>>,
 }
 
-impl Call<'_, '_> {
+/// One command's changes, kept apart until it is certain that all of it holds.
+struct Call<'c, 'a> {
+    before: &'c Applier<'a>,
+    changes: Changes,
+}
+
+impl<'c, 'a> Call<'c, 'a> {
+    fn after(before: &'c Applier<'a>) -> Self {
+        let changes = Changes {
+            revision: before.position.revision,
+            changed: HashMap::new(),
+            events: vec![],
+        };
+        Call { before, changes }
+    }
+
     /// The error is the entry that did not meet the precondition.
     fn operation(&mut self, op: Op, now_ms: u64) -> Result<Outcome, Option<Arc<Entry>>> {
         match op {
@@ -175,10 +167,12 @@ impl Call<'_, '_> {
         if let Some(same) = previous.as_ref().filter(|entry| entry.same_as(&record)) {
             return Ok(Outcome::Put(same.clone()));
         }
-        self.revision += 1;
-        let entry = Entry::written(key, record, self.revision, previous.as_deref(), now_ms);
+        let revision = self.next_revision();
+        let entry = Entry::written(key, record, revision, previous.as_deref(), now_ms);
         let entry = Arc::new(entry);
-        self.changed.insert(entry.key.clone(), Some(entry.clone()));
+        self.changes
+            .changed
+            .insert(entry.key.clone(), Some(entry.clone()));
         self.event(Change::Put, entry.clone(), previous);
         Ok(Outcome::Put(entry))
     }
@@ -187,15 +181,14 @@ impl Call<'_, '_> {
         let Some(previous) = self.checked(&key, expect)? else {
             return Ok(Outcome::Unchanged);
         };
-        self.revision += 1;
-        let entry = Arc::new(previous.deleted(self.revision));
-        self.changed.insert(key, None);
+        let entry = Arc::new(previous.deleted(self.next_revision()));
+        self.changes.changed.insert(key, None);
         self.event(Change::Delete, entry.clone(), Some(previous));
         Ok(Outcome::Deleted(entry))
     }
 
     fn checked(&self, key: &str, expect: Expect) -> Result<Option<Arc<Entry>>, Option<Arc<Entry>>> {
-        let current = match self.changed.get(key) {
+        let current = match self.changes.changed.get(key) {
             Some(entry) => entry.clone(),
             None => self.before.current(key),
         };
@@ -208,9 +201,14 @@ impl Call<'_, '_> {
         if holds { Ok(current) } else { Err(current) }
     }
 
+    fn next_revision(&mut self) -> u64 {
+        self.changes.revision += 1;
+        self.changes.revision
+    }
+
     fn event(&mut self, kind: Change, entry: Arc<Entry>, previous: Option<Arc<Entry>>) {
-        self.events.push(Arc::new(Event {
-            revision: self.revision,
+        self.changes.events.push(Arc::new(Event {
+            revision: self.changes.revision,
             kind,
             entry,
             previous,

@@ -1,7 +1,7 @@
 //! ClusterRoleBinding: who has a role in the cluster.
 
-use super::{cells, rbac};
-use crate::kind::{Column, Kind};
+use super::rbac;
+use crate::kind::Kind;
 use crate::names;
 
 /// The descriptor.
@@ -16,24 +16,7 @@ pub static KIND: Kind = Kind {
     default: rbac::default_binding,
     validate: |binding| rbac::binding(binding, false),
     validate_update: |new, old| rbac::binding_update(new, old, false),
-    columns: &[
-        Column::NAME,
-        Column::text("Role"),
-        Column::AGE,
-        Column::text("Users").wide(),
-        Column::text("Groups").wide(),
-        Column::text("ServiceAccounts").wide(),
-    ],
-    row: |binding, now| {
-        let [role, users, groups, accounts] = rbac::binding_cells(binding);
-        vec![
-            cells::name(binding),
-            role,
-            cells::age(binding, now),
-            users,
-            groups,
-            accounts,
-        ]
-    },
+    columns: rbac::BINDING_COLUMNS,
+    row: rbac::binding_row,
     ..Kind::CLUSTER
 };

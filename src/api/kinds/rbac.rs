@@ -1,7 +1,10 @@
 //! What the four kinds of role-based access control have in common.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::cells;
+use crate::kind::Column;
 use crate::names;
 use crate::status::FieldError;
 use crate::value::{Field, each, fill_text, get_mut, list, same, text};
@@ -122,8 +125,31 @@ pub fn binding_update(new: &Value, old: &Value, namespaced: bool) -> Vec<FieldEr
     errors
 }
 
-/// The cells of a binding: role, then users, groups and service accounts.
-pub fn binding_cells(binding: &Value) -> [Value; 4] {
+/// The columns of both kinds of bindings.
+pub const BINDING_COLUMNS: &[Column] = &[
+    Column::NAME,
+    Column::text("Role"),
+    Column::AGE,
+    Column::text("Users").wide(),
+    Column::text("Groups").wide(),
+    Column::text("ServiceAccounts").wide(),
+];
+
+/// The row of a binding.
+pub fn binding_row(binding: &Value, now: Timestamp) -> Vec<Value> {
+    let [role, users, groups, accounts] = binding_cells(binding);
+    vec![
+        cells::name(binding),
+        role,
+        cells::age(binding, now),
+        users,
+        groups,
+        accounts,
+    ]
+}
+
+/// Role, then users, groups and service accounts.
+fn binding_cells(binding: &Value) -> [Value; 4] {
     let named = |kind: &str| {
         let all = list(binding, "subjects")
             .iter()

@@ -16,6 +16,7 @@ use tokio::io::AsyncWriteExt;
 use super::assemble::{Parts, assemble};
 use super::manifest::{ACCEPTED, Configuration, Descriptor, Manifest, hex};
 use super::{Credentials, Image, ImageError, ImagesConfig, blocking, disk, layers};
+use crate::with_causes;
 
 /// Silence of a registry after which it counts as gone.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -136,20 +137,8 @@ fn explain(reference: &Reference, error: OciDistributionError) -> ImageError {
         OciDistributionError::ServerError { code: 401 | 403, .. } => {
             ImageError::Denied(format!("{whole}: authorization failed"))
         }
-        _ => ImageError::Registry(format!("failed to pull {whole}: {}", chain(&error))),
+        _ => ImageError::Registry(format!("failed to pull {whole}: {}", with_causes(&error))),
     }
-}
-
-/// An error with its causes: the outer one alone often says only that a request failed.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 /// One pull under way.
@@ -275,7 +264,7 @@ impl Fetch {
                 ImageError::Registry(format!(
                     "failed to pull {}: {}",
                     self.reference.whole(),
-                    chain(&error)
+                    with_causes(&error)
                 ))
             })?;
             got += chunk.len() as u64;

@@ -19,6 +19,7 @@ use super::reaper::{Ending, Reaper};
 use super::{Surroundings, bundle};
 use crate::log::Log;
 use crate::spec::{Chunk, ContainerSpec, ContainerState, ExecSpec, Exit, Found, OciError, WindowSize};
+use crate::with_causes;
 
 /// How long output is still read after the main process has ended: what it
 /// left behind may hold the pipes open for ever.
@@ -165,13 +166,7 @@ impl Container {
 
     /// What the runtime library said, in the words that users of runc know.
     fn explain(&self, error: &dyn std::error::Error, program: Option<&String>) -> OciError {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            text.push_str(": ");
-            text.push_str(&inner.to_string());
-            cause = inner.source();
-        }
+        let text = with_causes(error);
         let program = program.map(String::as_str).unwrap_or_default();
         let lower = text.to_lowercase();
         let why =
