@@ -26,8 +26,8 @@ Examples:
         /// Name to give the image; needed where the file carries none
         #[arg(long)]
         name: Option<String>,
-        /// Program and arguments of a root file system
-        #[arg(long, num_args = 1.., value_name = "ARG", allow_hyphen_values = true)]
+        /// Program of a root file system; give it again for each argument
+        #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
         entrypoint: Vec<String>,
         #[command(flatten)]
         data_dir: DataDir,
