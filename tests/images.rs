@@ -2,7 +2,7 @@
 
 use crate::support::images::{Form, busybox_archive, wasm_archive};
 use crate::support::manifests::command_pod;
-use crate::support::registry::Registry;
+use crate::support::registry::{self, Registry};
 use crate::support::{Cluster, assert_has, sandboxed, tools};
 
 #[test]
@@ -142,6 +142,10 @@ fn images_are_listed_and_removed_while_the_node_runs_or_not() {
         );
         cluster.import(&archive, &[]);
         cluster.import(&archive, &["--name", "local/other:2"]);
+        let docker = dir.join("docker.tar");
+        let target = format!("docker-archive:{}:local/docker:3", docker.display());
+        registry::copy(&busybox_archive(dir, "local/box:1"), &target);
+        cluster.import(&docker, &[]);
         let list = cluster.image(&["list"]).unwrap();
         assert_has(
             &list,
@@ -151,6 +155,7 @@ fn images_are_listed_and_removed_while_the_node_runs_or_not() {
                 "oci",
                 "local/program:1",
                 "local/other:2",
+                "local/docker:3",
                 "wasm",
             ],
         );

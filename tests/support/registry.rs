@@ -1,6 +1,6 @@
 //! Debian's docker-registry on loopback.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use super::cluster::curl;
@@ -43,20 +43,20 @@ impl Registry {
     /// Pushes an OCI archive; the reference to pull it by.
     pub fn push(&self, archive: &Path, name: &str) -> String {
         let reference = format!("{}/{name}", self.address);
-        let from = PathBuf::from(archive);
-        let out = Command::new("skopeo")
-            .args(["copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"])
-            .arg(format!("oci-archive:{}", from.display()))
-            .arg(format!("docker://{reference}"))
-            .output()
-            .expect("skopeo");
-        assert!(
-            out.status.success(),
-            "skopeo: {}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        copy(archive, &format!("docker://{reference}"));
         reference
     }
+}
+
+/// Copies an OCI archive to wherever skopeo can.
+pub fn copy(archive: &Path, target: &str) {
+    let out = Command::new("skopeo")
+        .args(["copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"])
+        .arg(format!("oci-archive:{}", archive.display()))
+        .arg(target)
+        .output()
+        .expect("skopeo");
+    assert!(out.status.success(), "skopeo: {}", String::from_utf8_lossy(&out.stderr));
 }
 
 impl Drop for Registry {
