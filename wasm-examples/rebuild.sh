@@ -12,6 +12,13 @@
 set -eu
 cd "$(dirname "$0")"
 
+# No builder's folders in panic messages: the files are to be the same wherever
+# the same compiler builds them.
+remap() { # FOLDER NAME
+    RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=$1=$2"
+    export RUSTFLAGS
+}
+
 if [ "${1:-}" = --check ]; then
     exec sha256sum --check --quiet SHA256SUMS
 fi
@@ -84,6 +91,7 @@ build_with_debian() {
     [ -n "${RUST_WEB_ROOT:-}" ] || fetch_rustc_web
     make_wrappers
     link_wasi_libc
+    remap "$RUST_WEB_ROOT/usr/lib/rustlib/src/rust" /rust
     say "building with rustc-web from $RUST_WEB_ROOT"
     built=target/wasm32-wasip1/release
     cargo_web -p hello-cli
@@ -94,6 +102,8 @@ build_with_debian() {
     component $built/hello_http.wasm hello-http.wasm reactor
 }
 
+remap "$PWD" /guests
+remap "${CARGO_HOME:-$HOME/.cargo}" /cargo
 if has_rustup_targets; then build_with_rustup; else build_with_debian; fi
 sha256sum hello-cli.module.wasm hello-cli.wasm hello-http.wasm tcp-echo.wasm > SHA256SUMS
 ls -l ./*.wasm >&2
