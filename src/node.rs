@@ -2,11 +2,13 @@
 
 mod address;
 mod control;
+mod worker;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use agent::Agent;
 use anyhow::Context;
 use api::request::User;
 use apiserver::ApiServer;
@@ -89,7 +91,23 @@ impl Node {
         Ok(())
     }
 
-    async fn start_agent(&mut self, _node_ip: Ipv4Addr) -> anyhow::Result<()> {
+    /// Starts the agent of a node that has the control plane in the same process.
+    async fn start_agent(&mut self, node_ip: Ipv4Addr) -> anyhow::Result<()> {
+        let settings = worker::settings(&self.config, &self.folder, node_ip);
+        let Some(control) = &self.control else {
+            return worker::join(&self.config, settings, &self.tasks).await;
+        };
+        let user = User::new(
+            format!("system:node:{}", self.config.node_name),
+            &["system:nodes", "system:authenticated"],
+        );
+        let client = Client::new(control.server.api(), user);
+        let agent = Agent::start(settings, client, &self.tasks).await.context("cannot start the agent")?;
+        let link = agent.service();
+        control.server.nodes().register_local(&self.config.node_name, move |request| {
+            let link = link.clone();
+            async move { Ok::<_, std::convert::Infallible>(link.handle(request).await) }
+        });
         Ok(())
     }
 

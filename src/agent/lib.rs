@@ -1,9 +1,23 @@
-//! The node agent.
+//! The node agent: runs the pods assigned to this machine, ordinary containers
+//! and WebAssembly side by side, and tells the API how they do.
+//!
+//! What is to be done about a pod is decided by a pure function
+//! ([`pods::decide`]) from its spec and what is known of it
+//! ([`pods::state`]); one worker task per pod has it done. Containers run in
+//! one of three [`runtime`]s, chosen by what their image holds.
+//!
+//! **Invariants.** Only a pod's worker changes its state. A container that
+//! outlived the agent is never restarted because of that. Nothing waits for
+//! the API server but what needs it: a node that starts without one runs the
+//! pods it has on disk.
+
+mod agent;
 pub mod config;
 pub mod context;
 mod disk;
 pub mod env;
 mod files;
+pub mod join;
 pub mod logs;
 pub mod moment;
 pub mod node;
@@ -15,5 +29,11 @@ pub mod runtime;
 pub mod server;
 #[cfg(test)]
 mod testing;
+mod trust;
 pub mod volumes;
 mod wiring;
+
+pub use agent::{Agent, AgentError, teardown};
+pub use config::{AgentConfig, Timing};
+pub use join::{JoinConfig, JoinError};
+pub use server::LinkService;

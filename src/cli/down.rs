@@ -1,8 +1,10 @@
 //! `down`: stop the node and take its traces off the host.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use agent::AgentConfig;
 use anyhow::{Context, bail};
 use clap::Args;
 use nix::sys::signal::{Signal, kill};
@@ -65,47 +67,10 @@ fn stop(dir: &Path) -> anyhow::Result<()> {
 
 /// Ends the pods and removes links, rules, namespaces, mounts and control groups.
 fn remove_traces(dir: &Path, instance_id: &str) -> anyhow::Result<()> {
-    #[cfg(feature = "oci")]
-    {
-        let ended = super::block_on(async {
-            let images = oci::Images::open(oci::ImagesConfig {
-                dir: dir.join("images"),
-                insecure_registries: Vec::new(),
-            })
-            .await?;
-            let containers = oci::ContainersConfig {
-                dir: dir.join("containers"),
-                instance_id: instance_id.to_owned(),
-                program: std::env::current_exe()?,
-            };
-            Ok(oci::end_all(&containers, &images).await?)
-        })
-        .context("cannot end the pods")?;
-        if ended > 0 {
-            println!("ended the containers of {ended} pods");
-        }
-    }
-    network::cleanup(instance_id, dir).context("cannot remove the network")?;
-    unmount_below(&dir.join("pods"))?;
-    println!(
-        "nothing of this node is left on the host; its objects are in {}",
-        dir.display()
-    );
-    Ok(())
-}
-
-/// Volumes in memory are mounts; the deepest go first.
-fn unmount_below(dir: &Path) -> anyhow::Result<()> {
-    let table = std::fs::read_to_string("/proc/self/mounts")?;
-    let mut mounts: Vec<&str> = table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(1))
-        .filter(|path| Path::new(path).starts_with(dir))
-        .collect();
-    mounts.sort_by_key(|path| std::cmp::Reverse(path.len()));
-    for path in mounts {
-        nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH)
-            .with_context(|| format!("cannot unmount {path}"))?;
-    }
+    // Only folder and instance matter to what is removed; the rest of the settings never left memory.
+    let config = AgentConfig::new("", dir.to_owned(), instance_id, Ipv4Addr::LOCALHOST.into());
+    super::block_on(async { Ok(agent::teardown(&config).await?) })
+        .context("cannot remove all that the node made on this host")?;
+    println!("nothing of this node is left on the host; its objects are in {}", dir.display());
     Ok(())
 }

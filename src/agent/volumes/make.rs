@@ -219,3 +219,21 @@ fn remove(root: &Path) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+/// Unmounts every volume below the pods' folder.
+pub fn unmount_below(pods: &Path) {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    // The fifth field is where it is mounted; the deepest go first.
+    let mut paths: Vec<PathBuf> = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(PathBuf::from)
+        .filter(|path| path.starts_with(pods))
+        .collect();
+    paths.sort();
+    for path in paths.iter().rev() {
+        if let Err(error) = umount2(path, MntFlags::MNT_DETACH) {
+            tracing::warn!(path = %path.display(), %error, "a volume was not unmounted");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Volume;
 
-pub use make::{VolumeError, VolumeMaker, references};
+pub use make::{VolumeError, VolumeMaker, references, unmount_below};
 pub use mounts::MountPoint;
 pub use tokens::Tokens;
 

@@ -1,0 +1,326 @@
+//! The agent put together: what [`crate::Agent::start`] starts, in what order.
+//!
+//! ```text
+//! images, containers ─▶ (node registered, or its range known from before)
+//!    ─▶ network, Wasm host, Services, DNS ─▶ pods from disk ─▶ pods from the API
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use base::{Clock, OnError, SystemClock, SystemRandom, Tasks};
+use client::{Cache, Client, Recorder, Selectors};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use network::{Catalog, Cidr, Dns, NetworkConfig, NetworkError, PodNetwork, Services};
+use oci::{Containers, ContainersConfig, ImageError, Images, ImagesConfig, OciError};
+use tokio::sync::watch;
+use wasm::{Host, HostConfig, WasmError};
+
+use crate::config::AgentConfig;
+use crate::context::{Context, World};
+use crate::env::NodeFacts;
+use crate::node::heartbeat::Heart;
+use crate::node::machine::Machine;
+use crate::node::{object, register};
+use crate::paths::Paths;
+use crate::pods::manager::Manager;
+use crate::pods::table::PodTable;
+use crate::runtime::Runtimes;
+use crate::runtime::oci::OciRuntime;
+use crate::runtime::wasm::WasmRuntime;
+use crate::server::LinkService;
+use crate::wiring::GuestServices;
+
+/// Why an agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The settings contradict themselves.
+    #[error("{0}")]
+    Config(String),
+    /// The image store.
+    #[error("images: {0}")]
+    Images(#[from] ImageError),
+    /// The container store.
+    #[error("containers: {0}")]
+    Containers(#[from] OciError),
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The Wasm host.
+    #[error("wasm: {0}")]
+    Wasm(#[from] WasmError),
+}
+
+/// A running agent. Cheap to clone; it lives as long as its tasks.
+#[derive(Clone)]
+pub struct Agent {
+    service: LinkService,
+    ready: watch::Receiver<Option<String>>,
+    images: Images,
+}
+
+/// Said of a node whose network is not up yet (the kubelet's words).
+const STARTING: &str = "container runtime network not ready: NetworkReady=false";
+
+impl Agent {
+    /// Starts an agent that speaks to the API through `client` (as
+    /// `system:node:NAME`). Returns at once; node, network and pods come up in
+    /// tasks of `tasks`, which shuts down if the network cannot be made.
+    ///
+    /// # Errors
+    /// When folders cannot be used or settings make no sense.
+    pub async fn start(config: AgentConfig, client: Client, tasks: &Tasks) -> Result<Agent, AgentError> {
+        check(&config)?;
+        let images = Images::open(images_config(&config)).await?;
+        let containers = Containers::open(containers_config(&config), images.clone()).await?;
+        let (trouble, ready) = watch::channel(Some(STARTING.to_owned()));
+        let service = LinkService {
+            table: PodTable::default(),
+            context: Arc::new(OnceLock::new()),
+        };
+        let agent = Agent {
+            service: service.clone(),
+            ready,
+            images: images.clone(),
+        };
+        let start = Start {
+            machine: Machine::read(&config.data_dir),
+            paths: Paths::new(&config.data_dir),
+            config,
+            client,
+            tasks: tasks.clone(),
+            clock: Arc::new(SystemClock::new()),
+            images,
+            containers,
+            service,
+            trouble,
+        };
+        tasks.spawn("agent", OnError::Shutdown, start.run());
+        Ok(agent)
+    }
+
+    /// What answers the API server's requests to this node.
+    pub fn service(&self) -> LinkService {
+        self.service.clone()
+    }
+
+    /// Waits until the network is up and pods are being run.
+    pub async fn ready(&self) {
+        let mut ready = self.ready.clone();
+        let _ = ready.wait_for(Option::is_none).await;
+    }
+
+    /// The node's images.
+    pub fn images(&self) -> &Images {
+        &self.images
+    }
+
+    /// How many pods are on the node.
+    pub fn pods(&self) -> usize {
+        self.service.table.len()
+    }
+}
+
+fn images_config(config: &AgentConfig) -> ImagesConfig {
+    ImagesConfig {
+        dir: config.data_dir.join("images"),
+        insecure_registries: config.insecure_registries.clone(),
+    }
+}
+
+fn containers_config(config: &AgentConfig) -> ContainersConfig {
+    ContainersConfig {
+        dir: config.data_dir.join("containers"),
+        instance_id: config.instance_id.clone(),
+        program: config.program.clone(),
+    }
+}
+
+fn check(config: &AgentConfig) -> Result<(), AgentError> {
+    if config.node_name.is_empty() {
+        return Err(AgentError::Config("the node has no name".to_owned()));
+    }
+    // A range that is not one would otherwise surface minutes later.
+    network_config(config, config.node_cidr.as_deref().unwrap_or(&config.pod_cidr)).map(drop)
+}
+
+fn v4(ip: IpAddr, what: &str) -> Result<Ipv4Addr, AgentError> {
+    match ip {
+        IpAddr::V4(ip) => Ok(ip),
+        IpAddr::V6(_) => Err(AgentError::Config(format!("{what} {ip} is not an IPv4 address"))),
+    }
+}
+
+fn network_config(config: &AgentConfig, node_cidr: &str) -> Result<NetworkConfig, AgentError> {
+    let cidr = |text: &str| {
+        text.parse::<Cidr>()
+            .map_err(|_| AgentError::Config(format!("{text:?} is not a range of addresses")))
+    };
+    Ok(NetworkConfig {
+        instance_id: config.instance_id.clone(),
+        data_dir: config.data_dir.clone(),
+        pod_cidr: cidr(&config.pod_cidr)?,
+        node_cidr: cidr(node_cidr)?,
+        service_cidr: cidr(&config.service_cidr)?,
+        node_name: config.node_name.clone(),
+        node_ip: v4(config.node_ip, "the node's address")?,
+        dns_ip: v4(config.dns_ip, "the address of DNS")?,
+        domain: config.domain.clone(),
+        resolv_conf: PathBuf::from("/etc/resolv.conf"),
+    })
+}
+
+struct Start {
+    config: AgentConfig,
+    machine: Machine,
+    paths: Paths,
+    client: Client,
+    tasks: Tasks,
+    clock: Arc<dyn Clock>,
+    images: Images,
+    containers: Containers,
+    service: LinkService,
+    trouble: watch::Sender<Option<String>>,
+}
+
+impl Start {
+    async fn run(self) -> Result<(), AgentError> {
+        let registering = self.register();
+        let kept = register::kept(&self.paths, &self.config.node_name).map(|kept| kept.pod_cidr);
+        let known = self.config.node_cidr.clone().or(kept);
+        let node_cidr = match known {
+            // Known from before: pods do not wait for any server.
+            Some(cidr) => cidr,
+            None => match registering.await {
+                Ok(cidr) => cidr,
+                Err(_) => return Ok(()),
+            },
+        };
+        self.run_pods(&node_cidr).await?;
+        self.trouble.send_replace(None);
+        // The node is ready as long as this task is there to say so.
+        std::future::pending::<()>().await;
+        Ok(())
+    }
+
+    /// Registers in the background, then beats; the node's range as soon as it is known.
+    fn register(&self) -> tokio::sync::oneshot::Receiver<String> {
+        let (sender, range) = tokio::sync::oneshot::channel();
+        let heart = Heart {
+            config: self.config.clone(),
+            machine: self.machine.clone(),
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            images: self.images.clone(),
+            trouble: self.trouble.subscribe(),
+        };
+        let paths = self.paths.clone();
+        self.tasks.spawn("node", OnError::Log, async move {
+            let cidr = register::register(&heart.config, &heart.machine, &heart.client, &paths).await;
+            let _ = sender.send(cidr);
+            heart.run().await;
+        });
+        range
+    }
+
+    async fn run_pods(&self, node_cidr: &str) -> Result<(), AgentError> {
+        let (client, tasks) = (&self.client, &self.tasks);
+        let network_config = network_config(&self.config, node_cidr)?;
+        let network = PodNetwork::open(network_config.clone()).await?;
+        let services = Cache::<Service>::start(client, Selectors::all(), tasks);
+        let slices = Cache::start(client, Selectors::all(), tasks);
+        let catalog = Catalog::over(services.clone(), slices, tasks);
+        let balancer = Services::start(&catalog, &network_config, tasks)?.balancer();
+        let dns = Dns::start(&catalog, &network_config, tasks).await?;
+        let guests = Arc::new(GuestServices { balancer, dns });
+        let host = Host::new(self.host_config(&network))?;
+        let wasm = WasmRuntime::new(host, guests, self.clock.clone());
+        let oci = OciRuntime::new(self.containers.clone());
+        let runtimes = Runtimes {
+            oci: Arc::new(oci),
+            wasm: Arc::new(wasm),
+        };
+        let context = Arc::new(Context::new(
+            self.config.clone(),
+            self.world(runtimes, network, services),
+        ));
+        let selectors = Selectors::all().fields(format!("spec.nodeName={}", self.config.node_name));
+        let pods = Cache::<Pod>::start(client, selectors, tasks);
+        let _ = self.service.context.set(context.clone());
+        let manager = Manager::new(context, self.service.table.clone(), tasks.clone());
+        tasks.spawn("pods", OnError::Shutdown, manager.run(pods));
+        Ok(())
+    }
+
+    fn host_config(&self, network: &PodNetwork) -> HostConfig {
+        let path = network.shared_netns().to_owned();
+        // Every socket a guest makes is born where its thread lives.
+        let enter = move || {
+            let entered = sys::netns::open(&path).and_then(sys::netns::enter);
+            if let Err(error) = entered {
+                tracing::error!(%error, "a guest thread is not in the pods' namespace");
+            }
+        };
+        HostConfig {
+            cache_dir: Some(self.config.data_dir.join("cwasm")),
+            max_instances: self.config.pods_max.max(HostConfig::default().max_instances),
+            on_thread_start: Some(Arc::new(enter)),
+            ..HostConfig::default()
+        }
+    }
+
+    fn world(&self, runtimes: Runtimes, network: PodNetwork, services: Cache<Service>) -> World {
+        let (cpu, memory, storage) = object::allocatable(&self.machine);
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let node = &self.config.node_name;
+        World {
+            client: self.client.clone(),
+            recorder: Recorder::new(
+                self.client.clone(),
+                "kubelet",
+                node,
+                self.clock.clone(),
+                &self.tasks,
+            ),
+            clock: self.clock.clone(),
+            random: Arc::new(SystemRandom),
+            images: Arc::new(self.images.clone()),
+            runtimes,
+            net: Arc::new(network),
+            services,
+            facts: NodeFacts {
+                name: node.clone(),
+                ip: self.config.node_ip,
+                cpu_millis: number(cpu),
+                memory_bytes: number(memory),
+                storage_bytes: number(storage),
+            },
+            tasks: self.tasks.clone(),
+        }
+    }
+}
+
+/// Ends every pod on this machine and removes what the agent made on it,
+/// except the data folder: `coracle down`. No agent must be running.
+///
+/// # Errors
+/// The first thing that could not be removed; the rest was tried.
+pub async fn teardown(config: &AgentConfig) -> Result<(), AgentError> {
+    let images = Images::open(images_config(config)).await?;
+    let ended = oci::containers::end_all(&containers_config(config), &images).await;
+    let (pods, id, data) = (
+        Paths::new(&config.data_dir).pods(),
+        config.instance_id.clone(),
+        config.data_dir.clone(),
+    );
+    let cleaned = tokio::task::spawn_blocking(move || {
+        crate::volumes::unmount_below(&pods);
+        network::cleanup(&id, &data)
+    });
+    let cleaned = cleaned
+        .await
+        .map_err(|error| AgentError::Config(error.to_string()))?;
+    ended?;
+    Ok(cleaned?)
+}

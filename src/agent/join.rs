@@ -1,0 +1,402 @@
+//! Joining a cluster: from a token to a certificate, and to the next one in time.
+//!
+//! ```text
+//! token: coracle1.<SHA-256 of the serving CA>.agent.<secret>
+//! 1. look at the server's certificates, take the one with that hash as the CA
+//! 2. with the token as identity, ask for a certificate for system:node:NAME
+//! 3. from then on speak with that certificate; renew it after two thirds of its life
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::request::User;
+use api::status::Status;
+use base::{Random, SystemRandom};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use client::{Client, Credentials, HttpApi, HttpConfig};
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use rustls::pki_types::ServerName;
+use sha2::{Digest, Sha256};
+use tokio::net::TcpStream;
+
+use crate::disk;
+
+const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+const POLL_EVERY: Duration = Duration::from_millis(200);
+const SIGN_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between attempts to renew.
+const RENEW_RETRY: Duration = Duration::from_secs(600);
+
+/// How to join.
+#[derive(Clone)]
+pub struct JoinConfig {
+    /// The server's URL, such as `https://10.0.0.5:6443`.
+    pub server: String,
+    /// The token's text; not needed once a certificate is there. A secret.
+    pub token: Option<String>,
+    /// The node's name.
+    pub node_name: String,
+    /// The data folder; certificate and key go to `pki/` in it.
+    pub data_dir: PathBuf,
+}
+
+/// Why a node cannot join.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// There is neither a certificate nor a token.
+    #[error("this node has no certificate yet: give it the server's agent-token with --token-file")]
+    NoToken,
+    /// The token's text is none.
+    #[error("this is not an agent token: it should read coracle1.<hash>.agent.<secret>")]
+    BadToken,
+    /// The server's URL is none.
+    #[error("{0:?} is not an https URL with a host")]
+    Url(String),
+    /// The server cannot be reached.
+    #[error("the server at {0} cannot be reached: {1}")]
+    Unreachable(String, String),
+    /// The server is not the one that made the token.
+    #[error(
+        "the server's certificate authority is not the one that the token names: wrong server, wrong token, or somebody in between"
+    )]
+    WrongServer,
+    /// Keys or certificates cannot be made.
+    #[error("certificate: {0}")]
+    Certificate(String),
+    /// The server refused.
+    #[error("the server refused: {0}")]
+    Refused(#[from] Status),
+    /// The certificate did not come.
+    #[error("the server did not sign the certificate in time")]
+    NotSigned,
+    /// The disk.
+    #[error("{0}: {1}")]
+    Disk(PathBuf, std::io::Error),
+}
+
+/// Certificate, key and CA on disk.
+struct Files {
+    dir: PathBuf,
+}
+
+/// What is in them.
+#[derive(Clone)]
+struct Identity {
+    ca_pem: String,
+    cert_pem: String,
+    key_pem: String,
+}
+
+impl Files {
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn read(&self) -> Option<Identity> {
+        let read = |name: &str| std::fs::read_to_string(self.path(name)).ok();
+        let (ca_pem, cert_pem) = (read("agent-ca.crt")?, read("agent.crt")?);
+        Some(Identity {
+            ca_pem,
+            cert_pem,
+            key_pem: read("agent.key")?,
+        })
+    }
+
+    fn write(&self, identity: &Identity) -> Result<(), JoinError> {
+        // The certificate last: with it there, all is there.
+        let files = [
+            ("agent-ca.crt", &identity.ca_pem),
+            ("agent.key", &identity.key_pem),
+            ("agent.crt", &identity.cert_pem),
+        ];
+        for (name, text) in files {
+            let path = self.path(name);
+            disk::write(&path, text.as_bytes(), true).map_err(|error| JoinError::Disk(path, error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Identity {
+    fn credentials(&self) -> Credentials {
+        Credentials {
+            cert_pem: self.cert_pem.clone(),
+            key_pem: self.key_pem.clone(),
+            token: String::new(),
+        }
+    }
+}
+
+/// Connects as this node: with the certificate it has, or with one that it
+/// gets for the token.
+///
+/// # Errors
+/// See [`JoinError`]; an unreachable server matters only to a node without a certificate.
+pub async fn join(config: &JoinConfig) -> Result<Arc<HttpApi>, JoinError> {
+    let files = Files {
+        dir: config.data_dir.join("pki"),
+    };
+    let identity = match files.read().filter(|i| usable(&i.cert_pem, config)) {
+        Some(identity) => identity,
+        None => {
+            let identity = first(config).await?;
+            files.write(&identity)?;
+            identity
+        }
+    };
+    let api = open(config, &identity.ca_pem, identity.credentials())?;
+    Ok(Arc::new(api))
+}
+
+/// A certificate that has ended is of use only to a node whose clock may be
+/// wrong and that has nothing else.
+fn usable(cert_pem: &str, config: &JoinConfig) -> bool {
+    let ended = life(cert_pem).is_none_or(|(_, ends)| ends <= Timestamp::now());
+    !ended || config.token.is_none()
+}
+
+fn open(config: &JoinConfig, ca_pem: &str, credentials: Credentials) -> Result<HttpApi, JoinError> {
+    let config = HttpConfig {
+        server: config.server.clone(),
+        ca_pem: ca_pem.to_owned(),
+        credentials,
+        ..HttpConfig::default()
+    };
+    HttpApi::new(config).map_err(|error| JoinError::Certificate(error.to_string()))
+}
+
+async fn first(config: &JoinConfig) -> Result<Identity, JoinError> {
+    let token = config.token.as_deref().map(str::trim).ok_or(JoinError::NoToken)?;
+    let hash = ca_hash(token).ok_or(JoinError::BadToken)?;
+    let ca_pem = fetch_ca(&config.server, hash).await?;
+    let credentials = Credentials {
+        token: token.to_owned(),
+        ..Credentials::default()
+    };
+    let api = Arc::new(open(config, &ca_pem, credentials)?);
+    let (cert_pem, key_pem) = certificate(api, &config.node_name).await?;
+    Ok(Identity {
+        ca_pem,
+        cert_pem,
+        key_pem,
+    })
+}
+
+/// The CA's hash out of a token.
+fn ca_hash(token: &str) -> Option<&str> {
+    match token.split('.').collect::<Vec<_>>().as_slice() {
+        ["coracle1", hash, "agent", secret] if hash.len() == 64 && !secret.is_empty() => Some(hash),
+        _ => None,
+    }
+}
+
+/// The certificate of that hash, out of those the server shows, as PEM.
+async fn fetch_ca(server: &str, hash: &str) -> Result<String, JoinError> {
+    let bad = || JoinError::Url(server.to_owned());
+    let uri: http::Uri = server.parse().map_err(|_| bad())?;
+    let host = uri
+        .host()
+        .ok_or_else(bad)?
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    let port = uri.port_u16().unwrap_or(443);
+    let unreachable = |why: String| JoinError::Unreachable(server.to_owned(), why);
+    let connect = async {
+        let stream = TcpStream::connect((host.as_str(), port))
+            .await
+            .map_err(|e| e.to_string())?;
+        let name = ServerName::try_from(host.clone()).map_err(|e| e.to_string())?;
+        let config = crate::trust::anyone().map_err(|e| e.to_string())?;
+        let connector = tokio_rustls::TlsConnector::from(config);
+        connector.connect(name, stream).await.map_err(|e| e.to_string())
+    };
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect).await;
+    let stream = connected
+        .map_err(|_| unreachable("no answer".to_owned()))?
+        .map_err(unreachable)?;
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let found = chain
+        .iter()
+        .find(|cert| hex(&Sha256::digest(cert.as_ref())).eq_ignore_ascii_case(hash));
+    found.map(|cert| pem(cert.as_ref())).ok_or(JoinError::WrongServer)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn pem(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> = text
+        .as_bytes()
+        .chunks(64)
+        .filter_map(|line| std::str::from_utf8(line).ok())
+        .collect();
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        lines.join("\n")
+    )
+}
+
+/// Asks for a client certificate for the node and waits for it: certificate and key.
+async fn certificate(api: Arc<HttpApi>, node_name: &str) -> Result<(String, String), JoinError> {
+    let (request_pem, key_pem) = request(node_name)?;
+    let client = Client::new(api, User::new(format!("system:node:{node_name}"), &[]));
+    let name = format!("node-csr-{}", SystemRandom.suffix(20));
+    let csr = CertificateSigningRequest {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            ..ObjectMeta::default()
+        },
+        spec: CertificateSigningRequestSpec {
+            request: ByteString(request_pem.into_bytes()),
+            signer_name: SIGNER.to_owned(),
+            usages: Some(vec!["digital signature".to_owned(), "client auth".to_owned()]),
+            ..CertificateSigningRequestSpec::default()
+        },
+        ..CertificateSigningRequest::default()
+    };
+    client.create(&csr).await?;
+    let wait = async {
+        loop {
+            let csr: CertificateSigningRequest = client.get("", &name).await?;
+            let signed = csr
+                .status
+                .and_then(|status| status.certificate)
+                .filter(|c| !c.0.is_empty());
+            if let Some(certificate) = signed {
+                return Ok::<_, JoinError>(String::from_utf8_lossy(&certificate.0).into_owned());
+            }
+            tokio::time::sleep(POLL_EVERY).await;
+        }
+    };
+    let cert_pem = tokio::time::timeout(SIGN_TIMEOUT, wait)
+        .await
+        .map_err(|_| JoinError::NotSigned)??;
+    Ok((cert_pem, key_pem))
+}
+
+fn request(node_name: &str) -> Result<(String, String), JoinError> {
+    let failed = |error: rcgen::Error| JoinError::Certificate(error.to_string());
+    let key = KeyPair::generate().map_err(failed)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "system:nodes");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("system:node:{node_name}"));
+    let request = params.serialize_request(&key).map_err(failed)?;
+    Ok((request.pem().map_err(failed)?, key.serialize_pem()))
+}
+
+/// From when to when a certificate is good.
+fn life(cert_pem: &str) -> Option<(Timestamp, Timestamp)> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(cert_pem.as_bytes()).ok()?;
+    let certificate = pem.parse_x509().ok()?;
+    let validity = certificate.validity();
+    let time = |t: x509_parser::time::ASN1Time| Timestamp::from_second(t.timestamp()).ok();
+    Some((time(validity.not_before)?, time(validity.not_after)?))
+}
+
+/// Keeps the certificate fresh. Runs until dropped; a node that is offline
+/// when it is time goes on trying until the server is back.
+pub async fn renew(config: &JoinConfig, api: &Arc<HttpApi>) {
+    let files = Files {
+        dir: config.data_dir.join("pki"),
+    };
+    loop {
+        let Some(identity) = files.read() else { return };
+        tokio::time::sleep(until_renewal(&identity.cert_pem)).await;
+        match renewed(config, api, &files, identity).await {
+            Ok(()) => tracing::info!("the node's certificate was renewed"),
+            Err(error) => {
+                tracing::warn!(%error, "the node's certificate was not renewed, trying again later");
+                tokio::time::sleep(RENEW_RETRY).await;
+            }
+        }
+    }
+}
+
+fn until_renewal(cert_pem: &str) -> Duration {
+    let Some((begins, ends)) = life(cert_pem) else {
+        return Duration::ZERO;
+    };
+    let life = Duration::try_from(ends.duration_since(begins)).unwrap_or_default();
+    let due = begins.saturating_add(life * 2 / 3).unwrap_or(ends);
+    Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default()
+}
+
+async fn renewed(
+    config: &JoinConfig,
+    api: &Arc<HttpApi>,
+    files: &Files,
+    old: Identity,
+) -> Result<(), JoinError> {
+    let (cert_pem, key_pem) = certificate(api.clone(), &config.node_name).await?;
+    let identity = Identity {
+        cert_pem,
+        key_pem,
+        ..old
+    };
+    files.write(&identity)?;
+    let changed = api.set_credentials(&identity.credentials()).await;
+    changed.map_err(|error| JoinError::Certificate(error.to_string()))
+}
+
+/// Whether a node in that data folder has joined before.
+pub fn joined(data_dir: &Path) -> bool {
+    Files {
+        dir: data_dir.join("pki"),
+    }
+    .read()
+    .is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens() {
+        let hash = "a".repeat(64);
+        assert_eq!(ca_hash(&format!("coracle1.{hash}.agent.s3")), Some(hash.as_str()));
+        assert_eq!(ca_hash(&format!("coracle1.{hash}.server.s3")), None);
+        assert_eq!(ca_hash("nonsense"), None);
+    }
+
+    #[test]
+    fn requests_name_the_node() {
+        let (request, key) = request("edge-1").unwrap();
+        assert!(key.contains("PRIVATE KEY"));
+        let (_, pem) = x509_parser::pem::parse_x509_pem(request.as_bytes()).unwrap();
+        let text = String::from_utf8_lossy(&pem.contents).into_owned();
+        assert!(text.contains("system:node:edge-1") && text.contains("system:nodes"));
+    }
+
+    #[test]
+    fn certificates_are_renewed_after_two_thirds() {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        let now = Timestamp::now().as_second();
+        let date = |second: i64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(second as u64);
+        params.not_before = date(now - 1000);
+        params.not_after = date(now + 2000);
+        let pem = params.self_signed(&key).unwrap().pem();
+        let left = until_renewal(&pem).as_secs();
+        assert!((990..=1000).contains(&left), "{left}");
+        assert_eq!(until_renewal("nonsense"), Duration::ZERO);
+        let (_, ends) = life(&pem).unwrap();
+        assert_eq!(ends.as_second(), now + 2000);
+    }
+}

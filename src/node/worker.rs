@@ -1,0 +1,60 @@
+//! The agent's side of a node: in the server's process, or joined to one elsewhere.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use agent::{Agent, AgentConfig, JoinConfig};
+use anyhow::{Context, bail};
+use api::request::User;
+use base::{OnError, Tasks};
+use client::Client;
+
+use crate::config::Config;
+use crate::folder::Folder;
+
+/// What the agent is told.
+pub(super) fn settings(config: &Config, folder: &Folder, node_ip: Ipv4Addr) -> AgentConfig {
+    let mut settings =
+        AgentConfig::new(&config.node_name, folder.path.clone(), &folder.instance_id, IpAddr::V4(node_ip));
+    settings.pod_cidr = config.pod_cidr.to_string();
+    settings.service_cidr = config.service_cidr.to_string();
+    settings.dns_ip = config.dns_ip();
+    settings.domain.clone_from(&config.cluster_domain);
+    settings.insecure_registries.clone_from(&config.insecure_registries);
+    settings.timing.crash_base = config.crash_back_off;
+    settings
+}
+
+/// Joins a server elsewhere, starts the agent with that connection, and keeps
+/// another one on which the server reaches the agent.
+pub(super) async fn join(config: &Config, settings: AgentConfig, tasks: &Tasks) -> anyhow::Result<()> {
+    let Some(server) = &config.server else {
+        bail!("which server? give its URL with --server https://HOST:6443 and its token with --token-file");
+    };
+    let token = match &config.token_file {
+        Some(file) => Some(
+            std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read the token in {}", file.display()))?
+                .trim()
+                .to_owned(),
+        ),
+        None => None,
+    };
+    let joining = JoinConfig {
+        server: server.clone(),
+        token,
+        node_name: config.node_name.clone(),
+        data_dir: settings.data_dir.clone(),
+    };
+    let api = agent::join::join(&joining).await.with_context(|| format!("cannot join {server}"))?;
+    let user = User::new(format!("system:node:{}", config.node_name), &["system:nodes"]);
+    let agent = Agent::start(settings, Client::new(api.clone(), user), tasks).await?;
+    let (name, service, link) = (config.node_name.clone(), agent.service(), api.clone());
+    tasks.spawn("link to the server", OnError::Log, async move {
+        agent::server::dial::run(link, &name, service).await;
+    });
+    tasks.spawn("renew the certificate", OnError::Log, async move {
+        agent::join::renew(&joining, &api).await;
+    });
+    agent.ready().await;
+    Ok(())
+}
