@@ -1,7 +1,7 @@
 //! The garbage collector: what belonged to an object that is gone goes too.
 //!
 //! It follows every kind, but keeps only names, owners and finalizers, in a
-//! [`Graph`](graph::Graph) that decides; the tasks here only feed it and
+//! `graph::Graph` that decides; the tasks here only feed it and
 //! carry out what it says.
 
 mod feed;

@@ -2,7 +2,7 @@
 //!
 //! Not a [`Reconciler`](crate::Reconciler): what is left in a namespace can
 //! only be found by asking, kind by kind. What the answers mean is decided by
-//! [`verdict`], which does nothing else.
+//! `verdict`, which does nothing else.
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 //! [`Snapshot`] is the cluster as the scheduler counts it, kept up to date
 //! change by change. [`plan::choose`] is the decision, a function of the
 //! snapshot and one pod: plugins refuse nodes, each with a reason that a user
-//! can read, and score those that are left. [`run`] feeds the one and carries
+//! can read, and score those that are left. `run` feeds the one and carries
 //! out the other.
 
 pub mod plan;
