@@ -12,6 +12,7 @@ pub mod door;
 pub mod events;
 mod http;
 pub mod kubeconfig;
+pub mod link;
 pub mod queue;
 mod reflect;
 mod scan;

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use base::{Backoff, SystemRandom};
 use client::HttpApi;
+use client::link::PROTOCOL;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::LinkService;
 
-/// The protocol asked for in `Upgrade`.
-const PROTOCOL: &str = "coracle-agent";
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 /// A dead connection is noticed from this side too.

@@ -12,7 +12,6 @@
 
 pub mod dial;
 mod forward;
-pub mod frames;
 mod logs;
 mod proxy;
 mod query;

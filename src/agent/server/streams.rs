@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api::status::Status;
 use bytes::Bytes;
+use client::link::frames::{self, Decoder};
 use http::Response;
 use http_body_util::BodyExt;
 use oci::{ExecSpec, Process, Stream, WindowSize};
@@ -11,7 +12,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::frames::{self, Decoder};
 use super::query::Query;
 use super::{Body, BoxError, Target, streamed};
 use crate::context::Context;
@@ -140,7 +140,7 @@ async fn feed(mut input: Body, mut stdin: Option<mpsc::Sender<Bytes>>, resize: m
         let Ok(bytes) = frame.into_data() else { continue };
         decoder.push(&bytes);
         loop {
-            match decoder.next() {
+            match decoder.next_frame() {
                 Ok(Some((frames::STDIN, payload))) => {
                     // A process that no longer listens does not end the session.
                     if let Some(sender) = &stdin
@@ -162,7 +162,7 @@ async fn feed(mut input: Body, mut stdin: Option<mpsc::Sender<Bytes>>, resize: m
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(error) => {
-                    tracing::warn!(error, "a client's stream is broken");
+                    tracing::warn!(%error, "a client's stream is broken");
                     return;
                 }
             }

@@ -1,9 +1,9 @@
 //! The link's paths on a node of fakes.
 
+use client::link::frames::{self, Decoder};
 use http_body_util::StreamBody;
 use serde_json::{Value, json};
 
-use super::frames::Decoder;
 use super::*;
 use crate::testing::FakeNode;
 
@@ -45,7 +45,7 @@ fn decode(bytes: &[u8]) -> Vec<(u8, String)> {
     let mut decoder = Decoder::default();
     decoder.push(bytes);
     let mut found = Vec::new();
-    while let Some((channel, payload)) = decoder.next().unwrap() {
+    while let Some((channel, payload)) = decoder.next_frame().unwrap() {
         found.push((channel, String::from_utf8_lossy(&payload).into_owned()));
     }
     found
@@ -92,24 +92,29 @@ async fn followed_logs_end_with_their_container() {
     assert!(rest.unwrap().is_ok());
 }
 
+async fn frames_of(service: &LinkService, uri: &str) -> Vec<(u8, String)> {
+    let response = service.handle(request("POST", uri, "")).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    decode(&response.into_body().collect().await.unwrap().to_bytes())
+}
+
 #[tokio::test]
 async fn exec_tells_output_and_exit_code() {
     let temp = tempfile::tempdir().unwrap();
     let (_node, service) = node_with_pod(temp.path(), &[]).await;
-    let uri = "/exec/ns/web/a?command=print&command=hi+there&stdout=true";
-    let (code, body) = ask(&service, "POST", uri).await;
-    let frames = decode(body.as_bytes());
+    let found = frames_of(
+        &service,
+        "/exec/ns/web/a?command=print&command=hi+there&stdout=true",
+    )
+    .await;
+    assert_eq!(found[0], (frames::STDOUT, "hi there\n".to_owned()));
+    let status: Value = serde_json::from_str(&found[1].1).unwrap();
     assert_eq!(
-        (code, &frames[0]),
-        (200, &(frames::STDOUT, "hi there\n".to_owned()))
-    );
-    let status: Value = serde_json::from_str(&frames[1].1).unwrap();
-    assert_eq!(
-        (frames[1].0, &status["status"]),
+        (found[1].0, &status["status"]),
         (frames::ERROR, &json!("Success"))
     );
-    let (_, body) = ask(&service, "POST", "/exec/ns/web/a?command=exit&command=3").await;
-    let status: Value = serde_json::from_str(&decode(body.as_bytes())[0].1).unwrap();
+    let found = frames_of(&service, "/exec/ns/web/a?command=exit&command=3").await;
+    let status: Value = serde_json::from_str(&found[0].1).unwrap();
     assert_eq!(status["reason"], "NonZeroExitCode");
     assert_eq!(
         status["details"]["causes"][0],

@@ -14,8 +14,6 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::sync::watch;
 
-pub use tunnel::PROTOCOL;
-
 /// What can go wrong with a streamed body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

@@ -11,9 +11,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::{Body, BoxError, Link, NodeLinks};
 
-/// The protocol name in the `Upgrade` header.
-pub const PROTOCOL: &str = "coracle-agent";
-
 /// A silent connection is asked for a sign of life this often, so that a node
 /// that vanished is noticed although the server seldom has anything to say.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use base::Tasks;
 use bytes::{Bytes, BytesMut};
 use client::kubeconfig::Kubeconfig;
+use client::link::frames;
 use client::{Credentials, HttpApi, HttpConfig};
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, Method, Request, Response, header};
@@ -24,7 +25,6 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use crate::http::{reply, watch};
 use crate::nodes::Body;
 use crate::pki::JoinRole;
-use crate::streams::frames;
 use crate::{ApiServer, NodeDialer, ServerConfig};
 
 struct Fixture {
@@ -190,15 +190,15 @@ async fn agent(request: Request<Body>) -> Result<Response<Body>, Infallible> {
                 asked.into()
             })
             .await;
-        let mut buffer = BytesMut::new();
+        let mut decoder = frames::Decoder::default();
         while let Some(Ok(frame)) = body.frame().await {
             let bytes = frame.into_data().unwrap_or_default();
             if !frames_wanted {
                 let _ = send.send(bytes).await;
                 continue;
             }
-            buffer.extend_from_slice(&bytes);
-            while let Ok(Some((channel, bytes))) = frames::decode(&mut buffer) {
+            decoder.push(&bytes);
+            while let Ok(Some((channel, bytes))) = decoder.next_frame() {
                 if channel == frames::CLOSE {
                     let status = br#"{"metadata":{},"status":"Success"}"#;
                     let _ = send.send(frames::encode(frames::ERROR, status)).await;

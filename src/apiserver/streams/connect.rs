@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use api::status::Status;
+use client::link::PROTOCOL;
 use http::header::UPGRADE;
 use http::{Method, Response};
 
 use super::{Incoming, upgrade};
 use crate::http::path::ResourcePath;
 use crate::http::{Door, negotiate};
-use crate::nodes::{Body, PROTOCOL};
+use crate::nodes::Body;
 
 /// Takes the connection over once the answer is sent.
 pub async fn answer(

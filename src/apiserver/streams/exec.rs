@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::status::Status;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use client::link::frames::{self, CLOSE, Decoder, ERROR, RESIZE, STDERR, STDIN, STDOUT};
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{Method, Response};
 use http_body_util::BodyExt;
@@ -15,7 +16,6 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::frames::{self, CLOSE, ERROR, RESIZE, STDERR, STDIN, STDOUT};
 use super::spdy::{Session, Stream, Writer};
 use super::upgrade::{self, Wanted};
 use super::websocket::{self, Framing};
@@ -246,16 +246,14 @@ async fn join(client: Client, to_node: mpsc::Sender<Bytes>, from_node: Body) {
 }
 
 async fn download(to: &mut Outputs, mut from_node: Body, status_json: bool) {
-    let mut buffer = BytesMut::new();
+    let mut decoder = Decoder::default();
     let mut told = false;
     loop {
         loop {
-            let (channel, bytes) = match frames::decode(&mut buffer) {
+            let (channel, bytes) = match decoder.next_frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
-                Err(length) => {
-                    return tell(to, &failure(format!("a frame of {length} bytes")), status_json).await;
-                }
+                Err(error) => return tell(to, &failure(error.to_string()), status_json).await,
             };
             let alive = match channel {
                 STDOUT | STDERR => to.send(channel, bytes).await,
@@ -272,7 +270,7 @@ async fn download(to: &mut Outputs, mut from_node: Body, status_json: bool) {
             }
         }
         match from_node.frame().await {
-            Some(Ok(frame)) => buffer.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            Some(Ok(frame)) => decoder.push(&frame.into_data().unwrap_or_default()),
             Some(Err(error)) if !told => return tell(to, &failure(error), status_json).await,
             None if !told => return tell(to, &success(), status_json).await,
             _ => return,

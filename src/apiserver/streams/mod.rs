@@ -3,7 +3,6 @@
 
 mod connect;
 mod exec;
-pub mod frames;
 mod link;
 mod logs;
 mod pod;

@@ -20,6 +20,11 @@ const HEAD_BYTES: usize = 5;
 /// A longer frame is an attack or a mistake.
 const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
+/// A frame longer than any that we send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a frame of {0} bytes")]
+pub struct TooLong(pub usize);
+
 /// One frame as bytes.
 pub fn encode(channel: u8, payload: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(HEAD_BYTES + payload.len());
@@ -30,7 +35,7 @@ pub fn encode(channel: u8, payload: &[u8]) -> Bytes {
 }
 
 /// Puts frames together from pieces of any size.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Decoder {
     buffer: BytesMut,
 }
@@ -41,18 +46,18 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole frame.
+    /// The next whole frame, channel and payload; `None` until it is all there.
     ///
     /// # Errors
-    /// A frame longer than any that we send.
-    pub fn next(&mut self) -> Result<Option<(u8, Bytes)>, &'static str> {
+    /// [`TooLong`]; the stream is of no use after it.
+    pub fn next_frame(&mut self) -> Result<Option<(u8, Bytes)>, TooLong> {
         let mut head = self.buffer.get(..HEAD_BYTES).unwrap_or_default();
         if head.len() < HEAD_BYTES {
             return Ok(None);
         }
         let (channel, length) = (head.get_u8(), head.get_u32() as usize);
         if length > PAYLOAD_BYTES_MAX {
-            return Err("a frame is too long");
+            return Err(TooLong(length));
         }
         if self.buffer.len() < HEAD_BYTES + length {
             return Ok(None);
@@ -79,7 +84,7 @@ mod tests {
             let mut found = Vec::new();
             for piece in bytes.chunks(size) {
                 decoder.push(piece);
-                while let Some((channel, payload)) = decoder.next().unwrap() {
+                while let Some((channel, payload)) = decoder.next_frame().unwrap() {
                     found.push((channel, payload.to_vec()));
                 }
             }
@@ -94,6 +99,6 @@ mod tests {
     fn giants_are_refused() {
         let mut decoder = Decoder::default();
         decoder.push(&[0, 255, 255, 255, 255]);
-        assert!(decoder.next().is_err());
+        assert_eq!(decoder.next_frame(), Err(TooLong(u32::MAX as usize)));
     }
 }
