@@ -32,7 +32,7 @@ impl Cluster {
             .and_then(|at| args[at + 1].parse().ok());
         std::fs::create_dir_all(dir.join("home")).expect("a home for kubectl");
         let child = spawn(&data, &args);
-        let (_, kubectl) = tools::kubectls().into_iter().last().expect("a kubectl");
+        let (_, kubectl) = tools::kubectls().into_iter().next_back().expect("a kubectl");
         Self {
             dir: data,
             port: port.unwrap_or(6443),

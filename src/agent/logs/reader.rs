@@ -214,10 +214,10 @@ impl Reader {
         let [stdout, stderr] = &mut self.line_starts;
         let line_starts = if parsed.stderr { stderr } else { stdout };
         let begins = std::mem::replace(line_starts, parsed.full);
-        if let Some(since) = self.options.since {
-            if parsed.time.parse::<Timestamp>().is_ok_and(|time| time < since) {
-                return;
-            }
+        if let Some(since) = self.options.since
+            && parsed.time.parse::<Timestamp>().is_ok_and(|time| time < since)
+        {
+            return;
         }
         if self.options.timestamps && begins {
             out.extend_from_slice(parsed.time.as_bytes());

@@ -93,8 +93,8 @@ impl Load {
 fn storage(data: &Path) -> (u64, u64) {
     let read = statvfs(data).or_else(|_| statvfs("/"));
     read.map_or((0, 0), |s| {
-        let size = s.fragment_size() as u64;
-        (s.blocks_available() as u64 * size, s.blocks() as u64 * size)
+        let size = s.fragment_size();
+        (s.blocks_available() * size, s.blocks() * size)
     })
 }
 

@@ -53,10 +53,10 @@ pub trait World: Sync {
 /// Asks until the future is dropped, or until there is nothing left to find
 /// out. `since_start` is how long the container has been running.
 pub async fn run(plan: Plan, since_start: Duration, world: &impl World) {
-    if let Some(timings) = plan.startup {
-        if !once(ProbeKind::Startup, timings, since_start, world).await {
-            return;
-        }
+    if let Some(timings) = plan.startup
+        && !once(ProbeKind::Startup, timings, since_start, world).await
+    {
+        return;
     }
     // What the startup probe took counts towards the others' initial delay; it is over by then as a rule.
     let passed = if plan.startup.is_some() {

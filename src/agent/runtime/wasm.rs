@@ -344,10 +344,9 @@ impl Runtime for WasmRuntime {
     }
 
     async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
-        if let Some(container) = self.lock().containers.remove(id) {
-            if let Stage::Started(started) = container.stage {
-                started.instance.kill();
-            }
+        let removed = self.lock().containers.remove(id);
+        if let Some(Stage::Started(started)) = removed.map(|container| container.stage) {
+            started.instance.kill();
         }
         Ok(())
     }

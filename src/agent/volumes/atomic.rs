@@ -44,10 +44,10 @@ pub fn write(dir: &Path, files: &Files, group: Option<u32>, now: Timestamp) -> i
     }
     fs::create_dir_all(dir)?;
     let old = fs::read_link(dir.join(DATA)).ok();
-    if let Some(old) = &old {
-        if same(&dir.join(old), files) {
-            return Ok(false);
-        }
+    if let Some(old) = &old
+        && same(&dir.join(old), files)
+    {
+        return Ok(false);
     }
     let fresh = fresh_dir(dir, now)?;
     fill(&dir.join(&fresh), files, group)?;

@@ -61,10 +61,10 @@ pub fn sub_path(volume: &Path, sub_path: &str) -> Result<PathBuf, String> {
     let mut path = root.clone();
     for part in relative.components() {
         path.push(part);
-        if fs::symlink_metadata(&path).is_err() {
-            if let Err(error) = fs::DirBuilder::new().mode(0o755).create(&path) {
-                return bad(&error.to_string());
-            }
+        if fs::symlink_metadata(&path).is_err()
+            && let Err(error) = fs::DirBuilder::new().mode(0o755).create(&path)
+        {
+            return bad(&error.to_string());
         }
         path = match path.canonicalize() {
             Ok(path) if path.starts_with(&root) => path,
