@@ -1,7 +1,9 @@
 //! Folders and files of this machine that a guest may see.
 //!
-//! WASI knows folders only. A single file is therefore copied, when the
-//! instance starts, into a private folder that is shown in place of the file's.
+//! WASI knows folders only. A single file is therefore put, when the instance
+//! starts, into a private folder that is shown in place of the file's: as a
+//! copy where the guest may only read it, as a second name of the same file
+//! where it may write, so that what it writes is seen outside.
 
 use crate::{Mount, WasmError};
 use std::collections::BTreeMap;
@@ -9,7 +11,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
-/// Folders to show, checked; keeps the copies of single files.
+/// Folders to show, checked; keeps the private folders of single files.
 #[derive(Debug, Default)]
 pub(crate) struct Mounts {
     folders: Vec<Mount>,
@@ -17,7 +19,7 @@ pub(crate) struct Mounts {
 }
 
 impl Mounts {
-    /// Checks the mounts and copies single files to below `scratch`. Blocks on
+    /// Checks the mounts and puts single files into folders below `scratch`. Blocks on
     /// the file system.
     pub(crate) fn prepare(wanted: &[Mount], scratch: &Path) -> Result<Mounts, WasmError> {
         let mut mounts = Mounts::default();
@@ -30,12 +32,6 @@ impl Mounts {
             if kind.is_dir() {
                 mounts.folders.push(mount.clone());
                 continue;
-            }
-            if !mount.read_only {
-                return Err(refuse(
-                    mount,
-                    "a single file can only be mounted read-only in a wasm container",
-                ));
             }
             match mount.guest.rsplit_once('/') {
                 Some((folder, name)) if !matches!(name, "" | "." | "..") => {
@@ -68,12 +64,19 @@ impl Mounts {
             source,
         })?;
         for (name, mount) in files {
-            std::fs::copy(&mount.host, copies.path().join(name)).map_err(|error| refuse(mount, error))?;
+            let place = copies.path().join(name);
+            let placed = if mount.read_only {
+                std::fs::copy(&mount.host, place).map(drop)
+            } else {
+                std::fs::hard_link(&mount.host, place)
+            };
+            placed.map_err(|error| refuse(mount, error))?;
         }
         self.folders.push(Mount {
             host: copies.path().into(),
             guest: guest.into(),
-            read_only: true,
+            // What the guest writes beside the files goes with the private folder.
+            read_only: files.iter().all(|(_, mount)| mount.read_only),
         });
         self._copies.push(copies);
         Ok(())
@@ -158,6 +161,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_to_a_writable_file_is_seen_outside() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("message");
+        std::fs::write(&file, "").unwrap();
+        let wanted = [mount(file.clone(), "/dev/termination-log", false)];
+        let mounts = Mounts::prepare(&wanted, &dir.path().join("copies")).unwrap();
+        std::fs::write(mounts.shown()[0].0.join("termination-log"), "last words").unwrap();
+        assert_eq!(std::fs::read_to_string(file).unwrap(), "last words");
+        assert!(!mounts.folders[0].read_only);
+    }
+
+    #[test]
     fn copies_of_the_dead_are_swept() {
         let dir = tempfile::tempdir().unwrap();
         let own = dir.path().join(format!("{}-x", std::process::id()));
@@ -178,7 +193,6 @@ mod tests {
         let refused = |mounts: &[Mount]| Mounts::prepare(mounts, dir.path()).unwrap_err().to_string();
         assert!(refused(&[mount("/does/not/exist".into(), "/x", true)]).contains("No such file"));
         assert!(refused(&[mount(dir.path().into(), "x", true)]).contains("not absolute"));
-        assert!(refused(&[mount(file.clone(), "/x/f", false)]).contains("read-only"));
         assert!(refused(&[mount(file.clone(), "/..", true)]).contains("no file name"));
         let both = [mount(dir.path().into(), "/x/", true), mount(file, "/x/f", true)];
         assert!(refused(&both).contains("same place"));
