@@ -151,14 +151,8 @@ fn check_format(path: &Path) -> Result<(), FolderError> {
 
 /// Writes a small file so that a crash leaves either nothing or all of it.
 fn write_whole(folder: &Path, name: &str, text: &str) -> Result<(), FolderError> {
-    let new = folder.join(format!("{name}.new"));
-    let mut file = File::create(&new).map_err(io(&new))?;
-    file.write_all(text.as_bytes()).map_err(io(&new))?;
-    file.sync_all().map_err(io(&new))?;
-    fs::rename(&new, folder.join(name)).map_err(io(&new))?;
-    File::open(folder)
-        .and_then(|dir| dir.sync_all())
-        .map_err(io(folder))
+    let path = folder.join(name);
+    base::files::replace(&path, text.as_bytes(), 0o644, true).map_err(io(&path))
 }
 
 fn take_lock(path: &Path) -> Result<File, FolderError> {

@@ -1,40 +1,20 @@
 //! Small files that must be there whole or not at all.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Replaces a file in one step, readable for its owner only. `durable` waits
+/// Replaces a file in one step, readable for its owner only; makes its folder. `durable` waits
 /// for the disk: for what must survive a power cut.
 ///
 /// # Errors
 /// The disk.
 pub fn write(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(parent)?;
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".part");
-    let part = path.with_file_name(name);
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&part)?;
-    file.write_all(bytes)?;
-    if durable {
-        file.sync_data()?;
-    }
-    drop(file);
-    fs::rename(&part, path)?;
-    if durable {
-        fs::File::open(parent)?.sync_all()?;
-    }
-    Ok(())
+    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    base::files::replace(path, bytes, 0o600, durable)
 }
 
 /// Writes a value as JSON; see [`write`].

@@ -6,6 +6,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod files;
 pub mod random;
 pub mod tasks;
 pub mod telemetry;

@@ -1,7 +1,6 @@
 //! The kubeconfig file: how kubectl and our own commands find a server and prove who they are.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -156,20 +155,11 @@ impl Kubeconfig {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), KubeconfigError> {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let io = |error| KubeconfigError::Io {
+        let written = base::files::replace(path, self.text().as_bytes(), 0o600, true);
+        written.map_err(|error| KubeconfigError::Io {
             path: path.display().to_string(),
             error,
-        };
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".new");
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&temporary).map_err(io)?;
-        file.write_all(self.text().as_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(io)?;
-        std::fs::rename(&temporary, path).map_err(io)
+        })
     }
 
     /// What an [`HttpApi`](crate::HttpApi) needs.

@@ -1,8 +1,7 @@
 //! Files with keys in them.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::PkiError;
@@ -32,31 +31,12 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
 
 /// Writes a file of mode 0600 that is there whole or not at all, also after a power cut.
 pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
-    write(path, bytes, 0o600)
+    base::files::replace(path, bytes, 0o600, true).map_err(io(path))
 }
 
 /// The same, for everyone to read.
 pub(super) fn write_public(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
-    write(path, bytes, 0o644)
-}
-
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let fresh = Path::new(&name);
-    let done = (|| {
-        // A left-over file of an interrupted start may have another mode.
-        let _ = fs::remove_file(fresh);
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(fresh)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(fresh, path)
-    })();
-    done.map_err(io(path))
+    base::files::replace(path, bytes, 0o644, true).map_err(io(path))
 }
 
 /// PEM of the P-256 key in that file, which is made if it does not exist.

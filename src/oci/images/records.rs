@@ -11,7 +11,6 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -73,15 +72,7 @@ fn write(dir: &Path, images: Vec<Image>) -> Result<(), ImageError> {
         images,
     })
     .map_err(|error| disk("writing images.json")(error.into()))?;
-    let new = dir.join("images.json.new");
-    let save = || -> std::io::Result<()> {
-        let mut file = File::create(&new)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&new, dir.join(FILE))?;
-        File::open(dir)?.sync_all()
-    };
-    save().map_err(disk("writing images.json"))
+    base::files::replace(&dir.join(FILE), &text, 0o644, true).map_err(disk("writing images.json"))
 }
 
 /// Adds an image, or its references to the record of the same manifest; a
