@@ -16,16 +16,18 @@ help: ## List the commands
 setup: ## Install the Debian packages and tools that are missing
 	@tools/setup
 
+# All targets: test dependencies switch on features of shared crates, and with
+# them the same build serves `make test`, instead of a second one beside it.
 build: setup ## Build the daily binary into bin/coracle
 	@echo "==> building (the first time takes about 25 minutes on two cores, then seconds)"
-	cargo build --locked --workspace
-	@mkdir -p bin && cp -f "$(CARGO_TARGET_DIR)/debug/coracle" bin/coracle
+	cargo build --locked --workspace --all-targets
+	@mkdir -p bin && cp --remove-destination "$(CARGO_TARGET_DIR)/debug/coracle" bin/coracle
 	@echo "==> bin/coracle is ready: try 'bin/coracle --help'"
 
 dist: setup ## Build the lean binary (LTO, stripped) into bin/dist/coracle
 	@echo "==> building the lean binary (about 25 minutes on two cores from nothing)"
 	cargo build --locked --profile dist --bin coracle
-	@mkdir -p bin/dist && cp -f "$(CARGO_TARGET_DIR)/dist/coracle" bin/dist/coracle
+	@mkdir -p bin/dist && cp --remove-destination "$(CARGO_TARGET_DIR)/dist/coracle" bin/dist/coracle
 	@ls -lh bin/dist/coracle
 
 demo: build ## Start a one-node cluster, deploy the examples, prove that they answer

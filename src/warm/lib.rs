@@ -1,1 +1,0 @@
-//! Dependencies, all at once.
