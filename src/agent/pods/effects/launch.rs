@@ -19,6 +19,7 @@ use crate::volumes::MountPoint;
 const HTTP_PORT_DEFAULT: u16 = 8080;
 /// `"true"`: a `wasi:http` program answers many requests with one instance.
 pub const REUSE_ANNOTATION: &str = "coracle.dev/wasm-reuse";
+
 /// Name of the termination message file in its folder.
 pub const END_FILE: &str = "message";
 
@@ -36,6 +37,8 @@ pub struct Parts<'a> {
     pub mounts: Vec<MountPoint>,
     /// Folder of hosts, hostname and resolv.conf.
     pub etc: &'a Path,
+    /// The pod's host name.
+    pub hostname: String,
     /// Its log.
     pub log: PathBuf,
     /// Its termination message file.
@@ -48,11 +51,21 @@ pub struct Parts<'a> {
 /// The text behind `CreateContainerConfigError`.
 pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Launch, String> {
     let text = |list: &Option<Vec<String>>| expand_all(list.as_deref().unwrap_or_default(), &parts.env);
-    let args = runtime::arguments(&parts.image, &text(&container.command), &text(&container.args));
+    let mut args = runtime::arguments(&parts.image, &text(&container.command), &text(&container.args));
     let user = user(pod, container, &parts.image)?;
     let wasm = matches!(parts.image.kind, ImageKind::Wasm { .. });
+    let mut env = runtime::with_image_env(&parts.image, &parts.env);
     let mut mounts = parts.mounts;
-    if !wasm {
+    if wasm {
+        // A Wasm artifact names no program: without this the first argument would be taken for it.
+        if names_no_program(container, &parts.image) {
+            args.insert(0, container.name.clone());
+        }
+        // What the shim does for OCI containers.
+        if !env.iter().any(|(name, _)| name == "HOSTNAME") {
+            env.push(("HOSTNAME".to_owned(), parts.hostname));
+        }
+    } else {
         add_etc(&mut mounts, parts.etc, spec::host_network(pod));
     }
     mounts.push(MountPoint {
@@ -68,7 +81,7 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
         name: container.name.clone(),
         attempt: parts.attempt,
         args,
-        env: runtime::with_image_env(&parts.image, &parts.env),
+        env,
         working_dir: container.working_dir.clone().unwrap_or_default(),
         user,
         mounts,
@@ -91,6 +104,13 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
             .is_some_and(|v| v == "true"),
         image: parts.image,
     })
+}
+
+/// Whether neither the pod nor the image says what the first argument, the program's own name, is.
+fn names_no_program(container: &Container, image: &Image) -> bool {
+    let config = &image.config;
+    let from_image = !config.entrypoint.is_empty() || (container.args.is_none() && !config.cmd.is_empty());
+    container.command.as_ref().is_none_or(Vec::is_empty) && !from_image
 }
 
 /// `terminationMessagePath`.
@@ -292,6 +312,7 @@ mod tests {
         let container = spec::main_containers(&pod).next().unwrap();
         let env = vec![("A".to_owned(), "1".to_owned())];
         let (id, attempt, mounts) = ("ab".to_owned(), 2, vec![]);
+        let hostname = "p".to_owned();
         let (etc, log, end) = (
             Path::new("/etc-of-pod"),
             PathBuf::from("/log"),
@@ -307,6 +328,7 @@ mod tests {
                 env,
                 mounts,
                 etc,
+                hostname,
                 log,
                 end,
             },
@@ -334,6 +356,23 @@ mod tests {
             ]
         );
         assert_eq!(launch.security.seccomp, "RuntimeDefault");
+    }
+
+    #[test]
+    fn a_wasm_program_learns_its_names() {
+        let made = |entrypoint: Vec<String>| {
+            let kind = ImageKind::Wasm {
+                module: PathBuf::new(),
+                digest: String::new(),
+            };
+            let mut image = Image { kind, ..image("") };
+            image.config.entrypoint = entrypoint;
+            made(json!({"containers": [{"name": "c", "args": ["x"]}]}), image).unwrap()
+        };
+        let launch = made(vec![]);
+        assert_eq!(launch.args, ["c", "x"]);
+        assert!(launch.env.contains(&("HOSTNAME".to_owned(), "p".to_owned())));
+        assert_eq!(made(vec!["/app.wasm".to_owned()]).args, ["/app.wasm", "x"]);
     }
 
     #[test]

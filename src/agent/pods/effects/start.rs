@@ -155,6 +155,7 @@ impl Start<'_> {
                 env,
                 mounts,
                 etc: &etc,
+                hostname: crate::files::hostname(pod, &node.config.node_name),
                 log,
                 end,
             },
