@@ -47,13 +47,7 @@ fn malformed_bodies_are_refused() {
             &["the server could not find the requested resource"],
         );
         cluster
-            .call(
-                &As::Admin,
-                "POST",
-                &format!("{CONFIGMAPS}/a"),
-                "",
-                "",
-            )
+            .call(&As::Admin, "POST", &format!("{CONFIGMAPS}/a"), "", "")
             .is(
                 405,
                 "MethodNotAllowed",

@@ -30,7 +30,7 @@ spec:
     - {name: keys, mountPath: /keys, readOnly: true}
   - name: oci
     image: local/busybox:1
-    command: [sh, -c, "echo from oci > /www/index.html; echo oci is here; exec httpd -f -p 9090 -h /www"]
+    command: [sh, -c, "echo from oci > /www/index.html; echo oci is here; trap 'exit 3' TERM; httpd -f -p 9090 -h /www & while :; do sleep 0.2; done"]
     env: *env
     volumeMounts: *mounts
   - name: talker
@@ -132,7 +132,7 @@ fn each_container_restarts_alone() {
             "--",
             "sh",
             "-c",
-            "kill 1 || kill -9 1; killall httpd",
+            "kill 1",
         ]);
         cluster.until(
             "pod/both",

@@ -1,6 +1,6 @@
 //! Pods of OCI containers.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::support::manifests::{busybox_pod, idle_pod};
 use crate::support::tools::oldest_and_newest;
@@ -35,13 +35,19 @@ fn commands_run_inside_a_container() {
             assert_has(&absent, &["no-such-program"]);
             // A terminal of a given size: `script` gives kubectl one to copy.
             let inner = format!(
-                "stty rows 33 cols 77; {} exec -it box -- sh -c 'tty; stty size'",
+                "stty rows 33 cols 77; {} exec -it box -- sh -c 'tty; for i in $(seq 100); do stty size && break; sleep 0.1; done'",
                 kubectl.display()
             );
-            let out = cluster
-                .dress(Command::new("script").args(["-qec", &inner, "/dev/null"]))
-                .output()
-                .unwrap();
+            let mut script = Command::new("script");
+            script
+                .args(["-qec", &inner, "/dev/null"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped());
+            let mut typing = cluster.dress(&mut script).spawn().unwrap();
+            // Kept open: the end of what is typed would end the session.
+            let keyboard = typing.stdin.take();
+            let out = typing.wait_with_output().unwrap();
+            drop(keyboard);
             assert_has(&String::from_utf8_lossy(&out.stdout), &["/dev/pts/", "33 77"]);
         }
     });
@@ -90,7 +96,7 @@ fn logs_are_followed_cut_and_kept_from_the_run_before() {
         // Followed to the container's end; then the next run's log and this one's as the previous.
         let follower = cluster
             .kubectl(&["logs", "-f", "talker"])
-            .stdout(std::process::Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         cluster.exec("talker", &["touch", "/end"]).unwrap();

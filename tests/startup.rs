@@ -76,14 +76,14 @@ fn settings_come_from_flags_and_from_a_file() {
         let file = dir.join("coracle.yaml");
         std::fs::write(
             &file,
-            "listen: 7443\nnode-name: from-file\nservice-cidr: 10.99.0.0/16\n",
+            "listen: 7443\nnode-name: from-file\nservice-cidr: 10.143.0.0/16\n",
         )
         .unwrap();
         let config = file.to_str().unwrap();
         let cluster = Cluster::start(dir, &["--config", config, "--node-name", "from-flag"]);
         cluster.ready();
         assert_has(&cluster.ok(&["get", "nodes"]), &["from-flag"]);
-        assert_eq!(cluster.cluster_ip("kubernetes"), "10.99.0.1");
+        assert_eq!(cluster.cluster_ip("kubernetes"), "10.143.0.1");
         assert_has(&cluster.ok(&["config", "view"]), &[":7443"]);
 
         std::fs::write(&file, "pod-cdir: 10.64.0.0/16\n").unwrap();

@@ -32,13 +32,19 @@ fn a_command_gets_its_arguments_and_its_end_counts() {
                 ],
             );
 
-            cluster.apply(&command_pod(&bad, &image, &["--exit", "7"]));
+            cluster.apply(&command_pod(
+                &bad,
+                &image,
+                &["--write", "/dev/termination-log", "last words", "--exit", "7"],
+            ));
             assert_eq!(cluster.finished(&bad), "Failed");
             assert_eq!(cluster.exit_code(&bad), "7");
             let reason = cluster.field(
                 &format!("pod/{bad}"),
                 "{.status.containerStatuses[0].state.terminated.reason}",
             );
+            let words = "{.status.containerStatuses[0].state.terminated.message}";
+            assert_eq!(cluster.field(&format!("pod/{bad}"), words).unwrap(), "last words");
             assert_eq!(reason.unwrap(), "Error");
             assert_has(&cluster.ok(&["get", "pod", &bad]), &["Error", "0/1"]);
             assert_has(&cluster.ok(&["get", "pod", &good]), &["Completed", "0/1"]);

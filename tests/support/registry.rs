@@ -56,7 +56,11 @@ pub fn copy(archive: &Path, target: &str) {
         .arg(target)
         .output()
         .expect("skopeo");
-    assert!(out.status.success(), "skopeo: {}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "skopeo: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
 }
 
 impl Drop for Registry {
