@@ -186,9 +186,9 @@ struct Start {
 
 impl Start {
     async fn run(self) -> Result<(), AgentError> {
-        let registering = self.register();
         let kept = register::kept(&self.paths, &self.config.node_name).map(|kept| kept.pod_cidr);
         let known = self.config.node_cidr.clone().or(kept);
+        let registering = self.register(known.as_ref());
         let node_cidr = match known {
             // Known from before: pods do not wait for any server.
             Some(cidr) => cidr,
@@ -205,10 +205,13 @@ impl Start {
     }
 
     /// Registers in the background, then beats; the node's range as soon as it is known.
-    fn register(&self) -> tokio::sync::oneshot::Receiver<String> {
+    fn register(&self, known: Option<&String>) -> tokio::sync::oneshot::Receiver<String> {
         let (sender, range) = tokio::sync::oneshot::channel();
-        let heart = Heart {
-            config: self.config.clone(),
+        let mut heart = Heart {
+            config: AgentConfig {
+                node_cidr: known.cloned(),
+                ..self.config.clone()
+            },
             machine: self.machine.clone(),
             client: self.client.clone(),
             clock: self.clock.clone(),
@@ -217,7 +220,12 @@ impl Start {
         };
         let paths = self.paths.clone();
         self.tasks.spawn("node", OnError::Log, async move {
+            let known = heart.config.node_cidr.clone();
             let cidr = register::register(&heart.config, &heart.machine, &heart.client, &paths).await;
+            if let Some(known) = known.filter(|known| *known != cidr) {
+                tracing::error!(%cidr, %known, "the node has another range now: restart it to move its pods");
+            }
+            heart.config.node_cidr = Some(cidr.clone());
             let _ = sender.send(cidr);
             heart.run().await;
         });

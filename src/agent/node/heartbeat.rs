@@ -91,7 +91,10 @@ impl Heart {
                 .await
                 .map(drop);
         }
-        let node = self.client.get::<Node>("", name).await?;
+        let Some(node) = self.client.find::<Node>("", name).await? else {
+            self.register_again().await;
+            return Err(Status::not_found("", "nodes", name));
+        };
         let owner = OwnerReference {
             api_version: "v1".to_owned(),
             kind: "Node".to_owned(),
@@ -158,7 +161,9 @@ impl Heart {
             .map(drop)
     }
 
-    /// Somebody deleted the Node: it comes back, as with the kubelet.
+    /// Somebody deleted the Node, but the machine is here and runs pods: it
+    /// comes back, with the range that its network is made for. (The Lease goes
+    /// with its owner, so the next beat notices.)
     async fn register_again(&self) {
         let node = object::node(&self.config, &self.machine);
         if let Err(status) = self.client.create(&node).await {

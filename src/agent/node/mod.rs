@@ -4,3 +4,5 @@ pub mod heartbeat;
 pub mod machine;
 pub mod object;
 pub mod register;
+#[cfg(test)]
+mod tests;

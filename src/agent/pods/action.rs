@@ -328,7 +328,7 @@ impl PodState {
                     signal: 0,
                     reason: "ContainerCannotRun".to_owned(),
                     message,
-                    started: None,
+                    started: Some(now.wall),
                     finished: now.wall,
                     finished_mono: now.mono,
                 });

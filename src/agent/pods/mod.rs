@@ -11,6 +11,7 @@ pub mod effects;
 pub mod manager;
 pub mod prober;
 pub mod report;
+pub mod reports;
 pub mod restore;
 pub mod spec;
 pub mod state;

@@ -15,6 +15,7 @@ use super::decide::decide;
 use super::effects::{PodContext, finish, image, sandbox, start, stop};
 use super::prober;
 use super::report;
+use super::reports::{Report, Reports};
 use super::spec;
 use super::state::{Part, PodState, Run};
 use super::status;
@@ -33,16 +34,13 @@ pub enum Message {
     Happened(Box<Happening>),
     /// A volume's source changed, or a token is due.
     Refresh,
+    /// The volumes have been brought up to date, or not.
+    Refreshed,
 }
 
 /// A worker's inbox.
 pub type Inbox = mpsc::UnboundedSender<Message>;
 
-/// The status of a pod that is coming up is not worth a write each
-/// millisecond: many are up before this has passed, and need but one.
-const FIRST_REPORT_AFTER: Duration = Duration::from_millis(30);
-const REPORT_RETRY: Duration = Duration::from_secs(2);
-const REPORT_RETRY_MAX: Duration = Duration::from_secs(60);
 /// More decisions in a row without anything happening would be a bug; the next
 /// event goes on from there.
 const ROUNDS_MAX: usize = 32;
@@ -62,20 +60,15 @@ pub struct Worker {
     stops: HashMap<String, AbortHandle>,
     on_change: OnChange,
     reports: Reports,
-    refreshing: bool,
+    refresh: Refresh,
 }
 
-/// What was last told to whom.
-struct Reports {
-    /// The last status made, whose transition times go on.
-    made: Option<PodStatus>,
-    sent: Option<PodStatus>,
-    kept_spec: Option<i64>,
-    /// The write under way; at most one, so that they stay in order.
-    writing: Option<tokio::task::JoinHandle<(PodStatus, bool)>>,
-    /// Not before (monotonic).
-    not_before: Duration,
-    pause: Duration,
+/// Bringing volumes up to date: one at a time, and once more if something
+/// changed meanwhile.
+#[derive(Default)]
+struct Refresh {
+    running: bool,
+    again: bool,
 }
 
 impl Worker {
@@ -94,15 +87,7 @@ impl Worker {
                 let _ = sender.send(Message::Refresh);
             }
         });
-        let not_before = node.clock.monotonic() + FIRST_REPORT_AFTER;
-        let reports = Reports {
-            made: pod.status.clone(),
-            sent: pod.status.clone(),
-            kept_spec: None,
-            writing: None,
-            not_before,
-            pause: REPORT_RETRY,
-        };
+        let reports = Reports::new(&pod, node.clock.monotonic());
         let worker = Worker {
             context: Arc::new(PodContext::new(node)),
             pod,
@@ -115,7 +100,7 @@ impl Worker {
             stops: HashMap::new(),
             on_change,
             reports,
-            refreshing: false,
+            refresh: Refresh::default(),
         };
         (worker, sender, seen)
     }
@@ -133,9 +118,7 @@ impl Worker {
         }
         self.context.node.objects.unfollow(spec::uid(&self.pod));
         self.jobs.shutdown().await;
-        if let Some(writing) = self.reports.writing.take() {
-            let _ = writing.await;
-        }
+        self.reports.finish().await;
         let dir = self.context.node.paths.pod(spec::uid(&self.pod));
         let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
     }
@@ -355,12 +338,10 @@ impl Worker {
     fn finalize(&mut self, context: Arc<PodContext>, pod: Arc<Pod>) {
         let status = report::patch_of(&self.status());
         let orphaned = self.state.orphaned;
-        let writing = self.reports.writing.take();
+        let mut reports = std::mem::take(&mut self.reports);
         self.job(async move {
             // Writes stay in order: an earlier status must not come after the last.
-            if let Some(writing) = writing {
-                let _ = writing.await;
-            }
+            reports.finish().await;
             let result = finish::finalize(context, pod.clone(), status, orphaned).await;
             if let Err(error) = &result {
                 tracing::debug!(pod = spec::name(&pod), %error, "a pod was not yet removed from the API");
@@ -381,13 +362,6 @@ impl Worker {
                 None => std::future::pending().await,
             }
         };
-        let writing = self.reports.writing.as_mut();
-        let written = async {
-            match writing {
-                Some(handle) => handle.await.ok(),
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             Some(message) = self.inbox.recv() => self.take(message),
             () = timer => {
@@ -395,7 +369,7 @@ impl Worker {
                     self.refresh();
                 }
             }
-            result = written => self.written(result),
+            result = self.reports.written() => self.reports.settle(result, self.context.node.clock.monotonic()),
             Some(ended) = self.jobs.join_next() => {
                 if let Err(error) = ended
                     && error.is_panic()
@@ -425,6 +399,7 @@ impl Worker {
             Message::Gone => self.state.observe_removed(&self.pod, now),
             Message::Happened(happening) => self.happened(*happening),
             Message::Refresh => self.refresh(),
+            Message::Refreshed => self.refreshed(),
         }
     }
 
@@ -459,7 +434,7 @@ impl Worker {
     // --- volumes that change ---
 
     fn refresh_in(&self) -> Option<Duration> {
-        if self.refreshing || self.state.volumes != Part::Ready {
+        if self.refresh.running || self.state.volumes != Part::Ready {
             return None;
         }
         self.context.node.volumes.refresh_in(&self.context.tokens)
@@ -469,12 +444,25 @@ impl Worker {
         if self.state.volumes != Part::Ready || self.state.deadline.is_some() {
             return;
         }
-        let (context, pod) = (self.context.clone(), self.pod.clone());
+        if self.refresh.running {
+            self.refresh.again = true;
+            return;
+        }
+        self.refresh.running = true;
+        let (context, pod, sender) = (self.context.clone(), self.pod.clone(), self.sender.clone());
         self.jobs.spawn(async move {
             if let Err(error) = context.node.volumes.make(&pod, &context.tokens).await {
                 tracing::warn!(pod = spec::name(&pod), %error, "a volume was not brought up to date");
             }
+            let _ = sender.send(Message::Refreshed);
         });
+    }
+
+    fn refreshed(&mut self) {
+        self.refresh.running = false;
+        if std::mem::take(&mut self.refresh.again) {
+            self.refresh();
+        }
     }
 
     // --- what goes out ---
@@ -484,13 +472,13 @@ impl Worker {
         let view = status::View {
             pod: &self.pod,
             state: &self.state,
-            previous: self.reports.made.as_ref(),
+            previous: self.reports.made(),
             host_ip: config.node_ip,
             timing: &config.timing,
             now: self.context.node.now(),
         };
         let status = view.status();
-        self.reports.made = Some(status.clone());
+        self.reports.make(&status);
         status
     }
 
@@ -501,61 +489,17 @@ impl Worker {
         self.view
             .send_replace(PodView::of(&self.pod, &self.state, sandbox.as_deref()));
         let status = self.status();
-        let finishing = self.state.removal != Part::Absent;
-        if self.reports.writing.is_some() || finishing || self.reports.sent.as_ref() == Some(&status) {
+        // The last status goes with the removal.
+        if self.state.removal != Part::Absent {
             return None;
         }
-        let now = self.context.node.clock.monotonic();
         let coming_up = status.phase.as_deref() == Some("Pending") && self.state.deadline.is_none();
-        let patient = coming_up || self.reports.pause > REPORT_RETRY;
-        if patient && now < self.reports.not_before {
-            return Some(self.reports.not_before);
-        }
-        self.write(status);
-        None
-    }
-
-    fn write(&mut self, status: PodStatus) {
-        let (node, pod, orphaned) = (self.context.node.clone(), self.pod.clone(), self.state.orphaned);
-        // What the node is to run must survive a power cut; how far it had come need not.
-        let generation = Some(pod.metadata.generation.unwrap_or(0));
-        let durable = self.reports.kept_spec != generation;
-        self.reports.kept_spec = generation;
-        self.reports.writing = Some(tokio::spawn(async move {
-            let keep = report::keep(&node, &pod, status.clone(), durable);
-            let send = async {
-                match orphaned {
-                    true => Ok(()),
-                    false => report::send(&node.client, &pod, report::patch_of(&status)).await,
-                }
-            };
-            let ((), sent) = tokio::join!(keep, send);
-            let good = match sent {
-                Ok(()) => true,
-                // Gone or replaced: the watch will say so.
-                Err(error) if error.is_not_found() || error.is_conflict() => true,
-                Err(error) => {
-                    tracing::debug!(pod = spec::name(&pod), %error, "a status was not written");
-                    false
-                }
-            };
-            (status, good)
-        }));
-    }
-
-    fn written(&mut self, result: Option<(PodStatus, bool)>) {
-        self.reports.writing = None;
-        let now = self.context.node.clock.monotonic();
-        match result {
-            Some((status, true)) => {
-                self.reports.sent = Some(status);
-                self.reports.pause = REPORT_RETRY;
-                self.reports.not_before = now;
-            }
-            _ => {
-                self.reports.not_before = now + self.reports.pause;
-                self.reports.pause = (self.reports.pause * 2).min(REPORT_RETRY_MAX);
-            }
-        }
+        let report = Report {
+            node: &self.context.node,
+            pod: &self.pod,
+            orphaned: self.state.orphaned,
+            patient: coming_up,
+        };
+        self.reports.offer(&report, status)
     }
 }

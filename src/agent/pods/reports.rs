@@ -1,0 +1,145 @@
+//! When a pod's status is written: what changed, one write at a time, in
+//! order, patiently while the server is away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use tokio::task::JoinHandle;
+
+use super::{report, spec};
+use crate::context::Context;
+
+/// The status of a pod that is coming up is not worth a write each
+/// millisecond: many are up before this has passed, and need but one.
+const FIRST_AFTER: Duration = Duration::from_millis(30);
+const RETRY: Duration = Duration::from_secs(2);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// What was last told to whom.
+#[derive(Default)]
+pub struct Reports {
+    /// The last status made, whose transition times go on.
+    made: Option<PodStatus>,
+    sent: Option<PodStatus>,
+    kept: Option<PodStatus>,
+    kept_generation: Option<i64>,
+    /// The write under way: the status, and whether the API has it.
+    writing: Option<JoinHandle<(PodStatus, bool)>>,
+    /// Not before (monotonic).
+    not_before: Duration,
+    /// Until the next attempt; zero while all goes well.
+    pause: Duration,
+}
+
+/// What goes with a status.
+pub struct Report<'a> {
+    /// The node.
+    pub node: &'a Arc<Context>,
+    /// The pod.
+    pub pod: &'a Arc<Pod>,
+    /// The pod is gone from the API: only the disk is told.
+    pub orphaned: bool,
+    /// Nobody is waiting for this one: others may soon make it pointless.
+    pub patient: bool,
+}
+
+impl Reports {
+    /// Of a pod that comes with the status that the API has.
+    pub fn new(pod: &Pod, now: Duration) -> Reports {
+        let (made, sent) = (pod.status.clone(), pod.status.clone());
+        Reports {
+            made,
+            sent,
+            not_before: now + FIRST_AFTER,
+            ..Reports::default()
+        }
+    }
+
+    /// The last status made.
+    pub fn made(&self) -> Option<&PodStatus> {
+        self.made.as_ref()
+    }
+
+    /// Notes a status that was made.
+    pub fn make(&mut self, status: &PodStatus) {
+        self.made = Some(status.clone());
+    }
+
+    /// Begins to write a status if it is news; when to offer it again if that has to wait.
+    pub fn offer(&mut self, report: &Report<'_>, status: PodStatus) -> Option<Duration> {
+        if self.writing.is_some() || self.sent.as_ref() == Some(&status) {
+            return None;
+        }
+        let patient = report.patient || !self.pause.is_zero();
+        if patient && report.node.clock.monotonic() < self.not_before {
+            return Some(self.not_before);
+        }
+        self.write(report, status);
+        None
+    }
+
+    fn write(&mut self, report: &Report<'_>, status: PodStatus) {
+        let (node, pod, orphaned) = (report.node.clone(), report.pod.clone(), report.orphaned);
+        // What the node is to run must survive a power cut; how far it had come need not.
+        let generation = Some(pod.metadata.generation.unwrap_or(0));
+        let durable = self.kept_generation != generation;
+        let news = durable || self.kept.as_ref() != Some(&status);
+        (self.kept, self.kept_generation) = (Some(status.clone()), generation);
+        self.writing = Some(tokio::spawn(async move {
+            let keep = async {
+                if news {
+                    report::keep(&node, &pod, status.clone(), durable).await;
+                }
+            };
+            let ((), good) = tokio::join!(keep, send(&node, &pod, &status, orphaned));
+            (status, good)
+        }));
+    }
+
+    /// Waits for the write under way; for ever if there is none.
+    pub async fn written(&mut self) -> Option<(PodStatus, bool)> {
+        match &mut self.writing {
+            Some(handle) => handle.await.ok(),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Notes how the write went.
+    pub fn settle(&mut self, result: Option<(PodStatus, bool)>, now: Duration) {
+        self.writing = None;
+        match result {
+            Some((status, true)) => {
+                self.sent = Some(status);
+                (self.pause, self.not_before) = (Duration::ZERO, now);
+            }
+            _ => {
+                self.pause = (self.pause * 2).clamp(RETRY, RETRY_MAX);
+                self.not_before = now + self.pause;
+            }
+        }
+    }
+
+    /// Waits for the write under way, if there is one.
+    pub async fn finish(&mut self) {
+        if let Some(writing) = self.writing.take() {
+            let _ = writing.await;
+        }
+    }
+}
+
+/// Whether the API has the status, or has no use for it any more.
+async fn send(node: &Context, pod: &Pod, status: &PodStatus, orphaned: bool) -> bool {
+    if orphaned {
+        return true;
+    }
+    match report::send(&node.client, pod, report::patch_of(status)).await {
+        Ok(()) => true,
+        // Gone or replaced: the watch will say so.
+        Err(error) if error.is_not_found() || error.is_conflict() => true,
+        Err(error) => {
+            tracing::debug!(pod = spec::name(pod), %error, "a status was not written");
+            false
+        }
+    }
+}
