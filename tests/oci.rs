@@ -35,7 +35,7 @@ fn commands_run_inside_a_container() {
             assert_has(&absent, &["no-such-program"]);
             // A terminal of a given size: `script` gives kubectl one to copy.
             let inner = format!(
-                "stty rows 33 cols 77; {} exec -it box -- sh -c 'tty; for i in $(seq 100); do stty size && break; sleep 0.1; done'",
+                "stty rows 33 cols 77; {} exec -it box -- sh -c 'tty; until stty size 2>/dev/null | grep .; do sleep 0.1; done'",
                 kubectl.display()
             );
             let mut script = Command::new("script");

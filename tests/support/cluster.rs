@@ -16,6 +16,7 @@ pub struct Cluster {
     pub dir: PathBuf,
     /// The port of its API.
     pub port: u16,
+    verb: &'static str,
     args: Vec<String>,
     child: Child,
     kubectl: PathBuf,
@@ -24,18 +25,25 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a cluster with its data below `dir` and waits until it is ready.
     pub fn start(dir: &Path, args: &[&str]) -> Self {
+        Self::start_as("up", dir.join("data"), args)
+    }
+
+    /// Starts a process of one role (`up`, `server`, `agent`) with its data in
+    /// `data` and waits until it is ready. Only those with a control plane have
+    /// a kubeconfig for kubectl.
+    pub fn start_as(verb: &'static str, data: PathBuf, args: &[&str]) -> Self {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let data = dir.join("data");
         let port = args
             .iter()
             .position(|a| a == "--listen")
             .and_then(|at| args[at + 1].parse().ok());
-        std::fs::create_dir_all(dir.join("home")).expect("a home for kubectl");
-        let child = spawn(&data, &args);
+        std::fs::create_dir_all(data.with_file_name("home")).expect("a home for kubectl");
+        let child = spawn(verb, &data, &args);
         let (_, kubectl) = tools::kubectls().into_iter().next_back().expect("a kubectl");
         Self {
             dir: data,
             port: port.unwrap_or(6443),
+            verb,
             args,
             child,
             kubectl,
@@ -90,7 +98,7 @@ impl Cluster {
 
     /// Starts the process again in the same folder.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.dir, &self.args);
+        self.child = spawn(self.verb, &self.dir, &self.args);
     }
 
     /// The id of the process.
@@ -295,15 +303,15 @@ fn log_file(data: &Path) -> PathBuf {
     data.with_extension("log")
 }
 
-/// Starts `coracle up` and waits for its ready line.
-fn spawn(data: &Path, args: &[String]) -> Child {
+/// Starts `coracle VERB` and waits for its ready line.
+fn spawn(verb: &str, data: &Path, args: &[String]) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(log_file(data))
         .expect("a log file");
     let mut child = Command::new(coracle())
-        .arg("up")
+        .arg(verb)
         .arg("--data-dir")
         .arg(data)
         .args(args)
@@ -315,7 +323,7 @@ fn spawn(data: &Path, args: &[String]) -> Child {
         .stdout(Stdio::piped())
         .stderr(log)
         .spawn()
-        .expect("coracle up");
+        .expect("coracle");
     let stdout = child.stdout.take().expect("stdout");
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
