@@ -120,7 +120,8 @@ fn a_policy_says_when_to_pull() {
             "ErrImageNeverPull",
             &["is not present with pull policy of Never"],
         );
-        cluster.ok(&["run", "odd", "--image=Not_A_Name!", "--restart=Never"]);
+        // kubectl itself would refuse this name.
+        cluster.apply("{apiVersion: v1, kind: Pod, metadata: {name: odd}, spec: {containers: [{name: main, image: Not_A_Name!}]}}");
         cluster.until(
             "pod/odd",
             "{.status.containerStatuses[0].state.waiting.reason}",

@@ -25,9 +25,17 @@ fn a_node_joins_by_token_and_runs_pods() {
         server.pod_ready("box");
         server.deployed("web", 2);
         assert_eq!(server.field("pod/box", "{.spec.nodeName}").unwrap(), "edge");
-        assert_eq!(server.field("pod/box", "{.spec.containers[0].image}").unwrap(), BUSYBOX);
-        assert_eq!(server.exec("box", &["echo", "over the link"]).unwrap(), "over the link\n");
-        eventually("an answer through the Service", || server.wget("box", "http://web/"));
+        assert_eq!(
+            server.field("pod/box", "{.spec.containers[0].image}").unwrap(),
+            BUSYBOX
+        );
+        assert_eq!(
+            server.exec("box", &["echo", "over the link"]).unwrap(),
+            "over the link\n"
+        );
+        eventually("an answer through the Service", || {
+            server.wget("box", "http://web/")
+        });
 
         // With its certificate on disk the node needs no token any more, and its container runs on.
         let started = "{.status.containerStatuses[0].state.running.startedAt}";

@@ -448,8 +448,8 @@ fn pods_are_run_exposed_described_and_awaited() {
                 &["1/1", "Running", &node, "<none>"],
             );
 
-            // A pod that is run for its output only.
-            let said = cluster.ok(&[
+            // A pod that is run for what it makes of what is typed.
+            let run = [
                 "run",
                 "once",
                 "--image=local/busybox:1",
@@ -459,9 +459,9 @@ fn pods_are_run_exposed_described_and_awaited() {
                 "--quiet",
                 "--command",
                 "--",
-                "echo",
-                "only this",
-            ]);
+                "cat",
+            ];
+            let said = cluster.feed(&run, "only this\n").unwrap();
             assert_has(&said, &["only this"]);
             assert_has(&cluster.refused(&["get", "pod", "once"]), &["not found"]);
 

@@ -124,16 +124,7 @@ fn each_container_restarts_alone() {
         cluster.apply(POD);
         cluster.pod_ready("both");
         let ip = cluster.pod_ip("both");
-        cluster.ok(&[
-            "exec",
-            "both",
-            "-c",
-            "oci",
-            "--",
-            "sh",
-            "-c",
-            "kill 1",
-        ]);
+        cluster.ok(&["exec", "both", "-c", "oci", "--", "sh", "-c", "kill 1"]);
         cluster.until(
             "pod/both",
             "{.status.containerStatuses[?(@.name==\"oci\")].restartCount}",
