@@ -21,18 +21,30 @@ async fn main() -> anyhow::Result<()> {
     let node = Node::start(config, Role::Server).await?;
 
     let admin = api::request::User::new("embedder", &["system:masters"]);
-    let service = node.service(admin).ok_or_else(|| anyhow::anyhow!("no control plane here"))?;
+    let service = node
+        .service(admin)
+        .ok_or_else(|| anyhow::anyhow!("no control plane here"))?;
     let client = kube::Client::new(service, "default");
 
     let maps: Api<ConfigMap> = Api::default_namespaced(client);
     let greeting = ConfigMap {
-        metadata: ObjectMeta { name: Some("greeting".to_owned()), ..ObjectMeta::default() },
-        data: Some(BTreeMap::from([("text".to_owned(), "Hello from inside".to_owned())])),
+        metadata: ObjectMeta {
+            name: Some("greeting".to_owned()),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([(
+            "text".to_owned(),
+            "Hello from inside".to_owned(),
+        )])),
         ..ConfigMap::default()
     };
     maps.create(&PostParams::default(), &greeting).await?;
     for map in maps.list(&ListParams::default()).await? {
-        println!("{}: {:?}", map.metadata.name.unwrap_or_default(), map.data.unwrap_or_default());
+        println!(
+            "{}: {:?}",
+            map.metadata.name.unwrap_or_default(),
+            map.data.unwrap_or_default()
+        );
     }
     node.shutdown().await;
     Ok(())

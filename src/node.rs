@@ -102,12 +102,17 @@ impl Node {
             &["system:nodes", "system:authenticated"],
         );
         let client = Client::new(control.server.api(), user);
-        let agent = Agent::start(settings, client, &self.tasks).await.context("cannot start the agent")?;
+        let agent = Agent::start(settings, client, &self.tasks)
+            .await
+            .context("cannot start the agent")?;
         let link = agent.service();
-        control.server.nodes().register_local(&self.config.node_name, move |request| {
-            let link = link.clone();
-            async move { Ok::<_, std::convert::Infallible>(link.handle(request).await) }
-        });
+        control
+            .server
+            .nodes()
+            .register_local(&self.config.node_name, move |request| {
+                let link = link.clone();
+                async move { Ok::<_, std::convert::Infallible>(link.handle(request).await) }
+            });
         Ok(())
     }
 

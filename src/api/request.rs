@@ -102,7 +102,11 @@ pub struct ResourceRef {
 impl ResourceRef {
     /// The resource of that group, version and plural name.
     pub fn new(group: &str, version: &str, plural: &str) -> Self {
-        Self { group: group.into(), version: version.into(), plural: plural.into() }
+        Self {
+            group: group.into(),
+            version: version.into(),
+            plural: plural.into(),
+        }
     }
 }
 

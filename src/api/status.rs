@@ -103,38 +103,71 @@ pub struct FieldError {
 impl FieldError {
     /// A value that is malformed.
     pub fn invalid(path: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
-        Self { kind: FieldErrorKind::Invalid, path: path.into(), value: Some(value.into()), detail: detail.into() }
+        Self {
+            kind: FieldErrorKind::Invalid,
+            path: path.into(),
+            value: Some(value.into()),
+            detail: detail.into(),
+        }
     }
 
     /// A value that is absent but must not be.
     pub fn required(path: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { kind: FieldErrorKind::Required, path: path.into(), value: None, detail: detail.into() }
+        Self {
+            kind: FieldErrorKind::Required,
+            path: path.into(),
+            value: None,
+            detail: detail.into(),
+        }
     }
 
     /// A value that is not one of `supported`.
     pub fn not_supported(path: impl Into<String>, value: impl Into<Value>, supported: &[&str]) -> Self {
-        let list = supported.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(", ");
+        let list = supported
+            .iter()
+            .map(|s| format!("{s:?}"))
+            .collect::<Vec<_>>()
+            .join(", ");
         Self {
             kind: FieldErrorKind::NotSupported,
             path: path.into(),
             value: Some(value.into()),
-            detail: if list.is_empty() { String::new() } else { format!("supported values: {list}") },
+            detail: if list.is_empty() {
+                String::new()
+            } else {
+                format!("supported values: {list}")
+            },
         }
     }
 
     /// A value that repeats another.
     pub fn duplicate(path: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self { kind: FieldErrorKind::Duplicate, path: path.into(), value: Some(value.into()), detail: String::new() }
+        Self {
+            kind: FieldErrorKind::Duplicate,
+            path: path.into(),
+            value: Some(value.into()),
+            detail: String::new(),
+        }
     }
 
     /// A value that may not be set here.
     pub fn forbidden(path: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { kind: FieldErrorKind::Forbidden, path: path.into(), value: None, detail: detail.into() }
+        Self {
+            kind: FieldErrorKind::Forbidden,
+            path: path.into(),
+            value: None,
+            detail: detail.into(),
+        }
     }
 
     /// A value that names something that does not exist.
     pub fn not_found(path: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self { kind: FieldErrorKind::NotFound, path: path.into(), value: Some(value.into()), detail: String::new() }
+        Self {
+            kind: FieldErrorKind::NotFound,
+            path: path.into(),
+            value: Some(value.into()),
+            detail: String::new(),
+        }
     }
 
     /// A value of more than `max` bytes.
@@ -198,13 +231,22 @@ impl std::fmt::Display for FieldError {
 
 /// `plural` or `plural.group`, as error texts name a resource.
 pub fn group_resource(group: &str, plural: &str) -> String {
-    if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") }
+    if group.is_empty() {
+        plural.to_owned()
+    } else {
+        format!("{plural}.{group}")
+    }
 }
 
 impl Status {
     /// A failure with the given code, reason and text, about nothing in particular.
     pub fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.to_owned(), message: message.into(), details: None }
+        Self {
+            code,
+            reason: reason.to_owned(),
+            message: message.into(),
+            details: None,
+        }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
@@ -219,19 +261,31 @@ impl Status {
 
     /// 404: the object does not exist.
     pub fn not_found(group: &str, plural: &str, name: &str) -> Self {
-        Self::new(404, "NotFound", format!("{} {name:?} not found", group_resource(group, plural)))
-            .about(group, plural, name)
+        Self::new(
+            404,
+            "NotFound",
+            format!("{} {name:?} not found", group_resource(group, plural)),
+        )
+        .about(group, plural, name)
     }
 
     /// 404: no such path.
     pub fn no_such_path() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
     }
 
     /// 409: an object of that name exists already.
     pub fn already_exists(group: &str, plural: &str, name: &str) -> Self {
-        Self::new(409, "AlreadyExists", format!("{} {name:?} already exists", group_resource(group, plural)))
-            .about(group, plural, name)
+        Self::new(
+            409,
+            "AlreadyExists",
+            format!("{} {name:?} already exists", group_resource(group, plural)),
+        )
+        .about(group, plural, name)
     }
 
     /// 409: the request lost a race or breaks a precondition.
@@ -239,7 +293,10 @@ impl Status {
         Self::new(
             409,
             "Conflict",
-            format!("Operation cannot be fulfilled on {} {name:?}: {why}", group_resource(group, plural)),
+            format!(
+                "Operation cannot be fulfilled on {} {name:?}: {why}",
+                group_resource(group, plural)
+            ),
         )
         .about(group, plural, name)
     }
@@ -261,7 +318,11 @@ impl Status {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let subject = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let subject = if group.is_empty() {
+            kind.to_owned()
+        } else {
+            format!("{kind}.{group}")
+        };
         let mut status = Self::new(422, "Invalid", format!("{subject} {name:?} is invalid: {list}"));
         status.details = Some(Box::new(Details {
             name: name.to_owned(),
@@ -269,7 +330,11 @@ impl Status {
             kind: kind.to_owned(),
             causes: errors
                 .iter()
-                .map(|e| Cause { reason: e.reason().to_owned(), message: e.body(), field: e.path.clone() })
+                .map(|e| Cause {
+                    reason: e.reason().to_owned(),
+                    message: e.body(),
+                    field: e.path.clone(),
+                })
                 .collect(),
             ..Details::default()
         }));
@@ -302,7 +367,10 @@ impl Status {
         Self::new(
             405,
             "MethodNotAllowed",
-            format!("{verb} is not supported on resources of kind {:?}", group_resource(group, plural)),
+            format!(
+                "{verb} is not supported on resources of kind {:?}",
+                group_resource(group, plural)
+            ),
         )
         .about(group, plural, "")
     }
@@ -316,7 +384,10 @@ impl Status {
     pub fn internal(why: impl std::fmt::Display) -> Self {
         let mut status = Self::new(500, "InternalError", format!("Internal error occurred: {why}"));
         status.details = Some(Box::new(Details {
-            causes: vec![Cause { message: why.to_string(), ..Cause::default() }],
+            causes: vec![Cause {
+                message: why.to_string(),
+                ..Cause::default()
+            }],
             ..Details::default()
         }));
         status

@@ -71,6 +71,9 @@ fn remove_traces(dir: &Path, instance_id: &str) -> anyhow::Result<()> {
     let config = AgentConfig::new("", dir.to_owned(), instance_id, Ipv4Addr::LOCALHOST.into());
     super::block_on(async { Ok(agent::teardown(&config).await?) })
         .context("cannot remove all that the node made on this host")?;
-    println!("nothing of this node is left on the host; its objects are in {}", dir.display());
+    println!(
+        "nothing of this node is left on the host; its objects are in {}",
+        dir.display()
+    );
     Ok(())
 }

@@ -262,7 +262,10 @@ fn time_left(pod: &Pod, node: &Node, now: Timestamp) -> Option<Duration> {
         .unwrap_or_default();
     let mut left: Option<Duration> = None;
     for taint in taints.filter(|taint| taint.effect == "NoExecute") {
-        let matching: Vec<_> = tolerations.iter().filter(|t| api::pod::tolerates(t, taint)).collect();
+        let matching: Vec<_> = tolerations
+            .iter()
+            .filter(|t| api::pod::tolerates(t, taint))
+            .collect();
         let allowed = match matching
             .iter()
             .map(|t| t.toleration_seconds)

@@ -13,13 +13,19 @@ use crate::folder::Folder;
 
 /// What the agent is told.
 pub(super) fn settings(config: &Config, folder: &Folder, node_ip: Ipv4Addr) -> AgentConfig {
-    let mut settings =
-        AgentConfig::new(&config.node_name, folder.path.clone(), &folder.instance_id, IpAddr::V4(node_ip));
+    let mut settings = AgentConfig::new(
+        &config.node_name,
+        folder.path.clone(),
+        &folder.instance_id,
+        IpAddr::V4(node_ip),
+    );
     settings.pod_cidr = config.pod_cidr.to_string();
     settings.service_cidr = config.service_cidr.to_string();
     settings.dns_ip = config.dns_ip();
     settings.domain.clone_from(&config.cluster_domain);
-    settings.insecure_registries.clone_from(&config.insecure_registries);
+    settings
+        .insecure_registries
+        .clone_from(&config.insecure_registries);
     settings.timing.crash_base = config.crash_back_off;
     settings
 }
@@ -45,7 +51,9 @@ pub(super) async fn join(config: &Config, settings: AgentConfig, tasks: &Tasks) 
         node_name: config.node_name.clone(),
         data_dir: settings.data_dir.clone(),
     };
-    let api = agent::join::join(&joining).await.with_context(|| format!("cannot join {server}"))?;
+    let api = agent::join::join(&joining)
+        .await
+        .with_context(|| format!("cannot join {server}"))?;
     let user = User::new(format!("system:node:{}", config.node_name), &["system:nodes"]);
     let agent = Agent::start(settings, Client::new(api.clone(), user), tasks).await?;
     let (name, service, link) = (config.node_name.clone(), agent.service(), api.clone());
