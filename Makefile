@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/coracle/target
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
-.PHONY: help setup build dist demo test lint doc bench fuzz examples clean
+.PHONY: help setup build dist demo test lint doc bench fuzz clean
 
 help: ## List the commands
 	@echo "Coracle: Kubernetes' API in one small binary"; echo
@@ -47,6 +47,12 @@ doc: setup ## Build the documentation of the crates
 
 bench: dist ## Measure against the peers and print the tables
 	@benches/run
+
+# The property tests feed generated and damaged input to everything that reads
+# what strangers send: decoders, patches, quantities, log and commands.
+CASES ?= 20000
+fuzz: setup ## Feed generated input to all readers (CASES=20000 each)
+	PROPTEST_CASES=$(CASES) cargo nextest run --locked --workspace -E 'package(coracle-api) + package(coracle-store)'
 
 clean: ## Remove what a build left in this checkout and its cache
 	rm -rf bin
