@@ -135,7 +135,9 @@ fn add_etc(mounts: &mut Vec<MountPoint>, etc: &Path, host_network: bool) {
     for name in ["hosts", "hostname", "resolv.conf"] {
         let path = format!("/etc/{name}");
         let taken = mounts.iter().any(|m| m.path == path);
-        if !taken && !(host_network && name == "hostname") {
+        // On the host's network the name is the host's too.
+        let unwanted = host_network && name == "hostname";
+        if !(taken || unwanted) {
             let host = etc.join(name);
             mounts.push(MountPoint {
                 host,

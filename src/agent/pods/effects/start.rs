@@ -185,10 +185,10 @@ impl Start<'_> {
 
     /// Forgets the run before this one: its exit is in the status by now.
     async fn forget(&self, container_id: &str) {
-        if let Some((runtime, id)) = self.context.node.runtimes.of_container(container_id) {
-            if let Err(error) = runtime.remove(id).await {
-                tracing::debug!(container_id, %error, "an ended container was not removed");
-            }
+        if let Some((runtime, id)) = self.context.node.runtimes.of_container(container_id)
+            && let Err(error) = runtime.remove(id).await
+        {
+            tracing::debug!(container_id, %error, "an ended container was not removed");
         }
     }
 
