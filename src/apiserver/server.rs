@@ -38,7 +38,7 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(600);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// It cannot listen.
-    #[error("{0}")]
+    #[error(transparent)]
     Listen(#[from] std::io::Error),
     /// Keys or certificates are wrong or cannot be made.
     #[error("keys and certificates: {0}")]

@@ -52,8 +52,10 @@ fn stop(dir: &Path) -> anyhow::Result<()> {
     let process = Pid::from_raw(pid);
     kill(process, Signal::SIGTERM).with_context(|| format!("cannot stop process {pid}"))?;
     let began = Instant::now();
+    let mut killed = false;
     while folder::owner(dir).is_some() {
-        if began.elapsed() > STOP_MAX {
+        if began.elapsed() > STOP_MAX && !killed {
+            killed = true;
             eprintln!("process {pid} does not end: killing it");
             kill(process, Signal::SIGKILL).with_context(|| format!("cannot kill process {pid}"))?;
         }

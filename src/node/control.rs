@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use api::request::User;
-use apiserver::{ApiServer, ServerConfig};
+use apiserver::{ApiServer, ServerConfig, StartError};
 use base::{Clock, Tasks};
 use client::Client;
 use controllers::View;
@@ -33,7 +33,12 @@ pub(super) async fn start_server(
     settings.extra_sans = vec![config.node_name.clone(), node_ip.to_string()];
     ApiServer::start(settings, store, tasks)
         .await
-        .context("cannot start the API server")
+        .map_err(|error| match error {
+            StartError::Listen(why) if why.kind() == std::io::ErrorKind::AddrInUse => {
+                anyhow!("{why}: stop what listens there, or choose another port with --listen")
+            }
+            other => anyhow::Error::new(other).context("cannot start the API server"),
+        })
 }
 
 /// Starts controllers and scheduler, which share their caches.
