@@ -1,63 +1,12 @@
 //! What a node is told to be: the complete configuration, defaults filled in.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use network::Cidr;
 use serde::{Deserialize, Deserializer};
-
-/// A range of IPv4 addresses, such as `10.64.0.0/10`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
-    /// First address of the range.
-    pub network: Ipv4Addr,
-    /// Number of leading bits that all addresses share, 0 to 32.
-    pub bits: u8,
-}
-
-impl Cidr {
-    /// The `n`th address of the range, counted from the network address 0.
-    ///
-    /// `None` when the range has fewer addresses.
-    pub fn nth(&self, n: u32) -> Option<Ipv4Addr> {
-        let size = 1u64 << (32 - u32::from(self.bits));
-        (u64::from(n) < size).then(|| Ipv4Addr::from(u32::from(self.network) + n))
-    }
-
-    /// Whether the two ranges share an address.
-    pub fn overlaps(&self, other: &Cidr) -> bool {
-        let bits = u32::from(self.bits.min(other.bits));
-        let mask = if bits == 0 { 0 } else { u32::MAX << (32 - bits) };
-        u32::from(self.network) & mask == u32::from(other.network) & mask
-    }
-}
-
-impl fmt::Display for Cidr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.bits)
-    }
-}
-
-impl FromStr for Cidr {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a range of addresses such as 10.64.0.0/10");
-        let (address, bits) = text.split_once('/').ok_or_else(wrong)?;
-        let network: Ipv4Addr = address.parse().map_err(|_| wrong())?;
-        let bits: u8 = bits.parse().ok().filter(|b| *b <= 32).ok_or_else(wrong)?;
-        let host_bits = if bits == 32 { 0 } else { u32::MAX >> bits };
-        if u32::from(network) & host_bits != 0 {
-            let first = Ipv4Addr::from(u32::from(network) & !host_bits);
-            return Err(format!(
-                "{text:?} has bits behind its prefix: did you mean {first}/{bits}?"
-            ));
-        }
-        Ok(Self { network, bits })
-    }
-}
 
 /// Where the API listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,28 +34,22 @@ impl FromStr for Listen {
     }
 }
 
-/// Both types come from YAML as they come from a flag: a scalar, read as text.
-macro_rules! deserialize_from_text {
-    ($type:ty) => {
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                #[derive(Deserialize)]
-                #[serde(untagged)]
-                enum Scalar {
-                    Number(u64),
-                    Text(String),
-                }
-                let text = match Scalar::deserialize(deserializer)? {
-                    Scalar::Number(n) => n.to_string(),
-                    Scalar::Text(text) => text,
-                };
-                text.parse().map_err(serde::de::Error::custom)
-            }
+/// Comes from YAML as it comes from a flag: a scalar, read as text.
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Scalar {
+            Number(u64),
+            Text(String),
         }
-    };
+        let text = match Scalar::deserialize(deserializer)? {
+            Scalar::Number(n) => n.to_string(),
+            Scalar::Text(text) => text,
+        };
+        text.parse().map_err(serde::de::Error::custom)
+    }
 }
-deserialize_from_text!(Cidr);
-deserialize_from_text!(Listen);
 
 /// Everything a node needs to know to start.
 #[derive(Clone, Debug)]
@@ -152,14 +95,8 @@ impl Config {
                 address: None,
                 port: 6443,
             },
-            pod_cidr: Cidr {
-                network: Ipv4Addr::new(10, 64, 0, 0),
-                bits: 10,
-            },
-            service_cidr: Cidr {
-                network: Ipv4Addr::new(10, 43, 0, 0),
-                bits: 16,
-            },
+            pod_cidr: Cidr::new(Ipv4Addr::new(10, 64, 0, 0), 10),
+            service_cidr: Cidr::new(Ipv4Addr::new(10, 43, 0, 0), 16),
             node_cidr_mask_size: 20,
             node_name: host_name(),
             node_ip: None,
@@ -185,13 +122,14 @@ impl Config {
                 self.pod_cidr, self.service_cidr
             ));
         }
-        if self.node_cidr_mask_size < self.pod_cidr.bits || self.node_cidr_mask_size > 30 {
+        if self.node_cidr_mask_size < self.pod_cidr.bits() || self.node_cidr_mask_size > 30 {
             return Err(format!(
                 "--node-cidr-mask-size {} must lie between the {} of --pod-cidr and 30",
-                self.node_cidr_mask_size, self.pod_cidr.bits
+                self.node_cidr_mask_size,
+                self.pod_cidr.bits()
             ));
         }
-        if self.service_cidr.bits > 28 {
+        if self.service_cidr.bits() > 28 {
             return Err(format!(
                 "--service-cidr {} is too small: give it at least 16 addresses",
                 self.service_cidr
@@ -202,13 +140,13 @@ impl Config {
 
     /// The address of the API's own Service.
     pub fn api_service_ip(&self) -> Ipv4Addr {
-        self.service_cidr.nth(1).unwrap_or(self.service_cidr.network)
+        self.service_cidr.nth(1).unwrap_or(self.service_cidr.base())
     }
 
     /// The address of the cluster's DNS.
     pub fn dns_ip(&self) -> IpAddr {
         self.cluster_dns
-            .unwrap_or_else(|| IpAddr::V4(self.service_cidr.nth(10).unwrap_or(self.service_cidr.network)))
+            .unwrap_or_else(|| IpAddr::V4(self.service_cidr.nth(10).unwrap_or(self.service_cidr.base())))
     }
 }
 
@@ -238,6 +176,7 @@ mod tests {
             "10.43.0.1/16"
                 .parse::<Cidr>()
                 .unwrap_err()
+                .to_string()
                 .contains("10.43.0.0/16")
         );
     }

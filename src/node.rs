@@ -97,10 +97,7 @@ impl Node {
         let Some(control) = &self.control else {
             return worker::join(&self.config, settings, &self.tasks).await;
         };
-        let user = User::new(
-            format!("system:node:{}", self.config.node_name),
-            &["system:nodes", "system:authenticated"],
-        );
+        let user = worker::user(&self.config);
         let client = Client::new(control.server.api(), user);
         let agent = Agent::start(settings, client, &self.tasks)
             .await

@@ -52,9 +52,9 @@ impl Reconciler for Deployments {
         if paused || is_scaling(&rollout) {
             rolling::scale(&rollout, &mut plan);
         } else if rolling::strategy(&deployment) == "Recreate" {
-            recreate(&rollout, view, &mut plan);
+            recreate(&rollout, &mut plan);
         } else {
-            rolling::roll(&rollout, view, &mut plan);
+            rolling::roll(&rollout, &mut plan);
         }
         if !paused {
             history::clean_up(&rollout, &mut plan);
@@ -129,7 +129,7 @@ fn is_scaling(rollout: &Rollout) -> bool {
 }
 
 /// The old pods must all be gone before the first new one starts.
-fn recreate(rollout: &Rollout, _view: &View, plan: &mut Plan) {
+fn recreate(rollout: &Rollout, plan: &mut Plan) {
     let mut shrinking = false;
     for set in rollout.old.iter().filter(|set| size(set) > 0) {
         resize(rollout, set, 0, plan);

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::Reconciler;
-use crate::endpointslice::{Backend, backends, selected_services};
+use crate::endpointslice::{Backend, backends};
 use crate::plan::{Key, Plan, Write};
 use crate::view::View;
 
@@ -148,9 +148,4 @@ pub(crate) fn pod_reference(pod: &Pod) -> ObjectReference {
         uid: pod.metadata.uid.clone(),
         ..ObjectReference::default()
     }
-}
-
-/// The Services a pod matters to.
-pub fn keys_for_pod(pod: &Pod, view: &View) -> Vec<Key> {
-    selected_services(pod, view)
 }

@@ -322,7 +322,7 @@ fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
 }
 
 /// The Services that select a pod.
-pub(crate) fn selected_services(pod: &Pod, view: &View) -> Vec<Key> {
+pub fn keys_for_pod(pod: &Pod, view: &View) -> Vec<Key> {
     let labels = pod.metadata.labels.as_ref();
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let selects = |service: &Arc<Service>| {

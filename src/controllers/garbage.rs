@@ -159,7 +159,6 @@ fn delete(member: &Member, propagation: Propagation) -> Write {
     Write::Delete {
         target: target(member),
         uid: member.uid.clone(),
-        resource_version: String::new(),
         propagation: Some(propagation),
         grace_seconds: None,
     }

@@ -8,7 +8,7 @@ use api::status::Status;
 use base::{Clock, OnError, Tasks};
 use client::{Change, Client, Object, Recorder, WorkQueue};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{debug, warn};
 
@@ -104,11 +104,6 @@ impl Harness {
     /// Queues each object of a kind under its own name.
     pub fn on_each<T: Object>(&self, changes: UnboundedReceiver<Change<T>>) -> &Self {
         self.on(changes, |object, _| vec![Key::of(object)])
-    }
-
-    /// The queue, for triggers that are not caches.
-    pub fn queue(&self) -> WorkQueue<Key> {
-        self.queue.clone()
     }
 }
 
@@ -214,7 +209,6 @@ pub async fn perform(client: &Client, write: &Write) -> Result<Option<u64>, Stat
         Write::Delete {
             target,
             uid,
-            resource_version,
             propagation,
             grace_seconds,
         } => {
@@ -222,11 +216,9 @@ pub async fn perform(client: &Client, write: &Write) -> Result<Option<u64>, Stat
             asked.options.grace_period_seconds = *grace_seconds;
             asked.options.propagation_policy = propagation.map(|p| p.name().to_owned()).unwrap_or_default();
             asked.options.precondition_uid = Some(uid.clone()).filter(|uid| !uid.is_empty());
-            asked.options.precondition_resource_version =
-                Some(resource_version.clone()).filter(|rv| !rv.is_empty());
             match client.call(asked).await {
                 Err(status) if status.is_not_found() => return Ok(None),
-                Err(status) if status.is_conflict() && resource_version.is_empty() => return Ok(None),
+                Err(status) if status.is_conflict() => return Ok(None),
                 other => other,
             }
         }
@@ -264,9 +256,4 @@ fn revision_of(reply: &Reply) -> Option<u64> {
     }
     let head: Head = serde_json::from_slice(&reply.body).ok()?;
     head.metadata.resource_version.parse().ok()
-}
-
-/// The JSON merge patch that sets one annotation.
-pub fn annotate(name: &str, value: &str) -> Value {
-    json!({"metadata": {"annotations": {name: value}}})
 }

@@ -72,8 +72,6 @@ pub enum Write {
         target: Target,
         /// UID that it must have; empty to remove any.
         uid: String,
-        /// Resource version that it must have; empty to remove any.
-        resource_version: String,
         /// What becomes of its dependents.
         propagation: Option<Propagation>,
         /// Seconds of grace; `None` for the object's own.
@@ -130,7 +128,6 @@ impl Write {
         Self::Delete {
             target: Target::of(object),
             uid: object.metadata().uid.clone().unwrap_or_default(),
-            resource_version: String::new(),
             propagation: Some(Propagation::Background),
             grace_seconds: None,
         }

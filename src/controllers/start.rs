@@ -48,11 +48,11 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
     Harness::start(endpointslice::EndpointSlices, 2, &s)
         .on_each(view.services.changes())
         .on(view.slices.changes(), endpointslice::keys_for_slice)
-        .on(view.pods.changes(), endpoints::keys_for_pod);
+        .on(view.pods.changes(), endpointslice::keys_for_pod);
     Harness::start(endpoints::EndpointsOfServices, 2, &s)
         .on_each(view.services.changes())
         .on_each(view.endpoints.changes())
-        .on(view.pods.changes(), endpoints::keys_for_pod);
+        .on(view.pods.changes(), endpointslice::keys_for_pod);
     Harness::start(service_account::DefaultAccount, 1, &s)
         .on_each(view.namespaces.changes())
         .on(view.service_accounts.changes(), |account, _| {

@@ -16,8 +16,19 @@ pub struct Cidr {
 
 /// Why a text is not a range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an IPv4 range like 10.64.0.0/20")]
-pub struct CidrError(String);
+pub enum CidrError {
+    /// It is not `ADDRESS/BITS`.
+    #[error("{0:?} is not an IPv4 range like 10.64.0.0/20")]
+    Malformed(String),
+    /// Host bits are set, a typing mistake more often than a wish.
+    #[error("{text:?} has bits behind its prefix: did you mean {meant}?")]
+    HostBits {
+        /// What was written.
+        text: String,
+        /// The range that its address lies in.
+        meant: Cidr,
+    },
+}
 
 impl Cidr {
     /// The range of `bits` (at most 32) that `address` lies in.
@@ -80,16 +91,18 @@ impl FromStr for Cidr {
     type Err = CidrError;
 
     fn from_str(text: &str) -> Result<Cidr, CidrError> {
-        let error = || CidrError(text.to_string());
+        let error = || CidrError::Malformed(text.to_string());
         let (address, bits) = text.split_once('/').ok_or_else(error)?;
         let address: Ipv4Addr = address.parse().map_err(|_| error())?;
-        let bits: u8 = bits.parse().map_err(|_| error())?;
+        let bits: u8 = bits.parse().ok().filter(|bits| *bits <= 32).ok_or_else(error)?;
         let range = Cidr::new(address, bits);
-        // Host bits that are set are a typing mistake more often than a wish.
-        if bits > 32 || range.base != address {
-            Err(error())
-        } else {
+        if range.base == address {
             Ok(range)
+        } else {
+            Err(CidrError::HostBits {
+                text: text.to_string(),
+                meant: range,
+            })
         }
     }
 }

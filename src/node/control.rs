@@ -58,8 +58,8 @@ pub(super) fn start_controllers(config: &Config, server: &ApiServer, clock: Arc<
         clock.clone(),
         tasks,
         controllers::Settings {
-            pod_network: config.pod_cidr.network,
-            pod_bits: config.pod_cidr.bits,
+            pod_network: config.pod_cidr.base(),
+            pod_bits: config.pod_cidr.bits(),
             node_bits: config.node_cidr_mask_size,
             node_grace: config.node_monitor_grace_period,
             root_ca: server.pki().serving_ca.pem().to_owned(),

@@ -30,6 +30,14 @@ pub(super) fn settings(config: &Config, folder: &Folder, node_ip: Ipv4Addr) -> A
     settings
 }
 
+/// As whom the agent speaks; over HTTP its certificate says the same.
+pub(super) fn user(config: &Config) -> User {
+    User::new(
+        format!("system:node:{}", config.node_name),
+        &["system:nodes", "system:authenticated"],
+    )
+}
+
 /// Joins a server elsewhere, starts the agent with that connection, and keeps
 /// another one on which the server reaches the agent.
 pub(super) async fn join(config: &Config, settings: AgentConfig, tasks: &Tasks) -> anyhow::Result<()> {
@@ -54,8 +62,7 @@ pub(super) async fn join(config: &Config, settings: AgentConfig, tasks: &Tasks) 
     let api = agent::join::join(&joining)
         .await
         .with_context(|| format!("cannot join {server}"))?;
-    let user = User::new(format!("system:node:{}", config.node_name), &["system:nodes"]);
-    let agent = Agent::start(settings, Client::new(api.clone(), user), tasks).await?;
+    let agent = Agent::start(settings, Client::new(api.clone(), user(config)), tasks).await?;
     let (name, service, link) = (config.node_name.clone(), agent.service(), api.clone());
     tasks.spawn("link to the server", OnError::Log, async move {
         agent::server::dial::run(link, &name, service).await;

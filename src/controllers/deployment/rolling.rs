@@ -7,7 +7,6 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Rollout, available, history, resize, size, wanted};
 use crate::plan::Plan;
-use crate::view::View;
 
 /// `RollingUpdate` or `Recreate`.
 pub(super) fn strategy(deployment: &Deployment) -> &str {
@@ -51,7 +50,7 @@ fn resolve(value: Option<&IntOrString>, total: i32, up: bool) -> i32 {
 }
 
 /// One step of a rolling update: grow the new set first; once nothing is left to grow, shrink the old ones.
-pub(super) fn roll(rollout: &Rollout, _view: &View, plan: &mut Plan) {
+pub(super) fn roll(rollout: &Rollout, plan: &mut Plan) {
     let wanted = wanted(rollout.deployment);
     let (surge, missing) = bounds(rollout.deployment);
     let Some(new) = &rollout.new else {

@@ -10,12 +10,15 @@
 use coracle_wasm::{Host, HostConfig, HostNetwork, InstanceSpec, Output, Program};
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 type Anything = Box<dyn std::error::Error>;
+
+/// The guests, inside this program like the host that runs them.
+const COMMAND: &[u8] = include_bytes!("../../../wasm-examples/hello-cli.module.wasm");
+const SERVER: &[u8] = include_bytes!("../../../wasm-examples/hello-http.wasm");
 
 /// Passes on what guests print.
 struct Print;
@@ -41,7 +44,7 @@ pub async fn main() -> Result<(), Anything> {
 
 /// Runs a core module to its end.
 async fn run_a_command(host: &Host) -> Result<(), Anything> {
-    let program = load(host, "hello-cli.module.wasm").await?;
+    let program = load(host, "hello-cli", COMMAND).await?;
     let mut spec = specification("hello-cli");
     spec.args = ["hello-cli", "--exit", "3"].map(String::from).to_vec();
     spec.env = vec![("GREETING".into(), "hello".into())];
@@ -53,7 +56,7 @@ async fn run_a_command(host: &Host) -> Result<(), Anything> {
 
 /// Serves a component, asks it one thing, stops it.
 async fn serve(host: &Host, address: SocketAddr, until_interrupted: bool) -> Result<(), Anything> {
-    let program = load(host, "hello-http.wasm").await?;
+    let program = load(host, "hello-http", SERVER).await?;
     let mut spec = specification("hello-http");
     spec.http_address = Some(address);
     spec.env = vec![("POD_NAME".into(), "an embedded guest".into())];
@@ -71,9 +74,8 @@ async fn serve(host: &Host, address: SocketAddr, until_interrupted: bool) -> Res
 
 /// Any text that names the bytes will do as a key; without a cache folder it
 /// only has to be unique within this process.
-async fn load(host: &Host, name: &str) -> Result<Program, Anything> {
-    let examples: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wasm-examples");
-    Ok(host.compile_file(name, &examples.join(name)).await?)
+async fn load(host: &Host, name: &str, guest: &'static [u8]) -> Result<Program, Anything> {
+    Ok(host.compile(name, guest.into()).await?)
 }
 
 fn specification(name: &str) -> InstanceSpec {

@@ -5,7 +5,7 @@ use coracle_wasm::{
     Exit, Host, HostConfig, HostNetwork, Instance, InstanceSpec, MemoryOutput, Program, memory_output,
 };
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,9 +28,10 @@ pub fn config() -> HostConfig {
     }
 }
 
-/// A file in `wasm-examples`.
+/// A file in `wasm-examples`. The checkout is asked for when the test runs: a
+/// target folder that several checkouts share may hold the build of another.
 pub fn example(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where the package is"))
         .join("../../wasm-examples")
         .join(name)
 }
