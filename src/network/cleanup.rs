@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sys::link::Routing;
 use sys::netns;
-use sys::nft::{Batch, Nft};
+use sys::nft::{Batch, Family, Nft};
 
 use crate::config::{NetworkError, netns_dir, state_dir};
 use crate::names;
@@ -29,11 +29,14 @@ pub fn cleanup(instance_id: &str, data_dir: &Path) -> Result<(), NetworkError> {
 fn remove_tables(instance: &str) -> Result<(), NetworkError> {
     let ours = [names::services_table(instance), names::pods_table(instance)];
     let mut nft = Nft::open()?;
-    let mut batch = Batch::new();
-    for table in nft.tables()?.iter().filter(|table| ours.contains(table)) {
-        batch.delete_table(table);
+    for family in Family::ALL {
+        let mut batch = Batch::new(family);
+        for table in nft.tables(family)?.iter().filter(|table| ours.contains(table)) {
+            batch.delete_table(table);
+        }
+        nft.commit(&batch)?;
     }
-    Ok(nft.commit(&batch)?)
+    Ok(())
 }
 
 fn remove_links(instance: &str) -> io::Result<()> {

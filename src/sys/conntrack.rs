@@ -4,7 +4,7 @@
 //! endpoint that was once chosen for it, also when that is long gone.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::netlink::{Buffer, Family, Socket, attribute};
 
@@ -14,17 +14,17 @@ const DELETE: u16 = SUBSYSTEM | 2;
 const ORIGINAL: u16 = 1;
 const REPLY: u16 = 2;
 
-/// An IPv4 connection, as its client sees it and as its server does.
+/// A connection, as its client sees it and as its server does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flow {
     /// Protocol number of the IP header.
     pub protocol: u8,
     /// The client.
-    pub client: SocketAddrV4,
+    pub client: SocketAddr,
     /// Whom the client meant.
-    pub destination: SocketAddrV4,
+    pub destination: SocketAddr,
     /// Who answers.
-    pub server: SocketAddrV4,
+    pub server: SocketAddr,
 }
 
 /// Makes the kernel forget the connections that `wanted` picks, in the
@@ -33,10 +33,11 @@ pub struct Flow {
 /// Reads the whole table: milliseconds where there are many thousands.
 pub fn forget(wanted: impl Fn(&Flow) -> bool) -> io::Result<usize> {
     let mut socket = Socket::open(Family::Netfilter)?;
-    let messages = match socket.dump(GET, header) {
+    let all = |b: &mut Buffer| header(b, libc::AF_UNSPEC);
+    let messages = match socket.dump(GET, all) {
         // A table that changed meanwhile: what was missed came just now, by
         // the rules of now.
-        Err(e) if e.kind() == io::ErrorKind::Interrupted => socket.dump(GET, header)?,
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => socket.dump(GET, all)?,
         other => other?,
     };
     let mut count = 0;
@@ -47,11 +48,16 @@ pub fn forget(wanted: impl Fn(&Flow) -> bool) -> io::Result<usize> {
         let Some(original) = attribute(body, ORIGINAL) else {
             continue;
         };
-        if !parse(body).is_some_and(|flow| wanted(&flow)) {
+        let Some(flow) = parse(body).filter(|flow| wanted(flow)) else {
             continue;
-        }
+        };
+        let family = if flow.client.is_ipv4() {
+            libc::AF_INET
+        } else {
+            libc::AF_INET6
+        };
         let ack = socket.request(DELETE, 0, |b| {
-            header(b);
+            header(b, family);
             b.nest(ORIGINAL, |b| {
                 b.raw(original);
             });
@@ -65,8 +71,8 @@ pub fn forget(wanted: impl Fn(&Flow) -> bool) -> io::Result<usize> {
     Ok(count)
 }
 
-fn header(b: &mut Buffer) {
-    b.raw(&[libc::AF_INET as u8, 0, 0, 0]);
+fn header(b: &mut Buffer, family: i32) {
+    b.raw(&[family as u8, 0, 0, 0]);
 }
 
 fn parse(body: &[u8]) -> Option<Flow> {
@@ -81,17 +87,24 @@ fn parse(body: &[u8]) -> Option<Flow> {
 }
 
 /// Protocol, source and destination.
-fn tuple(bytes: &[u8]) -> Option<(u8, SocketAddrV4, SocketAddrV4)> {
+fn tuple(bytes: &[u8]) -> Option<(u8, SocketAddr, SocketAddr)> {
     let (ip, transport) = (attribute(bytes, 1)?, attribute(bytes, 2)?);
-    let address = |kind| Some(Ipv4Addr::from(<[u8; 4]>::try_from(attribute(ip, kind)?).ok()?));
     let port = |kind| {
         attribute(transport, kind)?
             .try_into()
             .ok()
             .map(u16::from_be_bytes)
     };
-    let end = |address_kind, port_kind| Some(SocketAddrV4::new(address(address_kind)?, port(port_kind)?));
-    Some((*attribute(transport, 1)?.first()?, end(1, 2)?, end(2, 3)?))
+    let end = |v4, v6, port_kind| Some(SocketAddr::new(address(ip, v4, v6)?, port(port_kind)?));
+    Some((*attribute(transport, 1)?.first()?, end(1, 3, 2)?, end(2, 4, 3)?))
+}
+
+/// The address in the attribute of one family or the other.
+fn address(ip: &[u8], v4: u16, v6: u16) -> Option<IpAddr> {
+    match attribute(ip, v4) {
+        Some(bytes) => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        None => Some(IpAddr::from(<[u8; 16]>::try_from(attribute(ip, v6)?).ok()?)),
+    }
 }
 
 #[cfg(test)]

@@ -263,7 +263,7 @@ fn kernel_objects() -> BTreeSet<String> {
             .flatten()
             .map(|r| format!("route {}/{}", r.destination, r.prefix)),
     );
-    let tables = sys::nft::Nft::open().unwrap().tables().unwrap();
+    let tables = sys::nft::Nft::open().unwrap().tables(sys::nft::Family::Ip).unwrap();
     objects.extend(tables.into_iter().map(|table| format!("table {table}")));
     let mounts = std::fs::read_to_string("/proc/thread-self/mounts").unwrap();
     objects.extend(mounts.lines().map(|line| format!("mount {line}")));

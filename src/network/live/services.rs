@@ -265,7 +265,7 @@ fn a_successor_takes_over_without_a_gap() {
             format!("own-b sees {NODE}")
         );
         crate::cleanup(&world.config.instance_id, &world.config.data_dir).unwrap();
-        assert!(sys::nft::Nft::open().unwrap().tables().unwrap().is_empty());
+        assert!(sys::nft::Nft::open().unwrap().tables(sys::nft::Family::Ip).unwrap().is_empty());
     });
 }
 
@@ -336,8 +336,8 @@ fn one_change_among_thousands_is_quick() {
         let balancer = balancing.balancer();
         let mut nft = sys::nft::Nft::open().unwrap();
         let table = crate::names::services_table(&world.config.instance_id);
-        assert_eq!(nft.keys(&table, "services").unwrap().len(), SERVICES as usize);
-        assert_eq!(nft.keys(&table, "s10").unwrap().len(), 10 * SERVICES as usize);
+        assert_eq!(nft.keys(sys::nft::Family::Ip, &table, "services").unwrap().len(), SERVICES as usize);
+        assert_eq!(nft.keys(sys::nft::Family::Ip, &table, "s10").unwrap().len(), 10 * SERVICES as usize);
         let start = Instant::now();
         slices.apply(slice(7, 1));
         let wanted: SocketAddr = (Ipv4Addr::from(0x0a40_0000 + 7 * 11 + 10), 8080).into();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use sys::link::{Address, Route, RouteKind, Routing, Scope, Table};
 use sys::netns;
-use sys::nft::Nft;
+use sys::nft::{Family, Nft};
 
 use super::journal::Journal;
 use super::{PodLink, PodNetKind, rules, wire};
@@ -115,7 +115,7 @@ impl Host {
     pub(super) fn check(&mut self) -> Result<(), NetworkError> {
         if self
             .nft
-            .tables()?
+            .tables(Family::Ip)?
             .contains(&names::pods_table(&self.config.instance_id))
         {
             return Ok(());

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use sys::nft::{Batch, Chain, ChainKind, Data, Element, Expr, HookPoint, Reg, SetSpec};
+use sys::nft::{Batch, Chain, ChainKind, Data, Element, Expr, Family, HookPoint, Reg, SetKind, SetSpec};
 
 use crate::cidr::Cidr;
 use crate::config::NetworkConfig;
@@ -26,7 +26,7 @@ const FILTER: i32 = 0;
 /// The whole table, replacing what is there.
 pub(super) fn table(config: &NetworkConfig, source: Ipv4Addr, own_pods: &[Ipv4Addr]) -> Batch {
     let table = names::pods_table(&config.instance_id);
-    let mut batch = Batch::new();
+    let mut batch = Batch::new(Family::Ip);
     batch.clear_table(&table).add_table(&table);
     batch.add_set(
         &table,
@@ -34,6 +34,7 @@ pub(super) fn table(config: &NetworkConfig, source: Ipv4Addr, own_pods: &[Ipv4Ad
             name: HAIRPIN,
             key: ADDRESS_PAIR,
             data: Data::None,
+            kind: SetKind::Plain,
         },
     );
     let hooks = [
@@ -65,14 +66,14 @@ pub(super) fn table(config: &NetworkConfig, source: Ipv4Addr, own_pods: &[Ipv4Ad
 
 /// A pod in a namespace of its own came.
 pub(super) fn add_pod(config: &NetworkConfig, ip: Ipv4Addr) -> Batch {
-    let mut batch = Batch::new();
+    let mut batch = Batch::new(Family::Ip);
     batch.add_elements(&names::pods_table(&config.instance_id), HAIRPIN, &[pair(ip)]);
     batch
 }
 
 /// It went.
 pub(super) fn remove_pod(config: &NetworkConfig, ip: Ipv4Addr) -> Batch {
-    let mut batch = Batch::new();
+    let mut batch = Batch::new(Family::Ip);
     batch.delete_elements(&names::pods_table(&config.instance_id), HAIRPIN, &[pair(ip)]);
     batch
 }
@@ -80,7 +81,10 @@ pub(super) fn remove_pod(config: &NetworkConfig, ip: Ipv4Addr) -> Batch {
 fn postrouting(config: &NetworkConfig, source: Ipv4Addr) -> Vec<Vec<Expr>> {
     let shared = device(&names::shared_link(&config.instance_id));
     let as_node = |mut rule: Vec<Expr>| {
-        rule.extend([Expr::constant(A, &source.octets()), Expr::source_nat(A)]);
+        rule.extend([
+            Expr::constant(A, &source.octets()),
+            Expr::source_nat(Family::Ip, A),
+        ]);
         rule
     };
     let mut foreign = within(A, Expr::source, config.pod_cidr, false);
@@ -100,8 +104,8 @@ fn postrouting(config: &NetworkConfig, source: Ipv4Addr) -> Vec<Vec<Expr>> {
     vec![
         // A pod that met itself behind a Service would drop the packet as forged.
         as_node(vec![
-            Expr::source(A),
-            Expr::destination(B),
+            Expr::source(Family::Ip, A),
+            Expr::destination(Family::Ip, B),
             Expr::member(HAIRPIN, A),
         ]),
         // The same for two pods of the shared namespace, where the reply would
@@ -122,16 +126,19 @@ fn postrouting(config: &NetworkConfig, source: Ipv4Addr) -> Vec<Vec<Expr>> {
 /// is none. Without this it would circle between host and shared namespace.
 fn refusals(config: &NetworkConfig) -> [Vec<Expr>; 2] {
     let mut to_services = within(A, Expr::destination, config.service_cidr, true);
-    to_services.extend([Expr::destination(A), Expr::not_equal(A, &config.dns_ip.octets())]);
+    to_services.extend([
+        Expr::destination(Family::Ip, A),
+        Expr::not_equal(A, &config.dns_ip.octets()),
+    ]);
     let mut tcp = to_services.clone();
     tcp.extend([Expr::protocol(A), Expr::equal(A, &[TCP]), Expr::reject_tcp()]);
     let mut rest = to_services;
-    rest.push(Expr::reject());
+    rest.push(Expr::reject(Family::Ip));
     [tcp, rest]
 }
 
 /// Goes on if the address that `load` loads is in `range` (or is not).
-fn within(register: Reg, load: fn(Reg) -> Expr, range: Cidr, inside: bool) -> Vec<Expr> {
+fn within(register: Reg, load: fn(Family, Reg) -> Expr, range: Cidr, inside: bool) -> Vec<Expr> {
     let base = range.base().octets();
     let compare = if inside {
         Expr::equal(register, &base)
@@ -139,7 +146,7 @@ fn within(register: Reg, load: fn(Reg) -> Expr, range: Cidr, inside: bool) -> Ve
         Expr::not_equal(register, &base)
     };
     vec![
-        load(register),
+        load(Family::Ip, register),
         Expr::mask(register, &range.mask().octets()),
         compare,
     ]

@@ -165,9 +165,10 @@ impl Driver {
                     protocol: Protocol::Udp,
                     port: flow.destination.port(),
                 };
-                gone.contains(&(frontend, flow.server))
+                matches!(flow.server, std::net::SocketAddr::V4(server) if gone.contains(&(frontend, server)))
             };
-            flow.protocol == Protocol::Udp.number() && (by(Some(*flow.destination.ip())) || by(None))
+            flow.protocol == Protocol::Udp.number()
+                && (matches!(flow.destination.ip(), std::net::IpAddr::V4(ip) if by(Some(ip))) || by(None))
         };
         let done = tokio::task::spawn_blocking(move || sys::conntrack::forget(wanted)).await;
         if let Err(error) = done.map_err(io::Error::other).and_then(|result| result) {
@@ -179,7 +180,7 @@ impl Driver {
     async fn check(&mut self) {
         let table = self.rules.table().to_string();
         let found = self
-            .with_kernel(move |nft| Ok(nft.tables()?.contains(&table)))
+            .with_kernel(move |nft| Ok(nft.tables(sys::nft::Family::Ip)?.contains(&table)))
             .await;
         if let Ok(false) = found {
             tracing::warn!("the kernel's service table has vanished; writing it anew");

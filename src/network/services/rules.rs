@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 
-use sys::nft::{Batch, Chain, ChainKind, Data, Element, Expr, HookPoint, Reg, SetSpec, Verdict};
+use sys::nft::{
+    Batch, Chain, ChainKind, Data, Element, Expr, Family, HookPoint, Reg, SetKind, SetSpec, Verdict,
+};
 
 use super::table::Delta;
 use crate::plan::Frontend;
@@ -69,7 +71,7 @@ impl Rules {
     /// Replaces whatever table there is by one with these frontends.
     pub(super) fn replace(&mut self, all: &[Delta]) -> Batch {
         self.classes.clear();
-        let mut batch = Batch::new();
+        let mut batch = Batch::new(Family::Ip);
         batch.clear_table(&self.table).add_table(&self.table);
         self.skeleton(&mut batch);
         self.elements(all, &mut batch);
@@ -78,7 +80,7 @@ impl Rules {
 
     /// Changes some frontends.
     pub(super) fn change(&mut self, deltas: &[Delta]) -> Batch {
-        let mut batch = Batch::new();
+        let mut batch = Batch::new(Family::Ip);
         self.elements(deltas, &mut batch);
         batch
     }
@@ -90,7 +92,15 @@ impl Rules {
             (NODE_PORTS, NODE_PORT_KEY, Data::Verdict),
             (REFUSED, NODE_PORT_KEY, Data::None),
         ] {
-            batch.add_set(table, &SetSpec { name, key, data });
+            batch.add_set(
+                table,
+                &SetSpec {
+                    name,
+                    key,
+                    data,
+                    kind: SetKind::Plain,
+                },
+            );
         }
         batch.add_chain(
             table,
@@ -158,6 +168,7 @@ impl Rules {
                 name: &name,
                 key,
                 data: ENDPOINT,
+                kind: SetKind::Plain,
             },
         );
         let mut rule = if class.node_port {
@@ -169,7 +180,7 @@ impl Rules {
         rule.extend([
             Expr::random(random, class.endpoints as u32),
             Expr::map(&name, R[0], R[0]),
-            Expr::destination_nat(R[0], R[1]),
+            Expr::destination_nat(Family::Ip, R[0], R[1]),
         ]);
         batch.add_rule(&self.table, &name, &rule);
     }
@@ -177,7 +188,7 @@ impl Rules {
 
 fn service_key() -> Vec<Expr> {
     vec![
-        Expr::destination(R[0]),
+        Expr::destination(Family::Ip, R[0]),
         Expr::protocol(R[1]),
         Expr::destination_port(R[2]),
     ]
@@ -192,7 +203,7 @@ fn dispatch() -> [Vec<Expr>; 2] {
     services.push(Expr::verdict_map(SERVICES, R[0]));
     // 127/8 could not be left by the reply.
     let mut node_ports = vec![
-        Expr::destination(R[0]),
+        Expr::destination(Family::Ip, R[0]),
         Expr::mask(R[0], &[255, 0, 0, 0]),
         Expr::not_equal(R[0], &[127, 0, 0, 0]),
         Expr::destination_kind(R[0]),
@@ -214,7 +225,7 @@ fn refusals() -> [Vec<Expr>; 2] {
         Expr::equal(R[0], &[TCP]),
         Expr::reject_tcp(),
     ]);
-    refused.push(Expr::reject());
+    refused.push(Expr::reject(Family::Ip));
     [tcp, refused]
 }
 

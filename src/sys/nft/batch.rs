@@ -3,7 +3,7 @@
 use crate::netlink::{Ack, Buffer};
 
 use super::{
-    DELETE_ELEMENT, DELETE_TABLE, Expr, FAMILY_IPV4, NEW_CHAIN, NEW_ELEMENT, NEW_RULE, NEW_SET, NEW_TABLE,
+    DELETE_ELEMENT, DELETE_TABLE, Expr, Family, NEW_CHAIN, NEW_ELEMENT, NEW_RULE, NEW_SET, NEW_TABLE,
     NftError, SUBSYSTEM, Verdict, header,
 };
 
@@ -13,7 +13,11 @@ const BATCH_END: u16 = 0x11;
 const ELEMENTS_PER_MESSAGE: usize = 256;
 /// `NFT_DATA_VERDICT`.
 const VERDICT_TYPE: u32 = 0xffff_ff00;
+const SET_HAS_RANGES: u32 = 4;
 const SET_IS_MAP: u32 = 8;
+const SET_FORGETS: u32 = 0x10;
+const SET_LEARNS: u32 = 0x20;
+const SET_IS_CONCATENATED: u32 = 0x80;
 
 /// Where in a packet's way a chain stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +54,8 @@ pub struct Chain<'a> {
 }
 
 /// A set or map. Types are the numbers by which `nft list` prints values
-/// (7 IPv4 address, 12 protocol, 13 port, 19 mark; six bits each when
-/// concatenated); the kernel looks at the lengths alone.
+/// (7 IPv4 address, 8 IPv6 address, 12 protocol, 13 port, 19 mark; six bits
+/// each when concatenated); the kernel looks at the lengths alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SetSpec<'a> {
     /// Its name.
@@ -60,6 +64,49 @@ pub struct SetSpec<'a> {
     pub key: (u32, u32),
     /// What a key leads to.
     pub data: Data,
+    /// How its elements come about.
+    pub kind: SetKind<'a>,
+}
+
+/// How a set's elements come about and what a key covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetKind<'a> {
+    /// Single keys, put there by batches.
+    Plain,
+    /// Single keys, at most so many, that rules put there and that go by
+    /// themselves after a while.
+    Learned(u32),
+    /// Ranges: parts of these many bytes, each with its own beginning and end.
+    Ranges(&'a [u32]),
+}
+
+impl SetKind<'_> {
+    fn flags(self) -> u32 {
+        match self {
+            SetKind::Plain => 0,
+            SetKind::Learned(_) => SET_FORGETS | SET_LEARNS,
+            SetKind::Ranges(_) => SET_HAS_RANGES | SET_IS_CONCATENATED,
+        }
+    }
+
+    /// The content of `NFTA_SET_DESC`.
+    fn describe(self, b: &mut Buffer) {
+        match self {
+            SetKind::Plain => {}
+            SetKind::Learned(size) => {
+                b.attribute(1, &size.to_be_bytes());
+            }
+            SetKind::Ranges(fields) => {
+                b.nest(2, |b| {
+                    for field in fields {
+                        b.nest(1, |b| {
+                            b.attribute(1, &field.to_be_bytes());
+                        });
+                    }
+                });
+            }
+        }
+    }
 }
 
 /// What the elements of a set carry.
@@ -82,11 +129,14 @@ pub enum Element {
     Verdict(Vec<u8>, Verdict),
     /// Of a map.
     Value(Vec<u8>, Vec<u8>),
+    /// Of a set of ranges: all keys from the first to the second.
+    Range(Vec<u8>, Vec<u8>),
 }
 
 /// Operations that take effect together or not at all, in their order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Batch {
+    family: Family,
     messages: Vec<Pending>,
     sets: u32,
 }
@@ -100,9 +150,13 @@ struct Pending {
 }
 
 impl Batch {
-    /// Nothing yet.
-    pub fn new() -> Batch {
-        Batch::default()
+    /// Nothing yet, for tables of this family.
+    pub fn new(family: Family) -> Batch {
+        Batch {
+            family,
+            messages: Vec::new(),
+            sets: 0,
+        }
     }
 
     /// Whether nothing would change.
@@ -171,7 +225,8 @@ impl Batch {
             format!("add set {}", set.name),
             |b| {
                 b.text(1, table).text(2, set.name);
-                let flags = if set.data == Data::None { 0 } else { SET_IS_MAP };
+                let map = if set.data == Data::None { 0 } else { SET_IS_MAP };
+                let flags = set.kind.flags() | map;
                 b.attribute(3, &flags.to_be_bytes());
                 b.attribute(4, &set.key.0.to_be_bytes())
                     .attribute(5, &set.key.1.to_be_bytes());
@@ -184,6 +239,9 @@ impl Batch {
                         b.attribute(6, &kind.to_be_bytes())
                             .attribute(7, &length.to_be_bytes());
                     }
+                }
+                if set.kind != SetKind::Plain {
+                    b.nest(9, |b| set.kind.describe(b));
                 }
                 b.attribute(10, &id.to_be_bytes());
             },
@@ -237,7 +295,7 @@ impl Batch {
         body: impl FnOnce(&mut Buffer),
     ) -> &mut Batch {
         let mut b = Buffer::new();
-        header(&mut b, FAMILY_IPV4);
+        header(&mut b, self.family.number());
         body(&mut b);
         self.messages.push(Pending {
             kind,
@@ -291,7 +349,8 @@ impl Batch {
 
 impl Element {
     fn write(&self, b: &mut Buffer, with_data: bool) {
-        let (Element::Key(key) | Element::Verdict(key, _) | Element::Value(key, _)) = self;
+        let (Element::Key(key) | Element::Verdict(key, _) | Element::Value(key, _) | Element::Range(key, _)) =
+            self;
         b.nest(1, |b| {
             b.attribute(1, key);
         });
@@ -306,6 +365,12 @@ impl Element {
                     b.attribute(1, value);
                 });
             }
+            // The end belongs to the key: without it the range is not found again.
+            Element::Range(_, end) => {
+                b.nest(10, |b| {
+                    b.attribute(1, end);
+                });
+            }
             _ => {}
         }
     }
@@ -317,7 +382,7 @@ mod tests {
 
     #[test]
     fn only_the_last_operation_asks_for_an_acknowledgement() {
-        let mut batch = Batch::new();
+        let mut batch = Batch::new(Family::Ip);
         batch.clear_table("t").add_table("t");
         let bytes = batch.finish();
         let flags = |at: usize| u16::from_ne_bytes([bytes[at + 6], bytes[at + 7]]);
@@ -337,7 +402,7 @@ mod tests {
         let elements: Vec<Element> = (0..1000u32)
             .map(|n| Element::Key(n.to_be_bytes().to_vec()))
             .collect();
-        let mut batch = Batch::new();
+        let mut batch = Batch::new(Family::Ip);
         batch.add_elements("t", "s", &elements);
         assert_eq!(batch.messages.len(), 4);
         assert!(batch.messages.iter().all(|m| m.body.len() < 60_000));
@@ -345,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_operation() {
-        let mut batch = Batch::new();
+        let mut batch = Batch::new(Family::Ip);
         batch.add_table("t").add_chain(
             "t",
             &Chain {

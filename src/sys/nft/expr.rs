@@ -1,5 +1,6 @@
 //! The expressions that rules are made of.
 
+use super::Family;
 use crate::netlink::Buffer;
 
 /// One of the sixteen 32-bit registers. A value of several words, such as a
@@ -63,16 +64,27 @@ pub struct Expr {
 const VERDICT: u32 = 0;
 const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
+/// `NFT_LOOKUP_F_INV`.
+const INVERT: u32 = 1;
+/// `NFT_DYNSET_OP_UPDATE` and `NFT_DYNSET_OP_DELETE`.
+const UPDATE: u32 = 1;
+const DELETE: u32 = 2;
 
 impl Expr {
-    /// Loads the IPv4 source address.
-    pub fn source(to: Reg) -> Expr {
-        Expr::payload(1, 12, 4, to)
+    /// Loads the source address: one word or four.
+    pub fn source(family: Family, to: Reg) -> Expr {
+        match family {
+            Family::Ip => Expr::payload(1, 12, 4, to),
+            Family::Ip6 => Expr::payload(1, 8, 16, to),
+        }
     }
 
-    /// Loads the IPv4 destination address.
-    pub fn destination(to: Reg) -> Expr {
-        Expr::payload(1, 16, 4, to)
+    /// Loads the destination address: one word or four.
+    pub fn destination(family: Family, to: Reg) -> Expr {
+        match family {
+            Family::Ip => Expr::payload(1, 16, 4, to),
+            Family::Ip6 => Expr::payload(1, 24, 16, to),
+        }
     }
 
     /// Loads the destination port of TCP, UDP or SCTP (two bytes).
@@ -155,6 +167,39 @@ impl Expr {
         Expr::lookup(set, key, None)
     }
 
+    /// Goes on only if the key that begins at `key` is not in the set.
+    pub fn stranger(set: &str, key: Reg) -> Expr {
+        Expr::new("lookup", |b| {
+            b.text(1, set);
+            number(b, 2, key.number());
+            number(b, 5, INVERT);
+        })
+    }
+
+    /// Puts a key into a map with the data that begins at `data`, or keeps what
+    /// it leads to; either way for so many milliseconds from now. Ends the
+    /// rule if the map is full.
+    pub fn learn(map: &str, key: Reg, data: Reg, timeout_ms: u64) -> Expr {
+        Expr::new("dynset", |b| {
+            b.text(1, map);
+            number(b, 3, UPDATE);
+            number(b, 4, key.number());
+            number(b, 5, data.number());
+            b.attribute(6, &timeout_ms.to_be_bytes());
+        })
+    }
+
+    /// Takes a key out of a map that learns.
+    pub fn unlearn(map: &str, key: Reg, data: Reg) -> Expr {
+        Expr::new("dynset", |b| {
+            b.text(1, map);
+            number(b, 3, DELETE);
+            number(b, 4, key.number());
+            // The kernel wants it for maps, and does not look at it.
+            number(b, 5, data.number());
+        })
+    }
+
     /// Replaces the key by what the map holds for it, or ends the rule.
     pub fn map(map: &str, key: Reg, to: Reg) -> Expr {
         Expr::lookup(map, key, Some(to.number()))
@@ -176,20 +221,20 @@ impl Expr {
     }
 
     /// Sends the connection to the address and port in two registers.
-    pub fn destination_nat(address: Reg, port: Reg) -> Expr {
+    pub fn destination_nat(family: Family, address: Reg, port: Reg) -> Expr {
         Expr::new("nat", |b| {
             number(b, 1, 1);
-            number(b, 2, super::FAMILY_IPV4.into());
+            number(b, 2, family.number().into());
             number(b, 3, address.number());
             number(b, 5, port.number());
         })
     }
 
     /// Makes the connection come from the address in a register.
-    pub fn source_nat(address: Reg) -> Expr {
+    pub fn source_nat(family: Family, address: Reg) -> Expr {
         Expr::new("nat", |b| {
             number(b, 1, 0);
-            number(b, 2, super::FAMILY_IPV4.into());
+            number(b, 2, family.number().into());
             number(b, 3, address.number());
         })
     }
@@ -206,11 +251,15 @@ impl Expr {
         })
     }
 
-    /// Answers with ICMP "port unreachable".
-    pub fn reject() -> Expr {
+    /// Answers with "port unreachable" of ICMP or ICMPv6.
+    pub fn reject(family: Family) -> Expr {
+        let code = match family {
+            Family::Ip => 3,
+            Family::Ip6 => 4,
+        };
         Expr::new("reject", |b| {
             number(b, 1, 0);
-            b.attribute(2, &[3]);
+            b.attribute(2, &[code]);
         })
     }
 

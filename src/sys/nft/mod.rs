@@ -1,24 +1,67 @@
-//! nftables for IPv4 by our own nfnetlink encoder: no `nft` program, no JSON.
+//! nftables for IPv4 and IPv6 by our own nfnetlink encoder: no `nft` program,
+//! no JSON.
 //!
 //! A [`Batch`] collects what is to change; [`Nft::commit`] hands it to the
 //! kernel, which takes all of it in one step or nothing. What is not here,
-//! we do not use: other families, intervals, flowtables, stateful objects.
+//! we do not use: other families, flowtables, stateful objects.
 
 mod batch;
 mod expr;
 
 use std::io;
 
-use crate::netlink::{Ack, Buffer, Family, Message, Socket, attribute, text};
+use crate::netlink::{self, Ack, Buffer, Message, Socket, attribute, text};
 
-pub use batch::{Batch, Chain, ChainKind, Data, Element, HookPoint, SetSpec};
+pub use batch::{Batch, Chain, ChainKind, Data, Element, HookPoint, SetKind, SetSpec};
 pub use expr::{Expr, Reg, Verdict};
 
 /// Longest name of a table, chain or set, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// `NFPROTO_IPV4`.
-const FAMILY_IPV4: u8 = 2;
+/// Whose packets a table sees. Both have the same tables, chains and sets;
+/// they differ in where addresses stand and how long they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    Ip,
+    /// IPv6.
+    Ip6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Family; 2] = [Family::Ip, Family::Ip6];
+
+    /// That of an address.
+    pub fn of(address: std::net::IpAddr) -> Family {
+        if address.is_ipv4() { Family::Ip } else { Family::Ip6 }
+    }
+
+    /// `NFPROTO_*`.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Family::Ip => 2,
+            Family::Ip6 => 10,
+        }
+    }
+
+    /// Bytes of an address.
+    pub fn address_bytes(self) -> u32 {
+        match self {
+            Family::Ip => 4,
+            Family::Ip6 => 16,
+        }
+    }
+
+    /// The number by which `nft list` prints addresses of this family.
+    pub fn address_type(self) -> u32 {
+        match self {
+            Family::Ip => 7,
+            Family::Ip6 => 8,
+        }
+    }
+}
+
 const SUBSYSTEM: u16 = 10 << 8;
 
 const NEW_TABLE: u16 = SUBSYSTEM;
@@ -63,7 +106,7 @@ impl Nft {
     /// Opens it for the calling thread's network namespace.
     pub fn open() -> io::Result<Nft> {
         Ok(Nft {
-            socket: Socket::open(Family::Netfilter)?,
+            socket: Socket::open(netlink::Family::Netfilter)?,
         })
     }
 
@@ -91,17 +134,17 @@ impl Nft {
         }
     }
 
-    /// The names of all IPv4 tables.
-    pub fn tables(&mut self) -> io::Result<Vec<String>> {
-        let messages = self.socket.dump(GET_TABLE, |b| header(b, FAMILY_IPV4))?;
+    /// The names of all tables of a family.
+    pub fn tables(&mut self, family: Family) -> io::Result<Vec<String>> {
+        let messages = self.socket.dump(GET_TABLE, |b| header(b, family.number()))?;
         let name = |m: &Message| Some(text(attribute(m.body.get(4..)?, 1)?));
         Ok(messages.iter().filter_map(name).collect())
     }
 
     /// The keys of all elements of a set or map. An absent one has none.
-    pub fn keys(&mut self, table: &str, set: &str) -> io::Result<Vec<Vec<u8>>> {
+    pub fn keys(&mut self, family: Family, table: &str, set: &str) -> io::Result<Vec<Vec<u8>>> {
         let dump = self.socket.dump(GET_ELEMENT, |b| {
-            header(b, FAMILY_IPV4);
+            header(b, family.number());
             b.text(1, table).text(2, set);
         });
         let messages = match dump {
@@ -134,13 +177,14 @@ mod tests {
     const KEY: Reg = Reg::new(0);
 
     fn table_with_map() -> Batch {
-        let mut batch = Batch::new();
+        let mut batch = Batch::new(Family::Ip);
         batch.clear_table("t").add_table("t");
         batch.add_set(
             "t",
             &SetSpec {
                 name: "m",
                 key: (7, 4),
+                kind: SetKind::Plain,
                 data: Data::Value(7, 4),
             },
         );
@@ -149,6 +193,7 @@ mod tests {
             &SetSpec {
                 name: "v",
                 key: (7, 4),
+                kind: SetKind::Plain,
                 data: Data::Verdict,
             },
         );
@@ -166,7 +211,7 @@ mod tests {
                 hook: None,
             },
         );
-        batch.add_rule("t", "out", &[Expr::destination(KEY), Expr::verdict_map("v", KEY)]);
+        batch.add_rule("t", "out", &[Expr::destination(Family::Ip, KEY), Expr::verdict_map("v", KEY)]);
         batch.add_elements(
             "t",
             "v",
@@ -181,11 +226,11 @@ mod tests {
             let mut nft = Nft::open().unwrap();
             nft.commit(&table_with_map()).unwrap();
             nft.commit(&table_with_map()).unwrap();
-            assert_eq!(nft.tables().unwrap(), ["t"]);
-            assert_eq!(nft.keys("t", "v").unwrap(), [vec![10, 0, 0, 1]]);
-            nft.commit(Batch::new().clear_table("t")).unwrap();
-            assert!(nft.tables().unwrap().is_empty());
-            assert!(nft.keys("t", "v").unwrap().is_empty());
+            assert_eq!(nft.tables(Family::Ip).unwrap(), ["t"]);
+            assert_eq!(nft.keys(Family::Ip, "t", "v").unwrap(), [vec![10, 0, 0, 1]]);
+            nft.commit(Batch::new(Family::Ip).clear_table("t")).unwrap();
+            assert!(nft.tables(Family::Ip).unwrap().is_empty());
+            assert!(nft.keys(Family::Ip, "t", "v").unwrap().is_empty());
         });
     }
 
@@ -194,17 +239,17 @@ mod tests {
         as_root(|| {
             let mut nft = Nft::open().unwrap();
             nft.commit(&table_with_map()).unwrap();
-            let mut batch = Batch::new();
+            let mut batch = Batch::new(Family::Ip);
             batch.add_elements("t", "m", &[Element::Value(vec![1; 4], vec![2; 4])]);
             batch.delete_elements("t", "m", &[Element::Key(vec![9; 4])]);
             let error = nft.commit(&batch).unwrap_err().to_string();
             assert!(error.contains("delete elements from m: No such file"), "{error}");
-            assert!(nft.keys("t", "m").unwrap().is_empty());
+            assert!(nft.keys(Family::Ip, "t", "m").unwrap().is_empty());
             // The conversation goes on after a refusal.
-            let mut batch = Batch::new();
+            let mut batch = Batch::new(Family::Ip);
             batch.add_elements("t", "m", &[Element::Value(vec![1; 4], vec![2; 4])]);
             nft.commit(&batch).unwrap();
-            assert_eq!(nft.keys("t", "m").unwrap().len(), 1);
+            assert_eq!(nft.keys(Family::Ip, "t", "m").unwrap().len(), 1);
         });
     }
 
@@ -218,7 +263,7 @@ mod tests {
             let mut batch = table_with_map();
             batch.add_elements("t", "m", &elements);
             nft.commit(&batch).unwrap();
-            assert_eq!(nft.keys("t", "m").unwrap().len(), 50_000);
+            assert_eq!(nft.keys(Family::Ip, "t", "m").unwrap().len(), 50_000);
             let mut times: Vec<_> = (0..200).map(|_| change_one(&mut nft)).collect();
             times.sort();
             println!("one changed element among 50,000: median {:?}", times[100]);
@@ -228,7 +273,7 @@ mod tests {
 
     fn change_one(nft: &mut Nft) -> std::time::Duration {
         let start = std::time::Instant::now();
-        let mut batch = Batch::new();
+        let mut batch = Batch::new(Family::Ip);
         batch.delete_elements("t", "m", &[Element::Key(vec![0; 4])]);
         batch.add_elements("t", "m", &[Element::Value(vec![0; 4], vec![1; 4])]);
         nft.commit(&batch).unwrap();
