@@ -9,6 +9,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod limit;
+mod oom;
+
+pub use limit::{Limits, limit};
+pub use oom::oom_notice;
+
 /// One mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hierarchy {
@@ -165,17 +171,38 @@ fn children(group: &Path) -> Vec<PathBuf> {
 pub fn kill_all(path: &str) {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
-    // A process may fork between being listed and killed, so this goes on until none is left.
-    for _ in 0..100 {
+    for round in 0..100 {
+        // Version 2 kills a group and all below it in one step, forks included.
+        for group in hierarchies().iter().filter(|h| h.is_v2()).map(|h| h.group(path)) {
+            let _ = fs::write(group.join("cgroup.kill"), "1");
+        }
+        // A process may fork between being listed and killed: one that keeps
+        // doing so is stopped first. What is killed while frozen dies on thawing.
+        if round > 0 {
+            freeze(path, true);
+        }
         let pids = processes(path);
+        for pid in &pids {
+            // One that ended meanwhile is what was wanted.
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+        if round > 0 {
+            freeze(path, false);
+        }
         if pids.is_empty() {
             return;
         }
-        for pid in pids {
-            // One that ended meanwhile is what was wanted.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Stops every process of a group, or lets them go on; version 1 only.
+fn freeze(path: &str, stop: bool) {
+    let state = if stop { "FROZEN" } else { "THAWED" };
+    for hierarchy in hierarchies() {
+        if hierarchy.controllers.iter().any(|c| c == "freezer") {
+            let _ = fs::write(hierarchy.group(path).join("freezer.state"), state);
+        }
     }
 }
 

@@ -1,0 +1,110 @@
+//! What this process asks of the kernel for itself: its place among the
+//! machine's other processes, and how much it may open.
+
+use std::fs;
+use std::io;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Sets how readily the kernel ends this process, and those it will start,
+/// when memory runs out: from -1000 (never) to 1000 (first).
+///
+/// # Errors
+/// Lowering it takes a privilege.
+pub fn set_oom_score(score: i32) -> io::Result<()> {
+    fs::write("/proc/self/oom_score_adj", score.to_string())
+}
+
+/// Sets the niceness of the calling thread and of those it will start: from
+/// -20 (goes first) to 19 (gives way to all).
+///
+/// # Errors
+/// Lowering it takes a privilege.
+pub fn set_nice(nice: i32) -> io::Result<()> {
+    // SAFETY: plain numbers; 0 names the calling thread, which is what Linux counts by.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Lets this process have as many files and sockets open as it can be allowed; how many that is.
+///
+/// # Errors
+/// The kernel's.
+pub fn raise_open_files() -> io::Result<u64> {
+    /// What the kernel takes by default (`fs.nr_open`).
+    const MOST: u64 = 1 << 20;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    // Beyond its hard limit only with a privilege; without it, up to it.
+    if hard < MOST && setrlimit(Resource::RLIMIT_NOFILE, MOST, MOST).is_ok() {
+        return Ok(MOST);
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(hard)
+}
+
+/// Sets how many files programs find they may open unless they ask for more.
+///
+/// # Errors
+/// The kernel's.
+pub fn lower_open_files(soft: u64) -> io::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)?)
+}
+
+/// Refuses this process more memory of its own than so many bytes, and core files.
+///
+/// # Errors
+/// The kernel's.
+pub fn limit_memory(bytes: u64) -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    Ok(setrlimit(Resource::RLIMIT_DATA, bytes, bytes)?)
+}
+
+/// Gives memory that was freed back to the system. The C library keeps what
+/// lies below something still in use, so after a burst a process stays as
+/// large as it was at its height. Costs a walk over its free lists: for after
+/// bursts, not for every day.
+pub fn trim_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number and touches only the allocator's own state, under its locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_files_go_up_and_down() {
+        let most = raise_open_files().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (most, most));
+        lower_open_files(100).unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (100, most));
+    }
+
+    #[test]
+    fn memory_that_was_freed_goes_back() {
+        let resident = || {
+            let text = fs::read_to_string("/proc/self/statm").unwrap();
+            text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+        };
+        let mut blocks: Vec<Vec<u8>> = (0..64 << 10).map(|_| vec![1; 1000]).collect();
+        // The last one stays in use, above all others.
+        let last = blocks.pop();
+        drop(blocks);
+        let before = resident();
+        trim_memory();
+        let after = resident();
+        drop(last);
+        assert!(
+            after + (30 << 20) < before,
+            "{before} bytes before, {after} after"
+        );
+    }
+}
