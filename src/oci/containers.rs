@@ -80,6 +80,7 @@ impl Containers {
                 "shareProcessNamespace is not supported yet".to_owned(),
             ));
         }
+        self.limit(pod).map_err(io("limiting the pod's control group"))?;
         fs::create_dir_all(&dir).map_err(io("making the pod's folder"))?;
         let text = serde_json::to_vec(pod).map_err(|error| OciError::Create(error.to_string()))?;
         fs::write(dir.join("pod.json"), text).map_err(io("writing the pod's description"))?;
@@ -114,6 +115,25 @@ impl Containers {
         // Whoever starts a process must reap it, or it stays as a zombie.
         tokio::spawn(async move { child.wait().await });
         ready
+    }
+
+    /// Gives the pod as a whole its share of the machine. All pods together
+    /// weigh as much as the machine has cores, so that they never starve what
+    /// runs beside them.
+    fn limit(&self, pod: &PodSpec) -> std::io::Result<()> {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+        let all = sys::cgroup::Limits {
+            cpu_shares: Some(1024 * cores),
+            ..sys::cgroup::Limits::default()
+        };
+        sys::cgroup::limit(&format!("/coracle-{}", self.config.instance_id), &all)?;
+        let limits = sys::cgroup::Limits {
+            cpu_shares: Some(pod.resources.cpu_shares()),
+            cpu_millis: pod.resources.cpu_limit_millis,
+            memory_bytes: pod.resources.memory_limit_bytes,
+            pids: pod.resources.pids_limit,
+        };
+        sys::cgroup::limit(&pod_cgroup(&self.config.instance_id, &pod.uid), &limits)
     }
 
     /// Kills what is left of the pod's containers, ends its shim and removes

@@ -93,6 +93,14 @@ pub struct Resources {
     pub pids_limit: Option<u64>,
 }
 
+impl Resources {
+    /// The weight for what was requested: 1024 for a core, the least for nothing.
+    pub(crate) fn cpu_shares(&self) -> u64 {
+        self.cpu_request_millis
+            .map_or(2, |millis| (millis * 1024 / 1000).max(2))
+    }
+}
+
 /// Who a process runs as; what is `None` comes from the image.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

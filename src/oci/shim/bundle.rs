@@ -352,18 +352,21 @@ fn namespaces(s: &Surroundings) -> Value {
     if !s.pod.host_pid {
         list.push(json!({"type": "pid"}));
     }
-    if !sys::cgroup::hierarchies()
-        .iter()
-        .any(|h| h.controllers.iter().any(|c| c == "memory"))
-    {
+    if !kills_one_by_one() {
         list.push(json!({"type": "cgroup"}));
     }
     list.into()
 }
 
+/// Whether memory is version 1's business, which kills single processes.
+fn kills_one_by_one() -> bool {
+    let version_1 = |h: &sys::cgroup::Hierarchy| h.controllers.iter().any(|c| c == "memory");
+    sys::cgroup::hierarchies().iter().any(version_1)
+}
+
 fn resources(limits: &Resources, privileged: bool) -> Value {
     const PERIOD: u64 = 100_000;
-    let mut cpu = json!({"shares": limits.cpu_request_millis.map_or(2, |m| (m * 1024 / 1000).max(2))});
+    let mut cpu = json!({"shares": limits.cpu_shares()});
     if let Some(millis) = limits.cpu_limit_millis.filter(|m| *m > 0) {
         cpu["period"] = PERIOD.into();
         cpu["quota"] = (millis * PERIOD / 1000).max(1000).into();
@@ -371,6 +374,10 @@ fn resources(limits: &Resources, privileged: bool) -> Value {
     let mut all = json!({"cpu": cpu, "devices": [{"allow": privileged, "access": "rwm"}]});
     if let Some(bytes) = limits.memory_limit_bytes.filter(|b| *b > 0) {
         all["memory"] = json!({"limit": bytes});
+        if !kills_one_by_one() {
+            // As the kubelet does: half a container is worse than none.
+            all["unified"] = json!({"memory.oom.group": "1"});
+        }
     }
     if let Some(pids) = limits.pids_limit.filter(|p| *p > 0) {
         all["pids"] = json!({"limit": pids});

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use libcontainer::syscall::syscall::SyscallType;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::outputs::{self, Far, Input, Near};
@@ -24,6 +26,10 @@ use crate::with_causes;
 /// How long output is still read after the main process has ended: what it
 /// left behind may hold the pipes open for ever.
 const DRAIN_MAX: Duration = Duration::from_millis(500);
+
+/// How often, and how many times, the kernel's count of kills is looked at after a notice.
+const OOM_LOOK_EVERY: Duration = Duration::from_millis(10);
+const OOM_LOOKS: u32 = 50;
 
 /// A container of this pod.
 pub(super) struct Container {
@@ -114,9 +120,29 @@ impl Container {
             .map_err(|error| self.explain(&error, self.spec.args.first()))?;
         let now = jiff::Timestamp::now();
         self.started.set(Some(now));
+        self.guard_memory();
         let me = self.clone();
         tokio::task::spawn_local(async move { me.attend(near, log, ended).await });
         Ok(now)
+    }
+
+    /// Sees to it that a container which is out of memory ends as a whole: the
+    /// kernel may have killed a child of its main process only.
+    fn guard_memory(self: &Rc<Self>) {
+        let cgroup = self.cgroup();
+        let notice = match sys::cgroup::oom_notice(&cgroup) {
+            Ok(Some(notice)) => notice,
+            Ok(None) => return,
+            Err(error) => return eprintln!("shim: cannot watch the memory of {cgroup}: {error}"),
+        };
+        let me = self.clone();
+        tokio::task::spawn_local(async move {
+            let mut exit = me.exit();
+            tokio::select! {
+                _ = exit.wait_for(Option::is_some) => {}
+                () = killed_for_memory(notice, &cgroup) => sys::cgroup::kill_all(&cgroup),
+            }
+        });
     }
 
     /// A builder with streams: pipes at once, or a listener on which the terminal will come.
@@ -231,7 +257,7 @@ impl Container {
     /// Records the end and clears away what the container had.
     fn end(&self, ending: Ending) {
         let now = jiff::Timestamp::now();
-        let cgroup = format!("{}/{}", self.surroundings.cgroup, self.spec.id);
+        let cgroup = self.cgroup();
         let exit = Exit {
             code: ending.code,
             signal: ending.signal,
@@ -247,6 +273,10 @@ impl Container {
         self.pid.set(None);
         self.clear(&cgroup);
         self.exit.send_replace(Some(exit));
+    }
+
+    fn cgroup(&self) -> String {
+        format!("{}/{}", self.surroundings.cgroup, self.spec.id)
     }
 
     fn clear(&self, cgroup: &str) {
@@ -283,7 +313,7 @@ impl Container {
             .get()
             .ok_or_else(|| OciError::NotRunning(self.spec.id.clone()))?;
         if all {
-            sys::cgroup::kill_all(&format!("{}/{}", self.surroundings.cgroup, self.spec.id));
+            sys::cgroup::kill_all(&self.cgroup());
             return Ok(());
         }
         let signal = if signal == 0 {
@@ -374,6 +404,28 @@ impl Container {
     }
 }
 
+/// Waits until the kernel has killed a process of the group for lack of memory.
+/// It gives notice before it does so, and sometimes finds some memory after all.
+async fn killed_for_memory(notice: OwnedFd, cgroup: &str) {
+    let Ok(notice) = AsyncFd::new(notice) else {
+        return std::future::pending().await;
+    };
+    loop {
+        let Ok(mut ready) = notice.readable().await else {
+            return std::future::pending().await;
+        };
+        // The count of notices does not matter; reading it is what makes the next one show.
+        let _ = nix::unistd::read(notice.get_ref(), &mut [0; 8]);
+        ready.clear_ready();
+        for _ in 0..OOM_LOOKS {
+            if sys::cgroup::oom_kills(cgroup) > 0 {
+                return;
+            }
+            tokio::time::sleep(OOM_LOOK_EVERY).await;
+        }
+    }
+}
+
 /// A process that was run in a container.
 pub(super) struct Running {
     pub(super) pid: Pid,
@@ -384,7 +436,7 @@ pub(super) struct Running {
 /// Carries what is typed to the process.
 pub(super) async fn feed(
     mut input: Input,
-    terminal: Option<Rc<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>>>,
+    terminal: Option<Rc<AsyncFd<OwnedFd>>>,
     mut typed: mpsc::Receiver<Typed>,
 ) {
     while let Some(what) = typed.recv().await {
