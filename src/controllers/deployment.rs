@@ -4,6 +4,8 @@
 //! shrinks the others, within `maxSurge` and `maxUnavailable`.
 
 mod history;
+mod progress;
+mod rollback;
 mod rolling;
 mod status;
 
@@ -31,6 +33,8 @@ struct Rollout<'a> {
     old: Vec<Arc<ReplicaSet>>,
     /// Whether pods of earlier templates are still about (also those being stopped).
     old_pods_left: bool,
+    /// Whether the name that the current template's ReplicaSet would get is another's.
+    collides: bool,
 }
 
 impl Reconciler for Deployments {
@@ -47,7 +51,12 @@ impl Reconciler for Deployments {
             status::update(&rollout, &mut plan, now);
             return plan;
         }
+        if rollback::reverse(&rollout, &mut plan) {
+            return plan;
+        }
         history::number(&rollout, &mut plan);
+        rollback::forget(&rollout, &mut plan);
+        rollback::mark_complete(&rollout, &mut plan);
         let paused = deployment.spec.as_ref().and_then(|s| s.paused).unwrap_or(false);
         if paused || is_scaling(&rollout) {
             rolling::scale(&rollout, &mut plan);
@@ -56,7 +65,7 @@ impl Reconciler for Deployments {
         } else {
             rolling::roll(&rollout, &mut plan);
         }
-        if !paused {
+        if !paused && is_complete(&deployment) {
             history::clean_up(&rollout, &mut plan);
         }
         status::update(&rollout, &mut plan, now);
@@ -105,6 +114,11 @@ fn sort_out<'a>(deployment: &'a Deployment, sets: Vec<Arc<ReplicaSet>>, view: &V
         .filter(|set| set.metadata.uid != new_uid)
         .collect();
     let namespace = deployment.metadata.namespace.as_deref().unwrap_or_default();
+    let collides = new.is_none()
+        && view
+            .replica_sets
+            .get(namespace, &history::new_name(deployment))
+            .is_some();
     let old_pods_left = view.pods.list_in(namespace).iter().any(|pod| {
         !pods::is_finished(pod)
             && controller_of(pod.as_ref()).is_some_and(|owner| {
@@ -117,7 +131,14 @@ fn sort_out<'a>(deployment: &'a Deployment, sets: Vec<Arc<ReplicaSet>>, view: &V
         new,
         old,
         old_pods_left,
+        collides,
     }
+}
+
+/// Whether the last status that was written says that the rollout is over.
+fn is_complete(deployment: &Deployment) -> bool {
+    let before = deployment.status.clone().unwrap_or_default();
+    status::is_complete(deployment, &before)
 }
 
 /// Whether `replicas` changed since the ReplicaSets were last sized.

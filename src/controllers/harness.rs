@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::request::{Reply, Request, Verb};
+use api::request::{Reply, Request, ResourceRef, Verb};
 use api::status::Status;
 use base::{Clock, OnError, Tasks};
 use client::{Change, Client, Object, Recorder, WorkQueue};
@@ -28,9 +28,10 @@ pub trait Reconciler: Send + Sync + 'static {
     /// arguments always give the same plan.
     fn reconcile(&self, key: &Key, view: &View, now: Timestamp) -> Plan;
 
-    /// What to tell when a planned write was refused with the text `why`.
-    fn failed(&self, _key: &Key, _view: &View, _write: &Write, _why: &str) -> Option<Notice> {
-        None
+    /// What to write and tell when a planned write was refused with the text `why`; the plan's
+    /// later writes were not tried. If this is refused too, the next look will find it out.
+    fn failed(&self, _key: &Key, _view: &View, _write: &Write, _why: &str, _now: Timestamp) -> Plan {
+        Plan::nothing()
     }
 }
 
@@ -152,10 +153,7 @@ impl<R: Reconciler> Worker<R> {
                 Ok(Some(revision)) => seen.push((write.target().resource.clone(), revision)),
                 Ok(None) => {}
                 Err(status) => {
-                    let view = &self.surroundings.view;
-                    if let Some(notice) = self.reconciler.failed(key, view, write, &status.message) {
-                        self.tell(&notice);
-                    }
+                    seen.extend(self.own_up(key, write, &status).await);
                     result = Err(status);
                     break;
                 }
@@ -174,6 +172,20 @@ impl<R: Reconciler> Worker<R> {
         })
         .await;
         result
+    }
+
+    /// Carries out what the reconciler wants done about a refused write; the revisions it made.
+    async fn own_up(&self, key: &Key, write: &Write, status: &Status) -> Vec<(ResourceRef, u64)> {
+        let (view, now) = (&self.surroundings.view, self.surroundings.clock.now());
+        let plan = self.reconciler.failed(key, view, write, &status.message, now);
+        plan.events.iter().for_each(|(_, notice)| self.tell(notice));
+        let mut seen = Vec::new();
+        for write in &plan.writes {
+            if let Ok(Some(revision)) = perform(&self.surroundings.client, write).await {
+                seen.push((write.target().resource.clone(), revision));
+            }
+        }
+        seen
     }
 
     fn tell(&self, notice: &Notice) {

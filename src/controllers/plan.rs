@@ -111,6 +111,11 @@ impl Write {
         Self::Patch(Target::of(object), PatchType::Merge, patch)
     }
 
+    /// Applies the operations of a JSON patch to `object`; a `test` among them may refuse it.
+    pub fn json_patch<T: Object>(object: &T, operations: Value) -> Self {
+        Self::Patch(Target::of(object), PatchType::Json, operations)
+    }
+
     /// Merges `patch` into the status of `object`.
     pub fn merge_status<T: Object>(object: &T, patch: Value) -> Self {
         Self::Patch(

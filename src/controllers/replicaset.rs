@@ -1,22 +1,26 @@
 //! ReplicaSet: keeps the wanted number of equal pods.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::EventType;
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::plan::{Key, Notice, Plan, Write};
+use crate::plan::{Key, Plan, Write};
 use crate::view::{View, controller_of, is_going, managed_by, selects};
 use crate::{Reconciler, pods};
 
 /// Most pods made or removed in one go, so that a mistake in `replicas` does not flood the API.
 const BURST: usize = 500;
+
+/// The condition of a set that cannot make or remove pods.
+const REPLICA_FAILURE: &str = "ReplicaFailure";
 
 /// The reconciler of ReplicaSets.
 pub struct ReplicaSets;
@@ -29,47 +33,77 @@ impl Reconciler for ReplicaSets {
             return Plan::nothing();
         };
         let mut plan = Plan::nothing();
-        let candidates: Vec<_> = view
-            .pods
-            .list_in(&key.namespace)
-            .into_iter()
-            .filter(|pod| !pods::is_finished(pod))
-            .collect();
-        let mut mine: Vec<&Pod> = Vec::new();
-        let mut terminating = 0;
-        for pod in &candidates {
-            match claim(&set, pod) {
-                Claim::Mine if is_going(pod.as_ref()) => terminating += 1,
-                Claim::Mine => mine.push(pod),
-                Claim::Adopt => {
-                    plan.write(Write::merge(pod.as_ref(), adoption(&set, pod)));
-                    mine.push(pod);
-                }
-                Claim::Release => plan.write(Write::merge(pod.as_ref(), release(&set, pod))),
-                Claim::NotMine => {}
-            }
-        }
+        let pods = pods_of(&set, view, &mut plan);
         if !is_going(set.as_ref()) {
-            match_number(&set, &mine, &mut plan, now);
+            match_number(&set, &pods.mine(), &mut plan, now);
         }
-        update_status(&set, &mine, terminating, &mut plan, now);
+        // After the writes before it, which must have succeeded: nothing fails any more.
+        update_status(&set, &pods, None, &mut plan, now);
         plan
     }
 
-    fn failed(&self, key: &Key, view: &View, write: &Write, why: &str) -> Option<Notice> {
-        let set = view.replica_sets.get(&key.namespace, &key.name)?;
+    fn failed(&self, key: &Key, view: &View, write: &Write, why: &str, now: Timestamp) -> Plan {
+        let mut plan = Plan::nothing();
+        let Some(set) = view.replica_sets.get(&key.namespace, &key.name) else {
+            return plan;
+        };
         let (reason, verb) = match write {
             Write::Create(..) => ("FailedCreate", "creating"),
             Write::Delete { .. } => ("FailedDelete", "deleting"),
-            _ => return None,
+            _ => return plan,
         };
-        Some(Notice {
-            about: client::reference(set.as_ref()),
-            kind: EventType::Warning,
-            reason,
-            message: format!("Error {verb}: {why}"),
-        })
+        let message = format!("Error {verb}: {why}");
+        plan.tell(set.as_ref(), EventType::Warning, reason, message);
+        let pods = pods_of(&set, view, &mut Plan::nothing());
+        let failure = ReplicaSetCondition {
+            type_: REPLICA_FAILURE.to_owned(),
+            status: "True".to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(why.to_owned()),
+            last_transition_time: Some(Time(now)),
+        };
+        update_status(&set, &pods, Some(failure), &mut plan, now);
+        plan
     }
+}
+
+/// The pods that a set counts.
+struct Pods {
+    /// Those that are to stay.
+    staying: Vec<Arc<Pod>>,
+    /// How many others are being stopped.
+    terminating: i32,
+}
+
+impl Pods {
+    fn mine(&self) -> Vec<&Pod> {
+        self.staying.iter().map(Arc::as_ref).collect()
+    }
+}
+
+/// The set's pods; those it should adopt or release are planned for.
+fn pods_of(set: &ReplicaSet, view: &View, plan: &mut Plan) -> Pods {
+    let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+    let mut pods = Pods {
+        staying: Vec::new(),
+        terminating: 0,
+    };
+    for pod in view.pods.list_in(namespace) {
+        if pods::is_finished(&pod) {
+            continue;
+        }
+        match claim(set, &pod) {
+            Claim::Mine if is_going(pod.as_ref()) => pods.terminating += 1,
+            Claim::Mine => pods.staying.push(pod),
+            Claim::Adopt => {
+                plan.write(Write::merge(pod.as_ref(), adoption(set, &pod)));
+                pods.staying.push(pod);
+            }
+            Claim::Release => plan.write(Write::merge(pod.as_ref(), release(set, &pod))),
+            Claim::NotMine => {}
+        }
+    }
+    pods
 }
 
 enum Claim {
@@ -210,7 +244,16 @@ fn victims<'a>(mine: &[&'a Pod], count: usize) -> Vec<&'a Pod> {
     ranked
 }
 
-fn update_status(set: &ReplicaSet, mine: &[&Pod], terminating: i32, plan: &mut Plan, now: Timestamp) {
+/// Plans the write of the status if it changed. `failure` is what went wrong
+/// this time; a failure that lasts keeps its first words, as in Kubernetes.
+fn update_status(
+    set: &ReplicaSet,
+    pods: &Pods,
+    failure: Option<ReplicaSetCondition>,
+    plan: &mut Plan,
+    now: Timestamp,
+) {
+    let mine = pods.mine();
     let spec = set.spec.clone().unwrap_or_default();
     let min_ready = Duration::from_secs(u64::try_from(spec.min_ready_seconds.unwrap_or(0)).unwrap_or(0));
     let template_labels = spec
@@ -237,13 +280,21 @@ fn update_status(set: &ReplicaSet, mine: &[&Pod], terminating: i32, plan: &mut P
         fully_labeled_replicas: Some(count(mine.iter().filter(labelled).count())),
         ready_replicas: Some(count(ready)),
         available_replicas: Some(available),
-        terminating_replicas: Some(terminating),
+        terminating_replicas: Some(pods.terminating),
         observed_generation: set.metadata.generation,
-        conditions: before.conditions.clone(),
+        conditions: Some(conditions(&before, failure)),
     };
-    if tidy(&before) != tidy(&after) {
+    let (old, new) = (before.conditions.clone().unwrap_or_default(), &after.conditions);
+    if tidy(&before) != tidy(&after) || Some(&old) != new.as_ref() {
         plan.write(Write::merge_status(set, json!({"status": after})));
     }
+}
+
+fn conditions(before: &ReplicaSetStatus, failure: Option<ReplicaSetCondition>) -> Vec<ReplicaSetCondition> {
+    let old = before.conditions.clone().unwrap_or_default();
+    let (failed, mut all): (Vec<_>, Vec<_>) = old.into_iter().partition(|c| c.type_ == REPLICA_FAILURE);
+    all.extend(failure.map(|new| failed.into_iter().next().unwrap_or(new)));
+    all
 }
 
 /// The status with absent counts as zero, as they are the same to a reader.

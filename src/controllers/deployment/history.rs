@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
-use super::{Rollout, rolling, size, wanted};
+use super::{Rollout, rollback, rolling, size, wanted};
 use crate::plan::{Plan, Write};
 use crate::pods;
 use crate::replicaset::safe_suffix;
@@ -21,23 +21,38 @@ const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// Annotations of a Deployment that are not its ReplicaSets' business.
-const OWN: [&str; 6] = [
+const OWN: [&str; 8] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     REVISION,
     REVISION_HISTORY,
     DESIRED_REPLICAS,
     MAX_REPLICAS,
     "deprecated.deployment.rollback.to",
+    rollback::ROLLED_OUT,
+    rollback::ROLLED_BACK,
 ];
 
 pub(super) fn annotation<'a>(set: &'a ReplicaSet, name: &str) -> Option<&'a str> {
     set.metadata.annotations.as_ref()?.get(name).map(String::as_str)
 }
 
-fn revision(set: &ReplicaSet) -> i64 {
+pub(super) fn revision(set: &ReplicaSet) -> i64 {
     annotation(set, REVISION)
         .and_then(|text| text.parse().ok())
         .unwrap_or(0)
+}
+
+/// The template that a ReplicaSet was made from.
+pub(super) fn template_of(set: &ReplicaSet) -> PodTemplateSpec {
+    let mut template = set
+        .spec
+        .as_ref()
+        .and_then(|s| s.template.clone())
+        .unwrap_or_default();
+    if let Some(labels) = template.metadata.as_mut().and_then(|meta| meta.labels.as_mut()) {
+        labels.remove(TEMPLATE_HASH);
+    }
+    template
 }
 
 /// Whether a ReplicaSet was made from the Deployment's current template.
@@ -45,14 +60,7 @@ pub(super) fn same_template(deployment: &Deployment, set: &ReplicaSet) -> bool {
     let Some(spec) = &deployment.spec else {
         return false;
     };
-    let mut theirs = set
-        .spec
-        .as_ref()
-        .and_then(|s| s.template.clone())
-        .unwrap_or_default();
-    if let Some(labels) = theirs.metadata.as_mut().and_then(|meta| meta.labels.as_mut()) {
-        labels.remove(TEMPLATE_HASH);
-    }
+    let theirs = template_of(set);
     let plain = |template: &PodTemplateSpec| {
         let mut value = serde_json::to_value(template).unwrap_or_default();
         drop_empty(&mut value);
@@ -68,13 +76,20 @@ fn drop_empty(value: &mut Value) {
     }
 }
 
-/// Gives the current template's ReplicaSet the highest revision, and the Deployment the same.
+/// Gives the current template's ReplicaSet the highest revision and the
+/// Deployment's annotations, and the Deployment the same revision.
 pub(super) fn number(rollout: &Rollout, plan: &mut Plan) {
     let highest_old = rollout.old.iter().map(|set| revision(set)).max().unwrap_or(0);
     let Some(set) = &rollout.new else { return };
     let mut current = revision(set);
+    let mut notes = json!({});
+    for (name, value) in shared_annotations(rollout.deployment) {
+        if annotation(set, &name) != Some(value.as_str()) {
+            notes[name] = value.into();
+        }
+    }
     if current <= highest_old {
-        let mut notes = json!({REVISION: (highest_old + 1).to_string()});
+        notes[REVISION] = (highest_old + 1).to_string().into();
         if current > 0 {
             let history = match annotation(set, REVISION_HISTORY) {
                 Some(before) if !before.is_empty() => format!("{before},{current}"),
@@ -82,13 +97,40 @@ pub(super) fn number(rollout: &Rollout, plan: &mut Plan) {
             };
             notes[REVISION_HISTORY] = history.into();
         }
+        current = highest_old + 1;
+    }
+    if notes != json!({}) {
         plan.write(Write::merge(
             set.as_ref(),
             json!({"metadata": {"annotations": notes}}),
         ));
-        current = highest_old + 1;
     }
     note_revision(rollout.deployment, current, plan);
+}
+
+/// The Deployment's annotations that its ReplicaSets carry too, such as the cause of a change.
+fn shared_annotations(deployment: &Deployment) -> BTreeMap<String, String> {
+    let mut shared = deployment.metadata.annotations.clone().unwrap_or_default();
+    shared.retain(|name, _| !OWN.contains(&name.as_str()));
+    shared
+}
+
+/// Part of the name of the current template's ReplicaSet, and its label.
+fn template_hash(deployment: &Deployment) -> String {
+    let collisions = deployment
+        .status
+        .as_ref()
+        .and_then(|s| s.collision_count)
+        .unwrap_or(0);
+    let template = deployment.spec.as_ref().map(|spec| &spec.template);
+    let text = serde_json::to_string(&template).unwrap_or_default();
+    safe_suffix(&format!("{collisions}/{text}"), 10)
+}
+
+/// The name that the current template's ReplicaSet gets when it is made.
+pub(super) fn new_name(deployment: &Deployment) -> String {
+    let base = deployment.metadata.name.as_deref().unwrap_or_default();
+    pods::child_name(base, &template_hash(deployment))
 }
 
 fn note_revision(deployment: &Deployment, revision: i64, plan: &mut Plan) {
@@ -114,18 +156,15 @@ pub(super) fn size_annotations(deployment: &Deployment) -> BTreeMap<&'static str
     ])
 }
 
-/// Plans the ReplicaSet of the current template, with `replicas` pods.
+/// Plans the ReplicaSet of the current template, with `replicas` pods. If its
+/// name is taken, the status counts the collision, which makes another name.
 pub(super) fn create(rollout: &Rollout, replicas: i32, plan: &mut Plan) {
     let deployment = rollout.deployment;
     let Some(spec) = &deployment.spec else { return };
-    let collisions = deployment
-        .status
-        .as_ref()
-        .and_then(|s| s.collision_count)
-        .unwrap_or(0);
-    let text = serde_json::to_string(&spec.template).unwrap_or_default();
-    let hash = safe_suffix(&format!("{collisions}/{text}"), 10);
-    let base = deployment.metadata.name.as_deref().unwrap_or_default();
+    if rollout.collides {
+        return;
+    }
+    let hash = template_hash(deployment);
     let revision = rollout.old.iter().map(|set| revision(set)).max().unwrap_or(0) + 1;
 
     let mut template = spec.template.clone();
@@ -142,8 +181,7 @@ pub(super) fn create(rollout: &Rollout, replicas: i32, plan: &mut Plan) {
         .get_or_insert_default()
         .insert(TEMPLATE_HASH.to_owned(), hash.clone());
 
-    let mut annotations = deployment.metadata.annotations.clone().unwrap_or_default();
-    annotations.retain(|name, _| !OWN.contains(&name.as_str()));
+    let mut annotations = shared_annotations(deployment);
     annotations.insert(REVISION.to_owned(), revision.to_string());
     annotations.extend(
         size_annotations(deployment)
@@ -152,7 +190,7 @@ pub(super) fn create(rollout: &Rollout, replicas: i32, plan: &mut Plan) {
     );
     let set = ReplicaSet {
         metadata: ObjectMeta {
-            name: Some(pods::child_name(base, &hash)),
+            name: Some(new_name(deployment)),
             namespace: deployment.metadata.namespace.clone(),
             labels: Some(labels),
             annotations: Some(annotations),
@@ -193,10 +231,8 @@ pub(super) fn clean_up(rollout: &Rollout, plan: &mut Plan) {
         })
         .collect();
     empty.sort_by_key(|set| revision(set));
-    let excess = rollout
-        .old
-        .len()
-        .saturating_sub(usize::try_from(limit).unwrap_or(0));
+    let kept = rollout.old.iter().filter(|set| !is_going(set.as_ref()));
+    let excess = kept.count().saturating_sub(usize::try_from(limit).unwrap_or(0));
     for set in empty.into_iter().take(excess) {
         plan.write(Write::delete(set.as_ref()));
     }

@@ -1,14 +1,16 @@
 //! What a Deployment says of itself.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::{Rollout, available, rolling, wanted};
+use super::{Rollout, available, progress, rollback, rolling, wanted};
 use crate::plan::{Plan, Write};
+
+const REPLICA_FAILURE: &str = "ReplicaFailure";
 
 /// Plans the write of the status, if it differs from what is there.
 pub(super) fn update(rollout: &Rollout, plan: &mut Plan, now: Timestamp) {
@@ -17,7 +19,9 @@ pub(super) fn update(rollout: &Rollout, plan: &mut Plan, now: Timestamp) {
     let mut after = counts(rollout, &before);
     let mut conditions = before.conditions.clone().unwrap_or_default();
     set_available(deployment, &after, &mut conditions, now);
-    set_progressing(rollout, &before, &after, &mut conditions, plan, now);
+    progress::set_progressing(rollout, &before, &after, &mut conditions, plan, now);
+    set_failure(rollout, &mut conditions);
+    set_rolled_back(rollout, &mut conditions, plan, now);
     after.conditions = Some(conditions);
     if same(&before, &after) {
         return;
@@ -47,8 +51,60 @@ fn counts(rollout: &Rollout, before: &DeploymentStatus) -> DeploymentStatus {
         available_replicas: Some(is_available),
         unavailable_replicas: Some((asked - is_available).max(0)),
         terminating_replicas: Some(sum(|s| s.terminating_replicas.unwrap_or(0))),
-        collision_count: before.collision_count,
+        collision_count: collisions(rollout, before),
         conditions: None,
+    }
+}
+
+/// How often the name of a new ReplicaSet was taken; counting once more makes another name.
+fn collisions(rollout: &Rollout, before: &DeploymentStatus) -> Option<i32> {
+    let paused = rollout.deployment.spec.as_ref().and_then(|s| s.paused);
+    if rollout.collides && paused != Some(true) {
+        return Some(before.collision_count.unwrap_or(0) + 1);
+    }
+    before.collision_count
+}
+
+/// What keeps a ReplicaSet from making or removing its pods is the Deployment's trouble too.
+fn set_failure(rollout: &Rollout, conditions: &mut Vec<DeploymentCondition>) {
+    let failure = |set: &Arc<ReplicaSet>| {
+        let mut all = set.status.as_ref()?.conditions.iter().flatten();
+        all.find(|c| c.type_ == REPLICA_FAILURE).cloned()
+    };
+    let found = rollout.new.iter().chain(&rollout.old).find_map(failure);
+    conditions.retain(|c| c.type_ != REPLICA_FAILURE);
+    conditions.extend(found.map(|c| DeploymentCondition {
+        type_: c.type_,
+        status: c.status,
+        reason: c.reason,
+        message: c.message,
+        last_update_time: c.last_transition_time.clone(),
+        last_transition_time: c.last_transition_time,
+    }));
+}
+
+fn set_rolled_back(
+    rollout: &Rollout,
+    conditions: &mut Vec<DeploymentCondition>,
+    plan: &mut Plan,
+    now: Timestamp,
+) {
+    match rollback::verdict(rollout) {
+        None => conditions.retain(|c| c.type_ != rollback::CONDITION),
+        Some((status, reason, message)) => {
+            if status == "False" {
+                rollback::tell_not_found(rollout.deployment, conditions, plan);
+            }
+            set(
+                conditions,
+                rollback::CONDITION,
+                status,
+                reason,
+                message,
+                now,
+                false,
+            );
+        }
     }
 }
 
@@ -84,7 +140,8 @@ fn set_available(
     );
 }
 
-fn is_complete(deployment: &Deployment, status: &DeploymentStatus) -> bool {
+/// Whether a status says that all replicas are of the current template, and available.
+pub(super) fn is_complete(deployment: &Deployment, status: &DeploymentStatus) -> bool {
     let wanted = wanted(deployment);
     status.updated_replicas == Some(wanted)
         && status.replicas == Some(wanted)
@@ -92,127 +149,9 @@ fn is_complete(deployment: &Deployment, status: &DeploymentStatus) -> bool {
         && status.observed_generation >= deployment.metadata.generation
 }
 
-fn has_progressed(before: &DeploymentStatus, after: &DeploymentStatus) -> bool {
-    let old = |s: &DeploymentStatus| s.replicas.unwrap_or(0) - s.updated_replicas.unwrap_or(0);
-    after.updated_replicas.unwrap_or(0) > before.updated_replicas.unwrap_or(0)
-        || old(after) < old(before)
-        || after.ready_replicas.unwrap_or(0) > before.ready_replicas.unwrap_or(0)
-        || after.available_replicas.unwrap_or(0) > before.available_replicas.unwrap_or(0)
-}
-
-fn set_progressing(
-    rollout: &Rollout,
-    before: &DeploymentStatus,
-    after: &DeploymentStatus,
-    conditions: &mut Vec<DeploymentCondition>,
-    plan: &mut Plan,
-    now: Timestamp,
-) {
-    let deployment = rollout.deployment;
-    let spec = deployment.spec.clone().unwrap_or_default();
-    let deadline = spec.progress_deadline_seconds.unwrap_or(600);
-    if deadline == i32::MAX {
-        conditions.retain(|c| c.type_ != "Progressing");
-        return;
-    }
-    let found = conditions.iter().find(|c| c.type_ == "Progressing").cloned();
-    if spec.paused == Some(true) {
-        let text = "Deployment is paused".to_owned();
-        return set(
-            conditions,
-            "Progressing",
-            "Unknown",
-            "DeploymentPaused",
-            text,
-            now,
-            false,
-        );
-    }
-    if found.as_ref().and_then(|c| c.reason.as_deref()) == Some("DeploymentPaused") {
-        let text = "Deployment is resumed".to_owned();
-        return set(
-            conditions,
-            "Progressing",
-            "Unknown",
-            "DeploymentResumed",
-            text,
-            now,
-            true,
-        );
-    }
-    let subject = match &rollout.new {
-        Some(set) => format!(
-            "ReplicaSet {:?}",
-            set.metadata.name.as_deref().unwrap_or_default()
-        ),
-        None => format!(
-            "Deployment {:?}",
-            deployment.metadata.name.as_deref().unwrap_or_default()
-        ),
-    };
-    let was_done = found.as_ref().and_then(|c| c.reason.as_deref()) == Some("NewReplicaSetAvailable");
-    if is_complete(deployment, after) {
-        let text = format!("{subject} has successfully progressed.");
-        set(
-            conditions,
-            "Progressing",
-            "True",
-            "NewReplicaSetAvailable",
-            text,
-            now,
-            !was_done,
-        );
-    } else if found.is_none() || has_progressed(before, after) || (was_done && rollout.old_pods_left) {
-        let text = format!("{subject} is progressing.");
-        set(
-            conditions,
-            "Progressing",
-            "True",
-            "ReplicaSetUpdated",
-            text,
-            now,
-            true,
-        );
-        plan.look_again(Duration::from_secs(u64::try_from(deadline).unwrap_or(0) + 1));
-    } else if let Some(condition) = found.filter(|_| !was_done) {
-        check_deadline(&condition, deadline, &subject, conditions, plan, now);
-    }
-}
-
-/// A rollout that has not moved for `deadline` seconds has failed.
-fn check_deadline(
-    condition: &DeploymentCondition,
-    deadline: i32,
-    subject: &str,
-    conditions: &mut Vec<DeploymentCondition>,
-    plan: &mut Plan,
-    now: Timestamp,
-) {
-    if condition.reason.as_deref() == Some("ProgressDeadlineExceeded") {
-        return;
-    }
-    let since = condition.last_update_time.as_ref().map_or(now, |t| t.0);
-    let stalled = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-    let limit = Duration::from_secs(u64::try_from(deadline).unwrap_or(0));
-    if stalled >= limit {
-        let text = format!("{subject} has timed out progressing.");
-        set(
-            conditions,
-            "Progressing",
-            "False",
-            "ProgressDeadlineExceeded",
-            text,
-            now,
-            false,
-        );
-    } else {
-        plan.look_again(limit - stalled + Duration::from_secs(1));
-    }
-}
-
 /// Sets a condition; its transition time moves only with its status, its
 /// update time also when `touch` says that something happened.
-fn set(
+pub(super) fn set(
     conditions: &mut Vec<DeploymentCondition>,
     kind: &str,
     status: &str,
@@ -250,6 +189,7 @@ fn same(a: &DeploymentStatus, b: &DeploymentStatus) -> bool {
             s.available_replicas.unwrap_or(0),
             s.unavailable_replicas.unwrap_or(0),
             s.terminating_replicas.unwrap_or(0),
+            s.collision_count.unwrap_or(0),
         ]
     };
     counts(a) == counts(b)
