@@ -78,6 +78,8 @@ pub struct Config {
     pub node_monitor_grace_period: Duration,
     /// Wait before the first restart of a crashed container.
     pub crash_back_off: Duration,
+    /// What pods may use of the machine, and when they have to go.
+    pub limits: agent::Limits,
     /// Server to join; `agent` only.
     pub server: Option<String>,
     /// File with the token to join with; `agent` only.
@@ -105,6 +107,7 @@ impl Config {
             cluster_domain: "cluster.local".to_owned(),
             node_monitor_grace_period: Duration::from_secs(40),
             crash_back_off: Duration::from_secs(10),
+            limits: agent::Limits::default(),
             server: None,
             token_file: None,
             insecure_registries: Vec::new(),
@@ -127,6 +130,12 @@ impl Config {
                 "--node-cidr-mask-size {} must lie between the {} of --pod-cidr and 30",
                 self.node_cidr_mask_size,
                 self.pod_cidr.bits()
+            ));
+        }
+        if self.limits.log_files < 2 {
+            return Err(format!(
+                "--container-log-max-files {} must be at least 2: the current file and one before it",
+                self.limits.log_files
             ));
         }
         if self.service_cidr.bits() > 28 {

@@ -14,12 +14,14 @@ use client::{Cache, Client, Recorder, Selectors};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use network::{Catalog, Cidr, Dns, NetworkConfig, NetworkError, PodNetwork, Services};
 use oci::{Containers, ContainersConfig, ImageError, Images, ImagesConfig, OciError};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use wasm::{Host, HostConfig, WasmError};
 
 use crate::config::AgentConfig;
 use crate::context::{Context, World};
 use crate::env::NodeFacts;
+use crate::eviction::Pressure;
+use crate::eviction::evictor::Evictor;
 use crate::node::heartbeat::Heart;
 use crate::node::machine::Machine;
 use crate::node::{object, register};
@@ -94,6 +96,7 @@ impl Agent {
             images,
             containers,
             service,
+            pressure: watch::Sender::default(),
             trouble,
         };
         tasks.spawn("agent", OnError::Shutdown, start.run());
@@ -181,6 +184,7 @@ struct Start {
     images: Images,
     containers: Containers,
     service: LinkService,
+    pressure: watch::Sender<Pressure>,
     trouble: watch::Sender<Option<String>>,
 }
 
@@ -216,6 +220,7 @@ impl Start {
             client: self.client.clone(),
             clock: self.clock.clone(),
             images: self.images.clone(),
+            pressure: self.pressure.subscribe(),
             trouble: self.trouble.subscribe(),
         };
         let paths = self.paths.clone();
@@ -256,7 +261,18 @@ impl Start {
         let selectors = Selectors::all().fields(format!("spec.nodeName={}", self.config.node_name));
         let pods = Cache::<Pod>::start(client, selectors, tasks);
         let _ = self.service.context.set(context.clone());
-        let manager = Manager::new(context, self.service.table.clone(), tasks.clone());
+        let (evict, evictions) = mpsc::unbounded_channel();
+        let evictor = Evictor {
+            node: context.clone(),
+            machine: self.machine.clone(),
+            images: self.images.clone(),
+            table: self.service.table.clone(),
+            pressure: self.pressure.clone(),
+            evict,
+        };
+        tasks.spawn("eviction", OnError::Log, evictor.run());
+        let (table, pressure) = (self.service.table.clone(), self.pressure.subscribe());
+        let manager = Manager::new(context, table, tasks.clone(), pressure, evictions);
         tasks.spawn("pods", OnError::Shutdown, manager.run(pods));
         Ok(())
     }
@@ -269,6 +285,8 @@ impl Start {
             if let Err(error) = entered {
                 tracing::error!(%error, "a guest thread is not in the pods' namespace");
             }
+            // The node's own threads go first. (Raising it is refused to nobody.)
+            let _ = sys::process::set_nice(0);
         };
         HostConfig {
             cache_dir: Some(self.config.data_dir.join("cwasm")),
@@ -279,7 +297,7 @@ impl Start {
     }
 
     fn world(&self, runtimes: Runtimes, network: PodNetwork, services: Cache<Service>) -> World {
-        let (cpu, memory, storage) = object::allocatable(&self.machine);
+        let (cpu, memory, storage) = object::allocatable(&self.config, &self.machine);
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let node = &self.config.node_name;
         World {

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::eviction::Thresholds;
+
 /// Settings of an agent. [`AgentConfig::new`] fills in what rarely differs.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
@@ -36,8 +38,39 @@ pub struct AgentConfig {
     pub version: String,
     /// Registries spoken to over plain HTTP besides those on loopback.
     pub insecure_registries: Vec<String>,
+    /// What pods may use of the machine, and when they have to go.
+    pub limits: Limits,
     /// Waiting times.
     pub timing: Timing,
+}
+
+/// What pods may use of the machine, and when they have to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most processes and threads of one pod (the kubelet's `podPidsLimit`); 0 for no limit.
+    pub pod_pids: u64,
+    /// Size at which a container's log is rotated (`containerLogMaxSize`); 0 for never.
+    pub log_bytes: u64,
+    /// Files kept of a container's log, the current one included (`containerLogMaxFiles`).
+    pub log_files: u32,
+    /// Below what pods are evicted (`evictionHard`).
+    pub eviction_hard: Thresholds,
+    /// How long the node tells of pressure after it was relieved (`evictionPressureTransitionPeriod`).
+    pub pressure_lasts: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            // The kubelet knows none; this is what distributions that care set. A
+            // fork bomb ends there, and hardly any program comes near.
+            pod_pids: 4096,
+            log_bytes: 10 << 20,
+            log_files: 5,
+            eviction_hard: Thresholds::default(),
+            pressure_lasts: Duration::from_secs(300),
+        }
+    }
 }
 
 impl AgentConfig {
@@ -58,6 +91,7 @@ impl AgentConfig {
             pods_max: 4096,
             version: concat!("v1.36.0+coracle", env!("CARGO_PKG_VERSION")).to_owned(),
             insecure_registries: Vec::new(),
+            limits: Limits::default(),
             timing: Timing::default(),
         }
     }
@@ -81,6 +115,8 @@ pub struct Timing {
     pub heartbeat: Duration,
     /// Longest time without a write of the Node's status.
     pub node_report: Duration,
+    /// Interval of the look at what pods use of memory and disk (the kubelet's).
+    pub eviction: Duration,
 }
 
 impl Default for Timing {
@@ -93,6 +129,7 @@ impl Default for Timing {
             retry: Duration::from_secs(5),
             heartbeat: Duration::from_secs(10),
             node_report: Duration::from_secs(300),
+            eviction: Duration::from_secs(10),
         }
     }
 }

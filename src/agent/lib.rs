@@ -16,6 +16,7 @@ pub mod config;
 pub mod context;
 mod disk;
 pub mod env;
+pub mod eviction;
 mod files;
 pub mod join;
 pub mod logs;
@@ -34,6 +35,7 @@ pub mod volumes;
 mod wiring;
 
 pub use agent::{Agent, AgentError, teardown};
-pub use config::{AgentConfig, Timing};
+pub use config::{AgentConfig, Limits, Timing};
+pub use eviction::Thresholds;
 pub use join::{JoinConfig, JoinError};
 pub use server::LinkService;

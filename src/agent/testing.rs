@@ -213,6 +213,10 @@ pub(crate) struct FakeNode {
     pub(crate) table: PodTable,
     pub(crate) context: Arc<Context>,
     pub(crate) tasks: Tasks,
+    /// What the node is short of.
+    pub(crate) pressure: tokio::sync::watch::Sender<crate::eviction::Pressure>,
+    /// Asks for evictions.
+    pub(crate) evict: tokio::sync::mpsc::UnboundedSender<crate::eviction::evictor::Eviction>,
 }
 
 impl FakeNode {
@@ -271,7 +275,15 @@ impl FakeNode {
         };
         let context = Arc::new(Context::new(config, world));
         let table = PodTable::default();
-        let manager = Manager::new(context.clone(), table.clone(), tasks.clone());
+        let (evict, evictions) = tokio::sync::mpsc::unbounded_channel();
+        let pressure = tokio::sync::watch::Sender::<crate::eviction::Pressure>::default();
+        let manager = Manager::new(
+            context.clone(),
+            table.clone(),
+            tasks.clone(),
+            pressure.subscribe(),
+            evictions,
+        );
         tasks.spawn("pods", base::OnError::Log, manager.run(pods.clone()));
         FakeNode {
             api,
@@ -282,6 +294,8 @@ impl FakeNode {
             table,
             context,
             tasks,
+            pressure,
+            evict,
         }
     }
 

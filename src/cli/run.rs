@@ -14,6 +14,7 @@ impl Run {
     /// When it cannot start, or one of its parts failed later.
     pub(super) fn start(self, role: Role) -> anyhow::Result<()> {
         let began = Instant::now();
+        take_precedence();
         let file = match &self.config {
             Some(path) => Settings::from_file(path)?,
             None => Settings::default(),
@@ -28,6 +29,28 @@ impl Run {
         // Blocking reads of standard streams must not hold up the end.
         runtime.shutdown_background();
         result
+    }
+}
+
+/// When memory runs out, the node goes after everything that it runs (as Kubernetes' own parts do).
+const OOM_SCORE: i32 = -999;
+/// When the processor is short, the node's threads come before its pods'.
+const NICE: i32 = -5;
+
+/// Asks for the node's place among the machine's processes, before it has
+/// threads to inherit it. What it starts steps back by itself: shims at their
+/// start, the threads of Wasm guests at theirs. An ordinary user is refused,
+/// and a control plane alone does without.
+fn take_precedence() {
+    let asked = [
+        ("oom_score_adj", sys::process::set_oom_score(OOM_SCORE)),
+        ("nice", sys::process::set_nice(NICE)),
+        ("open files", sys::process::raise_open_files().map(drop)),
+    ];
+    for (what, result) in asked {
+        if let Err(error) = result {
+            tracing::debug!(what, %error, "the kernel refused");
+        }
     }
 }
 

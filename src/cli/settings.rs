@@ -73,6 +73,27 @@ pub struct Settings {
     #[arg(long, value_name = "SECONDS")]
     pub crash_back_off: Option<u64>,
 
+    /// Most processes and threads of one pod; 0 for no limit [default: 4096]
+    #[arg(long, value_name = "NUMBER")]
+    pub pod_pids_limit: Option<u64>,
+
+    /// Size at which a container's log is rotated, such as 10Mi [default: 10Mi]
+    #[arg(long, value_name = "QUANTITY")]
+    pub container_log_max_size: Option<String>,
+
+    /// Files that are kept of a container's log, the current one included [default: 5]
+    #[arg(long, value_name = "NUMBER")]
+    pub container_log_max_files: Option<u32>,
+
+    /// Below what the node evicts pods, such as memory.available<100Mi,nodefs.available<10%
+    /// [default: Kubernetes' own thresholds]
+    #[arg(long, value_name = "SIGNAL<AMOUNT,...")]
+    pub eviction_hard: Option<String>,
+
+    /// Seconds that a node goes on telling of pressure after it was relieved [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    pub eviction_pressure_transition_period: Option<u64>,
+
     /// Server to join (`agent` only), such as https://10.0.0.5:6443
     #[arg(long, value_name = "URL")]
     pub server: Option<String>,
@@ -112,6 +133,13 @@ impl Settings {
             cluster_domain: self.cluster_domain.or(other.cluster_domain),
             node_monitor_grace_period: self.node_monitor_grace_period.or(other.node_monitor_grace_period),
             crash_back_off: self.crash_back_off.or(other.crash_back_off),
+            pod_pids_limit: self.pod_pids_limit.or(other.pod_pids_limit),
+            container_log_max_size: self.container_log_max_size.or(other.container_log_max_size),
+            container_log_max_files: self.container_log_max_files.or(other.container_log_max_files),
+            eviction_hard: self.eviction_hard.or(other.eviction_hard),
+            eviction_pressure_transition_period: self
+                .eviction_pressure_transition_period
+                .or(other.eviction_pressure_transition_period),
             server: self.server.or(other.server),
             token_file: self.token_file.or(other.token_file),
             insecure_registry: if self.insecure_registry.is_empty() {
@@ -128,6 +156,7 @@ impl Settings {
     /// When two settings contradict each other; the text says which and what to do.
     pub fn into_config(self, data_dir: PathBuf) -> anyhow::Result<Config> {
         let mut config = Config::new(data_dir);
+        self.limit(&mut config)?;
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
@@ -163,6 +192,30 @@ impl Settings {
         }
         Ok(config)
     }
+
+    /// What pods may use of the machine, and when they have to go.
+    fn limit(&self, config: &mut Config) -> anyhow::Result<()> {
+        let limits = &mut config.limits;
+        if let Some(pids) = self.pod_pids_limit {
+            limits.pod_pids = pids;
+        }
+        if let Some(text) = &self.container_log_max_size {
+            let size = text.parse::<api::quantity::Quantity>();
+            let size = size.with_context(|| format!("--container-log-max-size {text}"))?;
+            limits.log_bytes = u64::try_from(size.value()).unwrap_or(0);
+        }
+        if let Some(files) = self.container_log_max_files {
+            limits.log_files = files;
+        }
+        if let Some(text) = &self.eviction_hard {
+            let thresholds = text.parse();
+            limits.eviction_hard = thresholds.with_context(|| format!("--eviction-hard {text}"))?;
+        }
+        if let Some(seconds) = self.eviction_pressure_transition_period {
+            limits.pressure_lasts = std::time::Duration::from_secs(seconds);
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -185,6 +238,18 @@ mod tests {
     fn an_unknown_key_is_an_error_that_names_it() {
         let error = format!("{:#}", parse("pod-cdir: 10.80.0.0/16\n").unwrap_err());
         assert!(error.contains("pod-cdir"), "{error}");
+    }
+
+    #[test]
+    fn limits_are_checked() {
+        let with = |yaml: &str| parse(yaml).unwrap().into_config("/x".into());
+        let config = with("container-log-max-size: 1Mi\neviction-hard: nodefs.available<20%\n").unwrap();
+        assert_eq!(config.limits.log_bytes, 1 << 20);
+        assert_eq!(config.limits.eviction_hard.to_string(), "nodefs.available<20%");
+        let error = |yaml| format!("{:#}", with(yaml).unwrap_err());
+        assert!(error("container-log-max-size: much\n").contains("--container-log-max-size much"));
+        assert!(error("container-log-max-files: 1\n").contains("--container-log-max-files 1"));
+        assert!(error("eviction-hard: memory.free<1Gi\n").contains("memory.free"));
     }
 
     #[test]

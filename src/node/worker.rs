@@ -27,6 +27,7 @@ pub(super) fn settings(config: &Config, folder: &Folder, node_ip: Ipv4Addr) -> A
         .insecure_registries
         .clone_from(&config.insecure_registries);
     settings.timing.crash_base = config.crash_back_off;
+    settings.limits.clone_from(&config.limits);
     settings
 }
 

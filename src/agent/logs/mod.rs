@@ -12,13 +12,6 @@ pub mod writer;
 
 use std::path::Path;
 
-use oci::log::rotated;
-
-/// Size at which a log is rotated (the kubelet's `containerLogMaxSize`).
-pub const BYTES_MAX: u64 = 10 << 20;
-/// Files kept of one run (the kubelet's `containerLogMaxFiles`).
-pub const FILES_MAX: u32 = 5;
-
 /// Removes the logs of attempts before `keep_from`: what `--previous` shows stays.
 pub fn prune(dir: &Path, keep_from: u32) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {

@@ -11,8 +11,6 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::{FILES_MAX, rotated};
-
 /// How often a followed log is looked at. Only while somebody follows.
 const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -105,10 +103,9 @@ struct Reader {
 
 impl Reader {
     fn open(path: &Path, options: LogOptions) -> io::Result<Reader> {
-        let rotated: Vec<PathBuf> = (1..=FILES_MAX * 2).rev().map(|n| rotated(path, n)).collect();
         let mut reader = Reader {
             path: path.to_owned(),
-            older: rotated.into_iter().filter(|p| p.exists()).collect(),
+            older: older(path).into(),
             current: None,
             rest: Vec::new(),
             line_starts: [true; 2],
@@ -254,6 +251,22 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// The rotated files of a log that are there, the oldest first. (How many were
+/// kept may have been set otherwise when they were written.)
+fn older(path: &Path) -> Vec<PathBuf> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let prefix = format!("{}.", path.file_name().unwrap_or_default().to_string_lossy());
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let numbered = entries.filter_map(|entry| {
+        let name = entry.file_name();
+        let number: u32 = name.to_str()?.strip_prefix(&prefix)?.parse().ok()?;
+        Some((number, entry.path()))
+    });
+    let mut found: Vec<(u32, PathBuf)> = numbered.collect();
+    found.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
 fn open_if_there(path: &Path) -> io::Result<Option<File>> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
@@ -297,6 +310,8 @@ mod tests {
     use std::io::Write;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    use oci::log::rotated;
 
     use super::*;
 

@@ -15,9 +15,10 @@ use oci::Images;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::machine::{Load, Machine};
+use super::machine::Machine;
 use super::object::{self, Condition};
 use crate::config::AgentConfig;
+use crate::eviction::Pressure;
 
 const NAMESPACE: &str = "kube-node-lease";
 const LEASE_SECONDS: i32 = 40;
@@ -34,6 +35,8 @@ pub struct Heart {
     pub clock: Arc<dyn Clock>,
     /// For the list of images in the status.
     pub images: Images,
+    /// What the node is short of.
+    pub pressure: watch::Receiver<Pressure>,
     /// Why the node is not ready; `None` when it is.
     pub trouble: watch::Receiver<Option<String>>,
 }
@@ -56,6 +59,8 @@ impl Heart {
                         }
                     }
                 }
+                // Its sender goes with the node, as the other's does.
+                Ok(()) = self.pressure.changed() => {}
                 changed = self.trouble.changed() => {
                     if changed.is_err() {
                         return;
@@ -125,9 +130,8 @@ impl Heart {
             .as_ref()
             .and_then(|(status, _)| status.conditions.clone())
             .unwrap_or_default();
-        let load = Load::read(&self.config.data_dir);
         let at = Condition {
-            load,
+            pressure: *self.pressure.borrow_and_update(),
             trouble: trouble.as_deref(),
             now: self.clock.now(),
             before: &before,

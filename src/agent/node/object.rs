@@ -10,15 +10,11 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
-use super::machine::{Load, Machine};
+use super::machine::Machine;
 use crate::config::AgentConfig;
+use crate::eviction::Pressure;
+use crate::eviction::signals::Signal;
 
-/// Memory that pods may not count on (the kubelet's hard eviction threshold).
-const MEMORY_RESERVED_BYTES: u64 = 100 << 20;
-/// Below these the node says that it is under pressure.
-const MEMORY_LOW_BYTES: u64 = 100 << 20;
-const STORAGE_LOW_PERCENT: u64 = 5;
-const TASKS_LOW_PERCENT: u64 = 5;
 /// As many images as the kubelet lists in a status.
 const IMAGES_MAX: usize = 50;
 
@@ -52,17 +48,19 @@ pub fn labels(config: &AgentConfig, machine: &Machine) -> BTreeMap<String, Strin
     labels
 }
 
-/// What pods may use of the machine: thousandths of a core, bytes of memory, bytes of storage.
-pub fn allocatable(machine: &Machine) -> (u64, u64, u64) {
-    let memory = machine.memory_bytes.saturating_sub(MEMORY_RESERVED_BYTES);
-    let storage = machine.storage_bytes / 100 * (100 - STORAGE_LOW_PERCENT);
+/// What pods may use of the machine: thousandths of a core, bytes of memory,
+/// bytes of storage. All but what must be left when the node begins to evict.
+pub fn allocatable(config: &AgentConfig, machine: &Machine) -> (u64, u64, u64) {
+    let left = |signal, all| all - config.limits.eviction_hard.reserved(signal, all);
+    let memory = left(Signal::Memory, machine.memory_bytes);
+    let storage = left(Signal::NodefsBytes, machine.storage_bytes);
     (machine.cpus * 1000, memory, storage)
 }
 
 /// What a status says of the moment.
 pub struct Condition<'a> {
-    /// How full the machine is.
-    pub load: Load,
+    /// What the node is short of.
+    pub pressure: Pressure,
     /// Why the node is not ready; `None` when it is.
     pub trouble: Option<&'a str>,
     /// The present.
@@ -78,7 +76,7 @@ pub fn status(
     images: &[oci::Image],
     at: &Condition<'_>,
 ) -> NodeStatus {
-    let (cpu, memory, storage) = allocatable(machine);
+    let (cpu, memory, storage) = allocatable(config, machine);
     let amounts = |cpu: String, memory: u64, storage: u64| {
         let list = [
             ("cpu", cpu),
@@ -141,17 +139,14 @@ fn image(image: &oci::Image) -> ContainerImage {
 }
 
 fn conditions(at: &Condition<'_>) -> Vec<NodeCondition> {
-    let load = &at.load;
-    let few = |available: u64, all: u64, percent: u64| available < all / 100 * percent;
     let pressure = |kind, met: bool, bad: (&str, &str), good: (&str, &str)| {
         let (reason, message) = if met { bad } else { good };
         (kind, met, reason.to_owned(), message.to_owned())
     };
-    let tasks_left = load.tasks_max.saturating_sub(load.tasks);
     let list = [
         pressure(
             "MemoryPressure",
-            load.memory_available_bytes < MEMORY_LOW_BYTES,
+            at.pressure.memory,
             (
                 "KubeletHasInsufficientMemory",
                 "kubelet has insufficient memory available",
@@ -163,17 +158,13 @@ fn conditions(at: &Condition<'_>) -> Vec<NodeCondition> {
         ),
         pressure(
             "DiskPressure",
-            few(
-                load.storage_available_bytes,
-                load.storage_bytes,
-                STORAGE_LOW_PERCENT,
-            ),
+            at.pressure.disk,
             ("KubeletHasDiskPressure", "kubelet has disk pressure"),
             ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ),
         pressure(
             "PIDPressure",
-            few(tasks_left, load.tasks_max, TASKS_LOW_PERCENT),
+            at.pressure.pids,
             (
                 "KubeletHasInsufficientPID",
                 "kubelet has insufficient PID available",
@@ -232,16 +223,6 @@ mod tests {
         }
     }
 
-    fn load() -> Load {
-        Load {
-            memory_available_bytes: 1 << 29,
-            storage_available_bytes: 50 << 30,
-            storage_bytes: 100 << 30,
-            tasks: 100,
-            tasks_max: 30_000,
-        }
-    }
-
     fn config() -> AgentConfig {
         AgentConfig::new("n1", "/nowhere".into(), "00000000", [192, 0, 2, 1].into())
     }
@@ -250,13 +231,13 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn made(load: Load, trouble: Option<&str>, now: i64, before: &[NodeCondition]) -> NodeStatus {
+    fn made(pressure: Pressure, trouble: Option<&str>, now: i64, before: &[NodeCondition]) -> NodeStatus {
         status(
             &config(),
             &machine(),
             &[],
             &Condition {
-                load,
+                pressure,
                 trouble,
                 now: at(now),
                 before,
@@ -276,7 +257,7 @@ mod tests {
 
     #[test]
     fn amounts_are_canonical() {
-        let status = made(load(), None, 1, &[]);
+        let status = made(Pressure::default(), None, 1, &[]);
         let get =
             |list: &Option<BTreeMap<String, Quantity>>, name: &str| list.as_ref().unwrap()[name].0.clone();
         assert_eq!(get(&status.capacity, "cpu"), "2");
@@ -287,13 +268,13 @@ mod tests {
 
     #[test]
     fn pressure_is_told() {
-        let status = made(load(), None, 1, &[]);
+        let status = made(Pressure::default(), None, 1, &[]);
         assert_eq!(condition(&status, "Ready").status, "True");
         assert_eq!(condition(&status, "DiskPressure").status, "False");
-        let full = Load {
-            storage_available_bytes: 1 << 30,
-            memory_available_bytes: 1,
-            ..load()
+        let full = Pressure {
+            memory: true,
+            disk: true,
+            pids: false,
         };
         let status = made(full, Some("the network is not up"), 1, &[]);
         assert_eq!(condition(&status, "DiskPressure").status, "True");
@@ -309,11 +290,11 @@ mod tests {
 
     #[test]
     fn only_the_beat_differs_while_nothing_changes() {
-        let first = made(load(), None, 1, &[]);
-        let second = made(load(), None, 100, first.conditions.as_deref().unwrap());
+        let first = made(Pressure::default(), None, 1, &[]);
+        let second = made(Pressure::default(), None, 100, first.conditions.as_deref().unwrap());
         assert_ne!(first, second);
         assert!(same(&first, &second));
-        let third = made(load(), Some("x"), 200, second.conditions.as_deref().unwrap());
+        let third = made(Pressure::default(), Some("x"), 200, second.conditions.as_deref().unwrap());
         assert!(!same(&second, &third));
         assert_eq!(
             condition(&third, "Ready").last_transition_time,

@@ -83,6 +83,7 @@ async fn the_heart_beats() {
         client: client(&api),
         clock: Arc::new(SystemClock::new()),
         images: Images::open(images).await.unwrap(),
+        pressure: watch::Sender::default().subscribe(),
         trouble: seen,
     };
     let beating = tokio::spawn(heart.run());

@@ -5,11 +5,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::initialized;
 use super::spec::{self, Role};
-use super::state::{Part, PodState};
+use super::state::{EVICTED, Part, PodState};
 use crate::moment::Moment;
 
 /// `PodReadyToStartContainers`, `Initialized`, `Ready`, `ContainersReady` and
-/// `PodScheduled`, keeping the transition times of those that did not change.
+/// `PodScheduled`, keeping the transition times of those that did not change,
+/// and `DisruptionTarget` once the node has given the pod up.
 /// `status` has phase and container statuses filled in.
 pub fn compute(
     pod: &Pod,
@@ -28,6 +29,7 @@ pub fn compute(
         Finding::new("PodScheduled", true),
     ];
     list.into_iter()
+        .chain(disruption(state))
         .map(|finding| finding.condition(pod, old, now))
         .collect()
 }
@@ -79,6 +81,13 @@ impl Finding {
 
 fn ready_to_start(state: &PodState) -> Finding {
     Finding::new("PodReadyToStartContainers", state.sandbox == Part::Ready)
+}
+
+/// That the node itself ended the pod: what has to be done again and not what failed.
+fn disruption(state: &PodState) -> Option<Finding> {
+    let failure = state.failure.as_ref().filter(|f| f.reason == EVICTED)?;
+    let message = failure.message.clone();
+    Some(Finding::because("DisruptionTarget", true, "TerminationByKubelet", message))
 }
 
 fn initialized_condition(pod: &Pod, state: &PodState, phase: &str) -> Finding {

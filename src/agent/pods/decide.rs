@@ -132,6 +132,7 @@ impl Decision<'_> {
         Some(Failure {
             reason: "DeadlineExceeded".to_owned(),
             message: "Pod was active on the node longer than the specified deadline".to_owned(),
+            grace: None,
         })
     }
 
@@ -333,7 +334,10 @@ impl Decision<'_> {
     fn stop(&mut self, container: &Container, grace_min: Duration) {
         let grace = match self.state.deadline {
             Some(deadline) => deadline.saturating_sub(self.now.mono).max(grace_min),
-            None => Duration::from_secs(spec::grace_seconds(self.pod).max(0) as u64),
+            None => {
+                let own = Duration::from_secs(spec::grace_seconds(self.pod).max(0) as u64);
+                self.state.failure.as_ref().and_then(|f| f.grace).unwrap_or(own)
+            }
         };
         let record = self.state.container(&container.name);
         let wanted = match &record.run {

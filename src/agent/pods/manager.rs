@@ -8,6 +8,7 @@ use base::{OnError, Tasks};
 use client::{Cache, Change};
 use k8s_openapi::api::core::v1::Pod;
 use oci::{ContainerState, Found};
+use tokio::sync::{mpsc, watch};
 
 use super::restore::{Survivor, restore};
 use super::spec;
@@ -17,6 +18,9 @@ use super::worker::{Inbox, Message, Worker};
 use crate::context::Context;
 use crate::disk;
 use crate::env;
+use crate::eviction::admit;
+use crate::eviction::evictor::Eviction;
+use crate::eviction::signals::Pressure;
 use crate::volumes;
 
 /// Runs this node's pods.
@@ -27,13 +31,22 @@ pub struct Manager {
     workers: HashMap<String, Inbox>,
     /// Containers that outlived the agent, by pod and container; taken by the pods' workers.
     survivors: HashMap<String, BTreeMap<String, Survivor>>,
+    /// What the node is short of.
+    pressure: watch::Receiver<Pressure>,
+    evictions: mpsc::UnboundedReceiver<Eviction>,
     ended: tokio::sync::mpsc::UnboundedSender<String>,
     endings: tokio::sync::mpsc::UnboundedReceiver<String>,
 }
 
 impl Manager {
     /// A manager that shows its pods in `table`.
-    pub fn new(node: Arc<Context>, table: PodTable, tasks: Tasks) -> Manager {
+    pub fn new(
+        node: Arc<Context>,
+        table: PodTable,
+        tasks: Tasks,
+        pressure: watch::Receiver<Pressure>,
+        evictions: mpsc::UnboundedReceiver<Eviction>,
+    ) -> Manager {
         let (ended, endings) = tokio::sync::mpsc::unbounded_channel();
         let (workers, survivors) = Default::default();
         Manager {
@@ -42,6 +55,8 @@ impl Manager {
             tasks,
             workers,
             survivors,
+            pressure,
+            evictions,
             ended,
             endings,
         }
@@ -60,6 +75,7 @@ impl Manager {
             tokio::select! {
                 biased;
                 Some(uid) = self.endings.recv() => self.forget(&uid),
+                Some(eviction) = self.evictions.recv() => self.evict(eviction),
                 Some(change) = changes.recv() => self.change(change),
                 () = &mut synced, if !swept => {
                     swept = true;
@@ -135,13 +151,33 @@ impl Manager {
                 Some(inbox) => {
                     let _ = inbox.send(Message::Update(pod));
                 }
-                None => self.start(pod),
+                None => self.welcome(pod),
             },
             Change::Deleted(pod) => {
                 if let Some(inbox) = self.workers.get(spec::uid(&pod)) {
                     let _ = inbox.send(Message::Gone);
                 }
             }
+        }
+    }
+
+    /// Begins with a pod that the API has told of, unless the node is too short for it.
+    fn welcome(&mut self, pod: Arc<Pod>) {
+        let uid = spec::uid(&pod).to_owned();
+        let begun = pod.status.as_ref().is_some_and(|s| s.container_statuses.is_some());
+        let refusal = match begun {
+            false => admit::refusal(&pod, *self.pressure.borrow()),
+            true => None,
+        };
+        self.start(pod);
+        if let Some(message) = refusal {
+            self.evict(Eviction { uid, message });
+        }
+    }
+
+    fn evict(&self, eviction: Eviction) {
+        if let Some(inbox) = self.workers.get(&eviction.uid) {
+            let _ = inbox.send(Message::Evict(eviction.message));
         }
     }
 

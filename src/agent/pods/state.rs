@@ -215,6 +215,12 @@ impl ContainerRecord {
     }
 }
 
+/// Reason of pods that the node gave up.
+pub const EVICTED: &str = "Evicted";
+
+/// What such a pod is given (the kubelet's `immediateEvictionGracePeriodSeconds`).
+const EVICTION_GRACE: Duration = Duration::from_secs(1);
+
 /// Why a pod comes to its end before its containers do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -222,6 +228,8 @@ pub struct Failure {
     pub reason: String,
     /// `status.message`.
     pub message: String,
+    /// What its containers are given instead of their own grace.
+    pub grace: Option<Duration>,
 }
 
 /// Everything about one pod.
@@ -302,6 +310,19 @@ impl PodState {
             _ => spec::grace_seconds(pod),
         };
         self.end_within(grace, now);
+    }
+
+    /// Takes note that the node gives the pod up; whether that was news.
+    pub fn evict(&mut self, message: &str) -> bool {
+        if self.failure.is_some() || self.over {
+            return false;
+        }
+        self.failure = Some(Failure {
+            reason: EVICTED.to_owned(),
+            message: message.to_owned(),
+            grace: Some(EVICTION_GRACE),
+        });
+        true
     }
 
     fn end_within(&mut self, grace_seconds: i64, now: Moment) {

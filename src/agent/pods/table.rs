@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
+use super::decide::completed;
 use super::spec;
 use super::state::{PodState, Run};
 use crate::runtime::Sandbox;
@@ -36,6 +37,8 @@ pub struct PodView {
     pub netns: Option<PathBuf>,
     /// What stands for 127.0.0.1 among its Wasm containers.
     pub loopback: Option<IpAddr>,
+    /// Whether it runs or is about to: it is neither over nor on its way out.
+    pub active: bool,
     /// By name.
     pub containers: BTreeMap<String, ContainerView>,
 }
@@ -61,6 +64,7 @@ impl PodView {
             ip: state.ip,
             netns: sandbox.and_then(|s| s.netns.clone()),
             loopback: sandbox.map(|s| s.loopback),
+            active: state.deadline.is_none() && !completed(pod, state),
             containers: state
                 .containers
                 .keys()
@@ -104,6 +108,11 @@ impl PodTable {
                 .map(|time| time.0)
         };
         named.max_by_key(created).cloned()
+    }
+
+    /// All pods as they are now.
+    pub fn all(&self) -> Vec<PodView> {
+        self.lock().values().map(|view| view.borrow().clone()).collect()
     }
 
     /// How many pods there are.

@@ -17,7 +17,7 @@ use super::prober;
 use super::report;
 use super::reports::{Report, Reports};
 use super::spec;
-use super::state::{Part, PodState, Run};
+use super::state::{EVICTED, Part, PodState, Run};
 use super::status;
 use super::table::PodView;
 use crate::context::Context;
@@ -36,6 +36,8 @@ pub enum Message {
     Refresh,
     /// The volumes have been brought up to date, or not.
     Refreshed,
+    /// The node gives the pod up: why.
+    Evict(String),
 }
 
 /// A worker's inbox.
@@ -400,6 +402,14 @@ impl Worker {
             Message::Happened(happening) => self.happened(*happening),
             Message::Refresh => self.refresh(),
             Message::Refreshed => self.refreshed(),
+            Message::Evict(why) => self.evict(&why),
+        }
+    }
+
+    fn evict(&mut self, why: &str) {
+        if self.state.evict(why) {
+            let node = &self.context.node;
+            node.event(&self.pod, None, EventType::Warning, EVICTED, why);
         }
     }
 

@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use crate::eviction::Pressure;
+use crate::eviction::evictor::Eviction;
 use crate::testing::FakeNode;
 
 #[tokio::test]
@@ -284,4 +286,59 @@ async fn volumes_follow_their_sources_and_tokens_come() {
     assert!(found.read_only);
     assert_eq!(std::fs::read_to_string(found.host.join("token")).unwrap(), "jwt");
     assert_eq!(std::fs::read_to_string(found.host.join("ca.crt")).unwrap(), "CA");
+}
+
+#[tokio::test]
+async fn an_evicted_pod_fails_with_its_reason_and_stays_to_be_read() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(temp.path());
+    node.assign("web", json!({"containers": [{"name": "a", "image": "app:1"}]}));
+    node.until_phase("web", "Running", true).await;
+    let message = "The node was low on resource: memory. ";
+    let eviction = Eviction {
+        uid: "uid-web".to_owned(),
+        message: message.to_owned(),
+    };
+    node.evict.send(eviction.clone()).unwrap();
+    node.until_phase("web", "Failed", false).await;
+    node.until("its sandbox is gone", |node| {
+        node.oci.calls().contains(&"close uid-web".to_owned())
+    })
+    .await;
+    // A second one is no news.
+    node.evict.send(eviction).unwrap();
+    let pod = node.api.get("pods/ns/web").unwrap();
+    assert_eq!(
+        (
+            pod["status"]["reason"].as_str(),
+            pod["status"]["message"].as_str()
+        ),
+        (Some("Evicted"), Some(message))
+    );
+    let conditions = pod["status"]["conditions"].as_array().unwrap();
+    let target = conditions
+        .iter()
+        .find(|c| c["type"] == "DisruptionTarget")
+        .unwrap();
+    assert_eq!(target["reason"], "TerminationByKubelet");
+}
+
+#[tokio::test]
+async fn a_node_under_pressure_takes_no_new_pods_and_keeps_its_own() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(temp.path());
+    node.assign("old", json!({"containers": [{"name": "a", "image": "app:1"}]}));
+    node.until_phase("old", "Running", true).await;
+    node.pressure.send_replace(Pressure {
+        disk: true,
+        ..Pressure::default()
+    });
+    node.assign("new", json!({"containers": [{"name": "b", "image": "app:1"}]}));
+    node.until_phase("new", "Failed", false).await;
+    let pod = node.api.get("pods/ns/new").unwrap();
+    assert_eq!(
+        pod["status"]["message"],
+        "The node had condition: [DiskPressure]. "
+    );
+    assert_eq!(node.api.get("pods/ns/old").unwrap()["status"]["phase"], "Running");
 }

@@ -10,7 +10,6 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use oci::{Image, ImageKind, LogSpec, Resources, Security, User};
 
 use crate::env::expand_all;
-use crate::logs;
 use crate::pods::spec;
 use crate::runtime::{self, Launch};
 use crate::volumes::MountPoint;
@@ -40,7 +39,7 @@ pub struct Parts<'a> {
     /// The pod's host name.
     pub hostname: String,
     /// Its log.
-    pub log: PathBuf,
+    pub log: LogSpec,
     /// Its termination message file.
     pub end: PathBuf,
 }
@@ -90,11 +89,7 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
         tty: container.tty.unwrap_or(false),
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
-        log: LogSpec {
-            path: parts.log,
-            bytes_max: logs::BYTES_MAX,
-            files_max: logs::FILES_MAX,
-        },
+        log: parts.log,
         port: port(container),
         reuse: pod
             .metadata
@@ -317,7 +312,7 @@ mod tests {
         let hostname = "p".to_owned();
         let (etc, log, end) = (
             Path::new("/etc-of-pod"),
-            PathBuf::from("/log"),
+            LogSpec { path: "/log".into(), bytes_max: 1, files_max: 2 },
             PathBuf::from("/end"),
         );
         launch(

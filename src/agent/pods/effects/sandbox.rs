@@ -103,7 +103,7 @@ fn describe(context: &PodContext, pod: &Pod, link: &Link) -> Sandbox {
             .map(|s| (s.name.clone(), s.value.clone()))
             .collect(),
         resources: Resources {
-            pids_limit: None,
+            pids_limit: Some(config.limits.pod_pids).filter(|most| *most > 0),
             ..pod_resources(pod)
         },
         qos: qos_class(pod).to_owned(),

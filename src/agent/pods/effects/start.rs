@@ -131,7 +131,11 @@ impl Start<'_> {
         let env = self.environment().await?;
         let (uid, name) = (spec::uid(pod), &container.name);
         let end = node.paths.end(uid, name, self.attempt);
-        let log = node.paths.log(uid, name, self.attempt);
+        let log = oci::LogSpec {
+            path: node.paths.log(uid, name, self.attempt),
+            bytes_max: node.config.limits.log_bytes,
+            files_max: node.config.limits.log_files,
+        };
         let mounts = mounts::resolve(pod, container, &env, |volume| node.volumes.path(pod, volume))?;
         let logs = node.paths.logs(uid, name);
         let (keep_from, file) = (self.attempt.saturating_sub(1), end.clone());
