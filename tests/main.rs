@@ -18,6 +18,7 @@ mod errors;
 mod images;
 mod join;
 mod kubectl;
+mod machines;
 mod mixed;
 mod oci;
 mod restart;

@@ -3,9 +3,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use super::hosts::Host;
 use super::manifests::BUSYBOX;
 use super::tools::{self, coracle};
 use super::{PATIENCE, eventually, images};
@@ -20,6 +21,8 @@ pub struct Cluster {
     args: Vec<String>,
     child: Child,
     kubectl: PathBuf,
+    /// Where it runs, if not in the sandbox.
+    host: Option<Arc<Host>>,
 }
 
 impl Cluster {
@@ -32,13 +35,23 @@ impl Cluster {
     /// `data` and waits until it is ready. Only those with a control plane have
     /// a kubeconfig for kubectl.
     pub fn start_as(verb: &'static str, data: PathBuf, args: &[&str]) -> Self {
+        Self::start_at(None, verb, data, args)
+    }
+
+    /// Starts a process of one role on a host, which names its folder and its node, and waits until it
+    /// is ready.
+    pub fn start_on(host: &Arc<Host>, verb: &'static str, args: &[&str]) -> Self {
+        Self::start_at(Some(host.clone()), verb, host.data(), args)
+    }
+
+    fn start_at(host: Option<Arc<Host>>, verb: &'static str, data: PathBuf, args: &[&str]) -> Self {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let port = args
             .iter()
             .position(|a| a == "--listen")
             .and_then(|at| args[at + 1].parse().ok());
         std::fs::create_dir_all(data.with_file_name("home")).expect("a home for kubectl");
-        let child = spawn(verb, &data, &args);
+        let child = spawn(host.as_deref(), verb, &data, &args);
         let (_, kubectl) = tools::kubectls().into_iter().next_back().expect("a kubectl");
         Self {
             dir: data,
@@ -47,6 +60,7 @@ impl Cluster {
             args,
             child,
             kubectl,
+            host,
         }
     }
 
@@ -98,7 +112,7 @@ impl Cluster {
 
     /// Starts the process again in the same folder.
     pub fn restart(&mut self) {
-        self.child = spawn(self.verb, &self.dir, &self.args);
+        self.child = spawn(self.host.as_deref(), self.verb, &self.dir, &self.args);
     }
 
     /// The id of the process.
@@ -118,11 +132,24 @@ impl Cluster {
         command
     }
 
-    /// Gives a command the environment in which kubectl finds this cluster.
+    /// Gives a command, which runs in the sandbox, the environment in which kubectl finds this cluster.
     pub fn dress<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
-            .env("KUBECONFIG", self.dir.join("admin.kubeconfig"))
+            .env("KUBECONFIG", self.kubeconfig())
             .env("HOME", self.home())
+    }
+
+    /// The administrator's kubeconfig, good in the sandbox: the original leads to the loopback address.
+    fn kubeconfig(&self) -> PathBuf {
+        let original = self.dir.join("admin.kubeconfig");
+        let Some(host) = self.host.as_ref().filter(|host| !host.is_sandbox()) else {
+            return original;
+        };
+        let moved = self.home().join(format!("{}.kubeconfig", host.name));
+        if let Ok(text) = std::fs::read_to_string(&original) {
+            std::fs::write(&moved, text.replace("127.0.0.1", &host.ip)).expect("a kubeconfig");
+        }
+        moved
     }
 
     /// Runs kubectl; its output, whatever its exit code.
@@ -205,18 +232,21 @@ impl Cluster {
     pub fn image(&self, args: &[&str]) -> Result<String, String> {
         let mut command = Command::new(coracle());
         command.arg("image").args(args).arg("--data-dir").arg(&self.dir);
-        said(command.output().expect("coracle image"))
+        said(self.output(&mut command))
     }
 
     /// Runs `coracle down`.
     pub fn down(&self) -> Result<String, String> {
-        said(
-            Command::new(coracle())
-                .args(["down", "--data-dir"])
-                .arg(&self.dir)
-                .output()
-                .expect("coracle down"),
-        )
+        let mut command = Command::new(coracle());
+        said(self.output(command.args(["down", "--data-dir"]).arg(&self.dir)))
+    }
+
+    /// Runs a command where the process runs.
+    fn output(&self, command: &mut Command) -> Output {
+        match &self.host {
+            Some(host) => host.output(command),
+            None => command.output().expect("coracle"),
+        }
     }
 
     /// Shows what helps to understand a failure.
@@ -304,26 +334,8 @@ fn log_file(data: &Path) -> PathBuf {
 }
 
 /// Starts `coracle VERB` and waits for its ready line.
-fn spawn(verb: &str, data: &Path, args: &[String]) -> Child {
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log_file(data))
-        .expect("a log file");
-    let mut child = Command::new(coracle())
-        .arg(verb)
-        .arg("--data-dir")
-        .arg(data)
-        .args(args)
-        .env(
-            "CORACLE_LOG",
-            std::env::var("CORACLE_LOG").unwrap_or_else(|_| "info".to_owned()),
-        )
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .spawn()
-        .expect("coracle");
+fn spawn(host: Option<&Host>, verb: &str, data: &Path, args: &[String]) -> Child {
+    let mut child = launch(host, verb, data, args);
     let stdout = child.stdout.take().expect("stdout");
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
@@ -345,6 +357,31 @@ fn spawn(verb: &str, data: &Path, args: &[String]) -> Child {
             Err(mpsc::RecvTimeoutError::Timeout) => panic!("coracle was not ready within {PATIENCE:?}"),
         }
     }
+}
+
+/// Starts `coracle VERB`, which logs to a file beside its data.
+pub fn launch(host: Option<&Host>, verb: &str, data: &Path, args: &[String]) -> Child {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log_file(data))
+        .expect("a log file");
+    let level = std::env::var("CORACLE_LOG").unwrap_or_else(|_| "info".to_owned());
+    let mut command = Command::new(coracle());
+    command
+        .arg(verb)
+        .arg("--data-dir")
+        .arg(data)
+        .args(args)
+        .env("CORACLE_LOG", level)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log);
+    match host {
+        Some(host) => host.inside(|| command.spawn()),
+        None => command.spawn(),
+    }
+    .expect("coracle")
 }
 
 impl Drop for Cluster {

@@ -13,6 +13,18 @@ pub fn assert_none(dir: &Path) {
 
 /// Links, routes, tables, mounts, control groups and processes of nodes that ran in `dir`.
 pub fn find(dir: &Path) -> Vec<String> {
+    let mut found = of_host(dir);
+    found.extend(
+        control_groups(dir)
+            .into_iter()
+            .map(|g| format!("control group {g}")),
+    );
+    found.extend(processes().into_iter().map(|p| format!("process {p}")));
+    found
+}
+
+/// Those that belong to one host: links, routes, tables and mounts, as a thread of that host sees them.
+pub fn of_host(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     found.extend(
         lines("ip", &["-o", "link"])
@@ -27,12 +39,6 @@ pub fn find(dir: &Path) -> Vec<String> {
     found.extend(lines("ip", &["rule"]).skip(3).map(|r| format!("rule {r}")));
     found.extend(lines("nft", &["list", "tables"]).map(|t| format!("nft {t}")));
     found.extend(mounts(dir).into_iter().map(|m| format!("mount {m}")));
-    found.extend(
-        control_groups(dir)
-            .into_iter()
-            .map(|g| format!("control group {g}")),
-    );
-    found.extend(processes().into_iter().map(|p| format!("process {p}")));
     found
 }
 
@@ -55,12 +61,13 @@ fn lines(program: &str, args: &[&str]) -> impl Iterator<Item = String> {
 }
 
 fn mounts(dir: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let dir = dir.to_string_lossy().into_owned();
-    let theirs = |target: &str| target.starts_with(&dir) || target.contains("coracle");
-    text.lines()
+    let dir = format!("{}/", dir.display());
+    // Read by a program, since a visiting thread has no `/proc/self` in another process namespace.
+    // Apart from the scenario's folder itself, which further hosts have mounted.
+    let theirs =
+        |target: &str| target.starts_with(&dir) || target.contains("coracle") && !dir.starts_with(target);
+    lines("cat", &["/proc/self/mounts"])
         .filter(|line| line.split(' ').nth(1).is_some_and(theirs))
-        .map(str::to_owned)
         .collect()
 }
 

@@ -1,8 +1,10 @@
 //! What the scenarios have in common.
 
 pub mod cluster;
+pub mod hosts;
 pub mod images;
 pub mod leftovers;
+pub mod machine;
 pub mod manifests;
 pub mod pod;
 pub mod registry;
