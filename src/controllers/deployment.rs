@@ -8,6 +8,8 @@ mod progress;
 mod rollback;
 mod rolling;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
