@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use base::{Clock, OnError, SystemClock, SystemRandom, Tasks};
 use client::{Cache, Client, Recorder, Selectors};
 use k8s_openapi::api::core::v1::{Pod, Service};
+use network::catalog::kept;
 use network::{Catalog, Cidr, Dns, NetworkConfig, NetworkError, PodNetwork, Services};
 use oci::{Containers, ContainersConfig, ImageError, Images, ImagesConfig, OciError};
 use tokio::sync::{mpsc, watch};
@@ -241,10 +242,11 @@ impl Start {
         let (client, tasks) = (&self.client, &self.tasks);
         let network_config = network_config(&self.config, node_cidr)?;
         let network = PodNetwork::open(network_config.clone()).await?;
-        let services = Cache::<Service>::start(client, Selectors::all(), tasks);
-        let slices = Cache::start(client, Selectors::all(), tasks);
+        let services = kept::cache::<Service>(client, self.paths.kept("services"), tasks);
+        let slices = kept::cache(client, self.paths.kept("endpointslices"), tasks);
         let catalog = Catalog::over(services.clone(), slices, tasks);
-        let balancer = Services::start(&catalog, &network_config, tasks)?.balancer();
+        let balancing = Services::start(&catalog, &network_config, tasks)?;
+        let balancer = balancing.balancer();
         let dns = Dns::start(&catalog, &network_config, tasks).await?;
         let guests = Arc::new(GuestServices { balancer, dns });
         let host = Host::new(self.host_config(&network))?;
@@ -256,7 +258,7 @@ impl Start {
         };
         let context = Arc::new(Context::new(
             self.config.clone(),
-            self.world(runtimes, network, services),
+            self.world(runtimes, network, Arc::new(balancing), services),
         ));
         let selectors = Selectors::all().fields(format!("spec.nodeName={}", self.config.node_name));
         let pods = Cache::<Pod>::start(client, selectors, tasks);
@@ -296,7 +298,13 @@ impl Start {
         }
     }
 
-    fn world(&self, runtimes: Runtimes, network: PodNetwork, services: Cache<Service>) -> World {
+    fn world(
+        &self,
+        runtimes: Runtimes,
+        network: PodNetwork,
+        balancing: Arc<Services>,
+        services: Cache<Service>,
+    ) -> World {
         let (cpu, memory, storage) = object::allocatable(&self.config, &self.machine);
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let node = &self.config.node_name;
@@ -314,6 +322,7 @@ impl Start {
             images: Arc::new(self.images.clone()),
             runtimes,
             net: Arc::new(network),
+            balancing,
             services,
             facts: NodeFacts {
                 name: node.clone(),

@@ -64,6 +64,14 @@ pub trait PodNet: Send + Sync + 'static {
     async fn attached(&self) -> Result<Vec<String>, String>;
 }
 
+/// The node's balancing of Services, as far as a pod that ends is concerned.
+#[async_trait]
+pub trait Balancing: Send + Sync + 'static {
+    /// Waits until no new connections are led to the pod any more; at once if
+    /// none ever were. May take for ever while the server is away.
+    async fn withdrawn(&self, ip: IpAddr, uid: &str);
+}
+
 /// How many ordinary containers are created at the same time: each is a
 /// handful of processes for a moment, and a node that restarts has hundreds to make.
 const STARTS_AT_ONCE: usize = 8;
@@ -88,6 +96,8 @@ pub struct Context {
     pub runtimes: Runtimes,
     /// Network.
     pub net: Arc<dyn PodNet>,
+    /// Balancing of Services.
+    pub balancing: Arc<dyn Balancing>,
     /// Volumes.
     pub volumes: VolumeMaker,
     /// ConfigMaps and Secrets.
@@ -116,6 +126,8 @@ pub struct World {
     pub runtimes: Runtimes,
     /// Network.
     pub net: Arc<dyn PodNet>,
+    /// Balancing of Services.
+    pub balancing: Arc<dyn Balancing>,
     /// Services.
     pub services: Cache<Service>,
     /// What the node is.
@@ -147,6 +159,7 @@ impl Context {
             images: world.images,
             runtimes: world.runtimes,
             net: world.net,
+            balancing: world.balancing,
             volumes,
             objects,
             services: world.services,

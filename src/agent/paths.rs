@@ -8,6 +8,7 @@
 //! pods/UID/ends/CONTAINER.ATTEMPT/      termination messages
 //! objects/NAMESPACE/KIND.NAME.json      ConfigMaps and Secrets that pods here use
 //! node.json                             the Node as last seen
+//! kept/KIND.json                        Services and the like as last seen
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -78,6 +79,11 @@ impl Paths {
     /// All kept ConfigMaps and Secrets.
     pub fn objects(&self) -> PathBuf {
         self.data.join("objects")
+    }
+
+    /// All objects of a kind as last seen.
+    pub fn kept(&self, plural: &str) -> PathBuf {
+        self.data.join("kept").join(format!("{plural}.json"))
     }
 
     /// The Node as last seen.

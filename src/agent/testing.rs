@@ -16,7 +16,7 @@ use oci::{Credentials, Image, ImageConfig, ImageError, ImageKind};
 use serde_json::{Value, json};
 
 use crate::config::AgentConfig;
-use crate::context::{Context, ImageSource, Link, PodNet, World};
+use crate::context::{Balancing, Context, ImageSource, Link, PodNet, World};
 use crate::env::NodeFacts;
 use crate::pods::manager::Manager;
 use crate::pods::table::PodTable;
@@ -179,6 +179,11 @@ impl FakeNet {
 }
 
 #[async_trait]
+impl Balancing for FakeNet {
+    async fn withdrawn(&self, _: IpAddr, _: &str) {}
+}
+
+#[async_trait]
 impl PodNet for FakeNet {
     async fn attach(&self, uid: &str, wasm_only: bool, wanted: Option<IpAddr>) -> Result<Link, String> {
         let mut links = lock(&self.links);
@@ -269,6 +274,7 @@ impl FakeNode {
                 wasm: wasm.clone(),
             },
             net: net.clone(),
+            balancing: net.clone(),
             services: Cache::fixed([]),
             facts: node,
             tasks: tasks.clone(),

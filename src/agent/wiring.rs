@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use network::{Balancer, Dns, PodNetKind, PodNetwork};
 use wasm::{Protocol, ResolveError};
 
-use crate::context::{Link, PodNet};
+use crate::context::{Balancing, Link, PodNet};
 use crate::runtime::guest::NodeNetwork;
 
 #[async_trait]
@@ -37,6 +37,13 @@ impl PodNet for PodNetwork {
         PodNetwork::attached(self)
             .await
             .map_err(|error| error.to_string())
+    }
+}
+
+#[async_trait]
+impl Balancing for network::Services {
+    async fn withdrawn(&self, ip: IpAddr, uid: &str) {
+        network::Services::withdrawn(self, ip, uid).await;
     }
 }
 

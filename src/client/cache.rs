@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base::{OnError, Tasks};
 use tokio::sync::{mpsc, watch};
@@ -81,7 +82,12 @@ impl<T> Clone for Cache<T> {
     }
 }
 
+/// How long a server is waited for before what was known before is gone by.
+const FRESH_MAX: Duration = Duration::from_secs(2);
+
 struct Shared<T> {
+    /// Whether it began with objects from before.
+    resumed: bool,
     // A std mutex: nothing awaits while it is held.
     state: Mutex<State<T>>,
     /// Revision up to which the cache is complete; `None` until the first list is in.
@@ -116,7 +122,19 @@ fn key_of<T: Object>(object: &T) -> String {
 impl<T: Object> Cache<T> {
     /// A cache of what `options` select ([`Selectors`] will do), kept up to date by a task of `tasks`.
     pub fn start(client: &Client, options: impl Into<CacheOptions>, tasks: &Tasks) -> Self {
-        let cache = Self::empty();
+        Self::resume(client, options, None, tasks)
+    }
+
+    /// [`Cache::start`] for one that knows objects from before, such as from a disk. They are
+    /// shown until the server's first list says otherwise.
+    pub fn resume(
+        client: &Client,
+        options: impl Into<CacheOptions>,
+        known: Option<Vec<T>>,
+        tasks: &Tasks,
+    ) -> Self {
+        let cache = Self::with(known.is_some());
+        known.into_iter().flatten().for_each(|object| cache.apply(object));
         let run = reflect::run(client.clone(), options.into(), cache.clone());
         tasks.spawn(format!("cache of {}", T::URL_PATH_SEGMENT), OnError::Log, run);
         cache
@@ -130,11 +148,16 @@ impl<T: Object> Cache<T> {
     }
 
     fn empty() -> Self {
+        Self::with(false)
+    }
+
+    fn with(resumed: bool) -> Self {
         let state = State {
             objects: BTreeMap::new(),
             listeners: Vec::new(),
         };
         let shared = Shared {
+            resumed,
             state: Mutex::new(state),
             progress: watch::Sender::new(None),
         };
@@ -183,6 +206,16 @@ impl<T: Object> Cache<T> {
         let mut progress = self.shared.progress.subscribe();
         // The sender lives as long as `self`.
         let _ = progress.wait_for(Option::is_some).await;
+    }
+
+    /// Waits until there is something to go by: the first list, or, if the server
+    /// does not give one soon, what was known before.
+    pub async fn filled(&self) {
+        if self.shared.resumed {
+            let _ = tokio::time::timeout(FRESH_MAX, self.synced()).await;
+        } else {
+            self.synced().await;
+        }
     }
 
     /// Whether the first list is in.

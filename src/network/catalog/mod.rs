@@ -1,6 +1,8 @@
 //! Services and their endpoints, kept in memory for the load balancer and DNS.
 
 mod index;
+pub mod kept;
+mod standing;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
@@ -11,6 +13,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::sync::{mpsc, watch};
 
 pub use index::{Entry, Index, ServiceKey, cluster_ips, is_headless, is_ready, is_serving_while_terminating};
+pub use standing::Standing;
 
 /// The cluster's Services and EndpointSlices as this node knows them. Cheap
 /// to clone; all clones are the same catalog. What it knows stays when the
@@ -50,7 +53,7 @@ impl Catalog {
         catalog
     }
 
-    /// Waits until both have been listed once.
+    /// Waits until both have been listed once, or are known from before and the server is silent.
     pub async fn synced(&self) {
         // The sender lives as long as `self`.
         let _ = self
@@ -61,7 +64,7 @@ impl Catalog {
             .await;
     }
 
-    /// Whether both have been listed once.
+    /// Whether [`Catalog::synced`] would return at once.
     pub fn is_synced(&self) -> bool {
         *self.shared.complete.borrow()
     }
@@ -97,7 +100,7 @@ impl Catalog {
 
 async fn follow(catalog: Catalog, services: Cache<Service>, slices: Cache<EndpointSlice>) {
     let (mut service_changes, mut slice_changes) = (services.changes(), slices.changes());
-    let synced = async { tokio::join!(services.synced(), slices.synced()) };
+    let synced = async { tokio::join!(services.filled(), slices.filled()) };
     tokio::pin!(synced);
     loop {
         // In this order, everything that the first lists brought is in the

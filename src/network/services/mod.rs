@@ -7,6 +7,7 @@
 mod balancer;
 mod rules;
 mod table;
+mod withdrawal;
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use base::{Backoff, OnError, SystemRandom, Tasks};
 use sys::conntrack::Flow;
 use sys::nft::{Batch, Nft, NftError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::catalog::{Catalog, ServiceKey};
 use crate::config::{NetworkConfig, NetworkError};
@@ -34,8 +35,11 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 const ROUND_KEYS_MAX: usize = 4096;
 
 /// The node's service load balancer. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Services {
+    catalog: Catalog,
+    /// Each is answered when everything that changed before is carried out.
+    questions: mpsc::UnboundedSender<oneshot::Sender<()>>,
     balancer: Arc<Balancer>,
     ready: watch::Receiver<bool>,
 }
@@ -50,8 +54,10 @@ impl Services {
         config.check()?;
         let balancer = Arc::new(Balancer::new(config));
         let (ready, is_ready) = watch::channel(false);
+        let (questions, asked) = mpsc::unbounded_channel();
         let driver = Driver {
             changes: catalog.changes(),
+            asked,
             catalog: catalog.clone(),
             here: Here {
                 node_name: config.node_name.clone(),
@@ -65,6 +71,8 @@ impl Services {
         };
         tasks.spawn("services", OnError::Shutdown, driver.run());
         Ok(Services {
+            catalog: catalog.clone(),
+            questions,
             balancer,
             ready: is_ready,
         })
@@ -85,6 +93,7 @@ impl Services {
 struct Driver {
     catalog: Catalog,
     changes: mpsc::UnboundedReceiver<ServiceKey>,
+    asked: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
     here: Here,
     table: Table,
     rules: Rules,
@@ -104,11 +113,17 @@ impl Driver {
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         loop {
             let mut keys = Vec::new();
+            // In this order, a question is answered after the changes before it.
             tokio::select! {
+                biased;
                 count = self.changes.recv_many(&mut keys, ROUND_KEYS_MAX) => match count {
                     0 => return,
                     _ => self.follow(keys).await,
                 },
+                Some(question) = self.asked.recv() => {
+                    // Whoever no longer waits does not mind.
+                    let _ = question.send(());
+                }
                 _ = check.tick() => self.check().await,
             }
         }

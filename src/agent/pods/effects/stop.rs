@@ -14,6 +14,10 @@ use crate::probes::handler::Subject;
 /// (the kubelet's `minimumGracePeriodInSeconds`).
 const GRACE_MIN: Duration = Duration::from_secs(2);
 
+/// How long a pod stays for the sake of new connections that are still led to
+/// it; never more than half of its grace, the other half is for what it has begun.
+const WITHDRAWAL_MAX: Duration = Duration::from_secs(5);
+
 /// The running container as hooks and probes see it.
 pub fn subject(context: &PodContext, pod: &Pod, name: &str, container_id: &str) -> Option<Subject> {
     let (runtime, id) = runtime_of(context, container_id)?;
@@ -51,7 +55,9 @@ pub async fn post_start(
     })
 }
 
-/// Ends a container: preStop (unless `hurry`), SIGTERM, the grace, SIGKILL.
+/// Ends a container: preStop (unless `hurry`), SIGTERM, the grace, SIGKILL. In a pod that is being
+/// deleted SIGTERM comes only when no Service leads new connections to it any more, so that nobody
+/// is refused by a program that does as it is told; this counts towards the grace, as preStop does.
 /// The `Killing` event is written unless in a hurry, too: then it has been.
 pub async fn stop(
     context: Arc<PodContext>,
@@ -68,10 +74,16 @@ pub async fn stop(
     let mut left = grace;
     if !hurry {
         context.tell(&pod, Some(name), "Killing", message);
-        if let Some(handler) = hook(&pod, name, |l| l.pre_stop.clone()).filter(|_| !grace.is_zero()) {
-            let begin = tokio::time::Instant::now();
-            pre_stop(&context, &pod, name, container_id, &handler, grace).await;
-            left = grace.saturating_sub(begin.elapsed()).max(GRACE_MIN);
+        let begin = tokio::time::Instant::now();
+        let handler = hook(&pod, name, |l| l.pre_stop.clone()).filter(|_| !grace.is_zero());
+        tokio::join!(withdrawn(&context, &pod, grace), async {
+            if let Some(handler) = &handler {
+                pre_stop(&context, &pod, name, container_id, handler, grace).await;
+            }
+        });
+        left = grace.saturating_sub(begin.elapsed());
+        if handler.is_some() {
+            left = left.max(GRACE_MIN);
         }
     }
     if let Err(error) = runtime.stop(&id, left).await {
@@ -81,6 +93,24 @@ pub async fn stop(
             Some(name),
             "FailedKillPod",
             format!("error killing container: {error}"),
+        );
+    }
+}
+
+/// Waits until the pod, if it is being deleted, is out of the balancing.
+async fn withdrawn(context: &PodContext, pod: &Pod, grace: Duration) {
+    let Some(sandbox) = context
+        .sandbox()
+        .filter(|_| pod.metadata.deletion_timestamp.is_some())
+    else {
+        return;
+    };
+    let patience = WITHDRAWAL_MAX.min(grace / 2);
+    let waited = context.node.balancing.withdrawn(sandbox.ip, spec::uid(pod));
+    if tokio::time::timeout(patience, waited).await.is_err() && !patience.is_zero() {
+        tracing::info!(
+            pod = spec::name(pod),
+            "stopped while Services may still lead to it"
         );
     }
 }
