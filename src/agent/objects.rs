@@ -52,7 +52,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Whether the failure says nothing about the object: the server is away.
-fn away(status: &Status) -> bool {
+pub fn away(status: &Status) -> bool {
     status.code >= 500 || status.code == 429
 }
 

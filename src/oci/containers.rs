@@ -81,6 +81,8 @@ impl Containers {
             ));
         }
         self.limit(pod).map_err(io("limiting the pod's control group"))?;
+        // A shim that died may have left processes, with nobody to watch or reap them.
+        self.end_unwatched(&pod.uid);
         fs::create_dir_all(&dir).map_err(io("making the pod's folder"))?;
         let text = serde_json::to_vec(pod).map_err(|error| OciError::Create(error.to_string()))?;
         fs::write(dir.join("pod.json"), text).map_err(io("writing the pod's description"))?;
@@ -320,15 +322,20 @@ impl Containers {
         Ok(all)
     }
 
-    /// The containers of a pod whose shim is gone: after a reboot, or because
-    /// somebody killed it. Nobody watches them any more, so what still runs is ended.
-    fn left_behind(&self, dir: &Path) -> Vec<Found> {
-        let uid = dir.file_name().unwrap_or_default().to_string_lossy();
-        let cgroup = pod_cgroup(&self.config.instance_id, &uid);
+    /// Ends what still runs of a pod whose shim is gone.
+    fn end_unwatched(&self, uid: &str) {
+        let cgroup = pod_cgroup(&self.config.instance_id, uid);
         if !sys::cgroup::processes(&cgroup).is_empty() {
             warn!(pod = %uid, "the pod's shim is gone: ending its containers");
             sys::cgroup::kill_all(&cgroup);
         }
+    }
+
+    /// The containers of a pod whose shim is gone: after a reboot, or because
+    /// somebody killed it. Nobody watches them any more, so what still runs is ended.
+    fn left_behind(&self, dir: &Path) -> Vec<Found> {
+        let uid = dir.file_name().unwrap_or_default().to_string_lossy();
+        self.end_unwatched(&uid);
         let mut found = Vec::new();
         for id in container_ids(dir) {
             let spec = fs::read(dir.join(&id).join("spec.json")).ok();

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::spec;
-use super::state::{ContainerRecord, Doom, ExitRecord, Failure, ImageRef, ImageStage, Part, PodState, Run};
+use super::state::{
+    ContainerRecord, Doom, ExitRecord, Failure, ImageRef, ImageStage, LOST, Part, PodState, Run,
+};
 use crate::config::Timing;
 use crate::moment::Moment;
 
@@ -247,7 +249,7 @@ impl PodState {
                     Verdict::Kill(doom) => record.doomed = Some(doom),
                 });
             }
-            Happening::Exited(container, exit) => self.record(&container).end(exit),
+            Happening::Exited(container, exit) => self.apply_exited(&container, exit),
             Happening::SandboxRemoved(result) => self.sandbox = removed(result, again),
             Happening::VolumesRemoved(result) => self.volumes = removed(result, again),
             Happening::Finalized(result) => self.removal = removed(result, again),
@@ -334,6 +336,14 @@ impl PodState {
                 });
             }
         }
+    }
+
+    fn apply_exited(&mut self, container: &str, exit: ExitRecord) {
+        // Whoever should have seen it is gone: the shim, and with it the sandbox as it was made.
+        if exit.reason == LOST && self.sandbox == Part::Ready {
+            self.sandbox = Part::Absent;
+        }
+        self.record(container).end(exit);
     }
 
     fn apply_to_run(

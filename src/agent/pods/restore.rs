@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 
 use super::spec::{self, Role};
-use super::state::{ContainerRecord, ExitRecord, ImageRef, PodState, Run};
+use super::state::{ContainerRecord, ExitRecord, ImageRef, LOST, PodState, Run};
 use crate::moment::Moment;
 
 /// A container that outlived the agent, running or not.
@@ -128,7 +128,7 @@ fn lost(old: &ContainerStatus, started: Option<Timestamp>, now: Moment) -> ExitR
         container_id: old.container_id.clone().unwrap_or_default(),
         code: 137,
         signal: 0,
-        reason: "ContainerStatusUnknown".to_owned(),
+        reason: LOST.to_owned(),
         message: "The container ended with the node's agent or with the node".to_owned(),
         started,
         finished: now.wall,

@@ -81,6 +81,9 @@ pub enum ImageStage {
     },
 }
 
+/// The reason of an end that nobody saw.
+pub const LOST: &str = "ContainerStatusUnknown";
+
 /// How a container's last run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExitRecord {

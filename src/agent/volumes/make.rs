@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,8 +105,10 @@ impl VolumeMaker {
             .objects
             .fetch(spec::namespace(pod), &payload.references())
             .await?;
+        let folder = path.clone();
+        let stored = move |name: &str| fs::read_to_string(folder.join(name)).ok();
         let tokens = tokens
-            .get(&self.client, pod, &volume.name, payload.tokens(), now)
+            .get(&self.client, pod, &volume.name, payload.tokens(), stored, now)
             .await?;
         let (user, group) = (payload::common_user(pod), payload::group(pod));
         let inputs = Inputs {
@@ -173,7 +175,9 @@ fn plain(volume: &Volume, path: &Path, group: Option<u32>) -> Result<(), String>
     let Some(empty) = &volume.empty_dir else {
         return Ok(());
     };
-    if path.is_dir() {
+    let in_memory = empty.medium.as_deref() == Some("Memory");
+    // After a reboot the folder of one in memory is there, but nothing is mounted on it.
+    if path.is_dir() && (!in_memory || is_mounted(path)) {
         return Ok(());
     }
     let fail = |error: io::Error| format!("{}: {error}", path.display());
@@ -182,7 +186,7 @@ fn plain(volume: &Volume, path: &Path, group: Option<u32>) -> Result<(), String>
         .mode(0o755)
         .create(path)
         .map_err(fail)?;
-    if empty.medium.as_deref() == Some("Memory") {
+    if in_memory {
         let size = empty
             .size_limit
             .as_ref()
@@ -195,6 +199,12 @@ fn plain(volume: &Volume, path: &Path, group: Option<u32>) -> Result<(), String>
     }
     let mode = if group.is_some() { 0o2777 } else { 0o777 };
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(fail)
+}
+
+/// Whether a folder is on another file system than the one it lies in.
+fn is_mounted(path: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    device(path) != path.parent().and_then(device)
 }
 
 fn memory(path: &Path, size: Option<i64>) -> io::Result<()> {

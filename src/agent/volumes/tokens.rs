@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use api::status::Status;
 use client::Client;
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount, ServiceAccountTokenProjection};
 
+use crate::objects::away;
 use crate::pods::spec;
 
 /// Kubernetes' `expirationSeconds` where none is given.
@@ -23,6 +25,15 @@ struct Token {
 }
 
 impl Token {
+    /// One of unknown age, to be renewed as soon as possible.
+    fn overdue(text: &str, now: Timestamp) -> Token {
+        Token {
+            text: text.to_owned(),
+            issued: now,
+            expires: now,
+        }
+    }
+
     /// When to ask for the next one: after four fifths of its life, a day at most.
     fn renew_at(&self) -> Timestamp {
         let life = Duration::try_from(self.expires.duration_since(self.issued)).unwrap_or_default();
@@ -42,6 +53,7 @@ impl Tokens {
     /// The volume's tokens by path, renewed where it is time. A token that
     /// cannot be renewed stays as long as it is good, and longer where the
     /// alternative is none: the server that will refuse it is the one that is away.
+    /// `stored` gives the token that a path held before, if this agent was not here then.
     ///
     /// # Errors
     /// When a token was never had and cannot be.
@@ -51,6 +63,7 @@ impl Tokens {
         pod: &Pod,
         volume: &str,
         wanted: impl Iterator<Item = &ServiceAccountTokenProjection>,
+        stored: impl Fn(&str) -> Option<String>,
         now: Timestamp,
     ) -> Result<BTreeMap<String, String>, String> {
         let mut texts = BTreeMap::new();
@@ -74,7 +87,17 @@ impl Tokens {
                         );
                         text
                     }
-                    Err(error) => held.map(|(text, _)| text).ok_or(error)?,
+                    Err(error) => {
+                        let held = held.map(|(text, _)| text);
+                        // What the server refuses, it will refuse to the old token as well.
+                        let stored = || away(&error).then(|| stored(&projection.path)).flatten();
+                        let text = held.or_else(stored);
+                        let text = text.ok_or_else(|| format!("failed to fetch token: {}", error.message))?;
+                        self.lock()
+                            .entry(key)
+                            .or_insert_with(|| Token::overdue(&text, now));
+                        text
+                    }
                 },
             };
             texts.insert(projection.path.clone(), text);
@@ -98,7 +121,7 @@ async fn request(
     client: &Client,
     pod: &Pod,
     projection: &ServiceAccountTokenProjection,
-) -> Result<(String, Timestamp), String> {
+) -> Result<(String, Timestamp), Status> {
     let account = spec::spec(pod)
         .service_account_name
         .as_deref()
@@ -118,14 +141,11 @@ async fn request(
         ..TokenRequest::default()
     };
     let namespace = spec::namespace(pod);
-    let answer: Result<TokenRequest, _> = client
+    let answer: TokenRequest = client
         .create_subresource::<ServiceAccount, _, _>(namespace, account, "token", &body)
-        .await;
-    let status = answer
-        .map_err(|error| format!("failed to fetch token: {}", error.message))?
-        .status;
-    let token = status.and_then(|s| s.token.zip(s.expiration_timestamp));
-    let (text, expires) = token.ok_or("failed to fetch token: the answer has none")?;
+        .await?;
+    let token = answer.status.and_then(|s| s.token.zip(s.expiration_timestamp));
+    let (text, expires) = token.ok_or_else(|| Status::internal("the answer has none"))?;
     Ok((text, expires.0))
 }
 

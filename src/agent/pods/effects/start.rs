@@ -16,7 +16,7 @@ use crate::logs;
 use crate::logs::reader::{LogOptions, last_text};
 use crate::pods::action::StartFailure;
 use crate::pods::spec;
-use crate::pods::state::ExitRecord;
+use crate::pods::state::{ExitRecord, LOST};
 use crate::runtime::{Ending, Launch, Runtime, RuntimeError};
 use crate::volumes::mounts;
 
@@ -247,7 +247,7 @@ pub async fn follow(
     let ending = ending.unwrap_or_else(lost);
     let message = message(&context, &pod, &name, attempt, &ending).await;
     let reason = match (&ending, unknown) {
-        (_, true) => "ContainerStatusUnknown",
+        (_, true) => LOST,
         (e, _) if e.oom_killed => "OOMKilled",
         (e, _) if e.code == 0 => "Completed",
         _ => "Error",
