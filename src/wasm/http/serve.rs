@@ -10,14 +10,16 @@ use crate::meter::Meter;
 use crate::program::{Program, Ready};
 use crate::spec::Stdin;
 use crate::state::{Blueprint, State};
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::service::service_fn;
-use hyper::{Request, StatusCode, header};
+use hyper::{Request, StatusCode, Version, header};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -36,6 +38,10 @@ const REQUESTS_MAX: usize = 512;
 /// Connections one program holds at once; more wait to be accepted. Keeps its
 /// clients from using up the descriptors of the whole process.
 const CONNECTIONS_MAX: usize = 4096;
+
+/// How long a stopping server keeps a connection on which nothing is asked: a
+/// client that is about to ask is answered, and told to use another next time.
+const IDLE_DRAIN: Duration = Duration::from_secs(1);
 
 /// Time a client has for sending its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -73,8 +79,11 @@ pub(crate) async fn serve(
         () = server.kill.cancelled() => {}
         () = server.accept(&listener) => {}
     }
-    // No new connections from here on; those that exist finish, or are cut off
-    // by the kill that ends the grace.
+    // No new connections from here on but those that the kernel has accepted
+    // already; all finish, or are cut off by the kill that ends the grace.
+    if !server.kill.is_cancelled() {
+        server.accept_waiting(&listener);
+    }
     drop(listener);
     server.tasks.close();
     server.tasks.wait().await;
@@ -159,15 +168,25 @@ impl Server {
                 accepted = self.next(listener) => accepted,
             };
             match accepted {
-                Ok((stream, permit)) => {
-                    let connection = self.clone().connection(stream, permit);
-                    self.tasks
-                        .spawn(self.kill.clone().run_until_cancelled_owned(connection));
-                }
+                Ok((stream, permit)) => self.take(stream, permit),
                 // Out of descriptors or memory: give others time to end.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
+    }
+
+    /// Takes the connections that nobody has asked for yet: closing the socket
+    /// would reset them.
+    fn accept_waiting(self: &Arc<Self>, listener: &Listener) {
+        while let Some(Ok((stream, permit))) = self.next(listener).now_or_never() {
+            self.take(stream, permit);
+        }
+    }
+
+    fn take(self: &Arc<Self>, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        let connection = self.clone().connection(stream, permit);
+        self.tasks
+            .spawn(self.kill.clone().run_until_cancelled_owned(connection));
     }
 
     async fn next(&self, listener: &Listener) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
@@ -185,9 +204,21 @@ impl Server {
         // Answers are small and each is written in one go.
         let _ = stream.set_nodelay(true);
         let server = self.clone();
-        let service = service_fn(move |request| {
+        // HTTP/2 has a farewell of its own, which loses no request.
+        let is_http2 = Arc::new(AtomicBool::new(false));
+        let seen = is_http2.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
             let server = server.clone();
-            async move { Ok::<_, Infallible>(server.answer(request).await) }
+            let http2 = request.version() == Version::HTTP_2;
+            seen.store(http2, Ordering::Relaxed);
+            async move {
+                let mut answer = server.clone().answer(request).await;
+                if server.stop.is_cancelled() && !http2 {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
@@ -202,8 +233,17 @@ impl Server {
         let result = tokio::select! {
             biased;
             () = self.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                let patience = match is_http2.load(Ordering::Relaxed) {
+                    true => Duration::ZERO,
+                    false => IDLE_DRAIN,
+                };
+                match tokio::time::timeout(patience, connection.as_mut()).await {
+                    Ok(result) => result,
+                    Err(_) => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                }
             }
             result = connection.as_mut() => result,
         };
