@@ -23,6 +23,7 @@ mod mixed;
 mod oci;
 mod restart;
 mod rollout;
+mod rollout_load;
 mod services;
 mod startup;
 mod wasm;

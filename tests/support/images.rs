@@ -8,6 +8,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::tools;
+
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -37,6 +39,25 @@ pub fn busybox_rootfs(dir: &Path) -> PathBuf {
     .expect("passwd");
     fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n").expect("group");
     let file = dir.join("busybox.tar");
+    tar(&root, &file);
+    file
+}
+
+/// A tar of a root file system that holds nothing but the server of `programs/polite.c`.
+pub fn polite_rootfs(dir: &Path) -> PathBuf {
+    let root = dir.join("polite-root");
+    fs::create_dir_all(&root).expect("a folder");
+    let source = tools::checkout().join("tests/programs/polite.c");
+    let built = Command::new("cc")
+        .args(["-O1", "-static", "-o"])
+        .arg(root.join("polite"))
+        .arg(source)
+        .status();
+    assert!(
+        built.is_ok_and(|status| status.success()),
+        "cc, from gcc or clang"
+    );
+    let file = dir.join("polite.tar");
     tar(&root, &file);
     file
 }

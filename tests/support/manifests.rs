@@ -3,6 +3,9 @@
 /// The image that [`super::Cluster::busybox`] imports.
 pub const BUSYBOX: &str = "local/busybox:1";
 
+/// The image of `programs/polite.c`, made by [`super::images::polite_rootfs`].
+pub const POLITE: &str = "local/polite:1";
+
 /// A Deployment of the hello-http guest and its Service; a replica counts as
 /// ready when the file `/state/ready` exists in it, if `gated`.
 pub fn wasm_web(name: &str, replicas: u32, gated: bool) -> String {

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod hosts;
 pub mod images;
 pub mod leftovers;
+pub mod load;
 pub mod machine;
 pub mod manifests;
 pub mod pod;

@@ -88,10 +88,13 @@ pub fn registry() -> PathBuf {
     }
 }
 
-/// A prebuilt guest program. The checkout is asked for when the test runs: a
-/// target folder that several checkouts share may hold the build of another.
-pub fn guest(name: &str) -> PathBuf {
+/// The folder of the sources. It is asked for when the test runs: a target folder
+/// that several checkouts share may hold the build of another.
+pub fn checkout() -> PathBuf {
     PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where the package is"))
-        .join("wasm-examples")
-        .join(name)
+}
+
+/// A prebuilt guest program.
+pub fn guest(name: &str) -> PathBuf {
+    checkout().join("wasm-examples").join(name)
 }
