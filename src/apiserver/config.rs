@@ -77,7 +77,8 @@ impl ServerConfig {
 
     /// The first address of the service range, at which pods reach the API.
     pub fn service_ip(&self) -> Option<IpAddr> {
-        let (address, _) = self.service_cidr.split_once('/')?;
+        let first = self.service_cidr.split(',').next()?;
+        let (address, _) = first.trim().split_once('/')?;
         match address.parse().ok()? {
             IpAddr::V4(v4) => Some(IpAddr::V4(Ipv4Addr::from(u32::from(v4).checked_add(1)?))),
             IpAddr::V6(v6) => Some(IpAddr::V6((u128::from(v6).checked_add(1)?).into())),
@@ -93,7 +94,7 @@ mod tests {
     fn the_api_is_at_the_first_service_address() {
         let mut config = ServerConfig::new("/nowhere");
         assert_eq!(config.service_ip(), Some(IpAddr::from([10, 43, 0, 1])));
-        config.service_cidr = "fd00::/112".into();
+        config.service_cidr = "fd00::/112,10.43.0.0/16".into();
         assert_eq!(config.service_ip(), "fd00::1".parse().ok());
         config.service_cidr = "nonsense".into();
         assert_eq!(config.service_ip(), None);

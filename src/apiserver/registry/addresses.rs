@@ -48,6 +48,16 @@ impl ServiceRange {
         })
     }
 
+    /// Reads one range, or one of each family with a comma between them.
+    pub fn parse_all(text: &str) -> Option<Vec<Self>> {
+        let ranges: Vec<Self> = text.split(',').map(Self::parse).collect::<Option<_>>()?;
+        match &ranges[..] {
+            [_] => Some(ranges),
+            [first, second] if first.family() != second.family() => Some(ranges),
+            _ => None,
+        }
+    }
+
     fn width(&self) -> u8 {
         if self.network.is_ipv4() { 32 } else { 128 }
     }
@@ -181,6 +191,9 @@ mod tests {
         }
         assert_eq!(ServiceRange::parse("10.43.0.0/33"), None);
         assert_eq!(ServiceRange::parse("nonsense"), None);
+        let both = ServiceRange::parse_all("10.43.0.0/16, fd43::/112").unwrap();
+        assert_eq!([both[0].family(), both[1].family()], ["IPv4", "IPv6"]);
+        assert_eq!(ServiceRange::parse_all("10.43.0.0/16,10.44.0.0/16"), None);
         assert!(
             ServiceRange::parse("fd00::/108")
                 .unwrap()

@@ -10,6 +10,7 @@ mod body;
 mod bootstrap;
 mod change;
 mod create;
+mod families;
 mod filter;
 mod hooks;
 mod meta;
@@ -53,7 +54,7 @@ pub struct CoreConfig {
     pub advertise: IpAddr,
     /// The port there.
     pub port: u16,
-    /// Service addresses, such as `10.43.0.0/16`.
+    /// Service addresses, such as `10.43.0.0/16`, and after a comma those of the other family.
     pub service_cidr: String,
     /// Node ports, first and last.
     pub node_ports: (u16, u16),
@@ -95,7 +96,8 @@ struct Inner {
     authorizer: Arc<dyn Authorizer>,
     tokens: Arc<dyn Tokens>,
     plugins: Vec<Box<dyn Plugin>>,
-    service_range: ServiceRange,
+    /// One, or one for each family; the first is the default.
+    service_ranges: Vec<ServiceRange>,
     port_range: PortRange,
 }
 
@@ -110,8 +112,8 @@ impl Core {
         authorizer: Arc<dyn Authorizer>,
         tokens: Arc<dyn Tokens>,
     ) -> Result<Self, Status> {
-        let service_range = ServiceRange::parse(&config.service_cidr)
-            .ok_or_else(|| Status::internal(format!("{:?} is no range of addresses", config.service_cidr)))?;
+        let service_ranges = ServiceRange::parse_all(&config.service_cidr)
+            .ok_or_else(|| Status::internal(format!("{:?} is not one range of addresses, or one of each family", config.service_cidr)))?;
         let port_range = PortRange {
             first: config.node_ports.0,
             last: config.node_ports.1,
@@ -123,7 +125,7 @@ impl Core {
             authorizer,
             tokens,
             plugins,
-            service_range,
+            service_ranges,
             port_range,
         };
         Ok(Self {

@@ -2,8 +2,6 @@
 //! its own in the store, written and removed in the same commit as the Service,
 //! so that two Services can never have the same one, whoever writes them.
 
-use std::net::IpAddr;
-
 use api::kind::Kind;
 use api::object;
 use api::status::{FieldError, Status};
@@ -14,6 +12,7 @@ use store::{Expect, Op};
 use crate::lookup;
 
 use super::addresses::PortRange;
+use super::families;
 use super::{Core, text};
 
 /// The form of an address's record: the object that `ipaddresses` will serve.
@@ -31,7 +30,7 @@ static NODE_PORT: Kind = Kind {
     ..Kind::CLUSTER
 };
 
-fn ip_key(ip: &str) -> String {
+pub(super) fn ip_key(ip: &str) -> String {
     lookup::key(IP_ADDRESS.group, IP_ADDRESS.plural, "", ip)
 }
 
@@ -58,7 +57,7 @@ fn service_type(service: &Value) -> &str {
     }
 }
 
-fn needs_cluster_ip(service: &Value) -> bool {
+pub(super) fn needs_cluster_ip(service: &Value) -> bool {
     service_type(service) != "ExternalName"
 }
 
@@ -76,14 +75,14 @@ fn needs_health_port(service: &Value) -> bool {
     service_type(service) == "LoadBalancer" && value::text(service, "spec.externalTrafficPolicy") == "Local"
 }
 
-fn is_headless(service: &Value) -> bool {
+pub(super) fn is_headless(service: &Value) -> bool {
     value::text(service, "spec.clusterIP") == "None"
         || value::list(service, "spec.clusterIPs")
             .first()
             .is_some_and(|ip| ip == "None")
 }
 
-fn cluster_ips(service: &Value) -> Vec<String> {
+pub(super) fn cluster_ips(service: &Value) -> Vec<String> {
     if !needs_cluster_ip(service) || is_headless(service) {
         return Vec::new();
     }
@@ -171,7 +170,7 @@ fn carry_ports(new: &mut Value, live: &Value) {
     }
 }
 
-fn is_blank(value: &Value) -> bool {
+pub(super) fn is_blank(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
@@ -189,8 +188,10 @@ fn is_blank(value: &Value) -> bool {
 pub(super) fn assign(core: &Core, service: &mut Value, live: Option<&Value>) -> Result<Vec<Op>, Status> {
     let before = live.map(held).unwrap_or_default();
     let mut errors = Vec::new();
-    families(core, service);
-    addresses(core, service, &before, &mut errors);
+    families::settle(&core.inner.service_ranges, service, live, &mut errors);
+    if errors.is_empty() {
+        families::allocate(core, service, &before, &mut errors);
+    }
     ports(core, service, &before, &mut errors);
     if !errors.is_empty() {
         return Err(Status::invalid("", "Service", object::name(service), &errors));
@@ -250,81 +251,6 @@ pub(super) fn claim(core: &Core, key: &str, service: &Value) -> Result<Op, Statu
         record,
         expect: Expect::Absent,
     })
-}
-
-fn families(core: &Core, service: &mut Value) {
-    if !needs_cluster_ip(service) {
-        return;
-    }
-    let family = core.inner.service_range.family();
-    let selected = value::get(service, "spec.selector")
-        .as_object()
-        .is_some_and(|map| !map.is_empty());
-    // A headless Service that selects nothing may list addresses of both families.
-    let both = is_headless(service) && !selected;
-    if is_blank(value::get(service, "spec.ipFamilyPolicy")) {
-        let policy = if both { "RequireDualStack" } else { "SingleStack" };
-        object::set(service, &["spec", "ipFamilyPolicy"], policy);
-    }
-    if is_blank(value::get(service, "spec.ipFamilies")) {
-        let other = if family == "IPv4" { "IPv6" } else { "IPv4" };
-        let dual = both && value::text(service, "spec.ipFamilyPolicy") != "SingleStack";
-        let list = if dual {
-            json!([family, other])
-        } else {
-            json!([family])
-        };
-        object::set(service, &["spec", "ipFamilies"], list);
-    }
-    let first = value::text(service, "spec.clusterIP").to_owned();
-    if !first.is_empty() && is_blank(value::get(service, "spec.clusterIPs")) {
-        object::set(service, &["spec", "clusterIPs"], json!([first]));
-    } else if first.is_empty() {
-        let given = value::list(service, "spec.clusterIPs").first().cloned();
-        if let Some(given) = given {
-            object::set(service, &["spec", "clusterIP"], given);
-        }
-    }
-}
-
-fn addresses(core: &Core, service: &mut Value, before: &[String], errors: &mut Vec<FieldError>) {
-    if !needs_cluster_ip(service) || is_headless(service) {
-        return;
-    }
-    let inner = &core.inner;
-    let taken = |ip: &str| inner.store.peek(&ip_key(ip)).is_some();
-    let given = cluster_ips(service);
-    for ip in given.iter().filter(|ip| !before.contains(&ip_key(ip))) {
-        let why = match ip.parse::<IpAddr>() {
-            // The kind's own rules say what is wrong with it.
-            Err(_) => continue,
-            Ok(parsed) if !inner.service_range.contains(parsed) => format!(
-                "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {}",
-                inner.service_range
-            ),
-            Ok(_) if taken(ip) => "provided IP is already allocated".to_owned(),
-            Ok(_) => continue,
-        };
-        let why = format!("failed to allocate IP {ip}: {why}");
-        errors.push(FieldError::invalid("spec.clusterIPs", given.clone(), why));
-    }
-    if given.is_empty() {
-        match inner
-            .service_range
-            .pick(&*inner.config.random, |ip| taken(&ip.to_string()))
-        {
-            Some(ip) => {
-                object::set(service, &["spec", "clusterIP"], ip.to_string());
-                object::set(service, &["spec", "clusterIPs"], json!([ip.to_string()]));
-            }
-            None => errors.push(FieldError {
-                kind: api::status::FieldErrorKind::Internal,
-                path: "spec.clusterIPs".into(),
-                value: None,
-                detail: "failed to allocate a serviceIP: range is full".into(),
-            }),
-        }
-    }
 }
 
 fn ports(core: &Core, service: &mut Value, before: &[String], errors: &mut Vec<FieldError>) {

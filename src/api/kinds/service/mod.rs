@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::kind::{Column, Kind, Subresource};
 use crate::names;
-use crate::value::{each, fill, fill_text, get, get_mut, has, keep, list, remove, set, text};
+use crate::value::{each, fill, fill_text, get, get_mut, keep, list, remove, set, text};
 
 /// Seconds for which a client sticks to a pod, unless said otherwise.
 const STICKY_SECONDS: i64 = 10800;
@@ -63,6 +63,12 @@ pub static KIND: Kind = Kind {
 };
 
 fn default(service: &mut Value) {
+    let is_balancer = text(service, "spec.type") == "LoadBalancer";
+    each(service, "status.loadBalancer.ingress", |ingress| {
+        if is_balancer && !text(ingress, "ip").is_empty() {
+            fill_text(ingress, "ipMode", "VIP");
+        }
+    });
     let Some(spec) = get_mut(service, "spec") else {
         return;
     };
@@ -113,46 +119,15 @@ fn policies(spec: &mut Value) {
     }
 }
 
-/// Fills in address families, and the first of `clusterIPs` from `clusterIP`.
+/// Fills in the first of `clusterIPs` from `clusterIP`. Families and further
+/// addresses depend on the cluster's ranges, which the server knows.
 fn addresses(service: &mut Value) {
     let Some(spec) = get_mut(service, "spec") else {
         return;
     };
-    if text(spec, "type") == "ExternalName" {
-        return;
-    }
     let ip = text(spec, "clusterIP").to_owned();
-    if !ip.is_empty() && list(spec, "clusterIPs").is_empty() {
+    if text(spec, "type") != "ExternalName" && !ip.is_empty() && list(spec, "clusterIPs").is_empty() {
         set(spec, "clusterIPs", json!([ip]));
-    }
-    let dual = ip == "None"
-        && get(spec, "selector")
-            .as_object()
-            .is_none_or(serde_json::Map::is_empty);
-    if !has(spec, "ipFamilyPolicy") {
-        let families = list(spec, "ipFamilies").len();
-        set(
-            spec,
-            "ipFamilyPolicy",
-            if (dual && families == 0) || families > 1 {
-                "RequireDualStack"
-            } else {
-                "SingleStack"
-            },
-        );
-    }
-    if list(spec, "ipFamilies").is_empty() {
-        let first = if ip.contains(':') { "IPv6" } else { "IPv4" };
-        let both = dual && text(spec, "ipFamilyPolicy") != "SingleStack";
-        set(
-            spec,
-            "ipFamilies",
-            if both {
-                json!(["IPv4", "IPv6"])
-            } else {
-                json!([first])
-            },
-        );
     }
 }
 

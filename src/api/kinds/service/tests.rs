@@ -26,7 +26,7 @@ fn defaults_are_those_of_kubernetes() {
         simple()["spec"],
         json!({
             "type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
-            "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "selector": {"app": "web"},
+            "selector": {"app": "web"},
             "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}],
         })
     );
@@ -43,7 +43,6 @@ fn defaults_are_those_of_kubernetes() {
     assert_eq!(sticky["spec"]["ports"][0]["targetPort"], "web");
     let headless = service(json!({"clusterIP": "None"}));
     assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
-    assert_eq!(headless["spec"]["ipFamilyPolicy"], "RequireDualStack");
     for good in [simple(), sticky, headless] {
         assert_eq!(wrong(&good), [""; 0]);
     }
@@ -89,6 +88,33 @@ fn what_is_wrong_with_a_service() {
     );
 }
 
+#[test]
+fn what_is_wrong_with_addresses() {
+    for (spec, expected) in [
+        (
+            json!({"clusterIPs": ["10.43.0.5", "10.43.0.6"], "clusterIP": "10.43.0.5"}),
+            "spec.clusterIPs: Invalid value: [\"10.43.0.5\",\"10.43.0.6\"]: may specify no more than one IP for each IP family",
+        ),
+        (
+            json!({"clusterIP": "10.43.0.5", "ipFamilies": ["IPv6"]}),
+            "spec.clusterIPs[0]: Invalid value: \"10.43.0.5\": expected an IPv6 value as indicated by `ipFamilies[0]`",
+        ),
+        (
+            json!({"ipFamilies": ["IPv4", "IPv4"]}),
+            "spec.ipFamilies[1]: Duplicate value: \"IPv4\"",
+        ),
+        (
+            json!({"clusterIPs": ["None", "10.43.0.5"], "clusterIP": "None"}),
+            "spec.clusterIPs: Invalid value: [\"None\",\"10.43.0.5\"]: 'None' must be the first and only value",
+        ),
+    ] {
+        let mut spec = spec;
+        spec["ports"] = json!([{"port": 80}]);
+        let found = wrong(&service(spec.clone()));
+        assert!(found.contains(&expected.to_owned()), "{spec}: {found:?}");
+    }
+}
+
 fn stored() -> Value {
     let mut old = service(json!({"type": "NodePort", "selector": {"app": "web"}, "ports": [{"port": 80}]}));
     old["spec"]["clusterIP"] = json!("10.43.0.5");
@@ -129,6 +155,46 @@ fn cluster_ips_do_not_change() {
 }
 
 #[test]
+fn a_second_family_comes_and_goes_by_policy() {
+    let mut old = stored();
+    old["spec"]["ipFamilyPolicy"] = json!("SingleStack");
+    old["spec"]["ipFamilies"] = json!(["IPv4"]);
+    let mut dual = old.clone();
+    dual["spec"]["ipFamilyPolicy"] = json!("RequireDualStack");
+    dual["spec"]["ipFamilies"] = json!(["IPv4", "IPv6"]);
+    dual["spec"]["clusterIPs"] = json!(["10.43.0.5", "fd43::5"]);
+    let change = |new: &Value, old: &Value| {
+        let mut new = new.clone();
+        (KIND.prepare_update)(&mut new, old);
+        let errors: Vec<String> = (KIND.validate_update)(&new, old)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        (new["spec"].clone(), errors)
+    };
+    assert_eq!(change(&dual, &old).1, [""; 0]);
+    let mut single = dual.clone();
+    single["spec"]["ipFamilyPolicy"] = json!("SingleStack");
+    let (spec, errors) = change(&single, &dual);
+    assert_eq!(errors, [""; 0]);
+    assert_eq!(
+        (&spec["clusterIPs"], &spec["ipFamilies"]),
+        (&json!(["10.43.0.5"]), &json!(["IPv4"]))
+    );
+    let mut moved = dual.clone();
+    moved["spec"]["clusterIPs"] = json!(["10.43.0.5", "fd43::6"]);
+    assert_eq!(
+        change(&moved, &dual).1,
+        ["spec.clusterIPs[1]: Invalid value: [\"10.43.0.5\",\"fd43::6\"]: may not change once set"]
+    );
+    let mut turned = dual.clone();
+    turned["spec"]["ipFamilies"] = json!(["IPv6", "IPv4"]);
+    assert!(change(&turned, &dual).1.contains(
+        &"spec.ipFamilies[0]: Invalid value: [\"IPv6\",\"IPv4\"]: may not change once set".to_owned()
+    ));
+}
+
+#[test]
 fn types_change_and_give_back() {
     let mut whole = stored()["spec"].clone();
     whole["type"] = json!("ClusterIP");
@@ -155,5 +221,7 @@ fn rows_are_those_of_kubectl() {
         service(json!({"type": "LoadBalancer", "ports": [{"port": 80}, {"port": 53, "protocol": "UDP"}]}));
     assert_eq!(cells(&balancer)[2..5], ["<none>", "<pending>", "80/TCP,53/UDP"]);
     balancer["status"]["loadBalancer"]["ingress"] = json!([{"ip": "1.2.3.4"}]);
+    (KIND.default)(&mut balancer);
+    assert_eq!(balancer["status"]["loadBalancer"]["ingress"][0]["ipMode"], "VIP");
     assert_eq!(cells(&balancer)[3], "1.2.3.4");
 }

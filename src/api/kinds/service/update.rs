@@ -12,7 +12,24 @@ pub fn prepare(new: &mut Value, old: &Value) {
     align_cluster_ips(new, old);
     carry_over(new, old);
     drop_what_the_type_lacks(new, old);
+    drop_second_family(new, old);
     addresses(new);
+}
+
+/// Who goes back to one family need not take the other's fields out.
+fn drop_second_family(new: &mut Value, old: &Value) {
+    let before = get(old, "spec");
+    let was_dual = !matches!(text(before, "ipFamilyPolicy"), "" | "SingleStack");
+    let Some(spec) = get_mut(new, "spec") else { return };
+    if !was_dual || text(spec, "ipFamilyPolicy") != "SingleStack" {
+        return;
+    }
+    for key in ["clusterIPs", "ipFamilies"] {
+        let first = list(spec, key).first().cloned();
+        if let Some(first) = first.filter(|_| same(get(spec, key), get(before, key))) {
+            set(spec, key, json!([first]));
+        }
+    }
 }
 
 /// A writer that knows only `clusterIP` may change it without touching `clusterIPs`, and the other way round.
@@ -120,16 +137,8 @@ fn drop_what_the_type_lacks(new: &mut Value, old: &Value) {
 pub fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (spec, before) = (Field::at(new, "spec"), get(old, "spec"));
-    let both = needs_cluster_ip(spec.get("type").text()) && needs_cluster_ip(text(before, "type"));
-    let (now, then) = (spec.get("clusterIP").text(), text(before, "clusterIP"));
-    if both && !then.is_empty() && now != then {
-        let shown = spec.get("clusterIPs").value.clone();
-        let why = if now.is_empty() {
-            "primary clusterIP can not be unset"
-        } else {
-            "may not change once set"
-        };
-        errors.push(FieldError::invalid("spec.clusterIPs[0]", shown, why));
+    if needs_cluster_ip(spec.get("type").text()) && needs_cluster_ip(text(before, "type")) {
+        kept(&spec, before, &mut errors);
     }
     let balancers = spec.get("type").text() == "LoadBalancer" && text(before, "type") == "LoadBalancer";
     let class = spec.get("loadBalancerClass");
@@ -138,4 +147,29 @@ pub fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
     }
     errors.extend(validate::service(new));
     errors
+}
+
+/// Addresses and families stay, but for a second one, which comes and goes with the policy.
+fn kept(spec: &Field, before: &Value, errors: &mut Vec<FieldError>) {
+    let single = spec.get("ipFamilyPolicy").text() == "SingleStack";
+    for key in ["clusterIPs", "ipFamilies"] {
+        let (field, now, then) = (spec.get(key), spec.items(key), list(before, key));
+        for (i, old) in then.iter().enumerate() {
+            let new = now.get(i).map(|field| field.value);
+            let why = match new {
+                Some(new) if same(new, old) => continue,
+                // Another address before, or an address where there was none.
+                Some(_) => "may not change once set",
+                None if i == 0 && key == "clusterIPs" => "primary clusterIP can not be unset",
+                None if i == 0 => "primary ipFamily can not be unset",
+                None if single => continue,
+                None => "may not be removed while `ipFamilyPolicy` is not 'SingleStack'",
+            };
+            errors.push(FieldError::invalid(
+                spec.path_of(&format!("{key}[{i}]")),
+                field.value.clone(),
+                why,
+            ));
+        }
+    }
 }

@@ -228,32 +228,53 @@ fn cluster_ips(spec: &Field, errors: &mut Vec<FieldError>) {
     if !needs_cluster_ip(spec.get("type").text()) {
         return;
     }
-    let (first, all) = (spec.get("clusterIP"), spec.items("clusterIPs"));
-    for (i, ip) in all.iter().enumerate() {
-        if ip.text() == "None" && i == 0 {
-            if all.len() > 1 {
-                errors.push(
-                    spec.get("clusterIPs")
-                        .invalid("'None' must be the first and only value"),
-                );
-            }
-            continue;
-        }
-        errors.extend(ip.invalid_each(names::is_ip(ip.text())));
-    }
-    let listed = all.first().map_or("", Field::text);
-    if first.text() != listed {
-        errors.push(
-            spec.get("clusterIPs")
-                .invalid("first value must match `clusterIP`"),
-        );
-    }
-    if all.len() > 2 {
-        errors.push(spec.get("clusterIPs").invalid("may only hold up to 2 values"));
+    let (field, all) = (spec.get("clusterIPs"), spec.items("clusterIPs"));
+    if spec.get("clusterIP").text() != all.first().map_or("", Field::text) {
+        errors.push(field.invalid("first value must match `clusterIP`"));
     }
     spec.get("ipFamilyPolicy")
         .one_of_if_set(&["PreferDualStack", "RequireDualStack", "SingleStack"], errors);
-    for family in spec.items("ipFamilies") {
+    let before = errors.len();
+    for (i, ip) in all.iter().enumerate() {
+        if ip.text() != "None" || i > 0 {
+            errors.extend(ip.invalid_each(names::is_ip(ip.text())));
+        } else if all.len() > 1 {
+            errors.push(field.invalid("'None' must be the first and only value"));
+        }
+    }
+    if all.len() > 2 {
+        errors.push(field.invalid("may only hold up to 2 values"));
+    }
+    // What is no address has no family to speak of.
+    if errors.len() > before {
+        return;
+    }
+    let is_ipv6 = |ip: &Field| ip.text().contains(':');
+    if let [first, second] = &all[..]
+        && is_ipv6(first) == is_ipv6(second)
+    {
+        errors.push(field.invalid("may specify no more than one IP for each IP family"));
+    }
+    families(spec, &all, errors);
+}
+
+/// Families, and whether the addresses are of theirs.
+fn families(spec: &Field, ips: &[Field], errors: &mut Vec<FieldError>) {
+    let families = spec.items("ipFamilies");
+    for (i, (ip, family)) in ips.iter().zip(&families).enumerate() {
+        let is = if ip.text().contains(':') { "IPv6" } else { "IPv4" };
+        if ip.text() != "None" && matches!(family.text(), "IPv4" | "IPv6") && family.text() != is {
+            let expected = family.text();
+            errors.push(ip.invalid(format!(
+                "expected an {expected} value as indicated by `ipFamilies[{i}]`"
+            )));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for family in &families {
         family.one_of_if_set(&["IPv4", "IPv6"], errors);
+        if !seen.insert(family.text()) {
+            errors.push(family.duplicate());
+        }
     }
 }
