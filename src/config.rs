@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use network::Cidr;
+pub use api::cidr::{Addresses, Cidr, Ranges};
+pub use controllers::load_balancer::AddressPool;
+pub use network::PodRouting;
 use serde::{Deserialize, Deserializer};
 
 /// Where the API listens.
@@ -58,16 +60,22 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where the API listens.
     pub listen: Listen,
-    /// Range of all pods in the cluster.
-    pub pod_cidr: Cidr,
-    /// Range of ClusterIPs.
-    pub service_cidr: Cidr,
-    /// Prefix length of a node's share of `pod_cidr`.
+    /// Ranges of all pods in the cluster; IPv4, and IPv6 beside it.
+    pub pod_cidr: Ranges,
+    /// Ranges of ClusterIPs, of families that pods have.
+    pub service_cidr: Ranges,
+    /// Addresses for Services of type LoadBalancer.
+    pub load_balancer_pools: Vec<AddressPool>,
+    /// Prefix length of a node's share of the IPv4 range in `pod_cidr`.
     pub node_cidr_mask_size: u8,
+    /// The same of its IPv6 range.
+    pub node_cidr_mask_size_ipv6: u8,
+    /// How packets for pods of other nodes travel.
+    pub pod_routing: PodRouting,
     /// Name of the node.
     pub node_name: String,
-    /// Address of the node; `None` to find it.
-    pub node_ip: Option<IpAddr>,
+    /// Addresses of the node; `None` to find them.
+    pub node_ip: Option<Addresses>,
     /// Address at which others reach the server; `None` for the node's.
     pub advertise_address: Option<IpAddr>,
     /// Address of DNS; `None` for the tenth of `service_cidr`.
@@ -78,14 +86,16 @@ pub struct Config {
     pub node_monitor_grace_period: Duration,
     /// Wait before the first restart of a crashed container.
     pub crash_back_off: Duration,
+    /// Most pods on the node.
+    pub max_pods: u32,
     /// What pods may use of the machine, and when they have to go.
     pub limits: agent::Limits,
     /// Server to join; `agent` only.
     pub server: Option<String>,
     /// File with the token to join with; `agent` only.
     pub token_file: Option<PathBuf>,
-    /// Registries spoken to without TLS.
-    pub insecure_registries: Vec<String>,
+    /// Where images come from and how long they stay.
+    pub images: agent::ImageSettings,
 }
 
 impl Config {
@@ -97,9 +107,12 @@ impl Config {
                 address: None,
                 port: 6443,
             },
-            pod_cidr: Cidr::new(Ipv4Addr::new(10, 64, 0, 0), 10),
-            service_cidr: Cidr::new(Ipv4Addr::new(10, 43, 0, 0), 16),
+            pod_cidr: Cidr::new(Ipv4Addr::new(10, 64, 0, 0), 10).into(),
+            service_cidr: Cidr::new(Ipv4Addr::new(10, 43, 0, 0), 16).into(),
+            load_balancer_pools: Vec::new(),
             node_cidr_mask_size: 20,
+            node_cidr_mask_size_ipv6: 112,
+            pod_routing: PodRouting::Auto,
             node_name: host_name(),
             node_ip: None,
             advertise_address: None,
@@ -107,10 +120,11 @@ impl Config {
             cluster_domain: "cluster.local".to_owned(),
             node_monitor_grace_period: Duration::from_secs(40),
             crash_back_off: Duration::from_secs(10),
+            max_pods: 4096,
             limits: agent::Limits::default(),
             server: None,
             token_file: None,
-            insecure_registries: Vec::new(),
+            images: agent::ImageSettings::default(),
         }
     }
 
@@ -119,18 +133,24 @@ impl Config {
     /// # Errors
     /// The first contradiction found.
     pub fn check(&self) -> Result<(), String> {
+        let (low, high) = (self.images.gc_low_percent, self.images.gc_high_percent);
+        if low > high || high > 100 {
+            return Err(format!(
+                "--image-gc-low-threshold {low} must not exceed --image-gc-high-threshold {high}, nor that 100"
+            ));
+        }
         if self.pod_cidr.overlaps(&self.service_cidr) {
             return Err(format!(
                 "--pod-cidr {} and --service-cidr {} overlap: choose two ranges that share no address",
                 self.pod_cidr, self.service_cidr
             ));
         }
-        if self.node_cidr_mask_size < self.pod_cidr.bits() || self.node_cidr_mask_size > 30 {
-            return Err(format!(
-                "--node-cidr-mask-size {} must lie between the {} of --pod-cidr and 30",
-                self.node_cidr_mask_size,
-                self.pod_cidr.bits()
-            ));
+        for (flag, ranges) in [("pod-cidr", &self.pod_cidr), ("service-cidr", &self.service_cidr)] {
+            if ranges.primary().is_ipv6() {
+                return Err(format!(
+                    "--{flag} {ranges}: IPv6 works beside IPv4 only, so name the IPv4 range first"
+                ));
+            }
         }
         if self.limits.log_files < 2 {
             return Err(format!(
@@ -138,24 +158,68 @@ impl Config {
                 self.limits.log_files
             ));
         }
-        if self.service_cidr.bits() > 28 {
+        if self.service_cidr.secondary().is_some() && self.pod_cidr.secondary().is_none() {
             return Err(format!(
-                "--service-cidr {} is too small: give it at least 16 addresses",
-                self.service_cidr
+                "--service-cidr {} has IPv6, which --pod-cidr {} lacks: add a range of IPv6 to it",
+                self.service_cidr, self.pod_cidr
             ));
+        }
+        self.check_shares()?;
+        for range in self.service_cidr.iter() {
+            if range.size() < 16 {
+                return Err(format!(
+                    "--service-cidr {range} is too small: give it at least 16 addresses"
+                ));
+            }
         }
         Ok(())
     }
 
+    /// Whether the nodes' shares of the pod ranges fit, into those and with one another.
+    fn check_shares(&self) -> Result<(), String> {
+        let share = |flag: &str, range: Cidr, bits: u8, most: u8| {
+            if bits < range.bits() || bits > most {
+                let least = range.bits();
+                return Err(format!(
+                    "--{flag} {bits} must lie between the {least} of --pod-cidr {range} and {most}"
+                ));
+            }
+            Ok(())
+        };
+        let (four, six) = (self.node_cidr_mask_size, self.node_cidr_mask_size_ipv6);
+        share("node-cidr-mask-size", self.pod_cidr.primary(), four, 30)?;
+        match self.pod_cidr.secondary() {
+            // A node has as many pods of one family as of the other.
+            Some(range) => share(
+                "node-cidr-mask-size-ipv6",
+                range,
+                six,
+                four.saturating_add(128 - 32).min(128),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// The ranges that nodes get shares of, each with the prefix length of a share.
+    pub fn node_shares(&self) -> Vec<(Cidr, u8)> {
+        let bits = |range: Cidr| match range.is_ipv6() {
+            false => self.node_cidr_mask_size,
+            true => self.node_cidr_mask_size_ipv6,
+        };
+        self.pod_cidr.iter().map(|range| (range, bits(range))).collect()
+    }
+
     /// The address of the API's own Service.
-    pub fn api_service_ip(&self) -> Ipv4Addr {
-        self.service_cidr.nth(1).unwrap_or(self.service_cidr.base())
+    pub fn api_service_ip(&self) -> IpAddr {
+        let range = self.service_cidr.primary();
+        range.nth(1).unwrap_or(range.base())
     }
 
     /// The address of the cluster's DNS.
     pub fn dns_ip(&self) -> IpAddr {
+        let range = self.service_cidr.primary();
         self.cluster_dns
-            .unwrap_or_else(|| IpAddr::V4(self.service_cidr.nth(10).unwrap_or(self.service_cidr.base())))
+            .unwrap_or_else(|| range.nth(10).unwrap_or(range.base()))
     }
 }
 
@@ -176,7 +240,7 @@ mod tests {
     fn cidr_parses_prints_and_counts() {
         let cidr: Cidr = "10.43.0.0/16".parse().unwrap();
         assert_eq!(cidr.to_string(), "10.43.0.0/16");
-        assert_eq!(cidr.nth(10), Some(Ipv4Addr::new(10, 43, 0, 10)));
+        assert_eq!(cidr.nth(10), Some(IpAddr::from([10, 43, 0, 10])));
         assert_eq!(cidr.nth(65_536), None);
         assert_eq!("10.0.0.0/32".parse::<Cidr>().unwrap().nth(1), None);
         assert!("10.43.0.0".parse::<Cidr>().is_err());

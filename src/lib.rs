@@ -10,5 +10,5 @@ pub mod config;
 pub mod folder;
 pub mod node;
 
-pub use config::{Cidr, Config, Listen};
+pub use config::{Addresses, Cidr, Config, Listen, PodRouting, Ranges};
 pub use node::{Node, Role};

@@ -4,12 +4,13 @@ mod address;
 mod control;
 mod worker;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agent::Agent;
 use anyhow::Context;
+use api::cidr::Addresses;
 use api::request::User;
 use apiserver::ApiServer;
 use base::{Clock, SystemClock, Tasks};
@@ -53,8 +54,9 @@ impl Node {
         // A second installation of the same provider is refused, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut config = config;
-        let node_ip = address::node_ip(config.node_ip)?;
-        config.node_ip = Some(IpAddr::V4(node_ip));
+        let ipv6 = config.pod_cidr.family(true).is_some();
+        let node_ip = address::node_ip(config.node_ip, ipv6)?;
+        config.node_ip = Some(node_ip);
         let folder = Folder::open(&config.data_dir)?;
         config.data_dir.clone_from(&folder.path);
         let tasks = Tasks::new();
@@ -73,7 +75,7 @@ impl Node {
         Ok(node)
     }
 
-    async fn start_control(&mut self, node_ip: Ipv4Addr) -> anyhow::Result<()> {
+    async fn start_control(&mut self, node_ip: Addresses) -> anyhow::Result<()> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let store = Store::open(store::StoreConfig::new(&self.config.data_dir))
             .await
@@ -92,7 +94,7 @@ impl Node {
     }
 
     /// Starts the agent of a node that has the control plane in the same process.
-    async fn start_agent(&mut self, node_ip: Ipv4Addr) -> anyhow::Result<()> {
+    async fn start_agent(&mut self, node_ip: Addresses) -> anyhow::Result<()> {
         let settings = worker::settings(&self.config, &self.folder, node_ip);
         let Some(control) = &self.control else {
             return worker::join(&self.config, settings, &self.tasks).await;

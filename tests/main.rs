@@ -11,6 +11,7 @@
 mod support;
 
 mod access;
+mod between;
 mod clusters;
 mod crash;
 mod embed;

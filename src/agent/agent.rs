@@ -13,8 +13,8 @@ use base::{Clock, OnError, SystemClock, SystemRandom, Tasks};
 use client::{Cache, Client, Recorder, Selectors};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use network::catalog::kept;
-use network::{Catalog, Cidr, Dns, NetworkConfig, NetworkError, PodNetwork, Services};
-use oci::{Containers, ContainersConfig, ImageError, Images, ImagesConfig, OciError};
+use network::{Catalog, Dns, NetworkConfig, NetworkError, PodNetwork, Ranges, Services};
+use oci::{Containers, ContainersConfig, ImageError, Images, ImagesConfig, OciError, Registries};
 use tokio::sync::{mpsc, watch};
 use wasm::{Host, HostConfig, WasmError};
 
@@ -75,7 +75,7 @@ impl Agent {
     /// When folders cannot be used or settings make no sense.
     pub async fn start(config: AgentConfig, client: Client, tasks: &Tasks) -> Result<Agent, AgentError> {
         check(&config)?;
-        let images = Images::open(images_config(&config)).await?;
+        let images = Images::open(images_config(&config)?).await?;
         let containers = Containers::open(containers_config(&config), images.clone()).await?;
         let (trouble, ready) = watch::channel(Some(STARTING.to_owned()));
         let service = LinkService {
@@ -126,11 +126,13 @@ impl Agent {
     }
 }
 
-fn images_config(config: &AgentConfig) -> ImagesConfig {
-    ImagesConfig {
+fn images_config(config: &AgentConfig) -> Result<ImagesConfig, ImageError> {
+    let settings = &config.images;
+    Ok(ImagesConfig {
         dir: config.data_dir.join("images"),
-        insecure_registries: config.insecure_registries.clone(),
-    }
+        registries: Registries::load(settings.registry_config.as_deref(), &settings.insecure_registries)?,
+        silence_max: settings.registry_silence,
+    })
 }
 
 fn containers_config(config: &AgentConfig) -> ContainersConfig {
@@ -158,8 +160,8 @@ fn v4(ip: IpAddr, what: &str) -> Result<Ipv4Addr, AgentError> {
 
 fn network_config(config: &AgentConfig, node_cidr: &str) -> Result<NetworkConfig, AgentError> {
     let cidr = |text: &str| {
-        text.parse::<Cidr>()
-            .map_err(|_| AgentError::Config(format!("{text:?} is not a range of addresses")))
+        text.parse::<Ranges>()
+            .map_err(|error| AgentError::Config(format!("ranges of addresses: {error}")))
     };
     Ok(NetworkConfig {
         instance_id: config.instance_id.clone(),
@@ -169,6 +171,11 @@ fn network_config(config: &AgentConfig, node_cidr: &str) -> Result<NetworkConfig
         service_cidr: cidr(&config.service_cidr)?,
         node_name: config.node_name.clone(),
         node_ip: v4(config.node_ip, "the node's address")?,
+        node_ip6: match config.node_ip6 {
+            Some(IpAddr::V6(ip)) => Some(ip),
+            _ => None,
+        },
+        routing: config.pod_routing,
         dns_ip: v4(config.dns_ip, "the address of DNS")?,
         domain: config.domain.clone(),
         resolv_conf: PathBuf::from("/etc/resolv.conf"),
@@ -342,7 +349,7 @@ impl Start {
 /// # Errors
 /// The first thing that could not be removed; the rest was tried.
 pub async fn teardown(config: &AgentConfig) -> Result<(), AgentError> {
-    let images = Images::open(images_config(config)).await?;
+    let images = Images::open(images_config(config)?).await?;
     let ended = oci::containers::end_all(&containers_config(config), &images).await;
     let (pods, id, data) = (
         Paths::new(&config.data_dir).pods(),

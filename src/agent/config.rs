@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use network::PodRouting;
 use crate::eviction::Thresholds;
 
 /// Settings of an agent. [`AgentConfig::new`] fills in what rarely differs.
@@ -18,11 +19,15 @@ pub struct AgentConfig {
     pub instance_id: String,
     /// Address under which other nodes reach this one.
     pub node_ip: IpAddr,
-    /// All pods' addresses, such as `10.64.0.0/10`.
+    /// The same of IPv6, if it has one beside.
+    pub node_ip6: Option<IpAddr>,
+    /// How packets for pods of other nodes travel.
+    pub pod_routing: PodRouting,
+    /// All pods' addresses: a range such as `10.64.0.0/10`, or with a comma one of each family.
     pub pod_cidr: String,
-    /// This node's part of them; `None`: whatever the Node object's `spec.podCIDR` becomes.
+    /// This node's part of them; `None`: whatever the Node object's `spec.podCIDRs` become.
     pub node_cidr: Option<String>,
-    /// Services' addresses, such as `10.43.0.0/16`.
+    /// Services' addresses, such as `10.43.0.0/16`, of one or both families.
     pub service_cidr: String,
     /// Address of cluster DNS, such as `10.43.0.10`.
     pub dns_ip: IpAddr,
@@ -36,12 +41,46 @@ pub struct AgentConfig {
     pub pods_max: u32,
     /// Version shown as `kubeletVersion`.
     pub version: String,
-    /// Registries spoken to over plain HTTP besides those on loopback.
-    pub insecure_registries: Vec<String>,
+    /// Where images come from and how long they stay.
+    pub images: ImageSettings,
     /// What pods may use of the machine, and when they have to go.
     pub limits: Limits,
     /// Waiting times.
     pub timing: Timing,
+}
+
+/// Where images come from and how long they stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSettings {
+    /// Registries (`host[:port]`) spoken to over plain HTTP besides those on loopback.
+    pub insecure_registries: Vec<String>,
+    /// File with mirrors, authorities and credentials, see [`oci::Registries`].
+    pub registry_config: Option<PathBuf>,
+    /// Silence of a registry after which it counts as gone.
+    pub registry_silence: Duration,
+    /// Use of the disk, in percent, from which unused images are removed (the
+    /// kubelet's `imageGCHighThresholdPercent`); 100: never.
+    pub gc_high_percent: u8,
+    /// Down to which use of the disk they are (`imageGCLowThresholdPercent`).
+    pub gc_low_percent: u8,
+    /// How long an image stays at least (`imageMinimumGCAge`).
+    pub gc_age_min: Duration,
+    /// How often the disk is looked at.
+    pub gc_period: Duration,
+}
+
+impl Default for ImageSettings {
+    fn default() -> ImageSettings {
+        ImageSettings {
+            insecure_registries: Vec::new(),
+            registry_config: None,
+            registry_silence: Duration::from_secs(30),
+            gc_high_percent: 85,
+            gc_low_percent: 80,
+            gc_age_min: Duration::from_secs(120),
+            gc_period: Duration::from_secs(300),
+        }
+    }
 }
 
 /// What pods may use of the machine, and when they have to go.
@@ -81,6 +120,8 @@ impl AgentConfig {
             data_dir,
             instance_id: instance_id.to_owned(),
             node_ip,
+            node_ip6: None,
+            pod_routing: PodRouting::Auto,
             pod_cidr: "10.64.0.0/10".to_owned(),
             node_cidr: None,
             service_cidr: "10.43.0.0/16".to_owned(),
@@ -90,7 +131,7 @@ impl AgentConfig {
             program: PathBuf::from("/proc/self/exe"),
             pods_max: 4096,
             version: concat!("v1.36.0+coracle", env!("CARGO_PKG_VERSION")).to_owned(),
-            insecure_registries: Vec::new(),
+            images: ImageSettings::default(),
             limits: Limits::default(),
             timing: Timing::default(),
         }

@@ -21,9 +21,9 @@ impl PodNet for PodNetwork {
         let link = PodNetwork::attach(self, uid, kind, wanted).await;
         let link = link.map_err(|error| error.to_string())?;
         Ok(Link {
-            ip: link.ip,
+            ip: link.ip(),
             netns: link.netns,
-            loopback: IpAddr::V4(link.loopback),
+            loopback: link.loopback.primary(),
         })
     }
 
@@ -57,12 +57,12 @@ pub struct GuestServices {
 
 #[async_trait]
 impl NodeNetwork for GuestServices {
-    fn pick(&self, destination: SocketAddr, protocol: Protocol) -> SocketAddr {
+    fn pick(&self, client: IpAddr, destination: SocketAddr, protocol: Protocol) -> SocketAddr {
         let protocol = match protocol {
             Protocol::Tcp => network::Protocol::Tcp,
             Protocol::Udp => network::Protocol::Udp,
         };
-        self.balancer.pick(destination, protocol)
+        self.balancer.pick(client, destination, protocol)
     }
 
     async fn resolve(&self, name: &str, search: &[String]) -> Result<Vec<IpAddr>, ResolveError> {

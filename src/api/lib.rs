@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod canon;
+pub mod cidr;
 pub mod decode;
 pub mod duration;
 pub mod fields;

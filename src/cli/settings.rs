@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-use crate::config::{Cidr, Config, Listen};
+use crate::config::{AddressPool, Addresses, Config, Listen, PodRouting, Ranges};
 
 /// Where the state lives, shared by all verbs.
 #[derive(clap::Args, Clone, Debug)]
@@ -33,25 +33,39 @@ pub struct Settings {
     #[arg(long, value_name = "[ADDR:]PORT")]
     pub listen: Option<Listen>,
 
-    /// Range that pod addresses come from [default: 10.64.0.0/10]
-    #[arg(long, value_name = "CIDR")]
-    pub pod_cidr: Option<Cidr>,
+    /// Range that pod addresses come from, and after a comma one of IPv6 [default: 10.64.0.0/10]
+    #[arg(long, value_name = "CIDR[,CIDR]")]
+    pub pod_cidr: Option<Ranges>,
 
-    /// Range that Service addresses come from [default: 10.43.0.0/16]
-    #[arg(long, value_name = "CIDR")]
-    pub service_cidr: Option<Cidr>,
+    /// Range that Service addresses come from, and after a comma one of IPv6 [default: 10.43.0.0/16]
+    #[arg(long, value_name = "CIDR[,CIDR]")]
+    pub service_cidr: Option<Ranges>,
+
+    /// Addresses for Services of type LoadBalancer, such as 192.0.2.100-192.0.2.120 or 192.0.2.128/28;
+    /// several with commas between them
+    #[arg(long, value_name = "RANGE", value_delimiter = ',')]
+    pub load_balancer_pool: Vec<AddressPool>,
 
     /// Prefix length of each node's share of the pod range [default: 20]
     #[arg(long, value_name = "BITS")]
     pub node_cidr_mask_size: Option<u8>,
 
+    /// Prefix length of each node's share of the pod range of IPv6 [default: 112]
+    #[arg(long, value_name = "BITS")]
+    pub node_cidr_mask_size_ipv6: Option<u8>,
+
+    /// How pods of other nodes are reached: auto, routes or vxlan [default: auto, routes where there is
+    /// a common network and vxlan elsewhere]
+    #[arg(long, value_name = "HOW")]
+    pub pod_routing: Option<PodRouting>,
+
     /// Name of this node [default: the host name]
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
 
-    /// Address of this node [default: the one that leads to the default route]
-    #[arg(long, value_name = "ADDR")]
-    pub node_ip: Option<IpAddr>,
+    /// Address of this node, and after a comma one of IPv6 [default: those that lead to the default route]
+    #[arg(long, value_name = "ADDR[,ADDR]")]
+    pub node_ip: Option<Addresses>,
 
     /// Address at which other machines reach this server [default: the node's]
     #[arg(long, value_name = "ADDR")]
@@ -72,6 +86,10 @@ pub struct Settings {
     /// Seconds before a crashed container's first restart; doubles up to five minutes [default: 10]
     #[arg(long, value_name = "SECONDS")]
     pub crash_back_off: Option<u64>,
+
+    /// Most pods on this node; give it a range of that size too [default: 4096]
+    #[arg(long, value_name = "COUNT")]
+    pub max_pods: Option<u32>,
 
     /// Most processes and threads of one pod; 0 for no limit [default: 4096]
     #[arg(long, value_name = "NUMBER")]
@@ -105,6 +123,30 @@ pub struct Settings {
     /// Plain-HTTP registries, such as 127.0.0.1:5000; may be given several times
     #[arg(long, value_name = "HOST:PORT")]
     pub insecure_registry: Vec<String>,
+
+    /// File with registries' mirrors, authorities and credentials, in the form of k3s's registries.yaml
+    #[arg(long, value_name = "FILE")]
+    pub registry_config: Option<PathBuf>,
+
+    /// Seconds of a registry's silence after which it counts as gone [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub registry_timeout: Option<u64>,
+
+    /// Percent of the disk in use from which unused images are removed [default: 85]
+    #[arg(long, value_name = "PERCENT")]
+    pub image_gc_high_threshold: Option<u8>,
+
+    /// Percent of the disk in use down to which they are removed [default: 80]
+    #[arg(long, value_name = "PERCENT")]
+    pub image_gc_low_threshold: Option<u8>,
+
+    /// Seconds that an unused image stays at least [default: 120]
+    #[arg(long, value_name = "SECONDS")]
+    pub image_minimum_gc_age: Option<u64>,
+
+    /// Seconds between two looks at the disk for unused images [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    pub image_gc_period: Option<u64>,
 }
 
 impl Settings {
@@ -125,7 +167,14 @@ impl Settings {
             listen: self.listen.or(other.listen),
             pod_cidr: self.pod_cidr.or(other.pod_cidr),
             service_cidr: self.service_cidr.or(other.service_cidr),
+            load_balancer_pool: if self.load_balancer_pool.is_empty() {
+                other.load_balancer_pool
+            } else {
+                self.load_balancer_pool
+            },
             node_cidr_mask_size: self.node_cidr_mask_size.or(other.node_cidr_mask_size),
+            node_cidr_mask_size_ipv6: self.node_cidr_mask_size_ipv6.or(other.node_cidr_mask_size_ipv6),
+            pod_routing: self.pod_routing.or(other.pod_routing),
             node_name: self.node_name.or(other.node_name),
             node_ip: self.node_ip.or(other.node_ip),
             advertise_address: self.advertise_address.or(other.advertise_address),
@@ -133,6 +182,7 @@ impl Settings {
             cluster_domain: self.cluster_domain.or(other.cluster_domain),
             node_monitor_grace_period: self.node_monitor_grace_period.or(other.node_monitor_grace_period),
             crash_back_off: self.crash_back_off.or(other.crash_back_off),
+            max_pods: self.max_pods.or(other.max_pods),
             pod_pids_limit: self.pod_pids_limit.or(other.pod_pids_limit),
             container_log_max_size: self.container_log_max_size.or(other.container_log_max_size),
             container_log_max_files: self.container_log_max_files.or(other.container_log_max_files),
@@ -147,6 +197,12 @@ impl Settings {
             } else {
                 self.insecure_registry
             },
+            registry_config: self.registry_config.or(other.registry_config),
+            registry_timeout: self.registry_timeout.or(other.registry_timeout),
+            image_gc_high_threshold: self.image_gc_high_threshold.or(other.image_gc_high_threshold),
+            image_gc_low_threshold: self.image_gc_low_threshold.or(other.image_gc_low_threshold),
+            image_minimum_gc_age: self.image_minimum_gc_age.or(other.image_minimum_gc_age),
+            image_gc_period: self.image_gc_period.or(other.image_gc_period),
         }
     }
 
@@ -157,6 +213,7 @@ impl Settings {
     pub fn into_config(self, data_dir: PathBuf) -> anyhow::Result<Config> {
         let mut config = Config::new(data_dir);
         self.limit(&mut config)?;
+        self.images(&mut config);
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
@@ -166,8 +223,15 @@ impl Settings {
         if let Some(cidr) = self.service_cidr {
             config.service_cidr = cidr;
         }
+        config.load_balancer_pools = self.load_balancer_pool;
         if let Some(bits) = self.node_cidr_mask_size {
             config.node_cidr_mask_size = bits;
+        }
+        if let Some(bits) = self.node_cidr_mask_size_ipv6 {
+            config.node_cidr_mask_size_ipv6 = bits;
+        }
+        if let Some(how) = self.pod_routing {
+            config.pod_routing = how;
         }
         if let Some(name) = self.node_name {
             config.node_name = name;
@@ -181,16 +245,40 @@ impl Settings {
         if let Some(seconds) = self.node_monitor_grace_period {
             config.node_monitor_grace_period = std::time::Duration::from_secs(seconds);
         }
+        if let Some(pods) = self.max_pods {
+            config.max_pods = pods;
+        }
         if let Some(seconds) = self.crash_back_off {
             config.crash_back_off = std::time::Duration::from_secs(seconds);
         }
         config.server = self.server;
         config.token_file = self.token_file;
-        config.insecure_registries = self.insecure_registry;
         if let Err(why) = config.check() {
             bail!(why);
         }
         Ok(config)
+    }
+
+    /// Where images come from and how long they stay.
+    fn images(&self, config: &mut Config) {
+        let (images, seconds) = (&mut config.images, std::time::Duration::from_secs);
+        images.insecure_registries.clone_from(&self.insecure_registry);
+        images.registry_config.clone_from(&self.registry_config);
+        if let Some(silence) = self.registry_timeout {
+            images.registry_silence = seconds(silence.max(1));
+        }
+        if let Some(percent) = self.image_gc_high_threshold {
+            images.gc_high_percent = percent;
+        }
+        if let Some(percent) = self.image_gc_low_threshold {
+            images.gc_low_percent = percent;
+        }
+        if let Some(age) = self.image_minimum_gc_age {
+            images.gc_age_min = seconds(age);
+        }
+        if let Some(period) = self.image_gc_period {
+            images.gc_period = seconds(period.max(1));
+        }
     }
 
     /// What pods may use of the machine, and when they have to go.

@@ -1,8 +1,8 @@
-//! Gives every node its share of the pod range.
+//! Gives every node its share of the pod ranges.
 
-use std::net::Ipv4Addr;
-
+use api::cidr::Cidr;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
 use serde_json::json;
 
 use crate::Reconciler;
@@ -12,12 +12,9 @@ use crate::view::View;
 /// Hands out ranges of pod addresses; keyed by node. Runs with one worker, as
 /// two at once could hand out the same range.
 pub struct NodeRanges {
-    /// First address of the cluster's pod range.
-    pub network: Ipv4Addr,
-    /// Its prefix length.
-    pub bits: u8,
-    /// Prefix length of a node's share.
-    pub node_bits: u8,
+    /// The cluster's pod ranges, the primary family's first, each with the
+    /// prefix length of a node's share.
+    pub shares: Vec<(Cidr, u8)>,
 }
 
 impl Reconciler for NodeRanges {
@@ -28,20 +25,22 @@ impl Reconciler for NodeRanges {
         let Some(node) = view.nodes.get("", &key.name) else {
             return plan;
         };
-        if range_of(&node).is_some() {
+        if !ranges_of(&node).is_empty() {
             return plan;
         }
-        let taken: Vec<String> = view
+        let taken: Vec<Cidr> = view
             .nodes
             .list()
             .iter()
-            .filter_map(|other| range_of(other).map(str::to_owned))
+            .flat_map(|other| ranges_of(other))
             .collect();
-        match self.ranges().find(|range| !taken.contains(range)) {
-            Some(range) => {
+        let share = |(all, bits): &(Cidr, u8)| free(*all, *bits, &taken).map(|range| range.to_string());
+        let ranges: Option<Vec<String>> = self.shares.iter().map(share).collect();
+        match ranges {
+            Some(ranges) => {
                 plan.write(Write::merge(
                     node.as_ref(),
-                    json!({"spec": {"podCIDR": range, "podCIDRs": [range]}}),
+                    json!({"spec": {"podCIDR": ranges.first(), "podCIDRs": ranges}}),
                 ));
             }
             None => plan.tell(
@@ -55,30 +54,30 @@ impl Reconciler for NodeRanges {
     }
 }
 
-impl NodeRanges {
-    fn ranges(&self) -> impl Iterator<Item = String> + '_ {
-        let count = 1u64 << self.node_bits.saturating_sub(self.bits);
-        let size = 1u64 << (32 - self.node_bits.min(32));
-        let first = u64::from(u32::from(self.network));
-        (0..count).filter_map(move |n| {
-            let address = u32::try_from(first + n * size).ok()?;
-            Some(format!("{}/{}", Ipv4Addr::from(address), self.node_bits))
-        })
-    }
+/// The first range of `bits` in `all` that shares no address with one that is taken.
+fn free(all: Cidr, bits: u8, taken: &[Cidr]) -> Option<Cidr> {
+    let size = Cidr::new(all.base(), bits).size();
+    let taken: Vec<&Cidr> = taken.iter().filter(|other| other.overlaps(&all)).collect();
+    (0..all.size() / size)
+        .filter_map(|n| Some(Cidr::new(all.nth(n * size)?, bits)))
+        .find(|range| !taken.iter().any(|other| other.overlaps(range)))
 }
 
-fn range_of(node: &k8s_openapi::api::core::v1::Node) -> Option<&str> {
-    node.spec
-        .as_ref()?
-        .pod_cidr
-        .as_deref()
-        .filter(|range| !range.is_empty())
+/// The node's ranges that make sense.
+fn ranges_of(node: &Node) -> Vec<Cidr> {
+    let spec = node.spec.as_ref();
+    let listed = spec
+        .and_then(|spec| spec.pod_cidrs.as_deref())
+        .unwrap_or_default();
+    let single = spec.and_then(|spec| spec.pod_cidr.as_ref());
+    let ranges = listed.iter().chain(single.filter(|_| listed.is_empty()));
+    ranges.filter_map(|range| range.parse().ok()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::api::core::v1::{Node, NodeSpec};
+    use k8s_openapi::api::core::v1::NodeSpec;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
     fn node(name: &str, range: Option<&str>) -> Node {
@@ -98,9 +97,7 @@ mod tests {
     #[test]
     fn a_new_node_gets_the_first_free_range_and_keeps_it() {
         let ranges = NodeRanges {
-            network: Ipv4Addr::new(10, 64, 0, 0),
-            bits: 10,
-            node_bits: 20,
+            shares: vec![("10.64.0.0/10".parse().unwrap(), 20)],
         };
         let view = View::empty();
         view.nodes.apply(node("a", Some("10.64.0.0/20")));
@@ -121,9 +118,7 @@ mod tests {
     #[test]
     fn an_exhausted_range_is_told() {
         let ranges = NodeRanges {
-            network: Ipv4Addr::new(10, 64, 0, 0),
-            bits: 20,
-            node_bits: 20,
+            shares: vec![("10.64.0.0/20".parse().unwrap(), 20)],
         };
         let view = View::empty();
         view.nodes.apply(node("a", Some("10.64.0.0/20")));
@@ -131,5 +126,29 @@ mod tests {
         let plan = ranges.reconcile(&Key::new("", "b"), &view, Timestamp::UNIX_EPOCH);
         assert!(plan.writes.is_empty());
         assert_eq!(plan.events[0].1.reason, "CIDRNotAvailable");
+    }
+
+    #[test]
+    fn a_node_gets_a_range_of_each_family() {
+        let ranges = NodeRanges {
+            shares: vec![
+                ("10.64.0.0/10".parse().unwrap(), 20),
+                ("fd00:64::/64".parse().unwrap(), 112),
+            ],
+        };
+        let view = View::empty();
+        let mut first = node("a", Some("10.64.0.0/20"));
+        first.spec.as_mut().unwrap().pod_cidrs = Some(vec!["10.64.0.0/20".into(), "fd00:64::/112".into()]);
+        view.nodes.apply(first);
+        view.nodes.apply(node("b", None));
+        let plan = ranges.reconcile(&Key::new("", "b"), &view, Timestamp::UNIX_EPOCH);
+        let Some(Write::Patch(_, _, patch)) = plan.writes.first() else {
+            panic!("{plan:?}")
+        };
+        assert_eq!(patch["spec"]["podCIDR"], "10.64.16.0/20");
+        assert_eq!(
+            patch["spec"]["podCIDRs"],
+            json!(["10.64.16.0/20", "fd00:64::1:0/112"])
+        );
     }
 }

@@ -1,9 +1,9 @@
 //! Which controllers run, and what each listens to.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::cidr::Cidr;
 use base::{Clock, Tasks};
 use client::Client;
 
@@ -11,20 +11,18 @@ use crate::harness::{Harness, Surroundings};
 use crate::plan::Key;
 use crate::view::View;
 use crate::{
-    deployment, endpoints, endpointslice, garbage, namespace, node_ipam, node_lifecycle, pod_garbage,
+    deployment, endpoints, endpointslice, garbage, load_balancer, namespace, node_ipam, node_lifecycle, pod_garbage,
     replicaset, root_ca, service_account,
 };
 
 /// What the controllers need to be told.
 pub struct Settings {
-    /// First address of the cluster's pod range.
-    pub pod_network: Ipv4Addr,
-    /// Prefix length of the cluster's pod range.
-    pub pod_bits: u8,
-    /// Prefix length of a node's share of it.
-    pub node_bits: u8,
+    /// The cluster's pod ranges, each with the prefix length of a node's share.
+    pub node_shares: Vec<(Cidr, u8)>,
     /// Silence after which a node counts as lost.
     pub node_grace: Duration,
+    /// Where addresses of load balancers come from.
+    pub balancer_pools: Vec<load_balancer::AddressPool>,
     /// The certificate, in PEM, by which pods know the API server.
     pub root_ca: String,
 }
@@ -53,6 +51,14 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
         .on_each(view.services.changes())
         .on_each(view.endpoints.changes())
         .on(view.pods.changes(), endpointslice::keys_for_pod);
+    Harness::start(
+        load_balancer::LoadBalancers {
+            pools: settings.balancer_pools,
+        },
+        1,
+        &s,
+    )
+    .on(view.services.changes(), load_balancer::keys_for_service);
     Harness::start(service_account::DefaultAccount, 1, &s)
         .on_each(view.namespaces.changes())
         .on(view.service_accounts.changes(), |account, _| {
@@ -71,9 +77,7 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
     });
     Harness::start(
         node_ipam::NodeRanges {
-            network: settings.pod_network,
-            bits: settings.pod_bits,
-            node_bits: settings.node_bits,
+            shares: settings.node_shares,
         },
         1,
         &s,

@@ -10,7 +10,7 @@ use sys::nft::{Batch, Family, Nft};
 use crate::config::{NetworkError, netns_dir, state_dir};
 use crate::names;
 
-/// Removes links (and so routes and addresses), namespaces and nftables
+/// Removes routes, links (and so addresses), namespaces and nftables
 /// tables of an instance, and its address records. What is absent already is
 /// not an error; what cannot be removed does not keep the rest from being
 /// removed, and the first such error is returned.
@@ -42,11 +42,12 @@ fn remove_tables(instance: &str) -> Result<(), NetworkError> {
 fn remove_links(instance: &str) -> io::Result<()> {
     let mut routing = Routing::open()?;
     let links = routing.links()?;
+    let forgotten = crate::peers::forget(instance, &mut routing);
     let ours = links
         .iter()
         .filter(|link| names::is_link_of(instance, &link.name));
     let results: Vec<io::Result<()>> = ours.map(|link| routing.delete_link(&link.name)).collect();
-    results.into_iter().collect()
+    results.into_iter().chain([forgotten]).collect()
 }
 
 fn remove_namespaces(instance: &str, data_dir: &Path) -> io::Result<()> {

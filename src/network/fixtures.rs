@@ -84,6 +84,8 @@ pub fn config(data_dir: &std::path::Path) -> NetworkConfig {
         service_cidr: "10.43.0.0/16".parse().expect("a range"),
         node_name: "here".into(),
         node_ip: [192, 0, 2, 2].into(),
+        node_ip6: None,
+        routing: crate::peers::PodRouting::Auto,
         dns_ip: [10, 43, 0, 10].into(),
         domain: "cluster.local".into(),
         resolv_conf: data_dir.join("resolv.conf"),

@@ -4,19 +4,28 @@
 //! used again as late as possible: peers may still hold connections to it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cidr::Cidr;
 use crate::config::NetworkError;
 use crate::pods::PodNetKind;
+use api::cidr::Cidr;
 
 /// The range's own address and the node's.
 const RESERVED_FIRST: u32 = 2;
 /// Where loopback addresses of pods begin: clear of 127.0.0.1 and of what
 /// resolvers and test suites like to use.
 const LOOPBACK_BASE: Ipv4Addr = Ipv4Addr::new(127, 128, 0, 0);
+/// The same of IPv6, which has a single loopback address: a range of our own
+/// among those that everybody may use inside ("coracle" in it).
+const LOOPBACK_V6_BASE: Ipv6Addr = Ipv6Addr::new(0xfdc0, 0x7261, 0x636c, 0x6500, 0, 0, 0, 0);
+
+/// What stands for ::1 in the shared namespace, where every pod has one of
+/// its own: a range that no cluster uses and no route outside leads to.
+pub fn loopback_v6() -> Cidr {
+    Cidr::new(LOOPBACK_V6_BASE, 96)
+}
 
 /// What a pod has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +47,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// All of `range` is free, but for its first two addresses and its last.
+    /// All of `range`, which is of IPv4, is free, but for its first two addresses and its last.
     pub fn new(range: Cidr) -> Pool {
         Pool {
             range,
@@ -123,21 +132,33 @@ impl Pool {
 
     /// The 127/8 address of the pod that has `ip`.
     pub fn loopback(&self, ip: Ipv4Addr) -> Ipv4Addr {
-        let offset = self.range.offset(ip).unwrap_or(0);
-        Ipv4Addr::from(u32::from(LOOPBACK_BASE) + offset)
+        Ipv4Addr::from(u32::from(LOOPBACK_BASE) + self.offset(ip))
+    }
+
+    /// The address that stands for ::1 for the pod that has `ip`.
+    pub fn loopback_v6(&self, ip: Ipv4Addr) -> IpAddr {
+        let range = loopback_v6();
+        let address = range.nth(u128::from(self.offset(ip)));
+        address.unwrap_or(range.base())
     }
 
     fn insert(&mut self, pod: &str, lease: Lease) {
-        self.next = self.range.offset(lease.ip).unwrap_or(0) + 1;
+        self.next = self.offset(lease.ip) + 1;
         self.pods.insert(pod.to_string(), lease);
         self.taken.insert(lease.ip, pod.to_string());
     }
 
-    fn usable(&self, ip: Ipv4Addr) -> bool {
-        let last = self.last();
-        self.range
+    /// How far after the range's first an address of it lies.
+    pub fn offset(&self, ip: Ipv4Addr) -> u32 {
+        let offset = self
+            .range
             .offset(ip)
-            .is_some_and(|offset| (RESERVED_FIRST..=last).contains(&offset))
+            .and_then(|offset| u32::try_from(offset).ok());
+        offset.unwrap_or(0)
+    }
+
+    fn usable(&self, ip: Ipv4Addr) -> bool {
+        self.range.contains(ip) && (RESERVED_FIRST..=self.last()).contains(&self.offset(ip))
     }
 
     /// The last offset before the broadcast address.
@@ -153,7 +174,10 @@ impl Pool {
         };
         (start..=self.last())
             .chain(RESERVED_FIRST..start)
-            .filter_map(|offset| self.range.nth(offset))
+            .filter_map(|offset| match self.range.nth(u128::from(offset))? {
+                IpAddr::V4(ip) => Some(ip),
+                IpAddr::V6(_) => None,
+            })
             .find(|ip| !self.taken.contains_key(ip))
             .ok_or(NetworkError::Exhausted(self.range))
     }

@@ -10,6 +10,11 @@ pub fn shared_link(instance: &str) -> String {
     format!("cw{instance}")
 }
 
+/// The vxlan device to other nodes: 10 bytes.
+pub fn overlay_link(instance: &str) -> String {
+    format!("cx{instance}")
+}
+
 /// The host's end of the link to the pod whose address lies `offset` after
 /// the node range's first: 15 bytes, the most there can be.
 pub fn pod_link(instance: &str, offset: u32) -> String {
@@ -21,7 +26,16 @@ pub fn is_link_of(instance: &str, name: &str) -> bool {
     let pod = name
         .strip_prefix("cp")
         .and_then(|rest| rest.strip_prefix(instance));
-    name == shared_link(instance) || pod.is_some_and(|offset| offset.len() == 5)
+    name == shared_link(instance)
+        || name == overlay_link(instance)
+        || pod.is_some_and(|offset| offset.len() == 5)
+}
+
+/// The metric of routes to other nodes' pods: the instance id as a number, so
+/// that each instance on a machine has routes of its own and knows them.
+pub fn route_metric(instance: &str) -> u32 {
+    // Zero is what routes have that nobody gave a metric.
+    u32::from_str_radix(instance, 16).unwrap_or(u32::MAX).max(1)
 }
 
 /// The nftables table of Services.
@@ -54,13 +68,24 @@ mod tests {
     #[test]
     fn links_fit_and_are_recognised() {
         let id = "0a1b2c3d";
-        for name in [shared_link(id), pod_link(id, 0), pod_link(id, 0xfffff)] {
+        for name in [
+            shared_link(id),
+            overlay_link(id),
+            pod_link(id, 0),
+            pod_link(id, 0xfffff),
+        ] {
             assert!(name.len() <= sys::link::NAME_BYTES_MAX);
             assert!(is_link_of(id, &name));
             assert!(!is_link_of("ffffffff", &name));
         }
         assert!(!is_link_of(id, "eth0"));
         assert!(!is_link_of(id, "cp"));
+    }
+
+    #[test]
+    fn routes_are_known_by_their_metric() {
+        assert_eq!(route_metric("0a1b2c3d"), 0x0a1b_2c3d);
+        assert_eq!(route_metric("00000000"), 1);
     }
 
     #[test]

@@ -1,49 +1,77 @@
-//! Which address this machine is known by.
+//! Which addresses this machine is known by.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use anyhow::bail;
+use api::cidr::Addresses;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
-/// The address given, or the one that leads to the default route, or the
-/// first one that is not loopback.
+/// The addresses given; what was not given is found: the address that leads
+/// to the default route, or the first one that is not loopback. One of IPv6
+/// is looked for only if `ipv6`, and may be missing.
 ///
 /// # Errors
-/// When there is none, or one of version 6 was given.
-pub(super) fn node_ip(given: Option<IpAddr>) -> anyhow::Result<Ipv4Addr> {
-    match given {
-        Some(IpAddr::V4(address)) => Ok(address),
-        Some(IpAddr::V6(address)) => bail!("--node-ip {address}: nodes need an IPv4 address for now"),
-        None => match by_default_route().or_else(by_interface) {
-            Some(address) => Ok(address),
+/// When there is none of IPv4, or the first given is one of IPv6.
+pub(super) fn node_ip(given: Option<Addresses>, ipv6: bool) -> anyhow::Result<Addresses> {
+    let primary = match given.map(|given| given.primary()) {
+        Some(IpAddr::V6(address)) => {
+            bail!("--node-ip {address}: a node needs an IPv4 address, before one of IPv6")
+        }
+        Some(address) => address,
+        None => match found(false) {
+            Some(address) => address,
             None => bail!(
                 "this machine has no address but loopback, and pods could not reach the API: \
                  give an interface an address, or name one with --node-ip"
             ),
         },
-    }
+    };
+    let secondary = given.and_then(|given| given.secondary());
+    let looked_for = || found(true).filter(|_| ipv6);
+    Ok(Addresses::from(primary).and(secondary.or_else(looked_for)))
+}
+
+fn found(ipv6: bool) -> Option<IpAddr> {
+    by_default_route(ipv6).or_else(|| by_interface(ipv6))
 }
 
 /// Asks the kernel which source it would use; nothing is sent.
-fn by_default_route() -> Option<Ipv4Addr> {
-    let elsewhere: SocketAddr = (Ipv4Addr::new(192, 0, 2, 1), 9).into();
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+fn by_default_route(ipv6: bool) -> Option<IpAddr> {
+    // Addresses that documentation is free to use, and so nobody has.
+    let (any, elsewhere): (IpAddr, SocketAddr) = match ipv6 {
+        false => (
+            Ipv4Addr::UNSPECIFIED.into(),
+            (Ipv4Addr::new(192, 0, 2, 1), 9).into(),
+        ),
+        true => (
+            Ipv6Addr::UNSPECIFIED.into(),
+            (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 9).into(),
+        ),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
     socket.connect(elsewhere).ok()?;
-    usable(socket.local_addr().ok()?.ip())
+    Some(socket.local_addr().ok()?.ip()).filter(usable)
 }
 
-fn by_interface() -> Option<Ipv4Addr> {
+fn by_interface(ipv6: bool) -> Option<IpAddr> {
     let interfaces = getifaddrs().ok()?;
     interfaces
         .filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP))
-        .filter_map(|interface| interface.address?.as_sockaddr_in().map(|address| address.ip()))
-        .find_map(|address| usable(IpAddr::V4(address)))
+        .filter_map(|interface| {
+            let address = interface.address?;
+            match ipv6 {
+                false => Some(IpAddr::V4(address.as_sockaddr_in()?.ip())),
+                true => Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())),
+            }
+        })
+        .find(usable)
 }
 
-fn usable(address: IpAddr) -> Option<Ipv4Addr> {
-    match address {
-        IpAddr::V4(v4) if !v4.is_loopback() && !v4.is_unspecified() && !v4.is_link_local() => Some(v4),
-        _ => None,
-    }
+fn usable(address: &IpAddr) -> bool {
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !address.is_loopback() && !address.is_unspecified() && !link_local
 }

@@ -1,9 +1,10 @@
 //! The control plane: API server, controllers, scheduler.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::anyhow;
+use api::cidr::Addresses;
 use api::request::User;
 use apiserver::{ApiServer, ServerConfig, StartError};
 use base::{Clock, Tasks};
@@ -16,21 +17,22 @@ use crate::config::Config;
 /// Starts the API server over an open store.
 pub(super) async fn start_server(
     config: &Config,
-    node_ip: Ipv4Addr,
+    node_ip: Addresses,
     store: Store,
     tasks: &Tasks,
 ) -> anyhow::Result<ApiServer> {
     let port = config.listen.port;
     let listen: Vec<SocketAddr> = match config.listen.address {
         Some(address) => vec![(address, port).into()],
-        None => vec![(node_ip, port).into(), (Ipv4Addr::LOCALHOST, port).into()],
+        None => vec![(node_ip.primary(), port).into(), (Ipv4Addr::LOCALHOST, port).into()],
     };
     let mut settings = ServerConfig::new(&config.data_dir);
     settings.listen = listen;
-    settings.advertise = config.advertise_address.unwrap_or(IpAddr::V4(node_ip));
+    settings.advertise = config.advertise_address.unwrap_or(node_ip.primary());
     settings.service_cidr = config.service_cidr.to_string();
     settings.cluster_domain.clone_from(&config.cluster_domain);
-    settings.extra_sans = vec![config.node_name.clone(), node_ip.to_string()];
+    settings.extra_sans = vec![config.node_name.clone()];
+    settings.extra_sans.extend(node_ip.iter().map(|ip| ip.to_string()));
     ApiServer::start(settings, store, tasks)
         .await
         .map_err(|error| match error {
@@ -58,9 +60,8 @@ pub(super) fn start_controllers(config: &Config, server: &ApiServer, clock: Arc<
         clock.clone(),
         tasks,
         controllers::Settings {
-            pod_network: config.pod_cidr.base(),
-            pod_bits: config.pod_cidr.bits(),
-            node_bits: config.node_cidr_mask_size,
+            node_shares: config.node_shares(),
+            balancer_pools: config.load_balancer_pools.clone(),
             node_grace: config.node_monitor_grace_period,
             root_ca: server.pki().serving_ca.pem().to_owned(),
         },

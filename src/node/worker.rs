@@ -1,9 +1,8 @@
 //! The agent's side of a node: in the server's process, or joined to one elsewhere.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use agent::{Agent, AgentConfig, JoinConfig};
 use anyhow::{Context, bail};
+use api::cidr::Addresses;
 use api::request::User;
 use base::{OnError, Tasks};
 use client::Client;
@@ -12,21 +11,22 @@ use crate::config::Config;
 use crate::folder::Folder;
 
 /// What the agent is told.
-pub(super) fn settings(config: &Config, folder: &Folder, node_ip: Ipv4Addr) -> AgentConfig {
+pub(super) fn settings(config: &Config, folder: &Folder, node_ip: Addresses) -> AgentConfig {
     let mut settings = AgentConfig::new(
         &config.node_name,
         folder.path.clone(),
         &folder.instance_id,
-        IpAddr::V4(node_ip),
+        node_ip.primary(),
     );
+    settings.node_ip6 = node_ip.family(true);
+    settings.pod_routing = config.pod_routing;
     settings.pod_cidr = config.pod_cidr.to_string();
     settings.service_cidr = config.service_cidr.to_string();
     settings.dns_ip = config.dns_ip();
     settings.domain.clone_from(&config.cluster_domain);
-    settings
-        .insecure_registries
-        .clone_from(&config.insecure_registries);
+    settings.images.clone_from(&config.images);
     settings.timing.crash_base = config.crash_back_off;
+    settings.pods_max = config.max_pods;
     settings.limits.clone_from(&config.limits);
     settings
 }

@@ -1,10 +1,20 @@
-//! Links, addresses, routes and neighbours by rtnetlink.
+//! Links, addresses, routes and neighbours by rtnetlink, of both families.
+
+mod address;
+mod neighbour;
+mod route;
+mod vxlan;
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::netlink::{Ack, Buffer, Family, Message, Socket, attribute, text};
+
+pub use address::{Address, Scope};
+pub use neighbour::{Forward, Neighbour};
+pub use route::{Route, RouteKind, Table};
+pub use vxlan::{VXLAN_PORT, Vxlan};
 
 /// The longest name that a network device can have.
 pub const NAME_BYTES_MAX: usize = 15;
@@ -30,28 +40,6 @@ pub struct Link {
     pub mac: Option<Mac>,
 }
 
-/// An IPv4 address on a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Address {
-    /// The device.
-    pub link: u32,
-    /// The address.
-    pub address: Ipv4Addr,
-    /// Bits of its network.
-    pub prefix: u8,
-}
-
-/// How far an address or a route reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// Everywhere; may be chosen as source for anything.
-    Universe,
-    /// On the link only.
-    Link,
-    /// Inside this machine; never chosen as source for what leaves it.
-    Host,
-}
-
 /// One end of a veth pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VethEnd<'a> {
@@ -59,43 +47,6 @@ pub struct VethEnd<'a> {
     pub name: &'a str,
     /// Its hardware address.
     pub mac: Mac,
-}
-
-/// Routing tables that exist everywhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Table {
-    /// Where ordinary routes live.
-    Main,
-    /// Consulted first: the machine's own addresses.
-    Local,
-}
-
-/// What a route does with a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RouteKind {
-    /// Sends it out.
-    Unicast,
-    /// Delivers it here (AnyIP when a whole range is local).
-    Local,
-}
-
-/// An IPv4 route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Route {
-    /// Destination network.
-    pub destination: Ipv4Addr,
-    /// Its bits; 0 is the default route.
-    pub prefix: u8,
-    /// Device.
-    pub link: u32,
-    /// Next hop; taken to be on the link whatever the addresses say.
-    pub gateway: Option<Ipv4Addr>,
-    /// Preferred source.
-    pub source: Option<Ipv4Addr>,
-    /// Deliver or send.
-    pub kind: RouteKind,
-    /// Table.
-    pub table: Table,
 }
 
 /// A conversation with the routing part of one namespace's kernel.
@@ -179,87 +130,13 @@ impl Routing {
         ack.into_result(&format!("bring up link {link}"))
     }
 
-    /// All IPv4 addresses.
-    pub fn addresses(&mut self) -> io::Result<Vec<Address>> {
-        let messages = self.dump(libc::RTM_GETADDR, |b| {
-            b.raw(&[AF_INET, 0, 0, 0, 0, 0, 0, 0]);
+    /// Sets the largest packet, in bytes.
+    pub fn set_mtu(&mut self, link: u32, mtu: u32) -> io::Result<()> {
+        let ack = self.socket.request(libc::RTM_NEWLINK, 0, |b| {
+            b.raw(&link_header(link, 0, 0));
+            b.attribute(libc::IFLA_MTU, &mtu.to_ne_bytes());
         })?;
-        Ok(messages.iter().filter_map(|m| parse_address(&m.body)).collect())
-    }
-
-    /// Adds an address; one that is there already stays.
-    pub fn add_address(&mut self, address: &Address, scope: Scope) -> io::Result<()> {
-        let flags = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
-        let ack = self.socket.request(libc::RTM_NEWADDR, flags, |b| {
-            b.raw(&[AF_INET, address.prefix, 0, scope.number()])
-                .raw(&address.link.to_ne_bytes());
-            b.attribute(libc::IFA_LOCAL, &address.address.octets());
-            b.attribute(libc::IFA_ADDRESS, &address.address.octets());
-        })?;
-        absent_is_fine(
-            ack,
-            &[libc::EEXIST],
-            &format!("add address {}/{}", address.address, address.prefix),
-        )
-    }
-
-    /// Removes an address. Absent is not an error.
-    pub fn delete_address(&mut self, address: &Address) -> io::Result<()> {
-        let ack = self.socket.request(libc::RTM_DELADDR, 0, |b| {
-            b.raw(&[AF_INET, address.prefix, 0, 0])
-                .raw(&address.link.to_ne_bytes());
-            b.attribute(libc::IFA_LOCAL, &address.address.octets());
-        })?;
-        let what = format!("delete address {}/{}", address.address, address.prefix);
-        absent_is_fine(ack, &[libc::EADDRNOTAVAIL, libc::ENODEV], &what)
-    }
-
-    /// The IPv4 routes of a table; kinds that we never make are left out.
-    pub fn routes(&mut self, table: Table) -> io::Result<Vec<Route>> {
-        let messages = self.dump(libc::RTM_GETROUTE, |b| {
-            b.raw(&[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        })?;
-        Ok(messages
-            .iter()
-            .filter_map(|m| parse_route(&m.body))
-            .filter(|r| r.table == table)
-            .collect())
-    }
-
-    /// Adds a route or replaces the one to the same destination.
-    pub fn replace_route(&mut self, route: &Route) -> io::Result<()> {
-        let flags = (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16;
-        let ack = self
-            .socket
-            .request(libc::RTM_NEWROUTE, flags, |b| write_route(b, route))?;
-        ack.into_result(&format!("route {}/{}", route.destination, route.prefix))
-    }
-
-    /// Removes a route. Absent is not an error.
-    pub fn delete_route(&mut self, route: &Route) -> io::Result<()> {
-        let ack = self
-            .socket
-            .request(libc::RTM_DELROUTE, 0, |b| write_route(b, route))?;
-        absent_is_fine(
-            ack,
-            &[libc::ESRCH],
-            &format!("delete route {}/{}", route.destination, route.prefix),
-        )
-    }
-
-    /// Notes a neighbour's hardware address for good, so that nobody needs to
-    /// ask for it by ARP.
-    pub fn replace_neighbour(&mut self, link: u32, address: Ipv4Addr, mac: Mac) -> io::Result<()> {
-        let flags = (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16;
-        let ack = self.socket.request(libc::RTM_NEWNEIGH, flags, |b| {
-            b.raw(&[AF_INET, 0, 0, 0])
-                .raw(&link.to_ne_bytes())
-                .raw(&libc::NUD_PERMANENT.to_ne_bytes())
-                .raw(&[0, 0]);
-            b.attribute(libc::NDA_DST, &address.octets())
-                .attribute(libc::NDA_LLADDR, &mac);
-        })?;
-        ack.into_result(&format!("neighbour {address}"))
+        ack.into_result(&format!("set the MTU of link {link} to {mtu}"))
     }
 
     /// A dump that met a change is repeated; a table that never rests is an error.
@@ -277,19 +154,7 @@ impl Routing {
     }
 }
 
-impl Scope {
-    fn number(self) -> u8 {
-        match self {
-            Scope::Universe => libc::RT_SCOPE_UNIVERSE,
-            Scope::Link => libc::RT_SCOPE_LINK,
-            Scope::Host => libc::RT_SCOPE_HOST,
-        }
-    }
-}
-
-const AF_INET: u8 = libc::AF_INET as u8;
 const VETH_INFO_PEER: u16 = 1;
-const RTNH_F_ONLINK: u32 = 4;
 const DUMP_TRIES: u32 = 8;
 /// `IF_OPER_UP`.
 const OPERATIONAL: u8 = 6;
@@ -325,42 +190,6 @@ fn veth_end(b: &mut Buffer, end: &VethEnd<'_>, mtu: u32) {
         .attribute(libc::IFLA_MTU, &mtu.to_ne_bytes());
 }
 
-/// `struct rtmsg` and its attributes.
-fn write_route(b: &mut Buffer, route: &Route) {
-    let (kind, scope) = match (route.kind, route.gateway) {
-        (RouteKind::Local, _) => (libc::RTN_LOCAL, libc::RT_SCOPE_HOST),
-        (RouteKind::Unicast, Some(_)) => (libc::RTN_UNICAST, libc::RT_SCOPE_UNIVERSE),
-        (RouteKind::Unicast, None) => (libc::RTN_UNICAST, libc::RT_SCOPE_LINK),
-    };
-    let table = match route.table {
-        Table::Main => libc::RT_TABLE_MAIN,
-        Table::Local => libc::RT_TABLE_LOCAL,
-    };
-    // A next hop outside the device's networks is what routed /32 links have.
-    let flags: u32 = if route.gateway.is_some() { RTNH_F_ONLINK } else { 0 };
-    b.raw(&[
-        AF_INET,
-        route.prefix,
-        0,
-        0,
-        table,
-        libc::RTPROT_STATIC,
-        scope,
-        kind,
-    ])
-    .raw(&flags.to_ne_bytes());
-    if route.prefix > 0 {
-        b.attribute(libc::RTA_DST, &route.destination.octets());
-    }
-    b.attribute(libc::RTA_OIF, &route.link.to_ne_bytes());
-    if let Some(gateway) = route.gateway {
-        b.attribute(libc::RTA_GATEWAY, &gateway.octets());
-    }
-    if let Some(source) = route.source {
-        b.attribute(libc::RTA_PREFSRC, &source.octets());
-    }
-}
-
 fn parse_link(body: &[u8]) -> Option<Link> {
     let (header, rest) = body.split_at_checked(16)?;
     Some(Link {
@@ -373,47 +202,30 @@ fn parse_link(body: &[u8]) -> Option<Link> {
     })
 }
 
-fn parse_address(body: &[u8]) -> Option<Address> {
-    let (header, rest) = body.split_at_checked(8)?;
-    let local = attribute(rest, libc::IFA_LOCAL).or_else(|| attribute(rest, libc::IFA_ADDRESS))?;
-    Some(Address {
-        link: number(header.get(4..8)?)?,
-        address: ipv4(local)?,
-        prefix: *header.get(1)?,
-    })
-}
-
-fn parse_route(body: &[u8]) -> Option<Route> {
-    let (header, rest) = body.split_at_checked(12)?;
-    let kind = match *header.get(7)? {
-        libc::RTN_UNICAST => RouteKind::Unicast,
-        libc::RTN_LOCAL => RouteKind::Local,
-        _ => return None,
-    };
-    let table = match attribute(rest, libc::RTA_TABLE).and_then(number)? {
-        t if t == u32::from(libc::RT_TABLE_MAIN) => Table::Main,
-        t if t == u32::from(libc::RT_TABLE_LOCAL) => Table::Local,
-        _ => return None,
-    };
-    Some(Route {
-        destination: attribute(rest, libc::RTA_DST)
-            .and_then(ipv4)
-            .unwrap_or(Ipv4Addr::UNSPECIFIED),
-        prefix: *header.get(1)?,
-        link: attribute(rest, libc::RTA_OIF).and_then(number)?,
-        gateway: attribute(rest, libc::RTA_GATEWAY).and_then(ipv4),
-        source: attribute(rest, libc::RTA_PREFSRC).and_then(ipv4),
-        kind,
-        table,
-    })
-}
-
 fn number(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
 
-fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
-    Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?))
+/// The address whose octets these are.
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    <[u8; 4]>::try_from(bytes)
+        .map(IpAddr::from)
+        .or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+fn family(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => libc::AF_INET as u8,
+        IpAddr::V6(_) => libc::AF_INET6 as u8,
+    }
 }
 
 #[cfg(test)]
@@ -455,7 +267,7 @@ mod tests {
 
             let address = Address {
                 link: link.index,
-                address: Ipv4Addr::new(10, 9, 0, 1),
+                address: IpAddr::from([10, 9, 0, 1]),
                 prefix: 32,
             };
             routing.add_address(&address, Scope::Host).unwrap();
@@ -463,19 +275,43 @@ mod tests {
             assert!(routing.addresses().unwrap().contains(&address));
 
             let route = Route {
-                destination: Ipv4Addr::new(10, 9, 1, 0),
+                destination: IpAddr::from([10, 9, 1, 0]),
                 prefix: 24,
                 link: link.index,
-                gateway: Some(Ipv4Addr::new(169, 254, 1, 2)),
+                gateway: Some(IpAddr::from([169, 254, 1, 2])),
                 source: Some(address.address),
                 kind: RouteKind::Unicast,
                 table: Table::Main,
+                metric: 0,
             };
             routing.replace_route(&route).unwrap();
             routing.replace_route(&route).unwrap();
-            assert_eq!(routing.routes(Table::Main).unwrap(), [route]);
+            let routes = |routing: &mut Routing| {
+                let mut routes = routing.routes(Table::Main).unwrap();
+                routes.retain(|route| !route.destination.to_string().starts_with("fe80"));
+                routes
+            };
+            assert_eq!(routes(&mut routing), [route]);
+            let six = Route {
+                destination: "fd00:9::".parse().unwrap(),
+                prefix: 64,
+                gateway: Some("fe80::2".parse().unwrap()),
+                source: None,
+                metric: 77,
+                ..route
+            };
+            routing.replace_route(&six).unwrap();
+            routing.replace_route(&six).unwrap();
+            assert_eq!(routes(&mut routing), [route, six]);
+            routing.delete_route(&six).unwrap();
             routing
-                .replace_neighbour(link.index, Ipv4Addr::new(169, 254, 1, 2), POD_MAC)
+                .replace_neighbour(
+                    link.index,
+                    Neighbour {
+                        address: [169, 254, 1, 2].into(),
+                        mac: POD_MAC,
+                    },
+                )
                 .unwrap();
             routing.delete_route(&route).unwrap();
             routing.delete_route(&route).unwrap();

@@ -20,15 +20,18 @@ const IMAGES_MAX: usize = 50;
 
 /// The Node as it registers itself.
 pub fn node(config: &AgentConfig, machine: &Machine) -> Node {
+    let ranges = config.node_cidr.as_ref();
+    let ranges = ranges.map(|ranges| ranges.split(',').map(str::to_owned).collect::<Vec<_>>());
     Node {
         metadata: ObjectMeta {
             name: Some(config.node_name.clone()),
             labels: Some(labels(config, machine)),
+            annotations: Some(annotations(config)),
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec {
-            pod_cidr: config.node_cidr.clone(),
-            pod_cidrs: config.node_cidr.clone().map(|cidr| vec![cidr]),
+            pod_cidr: ranges.as_ref().and_then(|ranges| ranges.first().cloned()),
+            pod_cidrs: ranges,
             ..NodeSpec::default()
         }),
         ..Node::default()
@@ -46,6 +49,14 @@ pub fn labels(config: &AgentConfig, machine: &Machine) -> BTreeMap<String, Strin
         labels.insert(name.to_owned(), value.to_owned());
     }
     labels
+}
+
+/// What the network of other nodes must know of this one.
+pub fn annotations(config: &AgentConfig) -> BTreeMap<String, String> {
+    BTreeMap::from([(
+        network::peers::ROUTING_ANNOTATION.to_owned(),
+        config.pod_routing.to_string(),
+    )])
 }
 
 /// What pods may use of the machine: thousandths of a core, bytes of memory,
@@ -103,10 +114,13 @@ pub fn status(
             machine.storage_bytes,
         ),
         allocatable: amounts((cpu / 1000).to_string(), memory, storage),
-        addresses: Some(vec![
-            address("InternalIP", config.node_ip.to_string()),
-            address("Hostname", config.node_name.clone()),
-        ]),
+        addresses: Some(
+            std::iter::once(config.node_ip)
+                .chain(config.node_ip6)
+                .map(|ip| address("InternalIP", ip.to_string()))
+                .chain([address("Hostname", config.node_name.clone())])
+                .collect(),
+        ),
         node_info: Some(info(config, machine)),
         daemon_endpoints: Some(NodeDaemonEndpoints::default()),
         conditions: Some(conditions(at)),

@@ -31,7 +31,7 @@ pub struct Kept {
     pub version: u32,
     /// The node's name.
     pub name: String,
-    /// Its range of pod addresses.
+    /// Its ranges of pod addresses, with a comma between them.
     pub pod_cidr: String,
 }
 
@@ -65,12 +65,22 @@ pub async fn register(config: &AgentConfig, machine: &Machine, client: &Client, 
     }
 }
 
+/// The node's ranges, with a comma between them.
+fn ranges_of(node: &Node) -> Option<String> {
+    let spec = node.spec.as_ref()?;
+    let listed = spec.pod_cidrs.as_ref().map(|ranges| ranges.join(","));
+    listed.or(spec.pod_cidr.clone()).filter(|ranges| !ranges.is_empty())
+}
+
 async fn attempt(config: &AgentConfig, machine: &Machine, client: &Client) -> Result<String, Status> {
     let name = &config.node_name;
     let mut node = match client.create(&object::node(config, machine)).await {
         Ok(node) => node,
         Err(status) if status.is_already_exists() => {
-            let patch = json!({"metadata": {"labels": object::labels(config, machine)}});
+            let patch = json!({"metadata": {
+                "labels": object::labels(config, machine),
+                "annotations": object::annotations(config),
+            }});
             client
                 .patch::<Node>("", name, PatchType::Strategic, &patch, "")
                 .await?
@@ -79,12 +89,7 @@ async fn attempt(config: &AgentConfig, machine: &Machine, client: &Client) -> Re
     };
     let mut pause = RANGE_EVERY;
     loop {
-        let cidr = node
-            .spec
-            .as_ref()
-            .and_then(|s| s.pod_cidr.clone())
-            .filter(|c| !c.is_empty());
-        if let Some(cidr) = cidr.or_else(|| config.node_cidr.clone()) {
+        if let Some(cidr) = ranges_of(&node).or_else(|| config.node_cidr.clone()) {
             return Ok(cidr);
         }
         tokio::time::sleep(pause).await;

@@ -2,12 +2,13 @@
 //! is told of changes and answers questions.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use sys::nft::Family;
 
 /// The label that ties an EndpointSlice to its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -35,25 +36,25 @@ pub struct Entry {
 pub struct Index {
     entries: HashMap<ServiceKey, Entry>,
     /// Services by each of their cluster addresses.
-    by_address: HashMap<Ipv4Addr, ServiceKey>,
+    by_address: HashMap<IpAddr, ServiceKey>,
     /// Services by their endpoints' addresses.
-    by_endpoint: HashMap<Ipv4Addr, HashSet<ServiceKey>>,
+    by_endpoint: HashMap<IpAddr, HashSet<ServiceKey>>,
     /// How many Services a namespace has.
     namespaces: HashMap<String, usize>,
 }
 
 impl Entry {
-    /// Its IPv4 slices.
-    pub fn slices(&self) -> impl Iterator<Item = &EndpointSlice> {
+    /// Its slices of one family.
+    pub fn slices(&self, family: Family) -> impl Iterator<Item = &EndpointSlice> {
         self.slices
             .values()
             .map(|slice| &**slice)
-            .filter(|slice| slice.address_type == "IPv4")
+            .filter(move |slice| family_of(slice) == Some(family))
     }
 
-    /// Its IPv4 endpoints with their first address.
-    pub fn endpoints(&self) -> impl Iterator<Item = (Ipv4Addr, &Endpoint)> {
-        self.slices().flat_map(endpoints)
+    /// Its endpoints of both families with their first address.
+    pub fn endpoints(&self) -> impl Iterator<Item = (IpAddr, &Endpoint)> {
+        self.slices.values().flat_map(|slice| endpoints(slice))
     }
 }
 
@@ -134,12 +135,12 @@ impl Index {
     }
 
     /// The Service with that cluster address.
-    pub fn at_address(&self, ip: Ipv4Addr) -> Option<&ServiceKey> {
+    pub fn at_address(&self, ip: IpAddr) -> Option<&ServiceKey> {
         self.by_address.get(&ip)
     }
 
     /// The Services with an endpoint of that address, in order of their names.
-    pub fn at_endpoint(&self, ip: Ipv4Addr) -> Vec<&ServiceKey> {
+    pub fn at_endpoint(&self, ip: IpAddr) -> Vec<&ServiceKey> {
         let mut keys: Vec<&ServiceKey> = self.by_endpoint.get(&ip).into_iter().flatten().collect();
         keys.sort();
         keys
@@ -161,7 +162,7 @@ impl Index {
     /// Takes out what an old slice had and no other slice of the Service has.
     fn reindex_endpoints(&mut self, key: &ServiceKey, old: Option<&EndpointSlice>) {
         let Some(old) = old else { return };
-        let still: HashSet<Ipv4Addr> = self
+        let still: HashSet<IpAddr> = self
             .entries
             .get(key)
             .into_iter()
@@ -189,8 +190,8 @@ impl Index {
     }
 }
 
-/// The IPv4 cluster addresses of a Service; none if it is headless.
-pub fn cluster_ips(service: &Service) -> Vec<Ipv4Addr> {
+/// The cluster addresses of a Service; none if it is headless.
+pub fn cluster_ips(service: &Service) -> Vec<IpAddr> {
     let Some(spec) = &service.spec else {
         return Vec::new();
     };
@@ -198,7 +199,7 @@ pub fn cluster_ips(service: &Service) -> Vec<Ipv4Addr> {
         return Vec::new();
     }
     let listed = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
-    let mut ips: Vec<Ipv4Addr> = listed.filter_map(|ip| ip.parse().ok()).collect();
+    let mut ips: Vec<IpAddr> = listed.filter_map(|ip| ip.parse().ok()).collect();
     ips.sort();
     ips.dedup();
     ips
@@ -223,10 +224,25 @@ pub fn is_serving_while_terminating(endpoint: &Endpoint) -> bool {
     conditions.terminating == Some(true) && conditions.serving == Some(true)
 }
 
-fn endpoints(slice: &EndpointSlice) -> impl Iterator<Item = (Ipv4Addr, &Endpoint)> {
-    let ipv4 = slice.address_type == "IPv4";
-    let list = slice.endpoints.iter().flatten().filter(move |_| ipv4);
-    list.filter_map(|endpoint| Some((endpoint.addresses.first()?.parse().ok()?, endpoint)))
+/// The family of a slice's addresses; `None` if it holds names.
+pub fn family_of(slice: &EndpointSlice) -> Option<Family> {
+    match slice.address_type.as_str() {
+        "IPv4" => Some(Family::Ip),
+        "IPv6" => Some(Family::Ip6),
+        _ => None,
+    }
+}
+
+/// The first address of an endpoint, if it is of that family.
+pub fn address_of(endpoint: &Endpoint, family: Family) -> Option<IpAddr> {
+    let ip: IpAddr = endpoint.addresses.first()?.parse().ok()?;
+    (Family::of(ip) == family).then_some(ip)
+}
+
+fn endpoints(slice: &EndpointSlice) -> impl Iterator<Item = (IpAddr, &Endpoint)> {
+    let family = family_of(slice);
+    let list = slice.endpoints.iter().flatten();
+    list.filter_map(move |endpoint| Some((address_of(endpoint, family?)?, endpoint)))
 }
 
 fn owner(slice: &EndpointSlice) -> Option<ServiceKey> {
@@ -253,9 +269,9 @@ mod tests {
     fn services_are_found_by_name_and_address() {
         let mut index = Index::default();
         let key = index.apply_service(&Arc::new(service("shop", "web", "10.43.0.7", &[("", 80)])));
-        assert_eq!(index.at_address(Ipv4Addr::new(10, 43, 0, 7)), Some(&key));
+        assert_eq!(index.at_address([10, 43, 0, 7].into()), Some(&key));
         index.apply_service(&Arc::new(service("shop", "web", "10.43.0.8", &[("", 80)])));
-        assert_eq!(index.at_address(Ipv4Addr::new(10, 43, 0, 7)), None);
+        assert_eq!(index.at_address([10, 43, 0, 7].into()), None);
         assert!(index.has_namespace("shop"));
         index.delete_service(&service("shop", "web", "10.43.0.8", &[]));
         assert!(!index.has_namespace("shop"));
@@ -265,7 +281,7 @@ mod tests {
     #[test]
     fn endpoints_are_found_while_any_slice_has_them() {
         let mut index = Index::default();
-        let ip = Ipv4Addr::new(10, 64, 0, 2);
+        let ip = IpAddr::from([10, 64, 0, 2]);
         index.apply_slice(&Arc::new(slice(
             "shop",
             "web",

@@ -12,7 +12,9 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::sync::{mpsc, watch};
 
-pub use index::{Entry, Index, ServiceKey, cluster_ips, is_headless, is_ready, is_serving_while_terminating};
+pub use index::{
+    Entry, Index, ServiceKey, address_of, cluster_ips, is_headless, is_ready, is_serving_while_terminating,
+};
 pub use standing::Standing;
 
 /// The cluster's Services and EndpointSlices as this node knows them. Cheap

@@ -21,9 +21,6 @@ impl Index {
     /// The standing of the pod with that address and UID. Others may have the
     /// same address: those on the node's own network.
     pub fn standing(&self, ip: IpAddr, uid: &str) -> Standing {
-        let IpAddr::V4(ip) = ip else {
-            return Standing::Stranger;
-        };
         let entries = self.at_endpoint(ip).into_iter().filter_map(|key| self.entry(key));
         let mut standing = Standing::Stranger;
         for (_, endpoint) in entries.flat_map(|entry| entry.endpoints()) {

@@ -97,10 +97,11 @@ impl Reply {
         }
     }
 
-    /// The IPv4 addresses among the answers.
-    pub(super) fn addresses(&self) -> Vec<std::net::Ipv4Addr> {
+    /// The addresses among the answers.
+    pub(super) fn addresses(&self) -> Vec<std::net::IpAddr> {
         let address = |record: &Record| match &record.data {
-            RData::A(a) => Some(a.0),
+            RData::A(a) => Some(a.0.into()),
+            RData::AAAA(a) => Some(a.0.into()),
             _ => None,
         };
         self.answers.iter().filter_map(address).collect()

@@ -70,7 +70,7 @@ impl Handler {
         if reply
             .answers
             .iter()
-            .all(|record| record.record_type() == RecordType::A)
+            .all(|record| matches!(record.record_type(), RecordType::A | RecordType::AAAA))
         {
             base::random::shuffle(&SystemRandom, &mut reply.answers);
         }

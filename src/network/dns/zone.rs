@@ -2,23 +2,25 @@
 //! (kubernetes/dns, `docs/specification.md`, 1.1.0) over the catalog's index.
 //! Pure.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use hickory_proto::rr::rdata::{A, CNAME, NS, PTR, SOA, SRV, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::Endpoint;
+use sys::nft::Family;
 
 use crate::catalog::{Entry, Index, cluster_ips, is_headless, is_ready};
-use crate::cidr::Cidr;
 use crate::config::NetworkConfig;
 use crate::plan::Protocol;
+use api::cidr::Ranges;
 
 /// Seconds for which clients may keep what we say, also that there is nothing.
 const TTL_SECONDS: u32 = 5;
 /// The version of the specification that we follow.
 const SPECIFICATION: &str = "1.1.0";
 const REVERSE: &str = "in-addr.arpa";
+const REVERSE6: &str = "ip6.arpa";
 
 /// What the zone says.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,14 +41,14 @@ pub enum Answer {
 #[derive(Debug, Clone)]
 pub struct Zone {
     domain: String,
-    service_cidr: Cidr,
-    pod_cidr: Cidr,
-    dns_ip: Ipv4Addr,
+    service_cidr: Ranges,
+    pod_cidr: Ranges,
+    dns_ips: Vec<IpAddr>,
 }
 
 /// What a name turned out to be.
 enum Found {
-    Addresses(Vec<Ipv4Addr>),
+    Addresses(Vec<IpAddr>),
     Services(Vec<Target>),
     Alias(String),
     Pointers(Vec<String>),
@@ -61,7 +63,7 @@ enum Found {
 struct Target {
     name: String,
     port: u16,
-    addresses: Vec<Ipv4Addr>,
+    addresses: Vec<IpAddr>,
 }
 
 impl Zone {
@@ -71,7 +73,7 @@ impl Zone {
             domain: config.domain.trim_end_matches('.').to_ascii_lowercase(),
             service_cidr: config.service_cidr,
             pod_cidr: config.pod_cidr,
-            dns_ip: config.dns_ip,
+            dns_ips: config.dns_ips(),
         }
     }
 
@@ -87,7 +89,8 @@ impl Zone {
         let (found, apex) = if let Some(labels) = self.below(&text, &self.domain) {
             (self.forward(index, &labels, kind), self.domain.as_str())
         } else if let Some(ip) = self.reverse(&text) {
-            (self.pointers(index, ip), REVERSE)
+            let apex = if ip.is_ipv4() { REVERSE } else { REVERSE6 };
+            (self.pointers(index, ip), apex)
         } else {
             return Answer::Foreign;
         };
@@ -103,12 +106,11 @@ impl Zone {
         Some(prefix.split('.').collect())
     }
 
-    /// The address that a name under `in-addr.arpa` means, if it is the
-    /// cluster's.
-    fn reverse(&self, name: &str) -> Option<Ipv4Addr> {
-        let labels = self.below(name, REVERSE)?;
-        let [d, c, b, a] = labels[..] else { return None };
-        let ip: Ipv4Addr = format!("{a}.{b}.{c}.{d}").parse().ok()?;
+    /// The address that a name under `in-addr.arpa` or `ip6.arpa` means, if it
+    /// is the cluster's.
+    fn reverse(&self, name: &str) -> Option<IpAddr> {
+        let v4 = self.below(name, REVERSE).and_then(|labels| reverse4(&labels));
+        let ip = v4.or_else(|| reverse6(&self.below(name, REVERSE6)?))?;
         (self.service_cidr.contains(ip) || self.pod_cidr.contains(ip)).then_some(ip)
     }
 
@@ -116,7 +118,7 @@ impl Zone {
         match labels {
             [] => Found::Apex,
             ["dns-version"] => Found::Text(SPECIFICATION),
-            ["ns", "dns"] => Found::Addresses(vec![self.dns_ip]),
+            ["ns", "dns"] => Found::Addresses(self.dns_ips.clone()),
             ["dns"] | ["svc"] | ["pod"] => Found::Empty,
             // Namespaces without Services are not known here.
             [_, "pod"] => Found::Empty,
@@ -196,7 +198,7 @@ impl Zone {
             }
             return targets;
         }
-        for slice in entry.slices() {
+        for slice in Family::ALL.into_iter().flat_map(|family| entry.slices(family)) {
             let ports = slice.ports.iter().flatten();
             for port in ports.filter(|port| fits(port.name.as_deref(), port.protocol.as_deref())) {
                 let Some(number) = port.port.and_then(|port| u16::try_from(port).ok()) else {
@@ -220,14 +222,14 @@ impl Zone {
 
     /// The names of an address: its Service's, or those of a headless
     /// Service's endpoint.
-    fn pointers(&self, index: &Index, ip: Ipv4Addr) -> Found {
+    fn pointers(&self, index: &Index, ip: IpAddr) -> Found {
         if let Some(key) = index.at_address(ip) {
             return Found::Pointers(vec![format!(
                 "{}.{}.svc.{}",
                 key.name, key.namespace, self.domain
             )]);
         }
-        if ip == self.dns_ip {
+        if self.dns_ips.contains(&ip) {
             return Found::Pointers(vec![format!("ns.dns.{}", self.domain)]);
         }
         let mut names = Vec::new();
@@ -265,10 +267,10 @@ impl Zone {
                 Some(target) => return Answer::Alias(record(RData::CNAME(CNAME(target.clone()))), target),
                 None => return Answer::NoData(soa),
             },
-            Found::Addresses(ips) if kind == RecordType::A => (
-                ips.into_iter().map(|ip| record(RData::A(A(ip)))).collect(),
-                Vec::new(),
-            ),
+            Found::Addresses(ips) => {
+                let wanted = ips.into_iter().map(address).filter(|data| data.record_type() == kind);
+                (wanted.map(record).collect(), Vec::new())
+            }
             Found::Services(targets) if kind == RecordType::SRV => service_records(name, targets),
             Found::Pointers(names) if kind == RecordType::PTR => {
                 let names = names.iter().filter_map(|name| parse(name));
@@ -318,8 +320,8 @@ fn service_records(name: &Name, targets: Vec<Target>) -> (Vec<Record>, Vec<Recor
         let Some(host) = parse(&target.name) else { continue };
         let data = SRV::new(0, weight, target.port, host.clone());
         records.push(Record::from_rdata(name.clone(), TTL_SECONDS, RData::SRV(data)));
-        let address = |ip| Record::from_rdata(host.clone(), TTL_SECONDS, RData::A(A(ip)));
-        extra.extend(target.addresses.into_iter().map(address));
+        let record = |ip| Record::from_rdata(host.clone(), TTL_SECONDS, address(ip));
+        extra.extend(target.addresses.into_iter().map(record));
     }
     extra.sort_by(|a: &Record, b| a.name.cmp(&b.name));
     extra.dedup();
@@ -327,7 +329,7 @@ fn service_records(name: &Name, targets: Vec<Target>) -> (Vec<Record>, Vec<Recor
 }
 
 /// A headless Service without ready endpoints does not exist (specification, 2.4.1).
-fn addresses(mut ips: Vec<Ipv4Addr>) -> Found {
+fn addresses(mut ips: Vec<IpAddr>) -> Found {
     ips.sort();
     ips.dedup();
     if ips.is_empty() {
@@ -345,7 +347,7 @@ fn services(targets: Vec<Target>) -> Found {
     }
 }
 
-fn ready(entry: &Entry) -> Vec<Ipv4Addr> {
+fn ready(entry: &Entry) -> Vec<IpAddr> {
     entry
         .endpoints()
         .filter(|(_, endpoint)| is_ready(endpoint))
@@ -353,7 +355,7 @@ fn ready(entry: &Entry) -> Vec<Ipv4Addr> {
         .collect()
 }
 
-fn of_host(entry: &Entry, host: &str) -> Vec<Ipv4Addr> {
+fn of_host(entry: &Entry, host: &str) -> Vec<IpAddr> {
     let ready = entry.endpoints().filter(|(_, endpoint)| is_ready(endpoint));
     ready
         .filter(|(ip, endpoint)| host_of(endpoint, *ip) == host)
@@ -362,9 +364,13 @@ fn of_host(entry: &Entry, host: &str) -> Vec<Ipv4Addr> {
 }
 
 /// The label of an endpoint below its Service's name.
-fn host_of(endpoint: &Endpoint, ip: Ipv4Addr) -> String {
+fn host_of(endpoint: &Endpoint, ip: IpAddr) -> String {
     let hostname = endpoint.hostname.clone().filter(|name| !name.is_empty());
-    hostname.unwrap_or_else(|| ip.to_string().replace('.', "-"))
+    hostname.unwrap_or_else(|| match ip {
+        IpAddr::V4(ip) => ip.to_string().replace('.', "-"),
+        // Written out: a label cannot begin or end with what stands for `::`.
+        IpAddr::V6(ip) => ip.segments().map(|part| format!("{part:x}")).join("-"),
+    })
 }
 
 fn external_name(service: &Service) -> Option<String> {
@@ -375,9 +381,31 @@ fn external_name(service: &Service) -> Option<String> {
         .filter(|name| external && !name.is_empty())
 }
 
-/// `10-64-0-2` as an address.
-fn dashed(label: &str) -> Option<Ipv4Addr> {
-    label.replace('-', ".").parse().ok()
+/// The record that says an address.
+fn address(ip: IpAddr) -> RData {
+    match ip {
+        IpAddr::V4(ip) => RData::A(A(ip)),
+        IpAddr::V6(ip) => RData::AAAA(AAAA(ip)),
+    }
+}
+
+/// `10-64-0-2` or `fd00-0-0-0-0-0-0-2` or `fd00--2` as an address.
+fn dashed(label: &str) -> Option<IpAddr> {
+    let v4 = label.replace('-', ".").parse::<Ipv4Addr>().map(IpAddr::V4);
+    v4.or_else(|_| label.replace('-', ":").parse::<Ipv6Addr>().map(IpAddr::V6)).ok()
+}
+
+/// The address of the labels before `in-addr.arpa`.
+fn reverse4(labels: &[&str]) -> Option<IpAddr> {
+    let [d, c, b, a] = labels[..] else { return None };
+    format!("{a}.{b}.{c}.{d}").parse::<Ipv4Addr>().ok().map(IpAddr::V4)
+}
+
+/// The address of the 32 labels before `ip6.arpa`, a hexadecimal digit each.
+fn reverse6(labels: &[&str]) -> Option<IpAddr> {
+    let digit = |label: &&str| Some(u128::from(u8::from_str_radix(label, 16).ok().filter(|_| label.len() == 1)?));
+    let number = labels.iter().rev().try_fold(0u128, |number, label| Some(number << 4 | digit(label)?))?;
+    (labels.len() == 32).then(|| Ipv6Addr::from(number).into())
 }
 
 /// Lower case, without the final dot.

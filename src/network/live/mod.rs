@@ -98,7 +98,7 @@ fn plug(name: &str, address: Ipv4Addr) {
         .add_address(
             &Address {
                 link,
-                address,
+                address: address.into(),
                 prefix: 24,
             },
             Scope::Universe,
@@ -113,9 +113,10 @@ fn plug(name: &str, address: Ipv4Addr) {
         prefix: 24,
         link,
         gateway: None,
-        source: Some(address),
+        source: Some(address.into()),
         kind: RouteKind::Unicast,
         table: Table::Main,
+        metric: 0,
     };
     routing.replace_route(&route).unwrap();
 }
@@ -205,7 +206,7 @@ impl Place {
 }
 
 fn ip(pod: &PodLink) -> Ipv4Addr {
-    match pod.ip {
+    match pod.ip() {
         std::net::IpAddr::V4(ip) => ip,
         std::net::IpAddr::V6(_) => unreachable!("IPv4 only"),
     }

@@ -41,8 +41,8 @@ fn what_is_nobodys_is_refused_at_once() {
         let network = PodNetwork::open(world.config.clone()).await.unwrap();
         let own = network.attach("own", Own, None).await.unwrap();
         let shared = network.attach("wasm", Shared, None).await.unwrap();
-        let nobody = world.config.node_cidr.nth(999).unwrap();
-        let service = world.config.service_cidr.nth(999).unwrap();
+        let nobody = world.config.node_cidr.primary().nth(999).unwrap();
+        let service = world.config.service_cidr.primary().nth(999).unwrap();
         for place in [
             Place::host(),
             Place::of(&network, &own),
@@ -95,7 +95,7 @@ fn a_restart_leaves_own_namespaces_alone_and_addresses_where_they_were() {
         assert_eq!(network.attach("wasm", Shared, None).await.unwrap(), shared);
         assert_eq!(network.attach("own", Own, None).await.unwrap(), own);
         let fresh = network.attach("fresh", Shared, None).await.unwrap();
-        assert!(fresh.ip != own.ip && fresh.ip != shared.ip);
+        assert!(fresh.ip() != own.ip() && fresh.ip() != shared.ip());
     });
 }
 
@@ -146,10 +146,10 @@ fn detached_pods_leave_nothing_and_free_their_address() {
         network.detach("own").await.unwrap();
         network.detach("own").await.unwrap();
         assert_eq!(links(&mut routing), before);
-        assert!(!pod.netns.unwrap().exists());
+        assert!(!pod.netns.as_ref().unwrap().exists());
         // The address is ordinary again: a pod of the other sort can have it.
-        let again = network.attach("again", Shared, Some(pod.ip)).await.unwrap();
-        assert_eq!(again.ip, pod.ip);
+        let again = network.attach("again", Shared, Some(pod.ip())).await.unwrap();
+        assert_eq!(again.ip(), pod.ip());
         Place::of(&network, &again).serve((ip(&again), PORT), "again");
         assert_eq!(
             Place::host().ask((ip(&again), PORT)).await,
@@ -263,7 +263,10 @@ fn kernel_objects() -> BTreeSet<String> {
             .flatten()
             .map(|r| format!("route {}/{}", r.destination, r.prefix)),
     );
-    let tables = sys::nft::Nft::open().unwrap().tables(sys::nft::Family::Ip).unwrap();
+    let tables = sys::nft::Nft::open()
+        .unwrap()
+        .tables(sys::nft::Family::Ip)
+        .unwrap();
     objects.extend(tables.into_iter().map(|table| format!("table {table}")));
     let mounts = std::fs::read_to_string("/proc/thread-self/mounts").unwrap();
     objects.extend(mounts.lines().map(|line| format!("mount {line}")));

@@ -34,7 +34,7 @@ impl Cluster {
         let (services, slices) = (Cache::fixed([web()]), Cache::fixed([]));
         let catalog = Catalog::over(services.clone(), slices.clone(), &tasks);
         let network = PodNetwork::open(world.config.clone()).await.unwrap();
-        let balancing = Services::start(&catalog, &world.config, &tasks).unwrap();
+        let balancing = Services::start(&catalog, &Cache::fixed([]), &world.config, &tasks).unwrap();
         balancing.ready().await;
         Cluster {
             services,
@@ -56,7 +56,7 @@ impl Cluster {
 
     /// Puts these pods, and no others, behind the Service.
     async fn endpoints(&self, pods: &[&PodLink]) {
-        let ips: Vec<String> = pods.iter().map(|pod| pod.ip.to_string()).collect();
+        let ips: Vec<String> = pods.iter().map(|pod| pod.ip().to_string()).collect();
         let ips: Vec<&str> = ips.iter().map(String::as_str).collect();
         self.slices
             .apply(fixtures::slice("shop", "web", "web-1", &ips, &[("http", 8080)]));
@@ -119,7 +119,7 @@ fn sources_stay_where_they_can() {
         let (b, in_b) = cluster.pod("own-b", Own).await;
         let (_, in_c) = cluster.pod("wasm-c", Shared).await;
         cluster.endpoints(&[&a]).await;
-        assert_eq!(in_b.ask((SERVICE, 80)).await, format!("own-a sees {}", b.ip));
+        assert_eq!(in_b.ask((SERVICE, 80)).await, format!("own-a sees {}", b.ip()));
         assert_eq!(
             Place::host().ask((SERVICE, 80)).await,
             format!("own-a sees {NODE}")
@@ -133,8 +133,8 @@ fn sources_stay_where_they_can() {
         let picked = cluster
             .balancing
             .balancer()
-            .pick((SERVICE, 80).into(), Protocol::Tcp);
-        assert_eq!(picked, (a.ip, 8080).into());
+            .pick(NODE.into(), (SERVICE, 80).into(), Protocol::Tcp);
+        assert_eq!(picked, (a.ip(), 8080).into());
         assert!(in_c.ask(picked).await.starts_with("own-a sees 10.64."));
     });
 }
@@ -178,7 +178,8 @@ fn udp_clients_leave_an_endpoint_that_went() {
         service.spec.as_mut().unwrap().ports.as_mut().unwrap()[0].protocol = Some("UDP".into());
         cluster.services.apply(service);
         let point_at = async |pod: &PodLink| {
-            let mut slice = fixtures::slice("shop", "echo", "echo-1", &[&pod.ip.to_string()], &[("echo", 7)]);
+            let mut slice =
+                fixtures::slice("shop", "echo", "echo-1", &[&pod.ip().to_string()], &[("echo", 7)]);
             slice.ports.as_mut().unwrap()[0].protocol = Some("UDP".into());
             cluster.slices.apply(slice);
             cluster.settle().await;
@@ -186,7 +187,7 @@ fn udp_clients_leave_an_endpoint_that_went() {
         let (a, in_a) = cluster.pod("own-a", Own).await;
         let (b, in_b) = cluster.pod("wasm-b", Shared).await;
         for (pod, place, name) in [(&a, &in_a, "a"), (&b, &in_b, "b")] {
-            let socket = place.visit(|| std::net::UdpSocket::bind((pod.ip, 7)).unwrap());
+            let socket = place.visit(|| std::net::UdpSocket::bind((pod.ip(), 7)).unwrap());
             std::thread::spawn(move || {
                 let mut buffer = [0; 16];
                 while let Ok((_, client)) = socket.recv_from(&mut buffer) {
@@ -232,8 +233,8 @@ fn the_api_is_reached_at_the_first_service_address() {
         Place::host().serve((NODE, 6443), "api");
         let (a, in_a) = cluster.pod("own-a", Own).await;
         let (c, in_c) = cluster.pod("wasm-c", Shared).await;
-        assert_eq!(in_a.ask((first, 443)).await, format!("api sees {}", a.ip));
-        assert_eq!(in_c.ask((first, 443)).await, format!("api sees {}", c.ip));
+        assert_eq!(in_a.ask((first, 443)).await, format!("api sees {}", a.ip()));
+        assert_eq!(in_c.ask((first, 443)).await, format!("api sees {}", c.ip()));
         assert_eq!(Place::host().ask((first, 443)).await, format!("api sees {NODE}"));
     });
 }
@@ -252,7 +253,7 @@ fn a_successor_takes_over_without_a_gap() {
         );
         let tasks = Tasks::new();
         let catalog = Catalog::over(cluster.services.clone(), cluster.slices.clone(), &tasks);
-        let successor = Services::start(&catalog, &world.config, &tasks).unwrap();
+        let successor = Services::start(&catalog, &Cache::fixed([]), &world.config, &tasks).unwrap();
         successor.ready().await;
         assert_eq!(
             Place::host().ask((SERVICE, 80)).await,
@@ -265,7 +266,13 @@ fn a_successor_takes_over_without_a_gap() {
             format!("own-b sees {NODE}")
         );
         crate::cleanup(&world.config.instance_id, &world.config.data_dir).unwrap();
-        assert!(sys::nft::Nft::open().unwrap().tables(sys::nft::Family::Ip).unwrap().is_empty());
+        assert!(
+            sys::nft::Nft::open()
+                .unwrap()
+                .tables(sys::nft::Family::Ip)
+                .unwrap()
+                .is_empty()
+        );
     });
 }
 
@@ -326,7 +333,7 @@ fn one_change_among_thousands_is_quick() {
         let catalog = Catalog::over(services, slices.clone(), &tasks);
         catalog.synced().await;
         let start = Instant::now();
-        let balancing = Services::start(&catalog, &world.config, &tasks).unwrap();
+        let balancing = Services::start(&catalog, &Cache::fixed([]), &world.config, &tasks).unwrap();
         balancing.ready().await;
         println!(
             "{SERVICES} Services with 10 endpoints each: {:?}",
@@ -336,13 +343,19 @@ fn one_change_among_thousands_is_quick() {
         let balancer = balancing.balancer();
         let mut nft = sys::nft::Nft::open().unwrap();
         let table = crate::names::services_table(&world.config.instance_id);
-        assert_eq!(nft.keys(sys::nft::Family::Ip, &table, "services").unwrap().len(), SERVICES as usize);
-        assert_eq!(nft.keys(sys::nft::Family::Ip, &table, "s10").unwrap().len(), 10 * SERVICES as usize);
+        assert_eq!(
+            nft.keys(sys::nft::Family::Ip, &table, "services").unwrap().len(),
+            SERVICES as usize
+        );
+        assert_eq!(
+            nft.keys(sys::nft::Family::Ip, &table, "s10").unwrap().len(),
+            10 * SERVICES as usize
+        );
         let start = Instant::now();
         slices.apply(slice(7, 1));
         let wanted: SocketAddr = (Ipv4Addr::from(0x0a40_0000 + 7 * 11 + 10), 8080).into();
         while !(0..10)
-            .any(|_| balancer.pick((Ipv4Addr::from(0x0a2b_0107), 80).into(), Protocol::Tcp) == wanted)
+            .any(|_| balancer.pick(NODE.into(), (Ipv4Addr::from(0x0a2b_0107), 80).into(), Protocol::Tcp) == wanted)
         {
             tokio::task::yield_now().await;
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -13,9 +13,11 @@ use sys::nft::{Family, Nft};
 
 use super::journal::Journal;
 use super::{PodLink, PodNetKind, rules, wire};
-use crate::config::{NetworkConfig, NetworkError};
-use crate::ipam::{Lease, Pool};
+use crate::config::{NetworkConfig, NetworkError, gateway};
+use crate::ipam::{self, Lease, Pool};
 use crate::names;
+use crate::peers::{self, Links, Peer};
+use api::cidr::{Addresses, Cidr};
 
 /// Ethernet's, where the node's own device does not say otherwise.
 const MTU_DEFAULT: u32 = 1500;
@@ -30,9 +32,11 @@ pub(super) struct Host {
     shared: Routing,
     /// Keeps the shared namespace even if somebody removes its file.
     _shared_netns: OwnedFd,
+    /// Largest packet that pods' links take, in bytes.
     mtu: u32,
-    /// From where the host talks to pods.
-    source: Ipv4Addr,
+    peers: Links,
+    /// From where the host talks to pods, per family.
+    sources: Vec<IpAddr>,
     pool: Pool,
     journal: Journal,
     /// Pods whose own namespace this process has made or checked.
@@ -44,15 +48,16 @@ impl Host {
     pub(super) fn open(config: NetworkConfig) -> Result<Host, NetworkError> {
         config.check()?;
         std::fs::create_dir_all(config.state_dir())?;
-        let (journal, pool) = Journal::open(&config.state_dir().join("addresses"), config.node_cidr)?;
-        sys::sysctl::set("net.ipv4.ip_forward", "1")?;
+        let (journal, pool) =
+            Journal::open(&config.state_dir().join("addresses"), config.node_cidr.primary())?;
+        forward(config.has_ipv6())?;
         let mut routing = Routing::open()?;
+        let mut peers = Links::new(peers::read(&config.state_dir()));
         let mtu = underlay_mtu(&mut routing, config.node_ip)?;
+        let mtu = peers.settle(&config, &mut routing, mtu)?;
         let shared_netns = open_or_create(&names::shared_netns(&config.instance_id, &config.data_dir))?;
         let mut shared = wire::routing_in(shared_netns.as_fd())?;
-        let source = connect_shared(&config, &mut routing, &mut shared, &shared_netns, mtu)?;
-        let own = own_addresses(&pool);
-        Nft::open()?.commit(&rules::table(&config, source, &own))?;
+        let sources = connect_shared(&config, &mut routing, &mut shared, &shared_netns, mtu)?;
         let mut host = Host {
             nft: Nft::open()?,
             config,
@@ -60,12 +65,15 @@ impl Host {
             shared,
             _shared_netns: shared_netns,
             mtu,
-            source,
+            peers,
+            sources,
             pool,
             journal,
             wired: BTreeSet::new(),
         };
+        host.write_rules()?;
         host.forget_strangers()?;
+        host.resize(mtu)?;
         Ok(host)
     }
 
@@ -110,19 +118,69 @@ impl Host {
         Ok(self.journal.free(pod, &self.pool)?)
     }
 
-    /// Writes the rules anew if somebody has flushed them: a firewall that was
-    /// reloaded, say.
+    /// Writes rules and routes anew if somebody has flushed them: a firewall that
+    /// was reloaded, say, or a device that was down.
     pub(super) fn check(&mut self) -> Result<(), NetworkError> {
-        if self
-            .nft
-            .tables(Family::Ip)?
-            .contains(&names::pods_table(&self.config.instance_id))
-        {
-            return Ok(());
+        let table = names::pods_table(&self.config.instance_id);
+        for family in self.sources.iter().map(|source| Family::of(*source)) {
+            if !self.nft.tables(family)?.contains(&table) {
+                tracing::warn!("the kernel's pod rules have vanished; writing them anew");
+                self.write_rules()?;
+                break;
+            }
         }
-        tracing::warn!("the kernel's pod rules have vanished; writing them anew");
+        self.lead()
+    }
+
+    fn write_rules(&mut self) -> Result<(), NetworkError> {
         let own = own_addresses(&self.pool);
-        Ok(self.nft.commit(&rules::table(&self.config, self.source, &own))?)
+        let own: Vec<IpAddr> = own
+            .iter()
+            .flat_map(|ip| self.config.pod_addresses(*ip).iter())
+            .collect();
+        for table in rules::tables(&self.config, &self.sources, &own) {
+            self.nft.commit(&table)?;
+        }
+        Ok(())
+    }
+
+    /// See [`super::PodNetwork::connect`].
+    pub(super) fn connect(&mut self, peers: Vec<Peer>) -> Result<(), NetworkError> {
+        if self.peers.set(peers) {
+            peers::write(&self.config.state_dir(), self.peers.all())?;
+        }
+        self.lead()
+    }
+
+    /// Makes the ways to other nodes' pods, as far as they are not there.
+    fn lead(&mut self) -> Result<(), NetworkError> {
+        let underlay = underlay_mtu(&mut self.routing, self.config.node_ip)?;
+        let mtu = self.peers.settle(&self.config, &mut self.routing, underlay)?;
+        if mtu != self.mtu {
+            self.resize(mtu)?;
+        }
+        Ok(())
+    }
+
+    /// Gives all links another size.
+    fn resize(&mut self, mtu: u32) -> Result<(), NetworkError> {
+        self.mtu = mtu;
+        let shared = names::shared_link(&self.config.instance_id);
+        wire::set_mtu(&mut self.routing, &mut self.shared, &shared, mtu)?;
+        let own = self
+            .pool
+            .pods()
+            .filter(|(_, lease)| lease.kind == PodNetKind::Own);
+        let own: Vec<(String, Ipv4Addr)> = own.map(|(pod, lease)| (pod.to_string(), lease.ip)).collect();
+        for (pod, ip) in own {
+            // One that is just being made gets the size with its link.
+            if let Ok(namespace) = netns::open(&self.netns_path(&pod)?) {
+                let mut inside = wire::routing_in(namespace.as_fd())?;
+                let name = self.pod_link(ip);
+                wire::set_mtu(&mut self.routing, &mut inside, &name, mtu)?;
+            }
+        }
+        Ok(())
     }
 
     /// The uids of all pods with an address.
@@ -132,14 +190,18 @@ impl Host {
 
     fn link(&self, lease: Lease, path: PathBuf) -> PodLink {
         let own = lease.kind == PodNetKind::Own;
+        let six = self.config.has_ipv6();
+        let (four, six) = match own {
+            true => (Ipv4Addr::LOCALHOST, six.then(|| Ipv6Addr::LOCALHOST.into())),
+            false => (
+                self.pool.loopback(lease.ip),
+                six.then(|| self.pool.loopback_v6(lease.ip)),
+            ),
+        };
         PodLink {
-            ip: lease.ip.into(),
+            ips: self.config.pod_addresses(lease.ip),
             netns: own.then_some(path),
-            loopback: if own {
-                Ipv4Addr::LOCALHOST
-            } else {
-                self.pool.loopback(lease.ip)
-            },
+            loopback: Addresses::from(IpAddr::V4(four)).and(six),
         }
     }
 
@@ -151,15 +213,32 @@ impl Host {
         let namespace = open_or_create(path)?;
         let mut inside = wire::routing_in(namespace.as_fd())?;
         let name = self.pod_link(lease.ip);
-        let end = wire::connect(&mut self.routing, &mut inside, &name, namespace.as_fd(), self.mtu)?;
-        wire::configure_inside(&mut inside, Some(lease.ip))?;
+        let ipv6 = self.config.has_ipv6();
+        netns::with(&namespace, || inside_settings(ipv6))?;
+        let end = wire::connect(
+            &mut self.routing,
+            &mut inside,
+            &name,
+            namespace.as_fd(),
+            self.mtu,
+            ipv6,
+        )?;
+        let addresses = self.config.pod_addresses(lease.ip);
+        wire::configure_inside(&mut inside, Some(addresses), ipv6)?;
         wire::settle(&mut self.routing, &name)?;
         netns::with(&namespace, container_settings)?;
-        wire::except(&mut self.shared, lease.ip, true)?;
-        self.nft.commit(&rules::add_pod(&self.config, lease.ip))?;
+        for address in addresses.iter() {
+            wire::except(&mut self.shared, address, true)?;
+        }
+        for batch in rules::add_pod(&self.config, addresses) {
+            self.nft.commit(&batch)?;
+        }
         // Last: from here on the host finds the pod.
-        self.routing
-            .replace_route(&wire::into(end, lease.ip, 32, self.source))?;
+        for address in addresses.iter() {
+            let source = of_family(&self.sources, address.is_ipv6())?;
+            self.routing
+                .replace_route(&wire::into(end, wire::alone(address), source))?;
+        }
         self.wired.insert(pod.to_string());
         Ok(())
     }
@@ -168,9 +247,14 @@ impl Host {
     fn unwire(&mut self, pod: &str, ip: Ipv4Addr, path: &std::path::Path) -> Result<(), NetworkError> {
         self.wired.remove(pod);
         self.routing.delete_link(&self.pod_link(ip))?;
-        wire::except(&mut self.shared, ip, false)?;
-        // Absent if the pod was never quite there.
-        let _ = self.nft.commit(&rules::remove_pod(&self.config, ip));
+        let addresses = self.config.pod_addresses(ip);
+        for address in addresses.iter() {
+            wire::except(&mut self.shared, address, false)?;
+        }
+        for batch in rules::remove_pod(&self.config, addresses) {
+            // Absent if the pod was never quite there.
+            let _ = self.nft.commit(&batch);
+        }
         Ok(netns::delete(path)?)
     }
 
@@ -192,8 +276,7 @@ impl Host {
     }
 
     fn pod_link(&self, ip: Ipv4Addr) -> String {
-        let offset = self.config.node_cidr.offset(ip).unwrap_or(0);
-        names::pod_link(&self.config.instance_id, offset)
+        names::pod_link(&self.config.instance_id, self.pool.offset(ip))
     }
 
     /// Removes links, namespaces and exceptions that belong to no pod that we
@@ -202,7 +285,7 @@ impl Host {
         let id = self.config.instance_id.clone();
         let own = own_addresses(&self.pool);
         let mut links: BTreeSet<String> = own.iter().map(|ip| self.pod_link(*ip)).collect();
-        links.insert(names::shared_link(&id));
+        links.extend([names::shared_link(&id), names::overlay_link(&id)]);
         for link in self.routing.links()? {
             if names::is_link_of(&id, &link.name) && !links.contains(&link.name) {
                 self.routing.delete_link(&link.name)?;
@@ -221,13 +304,14 @@ impl Host {
                 netns::delete(&entry.path())?;
             }
         }
-        let gateway = self.config.gateway();
+        let mut elsewhere: BTreeSet<IpAddr> = self.config.node_cidr.iter().map(|r| gateway(&r)).collect();
+        elsewhere.extend(own.iter().flat_map(|ip| self.config.pod_addresses(*ip).iter()));
         for ip in wire::exceptions(&mut self.shared)? {
-            if ip != gateway && !own.contains(&ip) {
+            if !elsewhere.contains(&ip) {
                 wire::except(&mut self.shared, ip, false)?;
             }
         }
-        for ip in own {
+        for ip in elsewhere {
             wire::except(&mut self.shared, ip, true)?;
         }
         Ok(())
@@ -235,44 +319,101 @@ impl Host {
 }
 
 /// Connects the shared namespace and makes the node's addresses. Returns from
-/// where the host talks to pods.
+/// where the host talks to pods, per family.
 fn connect_shared(
     config: &NetworkConfig,
     routing: &mut Routing,
     shared: &mut Routing,
     namespace: &OwnedFd,
     mtu: u32,
-) -> io::Result<Ipv4Addr> {
-    let name = names::shared_link(&config.instance_id);
-    let end = wire::connect(routing, shared, &name, namespace.as_fd(), mtu)?;
-    wire::configure_inside(shared, None)?;
+) -> io::Result<Vec<IpAddr>> {
+    let (name, ipv6) = (names::shared_link(&config.instance_id), config.has_ipv6());
+    netns::with(namespace, || inside_settings(ipv6))?;
+    let end = wire::connect(routing, shared, &name, namespace.as_fd(), mtu, ipv6)?;
+    wire::configure_inside(shared, None, ipv6)?;
     wire::settle(routing, &name)?;
-    // Every pod address can be bound here, without having any of them (AnyIP).
-    shared.replace_route(&Route {
-        destination: config.node_cidr.base(),
-        prefix: config.node_cidr.bits(),
+    let mut local: Vec<Cidr> = config.node_cidr.iter().collect();
+    if ipv6 {
+        // IPv6 asks for real addresses when a socket is bound, unless told not to.
+        netns::with(namespace, || sys::sysctl::set("net.ipv6.ip_nonlocal_bind", "1"))??;
+        local.push(ipam::loopback_v6());
+    }
+    for range in local {
+        shared.replace_route(&any_of(range))?;
+    }
+    let address = |address: IpAddr| Address {
+        link: end.link,
+        address,
+        prefix: wire::alone(address).bits(),
+    };
+    for range in config.node_cidr.iter() {
+        wire::except(shared, gateway(&range), true)?;
+        routing.add_address(&address(gateway(&range)), Scope::Universe)?;
+    }
+    routing.add_address(&address(config.dns_ip.into()), Scope::Host)?;
+    let known = routing.addresses()?;
+    let source = |range: Cidr| {
+        let node = config.node_address(range.is_ipv6());
+        node.filter(|ip| known.iter().any(|a| a.address == *ip))
+            .unwrap_or(gateway(&range))
+    };
+    let sources: Vec<IpAddr> = config.node_cidr.iter().map(source).collect();
+    // The services' route is never followed to its end: packets are translated
+    // or refused. But without one, sockets would hear "network unreachable".
+    for range in config.node_cidr.iter().chain(config.service_cidr.iter()) {
+        if let Ok(source) = of_family(&sources, range.is_ipv6()) {
+            routing.replace_route(&wire::into(end, range, source))?;
+        }
+    }
+    Ok(sources)
+}
+
+/// Every address of a range can be bound here, without having any of them (AnyIP).
+fn any_of(range: Cidr) -> Route {
+    Route {
+        destination: range.base(),
+        prefix: range.bits(),
         link: netns::LOOPBACK,
         gateway: None,
         source: None,
         kind: RouteKind::Local,
         table: Table::Local,
-    })?;
-    wire::except(shared, config.gateway(), true)?;
-    let address = |address| Address {
-        link: end.link,
-        address,
-        prefix: 32,
-    };
-    routing.add_address(&address(config.gateway()), Scope::Universe)?;
-    routing.add_address(&address(config.dns_ip), Scope::Host)?;
-    let known = routing.addresses()?.iter().any(|a| a.address == config.node_ip);
-    let source = if known { config.node_ip } else { config.gateway() };
-    // The services' route is never followed to its end: packets are translated
-    // or refused. But without one, sockets would hear "network unreachable".
-    for range in [config.node_cidr, config.service_cidr] {
-        routing.replace_route(&wire::into(end, range.base(), range.bits(), source))?;
+        metric: 0,
     }
-    Ok(source)
+}
+
+fn of_family(addresses: &[IpAddr], ipv6: bool) -> io::Result<IpAddr> {
+    let found = addresses.iter().find(|ip| ip.is_ipv6() == ipv6);
+    found
+        .copied()
+        .ok_or_else(|| io::Error::other("the node's network has no such family"))
+}
+
+/// Makes the machine a router.
+fn forward(ipv6: bool) -> io::Result<()> {
+    sys::sysctl::set("net.ipv4.ip_forward", "1")?;
+    if !ipv6 {
+        return Ok(());
+    }
+    // A router ignores other routers' advertisements unless it is told twice:
+    // a machine that has its own address from them would lose it.
+    for entry in std::fs::read_dir("/proc/sys/net/ipv6/conf")?.flatten() {
+        let setting = format!("net/ipv6/conf/{}/accept_ra", entry.file_name().to_string_lossy());
+        if sys::sysctl::get(&setting).is_ok_and(|value| value == "1") {
+            wire::soft_set(&setting, "2");
+        }
+    }
+    sys::sysctl::set("net.ipv6.conf.all.forwarding", "1")
+}
+
+/// What a namespace is told before it has its link.
+fn inside_settings(ipv6: bool) {
+    if ipv6 {
+        wire::soft_set("net.ipv6.conf.all.disable_ipv6", "0");
+        wire::soft_set("net.ipv6.conf.default.disable_ipv6", "0");
+        wire::soft_set("net.ipv6.conf.default.accept_ra", "0");
+        wire::soft_set("net.ipv6.conf.default.addr_gen_mode", "1");
+    }
 }
 
 /// What containers expect of their namespace: any user may listen on any port

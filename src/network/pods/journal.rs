@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cidr::Cidr;
 use crate::ipam::{Lease, Pool};
+use api::cidr::Cidr;
 
 /// Of the file's format.
 const VERSION: u32 = 1;

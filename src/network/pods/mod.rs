@@ -10,7 +10,9 @@ mod journal;
 mod rules;
 mod wire;
 
-use std::net::{IpAddr, Ipv4Addr};
+pub(crate) use wire::soft_set;
+
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -20,11 +22,13 @@ use tokio::sync::oneshot;
 
 use crate::config::{NetworkConfig, NetworkError};
 use crate::names;
+use crate::peers::Peer;
+use api::cidr::Addresses;
 use host::Host;
 
 /// How often to look, when nothing else happens, whether somebody has flushed
-/// our rules.
-const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// our rules or routes, and which networks the machine is on.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Whose network namespace a pod lives in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,13 +43,20 @@ pub enum PodNetKind {
 /// A pod's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodLink {
-    /// The pod's address.
-    pub ip: IpAddr,
+    /// The pod's addresses, one per family.
+    pub ips: Addresses,
     /// The pod's own namespace; None if it lives in the shared one.
     pub netns: Option<PathBuf>,
-    /// What stands for 127.0.0.1: itself in an own namespace, else an address
-    /// of 127/8 that no other pod has.
-    pub loopback: Ipv4Addr,
+    /// What stands for 127.0.0.1, and for ::1 where there is IPv6: these
+    /// themselves in an own namespace, else addresses that no other pod has.
+    pub loopback: Addresses,
+}
+
+impl PodLink {
+    /// The pod's address of the primary family.
+    pub fn ip(&self) -> IpAddr {
+        self.ips.primary()
+    }
 }
 
 /// The network of this node's pods. Cheap to clone; all clones are the same.
@@ -120,6 +131,11 @@ impl PodNetwork {
         self.run(|host| Ok(host.attached())).await
     }
 
+    /// Leads the way to other nodes' pods; those left out are led to no more.
+    pub async fn connect(&self, peers: Vec<Peer>) -> Result<(), NetworkError> {
+        self.run(move |host| host.connect(peers)).await
+    }
+
     /// Where the shared namespace is mounted; `sys::netns::enter` it.
     pub fn shared_netns(&self) -> &Path {
         &self.shared_netns
@@ -172,7 +188,7 @@ fn work(host: Host, queue: mpsc::Receiver<Job>) {
             Ok(job) => job(&mut host),
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 if let Some(Err(error)) = host.as_mut().map(Host::check) {
-                    tracing::error!(%error, "cannot restore the pods' rules");
+                    tracing::error!(%error, "cannot restore the pods' rules and routes");
                 }
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => return,

@@ -1,20 +1,25 @@
 //! The nftables table that pods need whatever Services there are: who gets
 //! another source address on the way, and what is refused at once.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use sys::nft::{Batch, Chain, ChainKind, Data, Element, Expr, Family, HookPoint, Reg, SetKind, SetSpec};
 
-use crate::cidr::Cidr;
 use crate::config::NetworkConfig;
 use crate::names;
+use api::cidr::{Addresses, Cidr};
 
 /// Pods in namespaces of their own, as (address, address): the connection of
 /// a pod to itself by way of a Service.
 const HAIRPIN: &str = "hairpin";
-const ADDRESS_PAIR: (u32, u32) = (7 << 6 | 7, 8);
 const A: Reg = Reg::new(0);
-const B: Reg = Reg::new(1);
+/// Behind the four words of the longest address, so that a pair is one key.
+const fn behind(family: Family) -> Reg {
+    match family {
+        Family::Ip => Reg::new(1),
+        Family::Ip6 => Reg::new(4),
+    }
+}
 /// `IPS_DST_NAT` of a connection's status.
 const TRANSLATED: u32 = 1 << 5;
 const TCP: u8 = 6;
@@ -23,16 +28,46 @@ const TCP: u8 = 6;
 const SOURCE_NAT: i32 = 100;
 const FILTER: i32 = 0;
 
-/// The whole table, replacing what is there.
-pub(super) fn table(config: &NetworkConfig, source: Ipv4Addr, own_pods: &[Ipv4Addr]) -> Batch {
-    let table = names::pods_table(&config.instance_id);
-    let mut batch = Batch::new(Family::Ip);
+/// The whole table of each family in use, replacing what is there; `sources`
+/// is from where the host talks to pods.
+pub(super) fn tables(config: &NetworkConfig, sources: &[IpAddr], own_pods: &[IpAddr]) -> Vec<Batch> {
+    let tables = sources.iter().filter_map(|source| {
+        let there = There::of(config, Family::of(*source))?;
+        Some(table(config, &there, *source, own_pods))
+    });
+    tables.collect()
+}
+
+/// The ranges of one family.
+struct There {
+    family: Family,
+    pods: Cidr,
+    node: Cidr,
+    services: Option<Cidr>,
+}
+
+impl There {
+    fn of(config: &NetworkConfig, family: Family) -> Option<There> {
+        let ipv6 = family == Family::Ip6;
+        Some(There {
+            family,
+            pods: config.pod_cidr.family(ipv6)?,
+            node: config.node_cidr.family(ipv6)?,
+            services: config.service_cidr.family(ipv6),
+        })
+    }
+}
+
+fn table(config: &NetworkConfig, there: &There, source: IpAddr, own_pods: &[IpAddr]) -> Batch {
+    let (family, table) = (there.family, names::pods_table(&config.instance_id));
+    let kind = family.address_type();
+    let mut batch = Batch::new(family);
     batch.clear_table(&table).add_table(&table);
     batch.add_set(
         &table,
         &SetSpec {
             name: HAIRPIN,
-            key: ADDRESS_PAIR,
+            key: (kind << 6 | kind, 2 * family.address_bytes()),
             data: Data::None,
             kind: SetKind::Plain,
         },
@@ -51,46 +86,53 @@ pub(super) fn table(config: &NetworkConfig, source: Ipv4Addr, own_pods: &[Ipv4Ad
             },
         );
     }
-    for rule in postrouting(config, source) {
+    for rule in postrouting(config, there, source) {
         batch.add_rule(&table, "postrouting", &rule);
     }
     for chain in ["forward", "output"] {
-        for rule in refusals(config) {
+        for rule in refusals(config, there) {
             batch.add_rule(&table, chain, &rule);
         }
     }
-    let elements: Vec<Element> = own_pods.iter().map(|ip| pair(*ip)).collect();
-    batch.add_elements(&table, HAIRPIN, &elements);
+    batch.add_elements(&table, HAIRPIN, &pairs(family, own_pods.iter().copied()));
     batch
 }
 
-/// A pod in a namespace of its own came.
-pub(super) fn add_pod(config: &NetworkConfig, ip: Ipv4Addr) -> Batch {
-    let mut batch = Batch::new(Family::Ip);
-    batch.add_elements(&names::pods_table(&config.instance_id), HAIRPIN, &[pair(ip)]);
-    batch
+/// A pod in a namespace of its own came, with these addresses.
+pub(super) fn add_pod(config: &NetworkConfig, addresses: Addresses) -> Vec<Batch> {
+    let add = |family| {
+        let mut batch = Batch::new(family);
+        let table = names::pods_table(&config.instance_id);
+        batch.add_elements(&table, HAIRPIN, &pairs(family, addresses.iter()));
+        batch
+    };
+    Family::ALL.into_iter().map(add).collect()
 }
 
 /// It went.
-pub(super) fn remove_pod(config: &NetworkConfig, ip: Ipv4Addr) -> Batch {
-    let mut batch = Batch::new(Family::Ip);
-    batch.delete_elements(&names::pods_table(&config.instance_id), HAIRPIN, &[pair(ip)]);
-    batch
+pub(super) fn remove_pod(config: &NetworkConfig, addresses: Addresses) -> Vec<Batch> {
+    let remove = |family| {
+        let mut batch = Batch::new(family);
+        let table = names::pods_table(&config.instance_id);
+        batch.delete_elements(&table, HAIRPIN, &pairs(family, addresses.iter()));
+        batch
+    };
+    Family::ALL.into_iter().map(remove).collect()
 }
 
-fn postrouting(config: &NetworkConfig, source: Ipv4Addr) -> Vec<Vec<Expr>> {
+fn postrouting(config: &NetworkConfig, there: &There, source: IpAddr) -> Vec<Vec<Expr>> {
+    let family = there.family;
     let shared = device(&names::shared_link(&config.instance_id));
     let as_node = |mut rule: Vec<Expr>| {
-        rule.extend([
-            Expr::constant(A, &source.octets()),
-            Expr::source_nat(Family::Ip, A),
-        ]);
+        rule.extend([Expr::constant(A, &octets(source)), Expr::source_nat(family, A)]);
         rule
     };
-    let mut foreign = within(A, Expr::source, config.pod_cidr, false);
-    foreign.extend(within(A, Expr::destination, config.node_cidr, false));
-    let mut leaving = within(A, Expr::source, config.node_cidr, true);
-    leaving.extend(within(A, Expr::destination, config.pod_cidr, false));
+    let from = Expr::source(family, A);
+    let to = Expr::destination(family, A);
+    let mut foreign = within(A, &from, there.pods, false);
+    foreign.extend(within(A, &to, there.node, false));
+    let mut leaving = within(A, &from, there.node, true);
+    leaving.extend(within(A, &to, there.pods, false));
     leaving.push(Expr::masquerade());
     let mut translated = vec![
         Expr::connection_status(A),
@@ -104,8 +146,8 @@ fn postrouting(config: &NetworkConfig, source: Ipv4Addr) -> Vec<Vec<Expr>> {
     vec![
         // A pod that met itself behind a Service would drop the packet as forged.
         as_node(vec![
-            Expr::source(Family::Ip, A),
-            Expr::destination(Family::Ip, B),
+            Expr::source(family, A),
+            Expr::destination(family, behind(family)),
             Expr::member(HAIRPIN, A),
         ]),
         // The same for two pods of the shared namespace, where the reply would
@@ -124,36 +166,46 @@ fn postrouting(config: &NetworkConfig, source: Ipv4Addr) -> Vec<Vec<Expr>> {
 
 /// What is still addressed to a Service after translation has no endpoint, or
 /// is none. Without this it would circle between host and shared namespace.
-fn refusals(config: &NetworkConfig) -> [Vec<Expr>; 2] {
-    let mut to_services = within(A, Expr::destination, config.service_cidr, true);
-    to_services.extend([
-        Expr::destination(Family::Ip, A),
-        Expr::not_equal(A, &config.dns_ip.octets()),
-    ]);
+fn refusals(config: &NetworkConfig, there: &There) -> Vec<Vec<Expr>> {
+    let Some(services) = there.services else {
+        return Vec::new();
+    };
+    let to = Expr::destination(there.family, A);
+    let mut to_services = within(A, &to, services, true);
+    if services.contains(config.dns_ip) {
+        to_services.extend([to, Expr::not_equal(A, &config.dns_ip.octets())]);
+    }
     let mut tcp = to_services.clone();
     tcp.extend([Expr::protocol(A), Expr::equal(A, &[TCP]), Expr::reject_tcp()]);
     let mut rest = to_services;
-    rest.push(Expr::reject(Family::Ip));
-    [tcp, rest]
+    rest.push(Expr::reject(there.family));
+    vec![tcp, rest]
 }
 
 /// Goes on if the address that `load` loads is in `range` (or is not).
-fn within(register: Reg, load: fn(Family, Reg) -> Expr, range: Cidr, inside: bool) -> Vec<Expr> {
-    let base = range.base().octets();
+fn within(register: Reg, load: &Expr, range: Cidr, inside: bool) -> Vec<Expr> {
+    let base = octets(range.base());
     let compare = if inside {
         Expr::equal(register, &base)
     } else {
         Expr::not_equal(register, &base)
     };
-    vec![
-        load(Family::Ip, register),
-        Expr::mask(register, &range.mask().octets()),
-        compare,
-    ]
+    vec![load.clone(), Expr::mask(register, &octets(range.mask())), compare]
 }
 
-fn pair(ip: Ipv4Addr) -> Element {
-    Element::Key([ip.octets(), ip.octets()].concat())
+/// Those of a family as keys of the set.
+fn pairs(family: Family, addresses: impl Iterator<Item = IpAddr>) -> Vec<Element> {
+    let of_family = addresses.filter(|ip| Family::of(*ip) == family);
+    of_family
+        .map(|ip| Element::Key([octets(ip), octets(ip)].concat()))
+        .collect()
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
 }
 
 /// A device's name as the kernel compares it.

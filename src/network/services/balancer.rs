@@ -2,15 +2,19 @@
 //! Wasm guests in the shared namespace. The source address stays the pod's.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use base::{Random, SystemRandom};
+use sys::nft::Family;
 
 use super::table::Delta;
-use crate::config::NetworkConfig;
-use crate::plan::{Backends, Frontend, Protocol};
+use crate::plan::{self, Clients, Frontend, Place, Protocol};
+
+/// Clients whose endpoint is remembered, per frontend; guests of one node.
+const STICKY_MAX: usize = 1 << 16;
 
 /// The plan for guests' sockets; always the same as the kernel's.
 #[derive(Debug)]
@@ -18,61 +22,69 @@ pub struct Balancer {
     // A std lock: nothing awaits while it is held.
     frontends: RwLock<HashMap<Frontend, Group>>,
     /// Where node ports are reached.
-    node_addresses: [Ipv4Addr; 2],
+    node_addresses: Vec<IpAddr>,
 }
 
 #[derive(Debug)]
 struct Group {
-    backends: Backends,
+    plan: plan::Group,
     /// Counts connections; each goes to the next endpoint.
     turn: AtomicUsize,
+    /// Where clients went last, and when.
+    sticky: Mutex<HashMap<IpAddr, (SocketAddr, Instant)>>,
 }
 
 impl Balancer {
-    pub(super) fn new(config: &NetworkConfig) -> Balancer {
+    pub(super) fn new(node_addresses: Vec<IpAddr>) -> Balancer {
         Balancer {
             frontends: RwLock::default(),
-            node_addresses: [config.node_ip, config.gateway()],
+            node_addresses,
         }
     }
 
-    /// One ready endpoint of the Service at `destination`, or `destination`
-    /// itself if that is no Service or has no endpoint (the host then refuses
-    /// the connection).
-    pub fn pick(&self, destination: SocketAddr, protocol: Protocol) -> SocketAddr {
-        let SocketAddr::V4(v4) = destination else {
-            return destination;
-        };
-        let (ip, port) = (*v4.ip(), v4.port());
-        let node_port = self.node_addresses.contains(&ip);
+    /// One ready endpoint of the Service at `destination` for the pod at
+    /// `client`, or `destination` itself if that is no Service, has no endpoint
+    /// or does not let this client in (the host then refuses or drops).
+    pub fn pick(&self, client: IpAddr, destination: SocketAddr, protocol: Protocol) -> SocketAddr {
+        self.pick_at(client, destination, protocol, Instant::now())
+    }
+
+    fn pick_at(
+        &self,
+        client: IpAddr,
+        destination: SocketAddr,
+        protocol: Protocol,
+        now: Instant,
+    ) -> SocketAddr {
         let frontends = self.frontends.read().unwrap_or_else(PoisonError::into_inner);
-        let group = frontends
-            .get(&Frontend {
-                address: Some(ip),
+        let ip = destination.ip();
+        let find = |place, clients| {
+            frontends.get(&Frontend {
+                place,
+                clients,
                 protocol,
-                port,
+                port: destination.port(),
             })
-            .or_else(|| {
-                frontends
-                    .get(&Frontend {
-                        address: None,
-                        protocol,
-                        port,
-                    })
-                    .filter(|_| node_port)
-            });
-        group.and_then(Group::next).map_or(destination, SocketAddr::V4)
+        };
+        let node = self.node_addresses.contains(&ip);
+        let places = [Some(Place::Address(ip)), node.then(|| Place::Node(Family::of(ip)))];
+        let found = places.into_iter().flatten().find_map(|place| {
+            let all = find(place, Clients::All)?;
+            Some(all.admits(client).then(|| find(place, Clients::Inside).unwrap_or(all)))
+        });
+        let group = found.flatten();
+        group.and_then(|group| group.next(client, now)).unwrap_or(destination)
     }
 
     pub(super) fn apply(&self, deltas: &[Delta]) {
         let mut frontends = self.frontends.write().unwrap_or_else(PoisonError::into_inner);
         for delta in deltas {
             match &delta.new {
-                Some(backends) => {
+                Some(plan) => {
                     let group = frontends
                         .entry(delta.frontend)
                         .or_insert_with(Group::starting_somewhere);
-                    group.backends.clone_from(backends);
+                    group.plan.clone_from(plan);
                 }
                 None => {
                     frontends.remove(&delta.frontend);
@@ -87,61 +99,149 @@ impl Group {
     fn starting_somewhere() -> Group {
         let start = SystemRandom.number() as usize;
         Group {
-            backends: Vec::new(),
+            plan: plan::Group::default(),
             turn: AtomicUsize::new(start),
+            sticky: Mutex::default(),
         }
     }
 
-    fn next(&self) -> Option<SocketAddrV4> {
+    fn admits(&self, client: IpAddr) -> bool {
+        let sources = &self.plan.sources;
+        sources.is_empty() || sources.iter().any(|range| range.contains(client))
+    }
+
+    fn next(&self, client: IpAddr, now: Instant) -> Option<SocketAddr> {
+        let Some(seconds) = self.plan.sticky else {
+            return self.in_turn();
+        };
+        let stays = Duration::from_secs(seconds.into());
+        let current = |used: Instant| now.saturating_duration_since(used) < stays;
+        let mut sticky = self.sticky.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = sticky.get(&client).filter(|(_, used)| current(*used)).map(|(backend, _)| *backend);
+        let backend = match kept.filter(|backend| self.plan.backends.contains(backend)) {
+            Some(backend) => backend,
+            None => self.in_turn()?,
+        };
+        if sticky.len() >= STICKY_MAX {
+            sticky.retain(|_, (_, used)| current(*used));
+        }
+        if sticky.len() < STICKY_MAX {
+            sticky.insert(client, (backend, now));
+        }
+        Some(backend)
+    }
+
+    fn in_turn(&self) -> Option<SocketAddr> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        self.backends.get(turn.checked_rem(self.backends.len())?).copied()
+        let backends = &self.plan.backends;
+        backends.get(turn.checked_rem(backends.len())?).copied()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures;
+    use crate::plan::SourceRange;
 
-    fn delta(address: Option<[u8; 4]>, port: u16, new: Option<&[&str]>) -> Delta {
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 64, 0, 9));
+
+    fn delta(place: Place, clients: Clients, port: u16, new: Option<plan::Group>) -> Delta {
         let frontend = Frontend {
-            address: address.map(Into::into),
+            place,
+            clients,
             protocol: Protocol::Tcp,
             port,
         };
-        let parse = |list: &[&str]| list.iter().map(|b| b.parse().unwrap()).collect();
         Delta {
             frontend,
             old: None,
-            new: new.map(parse),
+            new,
         }
+    }
+
+    fn at(ip: [u8; 4]) -> Place {
+        Place::Address(ip.into())
+    }
+
+    fn group(list: &[&str]) -> plan::Group {
+        plan::Group {
+            backends: list.iter().map(|b| b.parse().unwrap()).collect(),
+            ..plan::Group::default()
+        }
+    }
+
+    fn balancer() -> Balancer {
+        Balancer::new(vec![[192, 0, 2, 2].into()])
     }
 
     fn pick(balancer: &Balancer, destination: &str) -> String {
         balancer
-            .pick(destination.parse().unwrap(), Protocol::Tcp)
+            .pick(CLIENT, destination.parse().unwrap(), Protocol::Tcp)
             .to_string()
     }
 
+    const TWO: [&str; 2] = ["10.64.0.2:8080", "10.64.0.3:8080"];
+
     #[test]
     fn endpoints_take_turns_and_strangers_pass() {
-        let balancer = Balancer::new(&fixtures::config("/data".as_ref()));
-        let endpoints = ["10.64.0.2:8080", "10.64.0.3:8080"];
+        let balancer = balancer();
         balancer.apply(&[
-            delta(Some([10, 43, 0, 7]), 80, Some(&endpoints)),
-            delta(None, 30080, Some(&endpoints[..1])),
-            delta(Some([10, 43, 0, 8]), 80, Some(&[])),
+            delta(at([10, 43, 0, 7]), Clients::All, 80, Some(group(&TWO))),
+            delta(Place::Node(Family::Ip), Clients::All, 30080, Some(group(&TWO[..1]))),
+            delta(at([10, 43, 0, 8]), Clients::All, 80, Some(group(&[]))),
         ]);
         let mut picked = [pick(&balancer, "10.43.0.7:80"), pick(&balancer, "10.43.0.7:80")];
         picked.sort();
-        assert_eq!(picked, endpoints);
-        assert_eq!(pick(&balancer, "192.0.2.2:30080"), endpoints[0]);
+        assert_eq!(picked, TWO);
+        assert_eq!(pick(&balancer, "192.0.2.2:30080"), TWO[0]);
         for same in ["10.43.0.7:81", "10.43.0.8:80", "192.0.2.3:30080", "[fd00::1]:80"] {
             assert_eq!(pick(&balancer, same), same);
         }
-        let udp = balancer.pick("10.43.0.7:80".parse().unwrap(), Protocol::Udp);
+        let udp = balancer.pick(CLIENT, "10.43.0.7:80".parse().unwrap(), Protocol::Udp);
         assert_eq!(udp.to_string(), "10.43.0.7:80");
-        balancer.apply(&[delta(Some([10, 43, 0, 7]), 80, None)]);
+        balancer.apply(&[delta(at([10, 43, 0, 7]), Clients::All, 80, None)]);
         assert_eq!(pick(&balancer, "10.43.0.7:80"), "10.43.0.7:80");
+    }
+
+    #[test]
+    fn a_sticky_client_stays_until_its_time_or_its_endpoint_ends() {
+        let balancer = balancer();
+        let sticky = |list: &[&str]| plan::Group {
+            sticky: Some(10),
+            ..group(list)
+        };
+        let place = at([10, 43, 0, 7]);
+        balancer.apply(&[delta(place, Clients::All, 80, Some(sticky(&TWO)))]);
+        let start = Instant::now();
+        let pick = |seconds| {
+            let now = start + Duration::from_secs(seconds);
+            balancer.pick_at(CLIENT, "10.43.0.7:80".parse().unwrap(), Protocol::Tcp, now)
+        };
+        let first = pick(0);
+        assert!((1..=5).all(|n| pick(n * 9) == first));
+        assert_ne!(pick(60), first, "ten seconds of silence end it");
+        balancer.apply(&[delta(place, Clients::All, 80, Some(sticky(&TWO[..1])))]);
+        assert_eq!(pick(61).to_string(), TWO[0]);
+    }
+
+    #[test]
+    fn guests_are_inside_and_heed_source_ranges() {
+        let balancer = balancer();
+        let place = at([203, 0, 113, 5]);
+        let local = plan::Group {
+            nobody: plan::Nobody::Drop,
+            ..group(&[])
+        };
+        balancer.apply(&[
+            delta(place, Clients::All, 80, Some(local)),
+            delta(place, Clients::Inside, 80, Some(group(&TWO[1..]))),
+        ]);
+        assert_eq!(pick(&balancer, "203.0.113.5:80"), TWO[1]);
+        let guarded = plan::Group {
+            sources: vec![SourceRange::parse("192.0.2.0/24").unwrap()],
+            ..group(&TWO)
+        };
+        balancer.apply(&[delta(place, Clients::All, 80, Some(guarded))]);
+        assert_eq!(pick(&balancer, "203.0.113.5:80"), "203.0.113.5:80");
     }
 }

@@ -1,232 +1,76 @@
-//! The plan as nftables: one verdict map from (address, protocol, port) to a
-//! class, and per class (a number of endpoints) one map in which a random
-//! number finds the endpoint. Every change is set elements only.
+//! The plan as nftables elements: what a changed frontend adds to and takes
+//! from the sets of [`super::layout`]. Every change is set elements only.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
-use sys::nft::{
-    Batch, Chain, ChainKind, Data, Element, Expr, Family, HookPoint, Reg, SetKind, SetSpec, Verdict,
-};
+use api::cidr::Cidr;
+use sys::nft::{Batch, Element, Family, Verdict};
 
+use super::layout::{self, Class, GUARDED, Layout, REFUSE, SOURCES, octets};
 use super::table::Delta;
-use crate::plan::Frontend;
+use crate::plan::{Clients, Frontend, Group, Nobody, Place};
 
-const SERVICES: &str = "services";
-const NODE_PORTS: &str = "nodeports";
-const REFUSED: &str = "refused";
-const DISPATCH: &str = "dispatch";
-
-const ADDRESS: u32 = 7;
-const PROTOCOL: u32 = 12;
-const PORT: u32 = 13;
-const MARK: u32 = 19;
-const NODE_PORT_KEY: (u32, u32) = (PROTOCOL << 6 | PORT, 8);
-const SERVICE_KEY: (u32, u32) = (ADDRESS << 12 | PROTOCOL << 6 | PORT, 12);
-const ENDPOINT: Data = Data::Value(ADDRESS << 6 | PORT, 8);
-
-const DESTINATION_NAT: i32 = -100;
-const FILTER: i32 = 0;
-const TCP: u8 = 6;
-/// `RTN_LOCAL`: one of the machine's own addresses.
-const LOCAL: u32 = 2;
-
-const R: [Reg; 4] = [Reg::new(0), Reg::new(1), Reg::new(2), Reg::new(3)];
-
-/// Frontends with this many endpoints, reached by an address of their own or
-/// by a port of the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Class {
-    node_port: bool,
-    endpoints: usize,
-}
-
-impl Class {
-    fn name(self) -> String {
-        format!("{}{}", if self.node_port { "n" } else { "s" }, self.endpoints)
-    }
-}
-
-/// One instance's table and which classes it has.
+/// One family's table of an instance, and which classes it has.
 #[derive(Debug)]
 pub(super) struct Rules {
-    table: String,
+    layout: Layout,
     classes: BTreeSet<Class>,
 }
 
 impl Rules {
-    /// For the table of that name.
-    pub(super) fn new(table: String) -> Rules {
+    /// For the table of that name; `pods` are those inside.
+    pub(super) fn new(table: String, family: Family, pods: Option<Cidr>) -> Rules {
         Rules {
-            table,
+            layout: Layout { table, family, pods },
             classes: BTreeSet::new(),
         }
     }
 
     /// The table's name.
     pub(super) fn table(&self) -> &str {
-        &self.table
+        &self.layout.table
     }
 
-    /// Replaces whatever table there is by one with these frontends.
+    /// Whose packets it sees.
+    pub(super) fn family(&self) -> Family {
+        self.layout.family
+    }
+
+    /// Replaces whatever table there is by one with these frontends, as far as
+    /// they are of its family.
     pub(super) fn replace(&mut self, all: &[Delta]) -> Batch {
         self.classes.clear();
-        let mut batch = Batch::new(Family::Ip);
-        batch.clear_table(&self.table).add_table(&self.table);
-        self.skeleton(&mut batch);
+        let mut batch = Batch::new(self.layout.family);
+        batch.clear_table(&self.layout.table).add_table(&self.layout.table);
+        self.layout.skeleton(&mut batch);
         self.elements(all, &mut batch);
         batch
     }
 
-    /// Changes some frontends.
+    /// Changes some frontends, as far as they are of its family.
     pub(super) fn change(&mut self, deltas: &[Delta]) -> Batch {
-        let mut batch = Batch::new(Family::Ip);
+        let mut batch = Batch::new(self.layout.family);
         self.elements(deltas, &mut batch);
         batch
     }
 
-    fn skeleton(&self, batch: &mut Batch) {
-        let table = &self.table;
-        for (name, key, data) in [
-            (SERVICES, SERVICE_KEY, Data::Verdict),
-            (NODE_PORTS, NODE_PORT_KEY, Data::Verdict),
-            (REFUSED, NODE_PORT_KEY, Data::None),
-        ] {
-            batch.add_set(
-                table,
-                &SetSpec {
-                    name,
-                    key,
-                    data,
-                    kind: SetKind::Plain,
-                },
-            );
-        }
-        batch.add_chain(
-            table,
-            &Chain {
-                name: DISPATCH,
-                hook: None,
-            },
-        );
-        for rule in dispatch() {
-            batch.add_rule(table, DISPATCH, &rule);
-        }
-        let jump = [Expr::verdict(Verdict::Jump(DISPATCH.into()))];
-        for (name, point) in [
-            ("prerouting", HookPoint::Prerouting),
-            ("output", HookPoint::Output),
-        ] {
-            let hook = Some((ChainKind::Nat, point, DESTINATION_NAT));
-            batch
-                .add_chain(table, &Chain { name, hook })
-                .add_rule(table, name, &jump);
-        }
-        let hook = Some((ChainKind::Filter, HookPoint::Input, FILTER));
-        batch.add_chain(table, &Chain { name: "input", hook });
-        for rule in refusals() {
-            batch.add_rule(table, "input", &rule);
-        }
-    }
-
     fn elements(&mut self, deltas: &[Delta], batch: &mut Batch) {
         let mut changes = Changes::default();
-        for delta in deltas {
-            changes.frontend(delta);
-        }
+        let ours = deltas.iter().filter(|delta| delta.frontend.family() == self.layout.family);
+        ours.for_each(|delta| changes.frontend(delta));
         for class in changes.classes {
             if self.classes.insert(class) {
-                self.add_class(class, batch);
+                self.layout.class(class, batch);
             }
         }
         for (set, elements) in &changes.delete {
-            batch.delete_elements(&self.table, set, elements);
+            batch.delete_elements(&self.layout.table, set, elements);
         }
         for (set, elements) in &changes.add {
-            batch.add_elements(&self.table, set, elements);
+            batch.add_elements(&self.layout.table, set, elements);
         }
     }
-
-    fn add_class(&self, class: Class, batch: &mut Batch) {
-        let name = class.name();
-        let (kind, length) = if class.node_port {
-            NODE_PORT_KEY
-        } else {
-            SERVICE_KEY
-        };
-        let key = (kind << 6 | MARK, length + 4);
-        batch.add_chain(
-            &self.table,
-            &Chain {
-                name: &name,
-                hook: None,
-            },
-        );
-        batch.add_set(
-            &self.table,
-            &SetSpec {
-                name: &name,
-                key,
-                data: ENDPOINT,
-                kind: SetKind::Plain,
-            },
-        );
-        let mut rule = if class.node_port {
-            node_port_key()
-        } else {
-            service_key()
-        };
-        let random = R[(length / 4) as usize];
-        rule.extend([
-            Expr::random(random, class.endpoints as u32),
-            Expr::map(&name, R[0], R[0]),
-            Expr::destination_nat(Family::Ip, R[0], R[1]),
-        ]);
-        batch.add_rule(&self.table, &name, &rule);
-    }
-}
-
-fn service_key() -> Vec<Expr> {
-    vec![
-        Expr::destination(Family::Ip, R[0]),
-        Expr::protocol(R[1]),
-        Expr::destination_port(R[2]),
-    ]
-}
-
-fn node_port_key() -> Vec<Expr> {
-    vec![Expr::protocol(R[0]), Expr::destination_port(R[1])]
-}
-
-fn dispatch() -> [Vec<Expr>; 2] {
-    let mut services = service_key();
-    services.push(Expr::verdict_map(SERVICES, R[0]));
-    // 127/8 could not be left by the reply.
-    let mut node_ports = vec![
-        Expr::destination(Family::Ip, R[0]),
-        Expr::mask(R[0], &[255, 0, 0, 0]),
-        Expr::not_equal(R[0], &[127, 0, 0, 0]),
-        Expr::destination_kind(R[0]),
-        Expr::equal(R[0], &LOCAL.to_ne_bytes()),
-    ];
-    node_ports.extend(node_port_key());
-    node_ports.push(Expr::verdict_map(NODE_PORTS, R[0]));
-    [services, node_ports]
-}
-
-/// A node port without endpoints must not reach a process that happens to
-/// listen there.
-fn refusals() -> [Vec<Expr>; 2] {
-    let mut refused = node_port_key();
-    refused.push(Expr::member(REFUSED, R[0]));
-    let mut tcp = refused.clone();
-    tcp.extend([
-        Expr::protocol(R[0]),
-        Expr::equal(R[0], &[TCP]),
-        Expr::reject_tcp(),
-    ]);
-    refused.push(Expr::reject(Family::Ip));
-    [tcp, refused]
 }
 
 /// Elements to remove and to add, by set.
@@ -239,48 +83,111 @@ struct Changes {
 
 impl Changes {
     fn frontend(&mut self, delta: &Delta) {
-        let node_port = delta.frontend.address.is_none();
+        let (old, new) = (delta.old.as_ref(), delta.new.as_ref());
+        let of = |group: Option<&Group>| group.and_then(|group| class(&delta.frontend, group));
+        let (before, after) = (of(old), of(new));
         let key = key(&delta.frontend);
-        let entry = if node_port { NODE_PORTS } else { SERVICES };
-        let count = |backends: &Option<Vec<_>>| backends.as_ref().map_or(0, Vec::len);
-        let (old, new) = (count(&delta.old), count(&delta.new));
-        let class = |endpoints| Class { node_port, endpoints };
-        if old != new {
-            if old > 0 {
-                self.delete(entry, Element::Key(key.clone()));
+        if before != after {
+            let entries = layout::entries(delta.frontend.door());
+            if before.is_some() {
+                self.delete(entries, Element::Key(key.clone()));
             }
-            if new > 0 {
-                self.classes.insert(class(new));
-                let verdict = Verdict::Goto(class(new).name());
-                self.add(entry, Element::Verdict(key.clone(), verdict));
+            if let Some(class) = after {
+                self.classes.insert(class);
+                self.add(entries, Element::Verdict(key.clone(), Verdict::Goto(class.name())));
             }
         }
-        let empty = |backends: &Option<Vec<_>>| node_port && backends.as_ref().is_some_and(Vec::is_empty);
-        match (empty(&delta.old), empty(&delta.new)) {
-            (true, false) => self.delete(REFUSED, Element::Key(key.clone())),
-            (false, true) => self.add(REFUSED, Element::Key(key.clone())),
-            _ => {}
-        }
-        self.endpoints(&key, &class, delta);
+        self.endpoints(&key, (before, old), (after, new));
+        self.refused(&key, delta);
+        self.sources(&key, delta);
     }
 
-    fn endpoints(&mut self, key: &[u8], class: &impl Fn(usize) -> Class, delta: &Delta) {
-        let (old, new) = (
-            delta.old.as_deref().unwrap_or(&[]),
-            delta.new.as_deref().unwrap_or(&[]),
-        );
-        let resized = old.len() != new.len();
+    fn endpoints(
+        &mut self,
+        key: &[u8],
+        (before, old): (Option<Class>, Option<&Group>),
+        (after, new): (Option<Class>, Option<&Group>),
+    ) {
+        let backends = |group: Option<&Group>| group.map(|g| g.backends.clone()).unwrap_or_default();
+        let (old, new) = (backends(old), backends(new));
         let numbered = |n: usize| [key, &(n as u32).to_ne_bytes()].concat();
-        for (n, backend) in old.iter().enumerate() {
-            if resized || new.get(n) != Some(backend) {
-                self.delete(&class(old.len()).name(), Element::Key(numbered(n)));
-            }
+        let same = |n: usize| before == after && old.get(n) == new.get(n);
+        for n in (0..old.len()).filter(|n| !same(*n)) {
+            self.delete_of(before, Class::name, Element::Key(numbered(n)));
         }
-        for (n, backend) in new.iter().enumerate() {
-            if resized || old.get(n) != Some(backend) {
-                let element = Element::Value(numbered(n), target(backend));
-                self.add(&class(new.len()).name(), element);
-            }
+        for (n, backend) in new.iter().enumerate().filter(|(n, _)| !same(*n)) {
+            self.add_of(after, Class::name, Element::Value(numbered(n), target(backend)));
+        }
+        let sticky = |class: Option<Class>| class.filter(|class| class.sticky.is_some());
+        let (before, after) = (sticky(before), sticky(after));
+        let alive = |class: Class| layout::alive(class.door);
+        let member = |backend: &SocketAddr| Element::Key([key, &target(backend)].concat());
+        let stays = |list: &[SocketAddr], backend: &SocketAddr| {
+            before.is_some() && after.is_some() && list.contains(backend)
+        };
+        for backend in old.iter().filter(|backend| !stays(&new, backend)) {
+            self.delete_of(before, alive, member(backend));
+        }
+        for backend in new.iter().filter(|backend| !stays(&old, backend)) {
+            self.add_of(after, alive, member(backend));
+        }
+    }
+
+    /// A frontend for those inside is there only while somebody answers.
+    fn refused(&mut self, key: &[u8], delta: &Delta) {
+        let all = delta.frontend.clients == Clients::All;
+        let empty = |group: &&Group| all && group.backends.is_empty();
+        let verdict = |group: Option<&Group>| {
+            group.filter(empty).map(|group| match group.nobody {
+                Nobody::Refuse => Verdict::Goto(REFUSE.into()),
+                Nobody::Drop => Verdict::Drop,
+            })
+        };
+        let (old, new) = (verdict(delta.old.as_ref()), verdict(delta.new.as_ref()));
+        if old == new {
+            return;
+        }
+        let set = layout::refused(delta.frontend.door().node);
+        if old.is_some() {
+            self.delete(set, Element::Key(key.to_vec()));
+        }
+        if let Some(verdict) = new {
+            self.add(set, Element::Verdict(key.to_vec(), verdict));
+        }
+    }
+
+    /// Ranges of the other family keep everybody out.
+    fn sources(&mut self, key: &[u8], delta: &Delta) {
+        let of = |group: &Option<Group>| group.as_ref().map(|g| g.sources.clone()).unwrap_or_default();
+        let (old, new) = (of(&delta.old), of(&delta.new));
+        if old == new || delta.frontend.clients != Clients::All {
+            return;
+        }
+        let family = delta.frontend.family();
+        let ranges = |list: &[crate::plan::SourceRange]| -> Vec<Element> {
+            let ours = list.iter().filter(|range| Family::of(range.first) == family);
+            let end = |ip| [key, &octets(ip)].concat();
+            ours.map(|range| Element::Range(end(range.first), end(range.last))).collect()
+        };
+        if !old.is_empty() {
+            self.delete(GUARDED, Element::Key(key.to_vec()));
+            ranges(&old).into_iter().for_each(|range| self.delete(SOURCES, range));
+        }
+        if !new.is_empty() {
+            self.add(GUARDED, Element::Key(key.to_vec()));
+            ranges(&new).into_iter().for_each(|range| self.add(SOURCES, range));
+        }
+    }
+
+    fn delete_of(&mut self, class: Option<Class>, set: impl Fn(Class) -> String, element: Element) {
+        if let Some(class) = class {
+            self.delete(&set(class), element);
+        }
+    }
+
+    fn add_of(&mut self, class: Option<Class>, set: impl Fn(Class) -> String, element: Element) {
+        if let Some(class) = class {
+            self.add(&set(class), element);
         }
     }
 
@@ -293,17 +200,29 @@ impl Changes {
     }
 }
 
-/// Each part of a key fills a word.
+/// `None`: there is nobody to lead to.
+fn class(frontend: &Frontend, group: &Group) -> Option<Class> {
+    (!group.backends.is_empty()).then(|| Class {
+        door: frontend.door(),
+        endpoints: group.backends.len(),
+        sticky: group.sticky,
+    })
+}
+
+/// Each part of a key fills words.
 fn key(frontend: &Frontend) -> Vec<u8> {
-    let mut key = frontend.address.map(|a| a.octets().to_vec()).unwrap_or_default();
+    let mut key = match frontend.place {
+        Place::Address(ip) => octets(ip),
+        Place::Node(_) => Vec::new(),
+    };
     key.extend([frontend.protocol.number(), 0, 0, 0]);
     key.extend(frontend.port.to_be_bytes());
     key.extend([0, 0]);
     key
 }
 
-fn target(backend: &SocketAddrV4) -> Vec<u8> {
-    let mut value = backend.ip().octets().to_vec();
+fn target(backend: &SocketAddr) -> Vec<u8> {
+    let mut value = octets(backend.ip());
     value.extend(backend.port().to_be_bytes());
     value.extend([0, 0]);
     value
@@ -312,54 +231,59 @@ fn target(backend: &SocketAddrV4) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Protocol;
+    use crate::plan::{Protocol, SourceRange};
 
-    fn backends(last: &[u8]) -> Option<Vec<SocketAddrV4>> {
-        Some(
-            last.iter()
-                .map(|n| SocketAddrV4::new([10, 64, 0, *n].into(), 8080))
-                .collect(),
-        )
+    fn group(last: &[u8]) -> Option<Group> {
+        Some(Group {
+            backends: last.iter().map(|n| ([10, 64, 0, *n], 8080).into()).collect(),
+            ..Group::default()
+        })
     }
 
-    fn changes(
-        address: Option<u8>,
-        old: Option<Vec<SocketAddrV4>>,
-        new: Option<Vec<SocketAddrV4>>,
-    ) -> Changes {
-        let address = address.map(|last| [10, 43, 0, last].into());
-        let mut changes = Changes::default();
-        let frontend = Frontend {
-            address,
+    fn sticky(last: &[u8], seconds: u32) -> Option<Group> {
+        group(last).map(|group| Group {
+            sticky: Some(seconds),
+            ..group
+        })
+    }
+
+    fn frontend(place: Place) -> Frontend {
+        Frontend {
+            place,
+            clients: Clients::All,
             protocol: Protocol::Tcp,
             port: 80,
-        };
+        }
+    }
+
+    fn changes(place: Place, old: Option<Group>, new: Option<Group>) -> Changes {
+        let mut changes = Changes::default();
+        let frontend = frontend(place);
         changes.frontend(&Delta { frontend, old, new });
         changes
     }
 
+    fn at() -> Place {
+        Place::Address([10, 43, 0, 7].into())
+    }
+
     fn sizes(sets: &BTreeMap<String, Vec<Element>>) -> Vec<(&str, usize)> {
-        sets.iter()
-            .map(|(set, elements)| (set.as_str(), elements.len()))
-            .collect()
+        sets.iter().map(|(set, elements)| (set.as_str(), elements.len())).collect()
     }
 
     #[test]
     fn a_new_service_is_one_class_entry_and_its_endpoints() {
-        let changes = changes(Some(7), None, backends(&[2, 3]));
+        let changes = changes(at(), None, group(&[2, 3]));
         assert!(changes.delete.is_empty());
         assert_eq!(sizes(&changes.add), [("s2", 2), ("services", 1)]);
         let element = &changes.add["s2"][1];
         let key = [10, 43, 0, 7, 6, 0, 0, 0, 0, 80, 0, 0, 1, 0, 0, 0].to_vec();
-        assert_eq!(
-            *element,
-            Element::Value(key, vec![10, 64, 0, 3, 0x1f, 0x90, 0, 0])
-        );
+        assert_eq!(*element, Element::Value(key, vec![10, 64, 0, 3, 0x1f, 0x90, 0, 0]));
     }
 
     #[test]
     fn a_replaced_endpoint_is_one_element() {
-        let changes = changes(Some(7), backends(&[2, 3, 4]), backends(&[2, 5, 4]));
+        let changes = changes(at(), group(&[2, 3, 4]), group(&[2, 5, 4]));
         assert_eq!(sizes(&changes.delete), [("s3", 1)]);
         assert_eq!(sizes(&changes.add), [("s3", 1)]);
         assert!(changes.classes.is_empty());
@@ -367,21 +291,55 @@ mod tests {
 
     #[test]
     fn another_number_of_endpoints_is_another_class() {
-        let changes = changes(Some(7), backends(&[2, 3]), backends(&[2, 3, 4]));
+        let changes = changes(at(), group(&[2, 3]), group(&[2, 3, 4]));
         assert_eq!(sizes(&changes.delete), [("s2", 2), ("services", 1)]);
         assert_eq!(sizes(&changes.add), [("s3", 3), ("services", 1)]);
     }
 
     #[test]
-    fn a_node_port_without_endpoints_is_refused_and_a_cluster_address_simply_absent() {
-        assert_eq!(sizes(&changes(None, None, backends(&[])).add), [("refused", 1)]);
-        assert_eq!(
-            sizes(&changes(None, backends(&[]), None).delete),
-            [("refused", 1)]
-        );
-        let filled = changes(None, backends(&[]), backends(&[2]));
-        assert_eq!(sizes(&filled.delete), [("refused", 1)]);
+    fn who_is_remembered_must_be_alive() {
+        let changes = changes(at(), sticky(&[2, 3], 60), sticky(&[2, 4], 60));
+        assert_eq!(sizes(&changes.delete), [("s2-60", 1), ("services-alive", 1)]);
+        assert_eq!(sizes(&changes.add), [("s2-60", 1), ("services-alive", 1)]);
+        let longer = super::tests::changes(at(), sticky(&[2], 60), sticky(&[2], 90));
+        assert_eq!(sizes(&longer.add), [("s1-90", 1), ("services", 1)]);
+        let off = super::tests::changes(at(), sticky(&[2], 60), group(&[2]));
+        assert_eq!(sizes(&off.delete), [("s1-60", 1), ("services", 1), ("services-alive", 1)]);
+    }
+
+    #[test]
+    fn what_has_nobody_is_refused() {
+        let node = Place::Node(Family::Ip);
+        assert_eq!(sizes(&changes(node, None, group(&[])).add), [("refused-nodeports", 1)]);
+        let filled = changes(node, group(&[]), group(&[2]));
+        assert_eq!(sizes(&filled.delete), [("refused-nodeports", 1)]);
         assert_eq!(sizes(&filled.add), [("n1", 1), ("nodeports", 1)]);
-        assert_eq!(changes(Some(7), None, backends(&[])), Changes::default());
+        let dropped = Group {
+            nobody: Nobody::Drop,
+            ..Group::default()
+        };
+        let changed = changes(at(), group(&[]), Some(dropped));
+        assert_eq!(sizes(&changed.delete), [("refused", 1)]);
+        assert!(matches!(changed.add["refused"][..], [Element::Verdict(_, Verdict::Drop)]));
+    }
+
+    #[test]
+    fn sources_are_ranges_per_frontend() {
+        let guarded = group(&[2]).map(|group| Group {
+            sources: vec![SourceRange::parse("192.0.2.0/24").unwrap()],
+            ..group
+        });
+        let changes = changes(at(), group(&[2]), guarded);
+        assert_eq!(sizes(&changes.add), [("guarded", 1), ("sources", 1)]);
+        let Element::Range(first, last) = &changes.add["sources"][0] else {
+            panic!("{changes:?}")
+        };
+        assert_eq!((&first[12..], &last[12..]), (&[192, 0, 2, 0][..], &[192, 0, 2, 255][..]));
+    }
+
+    #[test]
+    fn keys_of_ipv6_have_sixteen_bytes_of_address() {
+        let key = key(&frontend(Place::Address("fd00::7".parse().unwrap())));
+        assert_eq!(key.len(), 24);
     }
 }

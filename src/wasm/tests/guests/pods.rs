@@ -300,12 +300,13 @@ async fn a_namespace_of_its_own() {
 
 fn local(link: u32, destination: Ipv4Addr, prefix: u8) -> Route {
     Route {
-        destination,
+        destination: destination.into(),
         prefix,
         link,
         gateway: None,
         source: None,
         kind: RouteKind::Local,
         table: Table::Local,
+        metric: 0,
     }
 }
