@@ -1,0 +1,203 @@
+//! Creating, starting and deleting one container, beside crun and runc: the
+//! same root file system, `/bin/true`, one after the other, in turns.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use oci::images::{Images, ImagesConfig, ImportOptions};
+use serde_json::json;
+
+use crate::backend::pack;
+use crate::process;
+use crate::sandbox::run;
+use crate::table::{self, median, ms, range};
+
+/// A runtime and what it took.
+struct Series {
+    name: String,
+    wall: Vec<f64>,
+    cpu: Vec<f64>,
+}
+
+/// Prints the table.
+pub async fn measure(bin: &Path, scratch: &Path, count: usize) -> anyhow::Result<()> {
+    let root = busybox(scratch)?;
+    let ours = Ours::open(bin, scratch, &root).await?;
+    let bundle = bundle(scratch, &root)?;
+    version_two_only()?;
+    let peers = ["crun", "runc"];
+    let mut series: Vec<Series> = std::iter::once("coracle, its shim included".to_owned())
+        .chain(peers.iter().map(|peer| version(peer)))
+        .map(|name| Series {
+            name,
+            wall: vec![],
+            cpu: vec![],
+        })
+        .collect();
+    // Turn 0 warms caches and is not counted.
+    for turn in 0..=count {
+        for (at, series) in series.iter_mut().enumerate() {
+            let (before, began) = (process::machine_cpu(), Instant::now());
+            match at.checked_sub(1) {
+                None => ours.once(turn).await?,
+                Some(peer) => peer_once(peers[peer], &bundle, turn)?,
+            }
+            if turn > 0 {
+                series.wall.push(ms(began.elapsed()));
+                series.cpu.push(ms(process::machine_cpu() - before));
+            }
+        }
+    }
+    let rows = series.iter().map(|series| {
+        let cpu = series.cpu.iter().sum::<f64>() / count as f64;
+        let wall = format!("{:.1} ms", median(&series.wall));
+        vec![
+            series.name.clone(),
+            wall,
+            range(&series.wall),
+            format!("{cpu:.1} ms"),
+        ]
+    });
+    table::print(
+        &format!("Create, start, wait for and delete a container of `/bin/true`, {count} each, in turns"),
+        &["runtime", "wall, median", "range", "CPU of the machine, mean"],
+        &rows.collect::<Vec<_>>(),
+    );
+    Ok(())
+}
+
+/// A root file system with busybox alone.
+fn busybox(scratch: &Path) -> anyhow::Result<PathBuf> {
+    let root = scratch.join("root");
+    for folder in ["bin", "proc", "sys", "dev", "tmp"] {
+        std::fs::create_dir_all(root.join(folder))?;
+    }
+    std::fs::copy("/bin/busybox", root.join("bin/busybox"))
+        .context("/bin/busybox (Debian's busybox-static)")?;
+    std::os::unix::fs::symlink("busybox", root.join("bin/true"))?;
+    Ok(root)
+}
+
+/// A bundle for the peers, from the template that runc itself writes.
+fn bundle(scratch: &Path, root: &Path) -> anyhow::Result<PathBuf> {
+    let bundle = scratch.join("bundle");
+    std::fs::create_dir_all(&bundle)?;
+    run("runc", &["spec", "--bundle", &bundle.display().to_string()])?;
+    let file = bundle.join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(["/bin/true"]);
+    config["root"] = json!({"path": root, "readonly": true});
+    // crun refuses a machine that mixes both versions of control groups, so all do without.
+    config["linux"]["resources"] = json!({});
+    std::fs::write(file, config.to_string())?;
+    Ok(bundle)
+}
+
+/// Leaves version 2 of the control groups alone in this mount namespace.
+fn version_two_only() -> anyhow::Result<()> {
+    run("umount", &["-l", "-R", "/sys/fs/cgroup"])?;
+    run("mount", &["-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"])
+}
+
+/// What a peer calls itself.
+fn version(peer: &str) -> String {
+    let said = Command::new(peer).arg("--version").output();
+    let said = said.map(|said| String::from_utf8_lossy(&said.stdout).into_owned());
+    let first = said.unwrap_or_default().lines().next().unwrap_or(peer).to_owned();
+    first.replace("version ", "")
+}
+
+/// `run` creates, starts, waits and deletes.
+fn peer_once(peer: &str, bundle: &Path, turn: usize) -> anyhow::Result<()> {
+    run(
+        peer,
+        &[
+            "run",
+            "--bundle",
+            &bundle.display().to_string(),
+            &format!("bench-{turn}"),
+        ],
+    )
+}
+
+/// Our store and containers, the shim being the lean binary.
+struct Ours {
+    containers: oci::Containers,
+    image: oci::Image,
+    scratch: PathBuf,
+}
+
+impl Ours {
+    async fn open(bin: &Path, scratch: &Path, root: &Path) -> anyhow::Result<Self> {
+        let images = Images::open(ImagesConfig {
+            dir: scratch.join("images"),
+            insecure_registries: vec![],
+        })
+        .await?;
+        let options = ImportOptions {
+            name: Some("local/busybox:1".to_owned()),
+            entrypoint: vec!["/bin/true".to_owned()],
+        };
+        let imported = images
+            .import(&pack(root, &scratch.join("root.tar"))?, options)
+            .await?;
+        let config = oci::ContainersConfig {
+            dir: scratch.join("containers"),
+            instance_id: "0000be4c".to_owned(),
+            program: bin.to_owned(),
+        };
+        Ok(Self {
+            containers: oci::Containers::open(config, images).await?,
+            image: imported.into_iter().next().context("the imported image")?,
+            scratch: scratch.to_owned(),
+        })
+    }
+
+    /// A pod's shim with one container in it, from nothing to nothing.
+    async fn once(&self, turn: usize) -> anyhow::Result<()> {
+        let uid = format!("bench-{turn}");
+        let id = format!("{turn:064x}");
+        let pod = oci::PodSpec {
+            uid: uid.clone(),
+            ..oci::PodSpec::default()
+        };
+        self.containers.open_pod(&pod).await?;
+        self.containers.create(&self.container(&uid, &id)).await?;
+        self.containers.start(&id).await?;
+        let exit = self.containers.wait(&id).await?;
+        ensure!(exit.code == 0, "/bin/true ended with {exit:?}");
+        self.containers.remove(&id).await?;
+        Ok(self.containers.close_pod(&uid).await?)
+    }
+
+    fn container(&self, uid: &str, id: &str) -> oci::ContainerSpec {
+        oci::ContainerSpec {
+            pod_uid: uid.to_owned(),
+            id: id.to_owned(),
+            name: "true".to_owned(),
+            attempt: 0,
+            image: self.image.clone(),
+            args: vec!["/bin/true".to_owned()],
+            env: vec![],
+            working_dir: String::new(),
+            user: oci::User::default(),
+            mounts: vec![],
+            resources: oci::Resources::default(),
+            security: oci::Security {
+                no_new_privileges: true,
+                ..oci::Security::default()
+            },
+            tty: false,
+            stdin: false,
+            stdin_once: false,
+            log: oci::LogSpec {
+                path: self.scratch.join("container.log"),
+                bytes_max: 0,
+                files_max: 1,
+            },
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Coracle beside its peers: every subcommand answers one question with one
+//! table, ours and the peer's on the same work in the same run, interleaved.
+//!
+//! `benches/run` installs the peers, builds the lean binary and asks all of
+//! them; `benches/run QUESTION` asks one. Each runs in mount, network and
+//! process namespaces of its own, as root, and leaves nothing behind.
+
+mod backend;
+mod containers;
+mod density;
+mod idle;
+mod load;
+mod node;
+mod pods;
+mod process;
+mod sandbox;
+mod services;
+mod startup;
+mod table;
+mod unpack;
+mod wasm_http;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Measures Coracle beside its peers; each question prints one table")]
+struct Arguments {
+    /// The binary to measure.
+    #[arg(long, global = true, default_value = "bin/dist/coracle")]
+    bin: PathBuf,
+    #[command(subcommand)]
+    question: Question,
+}
+
+#[derive(Subcommand)]
+enum Question {
+    /// How long from exec to a served API, and how big is the binary?
+    Startup {
+        /// Starts on empty folders.
+        #[arg(default_value_t = 7)]
+        runs: usize,
+    },
+    /// What does an idle node cost: memory, CPU, bytes to the disk and to the network?
+    Idle {
+        /// How long it is looked at.
+        #[arg(default_value_t = 300)]
+        seconds: u64,
+    },
+    /// How long from POST of a pod to its first answered byte?
+    Pods {
+        /// Pods of each sort, one after the other.
+        #[arg(default_value_t = 200)]
+        count: usize,
+    },
+    /// Creating, starting and deleting a container, beside crun and runc.
+    Containers {
+        /// Containers of each runtime.
+        #[arg(default_value_t = 100)]
+        count: usize,
+    },
+    /// Requests through a Service, straight to the pods, and through HAProxy.
+    Services {
+        /// Length of each of the rounds.
+        #[arg(default_value_t = 5)]
+        seconds: u64,
+    },
+    /// Wasm HTTP beside native hyper and `wasmtime serve`.
+    Wasm {
+        /// Length of each of the rounds.
+        #[arg(default_value_t = 5)]
+        seconds: u64,
+    },
+    /// Thousands of Wasm pods: time, memory, idle CPU.
+    Density {
+        /// How many pods, once for each number.
+        #[arg(default_values_t = [1000, 10_000])]
+        pods: Vec<usize>,
+    },
+    /// Unpacking an image, beside umoci.
+    Unpack {
+        /// Times each.
+        #[arg(default_value_t = 7)]
+        runs: usize,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let bin = std::fs::canonicalize(&arguments.bin).map_err(|error| {
+        anyhow::anyhow!("{}: {error}; build it with 'make dist'", arguments.bin.display())
+    })?;
+    let Some(scratch) = sandbox::enter()? else {
+        return Ok(());
+    };
+    let runtime = tokio::runtime::Runtime::new()?;
+    match arguments.question {
+        Question::Startup { runs } => startup::measure(&bin, &scratch, runs),
+        Question::Idle { seconds } => runtime.block_on(idle::measure(&bin, &scratch, seconds)),
+        Question::Pods { count } => runtime.block_on(pods::measure(&bin, &scratch, count)),
+        Question::Containers { count } => runtime.block_on(containers::measure(&bin, &scratch, count)),
+        Question::Services { seconds } => runtime.block_on(services::measure(&bin, &scratch, seconds)),
+        Question::Wasm { seconds } => runtime.block_on(wasm_http::measure(&bin, &scratch, seconds)),
+        Question::Density { pods } => runtime.block_on(density::measure(&bin, &scratch, &pods)),
+        Question::Unpack { runs } => unpack::measure(&bin, &scratch, runs),
+    }
+}

@@ -1,0 +1,140 @@
+//! Requests to three native servers in OCI pods: straight to one of them,
+//! through their Service (the kernel balances connections), and through
+//! HAProxy, which balances requests.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::{Api, PostParams};
+use serde_json::json;
+
+use crate::load::{self, Connections, Round};
+use crate::node::Node;
+use crate::pods;
+use crate::process::{Peer, await_port};
+use crate::sandbox::NODE_IP;
+use crate::table;
+
+const BACKENDS: usize = 3;
+const ROUNDS: usize = 3;
+/// The Service's name, and the label of its pods.
+const NAME: &str = "web";
+
+/// Prints the table.
+pub async fn measure(bin: &Path, scratch: &Path, seconds: u64) -> anyhow::Result<()> {
+    let node = Node::start(bin, scratch, &[])?;
+    pods::stock(&node, scratch)?;
+    node.ready().await?;
+    let client = node.client().await?;
+    let backends = backends(&client).await?;
+    let service = service(&client).await?;
+    for backend in &backends {
+        pods::first_byte(backend).await?;
+    }
+    pods::first_byte(&service).await?;
+    let _haproxy = haproxy(scratch, &backends)?;
+    let ways = [
+        ("straight to a pod", format!("http://{}:8080/", backends[0])),
+        ("through the Service", format!("http://{service}:8080/")),
+        ("through HAProxy", format!("http://{NODE_IP}:9090/")),
+    ];
+    let mut rows = vec![];
+    for (connections, label) in [
+        (Connections::Kept, "kept connections"),
+        (Connections::Fresh, "a connection per request"),
+    ] {
+        for (way, rounds) in ways.iter().zip(interleave(&ways, connections, seconds)?) {
+            let head = vec![way.0.to_owned(), label.to_owned()];
+            rows.push([head, load::median(&rounds).cells()].concat());
+        }
+    }
+    table::print(
+        &format!(
+            "Requests to {BACKENDS} native servers in pods, 32 clients, median of {ROUNDS} rounds of {seconds} s in turns"
+        ),
+        &[
+            "way",
+            "clients",
+            "requests/s",
+            "p50",
+            "p99",
+            "CPU of the machine per request",
+        ],
+        &rows,
+    );
+    Ok(())
+}
+
+/// Loads each URL in turn, several times; the rounds of each.
+pub fn interleave(
+    ways: &[(&str, String)],
+    connections: Connections,
+    seconds: u64,
+) -> anyhow::Result<Vec<Vec<Round>>> {
+    let mut rounds = vec![vec![]; ways.len()];
+    for _ in 0..ROUNDS {
+        for (way, rounds) in ways.iter().zip(&mut rounds) {
+            rounds.push(load::load(&way.1, connections, seconds)?);
+        }
+    }
+    Ok(rounds)
+}
+
+/// Makes the pods; their addresses.
+async fn backends(client: &kube::Client) -> anyhow::Result<Vec<String>> {
+    let api: Api<Pod> = Api::default_namespaced(client.clone());
+    for number in 0..BACKENDS {
+        let mut pod = pods::pod(&format!("{NAME}-{number}"), pods::NATIVE)?;
+        pod.metadata.labels = Some([("app".to_owned(), NAME.to_owned())].into());
+        api.create(&PostParams::default(), &pod).await?;
+    }
+    let mut addresses = vec![];
+    for number in 0..BACKENDS {
+        addresses.push(address(&api, &format!("{NAME}-{number}")).await?);
+    }
+    Ok(addresses)
+}
+
+/// A pod's address, once it has one.
+pub async fn address(api: &Api<Pod>, name: &str) -> anyhow::Result<String> {
+    for _ in 0..600 {
+        if let Some(address) = api.get(name).await?.status.and_then(|status| status.pod_ip) {
+            return Ok(address);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bail!("{name} gets no address")
+}
+
+/// Makes the Service; its address.
+async fn service(client: &kube::Client) -> anyhow::Result<String> {
+    let api: Api<Service> = Api::default_namespaced(client.clone());
+    let service = serde_json::from_value(json!({
+        "metadata": {"name": NAME},
+        "spec": {"selector": {"app": NAME}, "ports": [{"port": 8080}]},
+    }))?;
+    let made = api.create(&PostParams::default(), &service).await?;
+    made.spec.and_then(|spec| spec.cluster_ip).context("a ClusterIP")
+}
+
+/// HAProxy in front of the pods, as its manual configures a plain HTTP proxy.
+fn haproxy(scratch: &Path, backends: &[String]) -> anyhow::Result<Peer> {
+    let mut text =
+        "global\n  maxconn 4096\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  \
+                    timeout server 30s\nlisten web\n  bind :9090\n  balance random\n"
+            .to_owned();
+    for (number, backend) in backends.iter().enumerate() {
+        text += &format!("  server s{number} {backend}:8080\n");
+    }
+    let file = scratch.join("haproxy.cfg");
+    std::fs::write(&file, text)?;
+    let peer = Peer::start(
+        Command::new("haproxy").arg("-db").arg("-f").arg(&file),
+        &scratch.join("haproxy.log"),
+    )?;
+    await_port(format!("{NODE_IP}:9090").parse()?)?;
+    Ok(peer)
+}
