@@ -70,6 +70,8 @@ pub trait Balancing: Send + Sync + 'static {
     /// Waits until no new connections are led to the pod any more; at once if
     /// none ever were. May take for ever while the server is away.
     async fn withdrawn(&self, ip: IpAddr, uid: &str);
+    /// Leads these ports of the node to a pod, and no others of the pod's.
+    fn set_host_ports(&self, uid: &str, ports: Vec<network::HostPort>);
 }
 
 /// How many ordinary containers are created at the same time: each is a

@@ -181,6 +181,8 @@ impl FakeNet {
 #[async_trait]
 impl Balancing for FakeNet {
     async fn withdrawn(&self, _: IpAddr, _: &str) {}
+
+    fn set_host_ports(&self, _: &str, _: Vec<network::HostPort>) {}
 }
 
 #[async_trait]

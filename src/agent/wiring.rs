@@ -45,6 +45,10 @@ impl Balancing for network::Services {
     async fn withdrawn(&self, ip: IpAddr, uid: &str) {
         network::Services::withdrawn(self, ip, uid).await;
     }
+
+    fn set_host_ports(&self, uid: &str, ports: Vec<network::HostPort>) {
+        network::Services::set_host_ports(self, uid, ports);
+    }
 }
 
 /// Names and Services for guests.

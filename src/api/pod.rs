@@ -275,6 +275,8 @@ pub struct HostPort {
     pub protocol: String,
     /// Port number.
     pub port: i32,
+    /// Port of the pod that it leads to.
+    pub container_port: i32,
 }
 
 impl HostPort {
@@ -307,6 +309,7 @@ pub fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
                 ip,
                 protocol: p.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
                 port,
+                container_port: p.container_port,
             })
         })
         .collect()

@@ -11,6 +11,7 @@ pub mod endpoints;
 pub mod endpointslice;
 pub mod garbage;
 pub mod harness;
+pub mod load_balancer;
 pub mod namespace;
 pub mod node_ipam;
 pub mod node_lifecycle;

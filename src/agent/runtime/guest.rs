@@ -12,8 +12,9 @@ use super::Sandbox;
 /// What guests need of the node's network: names and Services.
 #[async_trait]
 pub trait NodeNetwork: Send + Sync + 'static {
-    /// One endpoint of the Service at `destination`, or that itself.
-    fn pick(&self, destination: SocketAddr, protocol: Protocol) -> SocketAddr;
+    /// One endpoint of the Service at `destination` for the pod at `client`, or
+    /// that itself.
+    fn pick(&self, client: IpAddr, destination: SocketAddr, protocol: Protocol) -> SocketAddr;
     /// The addresses of a name with these search domains.
     async fn resolve(&self, name: &str, search: &[String]) -> Result<Vec<IpAddr>, ResolveError>;
 }
@@ -67,7 +68,7 @@ impl Network for GuestNetwork {
     }
 
     fn pick(&self, destination: SocketAddr, protocol: Protocol) -> SocketAddr {
-        self.node.pick(destination, protocol)
+        self.node.pick(self.ip, destination, protocol)
     }
 
     async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
@@ -80,7 +81,7 @@ pub struct NoNetwork;
 
 #[async_trait]
 impl NodeNetwork for NoNetwork {
-    fn pick(&self, destination: SocketAddr, _: Protocol) -> SocketAddr {
+    fn pick(&self, _: IpAddr, destination: SocketAddr, _: Protocol) -> SocketAddr {
         destination
     }
 

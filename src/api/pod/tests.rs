@@ -129,6 +129,7 @@ fn host_ports_collide_across_addresses() {
         ip: "10.0.0.1".into(),
         protocol: "TCP".into(),
         port: 80,
+        container_port: 80,
     };
     assert!(ports[0].collides(&other));
     assert!(!ports[0].collides(&HostPort {

@@ -17,7 +17,10 @@ pub(super) fn able(node: &Node) -> Option<&str> {
     let mut conditions = status.conditions.iter().flatten();
     let ready = conditions.any(|c| c.type_ == "Ready" && c.status == "True");
     let going = node.metadata.deletion_timestamp.is_some();
-    node.metadata.name.as_deref().filter(|_| ready && !excluded && !going)
+    node.metadata
+        .name
+        .as_deref()
+        .filter(|_| ready && !excluded && !going)
 }
 
 /// Of these nodes the one that has the address: for each address, every node

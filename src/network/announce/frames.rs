@@ -124,7 +124,9 @@ fn advertisement(me: Mac, address: Ipv6Addr, (to_mac, to): (Mac, Ipv6Addr), flag
 fn checksum(from: Ipv6Addr, to: Ipv6Addr, message: &[u8]) -> u16 {
     let pseudo = [0, 0, 0, message.len() as u8, 0, 0, 0, ICMPV6];
     let all = [&from.octets()[..], &to.octets(), &pseudo, message].concat();
-    let words = all.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |b| u32::from(*b)));
+    let words = all
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |b| u32::from(*b)));
     let mut sum: u32 = words.sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -150,9 +152,15 @@ mod tests {
         let question = Question::parse(&frame).unwrap();
         assert_eq!(question.wanted, IpAddr::V4(wanted));
         let answer = question.answer(ME);
-        assert_eq!((&answer[..6], &answer[6..12], answer.len()), (&YOU[..], &ME[..], 42));
+        assert_eq!(
+            (&answer[..6], &answer[6..12], answer.len()),
+            (&YOU[..], &ME[..], 42)
+        );
         assert_eq!(answer[14..22], [0, 1, 8, 0, 6, 4, 0, REPLY]);
-        assert_eq!((&answer[22..28], &answer[28..32]), (&ME[..], &wanted.octets()[..]));
+        assert_eq!(
+            (&answer[22..28], &answer[28..32]),
+            (&ME[..], &wanted.octets()[..])
+        );
     }
 
     #[test]

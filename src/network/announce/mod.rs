@@ -118,7 +118,8 @@ impl Announcer {
                 }
             }
         }
-        self.mine.send_if_modified(|old| std::mem::replace(old, mine.clone()) != mine);
+        self.mine
+            .send_if_modified(|old| std::mem::replace(old, mine.clone()) != mine);
     }
 }
 
@@ -130,7 +131,9 @@ fn claim(entry: &Entry) -> Option<Claim> {
     }
     let names = || {
         let ready = entry.endpoints().filter(|(_, endpoint)| is_ready(endpoint));
-        ready.filter_map(|(_, endpoint)| endpoint.node_name.clone()).collect()
+        ready
+            .filter_map(|(_, endpoint)| endpoint.node_name.clone())
+            .collect()
     };
     let only = is_local_outside(service).then(names);
     Some(Claim { addresses, only })

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use base::{OnError, Tasks};
 use sys::link::{Mac, Routing};
-use sys::packet::{Frames, PacketSocket};
-use tokio::io::unix::AsyncFd;
+use sys::packet::{self, Frames};
+use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
 use super::frames::{Question, announcements};
@@ -37,13 +37,15 @@ pub(super) fn start(config: &NetworkConfig, mine: Mine, tasks: &Tasks) -> io::Re
     };
     for frames in [Frames::Arp, Frames::NeighbourSolicitations] {
         // Without IPv6 there is nothing to hear, and the kernel may refuse.
-        let socket = match PacketSocket::open(link, frames) {
+        let socket = match packet::open(link, frames) {
             Err(error) if frames == Frames::NeighbourSolicitations => {
                 tracing::debug!(%error, "no neighbour discovery");
                 continue;
             }
-            other => AsyncFd::new(other?)?,
+            other => other?,
         };
+        // Receiving and sending are the same calls for any connected socket.
+        let socket = UdpSocket::from_std(socket.into())?;
         let voice = Voice {
             socket,
             me,
@@ -70,7 +72,7 @@ fn device(config: &NetworkConfig) -> io::Result<Option<(u32, Mac)>> {
 
 /// What speaks for one family.
 struct Voice {
-    socket: AsyncFd<PacketSocket>,
+    socket: UdpSocket,
     me: Mac,
     is_ipv6: bool,
     mine: Mine,
@@ -98,7 +100,7 @@ impl Voice {
                     known = mine;
                 }
                 ready = self.socket.readable() => {
-                    ready?.clear_ready();
+                    ready?;
                     self.answer(&known);
                 }
                 () = until(next) => self.announce(&mut fresh),
@@ -108,14 +110,19 @@ impl Voice {
 
     fn ours(&mut self) -> BTreeSet<IpAddr> {
         let is_ipv6 = self.is_ipv6;
-        self.mine.borrow_and_update().iter().filter(|ip| ip.is_ipv6() == is_ipv6).copied().collect()
+        self.mine
+            .borrow_and_update()
+            .iter()
+            .filter(|ip| ip.is_ipv6() == is_ipv6)
+            .copied()
+            .collect()
     }
 
     /// Everything that has arrived.
     fn answer(&self, known: &BTreeSet<IpAddr>) {
         let mut buffer = [0; FRAME_BYTES_MAX];
         // An error ends it: nothing more is there, or the device went down.
-        while let Ok(length) = self.socket.get_ref().receive(&mut buffer) {
+        while let Ok(length) = self.socket.try_recv(&mut buffer) {
             let question = buffer.get(..length).and_then(Question::parse);
             if let Some(question) = question.filter(|question| known.contains(&question.wanted)) {
                 self.say(&question.answer(self.me));
@@ -127,7 +134,9 @@ impl Voice {
         let now = tokio::time::Instant::now();
         for (address, begun, count) in fresh.iter_mut() {
             if *begun + AGAIN[*count] <= now {
-                announcements(*address, self.me).iter().for_each(|frame| self.say(frame));
+                announcements(*address, self.me)
+                    .iter()
+                    .for_each(|frame| self.say(frame));
                 *count += 1;
             }
         }
@@ -135,7 +144,7 @@ impl Voice {
     }
 
     fn say(&self, frame: &[u8]) {
-        if let Err(error) = self.socket.get_ref().send(frame) {
+        if let Err(error) = self.socket.try_send(frame) {
             tracing::debug!(%error, "announcement not sent");
         }
     }

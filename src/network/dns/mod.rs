@@ -43,6 +43,8 @@ pub enum ResolveError {
 pub struct Dns {
     lookup: Lookup,
     domain: Arc<str>,
+    /// What guests can make use of.
+    kinds: &'static [RecordType],
 }
 
 impl Dns {
@@ -71,6 +73,10 @@ impl Dns {
         Dns {
             lookup,
             domain: config.domain.as_str().into(),
+            kinds: match config.has_ipv6() {
+                true => &[RecordType::A, RecordType::AAAA],
+                false => &[RecordType::A],
+            },
         }
     }
 
@@ -100,12 +106,15 @@ impl Dns {
             let Some(full) = zone::parse(&candidate) else {
                 return Err(ResolveError::Invalid(name.to_string()));
             };
-            let reply = self.lookup.ask(&Query::query(full, RecordType::A)).await;
-            let addresses = reply.addresses();
-            if !addresses.is_empty() {
-                return Ok(addresses.into_iter().map(IpAddr::V4).collect());
+            let mut addresses = Vec::new();
+            for kind in self.kinds {
+                let reply = self.lookup.ask(&Query::query(full.clone(), *kind)).await;
+                addresses.extend(reply.addresses());
+                unavailable |= !matches!(reply.code, ResponseCode::NoError | ResponseCode::NXDomain);
             }
-            unavailable |= !matches!(reply.code, ResponseCode::NoError | ResponseCode::NXDomain);
+            if !addresses.is_empty() {
+                return Ok(addresses);
+            }
         }
         match unavailable {
             true => Err(ResolveError::Unavailable(name.to_string())),

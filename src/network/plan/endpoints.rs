@@ -33,7 +33,10 @@ impl<'a> Candidates<'a> {
         let mut found = Vec::new();
         for slice in entry.slices(family) {
             let ports = slice.ports.iter().flatten();
-            let Some(port) = ports.filter_map(|port| meant(port, service_port, protocol)).next() else {
+            let Some(port) = ports
+                .filter_map(|port| meant(port, service_port, protocol))
+                .next()
+            else {
                 continue;
             };
             let endpoints = slice.endpoints.iter().flatten();
@@ -57,7 +60,10 @@ impl<'a> Candidates<'a> {
                 nobody: Nobody::Refuse,
             };
         }
-        let here = |wanted| self.having(wanted).filter(|(_, endpoint)| is_here(endpoint, self.here));
+        let here = |wanted: fn(&Endpoint) -> bool| {
+            self.having(wanted)
+                .filter(|(_, endpoint)| is_here(endpoint, self.here))
+        };
         let mut backends = sorted(here(is_ready));
         if backends.is_empty() {
             backends = sorted(here(is_serving_while_terminating));
@@ -71,13 +77,18 @@ impl<'a> Candidates<'a> {
     }
 
     fn having(&self, wanted: impl Fn(&Endpoint) -> bool) -> impl Iterator<Item = (SocketAddr, &'a Endpoint)> {
-        self.found.iter().copied().filter(move |(_, endpoint)| wanted(endpoint))
+        self.found
+            .iter()
+            .copied()
+            .filter(move |(_, endpoint)| wanted(endpoint))
     }
 }
 
 /// How many endpoints of a Service are ready on this node, whatever their ports.
 pub fn local_ready(entry: &Entry, here: &Here) -> usize {
-    let ready = entry.endpoints().filter(|(_, endpoint)| is_ready(endpoint) && is_here(endpoint, here));
+    let ready = entry
+        .endpoints()
+        .filter(|(_, endpoint)| is_ready(endpoint) && is_here(endpoint, here));
     let pods = ready.map(|(ip, endpoint)| {
         let uid = endpoint.target_ref.as_ref().and_then(|target| target.uid.clone());
         uid.unwrap_or_else(|| ip.to_string())
@@ -101,7 +112,9 @@ fn close<'a>(ready: Vec<(SocketAddr, &'a Endpoint)>, here: &Here) -> Vec<(Socket
         let zones = hints.for_zones.as_deref().filter(|zones| !zones.is_empty());
         zones.map(|zones| zones.iter().any(|zone| Some(&zone.name) == here.zone.as_ref()))
     };
-    hinted(&ready, node).or_else(|| hinted(&ready, zone)).unwrap_or(ready)
+    hinted(&ready, node)
+        .or_else(|| hinted(&ready, zone))
+        .unwrap_or(ready)
 }
 
 /// Those whose hint says yes; `None` if nobody's does, or one has none.
@@ -128,7 +141,7 @@ fn sorted<'a>(found: impl Iterator<Item = (SocketAddr, &'a Endpoint)>) -> Backen
 /// The number of a slice's port if it is the one that the Service's port means.
 fn meant(port: &EndpointPort, wanted: &ServicePort, protocol: Protocol) -> Option<u16> {
     let name = |name: &Option<String>| name.clone().unwrap_or_default();
-    let same = name(&port.name) == name(&wanted.name)
-        && Protocol::parse(port.protocol.as_deref()) == Some(protocol);
+    let same =
+        name(&port.name) == name(&wanted.name) && Protocol::parse(port.protocol.as_deref()) == Some(protocol);
     port.port.filter(|_| same).and_then(number)
 }

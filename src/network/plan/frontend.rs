@@ -105,7 +105,9 @@ impl Frontend {
 impl fmt::Display for Frontend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.place {
-            Place::Address(address) => write!(f, "{} {:?}", SocketAddr::new(address, self.port), self.protocol)?,
+            Place::Address(address) => {
+                write!(f, "{} {:?}", SocketAddr::new(address, self.port), self.protocol)?
+            }
             Place::Node(Family::Ip) => write!(f, "node port {} {:?}", self.port, self.protocol)?,
             Place::Node(Family::Ip6) => write!(f, "node port {} {:?} by IPv6", self.port, self.protocol)?,
         }

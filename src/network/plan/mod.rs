@@ -93,7 +93,10 @@ fn add(
         }
     };
     if knock.internal {
-        plan.push((frontend(Clients::All), group(is_local(&spec.internal_traffic_policy))));
+        plan.push((
+            frontend(Clients::All),
+            group(is_local(&spec.internal_traffic_policy)),
+        ));
         return;
     }
     let only_local = is_local(&spec.external_traffic_policy);
@@ -118,10 +121,17 @@ struct Reached {
 impl Reached {
     fn of(service: &Service, spec: &ServiceSpec, here: &Here) -> Reached {
         let internal = cluster_ips(service);
-        let external = spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok());
+        let external = spec
+            .external_ips
+            .iter()
+            .flatten()
+            .filter_map(|ip| ip.parse().ok());
         let balanced = balanced_ips(service);
         Reached {
-            internal: internal.into_iter().filter(|ip| !here.dns_ips.contains(ip)).collect(),
+            internal: internal
+                .into_iter()
+                .filter(|ip| !here.dns_ips.contains(ip))
+                .collect(),
             external: external.filter(|ip| !balanced.contains(ip)).collect(),
             balanced,
             sources: ranges::of(spec),
@@ -156,8 +166,14 @@ impl Reached {
 /// last step to us.
 pub fn balanced_ips(service: &Service) -> Vec<IpAddr> {
     let is_balancer = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
-    let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-    let ingress = balancer.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten();
+    let balancer = service
+        .status
+        .as_ref()
+        .and_then(|status| status.load_balancer.as_ref());
+    let ingress = balancer
+        .and_then(|balancer| balancer.ingress.as_ref())
+        .into_iter()
+        .flatten();
     let mut ips: Vec<IpAddr> = ingress
         .filter(|ingress| is_balancer && ingress.ip_mode.as_deref() != Some("Proxy"))
         .filter_map(|ingress| ingress.ip.as_ref()?.parse().ok())
@@ -178,7 +194,10 @@ pub fn health(entry: &Entry, here: &Here) -> Option<(u16, usize)> {
 
 /// Whether a Service's traffic from outside stays on the node that it reaches.
 pub fn is_local_outside(service: &Service) -> bool {
-    service.spec.as_ref().is_some_and(|spec| is_local(&spec.external_traffic_policy))
+    service
+        .spec
+        .as_ref()
+        .is_some_and(|spec| is_local(&spec.external_traffic_policy))
 }
 
 fn is_external_name(spec: &ServiceSpec) -> bool {
@@ -190,8 +209,13 @@ fn sticky_seconds(spec: &ServiceSpec) -> Option<u32> {
     if spec.session_affinity.as_deref() != Some("ClientIP") {
         return None;
     }
-    let client = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref());
-    let seconds = client.and_then(|client| client.timeout_seconds).unwrap_or(STICKY_SECONDS);
+    let client = spec
+        .session_affinity_config
+        .as_ref()
+        .and_then(|c| c.client_ip.as_ref());
+    let seconds = client
+        .and_then(|client| client.timeout_seconds)
+        .unwrap_or(STICKY_SECONDS);
     u32::try_from(seconds).ok().filter(|seconds| *seconds > 0)
 }
 
@@ -221,7 +245,10 @@ pub struct HostPort {
 
 /// Where a pod's host ports lead.
 pub fn host_ports(ports: &[HostPort]) -> Vec<(Frontend, Group)> {
-    let fits = |port: &&HostPort| port.address.is_none_or(|ip| ip.is_ipv4() == port.target.is_ipv4());
+    let fits = |port: &&HostPort| {
+        port.address
+            .is_none_or(|ip| ip.is_ipv4() == port.target.is_ipv4())
+    };
     let one = |port: &HostPort| {
         let anywhere = Place::Node(Family::of(port.target.ip()));
         let frontend = Frontend {

@@ -48,7 +48,10 @@ fn two() -> EndpointSlice {
 }
 
 fn with(mut slice: EndpointSlice, index: usize, ready: bool, terminating: bool) -> EndpointSlice {
-    let conditions = slice.endpoints.as_mut().unwrap()[index].conditions.as_mut().unwrap();
+    let conditions = slice.endpoints.as_mut().unwrap()[index]
+        .conditions
+        .as_mut()
+        .unwrap();
     (conditions.ready, conditions.terminating) = (Some(ready), Some(terminating));
     slice
 }
@@ -93,11 +96,21 @@ fn ready_endpoints_of_all_slices_in_order() {
 #[test]
 fn without_ready_endpoints_the_departing_answer_and_then_nobody() {
     let one_ready = with(two(), 0, false, true);
-    assert_eq!(lines(web(), vec![one_ready.clone()]), ["10.43.0.7:80 Tcp -> 10.64.0.2:8080"]);
+    assert_eq!(
+        lines(web(), vec![one_ready.clone()]),
+        ["10.43.0.7:80 Tcp -> 10.64.0.2:8080"]
+    );
     let none_ready = with(one_ready, 1, false, false);
-    assert_eq!(lines(web(), vec![none_ready.clone()]), ["10.43.0.7:80 Tcp -> 10.64.0.3:8080"]);
+    assert_eq!(
+        lines(web(), vec![none_ready.clone()]),
+        ["10.43.0.7:80 Tcp -> 10.64.0.3:8080"]
+    );
     let mut gone = none_ready;
-    gone.endpoints.as_mut().unwrap()[0].conditions.as_mut().unwrap().serving = Some(false);
+    gone.endpoints.as_mut().unwrap()[0]
+        .conditions
+        .as_mut()
+        .unwrap()
+        .serving = Some(false);
     assert_eq!(lines(web(), vec![gone]), ["10.43.0.7:80 Tcp -> Refuse"]);
 }
 
@@ -132,16 +145,25 @@ fn traffic_from_outside_has_a_policy_of_its_own_that_those_inside_are_spared() {
     // Elsewhere only: dropped, as Kubernetes has it. Nowhere: refused.
     let away = with(spread(), 0, false, false);
     let said = lines(service.clone(), vec![away]);
-    assert!(said.contains(&"203.0.113.9:80 Tcp -> Drop".to_string()), "{said:?}");
+    assert!(
+        said.contains(&"203.0.113.9:80 Tcp -> Drop".to_string()),
+        "{said:?}"
+    );
     let said = lines(service, vec![]);
-    assert!(said.contains(&"203.0.113.9:80 Tcp -> Refuse".to_string()), "{said:?}");
+    assert!(
+        said.contains(&"203.0.113.9:80 Tcp -> Refuse".to_string()),
+        "{said:?}"
+    );
 }
 
 #[test]
 fn an_internal_policy_of_local_stays_here() {
     let mut service = web();
     service.spec.as_mut().unwrap().internal_traffic_policy = Some("Local".into());
-    assert_eq!(lines(service.clone(), vec![spread()]), ["10.43.0.7:80 Tcp -> 10.64.0.3:8080"]);
+    assert_eq!(
+        lines(service.clone(), vec![spread()]),
+        ["10.43.0.7:80 Tcp -> 10.64.0.3:8080"]
+    );
     let away = with(spread(), 0, false, false);
     assert_eq!(lines(service, vec![away]), ["10.43.0.7:80 Tcp -> Drop"]);
 }
@@ -159,8 +181,17 @@ fn headless_external_names_and_dns_are_not_balanced() {
 fn each_family_leads_to_its_own_endpoints() {
     let mut v6 = slice("x", "web", "web-6", &["fd00::1"], &[("", 8080)]);
     v6.address_type = "IPv6".into();
-    let odd = slice("x", "web", "web-7", &["what", "10.64.0.9", "fd00::2"], &[("", 70000)]);
-    assert_eq!(lines(web(), vec![v6.clone(), odd]), ["10.43.0.7:80 Tcp -> Refuse"]);
+    let odd = slice(
+        "x",
+        "web",
+        "web-7",
+        &["what", "10.64.0.9", "fd00::2"],
+        &[("", 70000)],
+    );
+    assert_eq!(
+        lines(web(), vec![v6.clone(), odd]),
+        ["10.43.0.7:80 Tcp -> Refuse"]
+    );
     let mut dual = web();
     let spec = dual.spec.as_mut().unwrap();
     spec.cluster_ips = Some(vec!["10.43.0.7".into(), "fd43::7".into()]);
@@ -188,11 +219,17 @@ fn hints_are_followed_if_everybody_has_one() {
         (endpoints[0].hints, endpoints[1].hints) = (first, second);
         lines(web(), vec![slice])
     };
-    let (a, b) = ("10.43.0.7:80 Tcp -> 10.64.0.3:8080", "10.43.0.7:80 Tcp -> 10.64.0.2:8080");
+    let (a, b) = (
+        "10.43.0.7:80 Tcp -> 10.64.0.3:8080",
+        "10.43.0.7:80 Tcp -> 10.64.0.2:8080",
+    );
     let both = "10.43.0.7:80 Tcp -> 10.64.0.2:8080 10.64.0.3:8080";
     assert_eq!(hinted(Some(hint("east", None)), Some(hint("west", None))), [a]);
     assert_eq!(hinted(Some(hint("east", None)), None), [both]);
-    assert_eq!(hinted(Some(hint("west", None)), Some(hint("north", None))), [both]);
+    assert_eq!(
+        hinted(Some(hint("west", None)), Some(hint("north", None))),
+        [both]
+    );
     let (there, here) = (hint("east", Some("there")), hint("west", Some("here")));
     assert_eq!(hinted(Some(there), Some(here)), [b]);
 }
@@ -223,8 +260,16 @@ fn sources_guard_the_balancers_address_only() {
     assert_eq!(guarded, [0, 2, 0], "{plan:?}");
     let range = SourceRange::parse("10.9.8.7/16").unwrap();
     assert!(range.contains([10, 9, 255, 1].into()) && !range.contains([10, 10, 0, 1].into()));
-    assert!(SourceRange::parse("0.0.0.0/0").unwrap().contains([1, 2, 3, 4].into()));
-    assert!(SourceRange::parse("::/0").unwrap().contains("fd00::1".parse().unwrap()));
+    assert!(
+        SourceRange::parse("0.0.0.0/0")
+            .unwrap()
+            .contains([1, 2, 3, 4].into())
+    );
+    assert!(
+        SourceRange::parse("::/0")
+            .unwrap()
+            .contains("fd00::1".parse().unwrap())
+    );
 }
 
 #[test]
@@ -235,7 +280,10 @@ fn a_health_check_counts_what_is_ready_here() {
     let check = |slice| planned(service.clone(), vec![slice], |entry| health(entry, &here()));
     assert_eq!(check(spread()), Some((31000, 1)));
     assert_eq!(check(with(spread(), 0, false, true)), Some((31000, 0)));
-    assert_eq!(planned(balanced("203.0.113.9"), vec![spread()], |e| health(e, &here())), None);
+    assert_eq!(
+        planned(balanced("203.0.113.9"), vec![spread()], |e| health(e, &here())),
+        None
+    );
 }
 
 #[test]
@@ -247,9 +295,15 @@ fn host_ports_lead_to_their_pod() {
         target: ([10, 64, 0, 2], 5353).into(),
     };
     let plan = host_ports(&[port(None), port(Some("192.0.2.2")), port(Some("fd00::1"))]);
-    let said: Vec<String> = plan.iter().map(|(f, g)| format!("{f} -> {}", g.backends[0])).collect();
+    let said: Vec<String> = plan
+        .iter()
+        .map(|(f, g)| format!("{f} -> {}", g.backends[0]))
+        .collect();
     assert_eq!(
         said,
-        ["node port 53 Udp -> 10.64.0.2:5353", "192.0.2.2:53 Udp -> 10.64.0.2:5353"]
+        [
+            "node port 53 Udp -> 10.64.0.2:5353",
+            "192.0.2.2:53 Udp -> 10.64.0.2:5353"
+        ]
     );
 }

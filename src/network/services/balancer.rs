@@ -67,13 +67,21 @@ impl Balancer {
             })
         };
         let node = self.node_addresses.contains(&ip);
-        let places = [Some(Place::Address(ip)), node.then(|| Place::Node(Family::of(ip)))];
+        let places = [
+            Some(Place::Address(ip)),
+            node.then(|| Place::Node(Family::of(ip))),
+        ];
         let found = places.into_iter().flatten().find_map(|place| {
             let all = find(place, Clients::All)?;
-            Some(all.admits(client).then(|| find(place, Clients::Inside).unwrap_or(all)))
+            Some(
+                all.admits(client)
+                    .then(|| find(place, Clients::Inside).unwrap_or(all)),
+            )
         });
         let group = found.flatten();
-        group.and_then(|group| group.next(client, now)).unwrap_or(destination)
+        group
+            .and_then(|group| group.next(client, now))
+            .unwrap_or(destination)
     }
 
     pub(super) fn apply(&self, deltas: &[Delta]) {
@@ -117,7 +125,10 @@ impl Group {
         let stays = Duration::from_secs(seconds.into());
         let current = |used: Instant| now.saturating_duration_since(used) < stays;
         let mut sticky = self.sticky.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = sticky.get(&client).filter(|(_, used)| current(*used)).map(|(backend, _)| *backend);
+        let kept = sticky
+            .get(&client)
+            .filter(|(_, used)| current(*used))
+            .map(|(backend, _)| *backend);
         let backend = match kept.filter(|backend| self.plan.backends.contains(backend)) {
             Some(backend) => backend,
             None => self.in_turn()?,
@@ -187,7 +198,12 @@ mod tests {
         let balancer = balancer();
         balancer.apply(&[
             delta(at([10, 43, 0, 7]), Clients::All, 80, Some(group(&TWO))),
-            delta(Place::Node(Family::Ip), Clients::All, 30080, Some(group(&TWO[..1]))),
+            delta(
+                Place::Node(Family::Ip),
+                Clients::All,
+                30080,
+                Some(group(&TWO[..1])),
+            ),
             delta(at([10, 43, 0, 8]), Clients::All, 80, Some(group(&[]))),
         ]);
         let mut picked = [pick(&balancer, "10.43.0.7:80"), pick(&balancer, "10.43.0.7:80")];

@@ -35,13 +35,15 @@ pub(super) async fn forget_stale(deltas: &[Delta], table: &Table) {
 /// may be forgotten with it: it goes on and is remembered anew.
 fn is_stale(flow: &Flow, changed: &HashMap<Frontend, HashSet<SocketAddr>>) -> bool {
     let ip = flow.destination.ip();
-    let known = [Place::Address(ip), Place::Node(Family::of(ip))].into_iter().find_map(|place| {
-        changed.get(&Frontend {
-            place,
-            clients: Clients::All,
-            protocol: Protocol::Udp,
-            port: flow.destination.port(),
-        })
-    });
+    let known = [Place::Address(ip), Place::Node(Family::of(ip))]
+        .into_iter()
+        .find_map(|place| {
+            changed.get(&Frontend {
+                place,
+                clients: Clients::All,
+                protocol: Protocol::Udp,
+                port: flow.destination.port(),
+            })
+        });
     flow.protocol == Protocol::Udp.number() && known.is_some_and(|backends| !backends.contains(&flow.server))
 }

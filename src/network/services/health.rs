@@ -106,7 +106,11 @@ async fn reply(mut stream: TcpStream, answer: String) {
 }
 
 fn answer(key: &ServiceKey, count: usize) -> String {
-    let status = if count > 0 { "200 OK" } else { "503 Service Unavailable" };
+    let status = if count > 0 {
+        "200 OK"
+    } else {
+        "503 Service Unavailable"
+    };
     let body = json!({
         "service": { "namespace": key.namespace, "name": key.name },
         "localEndpoints": count,
@@ -136,7 +140,13 @@ mod tests {
         let (_, body) = healthy.split_once("\r\n\r\n").unwrap();
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["service"], json!({"namespace": "shop", "name": "web"}));
-        assert_eq!((body["localEndpoints"].as_i64(), body["serviceProxyHealthy"].as_bool()), (Some(2), Some(true)));
+        assert_eq!(
+            (
+                body["localEndpoints"].as_i64(),
+                body["serviceProxyHealthy"].as_bool()
+            ),
+            (Some(2), Some(true))
+        );
         assert!(answer(&key, 0).starts_with("HTTP/1.1 503 "));
     }
 }

@@ -57,8 +57,11 @@ impl Kernel {
 
     /// Somebody may have flushed all rules: a firewall that was reloaded, say.
     pub(super) async fn check(&mut self, table: &Table) {
-        let wanted: Vec<(Family, String)> =
-            self.rules.iter().map(|rules| (rules.family(), rules.table().to_string())).collect();
+        let wanted: Vec<(Family, String)> = self
+            .rules
+            .iter()
+            .map(|rules| (rules.family(), rules.table().to_string()))
+            .collect();
         let found = self
             .with(move |nft| {
                 for (family, name) in wanted {
@@ -76,7 +79,8 @@ impl Kernel {
     }
 
     async fn commit(&mut self, batches: Vec<Batch>) -> Result<(), NftError> {
-        self.with(move |nft| batches.iter().try_for_each(|batch| nft.commit(batch))).await
+        self.with(move |nft| batches.iter().try_for_each(|batch| nft.commit(batch)))
+            .await
     }
 
     /// The kernel answers at once, but a whole table takes it a while: off

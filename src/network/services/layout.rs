@@ -92,9 +92,16 @@ pub(super) struct Class {
 
 impl Class {
     pub(super) fn name(self) -> String {
-        let inside = if self.door.clients == Clients::Inside { "i" } else { "" };
+        let inside = if self.door.clients == Clients::Inside {
+            "i"
+        } else {
+            ""
+        };
         let place = if self.door.node { "n" } else { "s" };
-        let stay = self.sticky.map(|seconds| format!("-{seconds}")).unwrap_or_default();
+        let stay = self
+            .sticky
+            .map(|seconds| format!("-{seconds}"))
+            .unwrap_or_default();
         format!("{inside}{place}{}{stay}", self.endpoints)
     }
 }
@@ -126,7 +133,13 @@ impl Layout {
 
     /// Type and bytes of parts that stand one after the other.
     fn key(&self, parts: &[u32]) -> (u32, u32) {
-        let bytes = |part: u32| if part == self.family.address_type() { self.family.address_bytes() } else { 4 };
+        let bytes = |part: u32| {
+            if part == self.family.address_type() {
+                self.family.address_bytes()
+            } else {
+                4
+            }
+        };
         let kind = parts.iter().fold(0, |kind, part| kind << 6 | part);
         (kind, parts.iter().map(|part| bytes(*part)).sum())
     }
@@ -165,14 +178,27 @@ impl Layout {
             ("filter-forward", HookPoint::Forward),
             ("filter-output", HookPoint::Output),
         ] {
-            self.chain(batch, name, Some((ChainKind::Filter, point, FILTER)), &[jump(REFUSALS)]);
+            self.chain(
+                batch,
+                name,
+                Some((ChainKind::Filter, point, FILTER)),
+                &[jump(REFUSALS)],
+            );
         }
     }
 
     fn sets(&self, batch: &mut Batch) {
         let mut add = |name: &str, parts: &[u32], data, kind| {
             let key = self.key(parts);
-            batch.add_set(&self.table, &SetSpec { name, key, data, kind });
+            batch.add_set(
+                &self.table,
+                &SetSpec {
+                    name,
+                    key,
+                    data,
+                    kind,
+                },
+            );
         };
         let address = self.family.address_type();
         for node in [false, true] {
@@ -182,7 +208,12 @@ impl Layout {
             let frontend = self.frontend(door.node);
             add(entries(door), &frontend, Data::Verdict, SetKind::Plain);
             let client = [&[address], &frontend[..]].concat();
-            add(&sticky(door), &client, self.endpoint(), SetKind::Learned(STICKY_MAX));
+            add(
+                &sticky(door),
+                &client,
+                self.endpoint(),
+                SetKind::Learned(STICKY_MAX),
+            );
             let member = [&frontend[..], &[address, PORT]].concat();
             add(&alive(door), &member, Data::None, SetKind::Plain);
         }

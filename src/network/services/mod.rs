@@ -177,7 +177,13 @@ impl Driver {
     }
 
     fn everything(&self) -> BTreeSet<Owner> {
-        let services = self.catalog.read().keys().cloned().map(Owner::Service).collect::<Vec<_>>();
+        let services = self
+            .catalog
+            .read()
+            .keys()
+            .cloned()
+            .map(Owner::Service)
+            .collect::<Vec<_>>();
         let pods = self.pods.keys().cloned().map(Owner::Pod);
         services.into_iter().chain(pods).collect()
     }
@@ -205,7 +211,8 @@ impl Driver {
                 Owner::Pod(uid) => self.pods.get(uid).map(|ports| host_ports(ports)),
                 Owner::Service(key) => {
                     let entry = index.entry(key);
-                    self.health.set(key, entry.and_then(|entry| health_of(entry, &self.here)));
+                    self.health
+                        .set(key, entry.and_then(|entry| health_of(entry, &self.here)));
                     entry.map(|entry| plan(entry, &self.here))
                 }
             };

@@ -42,7 +42,9 @@ impl Rules {
     pub(super) fn replace(&mut self, all: &[Delta]) -> Batch {
         self.classes.clear();
         let mut batch = Batch::new(self.layout.family);
-        batch.clear_table(&self.layout.table).add_table(&self.layout.table);
+        batch
+            .clear_table(&self.layout.table)
+            .add_table(&self.layout.table);
         self.layout.skeleton(&mut batch);
         self.elements(all, &mut batch);
         batch
@@ -57,7 +59,9 @@ impl Rules {
 
     fn elements(&mut self, deltas: &[Delta], batch: &mut Batch) {
         let mut changes = Changes::default();
-        let ours = deltas.iter().filter(|delta| delta.frontend.family() == self.layout.family);
+        let ours = deltas
+            .iter()
+            .filter(|delta| delta.frontend.family() == self.layout.family);
         ours.for_each(|delta| changes.frontend(delta));
         for class in changes.classes {
             if self.classes.insert(class) {
@@ -94,7 +98,10 @@ impl Changes {
             }
             if let Some(class) = after {
                 self.classes.insert(class);
-                self.add(entries, Element::Verdict(key.clone(), Verdict::Goto(class.name())));
+                self.add(
+                    entries,
+                    Element::Verdict(key.clone(), Verdict::Goto(class.name())),
+                );
             }
         }
         self.endpoints(&key, (before, old), (after, new));
@@ -167,15 +174,20 @@ impl Changes {
         let ranges = |list: &[crate::plan::SourceRange]| -> Vec<Element> {
             let ours = list.iter().filter(|range| Family::of(range.first) == family);
             let end = |ip| [key, &octets(ip)].concat();
-            ours.map(|range| Element::Range(end(range.first), end(range.last))).collect()
+            ours.map(|range| Element::Range(end(range.first), end(range.last)))
+                .collect()
         };
         if !old.is_empty() {
             self.delete(GUARDED, Element::Key(key.to_vec()));
-            ranges(&old).into_iter().for_each(|range| self.delete(SOURCES, range));
+            ranges(&old)
+                .into_iter()
+                .for_each(|range| self.delete(SOURCES, range));
         }
         if !new.is_empty() {
             self.add(GUARDED, Element::Key(key.to_vec()));
-            ranges(&new).into_iter().for_each(|range| self.add(SOURCES, range));
+            ranges(&new)
+                .into_iter()
+                .for_each(|range| self.add(SOURCES, range));
         }
     }
 
@@ -268,7 +280,9 @@ mod tests {
     }
 
     fn sizes(sets: &BTreeMap<String, Vec<Element>>) -> Vec<(&str, usize)> {
-        sets.iter().map(|(set, elements)| (set.as_str(), elements.len())).collect()
+        sets.iter()
+            .map(|(set, elements)| (set.as_str(), elements.len()))
+            .collect()
     }
 
     #[test]
@@ -278,7 +292,10 @@ mod tests {
         assert_eq!(sizes(&changes.add), [("s2", 2), ("services", 1)]);
         let element = &changes.add["s2"][1];
         let key = [10, 43, 0, 7, 6, 0, 0, 0, 0, 80, 0, 0, 1, 0, 0, 0].to_vec();
-        assert_eq!(*element, Element::Value(key, vec![10, 64, 0, 3, 0x1f, 0x90, 0, 0]));
+        assert_eq!(
+            *element,
+            Element::Value(key, vec![10, 64, 0, 3, 0x1f, 0x90, 0, 0])
+        );
     }
 
     #[test]
@@ -304,13 +321,19 @@ mod tests {
         let longer = super::tests::changes(at(), sticky(&[2], 60), sticky(&[2], 90));
         assert_eq!(sizes(&longer.add), [("s1-90", 1), ("services", 1)]);
         let off = super::tests::changes(at(), sticky(&[2], 60), group(&[2]));
-        assert_eq!(sizes(&off.delete), [("s1-60", 1), ("services", 1), ("services-alive", 1)]);
+        assert_eq!(
+            sizes(&off.delete),
+            [("s1-60", 1), ("services", 1), ("services-alive", 1)]
+        );
     }
 
     #[test]
     fn what_has_nobody_is_refused() {
         let node = Place::Node(Family::Ip);
-        assert_eq!(sizes(&changes(node, None, group(&[])).add), [("refused-nodeports", 1)]);
+        assert_eq!(
+            sizes(&changes(node, None, group(&[])).add),
+            [("refused-nodeports", 1)]
+        );
         let filled = changes(node, group(&[]), group(&[2]));
         assert_eq!(sizes(&filled.delete), [("refused-nodeports", 1)]);
         assert_eq!(sizes(&filled.add), [("n1", 1), ("nodeports", 1)]);
@@ -320,7 +343,10 @@ mod tests {
         };
         let changed = changes(at(), group(&[]), Some(dropped));
         assert_eq!(sizes(&changed.delete), [("refused", 1)]);
-        assert!(matches!(changed.add["refused"][..], [Element::Verdict(_, Verdict::Drop)]));
+        assert!(matches!(
+            changed.add["refused"][..],
+            [Element::Verdict(_, Verdict::Drop)]
+        ));
     }
 
     #[test]
@@ -334,7 +360,10 @@ mod tests {
         let Element::Range(first, last) = &changes.add["sources"][0] else {
             panic!("{changes:?}")
         };
-        assert_eq!((&first[12..], &last[12..]), (&[192, 0, 2, 0][..], &[192, 0, 2, 255][..]));
+        assert_eq!(
+            (&first[12..], &last[12..]),
+            (&[192, 0, 2, 0][..], &[192, 0, 2, 255][..])
+        );
     }
 
     #[test]

@@ -83,12 +83,7 @@ impl Table {
         deltas.into_values().filter(changed).collect()
     }
 
-    fn release(
-        &mut self,
-        owner: &Owner,
-        plan: &[(Frontend, Group)],
-        deltas: &mut BTreeMap<Frontend, Delta>,
-    ) {
+    fn release(&mut self, owner: &Owner, plan: &[(Frontend, Group)], deltas: &mut BTreeMap<Frontend, Delta>) {
         self.waiting.remove(owner);
         for frontend in self.by_owner.remove(owner).unwrap_or_default() {
             if plan.iter().any(|(kept, _)| *kept == frontend) {
@@ -210,7 +205,10 @@ mod tests {
     fn whoever_may_answer_is_known_for_all_clients_together() {
         let mut table = Table::default();
         let inside = at(1).with(Clients::Inside);
-        table.update(vec![(owner("a"), vec![(at(1), group(&[2])), (inside, group(&[2, 3]))])]);
+        table.update(vec![(
+            owner("a"),
+            vec![(at(1), group(&[2])), (inside, group(&[2, 3]))],
+        )]);
         assert_eq!(table.backends(inside).count(), 3);
         assert_eq!(table.backends(at(2)).count(), 0);
     }

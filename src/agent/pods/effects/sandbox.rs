@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use network::{HostPort, Protocol};
 use oci::Resources;
 
 use super::PodContext;
@@ -63,8 +64,26 @@ async fn attempt(
             .map_err(|e| e.to_string())?;
     }
     let ip = sandbox.ip;
+    if !host_network {
+        node.balancing.set_host_ports(spec::uid(pod), host_ports(pod, ip));
+    }
     context.set_sandbox(Some(sandbox));
     Ok(ip)
+}
+
+/// Where ports of the node lead to for the sake of a pod.
+fn host_ports(pod: &Pod, ip: IpAddr) -> Vec<HostPort> {
+    let number = |port: i32| u16::try_from(port).ok().filter(|port| *port > 0);
+    let lead = |port: &api::pod::HostPort| {
+        let address = port.ip.parse::<IpAddr>().ok()?;
+        Some(HostPort {
+            address: Some(address).filter(|address| !address.is_unspecified()),
+            protocol: Protocol::parse(Some(&port.protocol))?,
+            port: number(port.port)?,
+            target: (ip, number(port.container_port)?).into(),
+        })
+    };
+    api::pod::host_ports(spec::spec(pod)).iter().filter_map(lead).collect()
 }
 
 async fn write_files(context: &PodContext, pod: &Pod, ip: IpAddr) -> Result<(), String> {
@@ -127,6 +146,8 @@ pub async fn remove(context: Arc<PodContext>, pod: Arc<Pod>) -> Result<(), Strin
         .close_pod(uid)
         .await
         .map_err(|e| e.to_string())?;
+    // Before the address is another pod's.
+    node.balancing.set_host_ports(uid, Vec::new());
     node.net.detach(uid).await?;
     context.set_sandbox(None);
     Ok(())
