@@ -368,11 +368,12 @@ pub fn launch(host: Option<&Host>, verb: &str, data: &Path, args: &[String]) -> 
         .expect("a log file");
     let level = std::env::var("CORACLE_LOG").unwrap_or_else(|_| "info".to_owned());
     let mut command = Command::new(coracle());
+    command.arg(verb).arg("--data-dir").arg(data).args(args);
+    if !args.iter().any(|arg| arg == "--eviction-hard") {
+        // The machine that the scenarios run on may be short of disk, which is not their subject.
+        command.args(["--eviction-hard", "memory.available<50Mi"]);
+    }
     command
-        .arg(verb)
-        .arg("--data-dir")
-        .arg(data)
-        .args(args)
         .env("CORACLE_LOG", level)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

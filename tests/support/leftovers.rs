@@ -23,6 +23,28 @@ pub fn find(dir: &Path) -> Vec<String> {
     found
 }
 
+/// Where something of ours is mounted, in the order of mounting.
+pub fn mount_points(dir: &Path) -> Vec<String> {
+    let points = mounts(dir).into_iter();
+    points
+        .filter_map(|line| line.split(' ').nth(1).map(str::to_owned))
+        .collect()
+}
+
+/// The names of links that were not there to begin with.
+pub fn links() -> Vec<String> {
+    let lines = lines("ip", &["-o", "link"]).filter(|link| !is_ours_to_begin_with(link));
+    let names = lines.filter_map(|line| line.split([':', '@']).nth(1).map(|name| name.trim().to_owned()));
+    names.collect()
+}
+
+/// Routes that were not there to begin with.
+pub fn routes() -> Vec<String> {
+    lines("ip", &["route"])
+        .filter(|route| !route.contains("lan0"))
+        .collect()
+}
+
 /// Those that belong to one host: links, routes, tables and mounts, as a thread of that host sees them.
 pub fn of_host(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();

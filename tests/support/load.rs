@@ -38,7 +38,7 @@ pub struct Outcome {
 impl Load {
     /// Asks `address` that many times a second, a quarter of it on connections that are kept.
     pub fn start(address: SocketAddr, per_second: u32) -> Load {
-        const CLIENTS: u32 = 20;
+        const CLIENTS: u32 = 40;
         let began = Instant::now();
         let shared = Arc::new(Shared {
             address,

@@ -3,11 +3,13 @@
 pub mod cluster;
 pub mod hosts;
 pub mod images;
+pub mod ledger;
 pub mod leftovers;
 pub mod load;
 pub mod machine;
 pub mod manifests;
 pub mod pod;
+pub mod reboot;
 pub mod registry;
 pub mod rest;
 pub mod sandbox;
