@@ -35,7 +35,7 @@ pub mod volumes;
 mod wiring;
 
 pub use agent::{Agent, AgentError, teardown};
-pub use config::{AgentConfig, Limits, Timing};
+pub use config::{AgentConfig, ImageSettings, Limits, Timing};
 pub use eviction::Thresholds;
 pub use join::{JoinConfig, JoinError};
 pub use server::LinkService;

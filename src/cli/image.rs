@@ -78,11 +78,7 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
 #[cfg(feature = "oci")]
 async fn open(data_dir: &DataDir) -> anyhow::Result<oci::Images> {
     let dir = data_dir.data_dir.join("images");
-    Ok(oci::Images::open(oci::ImagesConfig {
-        dir,
-        insecure_registries: Vec::new(),
-    })
-    .await?)
+    Ok(oci::Images::open(oci::ImagesConfig::new(dir)).await?)
 }
 
 #[cfg(feature = "oci")]
@@ -124,6 +120,7 @@ async fn list(images: &oci::Images) -> anyhow::Result<()> {
         let kind = match image.kind {
             oci::ImageKind::Oci { .. } => "oci",
             oci::ImageKind::Wasm { .. } => "wasm",
+            oci::ImageKind::App { .. } => "app",
         };
         let digest: String = image.digest.chars().take(19).collect();
         let size = indicatif::HumanBytes(image.size_bytes).to_string();

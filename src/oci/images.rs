@@ -1,16 +1,29 @@
 //! The image store: pull, import, list, find, remove, collect garbage.
 
+mod app;
 mod assemble;
+mod bundle;
+mod download;
 mod import;
 mod layers;
+mod lease;
+mod limits;
 mod manifest;
 mod pull;
 mod records;
+mod reference;
+mod registries;
+mod registry;
+mod turns;
 mod unpack;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use app::AppComponent;
+pub use registries::Registries;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +40,7 @@ pub enum ImageError {
         reason: String,
     },
     /// The registry has no such image.
-    #[error("{reference}: not found")]
+    #[error("failed to resolve reference {reference:?}: {reference}: not found")]
     NotFound {
         /// The normalised reference.
         reference: String,
@@ -57,8 +70,21 @@ pub struct ImagesConfig {
     /// Its folder, `<data-dir>/images`. May be shared by several processes at
     /// once (`coracle image import` beside a running node).
     pub dir: PathBuf,
-    /// Registries (`host[:port]`) spoken to over plain HTTP besides those on loopback.
-    pub insecure_registries: Vec<String>,
+    /// Where registries are reached, and with what.
+    pub registries: Registries,
+    /// Silence of a registry after which it counts as gone.
+    pub silence_max: Duration,
+}
+
+impl ImagesConfig {
+    /// A store in `dir` that knows of registries no more than their names.
+    pub fn new(dir: PathBuf) -> ImagesConfig {
+        ImagesConfig {
+            dir,
+            registries: Registries::default(),
+            silence_max: Duration::from_secs(30),
+        }
+    }
 }
 
 /// How to identify oneself to a registry.
@@ -110,6 +136,42 @@ pub enum ImageKind {
         /// Digest of that file, `sha256:…`.
         digest: String,
     },
+    /// An application of WebAssembly components behind one HTTP server.
+    App {
+        /// Its components; each has a route at least.
+        components: Vec<AppComponent>,
+    },
+}
+
+impl ImageKind {
+    /// Whether it runs as WebAssembly.
+    pub fn is_wasm(&self) -> bool {
+        !matches!(self, ImageKind::Oci { .. })
+    }
+
+    /// The files and folders of the store that it needs.
+    fn content(&self, dir: &Path) -> Vec<PathBuf> {
+        match self {
+            ImageKind::Oci { layers } => layers.iter().map(|diff_id| layers::path(dir, diff_id)).collect(),
+            ImageKind::Wasm { module, .. } => vec![module.clone()],
+            ImageKind::App { components } => {
+                let files = components
+                    .iter()
+                    .filter_map(|c| c.files.as_deref().and_then(Path::parent));
+                let modules = components.iter().map(|c| c.module.clone());
+                modules.chain(files.map(Path::to_owned)).collect()
+            }
+        }
+    }
+
+    /// Digests of its WebAssembly programs.
+    pub fn programs(&self) -> Vec<&str> {
+        match self {
+            ImageKind::Oci { .. } => Vec::new(),
+            ImageKind::Wasm { digest, .. } => vec![digest],
+            ImageKind::App { components } => components.iter().map(|c| c.digest.as_str()).collect(),
+        }
+    }
 }
 
 /// An image in the store.
@@ -143,9 +205,17 @@ pub struct ImportOptions {
 /// The image store. Cheap to clone; all clones are the same store.
 #[derive(Clone, Debug)]
 pub struct Images {
-    config: Arc<ImagesConfig>,
+    shared: Arc<Shared>,
+}
+
+/// What the store's clones and its pulls share.
+#[derive(Debug)]
+struct Shared {
+    config: ImagesConfig,
     /// One pull of a reference at a time; the second finds what the first brought.
-    pulling: Arc<Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>>,
+    pulls: turns::Turns,
+    /// One fetch of a layer at a time.
+    layers: turns::Turns,
 }
 
 impl Images {
@@ -157,9 +227,13 @@ impl Images {
         // A second installation of the same provider is refused, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         records::prepare(&config.dir)?;
+        let (pulls, layers) = Default::default();
         Ok(Images {
-            config: Arc::new(config),
-            pulling: Arc::default(),
+            shared: Arc::new(Shared {
+                config,
+                pulls,
+                layers,
+            }),
         })
     }
 
@@ -169,7 +243,7 @@ impl Images {
     /// # Errors
     /// [`ImageError::InvalidName`].
     pub fn normalize(reference: &str) -> Result<String, ImageError> {
-        pull::parse(reference).map(|parsed| parsed.whole())
+        reference::parse(reference).map(|parsed| parsed.whole())
     }
 
     /// The image of that name, or of that digest, if the store has it; sees
@@ -184,7 +258,7 @@ impl Images {
         } else {
             Self::normalize(reference)?
         };
-        let dir = self.config.dir.clone();
+        let dir = self.dir().to_owned();
         blocking(move || {
             let records = records::read(&dir)?;
             let is_it =
@@ -196,23 +270,15 @@ impl Images {
 
     /// Fetches the image from its registry and unpacks it, unless all of its
     /// content is here. Pulls of one reference at the same time share one
-    /// download. Credentials are tried in order, none at all last.
+    /// download. Credentials are tried in order; without any, those that the
+    /// machine's own settings have for the registry, else none.
     ///
     /// # Errors
     /// See [`ImageError`].
     pub async fn pull(&self, reference: &str, credentials: &[Credentials]) -> Result<Image, ImageError> {
-        let parsed = pull::parse(reference)?;
-        let turn = {
-            let mut pulling = self.pulling.lock().unwrap_or_else(PoisonError::into_inner);
-            pulling.entry(parsed.whole()).or_default().clone()
-        };
-        let _turn = turn.lock().await;
-        let result = pull::pull(&self.config, &parsed, credentials).await;
-        self.pulling
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|_, turn| Arc::strong_count(turn) > 2);
-        result
+        let parsed = reference::parse(reference)?;
+        let _turn = self.shared.pulls.take(&parsed.whole()).await;
+        pull::pull(&self.shared, &parsed, credentials).await
     }
 
     /// Reads an OCI archive, a docker archive, a root file system tar or a
@@ -221,8 +287,8 @@ impl Images {
     /// # Errors
     /// When the file is none of these, or damaged.
     pub async fn import(&self, source: &Path, options: ImportOptions) -> Result<Vec<Image>, ImageError> {
-        let (config, source) = (self.config.clone(), source.to_owned());
-        blocking(move || import::import(&config.dir, &source, &options)).await
+        let (dir, source) = (self.dir().to_owned(), source.to_owned());
+        blocking(move || import::import(&dir, &source, &options)).await
     }
 
     /// Every image, in the order of their first references.
@@ -230,7 +296,7 @@ impl Images {
     /// # Errors
     /// The disk.
     pub async fn list(&self) -> Result<Vec<Image>, ImageError> {
-        let dir = self.config.dir.clone();
+        let dir = self.dir().to_owned();
         let mut images = blocking(move || records::read(&dir)).await?;
         images.retain(|image| !image.references.is_empty());
         images.sort_by(|a, b| a.references.cmp(&b.references));
@@ -244,7 +310,7 @@ impl Images {
     /// The disk.
     pub async fn remove(&self, reference: &str) -> Result<bool, ImageError> {
         let name = Self::normalize(reference)?;
-        let dir = self.config.dir.clone();
+        let dir = self.dir().to_owned();
         blocking(move || {
             let mut found = false;
             records::change(&dir, |records| {
@@ -259,24 +325,42 @@ impl Images {
         .await
     }
 
+    /// Forgets every reference of the image with that manifest digest, and its
+    /// content unless a container runs from it; returns the bytes freed.
+    ///
+    /// # Errors
+    /// The disk.
+    pub async fn remove_digest(&self, digest: &str) -> Result<u64, ImageError> {
+        let (dir, digest) = (self.dir().to_owned(), digest.to_owned());
+        blocking(move || {
+            records::change(&dir, |records| {
+                for image in records.iter_mut().filter(|image| image.digest == digest) {
+                    image.references.clear();
+                }
+            })?;
+            records::collect(&dir, &[])
+        })
+        .await
+    }
+
     /// Drops content that no reference, no container and none of the manifest
     /// digests in `keep` needs; returns the bytes freed.
     ///
     /// # Errors
     /// The disk.
     pub async fn collect(&self, keep: &[String]) -> Result<u64, ImageError> {
-        let (dir, keep) = (self.config.dir.clone(), keep.to_vec());
+        let (dir, keep) = (self.dir().to_owned(), keep.to_vec());
         blocking(move || records::collect(&dir, &keep)).await
     }
 
     /// Its folder.
     pub fn dir(&self) -> &Path {
-        &self.config.dir
+        &self.shared.config.dir
     }
 
     /// Where the unpacked layer with that `diff_id` lies.
     pub fn layer_path(&self, diff_id: &str) -> PathBuf {
-        layers::path(&self.config.dir, diff_id)
+        layers::path(&self.shared.config.dir, diff_id)
     }
 
     /// Marks an image as in use by a container, so that its content stays.
@@ -284,14 +368,14 @@ impl Images {
     /// # Errors
     /// The disk.
     pub fn hold(&self, container: &str, digest: &str) -> Result<(), ImageError> {
-        let path = self.config.dir.join("in-use").join(container);
+        let path = self.shared.config.dir.join("in-use").join(container);
         std::fs::write(&path, digest).map_err(disk("marking an image as used"))
     }
 
     /// Takes the mark of [`Images::hold`] away.
     pub fn release(&self, container: &str) {
         // A mark that is not there needs no removing; one that stays only keeps content longer.
-        let _ = std::fs::remove_file(self.config.dir.join("in-use").join(container));
+        let _ = std::fs::remove_file(self.shared.config.dir.join("in-use").join(container));
     }
 }
 

@@ -72,10 +72,7 @@ async fn the_heart_beats() {
     let temp = tempfile::tempdir().unwrap();
     let api = Arc::new(FakeApi::default());
     api.put("nodes", json!({"metadata": {"name": "n1", "uid": "u-n1"}}));
-    let images = ImagesConfig {
-        dir: temp.path().join("images"),
-        insecure_registries: Vec::new(),
-    };
+    let images = ImagesConfig::new(temp.path().join("images"));
     let (trouble, seen) = watch::channel(Some("the network is not up".to_owned()));
     let heart = Heart {
         config: config(temp.path()),

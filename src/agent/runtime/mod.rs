@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::oci::{ExecSpec, Found, Image, ImageKind, LogSpec, Process, Resources, Security, Usage, User};
+use ::oci::{ExecSpec, Found, Image, LogSpec, Process, Resources, Security, Usage, User};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
@@ -194,10 +194,7 @@ pub struct Runtimes {
 impl Runtimes {
     /// The runtime for an image.
     pub fn for_image(&self, image: &Image) -> &Arc<dyn Runtime> {
-        match image.kind {
-            ImageKind::Wasm { .. } => &self.wasm,
-            ImageKind::Oci { .. } => &self.oci,
-        }
+        if image.kind.is_wasm() { &self.wasm } else { &self.oci }
     }
 
     /// The runtime that a container id names, and the bare id.
@@ -243,7 +240,7 @@ pub fn arguments(image: &Image, command: &[String], args: &[String]) -> Vec<Stri
 
 #[cfg(test)]
 mod tests {
-    use ::oci::ImageConfig;
+    use ::oci::{ImageConfig, ImageKind};
 
     use super::*;
 

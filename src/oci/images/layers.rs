@@ -1,12 +1,20 @@
 //! Layers: checked, unpacked once each, kept under the digest of what they hold.
 
 use std::fs::{self, File};
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::lease::Lease;
+use super::limits::Budget;
 use super::{ImageError, disk, manifest, unpack};
+
+/// Size of the buffers between disk, decompression and disk.
+pub(super) const BUFFER_BYTES: usize = 256 << 10;
+
+/// A window of 128 MiB: what zstd's own tools take without being asked.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// Where a layer lies. Half the digest is enough to tell layers apart, and
 /// keeps the mount options of a deep stack within a page.
@@ -15,17 +23,43 @@ pub(super) fn path(dir: &Path, diff_id: &str) -> PathBuf {
     dir.join("layers").join(hex.get(..32).unwrap_or("malformed"))
 }
 
-/// Unpacks an archive (plain, gzip or zstd) as a layer; returns its `diff_id`.
-/// When `expected` is given, the archive must have it.
-pub(super) fn add(dir: &Path, archive: &Path, expected: Option<&str>) -> Result<String, ImageError> {
-    if let Some(diff_id) = expected {
-        manifest::hex(diff_id)?;
-        if path(dir, diff_id).is_dir() {
-            return Ok(diff_id.to_owned());
-        }
+/// Whether that layer is here; if so the lease keeps it.
+pub(super) fn is_here(dir: &Path, diff_id: &str, lease: &Lease) -> Result<bool, ImageError> {
+    manifest::hex(diff_id)?;
+    lease.hold(diff_id)?;
+    Ok(path(dir, diff_id).is_dir())
+}
+
+/// Unpacks an archive (plain, gzip or zstd) of `bytes` as a layer; returns its
+/// `diff_id`. When `expected` is given, the archive must have it.
+pub(super) fn add(
+    dir: &Path,
+    archive: impl Read + 'static,
+    bytes: u64,
+    expected: Option<&str>,
+    lease: &Lease,
+) -> Result<String, ImageError> {
+    if let Some(diff_id) = expected
+        && is_here(dir, diff_id, lease)?
+    {
+        return Ok(diff_id.to_owned());
     }
+    let mut budget = Budget::of(dir, bytes)?;
     let temp = temporary(dir, "layer")?;
-    let result = unpack_checked(dir, archive, expected, &temp);
+    let result = unpack_at(&temp, archive, &mut budget).and_then(|diff_id| {
+        if let Some(wanted) = expected.filter(|wanted| **wanted != diff_id) {
+            let text = format!("layer has diff_id {diff_id}, its image says {wanted}");
+            return Err(ImageError::Unusable(text));
+        }
+        let place = path(dir, &diff_id);
+        if !is_here(dir, &diff_id, lease)?
+            && let Err(error) = fs::rename(&temp, &place)
+            && !place.is_dir()
+        {
+            return Err(disk("keeping a layer")(error));
+        }
+        Ok(diff_id)
+    });
     if temp.exists() {
         // Left over from a failure, or because another process was quicker.
         let _ = fs::remove_dir_all(&temp);
@@ -33,32 +67,20 @@ pub(super) fn add(dir: &Path, archive: &Path, expected: Option<&str>) -> Result<
     result
 }
 
-fn unpack_checked(
-    dir: &Path,
-    archive: &Path,
-    expected: Option<&str>,
-    temp: &Path,
-) -> Result<String, ImageError> {
-    let file = File::open(archive).map_err(disk("reading a layer"))?;
-    let mut reader = Hashing {
-        inner: decompressed(file)?,
-        hash: Sha256::new(),
-    };
+fn unpack_at(temp: &Path, archive: impl Read + 'static, budget: &mut Budget) -> Result<String, ImageError> {
+    let mut reader = Hashing::new(decompressed(archive)?);
     fs::create_dir(temp).map_err(disk("unpacking a layer"))?;
-    unpack::unpack(&mut reader, temp)?;
-    // What follows the archive's end counts in the digest too.
-    std::io::copy(&mut reader, &mut std::io::sink()).map_err(disk("reading a layer"))?;
-    let diff_id = format!("sha256:{:x}", reader.hash.finalize());
-    if let Some(wanted) = expected.filter(|wanted| **wanted != diff_id) {
-        return Err(ImageError::Unusable(format!(
-            "layer has diff_id {diff_id}, its image says {wanted}"
-        )));
+    unpack::unpack(&mut reader, temp, budget)?;
+    // What follows the archive's end counts in the digest too, and in the budget.
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let n = reader.read(&mut buffer).map_err(disk("reading a layer"))?;
+        if n == 0 {
+            break;
+        }
+        budget.spend(n as u64)?;
     }
-    let place = path(dir, &diff_id);
-    if !place.is_dir() {
-        fs::rename(temp, &place).map_err(disk("keeping a layer"))?;
-    }
-    Ok(diff_id)
+    Ok(reader.digest())
 }
 
 /// A fresh path below `tmp/`.
@@ -69,38 +91,70 @@ pub(super) fn temporary(dir: &Path, what: &str) -> Result<PathBuf, ImageError> {
     Ok(tmp.join(format!("{what}-{}-{}", std::process::id(), SystemRandom.hex(8))))
 }
 
-/// The archive behind whatever compression its first bytes show.
-pub(super) fn decompressed(file: File) -> Result<Box<dyn Read>, ImageError> {
-    let mut reader = BufReader::new(file);
-    let head = std::io::BufRead::fill_buf(&mut reader).map_err(disk("reading a layer"))?;
+/// The archive behind whatever compression its first bytes show. Skippable
+/// frames, which `zstd:chunked` puts its table of contents in, are skipped.
+pub(super) fn decompressed(archive: impl Read + 'static) -> Result<Box<dyn Read>, ImageError> {
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, archive);
+    let head = io::BufRead::fill_buf(&mut reader).map_err(disk("reading a layer"))?;
+    let is_zstd = head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || is_skippable(head);
     Ok(if head.starts_with(&[0x1f, 0x8b]) {
         Box::new(flate2::bufread::MultiGzDecoder::new(reader))
-    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        Box::new(zstd::stream::read::Decoder::with_buffer(reader).map_err(disk("reading a layer"))?)
+    } else if is_zstd {
+        let mut decoder =
+            zstd::stream::read::Decoder::with_buffer(reader).map_err(disk("reading a layer"))?;
+        decoder
+            .window_log_max(ZSTD_WINDOW_LOG_MAX)
+            .map_err(disk("reading a layer"))?;
+        Box::new(decoder)
     } else {
         Box::new(reader)
     })
 }
 
-struct Hashing<R> {
+/// A frame that zstd's format sets apart for others' use.
+fn is_skippable(head: &[u8]) -> bool {
+    matches!(head, [first, 0x2a, 0x4d, 0x18, ..] if first & 0xf0 == 0x50)
+}
+
+/// Passes bytes on and hashes them on the way.
+pub(super) struct Hashing<R> {
     inner: R,
     hash: Sha256,
 }
 
+impl<R: Read> Hashing<R> {
+    pub(super) fn new(inner: R) -> Hashing<R> {
+        Hashing {
+            inner,
+            hash: Sha256::new(),
+        }
+    }
+
+    /// The digest of what was read.
+    pub(super) fn digest(self) -> String {
+        format!("sha256:{:x}", self.hash.finalize())
+    }
+}
+
 impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
         self.hash.update(buffer.get(..n).unwrap_or_default());
         Ok(n)
     }
 }
 
-/// The digest of a file.
-pub(super) fn digest_of(path: &Path) -> Result<String, ImageError> {
-    let mut file = File::open(path).map_err(disk("reading content"))?;
-    let mut hash = Sha256::new();
-    std::io::copy(&mut file, &mut hash).map_err(disk("reading content"))?;
-    Ok(format!("sha256:{:x}", hash.finalize()))
+/// The digest of all that `reader` gives.
+pub(super) fn digest_of(reader: impl Read) -> Result<String, ImageError> {
+    let mut reader = Hashing::new(reader);
+    let mut buffer = vec![0; BUFFER_BYTES];
+    while reader.read(&mut buffer).map_err(disk("reading content"))? > 0 {}
+    Ok(reader.digest())
+}
+
+/// Opens a file of the store.
+pub(super) fn open(path: &Path) -> Result<File, ImageError> {
+    File::open(path).map_err(disk("reading content"))
 }
 
 /// Bytes that a file or tree takes.
@@ -111,10 +165,6 @@ pub(super) fn size(path: &Path) -> u64 {
     if !meta.is_dir() {
         return meta.len();
     }
-    fs::read_dir(path)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| size(&entry.path()))
-        .sum()
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| size(&entry.path())).sum()
 }

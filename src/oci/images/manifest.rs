@@ -8,13 +8,18 @@ use serde::Deserialize;
 
 use super::{ImageConfig, ImageError};
 
-/// What a registry may answer when asked for a manifest.
-pub(super) const ACCEPTED: [&str; 4] = [
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-];
+/// What a registry is told that it may answer when asked for a manifest.
+pub(super) const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// Manifests, indexes and configurations are read whole, so they must be small.
+pub(super) const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
+/// Indexes that lie within one another.
+pub(super) const INDEX_DEPTH_MAX: usize = 4;
+/// Layers of an image: their names must fit into the one page of a mount's options.
+pub(super) const LAYERS_MAX: usize = 110;
 
 const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
 const WASM_LAYER: &str = "application/wasm";
@@ -27,7 +32,20 @@ pub(super) struct Descriptor {
     pub(super) digest: String,
     pub(super) size: u64,
     pub(super) platform: Option<Platform>,
-    pub(super) annotations: BTreeMap<String, String>,
+    /// Null in some registries' answers.
+    pub(super) annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Descriptor {
+    /// What an annotation says.
+    pub(super) fn annotation(&self, name: &str) -> Option<&String> {
+        self.annotations.as_ref()?.get(name)
+    }
+
+    /// Whether it is content that registries do not hold: Windows' base layers, mostly.
+    fn is_foreign(&self) -> bool {
+        self.media_type.contains(".foreign.") || self.media_type.contains(".nondistributable.")
+    }
 }
 
 /// What a program runs on.
@@ -36,6 +54,7 @@ pub(super) struct Descriptor {
 pub(super) struct Platform {
     pub(super) architecture: String,
     pub(super) os: String,
+    pub(super) variant: String,
 }
 
 impl Platform {
@@ -43,8 +62,32 @@ impl Platform {
         self.os.starts_with("wasi") || self.architecture.starts_with("wasm")
     }
 
-    fn is_ours(&self) -> bool {
-        self.os == "linux" && self.architecture == architecture()
+    /// How well it fits this machine; `None`: not at all. The baseline of an
+    /// architecture fits best, since it runs for certain.
+    fn fits(&self) -> Option<u8> {
+        if self.os != "linux" || self.architecture != architecture() {
+            return None;
+        }
+        match self.variant.as_str() {
+            "" | "v1" | "v8" => Some(0),
+            variant if has_variant(variant) => Some(1),
+            _ => None,
+        }
+    }
+}
+
+/// Whether this machine's processor runs programs for that variant of its architecture.
+fn has_variant(variant: &str) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let v2 = std::is_x86_feature_detected!("sse4.2") && std::is_x86_feature_detected!("popcnt");
+        let v3 = v2 && std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("bmi2");
+        matches!((variant, v2, v3), ("v2", true, _) | ("v3", _, true))
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = variant;
+        false
     }
 }
 
@@ -61,16 +104,59 @@ fn architecture() -> &'static str {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Manifest {
+    pub(super) schema_version: Option<u32>,
     pub(super) config: Option<Descriptor>,
     pub(super) layers: Vec<Descriptor>,
     pub(super) manifests: Vec<Descriptor>,
-    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) annotations: Option<BTreeMap<String, String>>,
 }
 
 impl Manifest {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
-        serde_json::from_slice(bytes)
-            .map_err(|error| ImageError::Unusable(format!("malformed manifest: {error}")))
+        let manifest: Manifest = serde_json::from_slice(bytes)
+            .map_err(|error| ImageError::Unusable(format!("malformed manifest: {error}")))?;
+        if manifest.schema_version == Some(1) {
+            return Err(ImageError::Unusable(
+                "the image has docker's old manifest (schema 1), which is no longer supported: push it again \
+                 with a current tool"
+                    .to_owned(),
+            ));
+        }
+        Ok(manifest)
+    }
+
+    /// The configuration and all layers together.
+    pub(super) fn bytes(&self) -> u64 {
+        let all = self.config.iter().chain(&self.layers);
+        all.fold(0, |sum, at| sum.saturating_add(at.size))
+    }
+
+    /// The configuration, which every image has.
+    pub(super) fn config(&self) -> Result<&Descriptor, ImageError> {
+        let config = self.config.as_ref();
+        let config =
+            config.ok_or_else(|| ImageError::Unusable("manifest without a configuration".to_owned()))?;
+        if config.size > DOCUMENT_BYTES_MAX {
+            return Err(ImageError::Unusable(format!(
+                "configuration of {} bytes is larger than the {DOCUMENT_BYTES_MAX} that are allowed",
+                config.size
+            )));
+        }
+        Ok(config)
+    }
+
+    /// Checks the layers of an ordinary image against its configuration: so
+    /// many, of kinds that can be unpacked here.
+    pub(super) fn check_layers(&self, diff_ids: &[String]) -> Result<(), ImageError> {
+        check_count(self.layers.len(), diff_ids.len())?;
+        match self.layers.iter().find(|layer| layer.is_foreign()) {
+            None => Ok(()),
+            Some(layer) => Err(ImageError::Unusable(format!(
+                "layer {} is a foreign layer ({}), which its registry does not hold: such images, mostly for \
+                 Windows, do not run here",
+                layer.digest, layer.media_type
+            ))),
+        }
     }
 
     pub(super) fn is_index(&self) -> bool {
@@ -80,11 +166,11 @@ impl Manifest {
     /// The entry of an index that runs here: this machine's, else Wasm, else one that does not say.
     pub(super) fn choose(&self) -> Result<&Descriptor, ImageError> {
         let find = |fits: &dyn Fn(&Platform) -> bool| {
-            self.manifests
-                .iter()
-                .find(|m| m.platform.as_ref().is_some_and(fits))
+            let mut all = self.manifests.iter();
+            all.find(|m| m.platform.as_ref().is_some_and(fits))
         };
-        find(&Platform::is_ours)
+        find(&|platform| platform.fits() == Some(0))
+            .or_else(|| find(&|platform| platform.fits().is_some()))
             .or_else(|| find(&Platform::is_wasm))
             .or_else(|| self.manifests.iter().find(|m| m.platform.is_none()))
             .ok_or_else(|| {
@@ -116,6 +202,21 @@ impl Manifest {
             kind == WASM_LAYER || is_runwasi(kind) || (cncf && self.layers.len() == 1)
         })
     }
+}
+
+/// An image has a layer for each `diff_id`, and no more than can be stacked.
+pub(super) fn check_count(layers: usize, diff_ids: usize) -> Result<(), ImageError> {
+    if layers > LAYERS_MAX {
+        return Err(ImageError::Unusable(format!(
+            "image has {layers} layers, at most {LAYERS_MAX} can be stacked: build it with fewer"
+        )));
+    }
+    if layers != diff_ids {
+        return Err(ImageError::Unusable(format!(
+            "image has {layers} layers, its configuration names {diff_ids}"
+        )));
+    }
+    Ok(())
 }
 
 /// The layer types under which runwasi's tools store programs.
@@ -179,12 +280,12 @@ impl Configuration {
 }
 
 /// Whether annotations of a manifest say that the ordinary image holds a Wasm program.
-pub(super) fn annotated_as_wasm(annotations: &BTreeMap<String, String>) -> bool {
+pub(super) fn annotated_as_wasm(annotations: Option<&BTreeMap<String, String>>) -> bool {
     ["module.wasm.image/variant", "run.oci.handler"]
         .iter()
         .any(|name| {
             annotations
-                .get(*name)
+                .and_then(|annotations| annotations.get(*name))
                 .is_some_and(|value| value.starts_with("compat") || value == "wasm")
         })
 }
@@ -255,6 +356,52 @@ mod tests {
         let plain = r#"{"config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "c"},
             "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": "m"}]}"#;
         assert!(Manifest::parse(plain.as_bytes()).unwrap().wasm_layer().is_none());
+    }
+
+    #[test]
+    fn variants_fit_when_the_processor_has_them_and_the_baseline_fits_best() {
+        let entry = |digest: &str, variant: &str| {
+            format!(
+                r#"{{"digest": "{digest}", "platform": {{"os": "linux", "architecture": "{}", "variant": "{variant}"}}}}"#,
+                architecture()
+            )
+        };
+        let index = |entries: &[String]| {
+            Manifest::parse(format!(r#"{{"manifests": [{}]}}"#, entries.join(",")).as_bytes()).unwrap()
+        };
+        let both = index(&[entry("future", "v9"), entry("three", "v3"), entry("base", "")]);
+        assert_eq!(both.choose().unwrap().digest, "base");
+        assert!(index(&[entry("future", "v9")]).choose().is_err());
+        let nested = index(&[
+            r#"{"digest": "inner", "mediaType": "application/vnd.oci.image.index.v1+json"}"#.to_owned(),
+        ]);
+        assert_eq!(nested.choose().unwrap().digest, "inner");
+    }
+
+    #[test]
+    fn what_cannot_be_stacked_is_refused() {
+        let text = |manifest: &str, diff_ids: usize| {
+            let ids = vec![String::new(); diff_ids];
+            Manifest::parse(manifest.as_bytes())
+                .unwrap()
+                .check_layers(&ids)
+                .unwrap_err()
+                .to_string()
+        };
+        let foreign = r#"{"config": {}, "layers": [
+            {"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "digest": "f"}]}"#;
+        assert!(text(foreign, 1).contains("foreign layer"));
+        assert!(text(foreign, 2).contains("has 1 layers, its configuration names 2"));
+        let many = format!(
+            r#"{{"config": {{}}, "layers": [{}]}}"#,
+            vec!["{}"; 2000].join(",")
+        );
+        assert!(text(&many, 2000).contains("2000 layers, at most 110"));
+        assert!(Manifest::parse(br#"{"schemaVersion": 1, "fsLayers": []}"#).is_err());
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(Manifest::parse(deep.as_bytes()).is_err());
+        let large = r#"{"config": {"size": 5000000000}}"#;
+        assert!(Manifest::parse(large.as_bytes()).unwrap().config().is_err());
     }
 
     #[test]

@@ -1,110 +1,94 @@
-//! Fetches images from registries (OCI distribution specification).
+//! Fetches images from registries: manifest, configuration, content, each once.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
-use oci_client::manifest::OciDescriptor;
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference};
-use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use oci_spec::distribution::Reference;
 
-use super::assemble::{Parts, assemble};
-use super::manifest::{ACCEPTED, Configuration, Descriptor, Manifest, hex};
-use super::{Credentials, Image, ImageError, ImagesConfig, blocking, disk, layers};
-use crate::with_causes;
+use super::app::{self, LockedApp};
+use super::assemble::{self, Names};
+use super::download::{self, Blob, Progress};
+use super::lease::Lease;
+use super::manifest::{
+    ACCEPTED, Configuration, DOCUMENT_BYTES_MAX, Descriptor, INDEX_DEPTH_MAX, Manifest, hex,
+};
+use super::registry::{Failure, Repository, Wanted, whole};
+use super::{Credentials, Image, ImageConfig, ImageError, ImageKind, Shared, blocking, layers, reference};
 
-/// Silence of a registry after which it counts as gone.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
-const CONNECT_MAX: Duration = Duration::from_secs(20);
-/// Manifests and configurations are read whole, so they must be small.
-const DOCUMENT_MAX: u64 = 8 << 20;
+/// Layers of one image that are fetched and unpacked at the same time.
+const LAYERS_AT_ONCE: usize = 3;
 
-/// Reads a reference as docker's tools do.
-pub(super) fn parse(reference: &str) -> Result<Reference, ImageError> {
-    reference
-        .parse()
-        .map_err(|error: oci_client::ParseError| ImageError::InvalidName {
-            reference: reference.to_owned(),
-            reason: match error {
-                oci_client::ParseError::ReferenceInvalidFormat => "invalid reference format".to_owned(),
-                other => other.to_string(),
-            },
-        })
-}
-
-/// Fetches and assembles an image.
+/// Fetches and assembles an image. Credentials are tried in order; with none, nobody is named.
 pub(super) async fn pull(
-    config: &Arc<ImagesConfig>,
-    reference: &Reference,
+    shared: &Arc<Shared>,
+    name: &Reference,
     credentials: &[Credentials],
 ) -> Result<Image, ImageError> {
-    let client = client(config, reference);
-    let (auth, bytes) = first_manifest(&client, reference, credentials).await?;
-    let fetch = Fetch {
-        client,
-        reference: reference.clone(),
-        auth,
-        dir: config.dir.clone(),
+    let known = credentials.iter().map(Some);
+    let candidates = if credentials.is_empty() {
+        vec![None]
+    } else {
+        known.collect()
     };
-    let result = fetch.image(bytes).await;
-    fetch.clean_up();
-    result
-}
-
-fn client(config: &ImagesConfig, reference: &Reference) -> Client {
-    let registry = reference.resolve_registry();
-    let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
-    let local = host == "localhost" || host == "[::1]" || host.starts_with("127.");
-    let plain = local || config.insecure_registries.iter().any(|known| known == registry);
-    Client::new(ClientConfig {
-        protocol: if plain {
-            ClientProtocol::HttpsExcept(vec![registry.to_owned()])
-        } else {
-            ClientProtocol::Https
-        },
-        read_timeout: Some(SILENCE_MAX),
-        connect_timeout: Some(CONNECT_MAX),
-        user_agent: concat!("coracle/", env!("CARGO_PKG_VERSION")),
-        ..ClientConfig::default()
-    })
-}
-
-/// The manifest, with the first credentials that the registry takes.
-async fn first_manifest(
-    client: &Client,
-    reference: &Reference,
-    credentials: &[Credentials],
-) -> Result<(RegistryAuth, Vec<u8>), ImageError> {
-    let known = credentials
-        .iter()
-        .map(|c| RegistryAuth::Basic(c.username.clone(), c.password.clone()));
     let mut last = None;
-    for auth in known.chain([RegistryAuth::Anonymous]) {
-        match client.pull_manifest_raw(reference, &auth, &ACCEPTED).await {
-            Ok((bytes, digest)) => {
-                check(&bytes, &digest)?;
-                return Ok((auth, bytes.to_vec()));
+    for candidate in candidates {
+        let config = &shared.config;
+        let repository = Repository::new(&config.registries, config.silence_max, name, candidate)?;
+        match top(&repository, name).await {
+            Ok(bytes) => {
+                let dir = config.dir.clone();
+                let lease = blocking(move || Lease::open(&dir)).await?;
+                let fetch = Fetch {
+                    shared: shared.clone(),
+                    repository,
+                    name: name.clone(),
+                    lease: Arc::new(lease),
+                };
+                sweep(shared);
+                return fetch.image(bytes).await;
             }
-            Err(error) => {
-                let error = explain(reference, error);
-                if !matches!(error, ImageError::Denied(_)) {
-                    return Err(error);
-                }
-                last = Some(error);
-            }
+            Err(error @ ImageError::Denied(_)) => last = Some(error),
+            Err(error) => return Err(error),
         }
     }
     Err(last.unwrap_or_else(|| ImageError::Registry("no credentials left to try".to_owned())))
 }
 
+/// The manifest or index behind the reference; what a digest names is checked.
+async fn top(repository: &Repository, name: &Reference) -> Result<Vec<u8>, ImageError> {
+    let at = name.digest().or(name.tag()).unwrap_or("latest");
+    if let Some(digest) = name.digest() {
+        hex(digest)?;
+    }
+    let bytes = document(repository, &format!("manifests/{at}"), ACCEPTED).await;
+    let bytes = bytes.map_err(|failure| unresolved(name, failure))?;
+    if let Some(digest) = name.digest() {
+        check(&bytes, digest)?;
+    }
+    Ok(bytes)
+}
+
+async fn document(repository: &Repository, path: &str, accept: &str) -> Result<Vec<u8>, Failure> {
+    let response = repository
+        .get(Wanted {
+            path,
+            accept,
+            from: 0,
+        })
+        .await?;
+    whole(
+        response,
+        usize::try_from(DOCUMENT_BYTES_MAX).unwrap_or(usize::MAX),
+    )
+    .await
+}
+
 fn check(bytes: &[u8], digest: &str) -> Result<(), ImageError> {
-    let found = format!("sha256:{:x}", Sha256::digest(bytes));
-    if digest.starts_with("sha256:") && found != digest {
+    let found = layers::digest_of(bytes)?;
+    if found != digest {
         return Err(ImageError::Unusable(format!(
             "content has digest {found}, expected {digest}"
         )));
@@ -112,202 +96,201 @@ fn check(bytes: &[u8], digest: &str) -> Result<(), ImageError> {
     Ok(())
 }
 
-fn explain(reference: &Reference, error: OciDistributionError) -> ImageError {
-    let whole = reference.whole();
-    match &error {
-        OciDistributionError::ImageManifestNotFoundError(_) => ImageError::NotFound { reference: whole },
-        OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
-            ImageError::Denied(format!("{whole}: authorization failed"))
+/// Words a failure to find the image at all, as containerd does.
+fn unresolved(name: &Reference, failure: Failure) -> ImageError {
+    let name = name.whole();
+    match failure {
+        Failure::NotFound => ImageError::NotFound { reference: name },
+        Failure::Denied(why) => ImageError::Denied(why),
+        Failure::Transient(why, _) | Failure::Final(why) => {
+            ImageError::Registry(format!("failed to resolve reference {name:?}: {why}"))
         }
-        OciDistributionError::RegistryError { envelope, .. } => {
-            let has = |codes: &[OciErrorCode]| envelope.errors.iter().any(|e| codes.contains(&e.code));
-            if has(&[
-                OciErrorCode::ManifestUnknown,
-                OciErrorCode::NameUnknown,
-                OciErrorCode::NotFound,
-            ]) {
-                ImageError::NotFound { reference: whole }
-            } else if has(&[OciErrorCode::Unauthorized, OciErrorCode::Denied]) {
-                ImageError::Denied(format!("{whole}: authorization failed"))
-            } else {
-                ImageError::Registry(format!("failed to pull {whole}: {error}"))
-            }
-        }
-        OciDistributionError::ServerError { code: 404, .. } => ImageError::NotFound { reference: whole },
-        OciDistributionError::ServerError { code: 401 | 403, .. } => {
-            ImageError::Denied(format!("{whole}: authorization failed"))
-        }
-        _ => ImageError::Registry(format!("failed to pull {whole}: {}", with_causes(&error))),
     }
 }
 
 /// One pull under way.
 struct Fetch {
-    client: Client,
-    reference: Reference,
-    auth: RegistryAuth,
-    dir: PathBuf,
+    shared: Arc<Shared>,
+    repository: Repository,
+    name: Reference,
+    lease: Arc<Lease>,
 }
 
 impl Fetch {
-    async fn image(&self, mut bytes: Vec<u8>) -> Result<Image, ImageError> {
-        let mut manifest = Manifest::parse(&bytes)?;
-        let top_digest = format!("sha256:{:x}", Sha256::digest(&bytes));
-        if manifest.is_index() {
-            bytes = self.manifest(manifest.choose()?).await?;
+    async fn image(&self, top: Vec<u8>) -> Result<Image, ImageError> {
+        let digest = layers::digest_of(&top[..])?;
+        let manifest = self.choose(top).await?;
+        let config_at = manifest.config()?.clone();
+        let progress = Progress::new(&self.name.whole(), manifest.bytes());
+        let mut references = vec![self.name.whole(), reference::by_digest(&self.name, &digest)];
+        references.dedup();
+        let names = Names {
+            digest,
+            id: config_at.digest.clone(),
+            references,
+            size_bytes: manifest.bytes(),
+        };
+        let config = self.small(&config_at, &progress).await?;
+        let (kind, config) = self.content(manifest, config, &progress).await?;
+        let dir = self.shared.config.dir.clone();
+        blocking(move || assemble::record(&dir, names, kind, config)).await
+    }
+
+    /// Descends from indexes to the manifest that runs here.
+    async fn choose(&self, top: Vec<u8>) -> Result<Manifest, ImageError> {
+        let mut manifest = Manifest::parse(&top)?;
+        for _ in 0..INDEX_DEPTH_MAX {
+            if !manifest.is_index() {
+                return Ok(manifest);
+            }
+            let at = manifest.choose()?;
+            hex(&at.digest)?;
+            let bytes = document(&self.repository, &format!("manifests/{}", at.digest), ACCEPTED).await;
+            let bytes = bytes.map_err(|failure| unresolved(&self.name, failure))?;
+            check(&bytes, &at.digest)?;
             manifest = Manifest::parse(&bytes)?;
         }
-        let config_at = manifest
-            .config
-            .clone()
-            .ok_or_else(|| ImageError::Unusable("manifest without a configuration".to_owned()))?;
-        let config = self.document(&config_at).await?;
-        let layers = match manifest.wasm_layer() {
-            Some(layer) => vec![self.blob(layer).await?],
-            None => self.layers(&manifest, &config).await?,
-        };
-        let mut references = vec![self.reference.whole()];
-        let by_digest = self.reference.clone_with_digest(top_digest.clone()).whole();
-        if !references.contains(&by_digest) {
-            references.push(by_digest);
-        }
-        let parts = Parts {
-            digest: top_digest,
-            manifest,
-            config_digest: config_at.digest,
-            config,
-            layers: layers.clone(),
-            references,
-        };
-        let dir = self.dir.clone();
-        let result = blocking(move || assemble(&dir, parts)).await;
-        for layer in layers {
-            // Its content is in place, or was not wanted.
-            let _ = tokio::fs::remove_file(layer).await;
-        }
-        result
+        Err(ImageError::Unusable(format!(
+            "indexes lie within one another more than {INDEX_DEPTH_MAX} deep"
+        )))
     }
 
-    async fn layers(&self, manifest: &Manifest, config: &[u8]) -> Result<Vec<PathBuf>, ImageError> {
-        let known = Configuration::parse(config)?.rootfs.diff_ids;
-        let mut files = Vec::new();
-        for (index, layer) in manifest.layers.iter().enumerate() {
-            let unpacked = known
-                .get(index)
-                .is_some_and(|id| layers::path(&self.dir, id).is_dir());
-            // A layer that is here already is not fetched again; its path is never read.
-            files.push(if unpacked {
-                self.dir.join("tmp/unneeded")
+    /// Brings the content and finds out what it is.
+    async fn content(
+        &self,
+        manifest: Manifest,
+        config: Vec<u8>,
+        progress: &Progress,
+    ) -> Result<(ImageKind, ImageConfig), ImageError> {
+        let dir = self.shared.config.dir.clone();
+        if let Some(at) = app::locked_at(&manifest) {
+            let locked = if manifest.config()?.digest == at.digest {
+                config
             } else {
-                self.blob(layer).await?
-            });
+                self.small(at, progress).await?
+            };
+            let kind = self.app(&manifest, at.digest.clone(), &locked, progress).await?;
+            return Ok((kind, ImageConfig::default()));
         }
-        Ok(files)
-    }
-
-    async fn manifest(&self, at: &Descriptor) -> Result<Vec<u8>, ImageError> {
-        let reference = self.reference.clone_with_digest(at.digest.clone());
-        let answer = self
-            .client
-            .pull_manifest_raw(&reference, &self.auth, &ACCEPTED)
-            .await;
-        let (bytes, _) = answer.map_err(|error| explain(&reference, error))?;
-        check(&bytes, &at.digest)?;
-        Ok(bytes.to_vec())
-    }
-
-    async fn document(&self, at: &Descriptor) -> Result<Vec<u8>, ImageError> {
-        if at.size > DOCUMENT_MAX {
-            return Err(ImageError::Unusable(format!(
-                "configuration of {} bytes is too large",
-                at.size
-            )));
+        if let Some(layer) = manifest.wasm_layer() {
+            let blob = self.blob(layer, progress).await?;
+            // Its digest is the program's.
+            self.hold(&layer.digest).await?;
+            let kept = blocking(move || assemble::keep_module(&dir, &blob.path)).await;
+            let (module, digest) = kept?;
+            return Ok((
+                ImageKind::Wasm { module, digest },
+                assemble::config_of_artifact(&config),
+            ));
         }
-        let file = self.blob(at).await?;
-        let bytes = tokio::fs::read(&file)
-            .await
-            .map_err(disk("reading a configuration"));
-        let _ = tokio::fs::remove_file(&file).await;
-        bytes
+        let configuration = Configuration::parse(&config)?;
+        manifest.check_layers(&configuration.rootfs.diff_ids)?;
+        let layers = manifest.layers.iter().zip(&configuration.rootfs.diff_ids);
+        let work: Vec<_> = layers
+            .map(|(at, diff_id)| self.layer(at, diff_id, progress))
+            .collect();
+        stream::iter(work)
+            .buffer_unordered(LAYERS_AT_ONCE)
+            .try_collect::<Vec<()>>()
+            .await?;
+        blocking(move || assemble::of_layers(&dir, &manifest, &configuration)).await
     }
 
-    /// Fetches content into a file; never more than the size that was announced.
-    async fn blob(&self, at: &Descriptor) -> Result<PathBuf, ImageError> {
-        hex(&at.digest)?;
-        let path = layers::temporary(&self.dir, "blob")?;
-        match self.fetch(at, &path).await {
-            Ok(()) => Ok(path),
-            Err(error) => {
-                let _ = tokio::fs::remove_file(&path).await;
-                Err(error)
-            }
+    /// Brings one layer, unless it is here; images that share one do so once.
+    async fn layer(&self, at: &Descriptor, diff_id: &str, progress: &Progress) -> Result<(), ImageError> {
+        let _turn = self.shared.layers.take(diff_id).await;
+        let (dir, lease, id) = (
+            self.shared.config.dir.clone(),
+            self.lease.clone(),
+            diff_id.to_owned(),
+        );
+        if blocking(move || layers::is_here(&dir, &id, &lease)).await? {
+            return Ok(());
         }
+        let blob = self.blob(at, progress).await?;
+        let (dir, lease, id) = (
+            self.shared.config.dir.clone(),
+            self.lease.clone(),
+            diff_id.to_owned(),
+        );
+        let size = at.size;
+        blocking(move || {
+            let archive = layers::open(&blob.path)?;
+            layers::add(&dir, archive, size, Some(&id), &lease).map(drop)
+        })
+        .await
     }
 
-    async fn fetch(&self, at: &Descriptor, path: &Path) -> Result<(), ImageError> {
-        let layer = OciDescriptor {
-            media_type: at.media_type.clone(),
-            digest: at.digest.clone(),
-            size: i64::try_from(at.size).unwrap_or(i64::MAX),
-            urls: None,
-            annotations: None,
-            artifact_type: None,
+    async fn app(
+        &self,
+        manifest: &Manifest,
+        locked_digest: String,
+        locked: &[u8],
+        progress: &Progress,
+    ) -> Result<ImageKind, ImageError> {
+        let app = LockedApp::parse(locked)?;
+        let fetch = |at: &Descriptor| {
+            let at = at.clone();
+            async move { Ok::<_, ImageError>((at.digest.clone(), self.blob(&at, progress).await?)) }
         };
-        let stream = self.client.pull_blob_stream(&self.reference, &layer).await;
-        let mut stream = stream.map_err(|error| explain(&self.reference, error))?;
-        let mut file = tokio::fs::File::create(path)
-            .await
-            .map_err(disk("writing a layer"))?;
-        let (mut hash, mut got) = (Sha256::new(), 0u64);
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| {
-                ImageError::Registry(format!(
-                    "failed to pull {}: {}",
-                    self.reference.whole(),
-                    with_causes(&error)
-                ))
-            })?;
-            got += chunk.len() as u64;
-            if got > at.size {
-                return Err(ImageError::Unusable(format!(
-                    "{} is larger than announced",
-                    at.digest
-                )));
-            }
-            hash.update(&chunk);
-            file.write_all(&chunk).await.map_err(disk("writing a layer"))?;
-        }
-        file.flush().await.map_err(disk("writing a layer"))?;
-        let found = format!("sha256:{:x}", hash.finalize());
-        if found != at.digest {
-            return Err(ImageError::Unusable(format!(
-                "content has digest {found}, expected {}",
-                at.digest
-            )));
-        }
-        Ok(())
+        let work: Vec<_> = manifest.layers.iter().map(fetch).collect();
+        let blobs: BTreeMap<String, Blob> = stream::iter(work)
+            .buffer_unordered(LAYERS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let (dir, lease, manifest) = (
+            self.shared.config.dir.clone(),
+            self.lease.clone(),
+            manifest.clone(),
+        );
+        blocking(move || {
+            let blob = |at: &Descriptor| {
+                let found = blobs.get(&at.digest).map(|blob| blob.path.clone());
+                found.ok_or_else(|| ImageError::Unusable(format!("layer {} was not fetched", at.digest)))
+            };
+            app::keep(&dir, &manifest, &locked_digest, &app, &blob, &lease)
+        })
+        .await
     }
 
-    /// Removes what pulls that were killed have left, a day later.
-    fn clean_up(&self) {
-        const OLD: Duration = Duration::from_secs(24 * 3600);
-        for entry in std::fs::read_dir(self.dir.join("tmp"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let modified = entry.metadata().and_then(|meta| meta.modified()).ok();
-            if modified
-                .and_then(|time| time.elapsed().ok())
-                .is_some_and(|age| age > OLD)
-            {
-                let path = entry.path();
-                let _ = if path.is_dir() {
-                    std::fs::remove_dir_all(path)
-                } else {
-                    std::fs::remove_file(path)
-                };
-            }
+    async fn hold(&self, digest: &str) -> Result<(), ImageError> {
+        let (lease, digest) = (self.lease.clone(), digest.to_owned());
+        blocking(move || lease.hold(&digest)).await
+    }
+
+    async fn blob(&self, at: &Descriptor, progress: &Progress) -> Result<Blob, ImageError> {
+        download::blob(&self.repository, at, &self.shared.config.dir, progress).await
+    }
+
+    /// Content that is read whole.
+    async fn small(&self, at: &Descriptor, progress: &Progress) -> Result<Vec<u8>, ImageError> {
+        if at.size > DOCUMENT_BYTES_MAX {
+            return Err(ImageError::Unusable(format!(
+                "{} has {} bytes, {DOCUMENT_BYTES_MAX} are allowed",
+                at.digest, at.size
+            )));
+        }
+        let blob: Blob = self.blob(at, progress).await?;
+        let path: PathBuf = blob.path.clone();
+        let bytes = tokio::fs::read(&path).await;
+        bytes.map_err(super::disk("reading a configuration"))
+    }
+}
+
+/// Removes what pulls that were killed or given up have left, a day later.
+fn sweep(shared: &Shared) {
+    const OLD: Duration = Duration::from_secs(24 * 3600);
+    let entries = std::fs::read_dir(shared.config.dir.join("tmp"));
+    for entry in entries.into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|meta| meta.modified()).ok();
+        let age = modified.and_then(|time| time.elapsed().ok());
+        if age.is_some_and(|age| age > OLD) {
+            let path = entry.path();
+            let _ = if path.is_dir() {
+                std::fs::remove_dir_all(path)
+            } else {
+                std::fs::remove_file(path)
+            };
         }
     }
 }

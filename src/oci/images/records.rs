@@ -5,17 +5,19 @@
 //! lock               held by whoever changes records or removes content
 //! layers/DIFF_ID/    unpacked layers, ready to be stacked
 //! modules/DIGEST     Wasm programs
-//! in-use/CONTAINER   digest of the image a container runs from
+//! apps/DIGEST/       static files of applications, a folder per component
+//! in-use/            per container the digest of its image, per fetch what it puts in place
 //! tmp/               what is being fetched
 //! ```
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Image, ImageError, ImageKind, disk, layers};
+use super::{Image, ImageError, disk, layers, lease, manifest};
 
 /// Version of `images.json`; a file of a later one is not touched.
 const VERSION: u32 = 1;
@@ -29,10 +31,11 @@ struct Records {
 
 /// Makes the folders.
 pub(super) fn prepare(dir: &Path) -> Result<(), ImageError> {
-    for sub in ["layers", "modules", "in-use", "tmp"] {
+    for sub in ["layers", "modules", "apps", "in-use", "tmp"] {
         fs::create_dir_all(dir.join(sub)).map_err(disk("making the image folder"))?;
     }
-    Ok(())
+    // Layers hold setuid programs and device nodes that are for containers alone.
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(disk("closing the image folder"))
 }
 
 /// Every record.
@@ -58,12 +61,18 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Image>, ImageError> {
 
 /// Changes the records, alone among all processes that use the folder.
 pub(super) fn change<T>(dir: &Path, work: impl FnOnce(&mut Vec<Image>) -> T) -> Result<T, ImageError> {
-    let lock = File::create(dir.join("lock")).map_err(disk("locking the images"))?;
-    lock.lock().map_err(disk("locking the images"))?;
+    let _lock = lock(dir)?;
     let mut images = read(dir)?;
     let result = work(&mut images);
     write(dir, images)?;
     Ok(result)
+}
+
+/// Keeps everybody else who uses the folder from changing it, until dropped.
+pub(super) fn lock(dir: &Path) -> Result<File, ImageError> {
+    let lock = File::create(dir.join("lock")).map_err(disk("locking the images"))?;
+    lock.lock().map_err(disk("locking the images"))?;
+    Ok(lock)
 }
 
 fn write(dir: &Path, images: Vec<Image>) -> Result<(), ImageError> {
@@ -104,28 +113,14 @@ pub(super) fn add(dir: &Path, image: Image) -> Result<Image, ImageError> {
 /// Removes what nothing needs; returns the bytes freed.
 pub(super) fn collect(dir: &Path, keep: &[String]) -> Result<u64, ImageError> {
     change(dir, |records| {
-        let in_use: BTreeSet<String> = fs::read_dir(dir.join("in-use"))
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| fs::read_to_string(entry.path()).ok())
-            .collect();
+        let in_use = in_use(dir);
         records.retain(|image| {
             !image.references.is_empty() || keep.contains(&image.digest) || in_use.contains(&image.digest)
         });
-        let mut needed = BTreeSet::new();
-        for image in records.iter() {
-            match &image.kind {
-                ImageKind::Oci { layers } => {
-                    needed.extend(layers.iter().map(|diff_id| layers::path(dir, diff_id)));
-                }
-                ImageKind::Wasm { module, .. } => {
-                    needed.insert(module.clone());
-                }
-            }
-        }
+        let mut needed: BTreeSet<PathBuf> = in_use.iter().flat_map(|digest| places(dir, digest)).collect();
+        needed.extend(records.iter().flat_map(|image| image.kind.content(dir)));
         let mut freed = 0;
-        for sub in ["layers", "modules"] {
+        for sub in ["layers", "modules", "apps"] {
             for entry in fs::read_dir(dir.join(sub)).into_iter().flatten().flatten() {
                 if !needed.contains(&entry.path()) {
                     freed += remove(&entry.path());
@@ -134,6 +129,32 @@ pub(super) fn collect(dir: &Path, keep: &[String]) -> Result<u64, ImageError> {
         }
         freed
     })
+}
+
+/// The digests, of images and of their content, that containers and fetches need.
+fn in_use(dir: &Path) -> BTreeSet<String> {
+    let mut digests = BTreeSet::new();
+    for entry in fs::read_dir(dir.join("in-use")).into_iter().flatten().flatten() {
+        if lease::is_stale(&entry.path()) {
+            remove(&entry.path());
+            continue;
+        }
+        let text = fs::read_to_string(entry.path()).unwrap_or_default();
+        digests.extend(text.lines().map(str::to_owned));
+    }
+    digests
+}
+
+/// Where content of that digest may lie.
+fn places(dir: &Path, digest: &str) -> Vec<PathBuf> {
+    let Ok(hex) = manifest::hex(digest) else {
+        return Vec::new();
+    };
+    vec![
+        layers::path(dir, digest),
+        dir.join("modules").join(hex),
+        dir.join("apps").join(hex),
+    ]
 }
 
 /// Removes a file or tree; returns its size, 0 when it could not be removed and stays for the next time.

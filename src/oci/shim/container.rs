@@ -477,12 +477,14 @@ fn stack(layers: &[PathBuf], dir: &Path) -> Result<(), OciError> {
             return Err(OciError::Create(text.to_owned()));
         }
     }
-    let names: Vec<String> = layers
-        .iter()
-        .rev()
-        .filter_map(|l| l.file_name())
-        .map(|n| n.to_string_lossy().into_owned())
-        .collect();
+    let mut names: Vec<String> = Vec::new();
+    for name in layers.iter().rev().filter_map(|layer| layer.file_name()) {
+        let name = name.to_string_lossy().into_owned();
+        // Overlayfs refuses a folder given twice; the upper one hides all of the lower.
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     let options = format!(
         "lowerdir={},upperdir={},workdir={}",
         names.join(":"),

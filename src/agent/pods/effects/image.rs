@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
-use oci::{Image, ImageError, ImageKind, Images};
+use oci::{Image, ImageError, Images};
 
 use super::{PodContext, credentials};
 use crate::env::References;
@@ -42,7 +42,7 @@ pub async fn fetch(
     let found = ImageRef {
         name: spec::image(spec).to_owned(),
         id: image_id(&image),
-        wasm: matches!(image.kind, ImageKind::Wasm { .. }),
+        wasm: image.kind.is_wasm(),
     };
     context.set_image(container, image);
     Ok(found)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
-use oci::{Image, ImageKind, LogSpec, Resources, Security, User};
+use oci::{Image, LogSpec, Resources, Security, User};
 
 use crate::env::expand_all;
 use crate::pods::spec;
@@ -52,7 +52,7 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
     let text = |list: &Option<Vec<String>>| expand_all(list.as_deref().unwrap_or_default(), &parts.env);
     let mut args = runtime::arguments(&parts.image, &text(&container.command), &text(&container.args));
     let user = user(pod, container, &parts.image)?;
-    let wasm = matches!(parts.image.kind, ImageKind::Wasm { .. });
+    let wasm = parts.image.kind.is_wasm();
     let mut env = runtime::with_image_env(&parts.image, &parts.env);
     let mut mounts = parts.mounts;
     if wasm {
@@ -207,7 +207,7 @@ fn user(pod: &Pod, container: &Container, image: &Image) -> Result<User, String>
         .and_then(|s| s.run_as_non_root)
         .or(whole.and_then(|s| s.run_as_non_root))
         .unwrap_or(false);
-    let wasm = matches!(image.kind, ImageKind::Wasm { .. });
+    let wasm = image.kind.is_wasm();
     if must && !wasm {
         check_not_root(pod, container, uid, &image.config.user)?;
     }
@@ -279,7 +279,7 @@ fn security(pod: &Pod, container: &Container) -> Security {
 
 #[cfg(test)]
 mod tests {
-    use oci::ImageConfig;
+    use oci::{ImageConfig, ImageKind};
     use serde_json::json;
 
     use super::*;

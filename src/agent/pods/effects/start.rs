@@ -93,9 +93,9 @@ impl Start<'_> {
         let runtime = node.runtimes.for_image(&launch.image).clone();
         let container_id = format!("{}://{}", runtime.scheme(), launch.id);
         // Held until the program runs; guests in this process need no turn.
-        let _turn = match launch.image.kind {
-            oci::ImageKind::Oci { .. } => node.starts.acquire().await.ok(),
-            oci::ImageKind::Wasm { .. } => None,
+        let _turn = match launch.image.kind.is_wasm() {
+            false => node.starts.acquire().await.ok(),
+            true => None,
         };
         let cannot_run = |message| StartFailure::CannotRun {
             container_id: container_id.clone(),
