@@ -88,7 +88,9 @@ pub(crate) fn compile_error(error: &wasmtime::Error) -> WasmError {
 /// Words a link error for people: an import that this host lacks.
 pub(crate) fn link_error(error: &wasmtime::Error) -> WasmError {
     let text = format!("{error:#}");
-    let hint = if text.contains("@0.3") {
+    let hint = if text.contains("fermyon:spin/") || text.contains("spin:") {
+        "; this is one of Spin's own host interfaces, which are not offered here: use those of WASI"
+    } else if text.contains("@0.3") {
         "; WASI 0.3 is not offered yet, build for WASI 0.2"
     } else if text.contains("__wbindgen") || text.contains("wbg") || text.contains("go.") {
         "; it was built for JavaScript hosts, build for WASI"

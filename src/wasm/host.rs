@@ -5,6 +5,7 @@ use crate::detect::{Form, PROGRAM_BYTES_MAX, compile_error, form};
 use crate::engine::Base;
 use crate::http::{Outbound, Tls};
 use crate::instance::{Control, Report};
+use crate::limits::Account;
 use crate::mounts::{self, Mounts};
 use crate::program::{Code, Inner, Program};
 use crate::sockets::{Ports, Sockets};
@@ -13,6 +14,7 @@ use crate::ticker::Ticker;
 use crate::{Instance, InstanceSpec, ProgramKind, WasmError, http, run};
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::runtime::{Handle, Runtime};
@@ -72,6 +74,17 @@ pub(crate) struct Tools {
     scratch: PathBuf,
     ports: Arc<Ports>,
     tls: Arc<Tls>,
+}
+
+/// One program of an application, see [`Host::start_app`].
+pub struct AppPart {
+    /// The program.
+    pub program: Program,
+    /// Routes that lead to it: a path (`/hello`), perhaps with named parts
+    /// (`/users/:name`) or `/...` at its end for all below.
+    pub routes: Vec<String>,
+    /// What it is given.
+    pub spec: InstanceSpec,
 }
 
 /// The working host.
@@ -146,6 +159,18 @@ impl Host {
         let core = self.core().await?;
         let home = Handle::current();
         let start = core.clone().start(program.clone(), spec, home);
+        core.runtime().spawn(start).await.map_err(|_| WasmError::Closed)?
+    }
+
+    /// Starts an application: several `wasi:http` programs behind one address,
+    /// each with routes, files, environment and allowed hosts of its own. Address,
+    /// limits and reuse are the first one's, for all together.
+    ///
+    /// # Errors
+    /// As [`Host::start`], and when a program does not handle requests.
+    pub async fn start_app(&self, parts: Vec<AppPart>) -> Result<Instance, WasmError> {
+        let core = self.core().await?;
+        let start = core.clone().start_app(parts, Handle::current());
         core.runtime().spawn(start).await.map_err(|_| WasmError::Closed)?
     }
 
@@ -284,39 +309,86 @@ impl Core {
         mut spec: InstanceSpec,
         home: Handle,
     ) -> Result<Instance, WasmError> {
-        let tools = self.tools.clone();
-        check(&tools, &program, &spec)?;
+        let account = self.account(&spec);
+        let (http_address, reuse) = (spec.http_address, spec.reuse);
+        let stdin = std::mem::take(&mut spec.stdin);
+        let blueprint = self.blueprint(&program, spec, account, home).await?;
+        if program.kind() == ProgramKind::Http {
+            let site = http::Site::of_one(program, blueprint.clone(), reuse);
+            return self.serve(site, &blueprint, http_address);
+        }
+        let control = Arc::new(Control::new(blueprint.account.clone(), None));
+        let report = Report(control.clone());
+        drop(tokio::spawn(run::command(
+            self.tools.clone(),
+            program,
+            blueprint,
+            stdin,
+            report,
+        )));
+        Ok(Instance::new(control, self))
+    }
+
+    async fn start_app(self: Arc<Self>, parts: Vec<AppPart>, home: Handle) -> Result<Instance, WasmError> {
+        let first = parts.first();
+        let first = first.ok_or_else(|| WasmError::Spec("an application without programs".into()))?;
+        let (account, http_address, reuse) = (self.account(&first.spec), first.spec.http_address, first.spec.reuse);
+        let mut ready = Vec::new();
+        for part in parts {
+            if part.program.kind() != ProgramKind::Http {
+                let text = format!("{}: the program does not handle wasi:http requests", part.spec.name);
+                return Err(WasmError::Unsupported(text));
+            }
+            let made = self.blueprint(&part.program, part.spec, account.clone(), home.clone()).await?;
+            ready.push((part.program, part.routes, made));
+        }
+        let blueprint = ready.first().map(|(_, _, blueprint)| blueprint.clone());
+        let blueprint = blueprint.ok_or_else(|| WasmError::Spec("an application without programs".into()))?;
+        self.serve(http::Site::of_parts(ready, reuse), &blueprint, http_address)
+    }
+
+    fn account(&self, spec: &InstanceSpec) -> Arc<Account> {
+        let memory_bytes_max = spec.memory_bytes_max.unwrap_or(self.tools.memory_bytes_max);
+        Arc::new(Account::new(memory_bytes_max, spec.cpu_millis_max))
+    }
+
+    /// What a program's instances are made from, checked.
+    async fn blueprint(
+        &self,
+        program: &Program,
+        mut spec: InstanceSpec,
+        account: Arc<Account>,
+        home: Handle,
+    ) -> Result<Arc<Blueprint>, WasmError> {
+        let tools = &self.tools;
+        check(tools, program, &spec)?;
         let wanted = std::mem::take(&mut spec.mounts);
         let scratch = tools.scratch.clone();
         let mounts = tokio::task::spawn_blocking(move || Mounts::prepare(&wanted, &scratch)).await;
         let mounts = mounts.map_err(|_| WasmError::Closed)??;
         let sockets = Sockets::new(spec.network.clone(), tools.ports.clone(), home);
+        let sockets = sockets.limited(spec.allowed_hosts.take());
         let outbound = Outbound::new(sockets.clone(), tools.tls.clone());
-        let (http_address, reuse) = (spec.http_address, spec.reuse);
-        let (blueprint, stdin) = Blueprint::new(spec, mounts, sockets, outbound, tools.memory_bytes_max);
+        let blueprint = Blueprint::new(spec, mounts, sockets, outbound, account);
         // Mounts that cannot be opened are told now, not by the first request.
         blueprint.check_mounts()?;
-        let blueprint = Arc::new(blueprint);
-        let listener = match (program.kind(), http_address) {
-            (ProgramKind::Http, Some(address)) => Some(http::listen(&blueprint.sockets, address)?),
-            (ProgramKind::Http, None) => {
-                return Err(WasmError::Spec(
-                    "a wasi:http program needs an address to listen on".into(),
-                ));
-            }
-            _ => None,
-        };
-        let shown = listener.as_ref().map(http::Listener::address);
-        let control = Arc::new(Control::new(blueprint.account.clone(), shown));
+        Ok(Arc::new(blueprint))
+    }
+
+    /// Serves programs at an address of the blueprint's network.
+    fn serve(
+        self: Arc<Self>,
+        site: http::Site,
+        blueprint: &Blueprint,
+        address: Option<SocketAddr>,
+    ) -> Result<Instance, WasmError> {
+        let address =
+            address.ok_or_else(|| WasmError::Spec("a wasi:http program needs an address to listen on".into()))?;
+        let listener = http::listen(&blueprint.sockets, address)?;
+        let control = Arc::new(Control::new(blueprint.account.clone(), Some(listener.address())));
         let report = Report(control.clone());
-        match listener {
-            Some(listener) => drop(tokio::spawn(http::serve(
-                tools, program, blueprint, listener, reuse, report,
-            ))),
-            None => drop(tokio::spawn(run::command(
-                tools, program, blueprint, stdin, report,
-            ))),
-        }
+        let (tools, name) = (self.tools.clone(), blueprint.name.clone());
+        drop(tokio::spawn(http::serve(tools, site, name, listener, report)));
         Ok(Instance::new(control, self))
     }
 }

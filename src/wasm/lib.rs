@@ -5,6 +5,7 @@
 //! The crate knows nothing of pods or clusters and runs as an ordinary user;
 //! see `examples/hello.rs`.
 
+mod allowed;
 mod cache;
 mod detect;
 mod engine;
@@ -25,9 +26,10 @@ mod state;
 mod stdio;
 mod ticker;
 
+pub use allowed::AllowedHosts;
 pub use error::WasmError;
 pub use exit::{Exit, ExitReason, Usage};
-pub use host::{Host, HostConfig};
+pub use host::{AppPart, Host, HostConfig};
 pub use instance::Instance;
 pub use network::{HostNetwork, Network, Protocol, ResolveError};
 pub use program::{Program, ProgramKind};

@@ -28,10 +28,19 @@ pub enum ResolveError {
 /// Its methods are called from guests' threads and must not block.
 #[async_trait]
 pub trait Network: Send + Sync {
-    /// What the guest's 0.0.0.0 stands for, and the source of what it sends.
+    /// The pod's address of its primary family: the source of what it sends.
     fn pod_ip(&self) -> IpAddr;
     /// The 127/8 address that stands for the guest's 127.0.0.1.
     fn loopback(&self) -> IpAddr;
+    /// The pod's address of a family, if it has one: what the guest's 0.0.0.0 or
+    /// :: stands for.
+    fn pod_ip_of(&self, ipv6: bool) -> Option<IpAddr> {
+        Some(self.pod_ip()).filter(|ip| ip.is_ipv6() == ipv6)
+    }
+    /// What stands for the guest's loopback address of a family that the pod has.
+    fn loopback_of(&self, ipv6: bool) -> Option<IpAddr> {
+        Some(self.loopback()).filter(|ip| ip.is_ipv6() == ipv6)
+    }
     /// The pod's own network namespace, in which its sockets are made and
     /// addresses mean what they say. None: sockets are made in the namespace of
     /// the host's threads; if [`Network::pod_ip`] is a real address, that is

@@ -1,5 +1,6 @@
 //! What the caller says about an instance: arguments, files, limits.
 
+use crate::AllowedHosts;
 use crate::network::Network;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ pub struct InstanceSpec {
     /// `wasi:http` programs: answer many requests with one instance instead of
     /// making a fresh one for each.
     pub reuse: bool,
+    /// Where it may connect to. None: wherever its network lets it.
+    pub allowed_hosts: Option<AllowedHosts>,
 }
 
 impl InstanceSpec {
@@ -54,6 +57,7 @@ impl InstanceSpec {
             cpu_millis_max: None,
             http_address: None,
             reuse: false,
+            allowed_hosts: None,
         }
     }
 }

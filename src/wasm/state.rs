@@ -69,19 +69,17 @@ pub(crate) struct Blueprint {
 }
 
 impl Blueprint {
-    /// Takes a specification apart. `memory_bytes_max` holds for those that
-    /// name none.
+    /// Takes a specification apart. Blueprints that share an account share its limits.
     pub(crate) fn new(
         spec: InstanceSpec,
         mounts: Mounts,
         sockets: Sockets,
         outbound: Outbound,
-        memory_bytes_max: u64,
-    ) -> (Blueprint, Stdin) {
-        let memory_bytes_max = spec.memory_bytes_max.unwrap_or(memory_bytes_max);
-        let blueprint = Blueprint {
+        account: Arc<Account>,
+    ) -> Blueprint {
+        Blueprint {
             name: spec.name,
-            account: Arc::new(Account::new(memory_bytes_max, spec.cpu_millis_max)),
+            account,
             sockets,
             traffic: Arc::default(),
             stderr: spec.stderr,
@@ -90,8 +88,7 @@ impl Blueprint {
             mounts,
             stdout: spec.stdout,
             outbound,
-        };
-        (blueprint, spec.stdin)
+        }
     }
 
     /// Tells the guest's own log what the host has to say about it.

@@ -104,6 +104,10 @@ impl Outbound {
         let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
         let is_tls = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        if !self.sockets.permits(if is_tls { "https" } else { "http" }, host, port) {
+            tracing::debug!(host, port, "a wasm guest may not connect there");
+            return Err(Error::HttpRequestDenied);
+        }
         let stream = self.dial(host, port).await?;
         let stream: Box<dyn Stream> = if is_tls {
             self.secure(host, stream).await?
@@ -147,7 +151,7 @@ impl Outbound {
     async fn dial_one(&self, address: IpAddr, port: u16) -> Result<TcpStream, Error> {
         let route = self
             .sockets
-            .route(SocketAddr::new(address, port), Protocol::Tcp)
+            .route_permitted(SocketAddr::new(address, port), Protocol::Tcp)
             .map_err(refused)?;
         let socket = self
             .sockets

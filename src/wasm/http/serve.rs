@@ -1,15 +1,15 @@
 //! Serves a `wasi:http` program: connections, instances, draining.
 
-use super::Listener;
+use super::handler::Handler;
 use super::reply::{Answer, Reply, plain};
+use super::routes::Router;
+use super::{Listener, told};
 use crate::Exit;
 use crate::host::Tools;
 use crate::instance::Report;
 use crate::limits::OutOfMemory;
-use crate::meter::Meter;
-use crate::program::{Program, Ready};
-use crate::spec::Stdin;
-use crate::state::{Blueprint, State};
+use crate::program::Program;
+use crate::state::Blueprint;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
@@ -18,22 +18,17 @@ use hyper::{Request, StatusCode, Version, header};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wasmtime::{PoolConcurrencyLimitError, Store};
+use wasmtime::PoolConcurrencyLimitError;
 use wasmtime_wasi::I32Exit;
-use wasmtime_wasi_http::WasiHttpView;
-use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
-use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
-
-/// Requests one program answers at once; more wait.
-const REQUESTS_MAX: usize = 512;
 
 /// Connections one program holds at once; more wait to be accepted. Keeps its
 /// clients from using up the descriptors of the whole process.
@@ -46,29 +41,56 @@ const IDLE_DRAIN: Duration = Duration::from_secs(1);
 /// Time a client has for sending its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// With reuse: instances kept for the next requests, and requests after which
-/// one is given up, so that what it leaks does not pile up.
-const IDLE_MAX: usize = 16;
-const SERVED_MAX: u32 = 100_000;
+/// Programs and the routes to them.
+pub(crate) struct Site {
+    handlers: Vec<Handler>,
+    /// None: the only program answers everything.
+    router: Option<Router>,
+}
 
-/// Serves until stopped or killed, or until the guest breaks its memory limit.
-pub(crate) async fn serve(
-    tools: Arc<Tools>,
-    program: Program,
-    blueprint: Arc<Blueprint>,
-    listener: Listener,
-    reuse: bool,
-    report: Report,
-) {
+impl Site {
+    /// One program that answers everything.
+    pub(crate) fn of_one(program: Program, blueprint: Arc<Blueprint>, reuse: bool) -> Site {
+        Site {
+            handlers: vec![Handler::new(program, blueprint, reuse)],
+            router: None,
+        }
+    }
+
+    /// Several programs, each with its routes. The first's name and log stand for all.
+    pub(crate) fn of_parts(parts: Vec<(Program, Vec<String>, Arc<Blueprint>)>, reuse: bool) -> Site {
+        let (mut router, mut handlers) = (Router::default(), Vec::new());
+        for (program, routes, blueprint) in parts {
+            routes.iter().for_each(|route| router.add(route, handlers.len()));
+            handlers.push(Handler::new(program, blueprint, reuse));
+        }
+        Site {
+            handlers,
+            router: Some(router),
+        }
+    }
+
+    /// The program for a request, which is told by headers how it was found.
+    fn handler(&self, request: &mut Request<Incoming>, client: Option<SocketAddr>) -> Option<usize> {
+        let Some(router) = &self.router else {
+            return Some(0);
+        };
+        let path = request.uri().path().to_owned();
+        let found = router.find(&path)?;
+        told::tell(request, &found, client);
+        Some(found.handler)
+    }
+}
+
+/// Serves until stopped or killed, or until a guest breaks its memory limit.
+pub(crate) async fn serve(tools: Arc<Tools>, site: Site, name: String, listener: Listener, report: Report) {
     let control = report.0.clone();
     let server = Arc::new(Server {
         tools,
-        program,
-        blueprint,
+        site,
+        name,
         host: HeaderValue::from_str(&listener.address().to_string()).ok(),
-        permits: Semaphore::new(REQUESTS_MAX),
         connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-        idle: reuse.then(Idle::default),
         tasks: TaskTracker::new(),
         stop: control.stop.clone(),
         kill: control.kill.clone(),
@@ -96,9 +118,8 @@ pub(crate) async fn serve(
             Exit::with_code(0)
         }
     });
-    let name = &server.blueprint.name;
     tracing::debug!(
-        instance = name,
+        instance = server.name,
         code = exit.code,
         message = exit.message,
         "wasm server ended"
@@ -109,54 +130,18 @@ pub(crate) async fn serve(
 
 struct Server {
     tools: Arc<Tools>,
-    program: Program,
-    blueprint: Arc<Blueprint>,
+    site: Site,
+    /// For logs.
+    name: String,
     /// For requests without a `Host` header, which guests cannot be given.
     host: Option<HeaderValue>,
-    permits: Semaphore,
     connections: Arc<Semaphore>,
-    /// Instances between two requests; None if each serves one only.
-    idle: Option<Idle>,
     /// All connections and requests.
     tasks: TaskTracker,
     stop: CancellationToken,
     kill: CancellationToken,
     /// Why the guest itself made the server end.
     end: OnceLock<Exit>,
-}
-
-/// Instances that wait for their next request.
-#[derive(Default)]
-struct Idle {
-    guests: Mutex<Vec<Guest>>,
-    returned: Notify,
-}
-
-impl Idle {
-    fn take(&self) -> Option<Guest> {
-        self.lock().pop()
-    }
-
-    fn put(&self, guest: Guest) {
-        let mut guests = self.lock();
-        if guests.len() < IDLE_MAX {
-            guests.push(guest);
-            self.returned.notify_one();
-        }
-    }
-
-    // A std mutex: nothing awaits while it is held.
-    fn lock(&self) -> MutexGuard<'_, Vec<Guest>> {
-        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An instance that can answer requests, one at a time.
-struct Guest {
-    store: Store<State>,
-    meter: Meter,
-    proxy: Proxy,
-    served: u32,
 }
 
 impl Server {
@@ -196,13 +181,13 @@ impl Server {
             .acquire_owned()
             .await
             .map_err(std::io::Error::other)?;
-        let (stream, _) = listener.socket.accept().await?;
-        Ok((stream, permit))
+        Ok((listener.accept().await?, permit))
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, _permit: OwnedSemaphorePermit) {
         // Answers are small and each is written in one go.
         let _ = stream.set_nodelay(true);
+        let client = stream.peer_addr().ok();
         let server = self.clone();
         // HTTP/2 has a farewell of its own, which loses no request.
         let is_http2 = Arc::new(AtomicBool::new(false));
@@ -212,7 +197,7 @@ impl Server {
             let http2 = request.version() == Version::HTTP_2;
             seen.store(http2, Ordering::Relaxed);
             async move {
-                let mut answer = server.clone().answer(request).await;
+                let mut answer = server.clone().answer(request, client).await;
                 if server.stop.is_cancelled() && !http2 {
                     let close = HeaderValue::from_static("close");
                     answer.headers_mut().insert(header::CONNECTION, close);
@@ -249,23 +234,26 @@ impl Server {
         };
         if let Err(error) = result {
             tracing::trace!(
-                instance = self.blueprint.name,
+                instance = self.name,
                 error,
                 "connection to a wasm server ended"
             );
         }
     }
 
-    async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Answer {
+    async fn answer(self: Arc<Self>, mut request: Request<Incoming>, client: Option<SocketAddr>) -> Answer {
         if let Err(why) = self.ensure_host(&mut request) {
             return plain(StatusCode::BAD_REQUEST, why);
         }
+        let Some(number) = self.site.handler(&mut request, client) else {
+            return plain(StatusCode::NOT_FOUND, "no route of the application leads there");
+        };
         let (reply, answer) = Reply::new();
         let kill = self.kill.clone();
         let tasks = self.tasks.clone();
         // A task of its own: the guest may go on after its answer has begun,
         // and must not be cut off when the client goes away.
-        tasks.spawn(kill.run_until_cancelled_owned(async move { self.handle(request, reply).await }));
+        tasks.spawn(kill.run_until_cancelled_owned(async move { self.handle(number, request, reply).await }));
         let ended = || plain(StatusCode::SERVICE_UNAVAILABLE, "the wasm program was ended");
         answer.await.unwrap_or_else(|_| ended())
     }
@@ -283,104 +271,38 @@ impl Server {
         }
     }
 
-    async fn handle(&self, request: Request<Incoming>, reply: Reply) {
-        let Ok(_permit) = self.permits.acquire().await else {
+    async fn handle(&self, number: usize, request: Request<Incoming>, reply: Reply) {
+        let Some(handler) = self.site.handlers.get(number) else {
             return;
         };
-        self.blueprint.account.count_request();
-        let what = format!("{} {}", request.method(), request.uri().path());
-        let mut guest = match self.guest().await {
-            Ok(guest) => guest,
-            Err(error) => return self.failed(&what, &error, &reply),
+        let Ok(_permit) = handler.permits.acquire().await else {
+            return;
         };
-        match self.call(&mut guest, request, &reply).await {
+        handler.blueprint.account.count_request();
+        let what = format!("{} {}", request.method(), request.uri().path());
+        let (engine, ticker) = (&self.tools.base.engine, &self.tools.ticker);
+        let mut guest = match handler.guest(engine, ticker).await {
+            Ok(guest) => guest,
+            Err(error) => return self.failed(handler, &what, &error, &reply),
+        };
+        match guest.call(ticker, request, &reply).await {
             Ok(()) => {
                 // Has an effect only if the guest gave no answer.
                 reply.send(plain(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "the wasm program gave no answer",
                 ));
-                self.put_back(guest);
-            }
-            Err(error) => self.failed(&what, &error, &reply),
-        }
-    }
-
-    async fn call(
-        &self,
-        guest: &mut Guest,
-        request: Request<Incoming>,
-        reply: &Reply,
-    ) -> wasmtime::Result<()> {
-        let reply = reply.clone();
-        let mut http = guest.store.data_mut().http();
-        let request = http.new_incoming_request(Scheme::Http, request)?;
-        let out = http.new_response_outparam_from_callback(move |answer| reply.send_guest(answer))?;
-        let handler = guest.proxy.wasi_http_incoming_handler();
-        guest
-            .meter
-            .run(
-                &self.tools.ticker,
-                handler.call_handle(&mut guest.store, request, out),
-            )
-            .await
-    }
-
-    /// An instance for a request: a used one, or a new one.
-    async fn guest(&self) -> wasmtime::Result<Guest> {
-        match &self.idle {
-            None => self.blueprint.account.room().await,
-            Some(idle) => {
-                if let Some(guest) = self.idle_guest(idle).await {
-                    return Ok(guest);
+                if !self.stop.is_cancelled() {
+                    handler.put_back(guest);
                 }
             }
-        }
-        let (mut store, meter) = self.blueprint.component(&self.tools.base.engine, Stdin::None)?;
-        let instantiate = self.proxy_pre()?.instantiate_async(&mut store);
-        let proxy = meter.run(&self.tools.ticker, instantiate).await?;
-        Ok(Guest {
-            store,
-            meter,
-            proxy,
-            served: 0,
-        })
-    }
-
-    /// A used instance, or None once there is room for a new one. The used ones
-    /// take up memory too: waiting for room alone could be waiting for ever.
-    async fn idle_guest(&self, idle: &Idle) -> Option<Guest> {
-        loop {
-            if let Some(guest) = idle.take() {
-                return Some(guest);
-            }
-            tokio::select! {
-                () = idle.returned.notified() => {}
-                () = self.blueprint.account.room() => return None,
-            }
-        }
-    }
-
-    fn proxy_pre(&self) -> wasmtime::Result<&ProxyPre<State>> {
-        match &self.program.inner.ready {
-            Ready::Http(pre) => Ok(pre),
-            _ => Err(wasmtime::Error::msg("not a wasi:http program")),
-        }
-    }
-
-    fn put_back(&self, mut guest: Guest) {
-        guest.served += 1;
-        if let Some(idle) = &self.idle
-            && guest.served < SERVED_MAX
-            && !self.stop.is_cancelled()
-        {
-            idle.put(guest);
+            Err(error) => self.failed(handler, &what, &error, &reply),
         }
     }
 
     /// A request went wrong: tells the client, the log, and, if the guest broke
     /// its memory limit, ends the server, as the kernel would.
-    fn failed(&self, what: &str, error: &wasmtime::Error, reply: &Reply) {
+    fn failed(&self, handler: &Handler, what: &str, error: &wasmtime::Error, reply: &Reply) {
         if let Some(I32Exit(0)) = error.downcast_ref() {
             return reply.send(plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -388,7 +310,7 @@ impl Server {
             ));
         }
         let exit = Exit::from_error(error);
-        self.blueprint.tell(&format!("{what}: {}", exit.message));
+        handler.blueprint.tell(&format!("{what}: {}", exit.message));
         if error.is::<PoolConcurrencyLimitError>() {
             return reply.send(plain(StatusCode::SERVICE_UNAVAILABLE, &exit.message));
         }

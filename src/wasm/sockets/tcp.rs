@@ -49,10 +49,7 @@ impl HostTcpSocket for PodView<'_> {
         HostTcpSocket::start_bind(&mut self.inner, again(&socket), network, binding.address.into()).await?;
         if binding.wildcard {
             let bound = HostTcpSocket::local_address(&mut self.inner, again(&socket))?;
-            let claim = self
-                .book
-                .sockets
-                .claim(Protocol::Tcp, SocketAddr::from(bound).port());
+            let claim = self.book.sockets.claim(Protocol::Tcp, SocketAddr::from(bound));
             self.tcp_entry(&socket).claim = Some(claim);
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Decides what a guest's addresses mean.
 
 use super::ports::{Claim, Ports};
+use crate::AllowedHosts;
 use crate::network::{Network, Protocol, ResolveError};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,6 +16,8 @@ pub(crate) struct Sockets {
     /// The embedder's own runtime: names are looked up there, for the guests'
     /// threads may be in a namespace from which no name server is reached.
     home: Handle,
+    /// Where it may connect to, besides what the network says. None: anywhere.
+    allowed: Option<Arc<AllowedHosts>>,
 }
 
 /// Why an address is not to be had.
@@ -46,7 +49,23 @@ pub(crate) struct Route {
 
 impl Sockets {
     pub(crate) fn new(network: Arc<dyn Network>, ports: Arc<Ports>, home: Handle) -> Sockets {
-        Sockets { network, ports, home }
+        Sockets {
+            network,
+            ports,
+            home,
+            allowed: None,
+        }
+    }
+
+    /// Lets connections go to these hosts only.
+    pub(crate) fn limited(mut self, allowed: Option<AllowedHosts>) -> Sockets {
+        self.allowed = allowed.map(Arc::new);
+        self
+    }
+
+    /// Whether a request may go to a URL of these parts.
+    pub(crate) fn permits(&self, scheme: &str, host: &str, port: u16) -> bool {
+        self.allowed.as_ref().is_none_or(|allowed| allowed.permits(scheme, host, port))
     }
 
     /// Whether the namespace is shared with others, so that addresses need
@@ -57,7 +76,7 @@ impl Sockets {
 
     /// Whether sockets of this family can be of use.
     pub(crate) fn has_family(&self, is_ipv6: bool) -> bool {
-        !self.is_shared() || self.network.pod_ip().is_ipv6() == is_ipv6
+        !self.is_shared() || self.network.pod_ip_of(is_ipv6).is_some()
     }
 
     /// What a guest's bind address means.
@@ -78,13 +97,14 @@ impl Sockets {
     }
 
     fn translate_bind(&self, wanted: SocketAddr) -> Result<Binding, Refused> {
-        let (own, ip) = (self.network.pod_ip(), wanted.ip().to_canonical());
-        let (ip, wildcard) = match ip {
-            ip if ip.is_unspecified() && ip.is_ipv6() == own.is_ipv6() => (own, true),
-            ip if ip.is_loopback() => (self.network.loopback(), false),
-            ip if ip == own => (own, false),
-            _ => return Err(Refused::NotBindable),
+        let ip = wanted.ip().to_canonical();
+        let own = self.network.pod_ip_of(ip.is_ipv6());
+        let (translated, wildcard) = match ip {
+            ip if ip.is_unspecified() => (own, true),
+            ip if ip.is_loopback() => (self.network.loopback_of(ip.is_ipv6()), false),
+            ip => (own.filter(|own| *own == ip), false),
         };
+        let ip = translated.ok_or(Refused::NotBindable)?;
         Ok(Binding {
             address: SocketAddr::new(ip, wanted.port()),
             wildcard,
@@ -96,7 +116,7 @@ impl Sockets {
     /// them, for the sake of its neighbours at 127.0.0.1.
     pub(crate) fn listen(&self, wanted: SocketAddr) -> Result<SocketAddr, Refused> {
         let address = self.bind(wanted)?.address;
-        if self.network.netns().is_none() || address.ip() != self.network.pod_ip() {
+        if self.network.netns().is_none() || !self.is_own(address.ip()) {
             return Ok(address);
         }
         let all = match address.ip() {
@@ -108,57 +128,86 @@ impl Sockets {
 
     /// A listener's address for others: the pod's, rather than all.
     pub(crate) fn shown_listener(&self, bound: SocketAddr) -> SocketAddr {
-        if bound.ip().is_unspecified() {
-            return SocketAddr::new(self.network.pod_ip(), bound.port());
+        let own = self.network.pod_ip_of(bound.is_ipv6());
+        match own.filter(|_| bound.ip().is_unspecified()) {
+            Some(own) => SocketAddr::new(own, bound.port()),
+            None => bound,
         }
-        bound
     }
 
-    /// Says that a socket has been bound to this port on all addresses.
-    pub(crate) fn claim(&self, protocol: Protocol, port: u16) -> Claim {
-        self.ports.claim(self.network.loopback(), protocol, port)
+    /// The pod's address of the other family, for a server that was told to
+    /// listen at the one given: it is to answer at both.
+    pub(crate) fn sibling(&self, wanted: SocketAddr) -> Option<SocketAddr> {
+        let other = self.network.pod_ip_of(!wanted.is_ipv6())?;
+        let is_pod = self.is_own(wanted.ip()) && !other.is_unspecified();
+        is_pod.then(|| SocketAddr::new(other, wanted.port()))
     }
 
-    /// How to reach what a guest wants to reach.
+    fn is_own(&self, ip: IpAddr) -> bool {
+        self.network.pod_ip_of(ip.is_ipv6()) == Some(ip)
+    }
+
+    /// Says that a socket has been bound here on all addresses of its family.
+    pub(crate) fn claim(&self, protocol: Protocol, bound: SocketAddr) -> Claim {
+        self.ports
+            .claim(self.loopback(bound.is_ipv6()), protocol, bound.port())
+    }
+
+    /// What stands for the loopback address; that itself if nothing does.
+    fn loopback(&self, ipv6: bool) -> IpAddr {
+        let itself = || match ipv6 {
+            false => Ipv4Addr::LOCALHOST.into(),
+            true => Ipv6Addr::LOCALHOST.into(),
+        };
+        self.network.loopback_of(ipv6).unwrap_or_else(itself)
+    }
+
+    /// How to reach what a guest's own socket wants to reach.
     pub(crate) fn route(&self, wanted: SocketAddr, protocol: Protocol) -> Result<Route, Refused> {
+        if self.allowed.as_ref().is_some_and(|allowed| !allowed.permits_address(wanted)) {
+            return Err(Refused::Denied);
+        }
+        self.route_permitted(wanted, protocol)
+    }
+
+    /// How to reach an address of a host that [`Sockets::permits`].
+    pub(crate) fn route_permitted(&self, wanted: SocketAddr, protocol: Protocol) -> Result<Route, Refused> {
         let is_shared = self.is_shared();
-        if is_shared && wanted.ip().to_canonical().is_loopback() {
-            return Ok(self.route_within(wanted.port(), protocol));
+        let canonical = wanted.ip().to_canonical();
+        if is_shared && canonical.is_loopback() {
+            return self.route_within(SocketAddr::new(canonical, wanted.port()), protocol);
         }
         let peer = self.network.pick(wanted, protocol);
         // Somebody else's loopback in the shared namespace, or a bad endpoint.
         if is_shared && peer.ip().to_canonical().is_loopback() || !self.network.may_connect(peer) {
             return Err(Refused::Denied);
         }
-        let own = self.network.pod_ip();
-        match (is_shared, own.is_ipv6() == peer.is_ipv6()) {
-            (false, _) => Ok(Route { peer, source: None }),
-            (true, true) => Ok(Route {
-                peer,
-                source: Some(own),
-            }),
-            (true, false) => Err(Refused::Unreachable),
-        }
+        let source = match is_shared {
+            false => None,
+            true => {
+                let own = self.network.pod_ip_of(peer.ip().to_canonical().is_ipv6());
+                Some(own.ok_or(Refused::Unreachable)?)
+            }
+        };
+        Ok(Route { peer, source })
     }
 
     /// To another container of the same pod.
-    fn route_within(&self, port: u16, protocol: Protocol) -> Route {
-        let loopback = self.network.loopback();
-        let is_wildcard = self.ports.is_claimed(loopback, protocol, port);
-        let ip = if is_wildcard {
-            self.network.pod_ip()
-        } else {
-            loopback
-        };
-        Route {
-            peer: SocketAddr::new(ip, port),
+    fn route_within(&self, wanted: SocketAddr, protocol: Protocol) -> Result<Route, Refused> {
+        let ipv6 = wanted.is_ipv6();
+        let own = self.network.pod_ip_of(ipv6).ok_or(Refused::Unreachable)?;
+        let loopback = self.loopback(ipv6);
+        let is_wildcard = self.ports.is_claimed(loopback, protocol, wanted.port());
+        let ip = if is_wildcard { own } else { loopback };
+        Ok(Route {
+            peer: SocketAddr::new(ip, wanted.port()),
             source: Some(ip),
-        }
+        })
     }
 
     /// What the guest is told of an address of its own or of a peer's.
     pub(crate) fn shown(&self, address: SocketAddr) -> SocketAddr {
-        if self.is_shared() && address.ip() == self.network.loopback() {
+        if self.is_shared() && self.network.loopback_of(address.is_ipv6()) == Some(address.ip()) {
             let ip = match address.ip() {
                 IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
                 IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -277,11 +326,71 @@ mod tests {
         let sockets = pod();
         let route = || sockets.route(at("127.0.0.1:8080"), Protocol::Tcp).unwrap().peer;
         assert_eq!(route(), at("127.1.2.3:8080"));
-        let claim = sockets.claim(Protocol::Tcp, 8080);
+        let claim = sockets.claim(Protocol::Tcp, at("10.0.0.5:8080"));
         assert_eq!(route(), at("10.0.0.5:8080"));
         drop(claim);
         assert_eq!(route(), at("127.1.2.3:8080"));
         assert_eq!(sockets.shown(at("127.1.2.3:8080")), at("127.0.0.1:8080"));
+    }
+
+    /// The same pod with an address of IPv6 beside it.
+    struct Dual;
+
+    #[async_trait]
+    impl Network for Dual {
+        fn pod_ip(&self) -> IpAddr {
+            Pod.pod_ip()
+        }
+        fn loopback(&self) -> IpAddr {
+            Pod.loopback()
+        }
+        fn pod_ip_of(&self, ipv6: bool) -> Option<IpAddr> {
+            Some(if ipv6 {
+                at("[fd00::5]:1").ip()
+            } else {
+                self.pod_ip()
+            })
+        }
+        fn loopback_of(&self, ipv6: bool) -> Option<IpAddr> {
+            Some(if ipv6 {
+                at("[fdc0::5]:1").ip()
+            } else {
+                self.loopback()
+            })
+        }
+        fn may_bind(&self, _: SocketAddr) -> bool {
+            true
+        }
+        fn may_connect(&self, _: SocketAddr) -> bool {
+            true
+        }
+        async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+            Pod.resolve(name).await
+        }
+    }
+
+    #[tokio::test]
+    async fn addresses_of_ipv6_mean_what_their_siblings_do() {
+        let sockets = Sockets::new(Arc::new(Dual), Arc::default(), Handle::current());
+        let bound = |text| {
+            sockets
+                .bind(at(text))
+                .map(|b| (b.address.to_string(), b.wildcard))
+        };
+        assert_eq!(bound("[::]:80"), Ok(("[fd00::5]:80".into(), true)));
+        assert_eq!(bound("[::1]:80"), Ok(("[fdc0::5]:80".into(), false)));
+        assert_eq!(bound("[fd00::6]:80"), Err(Refused::NotBindable));
+        assert_eq!(bound("0.0.0.0:80"), Ok(("10.0.0.5:80".into(), true)));
+        let route = |text| sockets.route(at(text), Protocol::Tcp).unwrap();
+        assert_eq!(route("[2001:db8::1]:80").source, Some(at("[fd00::5]:1").ip()));
+        assert_eq!(route("[::1]:80").peer, at("[fdc0::5]:80"));
+        let _claim = sockets.claim(Protocol::Tcp, at("[fd00::5]:80"));
+        assert_eq!(route("[::1]:80").peer, at("[fd00::5]:80"));
+        assert_eq!(route("127.0.0.1:80").peer, at("127.1.2.3:80"));
+        assert_eq!(sockets.shown(at("[fdc0::5]:80")), at("[::1]:80"));
+        assert_eq!(sockets.sibling(at("10.0.0.5:80")), Some(at("[fd00::5]:80")));
+        assert_eq!(sockets.sibling(at("127.0.0.1:80")), None);
+        assert_eq!(sockets.resolve("web").await.unwrap().len(), 2);
     }
 
     #[tokio::test]

@@ -100,10 +100,7 @@ impl HostUdpSocket for PodView<'_> {
         HostUdpSocket::start_bind(&mut self.inner, again(&socket), network, binding.address.into()).await?;
         if binding.wildcard {
             let bound = HostUdpSocket::local_address(&mut self.inner, again(&socket))?;
-            let claim = self
-                .book
-                .sockets
-                .claim(Protocol::Udp, SocketAddr::from(bound).port());
+            let claim = self.book.sockets.claim(Protocol::Udp, SocketAddr::from(bound));
             self.udp_entry(&socket).claim = Some(claim);
         }
         Ok(())
