@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use base::{Clock, OnError, SystemClock, SystemRandom, Tasks};
 use client::{Cache, Client, Recorder, Selectors};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use network::catalog::kept;
 use network::{Catalog, Dns, NetworkConfig, NetworkError, PodNetwork, Ranges, Services};
 use oci::{Containers, ContainersConfig, ImageError, Images, ImagesConfig, OciError, Registries};
@@ -252,7 +252,9 @@ impl Start {
         let services = kept::cache::<Service>(client, self.paths.kept("services"), tasks);
         let slices = kept::cache(client, self.paths.kept("endpointslices"), tasks);
         let catalog = Catalog::over(services.clone(), slices, tasks);
-        let balancing = Services::start(&catalog, &network_config, tasks)?;
+        let nodes = kept::cache::<Node>(client, self.paths.kept("nodes"), tasks);
+        let balancing = Services::start(&catalog, &nodes, &network_config, tasks)?;
+        network::announce::start(&catalog, &nodes, &network_config, tasks)?;
         let balancer = balancing.balancer();
         let dns = Dns::start(&catalog, &network_config, tasks).await?;
         let guests = Arc::new(GuestServices { balancer, dns });
@@ -333,7 +335,7 @@ impl Start {
             services,
             facts: NodeFacts {
                 name: node.clone(),
-                ip: self.config.node_ip,
+                ip: self.config.node_ips(),
                 cpu_millis: number(cpu),
                 memory_bytes: number(memory),
                 storage_bytes: number(storage),

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use network::PodRouting;
 use crate::eviction::Thresholds;
+use api::cidr::Addresses;
+use network::PodRouting;
 
 /// Settings of an agent. [`AgentConfig::new`] fills in what rarely differs.
 #[derive(Clone, Debug)]
@@ -113,6 +114,11 @@ impl Default for Limits {
 }
 
 impl AgentConfig {
+    /// The node's addresses, the primary first.
+    pub fn node_ips(&self) -> Addresses {
+        Addresses::from(self.node_ip).and(self.node_ip6)
+    }
+
     /// Settings with the product's defaults.
     pub fn new(node_name: &str, data_dir: PathBuf, instance_id: &str, node_ip: IpAddr) -> AgentConfig {
         AgentConfig {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use api::cidr::Addresses;
 use async_trait::async_trait;
 use base::{Clock, Random};
 use client::{Cache, Client, EventType, Recorder};
@@ -44,12 +45,12 @@ impl ImageSource for Images {
 /// A pod's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// The pod's address.
-    pub ip: IpAddr,
+    /// The pod's addresses.
+    pub ip: Addresses,
     /// Its own network namespace; `None`: the shared one.
     pub netns: Option<PathBuf>,
-    /// What stands for 127.0.0.1 among its Wasm containers.
-    pub loopback: IpAddr,
+    /// What stands for 127.0.0.1 and ::1 among its Wasm containers.
+    pub loopback: Addresses,
 }
 
 /// Connects pods.

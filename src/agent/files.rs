@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use api::cidr::Addresses;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::config::AgentConfig;
@@ -31,7 +31,7 @@ pub fn hostname(pod: &Pod, node_name: &str) -> String {
 }
 
 /// Names and contents of the pod's files.
-pub fn of_pod(pod: &Pod, ip: IpAddr, config: &AgentConfig) -> Vec<(&'static str, String)> {
+pub fn of_pod(pod: &Pod, ip: Addresses, config: &AgentConfig) -> Vec<(&'static str, String)> {
     let hostname = hostname(pod, &config.node_name);
     vec![
         ("hosts", hosts(pod, ip, &hostname, &config.domain)),
@@ -40,7 +40,7 @@ pub fn of_pod(pod: &Pod, ip: IpAddr, config: &AgentConfig) -> Vec<(&'static str,
     ]
 }
 
-fn hosts(pod: &Pod, ip: IpAddr, hostname: &str, domain: &str) -> String {
+fn hosts(pod: &Pod, ip: Addresses, hostname: &str, domain: &str) -> String {
     let aliases = aliases(pod);
     if spec::host_network(pod) {
         let own = fs::read_to_string("/etc/hosts").unwrap_or_default();
@@ -54,6 +54,7 @@ fn hosts(pod: &Pod, ip: IpAddr, hostname: &str, domain: &str) -> String {
         ),
         None => hostname.to_owned(),
     };
+    let own: String = ip.iter().map(|ip| format!("{ip}\t{names}\n")).collect();
     format!(
         "# Kubernetes-managed hosts file.\n\
          127.0.0.1\tlocalhost\n\
@@ -62,7 +63,7 @@ fn hosts(pod: &Pod, ip: IpAddr, hostname: &str, domain: &str) -> String {
          fe00::0\tip6-mcastprefix\n\
          fe00::1\tip6-allnodes\n\
          fe00::2\tip6-allrouters\n\
-         {ip}\t{names}\n{aliases}"
+         {own}{aliases}"
     )
 }
 

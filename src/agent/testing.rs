@@ -194,7 +194,7 @@ impl PodNet for FakeNet {
             .entry(uid.to_owned())
             .or_insert((wanted.unwrap_or(next), wasm_only));
         Ok(Link {
-            ip,
+            ip: ip.into(),
             netns: None,
             loopback: [127, 0, 0, 1].into(),
         })
@@ -260,7 +260,7 @@ impl FakeNode {
         config.timing.retry = Duration::from_millis(20);
         let node = NodeFacts {
             name: "n1".into(),
-            ip,
+            ip: ip.into(),
             cpu_millis: 1000,
             memory_bytes: 1,
             storage_bytes: 1,

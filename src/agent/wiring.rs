@@ -21,9 +21,9 @@ impl PodNet for PodNetwork {
         let link = PodNetwork::attach(self, uid, kind, wanted).await;
         let link = link.map_err(|error| error.to_string())?;
         Ok(Link {
-            ip: link.ip(),
+            ip: link.ips,
             netns: link.netns,
-            loopback: link.loopback.primary(),
+            loopback: link.loopback,
         })
     }
 

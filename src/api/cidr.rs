@@ -295,6 +295,12 @@ impl<T> From<T> for PerFamily<T> {
     }
 }
 
+impl From<[u8; 4]> for Addresses {
+    fn from(address: [u8; 4]) -> Self {
+        Self::from(IpAddr::from(address))
+    }
+}
+
 impl<T: Copy + OfFamily + FromStr<Err: fmt::Display>> FromStr for PerFamily<T> {
     type Err = PerFamilyError;
 

@@ -1,8 +1,8 @@
 //! The downward API: fields and resources of the pod itself.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
+use api::cidr::Addresses;
 use api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Pod, ResourceFieldSelector};
 
@@ -13,8 +13,8 @@ use crate::pods::spec;
 pub struct NodeFacts {
     /// Name of the node.
     pub name: String,
-    /// Its address: `status.hostIP`.
-    pub ip: IpAddr,
+    /// Its addresses: `status.hostIP`, `status.hostIPs`.
+    pub ip: Addresses,
     /// Thousandths of a core that pods may use: what a missing CPU limit reads as.
     pub cpu_millis: i64,
     /// Bytes of memory that pods may use: what a missing memory limit reads as.
@@ -27,8 +27,9 @@ pub struct NodeFacts {
 ///
 /// # Errors
 /// For a path that is none, in the kubelet's words.
-pub fn field(pod: &Pod, path: &str, ip: Option<IpAddr>, node: &NodeFacts) -> Result<String, String> {
-    let text = |ip: Option<IpAddr>| ip.map(|ip| ip.to_string()).unwrap_or_default();
+pub fn field(pod: &Pod, path: &str, ip: Option<Addresses>, node: &NodeFacts) -> Result<String, String> {
+    let text = |ip: Option<Addresses>| ip.map(|ip| ip.primary().to_string()).unwrap_or_default();
+    let all = |ip: Option<Addresses>| ip.map(|ip| ip.to_string()).unwrap_or_default();
     let host_network = spec::host_network(pod);
     let ip = if host_network { Some(node.ip) } else { ip };
     if let Some((map, key)) = path.split_once('[') {
@@ -54,8 +55,10 @@ pub fn field(pod: &Pod, path: &str, ip: Option<IpAddr>, node: &NodeFacts) -> Res
             .service_account_name
             .clone()
             .unwrap_or_else(|| "default".to_owned()),
-        "status.hostIP" | "status.hostIPs" => text(Some(node.ip)),
-        "status.podIP" | "status.podIPs" => text(ip),
+        "status.hostIP" => text(Some(node.ip)),
+        "status.hostIPs" => all(Some(node.ip)),
+        "status.podIP" => text(ip),
+        "status.podIPs" => all(ip),
         _ => return Err(unsupported(path)),
     })
 }
@@ -210,6 +213,10 @@ mod tests {
             let found = field(&pod(), path, Some([10, 64, 0, 9].into()), &node());
             assert_eq!(found.as_deref(), Ok(expected), "{path}");
         }
+        let both: Addresses = "10.64.0.9,fd00::9".parse().unwrap();
+        let field_of = |path| field(&pod(), path, Some(both), &node()).unwrap();
+        assert_eq!(field_of("status.podIP"), "10.64.0.9");
+        assert_eq!(field_of("status.podIPs"), "10.64.0.9,fd00::9");
         assert!(field(&pod(), "status.phase", None, &node()).is_err());
     }
 

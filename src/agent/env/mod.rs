@@ -5,9 +5,9 @@ pub mod fields;
 pub mod services;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
 use std::sync::Arc;
 
+use api::cidr::Addresses;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret};
 
 use crate::pods::spec;
@@ -63,8 +63,8 @@ pub fn references(container: &Container) -> References {
 pub struct Sources<'a> {
     /// The pod.
     pub pod: &'a Pod,
-    /// Its address.
-    pub ip: Option<IpAddr>,
+    /// Its addresses.
+    pub ip: Option<Addresses>,
     /// The node.
     pub node: &'a NodeFacts,
     /// ConfigMaps and Secrets.

@@ -1,8 +1,8 @@
 //! What can be decided, what can happen, and what each does to the state.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
+use api::cidr::Addresses;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
@@ -102,7 +102,7 @@ pub enum Happening {
     /// An image was found or not: reason and message.
     Image(String, Result<ImageRef, (String, String)>),
     /// The sandbox was made, with the pod's address, or not.
-    SandboxMade(Result<IpAddr, String>),
+    SandboxMade(Result<Addresses, String>),
     /// The volumes were made or not.
     VolumesMounted(Result<(), String>),
     /// A container runs.

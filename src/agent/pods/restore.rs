@@ -1,8 +1,10 @@
 //! The state of a pod that was seen before: from its last status and from what still runs.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use api::cidr::Addresses;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 
@@ -40,7 +42,7 @@ pub fn restore(pod: &Pod, survivors: &BTreeMap<String, Survivor>, now: Moment) -
             .mono
             .saturating_sub(Duration::try_from(passed).unwrap_or_default());
     }
-    state.ip = status.pod_ip.as_deref().and_then(|ip| ip.parse().ok());
+    state.ip = addresses(status);
     state.over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
     for (role, container) in spec::containers(pod) {
         let old = status_of(status, role, &container.name);
@@ -50,6 +52,13 @@ pub fn restore(pod: &Pod, survivors: &BTreeMap<String, Survivor>, now: Moment) -
     }
     state.observe(pod, now);
     state
+}
+
+fn addresses(status: &PodStatus) -> Option<Addresses> {
+    let primary: IpAddr = status.pod_ip.as_deref()?.parse().ok()?;
+    let others = status.pod_ips.iter().flatten().skip(1);
+    let secondary = others.filter_map(|other| other.ip.parse().ok()).next();
+    Some(Addresses::from(primary).and(secondary))
 }
 
 fn status_of<'a>(status: &'a PodStatus, role: Role, name: &str) -> Option<&'a ContainerStatus> {

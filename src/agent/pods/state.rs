@@ -12,9 +12,9 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
+use api::cidr::Addresses;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
@@ -241,7 +241,7 @@ pub struct PodState {
     /// Network and shim.
     pub sandbox: Part,
     /// The pod's address, kept after the sandbox is gone.
-    pub ip: Option<IpAddr>,
+    pub ip: Option<Addresses>,
     /// Volumes.
     pub volumes: Part,
     /// By container name.

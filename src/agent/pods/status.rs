@@ -1,7 +1,6 @@
 //! From what is known of a pod to the status that the API shows, in the kubelet's words.
 
-use std::net::IpAddr;
-
+use api::cidr::Addresses;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
     ContainerStatus, HostIP, Pod, PodIP, PodStatus,
@@ -24,8 +23,8 @@ pub struct View<'a> {
     pub state: &'a PodState,
     /// The status made before this one: conditions that have not changed keep their times.
     pub previous: Option<&'a PodStatus>,
-    /// The node's address.
-    pub host_ip: IpAddr,
+    /// The node's addresses.
+    pub host_ip: Addresses,
     /// How long back-offs are.
     pub timing: &'a Timing,
     /// The present.
@@ -50,12 +49,15 @@ impl View<'_> {
         let mut status = PodStatus {
             container_statuses: Some(main),
             init_container_statuses: (!init.is_empty()).then_some(init),
-            host_ip: Some(self.host_ip.to_string()),
-            host_ips: Some(vec![HostIP {
-                ip: self.host_ip.to_string(),
-            }]),
-            pod_ip: ip.map(|ip| ip.to_string()),
-            pod_ips: ip.map(|ip| vec![PodIP { ip: ip.to_string() }]),
+            host_ip: Some(self.host_ip.primary().to_string()),
+            host_ips: Some(
+                self.host_ip
+                    .iter()
+                    .map(|ip| HostIP { ip: ip.to_string() })
+                    .collect(),
+            ),
+            pod_ip: ip.map(|ip| ip.primary().to_string()),
+            pod_ips: ip.map(|ip| ip.iter().map(|ip| PodIP { ip: ip.to_string() }).collect()),
             start_time: state.started.map(Time),
             qos_class: Some(qos_class(pod).to_owned()),
             observed_generation: pod.metadata.generation,

@@ -61,9 +61,9 @@ impl PodView {
         };
         PodView {
             pod: pod.clone(),
-            ip: state.ip,
+            ip: state.ip.map(|ip| ip.primary()),
             netns: sandbox.and_then(|s| s.netns.clone()),
-            loopback: sandbox.map(|s| s.loopback),
+            loopback: sandbox.map(|s| s.loopback.primary()),
             active: state.deadline.is_none() && !completed(pod, state),
             containers: state
                 .containers

@@ -191,7 +191,7 @@ impl Worker {
                     .event(&pod, Some(&container), EventType::Warning, "BackOff", text);
             }
             Action::MakeSandbox { wasm_only } => {
-                let wanted = self.state.ip;
+                let wanted = self.state.ip.map(|ip| ip.primary());
                 self.job(async move {
                     Happening::SandboxMade(sandbox::make(context, pod, wasm_only, wanted).await)
                 });
@@ -483,7 +483,7 @@ impl Worker {
             pod: &self.pod,
             state: &self.state,
             previous: self.reports.made(),
-            host_ip: config.node_ip,
+            host_ip: config.node_ips(),
             timing: &config.timing,
             now: self.context.node.now(),
         };

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use ::wasm::{Network, Protocol, ResolveError};
+use api::cidr::Addresses;
 use async_trait::async_trait;
 
 use super::Sandbox;
@@ -21,8 +22,8 @@ pub trait NodeNetwork: Send + Sync + 'static {
 
 /// One pod's network for its guests.
 pub struct GuestNetwork {
-    ip: IpAddr,
-    loopback: IpAddr,
+    ip: Addresses,
+    loopback: Addresses,
     netns: Option<OwnedFd>,
     search: Vec<String>,
     node: Arc<dyn NodeNetwork>,
@@ -41,16 +42,30 @@ impl GuestNetwork {
             node,
         }
     }
+
+    /// As whom the pod asks there.
+    fn client(&self, destination: SocketAddr) -> IpAddr {
+        let same = self.ip.family(destination.is_ipv6());
+        same.unwrap_or(self.ip.primary())
+    }
 }
 
 #[async_trait]
 impl Network for GuestNetwork {
     fn pod_ip(&self) -> IpAddr {
-        self.ip
+        self.ip.primary()
     }
 
     fn loopback(&self) -> IpAddr {
-        self.loopback
+        self.loopback.primary()
+    }
+
+    fn pod_ip_of(&self, ipv6: bool) -> Option<IpAddr> {
+        self.ip.family(ipv6)
+    }
+
+    fn loopback_of(&self, ipv6: bool) -> Option<IpAddr> {
+        self.loopback.family(ipv6)
     }
 
     fn netns(&self) -> Option<&OwnedFd> {
@@ -60,7 +75,8 @@ impl Network for GuestNetwork {
     fn may_bind(&self, address: SocketAddr) -> bool {
         // In a namespace of its own the kernel knows what is the pod's, 0.0.0.0 included;
         // the shared one would let a guest take any pod's address.
-        self.netns.is_some() || address.ip() == self.ip || address.ip() == self.loopback
+        let mut own = self.ip.iter().chain(self.loopback.iter());
+        self.netns.is_some() || own.any(|own| own == address.ip())
     }
 
     fn may_connect(&self, _: SocketAddr) -> bool {
@@ -68,7 +84,7 @@ impl Network for GuestNetwork {
     }
 
     fn pick(&self, destination: SocketAddr, protocol: Protocol) -> SocketAddr {
-        self.node.pick(self.ip, destination, protocol)
+        self.node.pick(self.client(destination), destination, protocol)
     }
 
     async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {

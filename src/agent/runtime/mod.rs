@@ -12,12 +12,12 @@ pub mod oci;
 mod suite;
 pub mod wasm;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::oci::{ExecSpec, Found, Image, LogSpec, Process, Resources, Security, Usage, User};
+use api::cidr::Addresses;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
@@ -57,12 +57,12 @@ pub struct Sandbox {
     pub name: String,
     /// Its host name.
     pub hostname: String,
-    /// Its address.
-    pub ip: IpAddr,
+    /// Its addresses.
+    pub ip: Addresses,
     /// Its network namespace; `None`: the node's shared one, or the host's.
     pub netns: Option<PathBuf>,
-    /// What stands for 127.0.0.1 among its Wasm containers.
-    pub loopback: IpAddr,
+    /// What stands for 127.0.0.1 and ::1 among its Wasm containers.
+    pub loopback: Addresses,
     /// It uses the node's network.
     pub host_network: bool,
     /// It uses the node's PID namespace.
@@ -194,7 +194,11 @@ pub struct Runtimes {
 impl Runtimes {
     /// The runtime for an image.
     pub fn for_image(&self, image: &Image) -> &Arc<dyn Runtime> {
-        if image.kind.is_wasm() { &self.wasm } else { &self.oci }
+        if image.kind.is_wasm() {
+            &self.wasm
+        } else {
+            &self.oci
+        }
     }
 
     /// The runtime that a container id names, and the bare id.

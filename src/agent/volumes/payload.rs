@@ -2,8 +2,8 @@
 //! the downward API, tokens and projections of them. Pure.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
+use api::cidr::Addresses;
 use k8s_openapi::api::core::v1::{
     ConfigMapProjection, DownwardAPIVolumeFile, KeyToPath, Pod, SecretProjection,
     ServiceAccountTokenProjection, Volume, VolumeProjection,
@@ -263,8 +263,8 @@ fn missing(kind: &str, name: &str, optional: Option<bool>) -> Result<(), String>
 pub struct Inputs<'a> {
     /// The pod.
     pub pod: &'a Pod,
-    /// Its address, once it has one.
-    pub ip: Option<IpAddr>,
+    /// Its addresses, once it has some.
+    pub ip: Option<Addresses>,
     /// The node.
     pub node: &'a NodeFacts,
     /// ConfigMaps and Secrets that exist.

@@ -1,8 +1,9 @@
 //! Making and removing what a pod's containers share: network, name files, shim.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use api::cidr::Addresses;
 use k8s_openapi::api::core::v1::Pod;
 use network::{HostPort, Protocol};
 use oci::Resources;
@@ -24,7 +25,7 @@ pub async fn make(
     pod: Arc<Pod>,
     wasm_only: bool,
     wanted: Option<IpAddr>,
-) -> Result<IpAddr, String> {
+) -> Result<Addresses, String> {
     let made = attempt(&context, &pod, wasm_only, wanted).await;
     made.inspect_err(|error| {
         let message = format!("Failed to create pod sandbox: {error}");
@@ -37,14 +38,15 @@ async fn attempt(
     pod: &Pod,
     wasm_only: bool,
     wanted: Option<IpAddr>,
-) -> Result<IpAddr, String> {
+) -> Result<Addresses, String> {
     let node = &context.node;
     let host_network = spec::host_network(pod);
     let link = if host_network {
         Link {
-            ip: node.config.node_ip,
+            ip: node.config.node_ips(),
             netns: None,
-            loopback: IpAddr::from([127, 0, 0, 1]),
+            loopback: Addresses::from(IpAddr::from(Ipv4Addr::LOCALHOST))
+                .and(Some(Ipv6Addr::LOCALHOST.into())),
         }
     } else {
         node.net.attach(spec::uid(pod), wasm_only, wanted).await?
@@ -72,9 +74,9 @@ async fn attempt(
 }
 
 /// Where ports of the node lead to for the sake of a pod.
-fn host_ports(pod: &Pod, ip: IpAddr) -> Vec<HostPort> {
+fn host_ports(pod: &Pod, ips: Addresses) -> Vec<HostPort> {
     let number = |port: i32| u16::try_from(port).ok().filter(|port| *port > 0);
-    let lead = |port: &api::pod::HostPort| {
+    let lead = |(ip, port): (IpAddr, &api::pod::HostPort)| {
         let address = port.ip.parse::<IpAddr>().ok()?;
         Some(HostPort {
             address: Some(address).filter(|address| !address.is_unspecified()),
@@ -83,10 +85,12 @@ fn host_ports(pod: &Pod, ip: IpAddr) -> Vec<HostPort> {
             target: (ip, number(port.container_port)?).into(),
         })
     };
-    api::pod::host_ports(spec::spec(pod)).iter().filter_map(lead).collect()
+    let ports = api::pod::host_ports(spec::spec(pod));
+    let all = ips.iter().flat_map(|ip| ports.iter().map(move |port| (ip, port)));
+    all.filter_map(lead).collect()
 }
 
-async fn write_files(context: &PodContext, pod: &Pod, ip: IpAddr) -> Result<(), String> {
+async fn write_files(context: &PodContext, pod: &Pod, ip: Addresses) -> Result<(), String> {
     let config = &context.node.config;
     let files = files::of_pod(pod, ip, config);
     let dir = context.node.paths.etc(spec::uid(pod));

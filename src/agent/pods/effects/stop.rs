@@ -22,7 +22,7 @@ const WITHDRAWAL_MAX: Duration = Duration::from_secs(5);
 pub fn subject(context: &PodContext, pod: &Pod, name: &str, container_id: &str) -> Option<Subject> {
     let (runtime, id) = runtime_of(context, container_id)?;
     let (_, container) = spec::container(pod, name)?;
-    let ip = context.sandbox()?.ip;
+    let ip = context.sandbox()?.ip.primary();
     Some(Subject {
         runtime,
         id,
@@ -106,7 +106,10 @@ async fn withdrawn(context: &PodContext, pod: &Pod, grace: Duration) {
         return;
     };
     let patience = WITHDRAWAL_MAX.min(grace / 2);
-    let waited = context.node.balancing.withdrawn(sandbox.ip, spec::uid(pod));
+    let waited = context
+        .node
+        .balancing
+        .withdrawn(sandbox.ip.primary(), spec::uid(pod));
     if tokio::time::timeout(patience, waited).await.is_err() && !patience.is_zero() {
         tracing::info!(
             pod = spec::name(pod),
