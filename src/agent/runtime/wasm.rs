@@ -7,9 +7,9 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ::oci::{ExecSpec, Found, ImageKind, Process, Stream, Usage};
+use ::oci::{AppComponent, ExecSpec, Found, ImageKind, Process, Stream, Usage};
 use ::wasm::{
-    ExitReason, Host, Instance, InstanceSpec, Mount, Network, Output, Program, ProgramKind, Stdin, WasmError,
+    AllowedHosts, AppPart, ExitReason, Host, Instance, InstanceSpec, Mount, Network, Output, Program, ProgramKind, Stdin, WasmError,
 };
 use async_trait::async_trait;
 use base::Clock;
@@ -56,7 +56,7 @@ enum Stage {
 }
 
 struct Prepared {
-    program: Program,
+    programs: Vec<Program>,
     launch: Launch,
     network: Arc<GuestNetwork>,
 }
@@ -111,7 +111,7 @@ impl WasmRuntime {
 
     async fn run(&self, prepared: Prepared) -> Result<(Started, Timestamp), WasmError> {
         let Prepared {
-            program,
+            programs,
             launch,
             network,
         } = prepared;
@@ -127,8 +127,18 @@ impl WasmRuntime {
             }
             false => (Stdin::None, None),
         };
-        let spec = instance_spec(&program, &launch, network, &log, stdin);
-        let instance = self.host.start(&program, spec).await?;
+        let instance = match (&launch.image.kind, programs.as_slice()) {
+            (ImageKind::App { components }, programs) => {
+                let parts = components.iter().zip(programs);
+                let parts = parts.map(|(part, program)| app_part(part, program, &launch, network.clone(), &log));
+                self.host.start_app(parts.collect::<Result<_, _>>()?).await?
+            }
+            (_, [program, ..]) => {
+                let spec = instance_spec(program, &launch, network, &log, stdin);
+                self.host.start(program, spec).await?
+            }
+            (_, []) => return Err(WasmError::Spec("the image holds no program".into())),
+        };
         let started = self.clock.now();
         let end = self.watch_end(&instance, &log, started);
         Ok((
@@ -214,6 +224,32 @@ fn instance_spec(
     spec
 }
 
+/// One component of an application: the container's own settings, and what its image says.
+fn app_part(
+    component: &AppComponent,
+    program: &Program,
+    launch: &Launch,
+    network: Arc<GuestNetwork>,
+    log: &Arc<LogWriter>,
+) -> Result<AppPart, WasmError> {
+    let mut spec = instance_spec(program, launch, network, log, Stdin::None);
+    let given = component.env.iter().filter(|(name, _)| !spec.env.iter().any(|(n, _)| n == *name));
+    let given: Vec<_> = given.map(|(name, value)| (name.clone(), value.clone())).collect();
+    spec.env.extend(given);
+    spec.mounts.extend(component.files.as_ref().map(|folder| Mount {
+        host: folder.clone(),
+        guest: "/".to_owned(),
+        read_only: true,
+    }));
+    let hosts = component.allowed_outbound_hosts.iter().map(String::as_str);
+    spec.allowed_hosts = Some(AllowedHosts::parse(hosts)?);
+    Ok(AppPart {
+        program: program.clone(),
+        routes: component.routes.clone(),
+        spec,
+    })
+}
+
 struct LogOutput {
     log: Arc<LogWriter>,
     stream: Stream,
@@ -264,15 +300,25 @@ impl Runtime for WasmRuntime {
     }
 
     async fn create(&self, launch: &Launch) -> Result<(), RuntimeError> {
-        let ImageKind::Wasm { module, digest } = &launch.image.kind else {
-            return Err(RuntimeError::Create(
-                "the image holds no WebAssembly program".to_owned(),
-            ));
+        let files = match &launch.image.kind {
+            ImageKind::Wasm { module, digest } => vec![(digest, module, String::new())],
+            ImageKind::App { components } => {
+                let files = components.iter();
+                files.map(|c| (&c.digest, &c.module, format!("component {:?}: ", c.id))).collect()
+            }
+            ImageKind::Oci { .. } => {
+                let text = "the image holds no WebAssembly program";
+                return Err(RuntimeError::Create(text.to_owned()));
+            }
         };
-        let program = self.host.compile_file(digest, module).await;
-        // A program that cannot be compiled never will be: it cannot run, rather than not be made.
-        let program = program.map_err(|error| RuntimeError::Start(error.to_string()))?;
-        let port = (program.kind() == ProgramKind::Http).then_some(launch.port);
+        let mut programs = Vec::new();
+        for (digest, module, whose) in files {
+            let program = self.host.compile_file(digest, module).await;
+            // A program that cannot be compiled never will be: it cannot run, rather than not be made.
+            programs.push(program.map_err(|error| RuntimeError::Start(format!("{whose}{error}")))?);
+        }
+        let is_http = programs.first().is_some_and(|program| program.kind() == ProgramKind::Http);
+        let port = is_http.then_some(launch.port);
         if port.is_some() {
             self.check_port(launch)?;
         }
@@ -285,7 +331,7 @@ impl Runtime for WasmRuntime {
             name: launch.name.clone(),
             port,
             stage: Stage::Created(Box::new(Prepared {
-                program,
+                programs,
                 launch: launch.clone(),
                 network,
             })),
