@@ -23,6 +23,7 @@ use crate::context::{Context, World};
 use crate::env::NodeFacts;
 use crate::eviction::Pressure;
 use crate::eviction::evictor::Evictor;
+use crate::image_gc::Collector;
 use crate::node::heartbeat::Heart;
 use crate::node::machine::Machine;
 use crate::node::{object, register};
@@ -259,7 +260,7 @@ impl Start {
         let dns = Dns::start(&catalog, &network_config, tasks).await?;
         let guests = Arc::new(GuestServices { balancer, dns });
         let host = Host::new(self.host_config(&network))?;
-        let wasm = WasmRuntime::new(host, guests, self.clock.clone());
+        let wasm = WasmRuntime::new(host.clone(), guests, self.clock.clone());
         let oci = OciRuntime::new(self.containers.clone());
         let runtimes = Runtimes {
             oci: Arc::new(oci),
@@ -282,6 +283,13 @@ impl Start {
             evict,
         };
         tasks.spawn("eviction", OnError::Log, evictor.run());
+        let collector = Collector {
+            node: context.clone(),
+            images: self.images.clone(),
+            table: self.service.table.clone(),
+            host,
+        };
+        tasks.spawn("image garbage collection", OnError::Log, collector.run());
         let (table, pressure) = (self.service.table.clone(), self.pressure.subscribe());
         let manager = Manager::new(context, table, tasks.clone(), pressure, evictions);
         tasks.spawn("pods", OnError::Shutdown, manager.run(pods));

@@ -18,6 +18,7 @@ mod disk;
 pub mod env;
 pub mod eviction;
 mod files;
+mod image_gc;
 pub mod join;
 pub mod logs;
 pub mod moment;

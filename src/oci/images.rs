@@ -46,7 +46,7 @@ pub enum ImageError {
         reference: String,
     },
     /// The registry refuses these credentials, or wants some.
-    #[error("pull access denied, repository does not exist or may require authorization: {0}")]
+    #[error("{0}")]
     Denied(String),
     /// The registry cannot be reached or answers nonsense; trying again may help.
     #[error("{0}")]

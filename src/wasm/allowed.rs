@@ -34,14 +34,20 @@ impl AllowedHosts {
     /// # Errors
     /// [`WasmError::Spec`] with the entry that cannot be read.
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<AllowedHosts, WasmError> {
-        let wrong = |text: &str| WasmError::Spec(format!("the allowed host {text:?} is not SCHEME://HOST[:PORT]"));
-        let patterns = texts.into_iter().map(|text| pattern(text).ok_or_else(|| wrong(text)));
+        let wrong =
+            |text: &str| WasmError::Spec(format!("the allowed host {text:?} is not SCHEME://HOST[:PORT]"));
+        let patterns = texts
+            .into_iter()
+            .map(|text| pattern(text).ok_or_else(|| wrong(text)));
         patterns.collect::<Result<_, _>>().map(AllowedHosts)
     }
 
     /// Whether a URL of these parts may be asked for.
     pub(crate) fn permits(&self, scheme: &str, host: &str, port: u16) -> bool {
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_ascii_lowercase();
         self.0.iter().any(|pattern| {
             let scheme_fits = pattern.scheme.as_deref().is_none_or(|wanted| wanted == scheme);
             scheme_fits && pattern.host.covers(&host) && pattern.has_port(port)
@@ -61,7 +67,8 @@ impl AllowedHosts {
 
 impl Pattern {
     fn has_port(&self, port: u16) -> bool {
-        self.ports.is_none_or(|(first, last)| (first..=last).contains(&port))
+        self.ports
+            .is_none_or(|(first, last)| (first..=last).contains(&port))
     }
 }
 
@@ -77,7 +84,11 @@ impl Host {
 }
 
 fn in_range(ip: IpAddr, base: IpAddr, bits: u8) -> bool {
-    let shifted = |value: u128, width: u32| value.checked_shr(width.saturating_sub(u32::from(bits))).unwrap_or(0);
+    let shifted = |value: u128, width: u32| {
+        value
+            .checked_shr(width.saturating_sub(u32::from(bits)))
+            .unwrap_or(0)
+    };
     match (ip, base) {
         (IpAddr::V4(ip), IpAddr::V4(base)) => {
             shifted(u32::from(ip).into(), 32) == shifted(u32::from(base).into(), 32)
@@ -106,7 +117,12 @@ fn pattern(text: &str) -> Option<Pattern> {
         }),
         None => default_port(scheme.as_deref()).map(|port| (port, port)),
     };
-    let host = self::host(&host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase())?;
+    let host = self::host(
+        &host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_ascii_lowercase(),
+    )?;
     Some(Pattern { scheme, host, ports })
 }
 
@@ -145,7 +161,12 @@ mod tests {
 
     #[test]
     fn urls() {
-        let hosts = allowed(&["https://example.com", "http://*.lan:8080", "*://any:*", "redis://10.0.0.0/8"]);
+        let hosts = allowed(&[
+            "https://example.com",
+            "http://*.lan:8080",
+            "*://any:*",
+            "redis://10.0.0.0/8",
+        ]);
         for (scheme, host, port, expected) in [
             ("https", "example.com", 443, true),
             ("https", "Example.com", 443, true),
@@ -158,7 +179,11 @@ mod tests {
             ("redis", "10.9.9.9", 6379, true),
             ("redis", "11.0.0.1", 6379, false),
         ] {
-            assert_eq!(hosts.permits(scheme, host, port), expected, "{scheme}://{host}:{port}");
+            assert_eq!(
+                hosts.permits(scheme, host, port),
+                expected,
+                "{scheme}://{host}:{port}"
+            );
         }
         assert!(!allowed(&[]).permits("https", "example.com", 443));
         assert!(allowed(&["insecure:allow-all"]).permits("https", "example.com", 443));
@@ -167,7 +192,12 @@ mod tests {
     #[test]
     fn addresses() {
         let at = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let hosts = allowed(&["tcp://10.0.0.7:5432", "*://192.168.0.0/16:1..100", "http://localhost:80", "*://[::1]:9"]);
+        let hosts = allowed(&[
+            "tcp://10.0.0.7:5432",
+            "*://192.168.0.0/16:1..100",
+            "http://localhost:80",
+            "*://[::1]:9",
+        ]);
         for (address, expected) in [
             ("10.0.0.7:5432", true),
             ("10.0.0.7:5433", false),
@@ -182,7 +212,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named() {
-        for text in ["example.com", "https://", "https://a:b", "https://*a", "x://1.2.3.4/x"] {
+        for text in [
+            "example.com",
+            "https://",
+            "https://a:b",
+            "https://*a",
+            "x://1.2.3.4/x",
+        ] {
             let error = AllowedHosts::parse([text]).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
         }

@@ -332,14 +332,23 @@ impl Core {
     async fn start_app(self: Arc<Self>, parts: Vec<AppPart>, home: Handle) -> Result<Instance, WasmError> {
         let first = parts.first();
         let first = first.ok_or_else(|| WasmError::Spec("an application without programs".into()))?;
-        let (account, http_address, reuse) = (self.account(&first.spec), first.spec.http_address, first.spec.reuse);
+        let (account, http_address, reuse) = (
+            self.account(&first.spec),
+            first.spec.http_address,
+            first.spec.reuse,
+        );
         let mut ready = Vec::new();
         for part in parts {
             if part.program.kind() != ProgramKind::Http {
-                let text = format!("{}: the program does not handle wasi:http requests", part.spec.name);
+                let text = format!(
+                    "{}: the program does not handle wasi:http requests",
+                    part.spec.name
+                );
                 return Err(WasmError::Unsupported(text));
             }
-            let made = self.blueprint(&part.program, part.spec, account.clone(), home.clone()).await?;
+            let made = self
+                .blueprint(&part.program, part.spec, account.clone(), home.clone())
+                .await?;
             ready.push((part.program, part.routes, made));
         }
         let blueprint = ready.first().map(|(_, _, blueprint)| blueprint.clone());
@@ -382,8 +391,8 @@ impl Core {
         blueprint: &Blueprint,
         address: Option<SocketAddr>,
     ) -> Result<Instance, WasmError> {
-        let address =
-            address.ok_or_else(|| WasmError::Spec("a wasi:http program needs an address to listen on".into()))?;
+        let address = address
+            .ok_or_else(|| WasmError::Spec("a wasi:http program needs an address to listen on".into()))?;
         let listener = http::listen(&blueprint.sockets, address)?;
         let control = Arc::new(Control::new(blueprint.account.clone(), Some(listener.address())));
         let report = Report(control.clone());

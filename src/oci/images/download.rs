@@ -224,7 +224,10 @@ fn trouble(at: &Descriptor, failure: Failure) -> Trouble {
             "failed to fetch {}: not found",
             at.digest
         ))),
-        Failure::Denied(why) => Trouble::Bad(ImageError::Denied(why)),
+        Failure::Denied(why) => Trouble::Bad(ImageError::Denied(format!(
+            "failed to fetch {}: pull access denied: {why}",
+            at.digest
+        ))),
         Failure::Final(why) => Trouble::Bad(ImageError::Registry(format!(
             "failed to fetch {}: {why}",
             at.digest

@@ -101,7 +101,10 @@ fn unresolved(name: &Reference, failure: Failure) -> ImageError {
     let name = name.whole();
     match failure {
         Failure::NotFound => ImageError::NotFound { reference: name },
-        Failure::Denied(why) => ImageError::Denied(why),
+        Failure::Denied(why) => ImageError::Denied(format!(
+            "failed to resolve reference {name:?}: pull access denied, repository does not exist or may require \
+             authorization: {why}"
+        )),
         Failure::Transient(why, _) | Failure::Final(why) => {
             ImageError::Registry(format!("failed to resolve reference {name:?}: {why}"))
         }

@@ -104,7 +104,10 @@ impl Outbound {
         let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
         let is_tls = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        if !self.sockets.permits(if is_tls { "https" } else { "http" }, host, port) {
+        if !self
+            .sockets
+            .permits(if is_tls { "https" } else { "http" }, host, port)
+        {
             tracing::debug!(host, port, "a wasm guest may not connect there");
             return Err(Error::HttpRequestDenied);
         }

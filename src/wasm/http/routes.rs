@@ -64,7 +64,8 @@ impl Router {
             is_open,
             handler,
         };
-        self.0.retain(|other| (&other.parts, other.is_open) != (&route.parts, route.is_open));
+        self.0
+            .retain(|other| (&other.parts, other.is_open) != (&route.parts, route.is_open));
         self.0.push(route);
         self.0.sort_by(Route::before);
     }
@@ -170,7 +171,10 @@ mod tests {
         let router = router(&["/users/:id/files/..."]);
         let found = router.find("/users/7/files/a/b").unwrap();
         assert_eq!(found.named, [("id", "7".to_owned())]);
-        assert_eq!((found.prefix(), found.rest.as_str()), ("/users/:id/files", "/a/b"));
+        assert_eq!(
+            (found.prefix(), found.rest.as_str()),
+            ("/users/:id/files", "/a/b")
+        );
     }
 
     #[test]

@@ -233,11 +233,7 @@ impl Server {
             result = connection.as_mut() => result,
         };
         if let Err(error) = result {
-            tracing::trace!(
-                instance = self.name,
-                error,
-                "connection to a wasm server ended"
-            );
+            tracing::trace!(instance = self.name, error, "connection to a wasm server ended");
         }
     }
 

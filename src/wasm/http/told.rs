@@ -12,7 +12,12 @@ const PREFIX: &str = "spin-";
 /// Tells a program how its request was matched.
 pub(super) fn tell(request: &mut Request<Incoming>, found: &Match<'_>, client: Option<SocketAddr>) {
     let host = request.headers().get(HOST).and_then(|value| value.to_str().ok());
-    let host = request.uri().authority().map(|host| host.as_str()).or(host).unwrap_or_default();
+    let host = request
+        .uri()
+        .authority()
+        .map(|host| host.as_str())
+        .or(host)
+        .unwrap_or_default();
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let mut told = vec![
         ("full-url".to_owned(), format!("http://{host}{path}")),
@@ -25,7 +30,11 @@ pub(super) fn tell(request: &mut Request<Incoming>, found: &Match<'_>, client: O
     let named = found.named.iter();
     told.extend(named.map(|(name, value)| (format!("path-match-{name}"), value.clone())));
     let headers = request.headers_mut();
-    let foreign: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(PREFIX)).cloned().collect();
+    let foreign: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(PREFIX))
+        .cloned()
+        .collect();
     for name in foreign {
         headers.remove(name);
     }

@@ -1,24 +1,30 @@
 //! Registry credentials out of `imagePullSecrets`. Pure.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use oci::Credentials;
 use serde_json::Value;
 
-/// The credentials that fit the image's registry, the most specific first.
+/// What docker's own registry is called in most people's configurations.
+const DOCKER_KEY: &str = "index.docker.io";
+
+/// The credentials that fit the image, in the kubelet's order: by place, the
+/// last in the alphabet first (so that a longer one comes before its own
+/// beginning), and within a place in the order of the secrets.
 pub fn fitting<'a>(reference: &str, secrets: impl IntoIterator<Item = &'a Secret>) -> Vec<Credentials> {
-    let mut found: Vec<(usize, Credentials)> = Vec::new();
-    for secret in secrets {
-        for (place, entry) in entries(secret) {
-            let place = plain(&place);
-            if fits(reference, &place) {
-                found.extend(credentials(&entry).map(|c| (place.len(), c)));
-            }
-        }
+    let mut known: BTreeMap<String, Vec<Credentials>> = BTreeMap::new();
+    for (place, entry) in secrets.into_iter().flat_map(entries) {
+        known.entry(key(&place)).or_default().extend(credentials(&entry));
     }
-    found.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
-    found.into_iter().map(|(_, credentials)| credentials).collect()
+    let fitting = known.iter().rev().filter(|(place, _)| fits(reference, place));
+    let found: Vec<Credentials> = fitting.flat_map(|(_, all)| all.iter().cloned()).collect();
+    if found.is_empty() && reference.starts_with("docker.io/") {
+        return known.remove(DOCKER_KEY).unwrap_or_default();
+    }
+    found
 }
 
 /// The registries that a secret of either type names, with what it says of each.
@@ -42,29 +48,44 @@ fn entries(secret: &Secret) -> Vec<(String, Value)> {
     }
 }
 
-/// `https://index.docker.io/v1/` → `docker.io`.
-fn plain(place: &str) -> String {
+/// A place without scheme and API version: `https://index.docker.io/v1/` → `index.docker.io`.
+fn key(place: &str) -> String {
     let place = place.trim_start_matches("https://").trim_start_matches("http://");
-    let place = place
-        .trim_end_matches('/')
-        .trim_end_matches("/v1")
-        .trim_end_matches("/v2");
-    match place {
-        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
-        other => other.to_owned(),
+    let (host, path) = place.split_once('/').unwrap_or((place, ""));
+    let path = match path.split_once('/') {
+        Some(("v1" | "v2", rest)) => rest,
+        None if matches!(path, "v1" | "v2") => "",
+        _ => path,
+    };
+    if path.is_empty() {
+        host.to_owned()
+    } else {
+        format!("{host}/{path}")
     }
 }
 
-/// Whether a place (`host[:port][/path]`, the host perhaps `*.example.com`) covers a normalised reference.
+/// Whether a place (`host[:port][/path]`, parts of the host perhaps with `*`)
+/// covers a normalised reference: as many parts, the same port, the path's beginning.
 fn fits(reference: &str, place: &str) -> bool {
     let (host, path) = place.split_once('/').unwrap_or((place, ""));
     let (its_host, its_path) = reference.split_once('/').unwrap_or((reference, ""));
-    let host_fits = match host.strip_prefix("*.") {
-        Some(domain) => its_host.split_once('.').is_some_and(|(_, rest)| rest == domain),
-        None => host == its_host,
+    let (name, port) = host.split_once(':').unwrap_or((host, ""));
+    let (its_name, its_port) = its_host.split_once(':').unwrap_or((its_host, ""));
+    let parts: Vec<&str> = name.split('.').collect();
+    let its_parts: Vec<&str> = its_name.split('.').collect();
+    let names_fit = parts.len() == its_parts.len() && parts.iter().zip(its_parts).all(|(p, i)| glob(p, i));
+    names_fit && port == its_port && its_path.starts_with(path)
+}
+
+/// Whether a text fits a pattern in which `*` stands for anything.
+fn glob(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == text;
     };
-    let rest = its_path.strip_prefix(path);
-    host_fits && rest.is_some_and(|r| path.is_empty() || r.is_empty() || r.starts_with(['/', ':', '@']))
+    let Some(text) = text.strip_prefix(start) else {
+        return false;
+    };
+    (0..=text.len()).any(|at| text.get(at..).is_some_and(|left| glob(rest, left)))
 }
 
 fn credentials(entry: &Value) -> Option<Credentials> {
@@ -101,6 +122,8 @@ mod tests {
             "localhost:5000": {"username": "local", "password": "x"},
             "localhost:5000/team": {"username": "team", "password": "x"},
             "*.example.com": {"username": "star", "password": "x"},
+            "pre*.b.io:5000": {"username": "glob", "password": "x"},
+            "https://versioned.io/v2/team": {"username": "versioned", "password": "x"},
             "broken.io": {"auth": "!!"},
         }});
         let data = [(
@@ -122,9 +145,32 @@ mod tests {
         assert_eq!(users("docker.io/library/busybox:1"), ["hub"]);
         assert_eq!(users("localhost:5000/app:1"), ["local"]);
         assert_eq!(users("localhost:5000/team/app:1"), ["team", "local"]);
-        assert_eq!(users("localhost:5000/teamster/app:1"), ["local"]);
         assert_eq!(users("eu.example.com/app:1"), ["star"]);
+        assert!(users("a.eu.example.com/app:1").is_empty());
         assert!(users("example.com/app:1").is_empty());
+        assert_eq!(users("prefix.b.io:5000/app:1"), ["glob"]);
+        assert!(users("prefix.b.io/app:1").is_empty());
+        assert_eq!(users("versioned.io/team/app:1"), ["versioned"]);
+        assert!(users("versioned.io/other:1").is_empty());
         assert!(users("broken.io/app:1").is_empty());
+    }
+
+    #[test]
+    fn several_secrets_are_tried_in_their_order_and_the_old_form_is_read() {
+        let secret = |key: &str, text: serde_json::Value| Secret {
+            data: Some([(key.to_owned(), ByteString(text.to_string().into_bytes()))].into()),
+            ..Secret::default()
+        };
+        let entry = |name: &str| json!({"r.io": {"username": name, "password": "x"}});
+        let secrets = [
+            secret(".dockercfg", entry("old")),
+            secret(".dockerconfigjson", json!({"auths": entry("new")})),
+        ];
+        let users: Vec<String> = fitting("r.io/app:1", &secrets)
+            .into_iter()
+            .map(|c| c.username)
+            .collect();
+        assert_eq!(users, ["old", "new"]);
+        assert!(fitting("docker.io/library/app:1", &secrets).is_empty());
     }
 }

@@ -142,10 +142,10 @@ impl Fetch<'_> {
     }
 
     async fn credentials(&self, reference: &str) -> Vec<oci::Credentials> {
-        let names = spec::spec(self.pod).image_pull_secrets.iter().flatten();
-        let secrets = names.map(|r| r.name.clone()).filter(|n| !n.is_empty()).collect();
+        let named = spec::spec(self.pod).image_pull_secrets.iter().flatten();
+        let names: Vec<String> = named.map(|r| r.name.clone()).filter(|n| !n.is_empty()).collect();
         let wanted = References {
-            secrets,
+            secrets: names.iter().cloned().collect(),
             ..References::default()
         };
         if wanted.secrets.is_empty() {
@@ -158,7 +158,23 @@ impl Fetch<'_> {
             .fetch(spec::namespace(self.pod), &wanted)
             .await
         {
-            Ok(objects) => credentials::fitting(reference, objects.secrets.values().map(|s| &**s)),
+            Ok(objects) => {
+                let missing: Vec<&str> = wanted
+                    .secrets
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|name| !objects.secrets.contains_key(*name))
+                    .collect();
+                if !missing.is_empty() {
+                    let text = format!(
+                        "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                        missing.join(", ")
+                    );
+                    self.warn("FailedToRetrieveImagePullSecret", text);
+                }
+                let found = names.iter().filter_map(|name| objects.secrets.get(name));
+                credentials::fitting(reference, found.map(|secret| &**secret))
+            }
             Err(error) => {
                 self.warn("FailedToRetrieveImagePullSecret", error);
                 Vec::new()
@@ -175,10 +191,9 @@ impl Fetch<'_> {
     }
 
     fn failed(&self, error: &ImageError) -> Failure {
-        let message = format!(
-            "failed to pull and unpack image {:?}: {error}",
-            spec::image(self.container)
-        );
+        let name = spec::image(self.container);
+        let name = Images::normalize(name).unwrap_or_else(|_| name.to_owned());
+        let message = format!("failed to pull and unpack image {name:?}: {error}");
         self.warn(
             "Failed",
             format!(
