@@ -5,7 +5,9 @@
 //! at 192.0.2.1 that the node reaches by its device `up0`.
 
 mod pods;
+mod policies;
 mod services;
+mod table;
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

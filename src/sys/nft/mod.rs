@@ -153,6 +153,29 @@ impl Nft {
         };
         Ok(messages.iter().flat_map(|m| keys(&m.body)).collect())
     }
+
+    /// What a map holds for a key; `None` if nothing.
+    pub fn value(&mut self, family: Family, map: (&str, &str), key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let (found, ack) = self.socket.query(GET_ELEMENT, 0, |b| {
+            header(b, family.number());
+            b.text(1, map.0).text(2, map.1).nest(3, |b| {
+                b.nest(1, |b| {
+                    b.nest(1, |b| {
+                        b.attribute(1, key);
+                    });
+                });
+            });
+        })?;
+        if ack.errno == libc::ENOENT {
+            return Ok(None);
+        }
+        ack.into_result(&format!("look up an element of {}", map.1))?;
+        let value = |message: &Message| {
+            let element = attribute(attribute(message.body.get(4..)?, 3)?, 1)?;
+            Some(attribute(attribute(element, 2)?, 1)?.to_vec())
+        };
+        Ok(found.iter().find_map(value))
+    }
 }
 
 /// The keys in one message of an element dump.
@@ -250,6 +273,8 @@ mod tests {
             batch.add_elements("t", "m", &[Element::Value(vec![1; 4], vec![2; 4])]);
             nft.commit(&batch).unwrap();
             assert_eq!(nft.keys(Family::Ip, "t", "m").unwrap().len(), 1);
+            let value = |nft: &mut Nft, key| nft.value(Family::Ip, ("t", "m"), &[key; 4]).unwrap();
+            assert_eq!((value(&mut nft, 1), value(&mut nft, 9)), (Some(vec![2; 4]), None));
         });
     }
 
