@@ -25,6 +25,12 @@ pub enum FolderError {
         /// What the file system said.
         source: std::io::Error,
     },
+    /// It is something else.
+    #[error("{path} is not a folder: give another --data-dir")]
+    NotAFolder {
+        /// What was named.
+        path: PathBuf,
+    },
     /// Another process runs in it.
     #[error("{path} is in use by process {pid}: stop that one first, or give another --data-dir")]
     Busy {
@@ -82,11 +88,13 @@ impl Folder {
     /// # Errors
     /// When it is in use, foreign, newer than this build, damaged or unreadable.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(io(path))?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        if path.exists() && !path.is_dir() {
+            return Err(FolderError::NotAFolder {
+                path: path.to_owned(),
+            });
+        }
+        made.map_err(io(path))?;
         let path = fs::canonicalize(path).map_err(io(path))?;
         check_format(&path)?;
         let lock = take_lock(&path)?;
@@ -251,6 +259,9 @@ mod tests {
             Err(FolderError::Foreign { .. })
         ));
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
+
+        let file = temp.path().join("precious");
+        assert!(matches!(Folder::open(&file), Err(FolderError::NotAFolder { .. })));
 
         fs::write(temp.path().join("version"), "99\n").unwrap();
         assert!(matches!(

@@ -11,15 +11,19 @@
 mod support;
 
 mod access;
+mod bad_days;
 mod between;
+mod churn;
 mod clusters;
 mod crash;
 mod crashes;
 mod embed;
 mod errors;
+mod hostile;
 mod images;
 mod join;
 mod kubectl;
+mod limits;
 mod machines;
 mod mixed;
 mod oci;

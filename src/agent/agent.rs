@@ -16,7 +16,7 @@ use network::catalog::kept;
 use network::{Catalog, Dns, NetworkConfig, NetworkError, PodNetwork, Ranges, Services};
 use oci::{Containers, ContainersConfig, ImageError, Images, ImagesConfig, OciError, Registries};
 use tokio::sync::{mpsc, watch};
-use wasm::{Host, HostConfig, WasmError};
+use wasm::{Compiler, Host, HostConfig, WasmError};
 
 use crate::config::AgentConfig;
 use crate::context::{Context, World};
@@ -309,6 +309,7 @@ impl Start {
         };
         HostConfig {
             cache_dir: Some(self.config.data_dir.join("cwasm")),
+            compiler: Some(Compiler::new(self.config.program.clone())),
             max_instances: self.config.pods_max.max(HostConfig::default().max_instances),
             on_thread_start: Some(Arc::new(enter)),
             ..HostConfig::default()

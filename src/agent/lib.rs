@@ -40,3 +40,5 @@ pub use config::{AgentConfig, ImageSettings, Limits, Timing};
 pub use eviction::Thresholds;
 pub use join::{JoinConfig, JoinError};
 pub use server::LinkService;
+/// What this program is when a node starts it to compile a Wasm program.
+pub use wasm::{COMPILE_VERB, compile_main};

@@ -125,6 +125,8 @@ impl OpenApi {
         let made = tokio::task::spawn_blocking(move || {
             let body = asked.make(kinds)?;
             let etag = fingerprint(&body).to_uppercase();
+            // Making it took many times its own size, all of which is free now.
+            sys::process::trim_memory();
             Some((body, etag))
         });
         let Some((body, etag)) = made.await.map_err(Status::internal)? else {

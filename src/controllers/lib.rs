@@ -6,6 +6,7 @@
 //! back-off, carrying out plans, and waiting until the caches show what was
 //! written before the same key is looked at again.
 
+mod csr_cleaner;
 pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;

@@ -11,8 +11,8 @@ use crate::harness::{Harness, Surroundings};
 use crate::plan::Key;
 use crate::view::View;
 use crate::{
-    deployment, endpoints, endpointslice, garbage, load_balancer, namespace, node_ipam, node_lifecycle, pod_garbage,
-    replicaset, root_ca, service_account,
+    csr_cleaner, deployment, endpoints, endpointslice, garbage, load_balancer, namespace, node_ipam,
+    node_lifecycle, pod_garbage, replicaset, root_ca, service_account,
 };
 
 /// What the controllers need to be told.
@@ -94,6 +94,7 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
     Harness::start(pod_garbage::OrphanedPods, 1, &s)
         .on_each(view.pods.changes())
         .on(view.nodes.changes(), node_lifecycle::keys_for_node);
+    Harness::start(csr_cleaner::OldRequests, 1, &s).on_each(view.requests.changes());
     namespace::start(&s);
     garbage::start(&s);
 }

@@ -6,6 +6,7 @@ use api::request::ResourceRef;
 use base::Tasks;
 use client::{Cache, Client, Object, Selectors};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -36,6 +37,8 @@ pub struct View {
     pub service_accounts: Cache<ServiceAccount>,
     /// The ConfigMaps named `kube-root-ca.crt`, and no others.
     pub root_cas: Cache<ConfigMap>,
+    /// CertificateSigningRequests.
+    pub requests: Cache<CertificateSigningRequest>,
 }
 
 impl View {
@@ -54,6 +57,7 @@ impl View {
             leases: Cache::start(client, Selectors::namespace("kube-node-lease"), tasks),
             service_accounts: Cache::start(client, all(), tasks),
             root_cas: Cache::start(client, all().fields("metadata.name=kube-root-ca.crt"), tasks),
+            requests: Cache::start(client, all(), tasks),
         }
     }
 
@@ -71,6 +75,7 @@ impl View {
             leases: Cache::fixed([]),
             service_accounts: Cache::fixed([]),
             root_cas: Cache::fixed([]),
+            requests: Cache::fixed([]),
         }
     }
 
@@ -87,6 +92,7 @@ impl View {
         self.leases.synced().await;
         self.service_accounts.synced().await;
         self.root_cas.synced().await;
+        self.requests.synced().await;
     }
 
     /// Waits until the cache of `resource` shows `revision`; at once when nothing caches it.
@@ -103,6 +109,7 @@ impl View {
             "leases" => self.leases.wait_revision(revision).await,
             "serviceaccounts" => self.service_accounts.wait_revision(revision).await,
             "configmaps" => self.root_cas.wait_revision(revision).await,
+            "certificatesigningrequests" => self.requests.wait_revision(revision).await,
             _ => {}
         }
     }

@@ -31,6 +31,8 @@ pub(crate) struct Surroundings {
     pub(crate) cgroup: String,
     /// The pod.
     pub(crate) pod: PodSpec,
+    /// The lowest OOM score that its processes can be given.
+    pub(crate) oom_score_min: i32,
 }
 
 /// The shim's `main`: to be called, before any thread exists, when the program
@@ -56,20 +58,24 @@ const OOM_SCORE: i32 = -998;
 const OPEN_FILES: u64 = 1024;
 
 /// Takes back what the node asked for itself: containers inherit it from here.
-/// As an ordinary user there was nothing to be had, and is nothing to give up.
-fn step_back() {
+/// Says how low their scores may be: without the privilege for it (in a
+/// container of somebody else's, say) no score can be lowered.
+fn step_back() -> i32 {
     let asked = [
         sys::process::set_nice(0),
-        sys::process::set_oom_score(OOM_SCORE),
         sys::process::lower_open_files(OPEN_FILES),
     ];
     for error in asked.into_iter().filter_map(Result::err) {
         eprintln!("shim: the kernel refused: {error}");
     }
+    match sys::process::set_oom_score(OOM_SCORE) {
+        Ok(()) => OOM_SCORE,
+        Err(_) => sys::process::oom_score(),
+    }
 }
 
 fn run(dir: &Path, cgroup: &str) -> Result<(), Box<dyn std::error::Error>> {
-    step_back();
+    let oom_score_min = step_back();
     let pod: PodSpec = serde_json::from_slice(&fs::read(dir.join("pod.json"))?)?;
     nix::unistd::setsid()?;
     nix::sys::prctl::set_child_subreaper(true)?;
@@ -85,6 +91,7 @@ fn run(dir: &Path, cgroup: &str) -> Result<(), Box<dyn std::error::Error>> {
         dir: dir.to_owned(),
         cgroup: cgroup.to_owned(),
         pod,
+        oom_score_min,
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

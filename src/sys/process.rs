@@ -15,6 +15,12 @@ pub fn set_oom_score(score: i32) -> io::Result<()> {
     fs::write("/proc/self/oom_score_adj", score.to_string())
 }
 
+/// How readily the kernel ends this process; see [`set_oom_score`].
+pub fn oom_score() -> i32 {
+    let text = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
+}
+
 /// Sets the niceness of the calling thread and of those it will start: from
 /// -20 (goes first) to 19 (gives way to all).
 ///

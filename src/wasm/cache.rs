@@ -146,6 +146,18 @@ fn open(engine: &Engine, path: &Path, form: Form) -> wasmtime::Result<Code> {
     }
 }
 
+/// A program that was compiled just now, without a file.
+pub(crate) fn open_compiled(engine: &Engine, form: Form, code: &[u8]) -> wasmtime::Result<Code> {
+    // SAFETY: the bytes come from this engine's compiler, in this process or in
+    // one that it has started from its own program, and from nowhere else.
+    unsafe {
+        Ok(match form {
+            Form::Module => Code::Module(Module::deserialize(engine, code)?),
+            Form::Component => Code::Component(Component::deserialize(engine, code)?),
+        })
+    }
+}
+
 fn trailer(form: Form, code: &[u8]) -> Vec<u8> {
     let mut hash = Sha256::new();
     hash.update(code);

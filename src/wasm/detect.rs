@@ -9,6 +9,23 @@ pub(crate) enum Form {
     Component,
 }
 
+impl Form {
+    /// Its name between this process and the compiler's.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Form::Module => "module",
+            Form::Component => "component",
+        }
+    }
+
+    /// The form of that name.
+    pub(crate) fn named(name: &str) -> Option<Form> {
+        [Form::Module, Form::Component]
+            .into_iter()
+            .find(|form| form.name() == name)
+    }
+}
+
 const MAGIC: &[u8] = b"\0asm";
 
 /// Layer and version of a core module, and of a component.

@@ -66,6 +66,12 @@ fn engine(instances_max: u32) -> Result<Engine, WasmError> {
     }
 }
 
+/// An engine that compiles for the host's, and runs nothing.
+pub(crate) fn compiling() -> Result<Engine, WasmError> {
+    // How many instances there is room for leaves no trace in compiled code.
+    Engine::new(&config(1)).map_err(broken)
+}
+
 fn broken(error: wasmtime::Error) -> WasmError {
     WasmError::Engine(format!("{error:#}"))
 }

@@ -1,6 +1,7 @@
 //! The host: engine, guest threads and compiled programs.
 
-use crate::cache::Cache;
+use crate::cache::{Cache, open_compiled};
+use crate::compiler::{Compiler, precompile};
 use crate::detect::{Form, PROGRAM_BYTES_MAX, compile_error, form};
 use crate::engine::Base;
 use crate::http::{Outbound, Tls};
@@ -20,13 +21,19 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OnceCell, Semaphore};
 use wasmtime::Engine;
-use wasmtime::component::Component;
+
+/// Programs that are compiled apart at the same time: one that takes all the
+/// time it may must not hold up all others.
+const APART_MAX: usize = 2;
 
 /// Settings of a [`Host`].
 #[derive(Clone)]
 pub struct HostConfig {
     /// Where compiled programs are kept between runs; None: not at all.
     pub cache_dir: Option<PathBuf>,
+    /// Compiles programs in a process of its own, with bounds; None: in this
+    /// one, without any. For programs that are not trusted.
+    pub compiler: Option<Compiler>,
     /// Most programs that run, and requests that are answered, at once. Costs
     /// address space and kernel page tables, not memory.
     pub max_instances: u32,
@@ -46,6 +53,7 @@ impl Default for HostConfig {
     fn default() -> HostConfig {
         HostConfig {
             cache_dir: None,
+            compiler: None,
             max_instances: 10_000,
             memory_bytes_max: 1 << 30,
             threads: None,
@@ -93,8 +101,9 @@ pub(crate) struct Core {
     /// None only while being dropped.
     runtime: Option<Runtime>,
     cache: Option<Cache>,
+    compiler: Option<Compiler>,
     programs: Mutex<HashMap<String, Slot>>,
-    /// One at a time: each uses every core, and a lot of memory.
+    /// Few at a time: each uses every core, and a lot of memory.
     compiling: Semaphore,
 }
 
@@ -127,7 +136,8 @@ impl Host {
     /// format, WebAssembly's text format is taken.
     ///
     /// # Errors
-    /// When the bytes are not a program this host can run.
+    /// When the bytes are not a program this host can run, or compiling it
+    /// exceeds the [`Compiler`]'s bounds.
     pub async fn compile(&self, digest: &str, bytes: Bytes) -> Result<Program, WasmError> {
         self.core().await?.program(digest, Source::Bytes(bytes)).await
     }
@@ -203,8 +213,9 @@ impl Core {
             }),
             runtime: Some(runtime(config).map_err(thread)?),
             cache: config.cache_dir.clone().map(Cache::open).transpose()?,
+            compiler: config.compiler.clone(),
             programs: Mutex::default(),
-            compiling: Semaphore::new(1),
+            compiling: Semaphore::new(if config.compiler.is_some() { APART_MAX } else { 1 }),
         })
     }
 
@@ -257,14 +268,17 @@ impl Core {
     async fn compile(self: &Arc<Self>, digest: &str, bytes: Bytes) -> Result<Program, WasmError> {
         let form = form(&bytes)?;
         let _permit = self.compiling.acquire().await.map_err(|_| WasmError::Closed)?;
+        let apart = match &self.compiler {
+            Some(compiler) => Some(compiler.compile(form, &bytes).await?),
+            None => None,
+        };
         self.blocking(digest, move |core, digest| {
             let engine = &core.tools.base.engine;
-            let compiled = match form {
-                Form::Module => engine.precompile_module(&bytes),
-                Form::Component => engine.precompile_component(&bytes),
+            let compiled = match apart {
+                Some(compiled) => compiled,
+                None => precompile(engine, form, &bytes)?,
             };
-            let compiled = compiled.map_err(|error| compile_error(&error))?;
-            let code = core.keep(engine, digest, form, &compiled, &bytes)?;
+            let code = core.keep(engine, digest, form, &compiled)?;
             Program::link(&core.tools.base, digest, code)
         })
         .await
@@ -272,25 +286,14 @@ impl Core {
 
     /// Puts compiled code where it can be run from: into the cache, or into
     /// memory if there is none or its disk is full.
-    fn keep(
-        &self,
-        engine: &Engine,
-        digest: &str,
-        form: Form,
-        compiled: &[u8],
-        bytes: &[u8],
-    ) -> Result<Code, WasmError> {
+    fn keep(&self, engine: &Engine, digest: &str, form: Form, compiled: &[u8]) -> Result<Code, WasmError> {
         if let Some(cache) = &self.cache {
             match cache.store(engine, digest, form, compiled) {
                 Ok(code) => return Ok(code),
                 Err(error) => tracing::warn!(digest, %error, "cannot keep a compiled wasm program"),
             }
         }
-        let code = match form {
-            Form::Module => wasmtime::Module::new(engine, bytes).map(Code::Module),
-            Form::Component => Component::new(engine, bytes).map(Code::Component),
-        };
-        code.map_err(|error| compile_error(&error))
+        open_compiled(engine, form, compiled).map_err(|error| compile_error(&error))
     }
 
     async fn blocking<T: Send + 'static>(

@@ -7,6 +7,7 @@
 
 mod allowed;
 mod cache;
+mod compiler;
 mod detect;
 mod engine;
 mod error;
@@ -27,6 +28,7 @@ mod stdio;
 mod ticker;
 
 pub use allowed::AllowedHosts;
+pub use compiler::{Compiler, VERB as COMPILE_VERB, compile_main};
 pub use error::WasmError;
 pub use exit::{Exit, ExitReason, Usage};
 pub use host::{AppPart, Host, HostConfig};

@@ -7,6 +7,7 @@
 
 use crate::{Mount, WasmError};
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use tempfile::TempDir;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
@@ -57,8 +58,10 @@ impl Mounts {
             return Err(refuse(mount, "a folder is mounted at the same place"));
         }
         let prefix = format!("{}-", std::process::id());
-        let copies = std::fs::create_dir_all(scratch)
-            .and_then(|()| tempfile::Builder::new().prefix(&prefix).tempdir_in(scratch));
+        let copies = std::fs::create_dir_all(scratch).and_then(|()| {
+            let place = beside_writable(files, scratch);
+            tempfile::Builder::new().prefix(&prefix).tempdir_in(place)
+        });
         let copies = copies.map_err(|source| WasmError::Io {
             context: "copy mounted files".into(),
             source,
@@ -102,6 +105,18 @@ impl Mounts {
             .iter()
             .map(|mount| (mount.host.clone(), mount.guest.clone()))
             .collect()
+    }
+}
+
+/// Where the private folder of these files is made: below `scratch`, or beside
+/// the first that the guest may write if that lies on another file system, where
+/// no second name of it can be.
+fn beside_writable<'a>(files: &[(&str, &'a Mount)], scratch: &'a Path) -> &'a Path {
+    let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
+    let writable = files.iter().find(|(_, mount)| !mount.read_only);
+    match writable.and_then(|(_, mount)| mount.host.parent()) {
+        Some(folder) if device(folder) != device(scratch) => folder,
+        _ => scratch,
     }
 }
 

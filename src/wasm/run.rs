@@ -73,7 +73,7 @@ async fn run_component(
     blueprint: &Blueprint,
     stdin: Stdin,
 ) -> wasmtime::Result<Exit> {
-    let (mut store, meter) = blueprint.component(&tools.base.engine, stdin)?;
+    let (mut store, meter) = blueprint.command(&tools.base.engine, stdin)?;
     let run = async {
         let command = pre.instantiate_async(&mut store).await?;
         command.wasi_cli_run().call_run(&mut store).await

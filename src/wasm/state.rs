@@ -17,7 +17,10 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// Most handles (files, sockets, streams, header lists) a guest may hold: each
 /// costs memory of the host's, some a descriptor, that no other limit counts.
-const RESOURCES_MAX: usize = 16_384;
+const RESOURCES_MAX: usize = 4096;
+
+/// The same of one HTTP request: many are answered at once.
+const REQUEST_RESOURCES_MAX: usize = 1024;
 
 /// A component's side of the host.
 pub(crate) struct State {
@@ -103,14 +106,24 @@ impl Blueprint {
         self.mounts.attach(&mut WasiCtx::builder())
     }
 
-    /// A store for a component.
-    pub(crate) fn component(
+    /// A store for a command.
+    pub(crate) fn command(&self, engine: &Engine, stdin: Stdin) -> Result<(Store<State>, Meter), WasmError> {
+        self.component(engine, stdin, RESOURCES_MAX)
+    }
+
+    /// A store for a handler of HTTP requests.
+    pub(crate) fn handler(&self, engine: &Engine) -> Result<(Store<State>, Meter), WasmError> {
+        self.component(engine, Stdin::None, REQUEST_RESOURCES_MAX)
+    }
+
+    fn component(
         &self,
         engine: &Engine,
         stdin: Stdin,
+        resources_max: usize,
     ) -> Result<(Store<State>, Meter), WasmError> {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(RESOURCES_MAX);
+        table.set_max_capacity(resources_max);
         let state = State {
             wasi: self.wasi(stdin)?.build(),
             table,
@@ -133,13 +146,9 @@ impl Blueprint {
         stdin: Stdin,
     ) -> Result<(Store<ModuleState>, Meter), WasmError> {
         let limiter = Limiter::new(self.account.clone());
-        let mut store = Store::new(
-            engine,
-            ModuleState {
-                p1: self.wasi(stdin)?.build_p1(),
-                limiter,
-            },
-        );
+        let mut p1 = self.wasi(stdin)?.build_p1();
+        p1.ctx().table.set_max_capacity(RESOURCES_MAX);
+        let mut store = Store::new(engine, ModuleState { p1, limiter });
         store.limiter(|state| &mut state.limiter);
         let meter = Meter::new(self.account.clone());
         meter.attach(&mut store);

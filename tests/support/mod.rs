@@ -1,8 +1,10 @@
 //! What the scenarios have in common.
 
 pub mod cluster;
+pub mod guests;
 pub mod hosts;
 pub mod images;
+pub mod latency;
 pub mod ledger;
 pub mod leftovers;
 pub mod load;

@@ -102,7 +102,7 @@ impl Cluster {
     }
 
     /// Certificate and key of the admin, as files.
-    fn admin_files(&self) -> (PathBuf, PathBuf) {
+    pub fn admin_files(&self) -> (PathBuf, PathBuf) {
         let unpack = |field: &str, name: &str| {
             let file = self.home().join(name);
             if !file.exists() {

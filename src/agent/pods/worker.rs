@@ -367,7 +367,8 @@ impl Worker {
         tokio::select! {
             Some(message) = self.inbox.recv() => self.take(message),
             () = timer => {
-                if refresh.is_some_and(|at| at <= self.context.node.clock.monotonic()) {
+                let due = refresh.is_some_and(|at| at <= self.context.node.clock.monotonic());
+                if due && self.context.node.volumes.is_due(&self.context.tokens) {
                     self.refresh();
                 }
             }

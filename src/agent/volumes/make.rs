@@ -18,6 +18,7 @@ use super::payload::{self, Inputs, Payload};
 use super::tokens::Tokens;
 use super::{atomic, kind_and_path};
 use crate::env::{NodeFacts, References};
+use crate::moment::Moment;
 use crate::objects::{ObjectStore, OnChange};
 use crate::paths::Paths;
 use crate::pods::spec;
@@ -36,6 +37,10 @@ pub struct VolumeMaker {
     /// For the names of atomic updates and the age of tokens.
     pub clock: Arc<dyn Clock>,
 }
+
+/// How long tokens are left alone, at least and at most.
+const REFRESH_MIN: Duration = Duration::from_secs(30);
+const REFRESH_MAX: Duration = Duration::from_secs(300);
 
 /// A volume that could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,15 +76,18 @@ impl VolumeMaker {
             .follow(spec::uid(pod), spec::namespace(pod), &references, on_change);
     }
 
-    /// How long until a token is due; `None` without tokens.
+    /// Whether a token is due.
+    pub fn is_due(&self, tokens: &Tokens) -> bool {
+        let due = tokens.due_in(Moment::read(self.clock.as_ref()));
+        due.is_some_and(|due| due.is_zero())
+    }
+
+    /// How long until tokens are to be looked at again; `None` without tokens.
     pub fn refresh_in(&self, tokens: &Tokens) -> Option<Duration> {
-        let due = tokens.renew_at()?.duration_since(self.clock.now());
-        // Never at once: a token that could not be renewed is asked for again in a while.
-        Some(
-            Duration::try_from(due)
-                .unwrap_or_default()
-                .max(Duration::from_secs(30)),
-        )
+        let due = tokens.due_in(Moment::read(self.clock.as_ref()))?;
+        // Never at once: a token that could not be renewed is asked for again in
+        // a while. Not too late: nobody says when the wall clock is set.
+        Some(due.clamp(REFRESH_MIN, REFRESH_MAX))
     }
 
     async fn one(&self, pod: &Pod, volume: &Volume, tokens: &Tokens) -> Result<(), String> {
@@ -100,7 +108,7 @@ impl VolumeMaker {
         path: PathBuf,
         tokens: &Tokens,
     ) -> Result<(), String> {
-        let now = self.clock.now();
+        let now = Moment::read(self.clock.as_ref());
         let objects = self
             .objects
             .fetch(spec::namespace(pod), &payload.references())
@@ -121,7 +129,7 @@ impl VolumeMaker {
             group,
         };
         let files = payload.files(&inputs)?;
-        let written = tokio::task::spawn_blocking(move || atomic::write(&path, &files, group, now)).await;
+        let written = tokio::task::spawn_blocking(move || atomic::write(&path, &files, group, now.wall)).await;
         let written = written.map_err(|error| error.to_string())?;
         written.map(drop).map_err(|error| error.to_string())
     }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use api::status::Status;
 use client::Client;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount, ServiceAccountTokenProjection};
 
+use crate::moment::Moment;
 use crate::objects::away;
 use crate::pods::spec;
 
@@ -18,27 +19,39 @@ const SECONDS_DEFAULT: i64 = 3600;
 /// A token is renewed at this age even if it is good for longer.
 const AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// Both clocks may differ by so much in what they say has passed; more, and
+/// the wall clock was set, or the machine slept.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
+
 struct Token {
     text: String,
-    issued: Timestamp,
+    issued: Moment,
     expires: Timestamp,
 }
 
 impl Token {
     /// One of unknown age, to be renewed as soon as possible.
-    fn overdue(text: &str, now: Timestamp) -> Token {
+    fn overdue(text: &str, now: Moment) -> Token {
         Token {
             text: text.to_owned(),
             issued: now,
-            expires: now,
+            expires: now.wall,
         }
     }
 
-    /// When to ask for the next one: after four fifths of its life, a day at most.
-    fn renew_at(&self) -> Timestamp {
-        let life = Duration::try_from(self.expires.duration_since(self.issued)).unwrap_or_default();
-        let age = (life * 4 / 5).min(AGE_MAX);
-        self.issued.saturating_add(age).unwrap_or(self.expires)
+    /// How long until the next one is asked for: after four fifths of its life,
+    /// a day at most; and at once when the wall clock was set meanwhile. After
+    /// that, to whoever reads the new time, the token may be from the future or
+    /// long past.
+    fn due_in(&self, now: Moment) -> Duration {
+        let life = Duration::try_from(self.expires.duration_since(self.issued.wall)).unwrap_or_default();
+        let passed = now.mono.saturating_sub(self.issued.mono);
+        let on_the_wall = now.wall.duration_since(self.issued.wall);
+        let apart = on_the_wall.saturating_sub(SignedDuration::try_from(passed).unwrap_or_default());
+        if apart.unsigned_abs() > CLOCKS_APART_MAX {
+            return Duration::ZERO;
+        }
+        (life * 4 / 5).min(AGE_MAX).saturating_sub(passed)
     }
 }
 
@@ -64,7 +77,7 @@ impl Tokens {
         volume: &str,
         wanted: impl Iterator<Item = &ServiceAccountTokenProjection>,
         stored: impl Fn(&str) -> Option<String>,
-        now: Timestamp,
+        now: Moment,
     ) -> Result<BTreeMap<String, String>, String> {
         let mut texts = BTreeMap::new();
         for projection in wanted {
@@ -72,9 +85,9 @@ impl Tokens {
             let held = self
                 .lock()
                 .get(&key)
-                .map(|token| (token.text.clone(), token.renew_at()));
+                .map(|token| (token.text.clone(), token.due_in(now)));
             let text = match held {
-                Some((text, renew)) if now < renew => text,
+                Some((text, due)) if !due.is_zero() => text,
                 held => match request(client, pod, projection).await {
                     Ok((text, expires)) => {
                         self.lock().insert(
@@ -105,9 +118,9 @@ impl Tokens {
         Ok(texts)
     }
 
-    /// When the next token is to be renewed.
-    pub fn renew_at(&self) -> Option<Timestamp> {
-        self.lock().values().map(Token::renew_at).min()
+    /// How long until the next token is to be renewed; `None` without tokens.
+    pub fn due_in(&self, now: Moment) -> Option<Duration> {
+        self.lock().values().map(|token| token.due_in(now)).min()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), Token>> {
@@ -153,15 +166,37 @@ async fn request(
 mod tests {
     use super::*;
 
+    const HOUR: u64 = 3600;
+
+    fn token(life_seconds: u64) -> Token {
+        Token {
+            text: String::new(),
+            issued: Moment::at(1000 * HOUR),
+            expires: Moment::at(1000 * HOUR + life_seconds).wall,
+        }
+    }
+
     #[test]
     fn renewal_comes_in_time() {
-        let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        let token = |life: i64| Token {
-            text: String::new(),
-            issued: at(1000),
-            expires: at(1000 + life),
+        let in_time = |life| token(life).due_in(Moment::at(1000 * HOUR)).as_secs();
+        assert_eq!([in_time(HOUR), in_time(86_400 * 365)], [2880, 86_400]);
+        assert_eq!(token(HOUR).due_in(Moment::at(1000 * HOUR + 2880)), Duration::ZERO);
+        let overdue = Token::overdue("", Moment::at(HOUR));
+        assert_eq!(overdue.due_in(Moment::at(HOUR)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_makes_it_due() {
+        let start = 1000 * HOUR;
+        let after = |wall: u64, mono: u64| {
+            token(HOUR).due_in(Moment {
+                wall: Moment::at(wall).wall,
+                mono: Duration::from_secs(mono),
+            })
         };
-        assert_eq!(token(3600).renew_at(), at(1000 + 2880));
-        assert_eq!(token(86_400 * 365).renew_at(), at(1000 + 86_400));
+        // Years ahead, years back, and a correction by some seconds.
+        assert_eq!(after(90_000 * HOUR, start + 60), Duration::ZERO);
+        assert_eq!(after(HOUR, start + 60), Duration::ZERO);
+        assert_eq!(after(start + 30, start + 60), Duration::from_secs(2820));
     }
 }

@@ -269,7 +269,7 @@ fn process(
         "env": environment(spec, user, s),
         "cwd": working_dir(spec),
         "capabilities": {"bounding": capabilities, "effective": held, "permitted": held},
-        "oomScoreAdj": oom_score(&s.pod.qos, &spec.resources),
+        "oomScoreAdj": oom_score(&s.pod.qos, &spec.resources).max(s.oom_score_min.into()),
     });
     // Left out rather than false: to the library, even a false one means that
     // seccomp is loaded last, when the capability to load it is gone.
@@ -463,6 +463,7 @@ mod tests {
             dir: "/pod".into(),
             cgroup: "/coracle-x/podu".into(),
             pod,
+            oom_score_min: -998,
         }
     }
 

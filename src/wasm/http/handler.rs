@@ -3,7 +3,6 @@
 use super::reply::{Answer, Reply};
 use crate::meter::Meter;
 use crate::program::{Program, Ready};
-use crate::spec::Stdin;
 use crate::state::{Blueprint, State};
 use crate::ticker::Ticker;
 use hyper::Request;
@@ -106,7 +105,7 @@ impl Handler {
                 }
             }
         }
-        let (mut store, meter) = self.blueprint.component(engine, Stdin::None)?;
+        let (mut store, meter) = self.blueprint.handler(engine)?;
         let instantiate = self.proxy_pre()?.instantiate_async(&mut store);
         let proxy = meter.run(ticker, instantiate).await?;
         Ok(Guest {
