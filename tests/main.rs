@@ -32,5 +32,7 @@ mod restart;
 mod rollout;
 mod rollout_load;
 mod services;
+mod services_balancer;
+mod services_policies;
 mod startup;
 mod wasm;
