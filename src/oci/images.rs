@@ -4,12 +4,17 @@ mod app;
 mod assemble;
 mod bundle;
 mod download;
+#[cfg(test)]
+#[path = "../../tests/support/hostile.rs"]
+mod hostile;
 mod import;
 mod layers;
 mod lease;
 mod limits;
 mod manifest;
 mod pull;
+#[cfg(test)]
+mod pull_tests;
 mod records;
 mod reference;
 mod registries;

@@ -1,5 +1,6 @@
 //! The host with real guest programs, as an embedder uses it.
 
+mod apps;
 mod commands;
 mod compile;
 mod embedding;
