@@ -371,9 +371,6 @@ pub fn launch(host: Option<&Host>, verb: &str, data: &Path, args: &[String]) -> 
     command.arg(verb).arg("--data-dir").arg(data).args(args);
     // However full this machine is, scenarios are about something else, unless they say so.
     if !args.iter().any(|arg| arg == "--eviction-hard") {
-        command.args(["--eviction-hard", "memory.available<10Mi"]);
-    }
-    if !args.iter().any(|arg| arg == "--eviction-hard") {
         // The machine that the scenarios run on may be short of disk, which is not their subject.
         command.args(["--eviction-hard", "memory.available<50Mi"]);
     }
