@@ -46,11 +46,67 @@ fn by_vxlan_across_a_router() {
     });
 }
 
+#[test]
+fn both_families_by_routes() {
+    sandboxed(|dir| {
+        let hosts = Hosts::start(dir);
+        // Before the second host there is only the first to be given an address.
+        number(&hosts.first(), "2001:db8::10");
+        let second = hosts.add("second", Place::Lan);
+        number(&second, "2001:db8::11");
+        let routes = ["--pod-routing", "routes"];
+        let first_args = [&DUAL[..], &routes, &["--node-ip", "192.0.2.10,2001:db8::10"]].concat();
+        let node_ip = format!("{},2001:db8::11", second.ip);
+        let second_args = [&DUAL[..], &routes, &["--node-ip", &node_ip]].concat();
+        let pair = Pair::between(hosts.first(), second, &first_args, &second_args);
+        pair.all_reach_all();
+        let six = pair.hosts[0].run("ip", &["-6", "route"]).expect("routes");
+        assert_has(&six, &["fd00:64::1:0/112 via 2001:db8::11 dev lan0"]);
+        pair.lose_the_second();
+    });
+}
+
+#[test]
+fn both_families_by_vxlan() {
+    sandboxed(|dir| {
+        let hosts = Hosts::start(dir);
+        let pair = Pair::start(&hosts, Place::Far, &DUAL, &DUAL);
+        pair.all_reach_all();
+        let six = pair.hosts[0].run("ip", &["-6", "route"]).expect("routes");
+        assert_has(&six, &["fd00:64::1:0/112 via fd00:64::1:0 dev cx"]);
+        pair.lose_the_second();
+    });
+}
+
+/// Both nodes' ranges of both families.
+const DUAL: [&str; 4] = [
+    "--pod-cidr",
+    "10.64.0.0/10,fd00:64::/64",
+    "--service-cidr",
+    "10.43.0.0/16,fd00:43::/112",
+];
+
+/// Gives a host an address of IPv6.
+fn number(host: &Host, address: &str) {
+    let address = format!("{address}/64");
+    host.run("ip", &["addr", "add", &address, "dev", "lan0", "nodad"])
+        .expect("an address");
+}
+
+fn url(ip: &str, port: &str) -> String {
+    match ip.contains(':') {
+        true => format!("http://[{ip}]:{port}/"),
+        false => format!("http://{ip}:{port}/"),
+    }
+}
+
 /// Two nodes, each with an OCI and a Wasm server that are clients as well.
 struct Pair {
     first: Cluster,
     second: Cluster,
     hosts: [Arc<Host>; 2],
+    /// How many addresses a pod has.
+    families: usize,
 }
 
 /// A server of one sort on one node.
@@ -65,7 +121,10 @@ struct Web {
 impl Pair {
     /// Starts both with what each is told, and the servers on them.
     fn start(hosts: &Hosts, place: Place, first_args: &[&str], second_args: &[&str]) -> Self {
-        let (here, there) = (hosts.first(), hosts.add("second", place));
+        Self::between(hosts.first(), hosts.add("second", place), first_args, second_args)
+    }
+
+    fn between(here: Arc<Host>, there: Arc<Host>, first_args: &[&str], second_args: &[&str]) -> Self {
         let mut args = vec!["--node-name", "first"];
         args.extend(first_args);
         let first = Cluster::start_on(&here, "up", &args);
@@ -90,6 +149,7 @@ impl Pair {
             first,
             second,
             hosts: [here, there],
+            families: if first_args.contains(&DUAL[1]) { 2 } else { 1 },
         }
     }
 
@@ -100,7 +160,7 @@ impl Pair {
             for url in &server.urls {
                 for host in &self.hosts {
                     answered(&host.name, server, url, || {
-                        host.run("curl", &["-sS", "-f", "--max-time", "5", url])
+                        host.run("curl", &["-gsS", "-f", "--max-time", "5", url])
                     });
                 }
                 for client in &webs {
@@ -124,17 +184,15 @@ impl Pair {
             let pod = pods.first().expect("a pod");
             let pod_ip = self.first.pod_ip(pod);
             let service = format!("service/{name}");
-            let cluster_ip = field(&service, "{.spec.clusterIP}");
+            let pod_ips = field(&format!("pod/{pod}"), "{.status.podIPs[*].ip}");
+            let cluster_ips = field(&service, "{.spec.clusterIPs[*]}");
+            let count = |ips: &str| ips.split(' ').count();
+            assert_eq!(count(&pod_ips), self.families, "{name}: {pod_ips}");
+            assert_eq!(count(&cluster_ips), self.families, "{name}: {cluster_ips}");
             let port = field(&service, "{.spec.ports[0].nodePort}");
-            let mut urls = vec![
-                format!("http://{pod_ip}:8080/"),
-                format!("http://{cluster_ip}:80/"),
-            ];
-            urls.extend(
-                self.hosts
-                    .iter()
-                    .map(|host| format!("http://{}:{port}/", host.ip)),
-            );
+            let mut urls: Vec<String> = pod_ips.split(' ').map(|ip| url(ip, "8080")).collect();
+            urls.extend(cluster_ips.split(' ').map(|ip| url(ip, "80")));
+            urls.extend(self.hosts.iter().map(|host| url(&host.ip, &port)));
             Web {
                 name: (*name).to_owned(),
                 is_wasm: name.starts_with("wasm"),
@@ -230,7 +288,7 @@ fn on_node(manifest: &str, node: &str) -> String {
         .replace("    spec:\n      containers:", &pinned)
         .replace(
             "spec:\n  selector: {app:",
-            "spec:\n  type: NodePort\n  selector: {app:",
+            "spec:\n  type: NodePort\n  ipFamilyPolicy: PreferDualStack\n  selector: {app:",
         )
         .replace(
             "exec httpd -f",

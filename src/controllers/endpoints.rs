@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::Reconciler;
-use crate::endpointslice::{Backend, backends};
+use crate::endpointslice::{Backend, backends, families};
 use crate::plan::{Key, Plan, Write};
 use crate::view::View;
 
@@ -40,7 +40,9 @@ impl Reconciler for EndpointsOfServices {
         {
             return plan;
         }
-        let subsets = subsets(&backends(&service, view));
+        // The older list knows one family: the Service's first.
+        let family = families(&service).first().copied().unwrap_or("IPv4");
+        let subsets = subsets(&backends(&service, family, view));
         let labels = labels(&service);
         match found {
             None => plan.write(Write::create(&Endpoints {

@@ -1,11 +1,14 @@
 //! EndpointSlice: the pods behind a Service, in slices of a hundred.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -60,23 +63,15 @@ impl Reconciler for EndpointSlices {
         {
             return plan;
         }
-        let mut groups: BTreeMap<String, (Vec<EndpointPort>, Vec<Endpoint>)> = BTreeMap::new();
-        for backend in backends(&service, view) {
-            let group = serde_json::to_string(&backend.ports).unwrap_or_default();
-            let (_, endpoints) = groups
-                .entry(group)
-                .or_insert_with(|| (backend.ports.clone(), Vec::new()));
-            endpoints.push(endpoint(&backend));
-        }
         let mut unused = slices;
-        for (ports, endpoints) in groups.into_values() {
-            let (mine, rest): (Vec<_>, Vec<_>) = unused
+        for family in families(&service) {
+            let (own, rest): (Vec<_>, Vec<_>) = unused
                 .into_iter()
-                .partition(|slice| slice.ports.clone().unwrap_or_default() == ports);
+                .partition(|slice| slice.address_type == family);
             unused = rest;
-            fill(&service, ports, endpoints, mine, &mut plan, now);
+            settle(&service, family, own, view, &mut plan, now);
         }
-        keep_one_empty(&service, &mut unused, &mut plan, now);
+        // Of a family that the Service has no more.
         unused
             .iter()
             .for_each(|slice| plan.write(Write::delete(slice.as_ref())));
@@ -84,18 +79,52 @@ impl Reconciler for EndpointSlices {
     }
 }
 
-/// A Service without backends keeps one empty slice, so that clients see that it was looked at.
-fn keep_one_empty(service: &Service, unused: &mut Vec<Arc<EndpointSlice>>, plan: &mut Plan, now: Timestamp) {
-    let others = plan
-        .writes
+/// The families of a Service's addresses, and so of its slices.
+pub(crate) fn families(service: &Service) -> Vec<&str> {
+    let spec = service.spec.as_ref();
+    let listed = spec.and_then(|spec| spec.ip_families.as_deref()).unwrap_or_default();
+    match listed {
+        [] => vec!["IPv4"],
+        listed => listed.iter().map(String::as_str).collect(),
+    }
+}
+
+/// The slices of one family.
+fn settle(
+    service: &Service,
+    family: &str,
+    slices: Vec<Arc<EndpointSlice>>,
+    view: &View,
+    plan: &mut Plan,
+    now: Timestamp,
+) {
+    let mut groups: BTreeMap<String, (Vec<EndpointPort>, Vec<Endpoint>)> = BTreeMap::new();
+    for backend in backends(service, family, view) {
+        let group = serde_json::to_string(&backend.ports).unwrap_or_default();
+        let (_, endpoints) = groups
+            .entry(group)
+            .or_insert_with(|| (backend.ports.clone(), Vec::new()));
+        endpoints.push(Endpoint {
+                hints: hints(service, &backend),
+                ..endpoint(&backend)
+            });
+    }
+    let is_empty = groups.is_empty();
+    let mut unused = slices;
+    for (ports, endpoints) in groups.into_values() {
+        let (mine, rest): (Vec<_>, Vec<_>) = unused
+            .into_iter()
+            .partition(|slice| slice.ports.clone().unwrap_or_default() == ports);
+        unused = rest;
+        fill(service, family, ports, endpoints, mine, plan, now);
+    }
+    // A Service without backends keeps one empty slice, so that clients see that it was looked at.
+    if let Some(slice) = is_empty.then(|| unused.pop()).flatten() {
+        fill(service, family, Vec::new(), Vec::new(), vec![slice], plan, now);
+    }
+    unused
         .iter()
-        .any(|write| !matches!(write, Write::Delete { .. }));
-    if others || unused.is_empty() {
-        return;
-    }
-    if let Some(slice) = unused.pop() {
-        fill(service, Vec::new(), Vec::new(), vec![slice], plan, now);
-    }
+        .for_each(|slice| plan.write(Write::delete(slice.as_ref())));
 }
 
 fn own_slices(key: &Key, view: &View) -> Vec<Arc<EndpointSlice>> {
@@ -116,6 +145,7 @@ fn own_slices(key: &Key, view: &View) -> Vec<Arc<EndpointSlice>> {
 /// Puts the endpoints into the slices there are, each staying where it is, and into new ones.
 fn fill(
     service: &Service,
+    family: &str,
     ports: Vec<EndpointPort>,
     endpoints: Vec<Endpoint>,
     slices: Vec<Arc<EndpointSlice>>,
@@ -159,7 +189,7 @@ fn fill(
         }
     }
     for (index, chunk) in waiting.chunks(SLICE_MAX).enumerate() {
-        plan.write(Write::create(&new_slice(service, &ports, chunk, index, now)));
+        plan.write(Write::create(&new_slice(service, family, &ports, chunk, index, now)));
     }
 }
 
@@ -171,6 +201,7 @@ fn is_different(old: &EndpointSlice, new: &EndpointSlice) -> bool {
 
 fn new_slice(
     service: &Service,
+    family: &str,
     ports: &[EndpointPort],
     endpoints: &[Endpoint],
     index: usize,
@@ -178,18 +209,13 @@ fn new_slice(
 ) -> EndpointSlice {
     let base = service.metadata.name.clone().unwrap_or_default();
     let uid = service.metadata.uid.as_deref().unwrap_or_default();
-    let family = service
-        .spec
-        .as_ref()
-        .and_then(|s| s.ip_families.as_ref())
-        .and_then(|f| f.first().cloned());
     EndpointSlice {
-        address_type: family.unwrap_or_else(|| "IPv4".to_owned()),
+        address_type: family.to_owned(),
         endpoints: Some(endpoints.to_vec()),
         metadata: ObjectMeta {
             name: Some(pods::child_name(
                 &base,
-                &safe_suffix(&format!("{uid}/{}/{index}", now.as_nanosecond()), 5),
+                &safe_suffix(&format!("{uid}/{family}/{}/{index}", now.as_nanosecond()), 5),
             )),
             generate_name: Some(format!("{base}-")),
             namespace: service.metadata.namespace.clone(),
@@ -214,6 +240,22 @@ fn labels(service: &Service) -> BTreeMap<String, String> {
     labels
 }
 
+/// Who should prefer this endpoint (`spec.trafficDistribution`): its zone, and its node before that.
+fn hints(service: &Service, backend: &Backend) -> Option<EndpointHints> {
+    let wanted = service.spec.as_ref()?.traffic_distribution.as_deref()?;
+    let of_node = wanted == "PreferSameNode";
+    if !backend.ready || !(of_node || matches!(wanted, "PreferClose" | "PreferSameZone")) {
+        return None;
+    }
+    let zones = backend.zone.clone().map(|name| vec![ForZone { name }]);
+    let node = backend.node.clone().filter(|_| of_node);
+    let nodes = node.map(|name| vec![ForNode { name }]);
+    (zones.is_some() || nodes.is_some()).then_some(EndpointHints {
+        for_nodes: nodes,
+        for_zones: zones,
+    })
+}
+
 fn endpoint(backend: &Backend) -> Endpoint {
     Endpoint {
         addresses: vec![backend.address.clone()],
@@ -230,8 +272,8 @@ fn endpoint(backend: &Backend) -> Endpoint {
     }
 }
 
-/// The pods that a Service selects and that have an address.
-pub(crate) fn backends(service: &Service, view: &View) -> Vec<Backend> {
+/// The pods that a Service selects and that have an address of a family.
+pub(crate) fn backends(service: &Service, family: &str, view: &View) -> Vec<Backend> {
     let Some(spec) = &service.spec else {
         return Vec::new();
     };
@@ -249,8 +291,7 @@ pub(crate) fn backends(service: &Service, view: &View) -> Vec<Backend> {
     };
     let mut found = Vec::new();
     for pod in view.pods.list_in(namespace).into_iter().filter(picks) {
-        let status = pod.status.as_ref();
-        let Some(address) = status.and_then(|s| s.pod_ip.clone()).filter(|ip| !ip.is_empty()) else {
+        let Some(address) = address(&pod, family) else {
             continue;
         };
         let Some(ports) = ports(spec.ports.as_deref().unwrap_or_default(), &pod) else {
@@ -272,6 +313,18 @@ pub(crate) fn backends(service: &Service, view: &View) -> Vec<Backend> {
         });
     }
     found
+}
+
+/// The pod's address of a family, as its status has it.
+fn address(pod: &Pod, family: &str) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let all = status.pod_ips.iter().flatten().map(|ip| &ip.ip);
+    let mut all = all.chain(status.pod_ip.as_ref());
+    let fits = |ip: &&String| match ip.parse::<IpAddr>() {
+        Ok(ip) => ip.is_ipv6() == (family == "IPv6"),
+        Err(_) => false,
+    };
+    all.find(fits).cloned()
 }
 
 /// A pod has a name of its own below a Service whose name is its `subdomain`.
@@ -350,4 +403,63 @@ pub fn keys_for_slice(slice: &EndpointSlice, _view: &View) -> Vec<Key> {
         .and_then(|labels| labels.get(SERVICE_NAME));
     let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
     name.map(|name| Key::new(namespace, name)).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn service(families: &[&str]) -> Service {
+        serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "x", "uid": "u"},
+            "spec": {
+                "selector": {"app": "web"}, "ipFamilies": families,
+                "ports": [{"port": 80, "targetPort": 8080}],
+            },
+        }))
+        .unwrap()
+    }
+
+    fn pod(name: &str, ips: &[&str]) -> Pod {
+        let listed: Vec<_> = ips.iter().map(|ip| json!({"ip": ip})).collect();
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "x", "uid": name, "labels": {"app": "web"}},
+            "spec": {"containers": []},
+            "status": {"podIP": ips[0], "podIPs": listed},
+        }))
+        .unwrap()
+    }
+
+    /// Family and addresses of each slice that is created.
+    fn created(plan: &Plan) -> Vec<(String, Vec<String>)> {
+        let slice = |write: &Write| match write {
+            Write::Create(_, object) => {
+                let slice: EndpointSlice = serde_json::from_value(object.clone()).ok()?;
+                let endpoints = slice.endpoints.unwrap_or_default();
+                let addresses = endpoints.into_iter().flat_map(|e| e.addresses).collect();
+                Some((slice.address_type, addresses))
+            }
+            _ => None,
+        };
+        plan.writes.iter().filter_map(slice).collect()
+    }
+
+    #[test]
+    fn each_family_of_a_service_has_slices_of_its_own() {
+        let view = View::empty();
+        view.services.apply(service(&["IPv4", "IPv6"]));
+        view.pods.apply(pod("a", &["10.64.0.2", "fd00::2"]));
+        view.pods.apply(pod("b", &["10.64.0.3"]));
+        let key = Key::new("x", "web");
+        let plan = EndpointSlices.reconcile(&key, &view, Timestamp::UNIX_EPOCH);
+        let list = |ips: &[&str]| ips.iter().map(|ip| (*ip).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            created(&plan),
+            [
+                ("IPv4".to_owned(), list(&["10.64.0.2", "10.64.0.3"])),
+                ("IPv6".to_owned(), list(&["fd00::2"])),
+            ]
+        );
+    }
 }

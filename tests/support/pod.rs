@@ -109,7 +109,10 @@ impl Cluster {
 
     /// Reads a URL from inside the Wasm pod at `ip`, which hello-http's `/fetch` does.
     pub fn fetch(&self, ip: &str, url: &str) -> Result<String, String> {
-        let escaped = url.replace(':', "%3A").replace('/', "%2F");
+        let mut escaped = url.to_owned();
+        for (from, to) in [(':', "%3A"), ('/', "%2F"), ('[', "%5B"), (']', "%5D")] {
+            escaped = escaped.replace(from, to);
+        }
         let answer = self.curl(&format!("http://{ip}:8080/fetch?url={escaped}"))?;
         match answer.strip_prefix("HTTP 200\n\n") {
             Some(body) => Ok(body.to_owned()),
