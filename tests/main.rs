@@ -28,6 +28,7 @@ mod machines;
 mod mixed;
 mod oci;
 mod reboot;
+mod registries;
 mod restart;
 mod rollout;
 mod rollout_load;

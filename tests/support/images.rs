@@ -170,13 +170,18 @@ fn archive(
         "config": blob(&layout, config_type, &config),
         "layers": [blob(&layout, layer_type, layer)],
     });
-    let mut top = blob(&layout, OCI_MANIFEST, manifest.to_string().as_bytes());
+    finish(dir, &layout, name, &manifest)
+}
+
+/// Completes a layout with its manifest and packs it.
+fn finish(dir: &Path, layout: &Path, name: &str, manifest: &Value) -> PathBuf {
+    let mut top = blob(layout, OCI_MANIFEST, manifest.to_string().as_bytes());
     top["annotations"] = json!({"org.opencontainers.image.ref.name": name});
     let index = json!({"schemaVersion": 2, "manifests": [top]});
     fs::write(layout.join("index.json"), index.to_string()).expect("index.json");
     fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("oci-layout");
     let file = dir.join(format!("{}.tar", name.replace(['/', ':'], "-")));
-    tar(&layout, &file);
+    tar(layout, &file);
     file
 }
 
@@ -191,4 +196,40 @@ fn blob(layout: &Path, media_type: &str, content: &[u8]) -> Value {
 
 fn digest(content: &[u8]) -> String {
     format!("sha256:{:x}", Sha256::digest(content))
+}
+
+/// An archive of a Spin application: `hello-http` twice, with routes, environment,
+/// a file, and leave to connect to `allowed` for the first alone.
+pub fn spin_archive(dir: &Path, name: &str, program: &Path, allowed: &str) -> PathBuf {
+    let layout = dir.join("layout");
+    // The layout of the image made before.
+    let _ = fs::remove_dir_all(&layout);
+    let code = fs::read(program).expect("a guest program");
+    let page = b"a static page of more than nothing".to_vec();
+    let component = |id: &str, hosts: &[&str]| {
+        json!({"id": id, "source": {"content_type": "application/wasm", "digest": digest(&code)},
+            "env": {"POD_NAME": id, "COLOUR": id}, "metadata": {"allowed_outbound_hosts": hosts},
+            "files": [{"digest": digest(&page), "path": "page.txt"}]})
+    };
+    let trigger = |id: &str, route: &str| {
+        json!({"id": format!("{id}-{route}"), "trigger_type": "http",
+            "trigger_config": {"component": id, "route": route}})
+    };
+    let locked = json!({"spin_lock_version": 1, "metadata": {"name": "demo"},
+        "triggers": [trigger("open", "/..."), trigger("closed", "/closed"), trigger("closed", "/fetch")],
+        "components": [component("open", &[allowed]), component("closed", &[])]});
+    let config =
+        json!({"architecture": "wasm", "os": "Wasip1", "rootfs": {"type": "layers", "diff_ids": []}});
+    let locked_type = "application/vnd.fermyon.spin.application.v1+config";
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": blob(&layout, OCI_CONFIG, config.to_string().as_bytes()),
+        "layers": [
+            blob(&layout, "application/vnd.wasm.content.layer.v1+wasm", &code),
+            blob(&layout, "application/vnd.wasm.content.layer.v1+data", &page),
+            blob(&layout, locked_type, locked.to_string().as_bytes()),
+        ],
+    });
+    finish(dir, &layout, name, &manifest)
 }

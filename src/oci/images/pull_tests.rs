@@ -435,3 +435,59 @@ async fn spin_applications_that_ask_for_more_are_refused_by_name() {
     assert!(text.contains("\"redis\" is not supported"), "{text}");
     assert!(store.left().is_empty(), "{:?}", store.left());
 }
+
+/// A small disk of its own, gone with this.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(&self, options: &str, flags: nix::mount::MsFlags) {
+        nix::mount::mount(Some("tmpfs"), self.0.path(), Some("tmpfs"), flags, Some(options)).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_of_and_later_there_is_room() {
+    use nix::mount::MsFlags;
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: mounting needs root");
+        assert!(std::env::var_os("CI").is_none(), "CI must run this as root");
+        return;
+    }
+    let disk = SmallDisk(tempfile::tempdir().unwrap());
+    disk.mount("size=3m", MsFlags::empty());
+    let dir = disk.0.path().join("images");
+    let images = Images::open(ImagesConfig::new(dir.clone())).await.unwrap();
+    let registry = Hostile::start();
+    let (large, _) = plain_image(&registry, "large", &noise(4 << 20));
+    let zeros = tar("zeros", &vec![0; 8 << 20]);
+    let (unpacks_large, _) = image(&registry, "zeros", &[(&zeros, LAYER, gzip(&zeros))]);
+    for (name, words) in [
+        (&large, "bytes are needed"),
+        (&unpacks_large, "a layer unpacks to more than"),
+    ] {
+        let error = images.pull(name, &[]).await.unwrap_err();
+        assert!(matches!(error, ImageError::Io { .. }), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("no space left for images") && text.contains(words),
+            "{text}"
+        );
+        for sub in ["tmp", "layers"] {
+            assert_eq!(
+                std::fs::read_dir(dir.join(sub)).unwrap().count(),
+                0,
+                "{sub} after {name}"
+            );
+        }
+    }
+    disk.mount("size=64m", MsFlags::MS_REMOUNT);
+    for name in [&large, &unpacks_large] {
+        images.pull(name, &[]).await.unwrap();
+    }
+}

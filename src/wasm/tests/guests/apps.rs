@@ -71,3 +71,16 @@ async fn a_program_reaches_the_hosts_it_may_and_no_other() {
     assert_ne!(status, 200, "{text}");
     assert!(text.to_lowercase().contains("denied"), "{text}");
 }
+
+#[tokio::test]
+async fn spins_own_interfaces_are_refused_by_name() {
+    let text = r#"(component
+        (import "fermyon:spin/key-value@2.0.0" (instance $store (export "open" (func))))
+        (export "wasi:http/incoming-handler@0.2.0" (instance $store)))"#;
+    let host = host();
+    let compiled = host.compile(&digest(text.as_bytes()), text.into()).await;
+    let error = compiled.unwrap_err().to_string();
+    for words in ["fermyon:spin/key-value@2.0.0", "not offered here"] {
+        assert!(error.contains(words), "{error}");
+    }
+}

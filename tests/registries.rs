@@ -1,0 +1,126 @@
+//! Registries of all sorts, and what is published in them.
+
+use crate::support::hostile::{Fault, Hostile};
+use crate::support::images::{busybox_archive, spin_archive};
+use crate::support::registry::{self, Registry};
+use crate::support::{Cluster, assert_has, eventually, sandboxed, tools};
+
+/// A pod that runs `true`, with more of its spec.
+fn true_pod(name: &str, image: &str, more: &str) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{restartPolicy: Never{more}, \
+         containers: [{{name: main, image: \"{image}\", imagePullPolicy: Always, command: [\"true\"]}}]}}}}"
+    )
+}
+
+#[test]
+fn a_spin_application_runs_from_a_registry() {
+    sandboxed(|dir| {
+        let registry = Registry::start(dir);
+        let cluster = Cluster::start(dir, &[]);
+        let archive = spin_archive(dir, "demo:1", &tools::guest("hello-http.wasm"), "*://*:*");
+        let image = registry.push(&archive, "apps/demo:1");
+        cluster.ok(&["run", "demo", &format!("--image={image}"), "--port=8080"]);
+        cluster.pod_ready("demo");
+        assert_has(&cluster.image(&["list"]).unwrap(), &["apps/demo:1", "app"]);
+        let url = format!("http://{}:8080", cluster.pod_ip("demo"));
+        let get = |path: &str| eventually(path, || cluster.curl(&format!("{url}{path}")));
+        assert_eq!(get("/env/COLOUR"), "open");
+        assert_has(&get("/closed"), &["hello from closed: /closed"]);
+        assert_has(&get("/deep/below"), &["hello from open: /deep/below"]);
+        assert_eq!(get("/file?path=/page.txt"), "a static page of more than nothing");
+        // Only the other component may connect anywhere.
+        let refused = cluster
+            .curl(&format!("{url}/fetch?url={url}/env/COLOUR"))
+            .unwrap_err();
+        assert!(!refused.is_empty());
+    });
+}
+
+#[test]
+fn a_private_registry_asks_for_credentials_and_shows_a_certificate_of_its_own() {
+    sandboxed(|dir| {
+        let registry = Registry::private(dir, "127.0.0.1:5443");
+        let config = dir.join("registries.yaml");
+        let text = format!(
+            "configs:\n  \"{}\":\n    tls: {{ca_file: {}}}\n",
+            registry.address,
+            dir.join("ca.pem").display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let cluster = Cluster::start(dir, &["--registry-config", config.to_str().unwrap()]);
+        let image = format!("{}/team/busybox:1", registry.address);
+        let archive = busybox_archive(dir, "busybox:1");
+        registry::copy_with(
+            &archive,
+            &format!("docker://{image}"),
+            &["--dest-creds", "edge:secret"],
+        );
+
+        cluster.apply(&true_pod("nobody", &image, ""));
+        cluster.event(
+            "nobody",
+            "Failed",
+            &["pull access denied, repository does not exist or may require authorization"],
+        );
+        cluster.event("nobody", "Failed", &["Error: ErrImagePull"]);
+        let waiting = "{.status.containerStatuses[0].state.waiting.reason}";
+        cluster.until("pod/nobody", waiting, "ImagePullBackOff");
+
+        for (name, password) in [("wrong", "guess"), ("right", "secret")] {
+            let server = format!("--docker-server={}", registry.address);
+            let password = format!("--docker-password={password}");
+            cluster.ok(&[
+                "create",
+                "secret",
+                "docker-registry",
+                name,
+                &server,
+                "--docker-username=edge",
+                &password,
+            ]);
+        }
+        cluster.apply(&true_pod("guess", &image, ", imagePullSecrets: [{name: wrong}]"));
+        cluster.event("guess", "Failed", &["pull access denied"]);
+        cluster.apply(&true_pod(
+            "both",
+            &image,
+            ", imagePullSecrets: [{name: wrong}, {name: right}]",
+        ));
+        assert_eq!(cluster.finished("both"), "Succeeded");
+        cluster.apply(&true_pod(
+            "absent",
+            &image,
+            ", imagePullSecrets: [{name: missing}]",
+        ));
+        cluster.event("absent", "FailedToRetrieveImagePullSecret", &["(missing)"]);
+
+        // By the service account, for a pod that names no secret.
+        let patch = r#"{"imagePullSecrets": [{"name": "right"}]}"#;
+        cluster.ok(&["patch", "serviceaccount", "default", "-p", patch]);
+        cluster.apply(&true_pod("account", &image, ""));
+        assert_eq!(cluster.finished("account"), "Succeeded");
+    });
+}
+
+#[test]
+fn a_registry_that_hangs_is_told_of_and_holds_up_nobody() {
+    sandboxed(|dir| {
+        let hostile = Hostile::start();
+        let registry = Registry::start(dir);
+        let cluster = Cluster::start(dir, &["--registry-timeout", "2"]);
+        hostile.fail("manifests", &vec![Fault::Hang; 4]);
+        let stuck = format!("{}/stuck:1", hostile.address);
+        cluster.apply(&true_pod("stuck", &stuck, ""));
+        let image = registry.push(&busybox_archive(dir, "busybox:1"), "tools/busybox:1");
+        cluster.apply(&true_pod("free", &image, ""));
+        assert_eq!(cluster.finished("free"), "Succeeded");
+        cluster.event(
+            "stuck",
+            "Failed",
+            &["Failed to pull image", "the registry does not answer"],
+        );
+        let waiting = "{.status.containerStatuses[0].state.waiting.reason}";
+        cluster.until("pod/stuck", waiting, "ImagePullBackOff");
+    });
+}
