@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use api::status::Status;
 use base::{OnError, Tasks};
@@ -18,6 +19,9 @@ use crate::paths::Paths;
 
 /// Called, from some task, when an object that a pod follows has changed.
 pub type OnChange = Arc<dyn Fn() + Send + Sync>;
+
+/// How long the server is waited for where something on disk would do as well.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -54,6 +58,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Whether the failure says nothing about the object: the server is away.
 pub fn away(status: &Status) -> bool {
     status.code >= 500 || status.code == 429
+}
+
+/// The answer, or that the server is away if it does not come soon.
+pub async fn within_patience<T>(asked: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let answer = tokio::time::timeout(PATIENCE, asked).await;
+    answer.unwrap_or_else(|_| Err(Status::timeout("the server did not answer soon")))
 }
 
 impl ObjectStore {
@@ -100,7 +110,7 @@ impl ObjectStore {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         };
-        match self.inner.client.find::<T>(namespace, name).await {
+        match self.ask::<T>(&key).await {
             Ok(Some(object)) => {
                 self.keep(&key, &object).await;
                 Ok(Some(Arc::new(object)))
@@ -118,6 +128,17 @@ impl ObjectStore {
                 )),
             },
             Err(status) => Err(status.message),
+        }
+    }
+
+    /// Asks the server, for a short time only if the copy would do: a network that swallows
+    /// everything must not cost a pod a minute for each of its objects.
+    async fn ask<T: Object>(&self, key: &Key) -> Result<Option<T>, Status> {
+        let asked = self.inner.client.find::<T>(&key.namespace, &key.name);
+        if self.path(key).exists() {
+            within_patience(asked).await
+        } else {
+            asked.await
         }
     }
 

@@ -169,6 +169,8 @@ impl ImageSource for FakeImages {
 #[derive(Default)]
 pub(crate) struct FakeNet {
     links: Mutex<HashMap<String, (IpAddr, bool)>>,
+    /// While this is true, Services lead to every pod.
+    pub(crate) popular: tokio::sync::watch::Sender<bool>,
 }
 
 impl FakeNet {
@@ -180,7 +182,10 @@ impl FakeNet {
 
 #[async_trait]
 impl Balancing for FakeNet {
-    async fn withdrawn(&self, _: IpAddr, _: &str) {}
+    async fn withdrawn(&self, _: IpAddr, _: &str) {
+        // The sender is part of this.
+        let _ = self.popular.subscribe().wait_for(|popular| !popular).await;
+    }
 
     fn set_host_ports(&self, _: &str, _: Vec<network::HostPort>) {}
 }

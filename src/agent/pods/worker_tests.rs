@@ -43,6 +43,38 @@ async fn a_pod_comes_up_and_goes_down() {
 }
 
 #[tokio::test]
+async fn a_pod_is_stopped_when_services_have_let_go_of_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(temp.path());
+    node.assign("web", json!({"containers": [{"name": "a", "image": "app:1"}]}));
+    node.until_phase("web", "Running", true).await;
+    node.net.popular.send_replace(true);
+    node.delete("web", 30);
+    node.until_event("Killing Stopping container a").await;
+    let stops = |node: &FakeNode| node.oci.calls().iter().any(|call| call.starts_with("stop a"));
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert!(!stops(&node), "{:?}", node.oci.calls());
+    node.net.popular.send_replace(false);
+    node.until("it is asked to stop", stops).await;
+    // What it waited for is gone from its grace.
+    assert!(!node.oci.calls().contains(&"stop a 30s".to_owned()));
+}
+
+#[tokio::test]
+async fn services_that_do_not_let_go_cost_half_of_the_grace_at_most() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(temp.path());
+    node.assign("web", json!({"containers": [{"name": "a", "image": "app:1"}]}));
+    node.until_phase("web", "Running", true).await;
+    node.net.popular.send_replace(true);
+    node.delete("web", 1);
+    node.until("it is asked to stop", |node| {
+        node.oci.calls().iter().any(|call| call.starts_with("stop a"))
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn wasm_only_pods_need_no_shim() {
     let temp = tempfile::tempdir().unwrap();
     let node = FakeNode::start(temp.path());

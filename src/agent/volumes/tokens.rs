@@ -11,7 +11,7 @@ use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, T
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount, ServiceAccountTokenProjection};
 
 use crate::moment::Moment;
-use crate::objects::away;
+use crate::objects::{away, within_patience};
 use crate::pods::spec;
 
 /// Kubernetes' `expirationSeconds` where none is given.
@@ -88,7 +88,7 @@ impl Tokens {
                 .map(|token| (token.text.clone(), token.due_in(now)));
             let text = match held {
                 Some((text, due)) if !due.is_zero() => text,
-                held => match request(client, pod, projection).await {
+                held => match ask(client, pod, projection, stored(&projection.path).is_some()).await {
                     Ok((text, expires)) => {
                         self.lock().insert(
                             key,
@@ -127,6 +127,21 @@ impl Tokens {
         self.held
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Asks for a token, for a short time only if there is one that would do.
+async fn ask(
+    client: &Client,
+    pod: &Pod,
+    projection: &ServiceAccountTokenProjection,
+    has_stored: bool,
+) -> Result<(String, Timestamp), Status> {
+    let asked = request(client, pod, projection);
+    if has_stored {
+        within_patience(asked).await
+    } else {
+        asked.await
     }
 }
 
