@@ -308,10 +308,14 @@ impl<T: Object> Cache<T> {
 
 #[cfg(test)]
 mod tests {
+    use api::request::{EventStream, Reply, Request, User};
+    use api::status::Status;
+    use async_trait::async_trait;
     use k8s_openapi::api::core::v1::ConfigMap;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
     use super::*;
+    use crate::door::Api;
 
     fn map(namespace: &str, name: &str, version: &str) -> ConfigMap {
         ConfigMap {
@@ -350,6 +354,36 @@ mod tests {
         assert_eq!(told(&mut changes), ["~b", "+d", "-c"]);
         assert_eq!(cache.list_in("x").len(), 2);
         assert_eq!(cache.revision(), 5);
+    }
+
+    struct Away;
+
+    #[async_trait]
+    impl Api for Away {
+        async fn call(&self, _: Request) -> Result<Reply, Status> {
+            Err(Status::unavailable("away"))
+        }
+
+        async fn watch(&self, _: Request) -> Result<EventStream, Status> {
+            Err(Status::unavailable("away"))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_known_is_gone_by_only_when_the_server_is_silent() {
+        let tasks = Tasks::new();
+        let client = Client::new(Arc::new(Away), User::new("nobody", &[]));
+        // One that knows nothing has nothing to go by.
+        let ignorant = Cache::<ConfigMap>::start(&client, Selectors::all(), &tasks);
+        let waiter = tokio::spawn(async move { ignorant.filled().await });
+        let began = std::time::Instant::now();
+        let known = Some(vec![map("x", "a", "1")]);
+        let cache = Cache::resume(&client, Selectors::all(), known, &tasks);
+        assert!(cache.get("x", "a").is_some());
+        cache.filled().await;
+        assert!(began.elapsed() >= FRESH_MAX && !cache.is_synced());
+        assert!(!waiter.is_finished());
+        tasks.shutdown().await;
     }
 
     #[tokio::test]

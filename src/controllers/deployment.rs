@@ -73,6 +73,15 @@ impl Reconciler for Deployments {
         status::update(&rollout, &mut plan, now);
         plan
     }
+
+    fn failed(&self, key: &Key, view: &View, write: &Write, why: &str, now: Timestamp) -> Plan {
+        let mut plan = Plan::nothing();
+        let deployment = view.deployments.get(&key.namespace, &key.name);
+        if let (Some(deployment), Write::Create(target, _)) = (deployment, write) {
+            progress::creation_failed(&deployment, &target.key.name, why, &mut plan, now);
+        }
+        plan
+    }
 }
 
 /// The ReplicaSets that this Deployment manages; orphans it selects are adopted.

@@ -9,8 +9,10 @@
 
 use std::time::Duration;
 
+use client::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet};
+use serde_json::json;
 
 use super::status::{is_complete, set};
 use super::{Rollout, history};
@@ -19,6 +21,7 @@ use crate::plan::{Plan, Write};
 const PROGRESSING: &str = "Progressing";
 const DONE: &str = "NewReplicaSetAvailable";
 const PAUSED: &str = "DeploymentPaused";
+const NOT_CREATED: &str = "ReplicaSetCreateError";
 const TIMED_OUT: &str = "ProgressDeadlineExceeded";
 /// Kubernetes' default of `progressDeadlineSeconds`.
 const DEADLINE_SECONDS: i32 = 600;
@@ -159,6 +162,35 @@ fn step(
         Some(Step::new("True", "ReplicaSetUpdated", text, true))
     } else {
         None
+    }
+}
+
+/// Says that the new ReplicaSet was refused.
+pub(super) fn creation_failed(
+    deployment: &Deployment,
+    name: &str,
+    why: &str,
+    plan: &mut Plan,
+    now: Timestamp,
+) {
+    let message = format!("Failed to create new replica set {name:?}: {why}");
+    plan.tell(deployment, EventType::Warning, NOT_CREATED, message.clone());
+    let before = deployment.status.clone().unwrap_or_default();
+    let mut conditions = before.conditions.clone().unwrap_or_default();
+    set(
+        &mut conditions,
+        PROGRESSING,
+        "False",
+        NOT_CREATED,
+        message,
+        now,
+        false,
+    );
+    if before.conditions.as_ref() != Some(&conditions) && deadline_seconds(deployment) != i32::MAX {
+        plan.write(Write::merge_status(
+            deployment,
+            json!({"status": {"conditions": conditions}}),
+        ));
     }
 }
 

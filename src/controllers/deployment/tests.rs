@@ -325,6 +325,28 @@ fn a_new_template_gets_a_set_and_a_taken_name_another() {
 }
 
 #[test]
+fn a_refused_set_is_told() {
+    let new = deployment("new", json!({}));
+    let view = View::empty();
+    let plan = decide(new, &view);
+    let create = plan
+        .writes
+        .iter()
+        .find(|w| matches!(w, Write::Create(..)))
+        .unwrap();
+    let name = create.target().key.name.clone();
+    let plan = Deployments.failed(&Key::new("x", "web"), &view, create, "no room", at(NOW));
+    let text = format!("Failed to create new replica set {name:?}: no room");
+    assert_eq!(plan.events[0].1.message, text);
+    assert_eq!(plan.events[0].1.reason, "ReplicaSetCreateError");
+    let found = condition(&plan, "Progressing");
+    assert_eq!(
+        (&found["status"], &found["message"]),
+        (&json!("False"), &json!(text))
+    );
+}
+
+#[test]
 fn a_sets_failure_is_the_deployments() {
     let mut slow = deployment("new", json!({}));
     status(&mut slow, "ReplicaSetUpdated", "", NOW);
