@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -242,12 +242,7 @@ impl Watcher {
         let path = format!(
             "/api/v1/namespaces/default/configmaps?labelSelector=by%3Dcrashes&watch=1&resourceVersion={last}"
         );
-        let mut child: Child = cluster
-            .kubectl(&["get", "--raw", &path])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("kubectl");
+        let mut child = cluster.stream(&path);
         let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
         let (told, shared) = (self.told.clone(), shared.clone());
         self.pump = Some(std::thread::spawn(move || {

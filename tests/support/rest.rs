@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
@@ -99,6 +99,24 @@ impl Cluster {
     /// POSTs JSON as the admin.
     pub fn post(&self, path: &str, body: &str) -> Answer {
         self.call(&As::Admin, "POST", path, "application/json", body)
+    }
+
+    /// Reads a path as the admin for as long as the server goes on answering, such as a watch.
+    pub fn stream(&self, path: &str) -> Child {
+        let (cert, key) = self.admin_files();
+        let mut command = Command::new("curl");
+        command
+            .args(["-sS", "-k", "-N", "--cert"])
+            .arg(cert)
+            .arg("--key")
+            .arg(key);
+        let url = format!("https://127.0.0.1:{}{path}", self.port);
+        command
+            .arg(url)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        command.spawn().expect("curl")
     }
 
     /// Certificate and key of the admin, as files.
