@@ -16,6 +16,7 @@ use api::status::Status;
 use base::{Random, SystemRandom};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use client::link::INSTANCE;
 use client::{Client, Credentials, HttpApi, HttpConfig};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -44,6 +45,8 @@ pub struct JoinConfig {
     pub token: Option<String>,
     /// The node's name.
     pub node_name: String,
+    /// What tells this machine from another one of the same name: the data folder's instance id.
+    pub instance_id: String,
     /// The data folder; certificate and key go to `pki/` in it.
     pub data_dir: PathBuf,
 }
@@ -71,6 +74,14 @@ pub enum JoinError {
     /// Keys or certificates cannot be made.
     #[error("certificate: {0}")]
     Certificate(String),
+    /// The server does not know the token.
+    #[error(
+        "the server does not accept this token: take what stands in agent-token in the server's data folder now"
+    )]
+    TokenRefused,
+    /// The server does not want this node.
+    #[error("the server refused to let this node in: {0}")]
+    Denied(String),
     /// The server refused.
     #[error("the server refused: {0}")]
     Refused(#[from] Status),
@@ -80,6 +91,17 @@ pub enum JoinError {
     /// The disk.
     #[error("{0}: {1}")]
     Disk(PathBuf, std::io::Error),
+}
+
+impl JoinError {
+    /// Whether it may be over by itself: the server is away, or not well.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            JoinError::Unreachable(..) | JoinError::NotSigned => true,
+            JoinError::Refused(status) => status.code >= 500 || status.code == 429,
+            _ => false,
+        }
+    }
 }
 
 /// Certificate, key and CA on disk.
@@ -182,7 +204,11 @@ async fn first(config: &JoinConfig) -> Result<Identity, JoinError> {
         ..Credentials::default()
     };
     let api = Arc::new(open(config, &ca_pem, credentials)?);
-    let (cert_pem, key_pem) = certificate(api, &config.node_name).await?;
+    let asked = certificate(api, config).await;
+    let (cert_pem, key_pem) = asked.map_err(|error| match error {
+        JoinError::Refused(status) if status.code == 401 => JoinError::TokenRefused,
+        other => other,
+    })?;
     Ok(Identity {
         ca_pem,
         cert_pem,
@@ -215,7 +241,7 @@ async fn fetch_ca(server: &str, hash: &str) -> Result<String, JoinError> {
             .await
             .map_err(|e| e.to_string())?;
         let name = ServerName::try_from(host.clone()).map_err(|e| e.to_string())?;
-        let config = crate::trust::anyone().map_err(|e| e.to_string())?;
+        let config = client::trust::anyone().map_err(|e| e.to_string())?;
         let connector = tokio_rustls::TlsConnector::from(config);
         connector.connect(name, stream).await.map_err(|e| e.to_string())
     };
@@ -248,13 +274,15 @@ fn pem(der: &[u8]) -> String {
 }
 
 /// Asks for a client certificate for the node and waits for it: certificate and key.
-async fn certificate(api: Arc<HttpApi>, node_name: &str) -> Result<(String, String), JoinError> {
+async fn certificate(api: Arc<HttpApi>, config: &JoinConfig) -> Result<(String, String), JoinError> {
+    let node_name = &config.node_name;
     let (request_pem, key_pem) = request(node_name)?;
     let client = Client::new(api, User::new(format!("system:node:{node_name}"), &[]));
     let name = format!("node-csr-{}", SystemRandom.suffix(20));
     let csr = CertificateSigningRequest {
         metadata: ObjectMeta {
             name: Some(name.clone()),
+            annotations: Some([(INSTANCE.to_owned(), config.instance_id.clone())].into()),
             ..ObjectMeta::default()
         },
         spec: CertificateSigningRequestSpec {
@@ -269,10 +297,12 @@ async fn certificate(api: Arc<HttpApi>, node_name: &str) -> Result<(String, Stri
     let wait = async {
         loop {
             let csr: CertificateSigningRequest = client.get("", &name).await?;
-            let signed = csr
-                .status
-                .and_then(|status| status.certificate)
-                .filter(|c| !c.0.is_empty());
+            let status = csr.status.unwrap_or_default();
+            let mut conditions = status.conditions.iter().flatten();
+            if let Some(no) = conditions.find(|c| matches!(c.type_.as_str(), "Denied" | "Failed")) {
+                return Err(JoinError::Denied(no.message.clone().unwrap_or_default()));
+            }
+            let signed = status.certificate.filter(|c| !c.0.is_empty());
             if let Some(certificate) = signed {
                 return Ok::<_, JoinError>(String::from_utf8_lossy(&certificate.0).into_owned());
             }
@@ -343,7 +373,7 @@ async fn renewed(
     files: &Files,
     old: Identity,
 ) -> Result<(), JoinError> {
-    let (cert_pem, key_pem) = certificate(api.clone(), &config.node_name).await?;
+    let (cert_pem, key_pem) = certificate(api.clone(), config).await?;
     let identity = Identity {
         cert_pem,
         key_pem,

@@ -31,7 +31,6 @@ pub mod runtime;
 pub mod server;
 #[cfg(test)]
 mod testing;
-mod trust;
 pub mod volumes;
 mod wiring;
 

@@ -9,6 +9,7 @@ use api::request::{Request, ResourceRef, User, Verb};
 use api::status::Status;
 use base::Clock;
 use client::ApiRef;
+use client::link::INSTANCE;
 use serde_json::{Value, json};
 use store::{Change, Store, StoreError};
 
@@ -102,16 +103,30 @@ fn request_pem(csr: &Value) -> Option<String> {
 }
 
 fn subject_is(csr: &Value, name: &str) -> bool {
+    common_name(csr).is_some_and(|subject| subject == name)
+}
+
+/// The user that the certificate is to stand for.
+fn common_name(csr: &Value) -> Option<String> {
     use x509_parser::prelude::FromDer;
-    let named = || {
-        let pem = request_pem(csr)?;
-        let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok()?;
-        let (_, request) =
-            x509_parser::certification_request::X509CertificationRequest::from_der(&pem.contents).ok()?;
-        let subject = &request.certification_request_info.subject;
-        Some(subject.iter_common_name().next()?.as_str().ok()? == name)
+    let pem = request_pem(csr)?;
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok()?;
+    let (_, request) =
+        x509_parser::certification_request::X509CertificationRequest::from_der(&pem.contents).ok()?;
+    let subject = &request.certification_request_info.subject;
+    Some(subject.iter_common_name().next()?.as_str().ok()?.to_owned())
+}
+
+/// Whether a request for a node's certificate comes from another machine than that node. A node that
+/// asks with its own certificate is itself.
+fn is_another(csr: &Value, user: &str, node: &Value) -> bool {
+    let instance = |object: &Value| {
+        object["metadata"]["annotations"][INSTANCE]
+            .as_str()
+            .map(str::to_owned)
     };
-    named().unwrap_or(false)
+    let known = instance(node);
+    csr["spec"]["username"] != user && known.is_some() && known != instance(csr)
 }
 
 /// Follows the requests in the store and deals with each.
@@ -159,7 +174,10 @@ impl Signer {
         let name = csr["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let done = match step(&csr, self.authorizer.as_ref()) {
             Step::Wait => return,
-            Step::Approve => self.approve(csr).await,
+            Step::Approve => match self.taken(&csr) {
+                None => self.approve(csr).await,
+                Some(name) => self.deny(csr, &name).await,
+            },
             Step::Sign => self.sign(csr).await,
         };
         match done {
@@ -173,6 +191,24 @@ impl Signer {
     async fn approve(&self, mut csr: Value) -> Result<(), Status> {
         let text = "Auto approving kubelet client certificate after SubjectAccessReview.";
         self.add_condition(&mut csr, "Approved", "AutoApproved", text);
+        self.write(csr, "approval").await
+    }
+
+    /// The node's name, if another machine has it already.
+    fn taken(&self, csr: &Value) -> Option<String> {
+        let user = common_name(csr)?;
+        let name = user.strip_prefix("system:node:")?;
+        let node = self.store.peek(&lookup::key("", "nodes", "", name))?;
+        let node: Value = serde_json::from_slice(&node.text).ok()?;
+        is_another(csr, &user, &node).then(|| name.to_owned())
+    }
+
+    async fn deny(&self, mut csr: Value, name: &str) -> Result<(), Status> {
+        let text = format!(
+            "node {name:?} is another machine: choose another name with --node-name or, if that machine is \
+             gone for good, \"kubectl delete node {name}\" and try again"
+        );
+        self.add_condition(&mut csr, "Denied", "NodeNameTaken", &text);
         self.write(csr, "approval").await
     }
 
@@ -250,5 +286,21 @@ mod tests {
         let mut done = csr("eve", &[], approved);
         done["status"]["certificate"] = "x".into();
         assert_eq!(step(&done, &rbac), Step::Wait);
+    }
+
+    #[test]
+    fn a_name_belongs_to_the_machine_that_has_it() {
+        let of = |instance: Option<&str>| json!({"metadata": {"annotations": {INSTANCE: instance}}, "spec": {"username": "joiner"}});
+        let user = "system:node:edge";
+        assert!(is_another(&of(Some("b")), user, &of(Some("a"))));
+        assert!(is_another(&of(None), user, &of(Some("a"))));
+        assert!(!is_another(&of(Some("a")), user, &of(Some("a"))));
+        assert!(
+            !is_another(&of(Some("a")), user, &of(None)),
+            "a node of an earlier version"
+        );
+        let mut renewal = of(None);
+        renewal["spec"]["username"] = user.into();
+        assert!(!is_another(&renewal, user, &of(Some("a"))));
     }
 }

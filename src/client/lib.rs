@@ -17,6 +17,7 @@ pub mod queue;
 mod reflect;
 mod scan;
 mod tls;
+pub mod trust;
 mod typed;
 pub mod url;
 

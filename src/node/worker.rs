@@ -1,14 +1,21 @@
 //! The agent's side of a node: in the server's process, or joined to one elsewhere.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use agent::{Agent, AgentConfig, JoinConfig};
 use anyhow::{Context, bail};
 use api::cidr::Addresses;
 use api::request::User;
-use base::{OnError, Tasks};
-use client::Client;
+use base::{Backoff, OnError, SystemRandom, Tasks};
+use client::{Client, HttpApi};
 
 use crate::config::Config;
 use crate::folder::Folder;
+
+/// Between attempts to join a server that is not there.
+const JOIN_RETRY: Duration = Duration::from_millis(500);
+const JOIN_RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// What the agent is told.
 pub(super) fn settings(config: &Config, folder: &Folder, node_ip: Addresses) -> AgentConfig {
@@ -58,11 +65,10 @@ pub(super) async fn join(config: &Config, settings: AgentConfig, tasks: &Tasks) 
         server: server.clone(),
         token,
         node_name: config.node_name.clone(),
+        instance_id: settings.instance_id.clone(),
         data_dir: settings.data_dir.clone(),
     };
-    let api = agent::join::join(&joining)
-        .await
-        .with_context(|| format!("cannot join {server}"))?;
+    let api = connect(&joining).await?;
     let agent = Agent::start(settings, Client::new(api.clone(), user(config)), tasks).await?;
     let (name, service, link) = (config.node_name.clone(), agent.service(), api.clone());
     tasks.spawn("link to the server", OnError::Log, async move {
@@ -73,4 +79,23 @@ pub(super) async fn join(config: &Config, settings: AgentConfig, tasks: &Tasks) 
     });
     agent.ready().await;
     Ok(())
+}
+
+/// Joins, for as long as it takes until the server is there; a refusal is final.
+async fn connect(joining: &JoinConfig) -> anyhow::Result<Arc<HttpApi>> {
+    let mut pause = Backoff::new(JOIN_RETRY, JOIN_RETRY_MAX);
+    loop {
+        match agent::join::join(joining).await {
+            Ok(api) => return Ok(api),
+            Err(error) if error.may_pass() => {
+                let wait = pause.next(&SystemRandom);
+                tracing::warn!(
+                    "cannot join yet, trying again in {:.1} s: {error}",
+                    wait.as_secs_f64()
+                );
+                tokio::time::sleep(wait).await;
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot join {}", joining.server)),
+        }
+    }
 }

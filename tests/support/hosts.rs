@@ -115,11 +115,6 @@ impl Hosts {
         self.first.clone()
     }
 
-    /// What connects the hosts, for addresses and rules of one's own. Its bridges are `lan`, `far`, `behind`.
-    pub fn switch(&self) -> &Machine {
-        &self.switch
-    }
-
     /// Adds a host and switches it on.
     pub fn add(&self, name: &str, place: Place) -> Arc<Host> {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
@@ -219,6 +214,12 @@ impl Host {
     /// Runs a program here to its end; its standard output, or what it said on standard error.
     pub fn run(&self, program: &str, args: &[&str]) -> Result<String, String> {
         super::cluster::said(self.output(Command::new(program).args(args)))
+    }
+
+    /// Starts a process of one role here without waiting for anything; it logs to a file beside its data.
+    pub fn launch(&self, verb: &str, args: &[&str]) -> std::process::Child {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        super::cluster::launch(Some(self), verb, &self.data(), &args)
     }
 
     /// Whether this is the sandbox itself.

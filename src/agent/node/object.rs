@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use client::link::INSTANCE;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ContainerImage, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus,
@@ -51,12 +52,16 @@ pub fn labels(config: &AgentConfig, machine: &Machine) -> BTreeMap<String, Strin
     labels
 }
 
-/// What the network of other nodes must know of this one.
+/// What tells this machine from another one of the same name, and what the network of other nodes must
+/// know of it.
 pub fn annotations(config: &AgentConfig) -> BTreeMap<String, String> {
-    BTreeMap::from([(
-        network::peers::ROUTING_ANNOTATION.to_owned(),
-        config.pod_routing.to_string(),
-    )])
+    BTreeMap::from([
+        (INSTANCE.to_owned(), config.instance_id.clone()),
+        (
+            network::peers::ROUTING_ANNOTATION.to_owned(),
+            config.pod_routing.to_string(),
+        ),
+    ])
 }
 
 /// What pods may use of the machine: thousandths of a core, bytes of memory,
@@ -305,10 +310,20 @@ mod tests {
     #[test]
     fn only_the_beat_differs_while_nothing_changes() {
         let first = made(Pressure::default(), None, 1, &[]);
-        let second = made(Pressure::default(), None, 100, first.conditions.as_deref().unwrap());
+        let second = made(
+            Pressure::default(),
+            None,
+            100,
+            first.conditions.as_deref().unwrap(),
+        );
         assert_ne!(first, second);
         assert!(same(&first, &second));
-        let third = made(Pressure::default(), Some("x"), 200, second.conditions.as_deref().unwrap());
+        let third = made(
+            Pressure::default(),
+            Some("x"),
+            200,
+            second.conditions.as_deref().unwrap(),
+        );
         assert!(!same(&second, &third));
         assert_eq!(
             condition(&third, "Ready").last_transition_time,

@@ -124,7 +124,7 @@ impl Target {
             return self.send(stream).await;
         }
         let name = ServerName::try_from(self.host.clone()).map_err(|e| e.to_string())?;
-        let connector = tokio_rustls::TlsConnector::from(crate::trust::anyone().map_err(|e| e.to_string())?);
+        let connector = tokio_rustls::TlsConnector::from(client::trust::anyone().map_err(|e| e.to_string())?);
         let stream = connector
             .connect(name, stream)
             .await

@@ -25,15 +25,21 @@ const GOOD_AFTER: Duration = Duration::from_secs(60);
 pub async fn run(api: Arc<HttpApi>, node_name: &str, service: LinkService) {
     let path = format!("/apis/coracle.dev/v1/nodes/{node_name}/connect");
     let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
+    let mut told = false;
     loop {
         let begin = tokio::time::Instant::now();
         match api.upgrade(&path, PROTOCOL).await {
             Ok(connection) => {
                 tracing::info!("connected to the server");
+                told = false;
                 serve(connection, service.clone()).await;
                 tracing::info!("the connection to the server has ended");
             }
-            Err(status) => tracing::debug!(%status, "the server cannot be reached"),
+            Err(status) if told => tracing::debug!(%status, "the server cannot be reached"),
+            Err(status) => {
+                tracing::warn!(%status, "the server cannot be reached, trying again until it can");
+                told = true;
+            }
         }
         if begin.elapsed() > GOOD_AFTER {
             backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);

@@ -1,4 +1,5 @@
-//! `kubectl port-forward`: one TCP connection into a pod.
+//! TCP connections on the server's behalf: into a pod's own localhost for
+//! `kubectl port-forward`, and to an address that this node reaches.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -34,12 +35,30 @@ pub(super) async fn answer(target: &Target, query: &Query, input: Body) -> Resul
         let text = format!("failed to connect to localhost:{port} inside the pod: {error}");
         Status::new(500, "InternalError", text)
     })?;
+    Ok(carry(stream, input))
+}
+
+/// Connects to an address from where the node stands.
+pub(super) async fn dial(address: &str, input: Body) -> Result<Response<Body>, Status> {
+    let address: SocketAddr = address
+        .parse()
+        .map_err(|_| Status::bad_request(format!("{address:?} is no address with a port")))?;
+    let failed = |why: String| Status::unavailable(format!("dial tcp {address}: {why}"));
+    match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => Ok(carry(stream, input)),
+        Ok(Err(error)) => Err(failed(format!("connect: {error}"))),
+        Err(_) => Err(failed("i/o timeout".to_owned())),
+    }
+}
+
+/// Goes on with the connection: what comes in there becomes the answer's body.
+fn carry(stream: TcpStream, input: Body) -> Response<Body> {
     let _ = stream.set_nodelay(true);
     let (sender, receiver) = mpsc::channel(8);
     let (read, write) = stream.into_split();
     tokio::spawn(outward(read, sender));
     tokio::spawn(inward(input, write));
-    Ok(Response::new(streamed(receiver)))
+    Response::new(streamed(receiver))
 }
 
 /// The pod's own localhost first, where it has one, as with Kubernetes; then its address.

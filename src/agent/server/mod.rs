@@ -7,13 +7,14 @@
 //! POST /exec/NS/POD/CONTAINER?command=..&command=..&stdin&stdout&stderr&tty    frames both ways
 //! POST /attach/NS/POD/CONTAINER?stdin&stdout&stderr&tty                        frames both ways
 //! POST /portforward/NS/POD?port=N                                             one TCP connection
-//! ANY  /proxy/NS/POD/PORT/path                                                HTTP
+//! POST /dial/HOST:PORT                                                        one TCP connection
+//! GET  /node/healthz|pods|containerLogs/NS/POD/CONTAINER                      as a kubelet answers
 //! ```
 
 pub mod dial;
 mod forward;
 mod logs;
-mod proxy;
+mod node;
 mod query;
 mod streams;
 
@@ -23,6 +24,7 @@ use std::task::Poll;
 
 use api::status::Status;
 use bytes::Bytes;
+use client::link::{DIAL, NODE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
@@ -88,10 +90,8 @@ impl LinkService {
                 let target = self.target(namespace, pod, "")?;
                 forward::answer(&target, &query, request.into_body()).await
             }
-            ["proxy", namespace, pod, port, rest @ ..] => {
-                let target = self.target(namespace, pod, "")?;
-                proxy::answer(&target, port, &rest.join("/"), request).await
-            }
+            [DIAL, address] if post => forward::dial(address, request.into_body()).await,
+            [NODE, rest @ ..] if get => node::answer(self, rest, &query),
             _ => Err(Status::no_such_path()),
         }
     }

@@ -162,7 +162,7 @@ async fn exec_goes_both_ways_over_the_link() {
 }
 
 #[tokio::test]
-async fn port_forward_and_proxy() {
+async fn port_forward_and_dial() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let temp = tempfile::tempdir().unwrap();
     let node = FakeNode::start(temp.path());
@@ -197,8 +197,17 @@ async fn port_forward_and_proxy() {
     let uri = format!("/portforward/ns/web?port={port}");
     let (code, body) = text(service.handle(request("POST", &uri, "hello\n")).await).await;
     assert_eq!((code, body.ends_with("hello")), (200, true), "{body}");
-    let (code, body) = ask(&service, "GET", &format!("/proxy/ns/web/{port}/a/b?c=d")).await;
-    assert_eq!((code, body.as_str()), (200, "GET /a/b?c=d HTTP/1.1"));
+    let uri = format!("/dial/127.0.0.1:{port}");
+    let (code, body) = text(service.handle(request("POST", &uri, "there\n")).await).await;
+    assert_eq!((code, body.ends_with("there")), (200, true), "{body}");
+    let (code, _) = ask(&service, "POST", "/dial/localhost").await;
+    assert_eq!(code, 400);
+    let (code, body) = ask(&service, "GET", "/node/pods").await;
+    assert_eq!((code, body.contains(r#""name":"web""#)), (200, true), "{body}");
+    assert_eq!(
+        ask(&service, "GET", "/node/healthz").await,
+        (200, "ok".to_owned())
+    );
     let (code, _) = ask(&service, "POST", "/portforward/ns/web?port=0").await;
     assert_eq!(code, 400);
 }

@@ -15,7 +15,7 @@ use crate::discovery::Discovery;
 use crate::health::Health;
 use crate::lookup::Lookup;
 use crate::metrics::HttpMetrics;
-use crate::nodes::NodeLinks;
+use crate::nodes::{Dialer, NodeLinks};
 use crate::openapi_routes::OpenApi;
 
 /// Everything behind the HTTP server, shared by all connections.
@@ -50,6 +50,13 @@ pub struct Door {
     pub address: String,
     /// Requests that may be under way at once, long-running ones aside.
     pub room: tokio::sync::Semaphore,
+}
+
+impl Door {
+    /// What connects to pods, Services and nodes.
+    pub fn dialer(&self) -> Dialer {
+        Dialer::new(self.api.clone(), self.nodes.clone())
+    }
 }
 
 /// Where a request came from.

@@ -1,6 +1,8 @@
 //! The server's way to its nodes: a call in the same process, or HTTP/2 over
 //! the connection that the agent dialled.
 
+mod dial;
+mod route;
 mod tunnel;
 
 use std::collections::HashMap;
@@ -13,6 +15,8 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::sync::watch;
+
+pub use dial::{Dialer, Dialled};
 
 /// What can go wrong with a streamed body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

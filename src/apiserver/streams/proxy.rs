@@ -2,22 +2,25 @@
 
 use std::sync::Arc;
 
-use api::request::{Request, ResourceRef, Verb};
 use api::status::Status;
-use base::{Random, SystemRandom};
 use http::header::{
-    AUTHORIZATION, CONNECTION, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, Method, Response, StatusCode};
-use serde_json::Value;
+use http_body_util::BodyExt;
+use hyper::client::conn::http1;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Incoming, link, pod};
+use super::Incoming;
 use crate::http::path::ResourcePath;
-use crate::http::{Door, reply};
-use crate::nodes::{Body, NodeDialer};
+use crate::http::{Door, negotiate, reply};
+use crate::nodes::{Body, Dialled, NodeDialer};
 
-/// Tells the agent to speak TLS to the pod.
-pub const SCHEME: HeaderName = HeaderName::from_static("x-coracle-scheme");
+/// The port of a kubelet, on which the agent answers itself.
+const KUBELET: &str = "10250";
 
 /// `[scheme:]name[:port]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,12 +50,6 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The node to ask, and the first segments of the path there.
-struct Way {
-    node: String,
-    prefix: String,
-}
-
 /// Passes a request on.
 pub async fn answer(
     door: &Arc<Door>,
@@ -67,38 +64,33 @@ pub async fn answer(
     let plural = path.resource.plural.as_str();
     let target = Target::parse(&path.name)
         .ok_or_else(|| Status::bad_request(format!("invalid {} request {:?}", plural, path.name)))?;
-    let way = match plural {
-        "nodes" => Way {
-            node: target.name.to_owned(),
-            prefix: "/node".to_owned(),
-        },
-        "pods" => pod_way(
-            &pod::get(door, "pods", &path.namespace, target.name).await?,
-            target.port,
-        )?,
-        _ => service_way(door, &path.namespace, &target).await?,
+    let own = request.uri().path().strip_suffix(path.rest.as_str());
+    let own = own.unwrap_or_default().to_owned();
+    let response = match plural {
+        "nodes" if matches!(target.port, "" | KUBELET) => {
+            let prefix = format!("/{}", client::link::NODE);
+            let request = rewrite(request, &prefix, &path.rest)?;
+            door.nodes.request(target.name, request).await?
+        }
+        _ => {
+            let dialled = dial(door, plural, &path.namespace, &target).await?;
+            pass(request, &path.rest, target.scheme == "https", dialled).await?
+        }
     };
-    let (mut parts, body) = request.into_parts();
-    let own = parts
-        .uri
-        .path()
-        .strip_suffix(path.rest.as_str())
-        .unwrap_or_default()
-        .to_owned();
-    let query = parts.uri.query().map(|q| format!("?{q}")).unwrap_or_default();
-    let rest = if path.rest.is_empty() { "/" } else { &path.rest };
-    parts.uri = format!("{}{rest}{query}", way.prefix)
-        .parse()
-        .map_err(Status::internal)?;
-    clean(&mut parts.headers);
-    if target.scheme == "https" {
-        parts.headers.insert(SCHEME, HeaderValue::from_static("https"));
-    }
-    let response = door
-        .nodes
-        .request(&way.node, http::Request::from_parts(parts, body))
-        .await?;
     Ok(returned(response, &own))
+}
+
+async fn dial(door: &Door, plural: &str, namespace: &str, target: &Target<'_>) -> Result<Dialled, Status> {
+    let dialer = door.dialer();
+    match plural {
+        "pods" => dialer.pod(namespace, target.name, target.port).await,
+        "services" => dialer.service(namespace, target.name, target.port).await,
+        _ => {
+            let port = target.port.parse();
+            let port = port.map_err(|_| Status::bad_request(format!("{:?} is no port", target.port)))?;
+            dialer.node(target.name, port).await
+        }
+    }
 }
 
 /// Relative links work only below a path that ends in a slash.
@@ -112,96 +104,81 @@ fn to_root(request: &http::Request<Body>) -> Response<Body> {
     response
 }
 
-fn pod_way(pod: &Value, port: &str) -> Result<Way, Status> {
-    let text = |name: &str| pod["metadata"][name].as_str().unwrap_or_default();
-    let port = if port.is_empty() {
-        first_port(pod)
-    } else {
-        named_port(pod, port)
+/// The request as it goes on: to the rest of its path, without what was for this hop.
+fn rewrite(request: http::Request<Body>, prefix: &str, rest: &str) -> Result<http::Request<Body>, Status> {
+    let (mut parts, body) = request.into_parts();
+    let query = parts.uri.query().map(|q| format!("?{q}")).unwrap_or_default();
+    let rest = if rest.is_empty() { "/" } else { rest };
+    parts.uri = format!("{prefix}{rest}{query}")
+        .parse()
+        .map_err(|_| Status::bad_request("the path is none"))?;
+    parts.version = http::Version::HTTP_11;
+    clean(&mut parts.headers);
+    Ok(http::Request::from_parts(parts, body))
+}
+
+/// Sends a request over a connection of its own, and goes on with whatever protocol both change to.
+async fn pass(
+    mut request: http::Request<Body>,
+    rest: &str,
+    tls: bool,
+    dialled: Dialled,
+) -> Result<Response<Body>, Status> {
+    let wanted = wanted(request.headers());
+    let theirs = wanted.is_some().then(|| hyper::upgrade::on(&mut request));
+    let mut request = rewrite(request, "", rest)?;
+    let headers = request.headers_mut();
+    if let Some(protocol) = wanted {
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, protocol);
+    }
+    let address = dialled.address.to_string();
+    if let (false, Ok(host)) = (headers.contains_key(HOST), HeaderValue::from_str(&address)) {
+        headers.insert(HOST, host);
+    }
+    if !tls {
+        return exchange(request, dialled.stream, theirs).await;
+    }
+    let config = client::trust::anyone().map_err(Status::internal)?;
+    let name = ServerName::from(dialled.address.ip());
+    let connecting = tokio_rustls::TlsConnector::from(config).connect(name, dialled.stream);
+    exchange(request, connecting.await.map_err(unreachable)?, theirs).await
+}
+
+fn unreachable(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(format!("error trying to reach service: {error}"))
+}
+
+/// The protocol that the client wants to change to.
+fn wanted(headers: &HeaderMap) -> Option<HeaderValue> {
+    let asks = negotiate::lists(headers, &CONNECTION, "upgrade");
+    headers.get(UPGRADE).filter(|_| asks).cloned()
+}
+
+async fn exchange<T>(
+    request: http::Request<Body>,
+    stream: T,
+    theirs: Option<OnUpgrade>,
+) -> Result<Response<Body>, Status>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(unreachable)?;
+    tokio::spawn(connection.with_upgrades());
+    let mut response = sender.send_request(request).await.map_err(unreachable)?;
+    let Some(theirs) = theirs.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) else {
+        return Ok(cleaned(response.map(|body| body.map_err(Into::into).boxed())));
     };
-    let segments = ["proxy", text("namespace"), text("name"), &port];
-    Ok(Way {
-        node: pod::assigned(pod)?.to_owned(),
-        prefix: link::uri(&segments, &[]),
-    })
-}
-
-fn ports(pod: &Value) -> impl Iterator<Item = &Value> {
-    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
-    containers.flat_map(|container| container["ports"].as_array().into_iter().flatten())
-}
-
-fn first_port(pod: &Value) -> String {
-    ports(pod)
-        .find_map(|port| port["containerPort"].as_u64())
-        .unwrap_or(80)
-        .to_string()
-}
-
-fn named_port(pod: &Value, name: &str) -> String {
-    let found = ports(pod).find(|port| port["name"].as_str() == Some(name));
-    let number = found.and_then(|port| port["containerPort"].as_u64());
-    number.map_or_else(|| name.to_owned(), |number| number.to_string())
-}
-
-async fn service_way(door: &Door, namespace: &str, target: &Target<'_>) -> Result<Way, Status> {
-    let service = pod::get(door, "services", namespace, target.name).await?;
-    let place = ResourceRef::new("discovery.k8s.io", "v1", "endpointslices");
-    let mut list = Request::new(pod::server(), Verb::List, place, namespace, "");
-    list.options.label_selector = format!("kubernetes.io/service-name={}", target.name);
-    let slices = door.api.call(list).await?;
-    let slices: Value = serde_json::from_slice(&slices.body).map_err(Status::internal)?;
-    let none = || Status::unavailable(format!("no endpoints available for service {:?}", target.name));
-    let port = service_port(&service, target.port).ok_or_else(|| {
-        Status::unavailable(format!(
-            "no service port {:?} found for service {:?}",
-            target.port, target.name
-        ))
-    })?;
-    let ready = endpoints(&slices, port);
-    let chosen = SystemRandom.below(ready.len().max(1) as u64) as usize;
-    let (pod_name, number) = ready.get(chosen).ok_or_else(none)?;
-    let pod = pod::get(door, "pods", namespace, pod_name).await?;
-    pod_way(&pod, &number.to_string())
-}
-
-/// The name of the service's port that is meant: by name, by number, or the only one.
-fn service_port<'a>(service: &'a Value, wanted: &str) -> Option<&'a str> {
-    fn name(port: &Value) -> &str {
-        port["name"].as_str().unwrap_or_default()
-    }
-    let ports = service["spec"]["ports"].as_array()?;
-    if wanted.is_empty() {
-        return match ports.as_slice() {
-            [one] => Some(name(one)),
-            many => many.iter().map(name).find(|name| name.is_empty()),
-        };
-    }
-    let number = wanted.parse::<u64>().ok();
-    let fits = |port: &&Value| name(port) == wanted || (number.is_some() && port["port"].as_u64() == number);
-    ports.iter().find(fits).map(name)
-}
-
-/// Ready pods with the number of that port.
-fn endpoints(slices: &Value, port: &str) -> Vec<(String, u64)> {
-    let mut found = Vec::new();
-    for slice in slices["items"].as_array().into_iter().flatten() {
-        let ports = slice["ports"].as_array().into_iter().flatten();
-        let number = ports
-            .into_iter()
-            .find(|p| p["name"].as_str().unwrap_or_default() == port);
-        let Some(number) = number.and_then(|p| p["port"].as_u64()) else {
-            continue;
-        };
-        for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
-            let ready = endpoint["conditions"]["ready"].as_bool().unwrap_or(true);
-            let name = endpoint["targetRef"]["name"]
-                .as_str()
-                .filter(|_| endpoint["targetRef"]["kind"] == "Pod");
-            found.extend(name.filter(|_| ready).map(|name| (name.to_owned(), number)));
+    let ours = hyper::upgrade::on(&mut response);
+    tokio::spawn(async move {
+        if let (Ok(client), Ok(program)) = (theirs.await, ours.await) {
+            let (mut client, mut program) = (TokioIo::new(client), TokioIo::new(program));
+            // Whichever side breaks off, the other one sees its end.
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut program).await;
         }
-    }
-    found
+    });
+    Ok(response.map(|body| body.map_err(Into::into).boxed()))
 }
 
 /// Takes out what is for this hop only, and the caller's credentials, which are none of the
@@ -213,7 +190,7 @@ fn clean(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()))
         .collect();
-    let hop = [CONNECTION, UPGRADE, TRANSFER_ENCODING, AUTHORIZATION, SCHEME];
+    let hop = [CONNECTION, UPGRADE, TRANSFER_ENCODING, AUTHORIZATION];
     let hop_names = [
         "keep-alive",
         "proxy-authenticate",
@@ -236,12 +213,17 @@ fn clean(headers: &mut HeaderMap) {
     }
 }
 
+/// The answer without what was for that hop.
+fn cleaned(mut response: Response<Body>) -> Response<Body> {
+    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
+        response.headers_mut().remove(name);
+    }
+    response
+}
+
 /// The answer, with a redirect led back through the proxy.
 fn returned(mut response: Response<Body>, own: &str) -> Response<Body> {
     let headers = response.headers_mut();
-    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
-    }
     let led = headers
         .get(LOCATION)
         .and_then(|value| value.to_str().ok())
@@ -255,7 +237,6 @@ fn returned(mut response: Response<Body>, own: &str) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn names_carry_scheme_and_port() {
@@ -269,24 +250,6 @@ mod tests {
         }
         assert_eq!(Target::parse("ftp:web:80"), None);
         assert_eq!(Target::parse("a:b:c:d"), None);
-    }
-
-    #[test]
-    fn ports_and_endpoints_are_found() {
-        let service =
-            json!({"spec": {"ports": [{"name": "http", "port": 80}, {"name": "admin", "port": 81}]}});
-        assert_eq!(service_port(&service, "81"), Some("admin"));
-        assert_eq!(service_port(&service, "http"), Some("http"));
-        assert_eq!(service_port(&service, ""), None);
-        let slices = json!({"items": [{"ports": [{"name": "http", "port": 8080}], "endpoints": [
-            {"conditions": {"ready": true}, "targetRef": {"kind": "Pod", "name": "a"}},
-            {"conditions": {"ready": false}, "targetRef": {"kind": "Pod", "name": "b"}}]}]});
-        assert_eq!(endpoints(&slices, "http"), [("a".to_owned(), 8080)]);
-        let pod = json!({"spec": {"containers": [{"ports": [{"name": "web", "containerPort": 8080}]}]}});
-        assert_eq!(
-            (first_port(&pod), named_port(&pod, "web"), named_port(&pod, "9")),
-            ("8080".into(), "8080".into(), "9".into())
-        );
     }
 
     #[test]

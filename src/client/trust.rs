@@ -1,7 +1,7 @@
-//! TLS that trusts anyone, for two cases where that is right: probes ask
-//! whether a program answers, not who it is (Kubernetes does not check either),
-//! and a joining node looks at the server's certificates before it compares
-//! their hash with the one in its token.
+//! TLS that trusts anyone, for the cases where that is right: probes and proxies
+//! ask whether a program answers, not who it is (Kubernetes does not check
+//! either), and a joining node looks at the server's certificates before it
+//! compares their hash with the one in its token.
 
 use std::sync::{Arc, OnceLock};
 

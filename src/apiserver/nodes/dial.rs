@@ -1,0 +1,198 @@
+//! Raw connections into the cluster: to a pod, to what a Service leads to, to a
+//! node's own port.
+//!
+//! ```text
+//! what is asked for ─▶ an address, and the node that reaches it ─▶ that node's agent dials
+//! ```
+//!
+//! A server alone has no route to any pod, and agents cannot be called: so
+//! whatever the server itself wants from inside goes this way, proxies, webhooks
+//! and aggregated APIs alike. Only an endpoint that belongs to no node is dialled
+//! from here.
+
+use std::net::{IpAddr, SocketAddr};
+
+use api::request::{Request, ResourceRef, User, Verb};
+use api::status::Status;
+use base::{Random, SystemRandom};
+use bytes::Bytes;
+use client::ApiRef;
+use client::link::DIAL;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+
+use super::route::{self, Route};
+use super::{Body, NodeDialer, NodeLinks};
+use crate::http::body::read;
+use crate::http::watch::streamed;
+
+const BLOCK_BYTES: usize = 32 * 1024;
+/// Blocks that may wait for a slow reader.
+const WAITING: usize = 8;
+/// An agent's words about a failure are never longer.
+const FAILURE_BYTES_MAX: usize = 64 * 1024;
+
+/// Connects to what runs on the nodes. Cheap to clone.
+#[derive(Clone)]
+pub struct Dialer {
+    api: ApiRef,
+    nodes: NodeLinks,
+}
+
+/// A connection, and the address at its other end.
+pub struct Dialled {
+    /// The bytes.
+    pub stream: DuplexStream,
+    /// Whom it leads to.
+    pub address: SocketAddr,
+}
+
+impl Dialer {
+    /// A dialer that looks objects up through `api`.
+    pub fn new(api: ApiRef, nodes: NodeLinks) -> Self {
+        Self { api, nodes }
+    }
+
+    /// Connects to a port of a pod: by number or name; the first one of its containers when empty.
+    ///
+    /// # Errors
+    /// 404 without the pod, 400 while it has no node or address, 503 when it cannot be reached.
+    pub async fn pod(&self, namespace: &str, name: &str, port: &str) -> Result<Dialled, Status> {
+        let pod = self.get("pods", namespace, name).await?;
+        self.dial(route::to_pod(&pod, port)?).await
+    }
+
+    /// Connects to one of the ready endpoints of a Service: of its port by name or number, or of its only one.
+    ///
+    /// # Errors
+    /// 404 without the Service, 503 without such a port or a ready endpoint, and when it cannot be reached.
+    pub async fn service(&self, namespace: &str, name: &str, port: &str) -> Result<Dialled, Status> {
+        let service = self.get("services", namespace, name).await?;
+        let place = ResourceRef::new("discovery.k8s.io", "v1", "endpointslices");
+        let mut list = Request::new(server(), Verb::List, place, namespace, "");
+        list.options.label_selector = format!("kubernetes.io/service-name={name}");
+        let slices = self.api.call(list).await?;
+        let slices: Value = serde_json::from_slice(&slices.body).map_err(Status::internal)?;
+        let mut routes = route::to_service(&service, &slices, port)?;
+        // One that cannot be reached at this moment is not the end: another may.
+        let mut failure = Status::unavailable(format!("no endpoints available for service {name:?}"));
+        while !routes.is_empty() {
+            let chosen = usize::try_from(SystemRandom.below(routes.len() as u64)).unwrap_or(0);
+            match self.dial(routes.swap_remove(chosen)).await {
+                Ok(dialled) => return Ok(dialled),
+                Err(status) => failure = status,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Connects to a port of a node itself.
+    ///
+    /// # Errors
+    /// 404 without the node, 503 when it has no address or cannot be reached.
+    pub async fn node(&self, name: &str, port: u16) -> Result<Dialled, Status> {
+        let node = self.get("nodes", "", name).await?;
+        self.dial(route::to_node(&node, port)?).await
+    }
+
+    async fn dial(&self, route: Route) -> Result<Dialled, Status> {
+        let failed = |why: String| Status::unavailable(format!("error trying to reach service: {why}"));
+        let address = route.address;
+        let (ours, theirs) = tokio::io::duplex(BLOCK_BYTES);
+        match &route.node {
+            Some(node) => self.through(node, address, theirs).await.map_err(failed)?,
+            None => direct(address, theirs).await.map_err(failed)?,
+        }
+        Ok(Dialled {
+            stream: ours,
+            address,
+        })
+    }
+
+    /// Has the node's agent connect, and carries bytes until both sides have ended.
+    async fn through(&self, node: &str, address: SocketAddr, pipe: DuplexStream) -> Result<(), String> {
+        let (to_agent, body) = channel();
+        let uri = format!("/{DIAL}/{address}");
+        let request = http::Request::builder().method(Method::POST).uri(uri).body(body);
+        let request = request.map_err(|e| e.to_string())?;
+        let response = self.nodes.request(node, request).await.map_err(|s| s.message)?;
+        if response.status() != StatusCode::OK {
+            return Err(failure(response.into_body()).await);
+        }
+        let (read, write) = tokio::io::split(pipe);
+        tokio::spawn(outward(read, to_agent));
+        tokio::spawn(inward(response.into_body(), write));
+        Ok(())
+    }
+
+    async fn get(&self, plural: &str, namespace: &str, name: &str) -> Result<Value, Status> {
+        let place = ResourceRef::new("", "v1", plural);
+        let reply = self
+            .api
+            .call(Request::new(server(), Verb::Get, place, namespace, name))
+            .await?;
+        serde_json::from_slice(&reply.body).map_err(Status::internal)
+    }
+}
+
+/// The user as which the server itself asks: the caller's permission was checked before.
+fn server() -> User {
+    User::new("system:apiserver", &["system:masters"])
+}
+
+async fn direct(address: SocketAddr, mut pipe: DuplexStream) -> Result<(), String> {
+    let connecting = tokio::net::TcpStream::connect(address).await;
+    let mut stream = connecting.map_err(|error| format!("dial tcp {address}: connect: {error}"))?;
+    tokio::spawn(async move {
+        // Whichever side breaks off, the other one sees its end.
+        let _ = tokio::io::copy_bidirectional(&mut pipe, &mut stream).await;
+    });
+    Ok(())
+}
+
+/// A body into which blocks are sent as they come; it ends when the sender is dropped.
+fn channel() -> (mpsc::Sender<Bytes>, Body) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let chunks = futures_util::stream::unfold(receiver, |mut receiver: mpsc::Receiver<Bytes>| async move {
+        receiver.recv().await.map(|bytes| (Ok(bytes), receiver))
+    });
+    (sender, streamed(chunks))
+}
+
+async fn outward(mut read: ReadHalf<DuplexStream>, out: mpsc::Sender<Bytes>) {
+    let mut block = vec![0; BLOCK_BYTES];
+    while let Ok(n @ 1..) = read.read(&mut block).await {
+        let bytes = Bytes::copy_from_slice(block.get(..n).unwrap_or_default());
+        if out.send(bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn inward(mut body: Body, mut write: WriteHalf<DuplexStream>) {
+    while let Some(Ok(frame)) = body.frame().await {
+        if let Ok(bytes) = frame.into_data()
+            && write.write_all(&bytes).await.is_err()
+        {
+            return;
+        }
+    }
+    let _ = write.shutdown().await;
+}
+
+/// What an agent's refusal says.
+async fn failure(body: Body) -> String {
+    let body = read(body, FAILURE_BYTES_MAX).await.unwrap_or_default();
+    match serde_json::from_slice::<Status>(&body) {
+        Ok(status) => status.message,
+        Err(_) => String::from_utf8_lossy(&body).trim().to_owned(),
+    }
+}
+
+/// The address of an object as it says it; `None` when it says none.
+pub(super) fn parse_ip(text: &Value) -> Option<IpAddr> {
+    text.as_str()?.parse().ok()
+}
