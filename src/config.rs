@@ -84,6 +84,10 @@ pub struct Config {
     pub cluster_domain: String,
     /// Time without heartbeat after which a node counts as lost.
     pub node_monitor_grace_period: Duration,
+    /// Seconds for which pods stay on a node that is not ready, unless they say themselves.
+    pub not_ready_toleration_seconds: u32,
+    /// Seconds for which pods stay on a node that cannot be reached, unless they say themselves.
+    pub unreachable_toleration_seconds: u32,
     /// Wait before the first restart of a crashed container.
     pub crash_back_off: Duration,
     /// Most pods on the node.
@@ -119,6 +123,8 @@ impl Config {
             cluster_dns: None,
             cluster_domain: "cluster.local".to_owned(),
             node_monitor_grace_period: Duration::from_secs(40),
+            not_ready_toleration_seconds: 300,
+            unreachable_toleration_seconds: 300,
             crash_back_off: Duration::from_secs(10),
             max_pods: 4096,
             limits: agent::Limits::default(),

@@ -24,6 +24,7 @@ mod images;
 mod join;
 mod kubectl;
 mod limits;
+mod lost;
 mod machines;
 mod mixed;
 mod oci;

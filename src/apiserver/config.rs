@@ -8,6 +8,8 @@ use std::time::Duration;
 use base::telemetry::Metrics;
 use base::{Clock, Random, SystemClock, SystemRandom};
 
+use crate::admission::TolerationSeconds;
+
 /// Settings of an [`crate::ApiServer`].
 #[derive(Clone)]
 pub struct ServerConfig {
@@ -31,8 +33,8 @@ pub struct ServerConfig {
     /// Issuer, and default audience, of service-account tokens; empty for
     /// `https://kubernetes.default.svc.` and the cluster domain.
     pub issuer: String,
-    /// Seconds for which new pods tolerate nodes that are not ready or unreachable.
-    pub toleration_seconds: i64,
+    /// For how long new pods tolerate nodes that are not ready or unreachable.
+    pub toleration: TolerationSeconds,
     /// Seconds that events are kept.
     pub event_ttl_seconds: u32,
     /// How long open requests may take to end once the server stops.
@@ -58,7 +60,7 @@ impl ServerConfig {
             cluster_domain: "cluster.local".into(),
             anonymous: true,
             issuer: String::new(),
-            toleration_seconds: 300,
+            toleration: TolerationSeconds::default(),
             event_ttl_seconds: 3600,
             shutdown_grace: Duration::from_secs(5),
             metrics: Metrics::new(),

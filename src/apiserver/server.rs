@@ -196,7 +196,7 @@ fn core_config(config: &ServerConfig, port: u16) -> CoreConfig {
     CoreConfig {
         service_cidr: config.service_cidr.clone(),
         node_ports: config.node_ports,
-        toleration_seconds: config.toleration_seconds,
+        toleration: config.toleration,
         event_ttl_seconds: config.event_ttl_seconds,
         clock: config.clock.clone(),
         random: config.random.clone(),

@@ -83,6 +83,14 @@ pub struct Settings {
     #[arg(long, value_name = "SECONDS")]
     pub node_monitor_grace_period: Option<u64>,
 
+    /// Seconds for which pods stay on a node that is not ready, unless they say themselves [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    pub default_not_ready_toleration_seconds: Option<u32>,
+
+    /// Seconds for which pods stay on a node that cannot be reached, unless they say themselves [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    pub default_unreachable_toleration_seconds: Option<u32>,
+
     /// Seconds before a crashed container's first restart; doubles up to five minutes [default: 10]
     #[arg(long, value_name = "SECONDS")]
     pub crash_back_off: Option<u64>,
@@ -181,6 +189,12 @@ impl Settings {
             cluster_dns: self.cluster_dns.or(other.cluster_dns),
             cluster_domain: self.cluster_domain.or(other.cluster_domain),
             node_monitor_grace_period: self.node_monitor_grace_period.or(other.node_monitor_grace_period),
+            default_not_ready_toleration_seconds: self
+                .default_not_ready_toleration_seconds
+                .or(other.default_not_ready_toleration_seconds),
+            default_unreachable_toleration_seconds: self
+                .default_unreachable_toleration_seconds
+                .or(other.default_unreachable_toleration_seconds),
             crash_back_off: self.crash_back_off.or(other.crash_back_off),
             max_pods: self.max_pods.or(other.max_pods),
             pod_pids_limit: self.pod_pids_limit.or(other.pod_pids_limit),
@@ -247,6 +261,12 @@ impl Settings {
         }
         if let Some(pods) = self.max_pods {
             config.max_pods = pods;
+        }
+        if let Some(seconds) = self.default_not_ready_toleration_seconds {
+            config.not_ready_toleration_seconds = seconds;
+        }
+        if let Some(seconds) = self.default_unreachable_toleration_seconds {
+            config.unreachable_toleration_seconds = seconds;
         }
         if let Some(seconds) = self.crash_back_off {
             config.crash_back_off = std::time::Duration::from_secs(seconds);

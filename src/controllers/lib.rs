@@ -8,6 +8,7 @@
 
 mod csr_cleaner;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod garbage;
@@ -23,6 +24,7 @@ pub mod replicaset;
 pub mod root_ca;
 pub mod service_account;
 mod start;
+pub mod taint_eviction;
 pub mod view;
 
 pub use harness::{Reconciler, Surroundings};

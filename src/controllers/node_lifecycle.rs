@@ -1,5 +1,5 @@
-//! Watches over the nodes: who stopped reporting is marked, tainted, and in
-//! time relieved of its pods.
+//! Watches over the nodes: who stopped reporting is marked and tainted, and its
+//! pods are taken out of service.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use client::EventType;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use crate::plan::{Key, Plan, Write};
-use crate::view::{View, is_going};
+use crate::view::View;
 use crate::{Reconciler, pods};
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -26,6 +26,13 @@ const PRESSURES: [(&str, &str); 4] = [
     ("PIDPressure", "node.kubernetes.io/pid-pressure"),
     ("NetworkUnavailable", "node.kubernetes.io/network-unavailable"),
 ];
+
+/// How often a node that is not ready is looked at again: whether its pods are evicted depends on the others.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// In clusters of up to so many nodes nothing is evicted while most nodes are lost
+/// (kube-controller-manager's `--large-cluster-size-threshold`).
+const SMALL_CLUSTER: usize = 50;
 
 /// Marks nodes by their heartbeat; keyed by node.
 pub struct NodeHealth {
@@ -77,12 +84,28 @@ impl Reconciler for NodeHealth {
             plan.look_again(self.grace - silent + Duration::from_millis(100));
         }
         let ready = if lost { "Unknown" } else { ready_status(&node) };
-        retaint(&node, ready, &mut plan, now);
+        let evicting = ready == "True" || evicts(&key.name, view);
+        retaint(&node, ready, evicting, &mut plan, now);
         if ready != "True" {
+            plan.look_again(LOOK_AGAIN);
+        }
+        // A node that still speaks says of its pods itself whether they are ready.
+        if ready == "Unknown" {
             mark_pods(&key.name, view, &mut plan, now);
         }
         plan
     }
+}
+
+/// Whether pods of nodes that are not ready are evicted at all: not when every node is lost, or most
+/// nodes of a small cluster, for then the fault is more likely on this side. `lost` counts as lost.
+fn evicts(lost: &str, view: &View) -> bool {
+    let nodes = view.nodes.list();
+    let is_lost = |node: &Node| node.metadata.name.as_deref() == Some(lost) || ready_status(node) != "True";
+    let gone = nodes.iter().filter(|node| is_lost(node)).count();
+    let all = nodes.len();
+    let most = gone > 2 && gone * 100 >= all * 55;
+    gone < all && !(most && all <= SMALL_CLUSTER)
 }
 
 fn conditions(node: &Node) -> impl Iterator<Item = &NodeCondition> {
@@ -135,14 +158,21 @@ fn mark_lost(node: &Node, plan: &mut Plan, now: Timestamp) {
     );
 }
 
-/// Brings the taints that stand for conditions in line with the conditions.
-fn retaint(node: &Node, ready: &str, plan: &mut Plan, now: Timestamp) {
+/// Brings the taints that stand for conditions in line with the conditions. Those that evict pods are
+/// held back unless `evicting`.
+fn retaint(node: &Node, ready: &str, evicting: bool, plan: &mut Plan, now: Timestamp) {
     let spec = node.spec.clone().unwrap_or_default();
     let mut wanted: Vec<(&str, &str)> = Vec::new();
-    match ready {
-        "True" => {}
-        "False" => wanted.extend([(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]),
-        _ => wanted.extend([(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]),
+    let trouble = match ready {
+        "True" => None,
+        "False" => Some(NOT_READY),
+        _ => Some(UNREACHABLE),
+    };
+    if let Some(key) = trouble {
+        wanted.push((key, "NoSchedule"));
+        if evicting {
+            wanted.push((key, "NoExecute"));
+        }
     }
     if spec.unschedulable == Some(true) {
         wanted.push((UNSCHEDULABLE, "NoSchedule"));
@@ -186,7 +216,7 @@ fn retaint(node: &Node, ready: &str, plan: &mut Plan, now: Timestamp) {
     }
 }
 
-/// Takes the pods of a node that is not ready out of service.
+/// Takes the pods of a node that says nothing any more out of service.
 fn mark_pods(node: &str, view: &View, plan: &mut Plan, now: Timestamp) {
     for pod in view
         .pods
@@ -217,78 +247,90 @@ fn mark_pods(node: &str, view: &View, plan: &mut Plan, now: Timestamp) {
     }
 }
 
-/// Evicts pods from nodes whose `NoExecute` taints they do not tolerate; keyed by pod.
-pub struct TaintEviction;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use client::Cache;
+    use serde_json::Value;
 
-impl Reconciler for TaintEviction {
-    const NAME: &'static str = "taint-eviction-controller";
-
-    fn reconcile(&self, key: &Key, view: &View, now: Timestamp) -> Plan {
-        let mut plan = Plan::nothing();
-        let Some(pod) = view.pods.get(&key.namespace, &key.name) else {
-            return plan;
-        };
-        if is_going(pod.as_ref()) || pods::is_finished(&pod) {
-            return plan;
-        }
-        let Some(node) = view.nodes.get("", pods::node_of(&pod)) else {
-            return plan;
-        };
-        match time_left(&pod, &node, now) {
-            None => {}
-            Some(left) if left.is_zero() => {
-                let (namespace, name) = (&key.namespace, &key.name);
-                plan.write(Write::delete(pod.as_ref()));
-                plan.tell(
-                    pod.as_ref(),
-                    EventType::Normal,
-                    "TaintManagerEviction",
-                    format!("Marking for deletion Pod {namespace}/{name}"),
-                );
-            }
-            Some(left) => plan.look_again(left),
-        }
-        plan
+    fn node(name: &str, ready: &str) -> Node {
+        serde_json::from_value(json!({"metadata": {"name": name}, "status": {"conditions": [
+            {"type": "Ready", "status": ready, "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]}}))
+        .unwrap()
     }
-}
 
-/// How long the pod may stay; `None` for ever.
-fn time_left(pod: &Pod, node: &Node, now: Timestamp) -> Option<Duration> {
-    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    let tolerations = pod
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.tolerations.clone())
-        .unwrap_or_default();
-    let mut left: Option<Duration> = None;
-    for taint in taints.filter(|taint| taint.effect == "NoExecute") {
-        let matching: Vec<_> = tolerations
+    fn cluster(ready: usize, lost: usize) -> View {
+        let mut view = View::empty();
+        let good = (0..ready).map(|n| node(&format!("good{n}"), "True"));
+        let bad = (0..lost).map(|n| node(&format!("bad{n}"), "Unknown"));
+        view.nodes = Cache::fixed(good.chain(bad));
+        view
+    }
+
+    #[test]
+    fn nothing_is_evicted_when_all_or_most_nodes_are_lost() {
+        for (ready, lost, expected) in [
+            (1, 1, true),
+            (0, 1, false),
+            (0, 5, false),
+            (2, 3, false),
+            (3, 3, true),
+            (40, 60, true),
+        ] {
+            assert_eq!(
+                evicts("bad0", &cluster(ready, lost)),
+                expected,
+                "{ready} ready, {lost} lost"
+            );
+        }
+        // It counts as lost although its condition does not say so yet.
+        assert!(!evicts("good0", &cluster(1, 0)));
+    }
+
+    /// The taints and the conditions that a silent node gets.
+    fn silence(view: &View) -> (Value, Value) {
+        let health = NodeHealth::new(Duration::from_secs(40));
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let key = Key::new("", "quiet");
+        assert!(
+            health
+                .reconcile(&key, view, at("2026-01-01T00:00:00Z"))
+                .writes
+                .is_empty()
+        );
+        let plan = health.reconcile(&key, view, at("2026-01-01T00:00:40Z"));
+        let [Write::Update(_, status), Write::Patch(_, _, taints)] = plan.writes.as_slice() else {
+            panic!("{plan:?}")
+        };
+        (
+            status["status"]["conditions"].clone(),
+            taints["spec"]["taints"].clone(),
+        )
+    }
+
+    #[test]
+    fn a_silent_node_is_unknown_and_tainted() {
+        let mut view = View::empty();
+        view.nodes = Cache::fixed([node("quiet", "True"), node("other", "True")]);
+        let (conditions, taints) = silence(&view);
+        assert_eq!(conditions[0]["status"], "Unknown");
+        assert_eq!(conditions[0]["reason"], "NodeStatusUnknown");
+        assert_eq!(conditions[0]["message"], "Kubelet stopped posting node status.");
+        assert_eq!(conditions[1]["reason"], "NodeStatusNeverUpdated");
+        let effects: Vec<&str> = taints
+            .as_array()
+            .unwrap()
             .iter()
-            .filter(|t| api::pod::tolerates(t, taint))
+            .map(|t| t["effect"].as_str().unwrap())
             .collect();
-        let allowed = match matching
-            .iter()
-            .map(|t| t.toleration_seconds)
-            .min_by_key(|s| s.unwrap_or(i64::MAX))
-        {
-            None => Duration::ZERO,
-            Some(None) => continue,
-            Some(Some(seconds)) => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
-        };
-        let since = taint.time_added.as_ref().map_or(now, |t| t.0);
-        let passed = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-        let this = allowed.saturating_sub(passed);
-        left = Some(left.map_or(this, |before| before.min(this)));
+        assert_eq!(effects, ["NoSchedule", "NoExecute"]);
+        assert_eq!(taints[0]["key"], UNREACHABLE);
+        view.nodes = Cache::fixed([node("quiet", "True")]);
+        let (_, taints) = silence(&view);
+        assert_eq!(
+            taints.as_array().unwrap().len(),
+            1,
+            "the only node keeps its pods"
+        );
     }
-    left
-}
-
-/// The pods of a node, so that a new taint is felt at once.
-pub fn keys_for_node(node: &Node, view: &View) -> Vec<Key> {
-    let name = node.metadata.name.as_deref().unwrap_or_default();
-    let pods = view.pods.list();
-    pods.iter()
-        .filter(|pod| pods::node_of(pod) == name)
-        .map(|pod| Key::of(pod.as_ref()))
-        .collect()
 }

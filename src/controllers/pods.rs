@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::plan::Write;
 pub use api::pod::{condition, is_finished, is_ready, phase};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
 
 /// The node the pod is bound to; empty when none.
 pub fn node_of(pod: &Pod) -> &str {
@@ -50,4 +52,24 @@ pub fn child_name(base: &str, suffix: &str) -> String {
     let room = 62usize.saturating_sub(suffix.len());
     let cut = base.char_indices().nth(room).map_or(base.len(), |(at, _)| at);
     format!("{}-{suffix}", &base[..cut])
+}
+
+/// Says in a pod's status why it goes (the condition `DisruptionTarget`), and that it has failed if it is `over`.
+pub fn disrupted(pod: &Pod, reason: &str, message: &str, over: Option<&str>, now: Timestamp) -> Write {
+    let before = pod.status.as_ref().and_then(|s| s.conditions.clone());
+    let mut conditions: Vec<serde_json::Value> = before
+        .iter()
+        .flatten()
+        .filter(|c| c.type_ != "DisruptionTarget")
+        .map(|c| json!(c))
+        .collect();
+    conditions.push(json!({
+        "type": "DisruptionTarget", "status": "True", "reason": reason, "message": message,
+        "lastTransitionTime": api::object::time_text(now),
+    }));
+    let mut status = json!({ "conditions": conditions });
+    if let Some(phase) = over {
+        status["phase"] = phase.into();
+    }
+    Write::merge_status(pod, json!({ "status": status }))
 }

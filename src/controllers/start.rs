@@ -11,8 +11,8 @@ use crate::harness::{Harness, Surroundings};
 use crate::plan::Key;
 use crate::view::View;
 use crate::{
-    csr_cleaner, deployment, endpoints, endpointslice, garbage, load_balancer, namespace, node_ipam,
-    node_lifecycle, pod_garbage, replicaset, root_ca, service_account,
+    csr_cleaner, deployment, disruption, endpoints, endpointslice, garbage, load_balancer, namespace,
+    node_ipam, node_lifecycle, pod_garbage, replicaset, root_ca, service_account, taint_eviction,
 };
 
 /// What the controllers need to be told.
@@ -88,13 +88,16 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
         .on(view.leases.changes(), |lease, _| {
             vec![Key::new("", lease.metadata.name.clone().unwrap_or_default())]
         });
-    Harness::start(node_lifecycle::TaintEviction, 1, &s)
+    Harness::start(taint_eviction::TaintEviction, 1, &s)
         .on_each(view.pods.changes())
-        .on(view.nodes.changes(), node_lifecycle::keys_for_node);
-    Harness::start(pod_garbage::OrphanedPods, 1, &s)
+        .on(view.nodes.changes(), taint_eviction::keys_for_node);
+    Harness::start(pod_garbage::OrphanedPods::default(), 1, &s)
         .on_each(view.pods.changes())
-        .on(view.nodes.changes(), node_lifecycle::keys_for_node);
+        .on(view.nodes.changes(), taint_eviction::keys_for_node);
     Harness::start(csr_cleaner::OldRequests, 1, &s).on_each(view.requests.changes());
+    Harness::start(disruption::Budgets, 1, &s)
+        .on_each(view.budgets.changes())
+        .on(view.pods.changes(), disruption::keys_for_pod);
     namespace::start(&s);
     garbage::start(&s);
 }

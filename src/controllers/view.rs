@@ -10,6 +10,7 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
 
 /// The cluster, as far as controllers look at it.
@@ -35,6 +36,8 @@ pub struct View {
     pub leases: Cache<Lease>,
     /// ServiceAccounts.
     pub service_accounts: Cache<ServiceAccount>,
+    /// PodDisruptionBudgets.
+    pub budgets: Cache<PodDisruptionBudget>,
     /// The ConfigMaps named `kube-root-ca.crt`, and no others.
     pub root_cas: Cache<ConfigMap>,
     /// CertificateSigningRequests.
@@ -56,6 +59,7 @@ impl View {
             nodes: Cache::start(client, all(), tasks),
             leases: Cache::start(client, Selectors::namespace("kube-node-lease"), tasks),
             service_accounts: Cache::start(client, all(), tasks),
+            budgets: Cache::start(client, all(), tasks),
             root_cas: Cache::start(client, all().fields("metadata.name=kube-root-ca.crt"), tasks),
             requests: Cache::start(client, all(), tasks),
         }
@@ -74,6 +78,7 @@ impl View {
             nodes: Cache::fixed([]),
             leases: Cache::fixed([]),
             service_accounts: Cache::fixed([]),
+            budgets: Cache::fixed([]),
             root_cas: Cache::fixed([]),
             requests: Cache::fixed([]),
         }
@@ -91,6 +96,7 @@ impl View {
         self.nodes.synced().await;
         self.leases.synced().await;
         self.service_accounts.synced().await;
+        self.budgets.synced().await;
         self.root_cas.synced().await;
         self.requests.synced().await;
     }
@@ -108,6 +114,7 @@ impl View {
             "nodes" => self.nodes.wait_revision(revision).await,
             "leases" => self.leases.wait_revision(revision).await,
             "serviceaccounts" => self.service_accounts.wait_revision(revision).await,
+            "poddisruptionbudgets" => self.budgets.wait_revision(revision).await,
             "configmaps" => self.root_cas.wait_revision(revision).await,
             "certificatesigningrequests" => self.requests.wait_revision(revision).await,
             _ => {}

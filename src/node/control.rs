@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use api::cidr::Addresses;
 use api::request::User;
+use apiserver::admission::TolerationSeconds;
 use apiserver::{ApiServer, ServerConfig, StartError};
 use base::{Clock, Tasks};
 use client::Client;
@@ -31,6 +32,10 @@ pub(super) async fn start_server(
     settings.advertise = config.advertise_address.unwrap_or(node_ip.primary());
     settings.service_cidr = config.service_cidr.to_string();
     settings.cluster_domain.clone_from(&config.cluster_domain);
+    settings.toleration = TolerationSeconds {
+        not_ready: config.not_ready_toleration_seconds.into(),
+        unreachable: config.unreachable_toleration_seconds.into(),
+    };
     settings.extra_sans = vec![config.node_name.clone()];
     settings.extra_sans.extend(node_ip.iter().map(|ip| ip.to_string()));
     ApiServer::start(settings, store, tasks)

@@ -66,6 +66,19 @@ impl Reports {
         self.made = Some(status.clone());
     }
 
+    /// Notes what the API shows of the pod. While this node was thought lost, its pods were taken out of
+    /// service: what was sent before has to be sent again.
+    pub fn heard(&mut self, pod: &Pod) {
+        let ready = |status: &PodStatus| {
+            let mut conditions = status.conditions.iter().flatten();
+            conditions.any(|c| c.type_ == "Ready" && c.status == "True")
+        };
+        let shown = pod.status.as_ref().is_some_and(ready);
+        if !shown && self.sent.as_ref().is_some_and(ready) {
+            self.sent = None;
+        }
+    }
+
     /// Begins to write a status if it is news; when to offer it again if that has to wait.
     pub fn offer(&mut self, report: &Report<'_>, status: PodStatus) -> Option<Duration> {
         if self.writing.is_some() || self.sent.as_ref() == Some(&status) {
@@ -141,5 +154,28 @@ async fn send(node: &Context, pod: &Pod, status: &PodStatus, orphaned: bool) -> 
             tracing::debug!(pod = spec::name(pod), %error, "a status was not written");
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(ready: &str) -> Pod {
+        serde_json::from_value(json!({"status": {"conditions": [{"type": "Ready", "status": ready}]}}))
+            .unwrap()
+    }
+
+    #[test]
+    fn a_pod_that_others_took_out_of_service_is_reported_again() {
+        let mut reports = Reports::new(&pod("True"), Duration::ZERO);
+        reports.heard(&pod("True"));
+        assert!(reports.sent.is_some());
+        reports.heard(&pod("False"));
+        assert!(reports.sent.is_none());
+        let mut reports = Reports::new(&pod("False"), Duration::ZERO);
+        reports.heard(&pod("False"));
+        assert!(reports.sent.is_some());
     }
 }

@@ -392,6 +392,7 @@ impl Worker {
             Message::Update(pod) => {
                 let changed = self.pod.metadata.labels != pod.metadata.labels
                     || self.pod.metadata.annotations != pod.metadata.annotations;
+                self.reports.heard(&pod);
                 self.pod = pod;
                 self.state.observe(&self.pod, now);
                 if changed {

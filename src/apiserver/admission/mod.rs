@@ -10,6 +10,8 @@ mod priority;
 mod service_account;
 mod tolerations;
 
+pub use tolerations::TolerationSeconds;
+
 use api::kind::Kind;
 use api::object;
 use api::request::User;
@@ -124,16 +126,14 @@ pub trait Plugin: Send + Sync {
 }
 
 /// The plugins, in the order in which Kubernetes runs them.
-pub fn plugins(toleration_seconds: i64) -> Vec<Box<dyn Plugin>> {
+pub fn plugins(toleration: TolerationSeconds) -> Vec<Box<dyn Plugin>> {
     vec![
         Box::new(lifecycle::NamespaceLifecycle),
         Box::new(service_account::ServiceAccount),
         Box::new(node_restriction::NodeRestriction),
         Box::new(node_taint::TaintNodesByCondition),
         Box::new(priority::Priority),
-        Box::new(tolerations::DefaultTolerationSeconds {
-            seconds: toleration_seconds,
-        }),
+        Box::new(tolerations::DefaultTolerationSeconds(toleration)),
         Box::new(certificates::CertificateApproval),
         Box::new(certificates::CertificateSigning),
         Box::new(certificates::CertificateSubjectRestriction),

@@ -7,13 +7,26 @@ use serde_json::{Value, json};
 
 use super::{Operation, Plugin, Review, World};
 
-const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+/// For how many seconds new pods stay on a node in trouble, unless they say themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TolerationSeconds {
+    /// On a node that says that it is not ready.
+    pub not_ready: i64,
+    /// On a node that says nothing.
+    pub unreachable: i64,
+}
+
+impl Default for TolerationSeconds {
+    fn default() -> Self {
+        Self {
+            not_ready: 300,
+            unreachable: 300,
+        }
+    }
+}
 
 /// The plugin.
-pub struct DefaultTolerationSeconds {
-    /// For how long.
-    pub seconds: i64,
-}
+pub struct DefaultTolerationSeconds(pub TolerationSeconds);
 
 impl Plugin for DefaultTolerationSeconds {
     fn name(&self) -> &'static str {
@@ -29,10 +42,14 @@ impl Plugin for DefaultTolerationSeconds {
         };
         let mut tolerations = value::list(pod, "spec.tolerations").to_vec();
         let before = tolerations.len();
-        for taint in TAINTS {
+        let taints = [
+            ("node.kubernetes.io/not-ready", self.0.not_ready),
+            ("node.kubernetes.io/unreachable", self.0.unreachable),
+        ];
+        for (taint, seconds) in taints {
             if !tolerations.iter().any(|t| tolerates(t, taint)) {
                 tolerations.push(json!({
-                    "key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": self.seconds,
+                    "key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds,
                 }));
             }
         }
@@ -58,9 +75,9 @@ mod tests {
     #[test]
     fn only_what_is_missing_is_added() {
         let user = User::default();
-        let own = json!({"key": TAINTS[1], "operator": "Exists", "tolerationSeconds": 5});
+        let own = json!({"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 5});
         let mut pod = json!({"spec": {"tolerations": [own]}});
-        let plugin = DefaultTolerationSeconds { seconds: 300 };
+        let plugin = DefaultTolerationSeconds(TolerationSeconds::default());
         plugin
             .admit(
                 &mut creation("", "pods", &user, &mut pod),
@@ -69,7 +86,7 @@ mod tests {
             .unwrap();
         let all = pod["spec"]["tolerations"].as_array().unwrap();
         assert_eq!(all.len(), 2);
-        assert_eq!(all[1]["key"], TAINTS[0]);
+        assert_eq!(all[1]["key"], "node.kubernetes.io/not-ready");
         assert_eq!(all[1]["tolerationSeconds"], 300);
     }
 }

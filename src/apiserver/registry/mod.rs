@@ -10,6 +10,7 @@ mod body;
 mod bootstrap;
 mod change;
 mod create;
+mod eviction;
 mod families;
 mod filter;
 mod hooks;
@@ -41,7 +42,7 @@ use base::{Clock, Random, SystemClock, SystemRandom};
 use client::Api;
 use store::Store;
 
-use crate::admission::{self, Plugin};
+use crate::admission::{self, Plugin, TolerationSeconds};
 use crate::authz::{Attributes, Authorizer};
 use crate::tokens::Tokens;
 
@@ -58,8 +59,8 @@ pub struct CoreConfig {
     pub service_cidr: String,
     /// Node ports, first and last.
     pub node_ports: (u16, u16),
-    /// Seconds for which new pods tolerate nodes that are not ready or unreachable.
-    pub toleration_seconds: i64,
+    /// For how long new pods tolerate nodes that are not ready or unreachable.
+    pub toleration: TolerationSeconds,
     /// Seconds that events are kept.
     pub event_ttl_seconds: u32,
     /// Where time comes from.
@@ -76,7 +77,7 @@ impl CoreConfig {
             port,
             service_cidr: "10.43.0.0/16".into(),
             node_ports: (30000, 32767),
-            toleration_seconds: 300,
+            toleration: TolerationSeconds::default(),
             event_ttl_seconds: 3600,
             clock: Arc::new(SystemClock::new()),
             random: Arc::new(SystemRandom),
@@ -118,7 +119,7 @@ impl Core {
             first: config.node_ports.0,
             last: config.node_ports.1,
         };
-        let plugins = admission::plugins(config.toleration_seconds);
+        let plugins = admission::plugins(config.toleration);
         let inner = Inner {
             store,
             config,

@@ -1,7 +1,7 @@
-//! What can be done to a pod besides writing it: binding it to a node, and eviction.
+//! Binding a pod to a node.
 
 use api::object;
-use api::request::{Options, Reply, Request};
+use api::request::{Reply, Request};
 use api::schema::{Gvk, Schemas};
 use api::status::{FieldError, Status};
 use api::value;
@@ -87,51 +87,6 @@ impl Core {
         let schema = Schemas::builtin().for_kind(&gvk.group, &gvk.version, &gvk.kind);
         let schema = schema.ok_or_else(|| Status::internal(format!("no schema for {}", gvk.kind)))?;
         body::object(request, &schema, gvk)
-    }
-
-    /// `pods/NAME/eviction`: a deletion that may be refused for the sake of others.
-    pub(super) async fn evict(&self, request: &Request) -> Result<Reply, Status> {
-        Target::of(request)?;
-        let gvk = Gvk::new("policy", "v1", "Eviction");
-        let (mut eviction, warnings) = self.part_body(request, &gvk)?;
-        let target = Target::new(
-            core_kind("pods")?,
-            request.namespace.clone(),
-            request.name.clone(),
-        )?;
-        let named = object::name(&eviction);
-        if !named.is_empty() && named != target.name {
-            return Err(Status::bad_request(
-                "name in URL does not match name in Eviction object",
-            ));
-        }
-        let mut review = review_of(request, target.kind, Operation::Create, Some(&mut eviction), None);
-        self.admit(&mut review)?;
-        self.admit_finally(&review)?;
-        let options = eviction_options(&request.options, value::get(&eviction, "deleteOptions"));
-        // The deletion itself is the server's: the caller needed leave to evict, not to delete.
-        let mut deletion = request.clone();
-        deletion.subresource = String::new();
-        self.remove(&target, &deletion, &options).await?;
-        let mut body: Value = serde_json::from_slice(&remove::success(None)).unwrap_or_default();
-        body["code"] = json!(201);
-        Ok(Reply {
-            code: 201,
-            body: body.to_string().into(),
-            warnings,
-        })
-    }
-}
-
-fn eviction_options(query: &Options, given: &Value) -> Options {
-    let text = |path: &str| Some(value::text(given, path).to_owned()).filter(|t| !t.is_empty());
-    Options {
-        grace_period_seconds: value::int(given, "gracePeriodSeconds").or(query.grace_period_seconds),
-        propagation_policy: value::text(given, "propagationPolicy").to_owned(),
-        precondition_uid: text("preconditions.uid"),
-        precondition_resource_version: text("preconditions.resourceVersion"),
-        dry_run: query.dry_run || !value::list(given, "dryRun").is_empty(),
-        ..query.clone()
     }
 }
 

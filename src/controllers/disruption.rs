@@ -1,0 +1,396 @@
+//! PodDisruptionBudgets: how many of the pods they select may be taken away at this moment.
+//!
+//! Evictions spend what stands in the status (the API server does, in one
+//! commit with the deletion); this controller counts anew whenever pods change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::EventType;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::plan::{Key, Plan, Write};
+use crate::view::{View, controller_of, is_going, selects};
+use crate::{Reconciler, pods};
+
+/// How long an evicted pod may take to be seen going before it counts as present again.
+const DELETION_MAX: Duration = Duration::from_secs(120);
+
+/// Counts what each budget allows; keyed by budget.
+pub struct Budgets;
+
+/// What a budget's status is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    /// Pods that there should be.
+    expected: i32,
+    /// Pods that must stay healthy.
+    desired: i32,
+    /// Pods that are.
+    healthy: i32,
+}
+
+impl Count {
+    fn allowed(self) -> i32 {
+        if self.expected <= 0 {
+            return 0;
+        }
+        (self.healthy - self.desired).max(0)
+    }
+}
+
+impl Reconciler for Budgets {
+    const NAME: &'static str = "disruption";
+
+    fn reconcile(&self, key: &Key, view: &View, now: Timestamp) -> Plan {
+        let mut plan = Plan::nothing();
+        let Some(budget) = view.budgets.get(&key.namespace, &key.name) else {
+            return plan;
+        };
+        if is_going(budget.as_ref()) {
+            return plan;
+        }
+        let all = view.pods.list();
+        let mine: Vec<&Arc<Pod>> = all.iter().filter(|pod| covers(&budget, pod)).collect();
+        if mine.is_empty() {
+            let text = "No matching pods found".to_owned();
+            plan.tell(budget.as_ref(), EventType::Normal, "NoPods", text);
+        }
+        let evicted = evicted(&budget, &mine, &mut plan, now);
+        let healthy = mine.iter().filter(|pod| {
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            pods::is_ready(pod) && !is_going(pod.as_ref()) && !evicted.contains_key(name)
+        });
+        let healthy = number(healthy.count());
+        let status = match expectation(&budget, &mine, view, &mut plan) {
+            Ok((expected, desired)) => {
+                let count = Count {
+                    expected,
+                    desired,
+                    healthy,
+                };
+                status(&budget, count, evicted, now)
+            }
+            Err(why) => failed(&budget, why, &mut plan, now),
+        };
+        if budget.status.as_ref() != Some(&status) {
+            let mut new = budget.as_ref().clone();
+            new.status = Some(status);
+            plan.writes.insert(0, Write::update_status(&new));
+        }
+        plan
+    }
+}
+
+/// Whether the budget is about that pod. A budget without a selector is about none.
+fn covers(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
+    let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    budget.metadata.namespace == pod.metadata.namespace
+        && selector.is_some_and(|selector| selects(selector, pod.metadata.labels.as_ref()))
+}
+
+/// The pods that were evicted and are not seen going yet; looks again when the first of them is overdue.
+fn evicted(
+    budget: &PodDisruptionBudget,
+    mine: &[&Arc<Pod>],
+    plan: &mut Plan,
+    now: Timestamp,
+) -> BTreeMap<String, Time> {
+    let before = budget.status.as_ref().and_then(|s| s.disrupted_pods.clone());
+    let mut kept = BTreeMap::new();
+    for (name, since) in before.unwrap_or_default() {
+        let found = mine.iter().find(|pod| pod.metadata.name.as_ref() == Some(&name));
+        let Some(pod) = found.filter(|pod| !is_going(pod.as_ref())) else {
+            continue;
+        };
+        let waited = Duration::try_from(now.duration_since(since.0)).unwrap_or_default();
+        if waited < DELETION_MAX {
+            plan.look_again(DELETION_MAX - waited);
+            kept.insert(name, since);
+            continue;
+        }
+        let (namespace, budget) = (&budget.metadata.namespace, &budget.metadata.name);
+        let text = format!(
+            "Pod was expected by PDB {}/{} to be deleted but it wasn't",
+            namespace.as_deref().unwrap_or_default(),
+            budget.as_deref().unwrap_or_default()
+        );
+        plan.tell(pod.as_ref(), EventType::Warning, "NotDeleted", text);
+    }
+    kept
+}
+
+/// How many pods there should be, and how many of them must be healthy.
+fn expectation(
+    budget: &PodDisruptionBudget,
+    mine: &[&Arc<Pod>],
+    view: &View,
+    plan: &mut Plan,
+) -> Result<(i32, i32), String> {
+    let spec = budget.spec.clone().unwrap_or_default();
+    match (spec.max_unavailable, spec.min_available) {
+        (Some(max), _) => {
+            let expected = scale(budget, mine, view, plan)?;
+            Ok((expected, (expected - resolve(&max, expected)).max(0)))
+        }
+        (None, Some(IntOrString::Int(min))) => Ok((number(mine.len()), min)),
+        (None, Some(min)) => {
+            let expected = scale(budget, mine, view, plan)?;
+            Ok((expected, resolve(&min, expected)))
+        }
+        (None, None) => Ok((0, 0)),
+    }
+}
+
+/// A number, or a percentage of `total` rounded up.
+fn resolve(value: &IntOrString, total: i32) -> i32 {
+    match value {
+        IntOrString::Int(n) => *n,
+        IntOrString::String(text) => {
+            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
+            i32::try_from((percent * i64::from(total) + 99) / 100).unwrap_or(i32::MAX)
+        }
+    }
+}
+
+/// What the controllers of the pods want, together. Pods without a controller cannot be counted on.
+fn scale(
+    budget: &PodDisruptionBudget,
+    mine: &[&Arc<Pod>],
+    view: &View,
+    plan: &mut Plan,
+) -> Result<i32, String> {
+    let mut wanted: BTreeMap<String, i32> = BTreeMap::new();
+    let mut unmanaged = false;
+    for pod in mine {
+        let Some(owner) = controller_of(pod.as_ref()) else {
+            unmanaged = true;
+            continue;
+        };
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let (uid, replicas) = scale_of(owner, namespace, view)
+            .ok_or_else(|| format!("found no controllers for pod {:?}", pod.metadata.name))?;
+        wanted.insert(uid, replicas);
+    }
+    if unmanaged {
+        plan.tell(
+            budget,
+            EventType::Warning,
+            "UnmanagedPods",
+            "Pods selected by this PodDisruptionBudget were found to be unmanaged. As a result, the status of the PDB \
+             cannot be calculated correctly, which may result in undefined behavior. To account for these pods please \
+             set \".spec.minAvailable\" field of the PDB to an integer value."
+                .to_owned(),
+        );
+    }
+    Ok(wanted.values().sum())
+}
+
+/// The UID and the wanted pods of the topmost controller: a Deployment rather than its ReplicaSet.
+fn scale_of(owner: &OwnerReference, namespace: &str, view: &View) -> Option<(String, i32)> {
+    if owner.kind != "ReplicaSet" {
+        return None;
+    }
+    let set = view.replica_sets.get(namespace, &owner.name)?;
+    if set.metadata.uid.as_ref() != Some(&owner.uid) {
+        return None;
+    }
+    let above = controller_of(set.as_ref()).filter(|above| above.kind == "Deployment");
+    if let Some(deployment) = above.and_then(|above| view.deployments.get(namespace, &above.name)) {
+        let replicas = deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
+        return Some((deployment.metadata.uid.clone()?, replicas));
+    }
+    let replicas = set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
+    Some((owner.uid.clone(), replicas))
+}
+
+fn status(
+    budget: &PodDisruptionBudget,
+    count: Count,
+    evicted: BTreeMap<String, Time>,
+    now: Timestamp,
+) -> PodDisruptionBudgetStatus {
+    let (is, reason) = match count.allowed() {
+        0 => ("False", "InsufficientPods"),
+        _ => ("True", "SufficientPods"),
+    };
+    PodDisruptionBudgetStatus {
+        conditions: Some(vec![condition(budget, is, reason, String::new(), now)]),
+        current_healthy: Some(count.healthy),
+        desired_healthy: Some(count.desired),
+        disrupted_pods: Some(evicted).filter(|pods| !pods.is_empty()),
+        disruptions_allowed: Some(count.allowed()),
+        expected_pods: Some(count.expected),
+        observed_generation: budget.metadata.generation,
+    }
+}
+
+/// What cannot be counted allows nothing.
+fn failed(
+    budget: &PodDisruptionBudget,
+    why: String,
+    plan: &mut Plan,
+    now: Timestamp,
+) -> PodDisruptionBudgetStatus {
+    plan.tell(
+        budget,
+        EventType::Warning,
+        "CalculateExpectedPodCountFailed",
+        format!("Failed to calculate the number of expected pods: {why}"),
+    );
+    PodDisruptionBudgetStatus {
+        disruptions_allowed: Some(0),
+        observed_generation: budget.metadata.generation,
+        conditions: Some(vec![condition(budget, "False", "SyncFailed", why, now)]),
+        ..budget.status.clone().unwrap_or_default()
+    }
+}
+
+/// The condition `DisruptionAllowed`, whose time moves only with its value.
+fn condition(
+    budget: &PodDisruptionBudget,
+    is: &str,
+    reason: &str,
+    message: String,
+    now: Timestamp,
+) -> Condition {
+    let before = budget.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    let same = before
+        .into_iter()
+        .find(|c| c.type_ == "DisruptionAllowed" && c.status == is);
+    Condition {
+        type_: "DisruptionAllowed".to_owned(),
+        status: is.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: same.map_or(Time(now), |c| c.last_transition_time.clone()),
+        observed_generation: budget.metadata.generation,
+    }
+}
+
+fn number(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// The budgets that are about a pod.
+pub fn keys_for_pod(pod: &Pod, view: &View) -> Vec<Key> {
+    let budgets = view.budgets.list();
+    budgets
+        .iter()
+        .filter(|budget| covers(budget, pod))
+        .map(|budget| Key::of(budget.as_ref()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use client::Cache;
+    use k8s_openapi::api::apps::v1::ReplicaSet;
+    use serde_json::{Value, json};
+
+    fn typed<T: serde::de::DeserializeOwned>(value: Value) -> T {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn pod(name: &str, ready: bool, owned: bool) -> Pod {
+        let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "rs", "controller": true}]);
+        typed(json!({
+            "metadata": {"name": name, "namespace": "d", "labels": {"app": "web"},
+                         "ownerReferences": if owned { owner } else { json!([]) }},
+            "status": {"conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]},
+        }))
+    }
+
+    fn budget(spec: Value, disrupted: Value) -> PodDisruptionBudget {
+        let mut spec = spec;
+        spec["selector"] = json!({"matchLabels": {"app": "web"}});
+        typed(json!({
+            "metadata": {"name": "b", "namespace": "d", "generation": 3}, "spec": spec,
+            "status": {"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0,
+                       "disruptedPods": disrupted},
+        }))
+    }
+
+    fn decide(budget: PodDisruptionBudget, pods: Vec<Pod>) -> (Plan, Value) {
+        let set: ReplicaSet = typed(json!({"metadata": {"name": "web", "namespace": "d", "uid": "rs"},
+            "spec": {"replicas": 4, "selector": {"matchLabels": {"app": "web"}}}}));
+        let mut view = View::empty();
+        view.budgets = Cache::fixed([budget]);
+        view.pods = Cache::fixed(pods);
+        view.replica_sets = Cache::fixed([set]);
+        let now: Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();
+        let plan = Budgets.reconcile(&Key::new("d", "b"), &view, now);
+        let Some(Write::Update(_, written)) = plan.writes.first().cloned() else {
+            panic!("{plan:?}")
+        };
+        (plan, written["status"].clone())
+    }
+
+    fn three() -> Vec<Pod> {
+        vec![pod("a", true, true), pod("b", true, true), pod("c", false, true)]
+    }
+
+    #[test]
+    fn bounds_count_against_what_the_controllers_want() {
+        for (spec, expected, desired, allowed) in [
+            (json!({"minAvailable": 1}), 3, 1, 1),
+            (json!({"minAvailable": "30%"}), 4, 2, 0),
+            (json!({"maxUnavailable": 3}), 4, 1, 1),
+            (json!({"maxUnavailable": "50%"}), 4, 2, 0),
+            (json!({"minAvailable": 9}), 3, 9, 0),
+            (json!({}), 0, 0, 0),
+        ] {
+            let (_, status) = decide(budget(spec.clone(), json!({})), three());
+            assert_eq!(status["expectedPods"], expected, "{spec}");
+            assert_eq!(status["desiredHealthy"], desired, "{spec}");
+            assert_eq!(status["currentHealthy"], 2, "{spec}");
+            assert_eq!(status["disruptionsAllowed"], allowed, "{spec}");
+            assert_eq!(status["observedGeneration"], 3);
+            let reason = if allowed > 0 {
+                "SufficientPods"
+            } else {
+                "InsufficientPods"
+            };
+            assert_eq!(status["conditions"][0]["reason"], reason);
+        }
+    }
+
+    #[test]
+    fn an_evicted_pod_counts_as_gone_until_it_is_overdue() {
+        let (fresh, late) = ("2026-01-01T00:00:30Z", "2025-12-31T23:58:00Z");
+        let (plan, status) = decide(
+            budget(json!({"minAvailable": 1}), json!({"a": fresh, "gone": fresh})),
+            three(),
+        );
+        assert_eq!(status["currentHealthy"], 1);
+        assert_eq!(status["disruptedPods"], json!({"a": fresh}));
+        assert_eq!(plan.again, Some(Duration::from_secs(90)));
+        let (plan, status) = decide(budget(json!({"minAvailable": 1}), json!({"a": late})), three());
+        assert_eq!(status["currentHealthy"], 2);
+        assert!(status.get("disruptedPods").is_none());
+        assert_eq!(plan.events[0].1.reason, "NotDeleted");
+    }
+
+    #[test]
+    fn pods_without_a_controller_are_told_about() {
+        let pods = vec![pod("a", true, false)];
+        let (plan, status) = decide(budget(json!({"maxUnavailable": 1}), json!({})), pods);
+        assert_eq!(status["disruptionsAllowed"], 0);
+        assert_eq!(plan.events[0].1.reason, "UnmanagedPods");
+    }
+
+    #[test]
+    fn an_unknown_controller_allows_nothing() {
+        let mut lost = pod("a", true, true);
+        lost.metadata.owner_references.as_mut().unwrap()[0].name = "gone".into();
+        let (_, status) = decide(budget(json!({"maxUnavailable": 1}), json!({})), vec![lost]);
+        assert_eq!(status["conditions"][0]["reason"], "SyncFailed");
+        assert_eq!(status["disruptionsAllowed"], 0);
+    }
+}
