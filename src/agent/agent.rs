@@ -254,6 +254,7 @@ impl Start {
         let slices = kept::cache(client, self.paths.kept("endpointslices"), tasks);
         let catalog = Catalog::over(services.clone(), slices, tasks);
         let nodes = kept::cache::<Node>(client, self.paths.kept("nodes"), tasks);
+        network::peers::follow(nodes.clone(), network.clone(), tasks);
         let balancing = Services::start(&catalog, &nodes, &network_config, tasks)?;
         network::announce::start(&catalog, &nodes, &network_config, tasks)?;
         let balancer = balancing.balancer();
