@@ -163,8 +163,9 @@ fn the_address_moves_with_the_node_that_announces_it() {
                 has(&ask(&lan, &ip)?, &["hello from web"])?;
                 let cache = lan.run("ip", &["neigh", "show", &ip])?;
                 let host = if node == "first" { &here } else { &there };
-                let mac = host.run("cat", &["/sys/class/net/lan0/address"])?;
-                has(&cache, &[mac.trim()])
+                let link = host.run("ip", &["-o", "link", "show", "lan0"])?;
+                let (_, mac) = link.split_once("link/ether ").ok_or("no hardware address")?;
+                has(&cache, &[mac.split(' ').next().unwrap_or(mac)])
             });
         };
         on("first");
