@@ -31,6 +31,8 @@ impl Node {
             .arg("up")
             .arg("--data-dir")
             .arg(&data)
+            // However full this machine's disk is, it is not what is measured.
+            .args(["--eviction-hard", "memory.available<10Mi"])
             .args(settings)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
