@@ -4,6 +4,7 @@
 //! The world of each test: a node at 192.0.2.2, and outside of it a machine
 //! at 192.0.2.1 that the node reaches by its device `up0`.
 
+mod peers;
 mod pods;
 mod policies;
 mod services;
