@@ -54,11 +54,12 @@ impl Journal {
     /// Reads `path` and makes it ready for more. A file of another range or
     /// of no sense counts as empty: its addresses mean nothing here.
     pub fn open(path: &Path, range: Cidr) -> io::Result<(Journal, Pool)> {
-        let text = match std::fs::read_to_string(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        let bytes = match std::fs::read(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             other => other?,
         };
-        let pool = replay(&text, range);
+        // Damaged bytes spoil their own lines only.
+        let pool = replay(&String::from_utf8_lossy(&bytes), range);
         let (file, lines) = rewrite(path, &pool)?;
         Ok((
             Journal {
@@ -185,6 +186,9 @@ mod tests {
             .unwrap();
         let (_, again) = Journal::open(&path, range()).unwrap();
         assert_eq!(again.get("a"), Some(lease));
+        assert_eq!(again.len(), 1);
+        journal.file.write_all(&[0xff; 40]).unwrap();
+        let (_, again) = Journal::open(&path, range()).unwrap();
         assert_eq!(again.len(), 1);
         let (_, other) = Journal::open(&path, "10.65.0.0/20".parse().unwrap()).unwrap();
         assert!(other.is_empty());
