@@ -171,6 +171,15 @@ impl Config {
             ));
         }
         self.check_shares()?;
+        let ranges = || self.pod_cidr.iter().chain(self.service_cidr.iter());
+        for pool in &self.load_balancer_pools {
+            if let Some(range) = ranges().find(|range| pool.overlaps(range)) {
+                return Err(format!(
+                    "--load-balancer-pool {pool} and {range} overlap: choose addresses of the nodes' network \
+                     that nobody else has"
+                ));
+            }
+        }
         for range in self.service_cidr.iter() {
             if range.size() < 16 {
                 return Err(format!(

@@ -265,3 +265,55 @@ async fn pods_ask_over_udp_and_tcp() {
         ResponseCode::ServFail
     );
 }
+
+#[test]
+fn both_families_have_names() {
+    use RecordType::{A, AAAA, PTR};
+    let mut config = fixtures::config("/data".as_ref());
+    config.service_cidr = "10.43.0.0/16,fd43::/112".parse().unwrap();
+    config.pod_cidr = "10.64.0.0/10,fd64::/64".parse().unwrap();
+    let mut index = Index::default();
+    let mut web = fixtures::service("shop", "web", "10.43.0.7", &[("http", 80)]);
+    web.spec.as_mut().unwrap().cluster_ips = Some(vec!["10.43.0.7".into(), "fd43::7".into()]);
+    index.apply_service(&Arc::new(web));
+    index.apply_service(&Arc::new(fixtures::service(
+        "shop",
+        "db",
+        "None",
+        &[("sql", 5432)],
+    )));
+    let mut six = fixtures::slice("shop", "db", "db-6", &["fd64::2"], &[("sql", 5432)]);
+    six.address_type = "IPv6".into();
+    index.apply_slice(&Arc::new(six));
+    let zone = Zone::new(&config);
+    let ask = |name: &str, kind| match zone.answer(&index, &zone::parse(name).unwrap(), kind) {
+        Answer::Records(records, _) => records.iter().map(say).collect::<Vec<_>>().join(", "),
+        Answer::NoData(_) => "no data".into(),
+        other => format!("{other:?}"),
+    };
+    let reverse = |ip: &str| {
+        let ip: std::net::Ipv6Addr = ip.parse().unwrap();
+        let digits = format!("{:032x}", u128::from(ip));
+        let labels: Vec<String> = digits.chars().rev().map(String::from).collect();
+        format!("{}.ip6.arpa", labels.join("."))
+    };
+    let dashed = "fd64-0-0-0-0-0-0-2.db.shop.svc.cluster.local";
+    let expected = [
+        ("web.shop.svc.cluster.local".to_string(), AAAA, "fd43::7"),
+        ("web.shop.svc.cluster.local".to_string(), A, "10.43.0.7"),
+        ("db.shop.svc.cluster.local".to_string(), AAAA, "fd64::2"),
+        ("db.shop.svc.cluster.local".to_string(), A, "no data"),
+        ("ns.dns.cluster.local".to_string(), AAAA, "fd43::a"),
+        (dashed.to_string(), AAAA, "fd64::2"),
+        ("fd64--2.shop.pod.cluster.local".to_string(), AAAA, "fd64::2"),
+        (reverse("fd43::7"), PTR, "web.shop.svc.cluster.local."),
+        (
+            reverse("fd64::2"),
+            PTR,
+            "fd64-0-0-0-0-0-0-2.db.shop.svc.cluster.local.",
+        ),
+    ];
+    for (name, kind, answer) in expected {
+        assert_eq!(ask(&name, kind), answer, "{kind} {name}");
+    }
+}

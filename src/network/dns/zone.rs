@@ -268,7 +268,10 @@ impl Zone {
                 None => return Answer::NoData(soa),
             },
             Found::Addresses(ips) => {
-                let wanted = ips.into_iter().map(address).filter(|data| data.record_type() == kind);
+                let wanted = ips
+                    .into_iter()
+                    .map(address)
+                    .filter(|data| data.record_type() == kind);
                 (wanted.map(record).collect(), Vec::new())
             }
             Found::Services(targets) if kind == RecordType::SRV => service_records(name, targets),
@@ -392,19 +395,30 @@ fn address(ip: IpAddr) -> RData {
 /// `10-64-0-2` or `fd00-0-0-0-0-0-0-2` or `fd00--2` as an address.
 fn dashed(label: &str) -> Option<IpAddr> {
     let v4 = label.replace('-', ".").parse::<Ipv4Addr>().map(IpAddr::V4);
-    v4.or_else(|_| label.replace('-', ":").parse::<Ipv6Addr>().map(IpAddr::V6)).ok()
+    v4.or_else(|_| label.replace('-', ":").parse::<Ipv6Addr>().map(IpAddr::V6))
+        .ok()
 }
 
 /// The address of the labels before `in-addr.arpa`.
 fn reverse4(labels: &[&str]) -> Option<IpAddr> {
     let [d, c, b, a] = labels[..] else { return None };
-    format!("{a}.{b}.{c}.{d}").parse::<Ipv4Addr>().ok().map(IpAddr::V4)
+    format!("{a}.{b}.{c}.{d}")
+        .parse::<Ipv4Addr>()
+        .ok()
+        .map(IpAddr::V4)
 }
 
 /// The address of the 32 labels before `ip6.arpa`, a hexadecimal digit each.
 fn reverse6(labels: &[&str]) -> Option<IpAddr> {
-    let digit = |label: &&str| Some(u128::from(u8::from_str_radix(label, 16).ok().filter(|_| label.len() == 1)?));
-    let number = labels.iter().rev().try_fold(0u128, |number, label| Some(number << 4 | digit(label)?))?;
+    let digit = |label: &&str| {
+        Some(u128::from(
+            u8::from_str_radix(label, 16).ok().filter(|_| label.len() == 1)?,
+        ))
+    };
+    let number = labels
+        .iter()
+        .rev()
+        .try_fold(0u128, |number, label| Some(number << 4 | digit(label)?))?;
     (labels.len() == 32).then(|| Ipv6Addr::from(number).into())
 }
 

@@ -63,6 +63,15 @@ impl Shop {
             table: Table::Main,
             metric: 0,
         };
+        // The pool is of the network that both are on.
+        let mut routing = Routing::open().unwrap();
+        let link = routing.link("up0").unwrap().unwrap().index;
+        let on_link = Route {
+            link,
+            gateway: None,
+            ..route
+        };
+        routing.replace_route(&on_link).unwrap();
         netns::with(&netns::open(&world.outside).unwrap(), || {
             let mut routing = Routing::open().unwrap();
             let link = routing.link("out0").unwrap().unwrap().index;
@@ -102,7 +111,15 @@ impl Shop {
 async fn answers(place: &Place, to: (Ipv4Addr, u16), count: usize) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     for _ in 0..count {
-        seen.insert(place.ask(to).await.split(' ').next().unwrap_or_default().to_string());
+        seen.insert(
+            place
+                .ask(to)
+                .await
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .to_string(),
+        );
     }
     seen
 }
@@ -132,12 +149,18 @@ fn a_sticky_client_meets_the_same_endpoint_until_it_goes() {
         assert_eq!(answers(&Place::host(), (SERVICE, 80), 20).await.len(), 1);
         // Another number of endpoints changes nothing for who has one.
         let mine = kept.first().unwrap().clone();
-        let others: Vec<(&PodLink, &str)> =
-            pods.iter().skip_while(|(name, _)| *name != mine).map(|(_, pod)| (pod, "here")).collect();
+        let others: Vec<(&PodLink, &str)> = pods
+            .iter()
+            .skip_while(|(name, _)| *name != mine)
+            .map(|(_, pod)| (pod, "here"))
+            .collect();
         shop.endpoints(&others).await;
         assert_eq!(answers(&outside, (NODE, 30080), 10).await, kept);
-        let without: Vec<(&PodLink, &str)> =
-            pods.iter().filter(|(name, _)| *name != mine).map(|(_, pod)| (pod, "here")).collect();
+        let without: Vec<(&PodLink, &str)> = pods
+            .iter()
+            .filter(|(name, _)| *name != mine)
+            .map(|(_, pod)| (pod, "here"))
+            .collect();
         shop.endpoints(&without).await;
         let next = answers(&outside, (NODE, 30080), 20).await;
         assert!(next.len() == 1 && next != kept, "{next:?}");

@@ -103,7 +103,9 @@ fn a_table_of_five_thousand() {
         let row = measure(&world, 5000, 401).await;
         let at = |part: usize| row.changes[row.changes.len() * part / 100];
         let cpu: Duration = row.changes.iter().map(|(_, cpu)| *cpu).sum();
-        println!("| services x endpoints | load, wall | load, CPU | change, median | change, p99 | change, CPU |");
+        println!(
+            "| services x endpoints | load, wall | load, CPU | change, median | change, p99 | change, CPU |"
+        );
         println!("|---|---|---|---|---|---|");
         println!(
             "| 5000 x {ENDPOINTS} | {:.0?} | {:.0?} | {:.2?} | {:.2?} | {:.2?} |",
