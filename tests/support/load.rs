@@ -64,7 +64,8 @@ impl Load {
     /// Fails with what went wrong so far, if anything has.
     #[track_caller]
     pub fn well(&self, during: &str) {
-        let failures = self.shared.failures.lock().expect("no client panics");
+        // A copy: the lock must not be held by whoever panics.
+        let failures = self.shared.failures.lock().expect("no client panics").clone();
         let rate = self.shared.answered.load(Ordering::Relaxed) as f64 / self.began.elapsed().as_secs_f64();
         eprintln!("{during}: {rate:.0} requests/s so far, {} failed", failures.len());
         let shown = failures.len().min(20);
