@@ -291,6 +291,12 @@ fn a_node_is_drained_as_far_as_budgets_allow() {
             "-p",
             r#"{"spec":{"minAvailable":3}}"#,
         ]);
+        server.until(budget, "{.status.disruptionsAllowed}", "1");
+        let before = server.pods("app=web");
+        let rehearsed = server.ok(&[&drain[..], &["--dry-run=server"]].concat());
+        assert_has(&rehearsed, &["evicting pod default/web-", "(server dry run)"]);
+        assert_eq!(server.pods("app=web"), before);
+        assert_eq!(server.field(budget, "{.status.disruptionsAllowed}").unwrap(), "1");
         let drained = server.ok(&[&drain[..], &["--timeout=80s"]].concat());
         assert_has(&drained, &["evicted", "node/edge drained"]);
         server.deployed("web", 4);

@@ -12,7 +12,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{Node, NodeStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use oci::Images;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 
 use super::machine::Machine;
@@ -46,6 +46,7 @@ impl Heart {
     pub async fn run(mut self) {
         let mut sent: Option<(NodeStatus, Duration)> = None;
         let mut leased = false;
+        let mut beaten = self.clock.monotonic();
         let mut timer = tokio::time::interval(self.config.timing.heartbeat);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -58,6 +59,13 @@ impl Heart {
                             leased = false;
                         }
                     }
+                    // A node that was silent may have been marked as lost meanwhile, and one that was
+                    // deleted has no status: it says anew how it is, though nothing has changed here.
+                    let now = self.clock.monotonic();
+                    if !leased || now.saturating_sub(beaten) > self.config.timing.heartbeat * 3 / 2 {
+                        sent = None;
+                    }
+                    beaten = now;
                 }
                 // Its sender goes with the node, as the other's does.
                 Ok(()) = self.pressure.changed() => {}
@@ -157,12 +165,7 @@ impl Heart {
     }
 
     async fn send(&self, status: &NodeStatus) -> Result<(), Status> {
-        let mut patch = json!({"status": status});
-        // Addresses merge by type, of which a node of both families has two alike:
-        // the list is to be what it says.
-        if let Some(addresses) = patch.pointer_mut("/status/addresses").and_then(Value::as_array_mut) {
-            addresses.push(json!({"$patch": "replace"}));
-        }
+        let patch = json!({"status": status});
         let name = &self.config.node_name;
         self.client
             .patch::<Node>("", name, PatchType::Strategic, &patch, "status")
