@@ -12,7 +12,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{Node, NodeStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use oci::Images;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::machine::Machine;
@@ -165,7 +165,12 @@ impl Heart {
     }
 
     async fn send(&self, status: &NodeStatus) -> Result<(), Status> {
-        let patch = json!({"status": status});
+        let mut patch = json!({"status": status});
+        // Addresses merge by type, of which a node of both families has two alike:
+        // the list is to be what it says.
+        if let Some(addresses) = patch.pointer_mut("/status/addresses").and_then(Value::as_array_mut) {
+            addresses.push(json!({"$patch": "replace"}));
+        }
         let name = &self.config.node_name;
         self.client
             .patch::<Node>("", name, PatchType::Strategic, &patch, "status")
