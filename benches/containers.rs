@@ -132,11 +132,7 @@ struct Ours {
 
 impl Ours {
     async fn open(bin: &Path, scratch: &Path, root: &Path) -> anyhow::Result<Self> {
-        let images = Images::open(ImagesConfig {
-            dir: scratch.join("images"),
-            insecure_registries: vec![],
-        })
-        .await?;
+        let images = Images::open(ImagesConfig::new(scratch.join("images"))).await?;
         let options = ImportOptions {
             name: Some("local/busybox:1".to_owned()),
             entrypoint: vec!["/bin/true".to_owned()],

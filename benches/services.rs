@@ -1,6 +1,7 @@
 //! Requests to three native servers in OCI pods: straight to one of them,
 //! through their Service (the kernel balances connections), and through
-//! HAProxy, which balances requests.
+//! HAProxy. The Service is balanced once by the kernel, once by the node's own
+//! process.
 
 use std::path::Path;
 use std::process::Command;
@@ -25,31 +26,11 @@ const NAME: &str = "web";
 
 /// Prints the table.
 pub async fn measure(bin: &Path, scratch: &Path, seconds: u64) -> anyhow::Result<()> {
-    let node = Node::start(bin, scratch, &[])?;
-    pods::stock(&node, scratch)?;
-    node.ready().await?;
-    let client = node.client().await?;
-    let backends = backends(&client).await?;
-    let service = service(&client).await?;
-    for backend in &backends {
-        pods::first_byte(backend).await?;
-    }
-    pods::first_byte(&service).await?;
-    let _haproxy = haproxy(scratch, &backends)?;
-    let ways = [
-        ("straight to a pod", format!("http://{}:8080/", backends[0])),
-        ("through the Service", format!("http://{service}:8080/")),
-        ("through HAProxy", format!("http://{NODE_IP}:9090/")),
-    ];
     let mut rows = vec![];
-    for (connections, label) in [
-        (Connections::Kept, "kept connections"),
-        (Connections::Fresh, "a connection per request"),
-    ] {
-        for (way, rounds) in ways.iter().zip(interleave(&ways, connections, seconds)?) {
-            let head = vec![way.0.to_owned(), label.to_owned()];
-            rows.push([head, load::median(&rounds).cells()].concat());
-        }
+    for (proxy, mode) in [("kernel", "http"), ("userspace", "tcp")] {
+        let scratch = scratch.join(proxy);
+        std::fs::create_dir_all(&scratch)?;
+        rows.extend(beside(bin, &scratch, seconds, proxy, mode).await?);
     }
     table::print(
         &format!(
@@ -68,9 +49,52 @@ pub async fn measure(bin: &Path, scratch: &Path, seconds: u64) -> anyhow::Result
     Ok(())
 }
 
+/// One way of balancing Services, and HAProxy in a mode that does as much.
+async fn beside(
+    bin: &Path,
+    scratch: &Path,
+    seconds: u64,
+    proxy: &str,
+    mode: &str,
+) -> anyhow::Result<Vec<Vec<String>>> {
+    let node = Node::start(bin, scratch, &["--service-proxy", proxy])?;
+    pods::stock(&node, scratch)?;
+    node.ready().await?;
+    let client = node.client().await?;
+    let backends = backends(&client).await?;
+    let service = service(&client).await?;
+    for address in backends.iter().chain([&service]) {
+        pods::first_byte(address).await?;
+    }
+    let _haproxy = haproxy(scratch, &backends, mode)?;
+    let straight = "straight to a pod".to_owned();
+    let ways = [
+        (straight, format!("http://{}:8080/", backends[0])),
+        (
+            format!("through the Service, by {proxy}"),
+            format!("http://{service}:8080/"),
+        ),
+        (
+            format!("through HAProxy, mode {mode}"),
+            format!("http://{NODE_IP}:9090/"),
+        ),
+    ];
+    let mut rows = vec![];
+    for (connections, label) in [
+        (Connections::Kept, "kept connections"),
+        (Connections::Fresh, "a connection per request"),
+    ] {
+        for (way, rounds) in ways.iter().zip(interleave(&ways, connections, seconds)?) {
+            let head = vec![way.0.clone(), label.to_owned()];
+            rows.push([head, load::median(&rounds).cells()].concat());
+        }
+    }
+    Ok(rows)
+}
+
 /// Loads each URL in turn, several times; the rounds of each.
 pub fn interleave(
-    ways: &[(&str, String)],
+    ways: &[(impl Sized, String)],
     connections: Connections,
     seconds: u64,
 ) -> anyhow::Result<Vec<Vec<Round>>> {
@@ -121,11 +145,12 @@ async fn service(client: &kube::Client) -> anyhow::Result<String> {
 }
 
 /// HAProxy in front of the pods, as its manual configures a plain HTTP proxy.
-fn haproxy(scratch: &Path, backends: &[String]) -> anyhow::Result<Peer> {
+fn haproxy(scratch: &Path, backends: &[String], mode: &str) -> anyhow::Result<Peer> {
     let mut text =
         "global\n  maxconn 4096\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  \
                     timeout server 30s\nlisten web\n  bind :9090\n  balance random\n"
             .to_owned();
+    text += &format!("  mode {mode}\n");
     for (number, backend) in backends.iter().enumerate() {
         text += &format!("  server s{number} {backend}:8080\n");
     }

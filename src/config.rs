@@ -7,7 +7,7 @@ use std::time::Duration;
 
 pub use api::cidr::{Addresses, Cidr, Ranges};
 pub use controllers::load_balancer::AddressPool;
-pub use network::PodRouting;
+pub use network::{PodRouting, ServiceProxy};
 use serde::{Deserialize, Deserializer};
 
 /// Where the API listens.
@@ -72,6 +72,8 @@ pub struct Config {
     pub node_cidr_mask_size_ipv6: u8,
     /// How packets for pods of other nodes travel.
     pub pod_routing: PodRouting,
+    /// Who balances Services on this node.
+    pub service_proxy: ServiceProxy,
     /// Name of the node.
     pub node_name: String,
     /// Addresses of the node; `None` to find them.
@@ -117,6 +119,7 @@ impl Config {
             node_cidr_mask_size: 20,
             node_cidr_mask_size_ipv6: 112,
             pod_routing: PodRouting::Auto,
+            service_proxy: ServiceProxy::Kernel,
             node_name: host_name(),
             node_ip: None,
             advertise_address: None,

@@ -182,7 +182,8 @@ fn the_node_comes_first_and_pods_weigh_what_they_asked_for() {
             .expect("a number");
         assert!(most >= 20_000, "{open}");
 
-        let script = shell("cat /proc/self/oom_score_adj; cut -d' ' -f19 /proc/self/stat; ulimit -n; sleep 1000");
+        let script =
+            shell("cat /proc/self/oom_score_adj; cut -d' ' -f19 /proc/self/stat; ulimit -n; sleep 1000");
         let asked = "{cpu: 500m, memory: 64Mi}";
         cluster.apply(&limited("guaranteed", BUSYBOX, "Never", &script, asked));
         cluster.apply(&limited("best-effort", BUSYBOX, "Never", &script, "{}"));

@@ -177,6 +177,7 @@ fn network_config(config: &AgentConfig, node_cidr: &str) -> Result<NetworkConfig
             _ => None,
         },
         routing: config.pod_routing,
+        proxy: config.service_proxy,
         dns_ip: v4(config.dns_ip, "the address of DNS")?,
         domain: config.domain.clone(),
         resolv_conf: PathBuf::from("/etc/resolv.conf"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::eviction::Thresholds;
 use api::cidr::Addresses;
-use network::PodRouting;
+use network::{PodRouting, ServiceProxy};
 
 /// Settings of an agent. [`AgentConfig::new`] fills in what rarely differs.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct AgentConfig {
     pub node_ip6: Option<IpAddr>,
     /// How packets for pods of other nodes travel.
     pub pod_routing: PodRouting,
+    /// Who balances Services.
+    pub service_proxy: ServiceProxy,
     /// All pods' addresses: a range such as `10.64.0.0/10`, or with a comma one of each family.
     pub pod_cidr: String,
     /// This node's part of them; `None`: whatever the Node object's `spec.podCIDRs` become.
@@ -128,6 +130,7 @@ impl AgentConfig {
             node_ip,
             node_ip6: None,
             pod_routing: PodRouting::Auto,
+            service_proxy: ServiceProxy::Kernel,
             pod_cidr: "10.64.0.0/10".to_owned(),
             node_cidr: None,
             service_cidr: "10.43.0.0/16".to_owned(),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-use crate::config::{AddressPool, Addresses, Config, Listen, PodRouting, Ranges};
+use crate::config::{AddressPool, Addresses, Config, Listen, PodRouting, Ranges, ServiceProxy};
 
 /// Where the state lives, shared by all verbs.
 #[derive(clap::Args, Clone, Debug)]
@@ -58,6 +58,10 @@ pub struct Settings {
     /// a common network and vxlan elsewhere]
     #[arg(long, value_name = "HOW")]
     pub pod_routing: Option<PodRouting>,
+
+    /// Who balances Services on this node: kernel or userspace [default: kernel]
+    #[arg(long, value_name = "WHO")]
+    pub service_proxy: Option<ServiceProxy>,
 
     /// Name of this node [default: the host name]
     #[arg(long, value_name = "NAME")]
@@ -183,6 +187,7 @@ impl Settings {
             node_cidr_mask_size: self.node_cidr_mask_size.or(other.node_cidr_mask_size),
             node_cidr_mask_size_ipv6: self.node_cidr_mask_size_ipv6.or(other.node_cidr_mask_size_ipv6),
             pod_routing: self.pod_routing.or(other.pod_routing),
+            service_proxy: self.service_proxy.or(other.service_proxy),
             node_name: self.node_name.or(other.node_name),
             node_ip: self.node_ip.or(other.node_ip),
             advertise_address: self.advertise_address.or(other.advertise_address),
@@ -243,6 +248,9 @@ impl Settings {
         }
         if let Some(bits) = self.node_cidr_mask_size_ipv6 {
             config.node_cidr_mask_size_ipv6 = bits;
+        }
+        if let Some(who) = self.service_proxy {
+            config.service_proxy = who;
         }
         if let Some(how) = self.pod_routing {
             config.pod_routing = how;

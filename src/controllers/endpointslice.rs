@@ -65,9 +65,8 @@ impl Reconciler for EndpointSlices {
         }
         let mut unused = slices;
         for family in families(&service) {
-            let (own, rest): (Vec<_>, Vec<_>) = unused
-                .into_iter()
-                .partition(|slice| slice.address_type == family);
+            let (own, rest): (Vec<_>, Vec<_>) =
+                unused.into_iter().partition(|slice| slice.address_type == family);
             unused = rest;
             settle(&service, family, own, view, &mut plan, now);
         }
@@ -82,7 +81,9 @@ impl Reconciler for EndpointSlices {
 /// The families of a Service's addresses, and so of its slices.
 pub(crate) fn families(service: &Service) -> Vec<&str> {
     let spec = service.spec.as_ref();
-    let listed = spec.and_then(|spec| spec.ip_families.as_deref()).unwrap_or_default();
+    let listed = spec
+        .and_then(|spec| spec.ip_families.as_deref())
+        .unwrap_or_default();
     match listed {
         [] => vec!["IPv4"],
         listed => listed.iter().map(String::as_str).collect(),
@@ -105,9 +106,9 @@ fn settle(
             .entry(group)
             .or_insert_with(|| (backend.ports.clone(), Vec::new()));
         endpoints.push(Endpoint {
-                hints: hints(service, &backend),
-                ..endpoint(&backend)
-            });
+            hints: hints(service, &backend),
+            ..endpoint(&backend)
+        });
     }
     let is_empty = groups.is_empty();
     let mut unused = slices;
@@ -189,7 +190,9 @@ fn fill(
         }
     }
     for (index, chunk) in waiting.chunks(SLICE_MAX).enumerate() {
-        plan.write(Write::create(&new_slice(service, family, &ports, chunk, index, now)));
+        plan.write(Write::create(&new_slice(
+            service, family, &ports, chunk, index, now,
+        )));
     }
 }
 

@@ -8,6 +8,7 @@ use api::cidr::{Addresses, Cidr, Ranges};
 use sys::nft::Family;
 
 use crate::peers::PodRouting;
+use crate::services::ServiceProxy;
 
 /// A node's network: IPv4, and IPv6 beside it where the ranges have both.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub struct NetworkConfig {
     pub node_ip6: Option<Ipv6Addr>,
     /// How packets for pods of other nodes travel.
     pub routing: PodRouting,
+    /// Who balances Services.
+    pub proxy: ServiceProxy,
     /// Where pods ask for names, in `service_cidr`.
     pub dns_ip: Ipv4Addr,
     /// `cluster.local`.
@@ -122,22 +125,35 @@ impl NetworkConfig {
     /// All of the node's own addresses: those that others reach it at, and those
     /// it has towards its pods.
     pub fn node_addresses(&self) -> Vec<IpAddr> {
-        let known = [false, true].into_iter().filter_map(|ipv6| self.node_address(ipv6));
-        known.chain(self.node_cidr.iter().map(|range| gateway(&range))).collect()
+        let known = [false, true]
+            .into_iter()
+            .filter_map(|ipv6| self.node_address(ipv6));
+        known
+            .chain(self.node_cidr.iter().map(|range| gateway(&range)))
+            .collect()
     }
 
     /// Where names are asked for: the address that pods are told, and its like
     /// in the service range of the other family.
     pub fn dns_ips(&self) -> Vec<IpAddr> {
-        let offset = self.service_cidr.family(false).and_then(|range| range.offset(self.dns_ip));
+        let offset = self
+            .service_cidr
+            .family(false)
+            .and_then(|range| range.offset(self.dns_ip));
         let other = self.service_cidr.family(true).zip(offset);
         let other = other.and_then(|(range, offset)| range.nth(offset));
-        [Some(IpAddr::V4(self.dns_ip)), other].into_iter().flatten().collect()
+        [Some(IpAddr::V4(self.dns_ip)), other]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// The families that Services may have, the primary first.
     pub fn service_families(&self) -> Vec<Family> {
-        self.service_cidr.iter().map(|range| Family::of(range.base())).collect()
+        self.service_cidr
+            .iter()
+            .map(|range| Family::of(range.base()))
+            .collect()
     }
 
     /// `<data>/netns`, where the namespaces are held.

@@ -86,6 +86,7 @@ pub fn config(data_dir: &std::path::Path) -> NetworkConfig {
         node_ip: [192, 0, 2, 2].into(),
         node_ip6: None,
         routing: crate::peers::PodRouting::Auto,
+        proxy: crate::services::ServiceProxy::Kernel,
         dns_ip: [10, 43, 0, 10].into(),
         domain: "cluster.local".into(),
         resolv_conf: data_dir.join("resolv.conf"),

@@ -24,7 +24,7 @@ pub use dns::{Dns, ResolveError};
 pub use peers::PodRouting;
 pub use plan::{HostPort, Protocol};
 pub use pods::{PodLink, PodNetKind, PodNetwork};
-pub use services::{Balancer, Services};
+pub use services::{Balancer, ServiceProxy, Services};
 
 #[cfg(test)]
 mod fixtures;

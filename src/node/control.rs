@@ -25,7 +25,10 @@ pub(super) async fn start_server(
     let port = config.listen.port;
     let listen: Vec<SocketAddr> = match config.listen.address {
         Some(address) => vec![(address, port).into()],
-        None => vec![(node_ip.primary(), port).into(), (Ipv4Addr::LOCALHOST, port).into()],
+        None => vec![
+            (node_ip.primary(), port).into(),
+            (Ipv4Addr::LOCALHOST, port).into(),
+        ],
     };
     let mut settings = ServerConfig::new(&config.data_dir);
     settings.listen = listen;
@@ -37,7 +40,9 @@ pub(super) async fn start_server(
         unreachable: config.unreachable_toleration_seconds.into(),
     };
     settings.extra_sans = vec![config.node_name.clone()];
-    settings.extra_sans.extend(node_ip.iter().map(|ip| ip.to_string()));
+    settings
+        .extra_sans
+        .extend(node_ip.iter().map(|ip| ip.to_string()));
     ApiServer::start(settings, store, tasks)
         .await
         .map_err(|error| match error {

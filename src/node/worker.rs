@@ -27,6 +27,7 @@ pub(super) fn settings(config: &Config, folder: &Folder, node_ip: Addresses) -> 
     );
     settings.node_ip6 = node_ip.family(true);
     settings.pod_routing = config.pod_routing;
+    settings.service_proxy = config.service_proxy;
     settings.pod_cidr = config.pod_cidr.to_string();
     settings.service_cidr = config.service_cidr.to_string();
     settings.dns_ip = config.dns_ip();

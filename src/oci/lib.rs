@@ -16,8 +16,8 @@ pub mod spec;
 
 pub use containers::{Containers, end_all};
 pub use images::{
-    AppComponent, Credentials, Image, ImageConfig, ImageError, ImageKind, Images, ImagesConfig, ImportOptions,
-    Registries,
+    AppComponent, Credentials, Image, ImageConfig, ImageError, ImageKind, Images, ImagesConfig,
+    ImportOptions, Registries,
 };
 pub use shim::shim_main;
 pub use spec::{

@@ -168,7 +168,10 @@ impl Heart {
         let mut patch = json!({"status": status});
         // Addresses merge by type, of which a node of both families has two alike:
         // the list is to be what it says.
-        if let Some(addresses) = patch.pointer_mut("/status/addresses").and_then(Value::as_array_mut) {
+        if let Some(addresses) = patch
+            .pointer_mut("/status/addresses")
+            .and_then(Value::as_array_mut)
+        {
             addresses.push(json!({"$patch": "replace"}));
         }
         let name = &self.config.node_name;

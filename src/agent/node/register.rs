@@ -69,7 +69,9 @@ pub async fn register(config: &AgentConfig, machine: &Machine, client: &Client, 
 fn ranges_of(node: &Node) -> Option<String> {
     let spec = node.spec.as_ref()?;
     let listed = spec.pod_cidrs.as_ref().map(|ranges| ranges.join(","));
-    listed.or(spec.pod_cidr.clone()).filter(|ranges| !ranges.is_empty())
+    listed
+        .or(spec.pod_cidr.clone())
+        .filter(|ranges| !ranges.is_empty())
 }
 
 async fn attempt(config: &AgentConfig, machine: &Machine, client: &Client) -> Result<String, Status> {

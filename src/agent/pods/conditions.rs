@@ -87,7 +87,12 @@ fn ready_to_start(state: &PodState) -> Finding {
 fn disruption(state: &PodState) -> Option<Finding> {
     let failure = state.failure.as_ref().filter(|f| f.reason == EVICTED)?;
     let message = failure.message.clone();
-    Some(Finding::because("DisruptionTarget", true, "TerminationByKubelet", message))
+    Some(Finding::because(
+        "DisruptionTarget",
+        true,
+        "TerminationByKubelet",
+        message,
+    ))
 }
 
 fn initialized_condition(pod: &Pod, state: &PodState, phase: &str) -> Finding {

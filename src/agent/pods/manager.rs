@@ -164,7 +164,10 @@ impl Manager {
     /// Begins with a pod that the API has told of, unless the node is too short for it.
     fn welcome(&mut self, pod: Arc<Pod>) {
         let uid = spec::uid(&pod).to_owned();
-        let begun = pod.status.as_ref().is_some_and(|s| s.container_statuses.is_some());
+        let begun = pod
+            .status
+            .as_ref()
+            .is_some_and(|s| s.container_statuses.is_some());
         let refusal = match begun {
             false => admit::refusal(&pod, *self.pressure.borrow()),
             true => None,

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use ::oci::{AppComponent, ExecSpec, Found, ImageKind, Process, Stream, Usage};
 use ::wasm::{
-    AllowedHosts, AppPart, ExitReason, Host, Instance, InstanceSpec, Mount, Network, Output, Program, ProgramKind, Stdin, WasmError,
+    AllowedHosts, AppPart, ExitReason, Host, Instance, InstanceSpec, Mount, Network, Output, Program,
+    ProgramKind, Stdin, WasmError,
 };
 use async_trait::async_trait;
 use base::Clock;
@@ -130,7 +131,8 @@ impl WasmRuntime {
         let instance = match (&launch.image.kind, programs.as_slice()) {
             (ImageKind::App { components }, programs) => {
                 let parts = components.iter().zip(programs);
-                let parts = parts.map(|(part, program)| app_part(part, program, &launch, network.clone(), &log));
+                let parts =
+                    parts.map(|(part, program)| app_part(part, program, &launch, network.clone(), &log));
                 self.host.start_app(parts.collect::<Result<_, _>>()?).await?
             }
             (_, [program, ..]) => {
@@ -233,7 +235,10 @@ fn app_part(
     log: &Arc<LogWriter>,
 ) -> Result<AppPart, WasmError> {
     let mut spec = instance_spec(program, launch, network, log, Stdin::None);
-    let given = component.env.iter().filter(|(name, _)| !spec.env.iter().any(|(n, _)| n == *name));
+    let given = component
+        .env
+        .iter()
+        .filter(|(name, _)| !spec.env.iter().any(|(n, _)| n == *name));
     let given: Vec<_> = given.map(|(name, value)| (name.clone(), value.clone())).collect();
     spec.env.extend(given);
     spec.mounts.extend(component.files.as_ref().map(|folder| Mount {
@@ -304,7 +309,9 @@ impl Runtime for WasmRuntime {
             ImageKind::Wasm { module, digest } => vec![(digest, module, String::new())],
             ImageKind::App { components } => {
                 let files = components.iter();
-                files.map(|c| (&c.digest, &c.module, format!("component {:?}: ", c.id))).collect()
+                files
+                    .map(|c| (&c.digest, &c.module, format!("component {:?}: ", c.id)))
+                    .collect()
             }
             ImageKind::Oci { .. } => {
                 let text = "the image holds no WebAssembly program";
@@ -317,7 +324,9 @@ impl Runtime for WasmRuntime {
             // A program that cannot be compiled never will be: it cannot run, rather than not be made.
             programs.push(program.map_err(|error| RuntimeError::Start(format!("{whose}{error}")))?);
         }
-        let is_http = programs.first().is_some_and(|program| program.kind() == ProgramKind::Http);
+        let is_http = programs
+            .first()
+            .is_some_and(|program| program.kind() == ProgramKind::Http);
         let port = is_http.then_some(launch.port);
         if port.is_some() {
             self.check_port(launch)?;

@@ -129,7 +129,8 @@ impl VolumeMaker {
             group,
         };
         let files = payload.files(&inputs)?;
-        let written = tokio::task::spawn_blocking(move || atomic::write(&path, &files, group, now.wall)).await;
+        let written =
+            tokio::task::spawn_blocking(move || atomic::write(&path, &files, group, now.wall)).await;
         let written = written.map_err(|error| error.to_string())?;
         written.map(drop).map_err(|error| error.to_string())
     }

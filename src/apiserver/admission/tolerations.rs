@@ -75,7 +75,8 @@ mod tests {
     #[test]
     fn only_what_is_missing_is_added() {
         let user = User::default();
-        let own = json!({"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 5});
+        let own =
+            json!({"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 5});
         let mut pod = json!({"spec": {"tolerations": [own]}});
         let plugin = DefaultTolerationSeconds(TolerationSeconds::default());
         plugin

@@ -107,7 +107,11 @@ impl Core {
     /// The `kubernetes` Service, and where it leads: to this server.
     async fn publish_api(&self) -> Result<(), Status> {
         let config = &self.inner.config;
-        let first = self.inner.service_ranges.first().map(|range| range.first().to_string());
+        let first = self
+            .inner
+            .service_ranges
+            .first()
+            .map(|range| range.first().to_string());
         let service = json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {

@@ -113,8 +113,12 @@ impl Core {
         authorizer: Arc<dyn Authorizer>,
         tokens: Arc<dyn Tokens>,
     ) -> Result<Self, Status> {
-        let service_ranges = ServiceRange::parse_all(&config.service_cidr)
-            .ok_or_else(|| Status::internal(format!("{:?} is not one range of addresses, or one of each family", config.service_cidr)))?;
+        let service_ranges = ServiceRange::parse_all(&config.service_cidr).ok_or_else(|| {
+            Status::internal(format!(
+                "{:?} is not one range of addresses, or one of each family",
+                config.service_cidr
+            ))
+        })?;
         let port_range = PortRange {
             first: config.node_ports.0,
             last: config.node_ports.1,

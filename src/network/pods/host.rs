@@ -17,6 +17,7 @@ use crate::config::{NetworkConfig, NetworkError, gateway};
 use crate::ipam::{self, Lease, Pool};
 use crate::names;
 use crate::peers::{self, Links, Peer};
+use crate::services::ServiceProxy;
 use api::cidr::{Addresses, Cidr};
 
 /// Ethernet's, where the node's own device does not say otherwise.
@@ -363,6 +364,18 @@ fn connect_shared(
     for range in config.node_cidr.iter().chain(config.service_cidr.iter()) {
         if let Ok(source) = of_family(&sources, range.is_ipv6()) {
             routing.replace_route(&wire::into(end, range, source))?;
+        }
+    }
+    // Without the kernel's translation, Services are sockets of this process.
+    for range in config.service_cidr.iter() {
+        let here = Route {
+            link: end.link,
+            ..any_of(range)
+        };
+        match config.proxy {
+            ServiceProxy::Userspace => routing.replace_route(&here)?,
+            // Left by a predecessor that was told otherwise, or not there.
+            ServiceProxy::Kernel => drop(routing.delete_route(&here)),
         }
     }
     Ok(sources)

@@ -5,12 +5,14 @@
 //! table is written anew: there is no other repair.
 
 mod balancer;
+mod carrier;
 mod flows;
 mod health;
 mod kernel;
 mod layout;
 mod rules;
 mod table;
+mod userspace;
 mod withdrawal;
 
 use std::collections::{BTreeSet, HashMap};
@@ -25,11 +27,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::catalog::{Catalog, ServiceKey};
 use crate::config::{NetworkConfig, NetworkError};
 use crate::plan::{Here, HostPort, health as health_of, host_ports, plan};
+use carrier::Carrier;
 use health::HealthChecks;
-use kernel::Kernel;
 use table::{Delta, Owner, Table};
 
 pub use balancer::Balancer;
+pub use carrier::ServiceProxy;
 
 /// How often to look whether somebody has flushed our table.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
@@ -77,7 +80,7 @@ impl Services {
             asked,
             here: here(config),
             table: Table::default(),
-            kernel: Kernel::open(config)?,
+            carrier: Carrier::open(config, &balancer)?,
             health: HealthChecks::default(),
             balancer: balancer.clone(),
             pods: HashMap::new(),
@@ -129,7 +132,7 @@ struct Driver {
     asked: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
     here: Here,
     table: Table,
-    kernel: Kernel,
+    carrier: Carrier,
     health: HealthChecks,
     balancer: Arc<Balancer>,
     pods: HashMap<String, Vec<HostPort>>,
@@ -144,7 +147,7 @@ impl Driver {
         }
         let owners = self.everything();
         self.plan(owners);
-        self.kernel.replace(&self.table).await;
+        self.carrier.replace(&self.table).await;
         self.ready.send_replace(true);
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         loop {
@@ -171,7 +174,7 @@ impl Driver {
                     // Whoever no longer waits does not mind.
                     let _ = question.send(());
                 }
-                _ = check.tick() => self.kernel.check(&self.table).await,
+                _ = check.tick() => self.carrier.check(&self.table).await,
             }
         }
     }
@@ -229,7 +232,7 @@ impl Driver {
         if deltas.is_empty() {
             return;
         }
-        self.kernel.change(&deltas, &self.table).await;
+        self.carrier.change(&deltas, &self.table).await;
         flows::forget_stale(&deltas, &self.table).await;
     }
 }

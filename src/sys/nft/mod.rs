@@ -34,7 +34,11 @@ impl Family {
 
     /// That of an address.
     pub fn of(address: std::net::IpAddr) -> Family {
-        if address.is_ipv4() { Family::Ip } else { Family::Ip6 }
+        if address.is_ipv4() {
+            Family::Ip
+        } else {
+            Family::Ip6
+        }
     }
 
     /// `NFPROTO_*`.
@@ -234,7 +238,11 @@ mod tests {
                 hook: None,
             },
         );
-        batch.add_rule("t", "out", &[Expr::destination(Family::Ip, KEY), Expr::verdict_map("v", KEY)]);
+        batch.add_rule(
+            "t",
+            "out",
+            &[Expr::destination(Family::Ip, KEY), Expr::verdict_map("v", KEY)],
+        );
         batch.add_elements(
             "t",
             "v",

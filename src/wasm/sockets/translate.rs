@@ -65,7 +65,9 @@ impl Sockets {
 
     /// Whether a request may go to a URL of these parts.
     pub(crate) fn permits(&self, scheme: &str, host: &str, port: u16) -> bool {
-        self.allowed.as_ref().is_none_or(|allowed| allowed.permits(scheme, host, port))
+        self.allowed
+            .as_ref()
+            .is_none_or(|allowed| allowed.permits(scheme, host, port))
     }
 
     /// Whether the namespace is shared with others, so that addresses need
@@ -164,7 +166,11 @@ impl Sockets {
 
     /// How to reach what a guest's own socket wants to reach.
     pub(crate) fn route(&self, wanted: SocketAddr, protocol: Protocol) -> Result<Route, Refused> {
-        if self.allowed.as_ref().is_some_and(|allowed| !allowed.permits_address(wanted)) {
+        if self
+            .allowed
+            .as_ref()
+            .is_some_and(|allowed| !allowed.permits_address(wanted))
+        {
             return Err(Refused::Denied);
         }
         self.route_permitted(wanted, protocol)

@@ -312,7 +312,11 @@ mod tests {
         let hostname = "p".to_owned();
         let (etc, log, end) = (
             Path::new("/etc-of-pod"),
-            LogSpec { path: "/log".into(), bytes_max: 1, files_max: 2 },
+            LogSpec {
+                path: "/log".into(),
+                bytes_max: 1,
+                files_max: 2,
+            },
             PathBuf::from("/end"),
         );
         launch(
