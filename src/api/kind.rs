@@ -284,6 +284,9 @@ pub struct Kind {
     /// One cell for each column.
     pub row: fn(&Value, Timestamp) -> Vec<Value>,
 
+    /// Warning that every answer about it carries, such as that it is deprecated; empty for none.
+    pub warning: &'static str,
+
     /// Fields a spec write loses, as dotted paths, for apply.
     pub reset_fields: &'static [&'static str],
     /// Fields a status write loses.
@@ -323,6 +326,7 @@ impl Kind {
         fields: |_| Vec::new(),
         columns: &[Column::NAME, Column::date("Created At")],
         row: crate::kinds::cells::name_and_creation,
+        warning: "",
         reset_fields: &[],
         reset_fields_status: &[],
         graceful_delete: |_, _| None,

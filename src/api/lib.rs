@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod canon;
+pub mod cel;
 pub mod cidr;
 pub mod decode;
 pub mod duration;

@@ -314,6 +314,35 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// `Duplicate value` for every item of the list at `path` that repeats an earlier one's `key`;
+    /// with an empty `key` the items themselves are compared.
+    pub fn unique(&self, path: &str, key: &str, errors: &mut Vec<FieldError>) {
+        let items = self.items(path);
+        let keyed = |item: &Field<'a>| if key.is_empty() { item.clone() } else { item.get(key) };
+        let mut seen = std::collections::HashSet::new();
+        for item in items.iter().map(keyed).filter(|item| !item.is_blank()) {
+            if !seen.insert(item.value.to_string()) {
+                errors.push(item.duplicate());
+            }
+        }
+    }
+
+    /// `Required` when blank; says whether it was there.
+    pub fn needed(&self, errors: &mut Vec<FieldError>) -> bool {
+        if self.is_blank() {
+            errors.push(self.required(""));
+        }
+        !self.is_blank()
+    }
+
+    /// `Too many` when the list at `path` has more than `max` items.
+    pub fn at_most(&self, path: &str, max: usize, errors: &mut Vec<FieldError>) {
+        let found = list(self.value, path).len();
+        if found > max {
+            errors.push(self.get(path).too_many(found, max));
+        }
+    }
+
     /// The value must be what it was.
     pub fn immutable(&self, old: &Value, errors: &mut Vec<FieldError>) {
         if !same(self.value, get(old, &self.path)) {

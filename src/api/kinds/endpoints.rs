@@ -16,6 +16,7 @@ const SHOWN: usize = 3;
 pub static KIND: Kind = Kind {
     kind: "Endpoints",
     plural: "endpoints",
+    warning: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
     singular: "endpoints",
     short_names: &["ep"],
     create_on_update: true,

@@ -9,7 +9,10 @@ use crate::status::FieldError;
 use crate::value::{Field, fill, get, get_mut, has, int, list, text};
 
 /// The descriptor.
-pub static KIND: Kind = Kind {
+pub static KIND: Kind = BASE;
+
+/// What both versions have in common.
+pub const BASE: Kind = Kind {
     group: "autoscaling",
     version: "v2",
     kind: "HorizontalPodAutoscaler",
@@ -49,6 +52,27 @@ fn default(scaler: &mut Value) {
         let cpu = json!({"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}});
         crate::value::set(spec, "metrics", json!([{"type": "Resource", "resource": cpu}]));
     }
+    if let Some(behavior) = get_mut(spec, "behavior") {
+        default_rules(behavior, "scaleUp", &[("Pods", 4), ("Percent", 100)]);
+        default_rules(behavior, "scaleDown", &[("Percent", 100)]);
+        if let Some(up) = get_mut(behavior, "scaleUp") {
+            fill(up, "stabilizationWindowSeconds", 0);
+        }
+    }
+}
+
+/// Speed limits of one direction, each for 15 seconds, of which the largest counts.
+fn default_rules(behavior: &mut Value, direction: &str, policies: &[(&str, i64)]) {
+    fill(behavior, direction, json!({}));
+    let Some(rules) = get_mut(behavior, direction) else {
+        return;
+    };
+    fill(rules, "selectPolicy", "Max");
+    if list(rules, "policies").is_empty() {
+        let policy = |(kind, value): &(&str, i64)| json!({"type": kind, "value": value, "periodSeconds": 15});
+        let policies: Vec<Value> = policies.iter().map(policy).collect();
+        crate::value::set(rules, "policies", policies);
+    }
 }
 
 fn validate(scaler: &Value) -> Vec<FieldError> {
@@ -69,12 +93,82 @@ fn validate(scaler: &Value) -> Vec<FieldError> {
         errors.push(max.invalid("must be greater than or equal to `minReplicas`"));
     }
     for key in ["kind", "name"] {
-        let field = spec.get("scaleTargetRef").get(key);
-        if field.is_blank() {
-            errors.push(field.required(""));
-        }
+        spec.get("scaleTargetRef").get(key).needed(&mut errors);
+    }
+    for metric in spec.items("metrics") {
+        self::metric(&metric, &mut errors);
+    }
+    for direction in ["scaleUp", "scaleDown"] {
+        behaviour(&spec.get("behavior").get(direction), &mut errors);
     }
     errors
+}
+
+fn metric(metric: &Field, errors: &mut Vec<FieldError>) {
+    let kind = metric.get("type");
+    let sources = ["ContainerResource", "External", "Object", "Pods", "Resource"];
+    kind.one_of(&sources, errors);
+    if !sources.contains(&kind.text()) {
+        return;
+    }
+    let source = metric.get(&lower_first(kind.text()));
+    if !source.is_set() {
+        errors.push(source.required("must populate information for the given metric source"));
+        return;
+    }
+    for other in sources.iter().filter(|other| **other != kind.text()) {
+        let other = metric.get(&lower_first(other));
+        if other.is_set() {
+            errors.push(other.forbidden("must populate the given metric source only"));
+        }
+    }
+    let name = if source.value.get("metric").is_some() { "metric.name" } else { "name" };
+    if source.get(name).is_blank() {
+        errors.push(source.get(name).required("must specify a metric name"));
+    }
+    target(&source.get("target"), errors);
+}
+
+fn target(target: &Field, errors: &mut Vec<FieldError>) {
+    let kind = target.get("type");
+    if kind.is_blank() {
+        errors.push(kind.required("must specify a metric target type"));
+    }
+    kind.one_of_if_set(&["Utilization", "Value", "AverageValue"], errors);
+    let percent = target.get("averageUtilization");
+    if percent.int().is_some_and(|n| n < 1) {
+        errors.push(percent.invalid("must be greater than 0"));
+    }
+    let set = |key: &str| target.get(key).is_set();
+    if !set("averageUtilization") && !set("averageValue") && !set("value") {
+        errors.push(
+            target
+                .get("averageUtilization")
+                .required("must set either a target raw value or a target utilization"),
+        );
+    }
+}
+
+fn behaviour(rules: &Field, errors: &mut Vec<FieldError>) {
+    let window = rules.get("stabilizationWindowSeconds");
+    window.non_negative(errors);
+    if window.int().is_some_and(|n| n > 3600) {
+        errors.push(window.invalid("must be less than or equal to 3600"));
+    }
+    rules
+        .get("selectPolicy")
+        .one_of_if_set(&["Disabled", "Max", "Min"], errors);
+    for policy in rules.items("policies") {
+        policy.get("type").one_of(&["Percent", "Pods"], errors);
+        for (key, max) in [("value", i64::MAX), ("periodSeconds", 1800)] {
+            let number = policy.get(key);
+            if number.int().unwrap_or(0) <= 0 {
+                errors.push(number.invalid("must be greater than zero"));
+            } else if number.int().is_some_and(|n| n > max) {
+                errors.push(number.invalid(format!("must be less than or equal to {max}")));
+            }
+        }
+    }
 }
 
 fn row(scaler: &Value, now: Timestamp) -> Vec<Value> {

@@ -4,20 +4,29 @@ pub mod cells;
 pub mod metadata;
 
 mod addresses;
+mod admission;
+mod api_service;
 mod binding;
 mod cluster_role;
 mod cluster_role_binding;
+mod component_status;
 mod config_map;
 mod controller_revision;
 mod cron_job;
+mod csi_driver;
+mod csi_node;
+mod csi_storage_capacity;
 mod csr;
 mod daemon_set;
 mod deployment;
+mod devices;
 mod endpoint_slice;
 mod endpoints;
 mod event;
 mod event_v1;
+mod flowcontrol;
 mod horizontal_pod_autoscaler;
+mod horizontal_pod_autoscaler_v1;
 mod ingress;
 mod ingress_class;
 mod job;
@@ -31,9 +40,11 @@ mod persistent_volume;
 mod persistent_volume_claim;
 mod pod;
 mod pod_disruption_budget;
+mod pod_template;
 mod priority_class;
 mod rbac;
 mod replica_set;
+mod replication_controller;
 mod resource_quota;
 mod reviews;
 mod role;
@@ -44,6 +55,8 @@ mod service;
 mod service_account;
 mod stateful_set;
 mod storage_class;
+mod volume_attachment;
+mod volume_attributes_class;
 mod workload;
 
 use crate::kind::Kind;
@@ -51,6 +64,7 @@ use crate::kind::Kind;
 /// Every kind with a path of its own, in discovery's order of groups.
 static TABLE: &[&Kind] = &[
     &binding::KIND,
+    &component_status::KIND,
     &config_map::KIND,
     &endpoints::KIND,
     &event::KIND,
@@ -60,10 +74,13 @@ static TABLE: &[&Kind] = &[
     &persistent_volume_claim::KIND,
     &persistent_volume::KIND,
     &pod::KIND,
+    &pod_template::KIND,
+    &replication_controller::KIND,
     &resource_quota::KIND,
     &secret::KIND,
     &service_account::KIND,
     &service::KIND,
+    &api_service::KIND,
     &controller_revision::KIND,
     &daemon_set::KIND,
     &deployment::KIND,
@@ -77,6 +94,7 @@ static TABLE: &[&Kind] = &[
     &reviews::SELF_SUBJECT_RULES_REVIEW,
     &reviews::SUBJECT_ACCESS_REVIEW,
     &horizontal_pod_autoscaler::KIND,
+    &horizontal_pod_autoscaler_v1::KIND,
     &cron_job::KIND,
     &job::KIND,
     &csr::KIND,
@@ -90,11 +108,28 @@ static TABLE: &[&Kind] = &[
     &cluster_role::KIND,
     &role_binding::KIND,
     &role::KIND,
+    &csi_driver::KIND,
+    &csi_node::KIND,
+    &csi_storage_capacity::KIND,
     &storage_class::KIND,
+    &volume_attachment::KIND,
+    &volume_attributes_class::KIND,
+    &admission::policies::MUTATING,
+    &admission::bindings::MUTATING,
+    &admission::webhooks::MUTATING,
+    &admission::policies::VALIDATING,
+    &admission::bindings::VALIDATING,
+    &admission::webhooks::VALIDATING,
     &priority_class::KIND,
     &lease::KIND,
     &runtime_class::KIND,
     &endpoint_slice::KIND,
+    &devices::classes::KIND,
+    &devices::claims::CLAIM,
+    &devices::claims::TEMPLATE,
+    &devices::slices::KIND,
+    &flowcontrol::schemas::KIND,
+    &flowcontrol::levels::KIND,
 ];
 
 /// Kinds that only subresources carry.

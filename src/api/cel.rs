@@ -1,0 +1,126 @@
+//! CEL, the Common Expression Language, as Kubernetes has it: in custom kinds' validation rules, admission
+//! policies, match conditions and device selectors.
+//!
+//! ```text
+//! text ─ lex ─▶ tokens ─ parse ─▶ Expr ─ check ─▶ Program ─ eval (variables, budget) ─▶ Val
+//! ```
+//!
+//! Expressions come from users, so each step is bounded: the depth of nesting when parsing, the cost of
+//! what is done when evaluating. Values of the object under review are looked into in place, along their
+//! schema; nothing is copied that is not computed.
+
+mod check;
+mod eval;
+mod functions;
+mod lex;
+mod library;
+mod ops;
+mod parse;
+mod strings;
+mod val;
+
+use std::fmt;
+
+use lex::is_reserved;
+use parse::Expr;
+
+pub use eval::{Budget, Scope};
+pub use val::Val;
+
+/// Longest expression that is looked at, bytes.
+pub const EXPRESSION_MAX: usize = 64 * 1024;
+
+/// What is wrong with an expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// Byte at which it was noticed.
+    at: usize,
+    text: String,
+}
+
+impl Error {
+    fn new(at: usize, text: impl Into<String>) -> Self {
+        Self { at, text: text.into() }
+    }
+
+    /// In the form of cel-go: place, text, the line and a mark below it.
+    fn shown(&self, source: &str) -> String {
+        let before = source.get(..self.at).unwrap_or(source);
+        let line = before.matches('\n').count();
+        let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count());
+        let text = source.lines().nth(line).unwrap_or_default();
+        let mark = ".".repeat(column) + "^";
+        let Self { text: why, .. } = self;
+        format!("ERROR: <input>:{}:{}: {why}\n | {text}\n | {mark}", line + 1, column + 1)
+    }
+}
+
+/// An expression, ready to be evaluated any number of times.
+#[derive(Debug)]
+pub struct Program {
+    root: Expr,
+}
+
+impl Program {
+    /// Parses an expression whose free names may only be `variables`.
+    ///
+    /// # Errors
+    /// cel-go's text, the place included.
+    pub fn compile(source: &str, variables: &[&str]) -> Result<Self, String> {
+        if source.len() > EXPRESSION_MAX {
+            return Err(format!("expression is longer than {EXPRESSION_MAX} bytes"));
+        }
+        let parsed = parse::parse(source).map_err(|error| error.shown(source))?;
+        check::names(&parsed, variables).map_err(|error| error.shown(source))?;
+        Ok(Self { root: parsed })
+    }
+
+    /// Evaluates it.
+    ///
+    /// # Errors
+    /// cel-go's text of what could not be computed.
+    pub fn eval<'a>(&self, scope: &Scope<'a>, budget: &mut Budget) -> Result<Val<'a>, String> {
+        eval::run(&self.root, scope, budget)
+    }
+
+    /// Whether it names that variable, such as `oldSelf`.
+    pub fn uses(&self, variable: &str) -> bool {
+        check::uses(&self.root, variable)
+    }
+
+    /// Whether it can only ever be something else than true or false.
+    pub fn is_no_condition(&self) -> bool {
+        check::is_no_condition(&self.root)
+    }
+
+    /// The first path from `root` through fields that `known` refuses, such as `spec.foo`.
+    pub fn unknown_field(&self, source: &str, root: &str, schema: &serde_json::Value) -> Option<String> {
+        let error = check::unknown_field(&self.root, root, schema)?;
+        Some(error.shown(source))
+    }
+}
+
+/// Whether an expression compiles, with those free names.
+///
+/// # Errors
+/// cel-go's text, the place included.
+pub fn check(source: &str, variables: &[&str]) -> Result<(), String> {
+    Program::compile(source, variables).map(drop)
+}
+
+/// Whether a text can be the name of a variable.
+pub fn is_identifier(text: &str) -> bool {
+    let mut letters = text.bytes();
+    letters.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !is_reserved(text)
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

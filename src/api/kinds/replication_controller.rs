@@ -1,0 +1,135 @@
+//! ReplicationController: keeps a number of like pods; what came before ReplicaSet.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{cells, metadata, pod, workload};
+use crate::kind::{Column, Kind, Subresource};
+use crate::status::FieldError;
+use crate::value::{Field, fill, get, get_mut, has, int, set};
+
+/// The descriptor.
+pub static KIND: Kind = Kind {
+    kind: "ReplicationController",
+    plural: "replicationcontrollers",
+    singular: "replicationcontroller",
+    short_names: &["rc"],
+    categories: &["all"],
+    subresources: &[
+        Subresource::scale(),
+        Subresource::status("ReplicationController"),
+    ],
+    storage_version_hash: "Jond2If31h0=",
+    default,
+    prepare_create: metadata::create_without_status,
+    prepare_update: metadata::update_spec,
+    prepare_status: metadata::update_status,
+    validate,
+    validate_update: |new, _| validate(new),
+    validate_status: |new, _| {
+        let mut errors = Vec::new();
+        let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+        workload::status_counts(new, &parts, &mut errors);
+        errors
+    },
+    field_names: &["status.replicas"],
+    fields: |controller| {
+        let replicas = int(controller, "status.replicas").unwrap_or(0);
+        vec![("status.replicas", replicas.to_string())]
+    },
+    reset_fields: &["status"],
+    reset_fields_status: &["spec"],
+    columns: &[
+        Column::NAME,
+        Column::integer("Desired"),
+        Column::integer("Current"),
+        Column::integer("Ready"),
+        Column::AGE,
+        Column::text("Containers").wide(),
+        Column::text("Images").wide(),
+        Column::text("Selector").wide(),
+    ],
+    row,
+    ..Kind::NAMESPACED
+};
+
+/// The template's labels are selected, and the controller's own, unless said otherwise.
+fn default(controller: &mut Value) {
+    let labels = get(controller, "spec.template.metadata.labels").clone();
+    if let Some(spec) = get_mut(controller, "spec") {
+        pod::default_template(spec);
+        fill(spec, "replicas", 1);
+        if Field::at(spec, "selector").is_blank() && labels.is_object() {
+            set(spec, "selector", labels.clone());
+        }
+    }
+    if labels.is_object() && !has(controller, "metadata.labels")
+        && let Some(metadata) = get_mut(controller, "metadata")
+    {
+        set(metadata, "labels", labels);
+    }
+}
+
+fn validate(controller: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let spec = Field::at(controller, "spec");
+    spec.get("replicas").non_negative(&mut errors);
+    spec.get("minReadySeconds").non_negative(&mut errors);
+    let selector = spec.get("selector");
+    if selector.needed(&mut errors) {
+        metadata::labels(&selector, &mut errors);
+    }
+    if !spec.get("template").is_set() {
+        errors.push(spec.get("template").required(""));
+        return errors;
+    }
+    let labels = spec.get("template.metadata.labels");
+    let matches = |(key, value): (&String, &Value)| labels.value.get(key) == Some(value);
+    if !selector.is_blank() && !selector.value.as_object().into_iter().flatten().all(matches) {
+        errors.push(labels.invalid("`selector` does not match template `labels`"));
+    }
+    pod::validate_template(&spec.get("template"), &mut errors);
+    workload::always_running(&spec, &mut errors);
+    errors
+}
+
+fn row(controller: &Value, now: Timestamp) -> Vec<Value> {
+    let count = |path: &str| json!(int(controller, path).unwrap_or(0));
+    let (names, images) = cells::containers_and_images(controller, "spec.template.spec");
+    vec![
+        cells::name(controller),
+        count("spec.replicas"),
+        count("status.replicas"),
+        count("status.readyReplicas"),
+        cells::age(controller, now),
+        json!(names),
+        json!(images),
+        json!(cells::labels(get(controller, "spec.selector"))),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_selector_follows_the_template() {
+        let template = json!({"metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        let mut controller = json!({"metadata": {"name": "x"}, "spec": {"template": template}});
+        default(&mut controller);
+        assert_eq!(controller["spec"]["selector"], json!({"a": "b"}));
+        assert_eq!(controller["metadata"]["labels"], json!({"a": "b"}));
+        let said: Vec<String> = validate(&controller).iter().map(ToString::to_string).collect();
+        assert!(
+            !said.iter().any(|text| text.contains("selector")),
+            "{said:?}"
+        );
+        controller["spec"]["selector"] = json!({"a": "c"});
+        assert!(
+            validate(&controller)[0]
+                .to_string()
+                .ends_with("`selector` does not match template `labels`")
+        );
+    }
+}
