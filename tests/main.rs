@@ -17,6 +17,7 @@ mod churn;
 mod clusters;
 mod crash;
 mod crashes;
+mod custom;
 mod dual_stack;
 mod embed;
 mod errors;

@@ -69,6 +69,7 @@ fn structure(value: &mut Value, of: &Type) {
     let Value::Object(map) = value else { return };
     for field in &of.fields {
         let kept = match map.get_mut(field.name.as_ref()) {
+            Some(Value::Null) if field.nullable => Some(true),
             None | Some(Value::Null) => None,
             Some(value) => {
                 node(value, &field.node);

@@ -24,7 +24,8 @@ use std::fmt;
 use lex::is_reserved;
 use parse::Expr;
 
-pub use eval::{Budget, Scope};
+pub use eval::{Budget, EXCEEDED, Scope};
+pub use strings::{duration, pattern as strings_pattern};
 pub use val::Val;
 
 /// Longest expression that is looked at, bytes.
@@ -106,6 +107,11 @@ impl Program {
 /// cel-go's text, the place included.
 pub fn check(source: &str, variables: &[&str]) -> Result<(), String> {
     Program::compile(source, variables).map(drop)
+}
+
+/// The schema of a member: of the property of that name, or of every one.
+pub fn member_schema<'v>(schema: &'v serde_json::Value, name: &str) -> Option<&'v serde_json::Value> {
+    val::member(Some(schema), name)
 }
 
 /// Whether a text can be the name of a variable.

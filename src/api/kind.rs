@@ -9,6 +9,10 @@ use crate::kinds::metadata;
 use crate::names;
 use crate::status::FieldError;
 
+mod reference;
+
+pub use reference::KindRef;
+
 /// The verbs of an ordinary stored kind, in discovery's order.
 pub const ALL_VERBS: &[&str] = &[
     "create",
@@ -115,6 +119,8 @@ pub enum CellType {
     String,
     /// A whole number.
     Integer,
+    /// A number.
+    Number,
     /// True or false.
     Boolean,
     /// An RFC 3339 time that the client prints as an age.
@@ -127,6 +133,7 @@ impl CellType {
         match self {
             CellType::String => "string",
             CellType::Integer => "integer",
+            CellType::Number => "number",
             CellType::Boolean => "boolean",
             CellType::Date => "date",
         }
@@ -216,6 +223,26 @@ pub struct Storage {
     pub to_served: fn(&mut Value),
 }
 
+/// Where an object has what its `scale` shows, as dotted paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScalePaths {
+    /// The number that is wanted.
+    pub replicas: &'static str,
+    /// The number that there is.
+    pub current: &'static str,
+    /// The selector: an object, or its text; empty for none.
+    pub selector: &'static str,
+}
+
+impl ScalePaths {
+    /// Those of every built-in kind.
+    pub const USUAL: Self = Self {
+        replicas: "spec.replicas",
+        current: "status.replicas",
+        selector: "spec.selector",
+    };
+}
+
 /// Everything that sets one kind apart.
 ///
 /// Hooks run in this order. Create: `default`, mutating admission,
@@ -244,6 +271,8 @@ pub struct Kind {
     pub verbs: &'static [&'static str],
     /// What lies below its objects.
     pub subresources: &'static [Subresource],
+    /// Where its `scale`, if it has one, finds its numbers.
+    pub scale_paths: ScalePaths,
     /// Whether PUT may create an object.
     pub create_on_update: bool,
     /// Whether PUT may omit `resourceVersion`.
@@ -292,6 +321,8 @@ pub struct Kind {
     /// Fields a status write loses.
     pub reset_fields_status: &'static [&'static str],
 
+    /// Finalizer that a deletion gives its objects, for whoever cleans up after them; empty for none.
+    pub deletion_finalizer: &'static str,
     /// `(object, asked)`: seconds an object stays with a deletion timestamp; `None` deletes at once.
     pub graceful_delete: fn(&Value, Option<i64>) -> Option<i64>,
 }
@@ -309,6 +340,7 @@ impl Kind {
         namespaced: true,
         verbs: ALL_VERBS,
         subresources: &[],
+        scale_paths: ScalePaths::USUAL,
         create_on_update: false,
         unconditional_update: true,
         storage_version_hash: "",
@@ -329,6 +361,7 @@ impl Kind {
         warning: "",
         reset_fields: &[],
         reset_fields_status: &[],
+        deletion_finalizer: "",
         graceful_delete: |_, _| None,
     };
 

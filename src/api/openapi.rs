@@ -4,6 +4,7 @@
 //! Types and descriptions come from `k8s-openapi`, merge rules from our own
 //! table of types, paths from the kinds.
 
+mod custom;
 mod definitions;
 mod gnostic;
 mod paths;
@@ -15,7 +16,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::kind::Kind;
+use crate::kind::KindRef;
 use definitions::Definitions;
 
 /// What we say we are.
@@ -42,7 +43,7 @@ impl Form {
 }
 
 /// The index of v3 documents (`/openapi/v3`). Its hashes tell clients when their copies are stale.
-pub fn v3_index(kinds: &[&'static Kind]) -> Bytes {
+pub fn v3_index(kinds: &[KindRef]) -> Bytes {
     let mut paths = Map::new();
     for (group, version) in group_versions(kinds) {
         let place = if group.is_empty() {
@@ -60,7 +61,7 @@ pub fn v3_index(kinds: &[&'static Kind]) -> Bytes {
 }
 
 /// The v3 document of one group and version (`/openapi/v3/apis/apps/v1`); `None` when it has no kinds.
-pub fn v3_document(kinds: &[&'static Kind], group: &str, version: &str) -> Option<Bytes> {
+pub fn v3_document(kinds: &[KindRef], group: &str, version: &str) -> Option<Bytes> {
     let kinds = of_version(kinds, group, version);
     if kinds.is_empty() {
         return None;
@@ -76,17 +77,17 @@ pub fn v3_document(kinds: &[&'static Kind], group: &str, version: &str) -> Optio
 }
 
 /// The v2 document as JSON (`/openapi/v2`).
-pub fn v2_json(kinds: &[&'static Kind]) -> Bytes {
+pub fn v2_json(kinds: &[KindRef]) -> Bytes {
     text(&v2(kinds))
 }
 
 /// The v2 document as gnostic protobuf
 /// (`application/com.github.proto-openapi.spec.v2@v1.0+protobuf`).
-pub fn v2_protobuf(kinds: &[&'static Kind]) -> Bytes {
+pub fn v2_protobuf(kinds: &[KindRef]) -> Bytes {
     gnostic::encode(&v2(kinds)).into()
 }
 
-fn v2(kinds: &[&'static Kind]) -> Value {
+fn v2(kinds: &[KindRef]) -> Value {
     let definitions = Definitions::of(kinds, Form::V2);
     let paths = paths::paths(kinds, &definitions, Form::V2);
     json!({
@@ -101,24 +102,25 @@ fn text(document: &Value) -> Bytes {
     document.to_string().into()
 }
 
-fn group_versions(kinds: &[&'static Kind]) -> BTreeSet<(&'static str, &'static str)> {
+fn group_versions(kinds: &[KindRef]) -> BTreeSet<(&'static str, &'static str)> {
     kinds.iter().map(|kind| (kind.group, kind.version)).collect()
 }
 
-fn of_version(kinds: &[&'static Kind], group: &str, version: &str) -> Vec<&'static Kind> {
+fn of_version(kinds: &[KindRef], group: &str, version: &str) -> Vec<KindRef> {
     kinds
         .iter()
-        .copied()
         .filter(|kind| kind.group == group && kind.version == version)
+        .cloned()
         .collect()
 }
 
 /// Changes whenever a document may: with this build, and with the kinds and their verbs.
-fn hash(kinds: &[&'static Kind]) -> String {
+fn hash(kinds: &[KindRef]) -> String {
     let mut hasher = DefaultHasher::new();
     env!("CARGO_PKG_VERSION").hash(&mut hasher);
     for kind in kinds {
         (kind.group, kind.version, kind.kind, kind.verbs).hash(&mut hasher);
+        kind.custom().map(|custom| custom.generation()).hash(&mut hasher);
         for part in kind.subresources {
             (part.name, part.kind, part.verbs).hash(&mut hasher);
         }

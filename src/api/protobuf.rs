@@ -5,6 +5,7 @@
 //! sent; zero values that Go writes anyway come along and are dropped by the
 //! canonical form.
 
+mod encode;
 pub(crate) mod wire;
 
 use base64::Engine as _;
@@ -13,6 +14,8 @@ use serde_json::{Map, Value};
 use crate::object;
 use crate::schema::{Field, Gvk, Node, Scalar, Schema, TypeRef};
 use wire::{Item, Reader};
+
+pub use encode::encode;
 
 /// What every body begins with.
 pub const MAGIC: &[u8] = b"k8s\0";

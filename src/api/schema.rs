@@ -135,6 +135,8 @@ pub struct Field {
     pub pointer: bool,
     /// Without Go's `omitempty`: written even when zero.
     pub always: bool,
+    /// Null is a value like any other, and stays.
+    pub nullable: bool,
     /// How lists and maps merge.
     pub merge: Merge,
 }

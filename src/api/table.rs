@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::kind::{Column, Kind};
+use crate::kind::{Column, KindRef};
 use crate::object;
 use crate::status::Status;
 
@@ -40,14 +40,14 @@ impl Include {
 
 /// A single object, or a list of that kind, as a `Table`. `headers` says whether column definitions
 /// are wanted (watch events after the first leave them out).
-pub fn table(kind: &Kind, object: &Value, include: Include, headers: bool, now: Timestamp) -> Value {
+pub fn table(kind: &KindRef, object: &Value, include: Include, headers: bool, now: Timestamp) -> Value {
     let items = match object.get("items") {
         Some(Value::Array(items)) => items.as_slice(),
         _ => std::slice::from_ref(object),
     };
     let rows: Vec<Value> = items.iter().map(|item| row(kind, item, include, now)).collect();
     let columns: Vec<Value> = if headers {
-        kind.columns.iter().map(column).collect()
+        kind.columns().iter().map(column).collect()
     } else {
         Vec::new()
     };
@@ -60,8 +60,8 @@ pub fn table(kind: &Kind, object: &Value, include: Include, headers: bool, now: 
     })
 }
 
-fn row(kind: &Kind, item: &Value, include: Include, now: Timestamp) -> Value {
-    let mut row = json!({"cells": (kind.row)(item, now)});
+fn row(kind: &KindRef, item: &Value, include: Include, now: Timestamp) -> Value {
+    let mut row = json!({"cells": kind.row(item, now)});
     let shown = match include {
         Include::None => return row,
         Include::Metadata => partial_object(item),
@@ -117,6 +117,7 @@ pub fn partial(object: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::Kind;
 
     static KIND: Kind = Kind {
         kind: "Thing",
@@ -137,7 +138,7 @@ mod tests {
     fn a_list_becomes_rows() {
         let list =
             json!({"metadata": {"resourceVersion": "9", "continue": "c"}, "items": [thing("a"), thing("b")]});
-        let table = table(&KIND, &list, Include::Metadata, true, Timestamp::UNIX_EPOCH);
+        let table = table(&KindRef::from(&KIND), &list, Include::Metadata, true, Timestamp::UNIX_EPOCH);
         assert_eq!(
             table["metadata"],
             json!({"resourceVersion": "9", "continue": "c"})
@@ -154,11 +155,11 @@ mod tests {
 
     #[test]
     fn an_object_becomes_one_row() {
-        let bare = table(&KIND, &thing("a"), Include::None, false, Timestamp::UNIX_EPOCH);
+        let bare = table(&KindRef::from(&KIND), &thing("a"), Include::None, false, Timestamp::UNIX_EPOCH);
         assert_eq!(bare["rows"], json!([{"cells": ["a", "x"]}]));
         assert_eq!(bare["columnDefinitions"], json!([]));
         assert_eq!(bare["metadata"], json!({"resourceVersion": "7"}));
-        let full = table(&KIND, &thing("a"), Include::Object, false, Timestamp::UNIX_EPOCH);
+        let full = table(&KindRef::from(&KIND), &thing("a"), Include::Object, false, Timestamp::UNIX_EPOCH);
         assert_eq!(full["rows"][0]["object"], thing("a"));
     }
 

@@ -2,15 +2,17 @@
 //! aggregated discovery, which says everything in one answer.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use api::kind::{Kind, Subresource};
+use api::custom::by_priority;
+use api::kind::{Kind, KindRef, Subresource};
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::http::negotiate;
 use crate::pki::fingerprint;
+use crate::served::ServedKinds;
 
 /// A discovery document with its validator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,18 +69,21 @@ impl Aggregated {
     }
 }
 
-/// Discovery over a table of kinds. Documents are made when first asked for; the
-/// aggregated ones, which every client asks for, are kept.
+/// Aggregated documents, and the state of the served kinds that they show.
+type Kept = HashMap<(bool, Aggregated), (u64, Document)>;
+
+/// Discovery over the kinds that are served. Documents are made when first asked for; the
+/// aggregated ones, which every client asks for, are kept until a definition changes.
 pub struct Discovery {
-    kinds: &'static [&'static Kind],
+    kinds: Arc<ServedKinds>,
     /// `host:port` that clients inside the cluster are told.
     address: String,
-    kept: Mutex<HashMap<(bool, Aggregated), Document>>,
+    kept: Mutex<Kept>,
 }
 
 impl Discovery {
     /// Discovery of those kinds.
-    pub fn new(kinds: &'static [&'static Kind], address: String) -> Self {
+    pub fn new(kinds: Arc<ServedKinds>, address: String) -> Self {
         Self {
             kinds,
             address,
@@ -89,18 +94,19 @@ impl Discovery {
     /// The document at a path below `/api` or `/apis`; `None` when there is none.
     pub fn document(&self, path: &str, headers: &HeaderMap) -> Option<Document> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let shown = || Shown { kinds: self.kinds.all() };
         let value = match parts.as_slice() {
             ["api"] => match Aggregated::asked(headers) {
                 Some(version) => return Some(self.aggregated(true, version)),
-                None => self.core_versions(),
+                None => shown().core_versions(&self.address),
             },
             ["apis"] => match Aggregated::asked(headers) {
                 Some(version) => return Some(self.aggregated(false, version)),
-                None => self.group_list(),
+                None => shown().group_list(),
             },
-            ["api", version] => self.resource_list("", version)?,
-            ["apis", group] => self.group_document(group)?,
-            ["apis", group, version] => self.resource_list(group, version)?,
+            ["api", version] => shown().resource_list("", version)?,
+            ["apis", group] => shown().group_document(group)?,
+            ["apis", group, version] => shown().resource_list(group, version)?,
             _ => return None,
         };
         Some(Document {
@@ -112,9 +118,12 @@ impl Discovery {
 
     fn aggregated(&self, core: bool, version: Aggregated) -> Document {
         let mut kept = self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // Read before the kinds are, so that a change in between makes the document anew next time.
+        let state = self.kinds.state();
         let make = || {
-            let groups = self.groups().into_iter().filter(|group| group.is_empty() == core);
-            let items: Vec<Value> = groups.map(|group| self.aggregated_group(group)).collect();
+            let shown = Shown { kinds: self.kinds.all() };
+            let groups = shown.groups().into_iter().filter(|group| group.is_empty() == core);
+            let items: Vec<Value> = groups.map(|group| shown.aggregated_group(group)).collect();
             let body = json!({
                 "kind": "APIGroupDiscoveryList",
                 "apiVersion": format!("apidiscovery.k8s.io/{}", version.version()),
@@ -129,13 +138,27 @@ impl Discovery {
                 etag,
             }
         };
-        kept.entry((core, version)).or_insert_with(make).clone()
+        match kept.get(&(core, version)) {
+            Some((of, document)) if *of == state => document.clone(),
+            _ => {
+                let document = make();
+                kept.insert((core, version), (state, document.clone()));
+                document
+            }
+        }
     }
+}
 
+/// The kinds that documents are about.
+struct Shown {
+    kinds: Vec<KindRef>,
+}
+
+impl Shown {
     /// Groups in the order in which the table has them.
     fn groups(&self) -> Vec<&'static str> {
         let mut groups = Vec::new();
-        for kind in self.kinds {
+        for kind in &self.kinds {
             if !groups.contains(&kind.group) {
                 groups.push(kind.group);
             }
@@ -150,21 +173,24 @@ impl Discovery {
                 versions.push(kind.version);
             }
         }
+        if self.kinds.iter().any(|k| k.group == group && k.custom().is_some()) {
+            versions.sort_by(|a, b| by_priority(a, b));
+        }
         versions
     }
 
-    fn of(&self, group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
+    fn of(&self, group: &str, version: &str) -> impl Iterator<Item = &Kind> {
         self.kinds
             .iter()
-            .copied()
+            .map(|kind| &**kind)
             .filter(move |k| k.group == group && k.version == version)
     }
 
-    fn core_versions(&self) -> Value {
+    fn core_versions(&self, address: &str) -> Value {
         json!({
             "kind": "APIVersions",
             "versions": self.versions(""),
-            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": self.address}],
+            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
         })
     }
 
@@ -328,7 +354,8 @@ mod tests {
     fn get(path: &str, accept: &str) -> Option<Document> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().unwrap());
-        Discovery::new(KINDS, "10.0.0.1:6443".into()).document(path, &headers)
+        let kinds = Arc::new(ServedKinds::of(KINDS));
+        Discovery::new(kinds, "10.0.0.1:6443".into()).document(path, &headers)
     }
 
     fn value(document: &Document) -> Value {

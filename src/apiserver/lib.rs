@@ -20,6 +20,7 @@ pub mod openapi_routes;
 pub mod pki;
 pub mod rbac;
 pub mod registry;
+pub mod served;
 pub mod server;
 mod signer;
 pub mod streams;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use api::kind::Kind;
+use api::kind::KindRef;
 use api::openapi;
 use api::status::Status;
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use http::HeaderMap;
 
 use crate::http::negotiate;
 use crate::pki::fingerprint;
+use crate::served::ServedKinds;
 
 const JSON: &str = "application/json";
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
@@ -57,7 +58,7 @@ impl Which {
         }
     }
 
-    fn make(&self, kinds: &'static [&'static Kind]) -> Option<Bytes> {
+    fn make(&self, kinds: &[KindRef]) -> Option<Bytes> {
         match self {
             Which::V2Json => Some(openapi::v2_json(kinds)),
             Which::V2Protobuf => Some(openapi::v2_protobuf(kinds)),
@@ -80,19 +81,19 @@ fn wants_protobuf(headers: &HeaderMap) -> bool {
     first.unwrap_or(false)
 }
 
-/// Hashes of documents, and the text of those that are small.
-type Known = HashMap<Which, (String, Option<Bytes>)>;
+/// The state of the served kinds, hashes of documents, and the text of those that are small.
+type Known = HashMap<Which, (u64, String, Option<Bytes>)>;
 
 /// OpenAPI documents over a table of kinds.
 pub struct OpenApi {
-    kinds: &'static [&'static Kind],
+    kinds: Arc<ServedKinds>,
     // A std mutex: nothing awaits while it is held.
     known: Arc<Mutex<Known>>,
 }
 
 impl OpenApi {
     /// Documents about those kinds.
-    pub fn new(kinds: &'static [&'static Kind]) -> Self {
+    pub fn new(kinds: Arc<ServedKinds>) -> Self {
         Self {
             kinds,
             known: Arc::default(),
@@ -109,8 +110,10 @@ impl OpenApi {
         } else {
             JSON
         };
+        // Read before the kinds are, so that a change in between makes the document anew next time.
+        let state = self.kinds.state();
         let known = self.lock().get(&which).cloned();
-        if let Some((etag, body)) = known {
+        if let Some((_, etag, body)) = known.filter(|(of, ..)| *of == state) {
             let unchanged = holds(headers, &etag);
             if unchanged || body.is_some() {
                 return Ok(Some(Answer {
@@ -120,10 +123,10 @@ impl OpenApi {
                 }));
             }
         }
-        let (kinds, asked) = (self.kinds, which.clone());
+        let (kinds, asked) = (self.kinds.all(), which.clone());
         // Tens of milliseconds of work: not on a thread that serves others.
         let made = tokio::task::spawn_blocking(move || {
-            let body = asked.make(kinds)?;
+            let body = asked.make(&kinds)?;
             let etag = fingerprint(&body).to_uppercase();
             // Making it took many times its own size, all of which is free now.
             sys::process::trim_memory();
@@ -133,7 +136,7 @@ impl OpenApi {
             return Ok(None);
         };
         let kept = (which == Which::V3Index).then(|| body.clone());
-        self.lock().insert(which, (etag.clone(), kept));
+        self.lock().insert(which, (state, etag.clone(), kept));
         let body = (!holds(headers, &etag)).then_some(body);
         Ok(Some(Answer {
             body,

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::kinds;
 use api::request::User;
 use api::status::Status;
 use base::{Clock, OnError, Tasks};
@@ -161,6 +160,9 @@ async fn door(
         tokens.clone(),
     )?;
     core.bootstrap().await?;
+    let kinds = core.kinds().clone();
+    let definitions = core.load_definitions();
+    tasks.spawn("tend definitions", OnError::Shutdown, core.clone().tend_definitions(definitions));
     let api: ApiRef = Arc::new(core);
     rbac::reconcile::reconcile(&api, &lookup, &own_user()).await?;
     // Not before: what was just written must hold for the first request, not a moment later.
@@ -179,8 +181,9 @@ async fn door(
         authorizer: rbac,
         lookup,
         nodes: NodeLinks::new(),
-        discovery: Discovery::new(kinds::all(), address.clone()),
-        openapi: OpenApi::new(kinds::all()),
+        discovery: Discovery::new(kinds.clone(), address.clone()),
+        openapi: OpenApi::new(kinds.clone()),
+        kinds,
         health: health(store, tasks),
         counters: HttpMetrics::new(&config.metrics),
         metrics: config.metrics.clone(),

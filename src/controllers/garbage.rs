@@ -7,6 +7,7 @@
 mod feed;
 mod graph;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,8 +16,10 @@ use api::status::Status;
 use base::OnError;
 use client::{Client, Propagation, WorkQueue};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::custom;
 use crate::harness::{Surroundings, perform};
 use crate::plan::{Key, Target, Write};
 use graph::{Action, Graph, Member};
@@ -32,7 +35,7 @@ pub fn start(surroundings: &Surroundings) {
     let queue: WorkQueue<String> = WorkQueue::new();
     for kind in api::kinds::all() {
         let can = |verb: &str| kind.verbs.contains(&verb);
-        if can("list") && can("watch") && can("delete") && kind.plural != "events" {
+        if can("list") && can("watch") && can("delete") && kind.storage.is_none() && kind.plural != "events" {
             let resource = ResourceRef::new(kind.group, kind.version, kind.plural);
             let run = feed::follow(
                 surroundings.client.clone(),
@@ -48,6 +51,10 @@ pub fn start(surroundings: &Surroundings) {
             );
         }
     }
+    let follow = follow_custom(surroundings.clone(), graph.clone(), queue.clone());
+    surroundings
+        .tasks
+        .spawn("garbage collector watching definitions", OnError::Log, follow);
     let (client, name) = (surroundings.client.clone(), "garbage-collector");
     surroundings.tasks.spawn(name, OnError::Shutdown, async move {
         while let Some(uid) = queue.get().await {
@@ -64,6 +71,43 @@ pub fn start(surroundings: &Surroundings) {
             queue.done(&uid);
         }
     });
+}
+
+/// Follows every custom kind for as long as there is one.
+async fn follow_custom(s: Surroundings, graph: Shared, queue: WorkQueue<String>) {
+    let mut followed: HashMap<ResourceRef, CancellationToken> = HashMap::new();
+    custom::follow(s.client.clone(), |kinds| {
+        followed.retain(|resource, stop| {
+            let stays = kinds.iter().any(|kind| kind.resource == *resource);
+            if !stays {
+                stop.cancel();
+            }
+            stays
+        });
+        for kind in kinds {
+            if followed.contains_key(&kind.resource) {
+                continue;
+            }
+            let stop = CancellationToken::new();
+            followed.insert(kind.resource.clone(), stop.clone());
+            let name = format!("garbage collector watching {}", kind.resource.plural);
+            let run = feed::follow(
+                s.client.clone(),
+                kind.resource,
+                api::intern::text(&kind.kind),
+                graph.clone(),
+                queue.clone(),
+            );
+            s.tasks.spawn(name, OnError::Log, async move {
+                tokio::select! {
+                    () = run => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+        std::future::ready(())
+    })
+    .await;
 }
 
 fn locked(graph: &Shared) -> std::sync::MutexGuard<'_, Graph> {
@@ -95,16 +139,12 @@ async fn is_gone(client: &Client, owner: &graph::Owner) -> Result<bool, Status> 
         .api_version
         .split_once('/')
         .unwrap_or(("", &owner.api_version));
-    let Some(kind) = api::kinds::find_kind(group, version, &owner.kind) else {
+    let Some((plural, namespaced)) = path_of(client, group, &owner.kind, version).await? else {
         // Of a kind that is not served: nothing can be known, so nothing is deleted.
         return Ok(false);
     };
-    let namespace = if kind.namespaced {
-        owner.namespace.as_str()
-    } else {
-        ""
-    };
-    let resource = ResourceRef::new(group, version, kind.plural);
+    let namespace = if namespaced { owner.namespace.as_str() } else { "" };
+    let resource = ResourceRef::new(group, version, &plural);
     match client
         .call(client.request_for(Verb::Get, resource, namespace, &owner.name))
         .await
@@ -116,6 +156,21 @@ async fn is_gone(client: &Client, owner: &graph::Owner) -> Result<bool, Status> 
         Err(status) if status.is_not_found() => Ok(true),
         Err(status) => Err(status),
     }
+}
+
+/// Plural of a kind, and whether it lives in namespaces.
+async fn path_of(
+    client: &Client,
+    group: &str,
+    kind: &str,
+    version: &str,
+) -> Result<Option<(String, bool)>, Status> {
+    if let Some(known) = api::kinds::find_kind(group, version, kind) {
+        return Ok(Some((known.plural.to_owned(), known.namespaced)));
+    }
+    let custom = custom::all(client).await?;
+    let found = custom.into_iter().find(|c| c.resource.group == group && c.kind == kind);
+    Ok(found.map(|c| (c.resource.plural, c.namespaced)))
 }
 
 fn target(member: &Member) -> Target {

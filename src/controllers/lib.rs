@@ -7,6 +7,7 @@
 //! written before the same key is looked at again.
 
 mod csr_cleaner;
+pub mod custom;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoints;

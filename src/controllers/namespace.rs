@@ -16,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 use tracing::{debug, warn};
 
+use crate::custom;
 use crate::harness::Surroundings;
 use crate::view::is_going;
 
@@ -77,12 +78,7 @@ async fn empty_out(s: &Surroundings, name: &str) -> Result<bool, Status> {
         return Ok(true);
     }
     let mut left = Vec::new();
-    for kind in api::kinds::all() {
-        let can = |verb: &str| kind.verbs.contains(&verb);
-        if !kind.namespaced || !can("deletecollection") || !can("list") {
-            continue;
-        }
-        let resource = ResourceRef::new(kind.group, kind.version, kind.plural);
+    for resource in contents(&s.client).await? {
         if let Some(some) = clear(&s.client, name, resource).await? {
             left.push(some);
         }
@@ -99,6 +95,20 @@ async fn empty_out(s: &Surroundings, name: &str) -> Result<bool, Status> {
     }
     s.client.update_subresource(&new, "finalize").await?;
     Ok(true)
+}
+
+/// Everything that may be in a namespace, each sort of object once.
+async fn contents(client: &Client) -> Result<Vec<ResourceRef>, Status> {
+    let mut out: Vec<ResourceRef> = Vec::new();
+    for kind in api::kinds::all() {
+        let can = |verb: &str| kind.verbs.contains(&verb);
+        if kind.namespaced && kind.storage.is_none() && can("deletecollection") && can("list") {
+            out.push(ResourceRef::new(kind.group, kind.version, kind.plural));
+        }
+    }
+    let custom = custom::all(client).await?;
+    out.extend(custom.into_iter().filter(|kind| kind.namespaced).map(|kind| kind.resource));
+    Ok(out)
 }
 
 /// Deletes all objects of a kind and says what is left of them.

@@ -51,6 +51,8 @@ struct Checker {
     go_path: Vec<String>,
     /// The struct whose field is being read.
     owner: String,
+    /// In a custom kind: null and values of a wrong type stay, for validation to judge.
+    lenient: bool,
 }
 
 /// What the value is to become, for the texts of errors.
@@ -126,6 +128,7 @@ impl Checker {
     fn value(&mut self, tree: Tree<'_>, node: &Node, field: Option<&Field>) -> Option<Value> {
         let named = field.and_then(|f| f.go_name);
         match (node, tree) {
+            (_, Tree::Null) if self.lenient => Some(Value::Null),
             (_, Tree::Null) => None,
             (Node::Any, tree) => Some(tree.into_value()),
             (Node::Struct(inner), tree) => self.structure(tree, inner),
@@ -149,14 +152,19 @@ impl Checker {
                 }
                 Some(Value::Object(out))
             }
+            (_, tree) if self.lenient => Some(tree.into_value()),
             (node, tree) => self.mismatch(&tree, &go_type(node, named)),
         }
     }
 
     fn structure(&mut self, tree: Tree<'_>, of: &TypeRef) -> Option<Value> {
         let Tree::Object(entries) = tree else {
+            if self.lenient && matches!(of, TypeRef::Own(_)) {
+                return Some(tree.into_value());
+            }
             return self.mismatch(&tree, &of.go_name());
         };
+        let lenient = std::mem::replace(&mut self.lenient, matches!(of, TypeRef::Own(_)));
         let made = of.get();
         let owner = std::mem::replace(&mut self.owner, made.name.clone().into_owned());
         let mut out = Map::new();
@@ -169,6 +177,7 @@ impl Checker {
             self.field(&mut out, &entry.key, entry.value, made);
         }
         self.owner = owner;
+        self.lenient = lenient;
         Some(Value::Object(out))
     }
 

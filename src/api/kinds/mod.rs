@@ -17,6 +17,7 @@ mod csi_driver;
 mod csi_node;
 mod csi_storage_capacity;
 mod csr;
+mod custom_resource_definition;
 mod daemon_set;
 mod deployment;
 mod devices;
@@ -120,6 +121,7 @@ static TABLE: &[&Kind] = &[
     &admission::policies::VALIDATING,
     &admission::bindings::VALIDATING,
     &admission::webhooks::VALIDATING,
+    &custom_resource_definition::KIND,
     &priority_class::KIND,
     &lease::KIND,
     &runtime_class::KIND,

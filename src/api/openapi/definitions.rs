@@ -7,8 +7,8 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::{Form, types};
-use crate::kind::Kind;
+use super::{Form, custom, types};
+use crate::kind::{Kind, KindRef};
 use crate::schema::{ApplyKind, Field, Merge, Node, Schemas, table_name};
 
 const GVK: &str = "x-kubernetes-group-version-kind";
@@ -24,7 +24,7 @@ pub(super) struct Definitions {
 
 impl Definitions {
     /// The schemas behind `kinds`, the bodies of their subresources and their lists.
-    pub fn of(kinds: &[&'static Kind], form: Form) -> Self {
+    pub fn of(kinds: &[KindRef], form: Form) -> Self {
         let settings = SchemaSettings::openapi3().with(|s| {
             s.definitions_path = form.definitions_path().into();
             s.transforms.clear();
@@ -40,6 +40,13 @@ impl Definitions {
         let mut schemas = generator.take_definitions(false);
         for (name, schema) in &mut schemas {
             finish(name, schema, form);
+        }
+        for kind in kinds {
+            if let Some(of) = kind.custom() {
+                let name = custom::name(kind);
+                schemas.insert(name.clone(), custom::schema(of, form));
+                names.insert((kind.group.to_owned(), kind.version.to_owned(), kind.kind.to_owned()), name);
+            }
         }
         let mut made = Self { schemas, names };
         made.mark_kinds();
@@ -75,7 +82,7 @@ impl Definitions {
     }
 
     /// Options are accepted in every group's clothes, and say so.
-    fn mark_common(&mut self, kinds: &[&'static Kind]) {
+    fn mark_common(&mut self, kinds: &[KindRef]) {
         let mut versions: Vec<(&str, &str)> = kinds.iter().map(|kind| (kind.group, kind.version)).collect();
         versions.push(("", "v1"));
         versions.sort_unstable();
@@ -94,7 +101,7 @@ impl Definitions {
         mark("APIResourceList", json!([gvk("", "v1", "APIResourceList")]));
     }
 
-    fn add_list(&mut self, kind: &Kind, form: Form) {
+    fn add_list(&mut self, kind: &KindRef, form: Form) {
         let Some(item) = self.name(kind.group, kind.version, kind.kind).map(str::to_owned) else {
             return;
         };
@@ -119,7 +126,7 @@ impl Definitions {
 }
 
 /// Kinds with paths of their own, then the bodies of their subresources.
-fn every_kind(kinds: &[&'static Kind]) -> Vec<(&'static str, &'static str, &'static str)> {
+fn every_kind(kinds: &[KindRef]) -> Vec<(&'static str, &'static str, &'static str)> {
     let mut out: Vec<_> = kinds
         .iter()
         .map(|kind| (kind.group, kind.version, kind.kind))

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::Form;
 use super::definitions::{Definitions, gvk, part_version};
-use crate::kind::{Kind, Subresource};
+use crate::kind::{Kind, KindRef, Subresource};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const PATCH_TYPES: &[&str] = &[
@@ -44,7 +44,7 @@ const DELETE: &[Parameter] = &[
 ];
 
 /// All paths of `kinds`.
-pub(super) fn paths(kinds: &[&'static Kind], definitions: &Definitions, form: Form) -> Map<String, Value> {
+pub(super) fn paths(kinds: &[KindRef], definitions: &Definitions, form: Form) -> Map<String, Value> {
     let mut out = Map::new();
     for kind in kinds.iter().filter(|kind| !kind.plural.is_empty()) {
         let scribe = Scribe {

@@ -1,8 +1,12 @@
 use super::*;
 use crate::kinds;
 
+fn all() -> Vec<KindRef> {
+    kinds::all().iter().map(|kind| KindRef::from(*kind)).collect()
+}
+
 fn v3(group: &str, version: &str) -> Value {
-    serde_json::from_slice(&v3_document(kinds::all(), group, version).unwrap()).unwrap()
+    serde_json::from_slice(&v3_document(&all(), group, version).unwrap()).unwrap()
 }
 
 /// Every reference in a document must lead somewhere.
@@ -22,7 +26,7 @@ fn check_references(document: &Value, at: &Value) {
 
 #[test]
 fn the_index_names_every_group_version() {
-    let index: Value = serde_json::from_slice(&v3_index(kinds::all())).unwrap();
+    let index: Value = serde_json::from_slice(&v3_index(&all())).unwrap();
     let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"]
         .as_str()
         .unwrap();
@@ -76,12 +80,12 @@ fn v3_has_what_kubectl_looks_for() {
         scale["get"]["x-kubernetes-group-version-kind"]["group"],
         "autoscaling"
     );
-    assert!(v3_document(kinds::all(), "nothing", "v1").is_none());
+    assert!(v3_document(&all(), "nothing", "v1").is_none());
 }
 
 #[test]
 fn v2_has_definitions_and_references() {
-    let document: Value = serde_json::from_slice(&v2_json(kinds::all())).unwrap();
+    let document: Value = serde_json::from_slice(&v2_json(&all())).unwrap();
     check_references(&document, &document);
     let definitions = &document["definitions"];
     assert_eq!(
@@ -89,7 +93,7 @@ fn v2_has_definitions_and_references() {
         "int-or-string"
     );
     assert!(definitions["io.k8s.api.core.v1.PodList"]["properties"]["items"]["items"]["$ref"].is_string());
-    for kind in kinds::all() {
+    for kind in &all() {
         let marked = definitions.as_object().unwrap().values().any(|schema| {
             let marks = schema["x-kubernetes-group-version-kind"].as_array();
             marks.is_some_and(|marks| {
@@ -105,7 +109,7 @@ fn v2_has_definitions_and_references() {
 #[test]
 fn every_kind_of_the_table_is_described_as_we_know_it() {
     // Both sources must agree on the fields of every type, or decoding and explaining would differ.
-    let document: Value = serde_json::from_slice(&v2_json(kinds::all())).unwrap();
+    let document: Value = serde_json::from_slice(&v2_json(&all())).unwrap();
     for (name, schema) in document["definitions"].as_object().unwrap() {
         let Some(known) =
             crate::schema::table_name(name).and_then(|n| crate::schema::Schemas::builtin().find(n))
@@ -128,7 +132,7 @@ fn every_kind_of_the_table_is_described_as_we_know_it() {
 #[test]
 fn the_protobuf_form_carries_the_definitions() {
     use crate::protobuf::wire::{Item, Reader};
-    let bytes = v2_protobuf(kinds::all());
+    let bytes = v2_protobuf(&all());
     let document: Vec<(u32, Item<'_>)> = Reader::new(&bytes).collect::<Result<_, _>>().unwrap();
     assert_eq!(document[0], (1, Item::Bytes(b"2.0")));
     let definitions = document.iter().find(|(n, _)| *n == 9).unwrap().1.bytes().unwrap();

@@ -144,6 +144,18 @@ impl Writer {
         }
     }
 
+    /// A number, zero included: what a pointer points to is written even so.
+    pub fn number(&mut self, number: u32, value: u64) {
+        self.varint_raw(u64::from(number) << 3);
+        self.varint_raw(value);
+    }
+
+    /// A number with a fraction.
+    pub fn double(&mut self, number: u32, value: f64) {
+        self.varint_raw(u64::from(number) << 3 | 1);
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
     /// Bytes or a message, empty ones included.
     pub fn bytes(&mut self, number: u32, bytes: &[u8]) {
         self.varint_raw(u64::from(number) << 3 | 2);

@@ -146,6 +146,7 @@ impl Schemas {
                 .map(|(_, n)| n),
             pointer: marks.contains('*'),
             always: marks.contains('!'),
+            nullable: false,
             merge,
         }
     }

@@ -37,7 +37,7 @@ pub struct Review<'a> {
     /// What kind of request it is.
     pub operation: Operation,
     /// The kind in the path.
-    pub kind: &'static Kind,
+    pub kind: &'a Kind,
     /// The subresource in the path; empty for none.
     pub subresource: &'a str,
     /// The namespace in the path; empty for cluster scope.

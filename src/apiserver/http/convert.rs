@@ -1,6 +1,6 @@
 //! From stored JSON to the form that a client asked for.
 
-use api::kind::Kind;
+use api::kind::KindRef;
 use api::status::Status;
 use api::table::{self, Include};
 use bytes::Bytes;
@@ -11,12 +11,12 @@ use super::negotiate::{Form, Format, Shape};
 use super::query::Query;
 
 /// How an answer is to be changed before it is sent.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Conversion {
     /// What the client takes.
     pub form: Form,
     /// The kind of the objects; needed for tables.
-    pub kind: Option<&'static Kind>,
+    pub kind: Option<KindRef>,
     /// What table rows carry (`includeObject`).
     pub include: Include,
     /// Whether people will read the JSON.
@@ -76,7 +76,7 @@ impl Conversion {
         if value["kind"] == "Status" {
             return value;
         }
-        match (self.form.shape, self.kind) {
+        match (self.form.shape, &self.kind) {
             (Shape::Table, Some(kind)) => table::table(kind, &value, self.include, headers, self.now),
             (Shape::Metadata, _) => table::partial(&value),
             _ => value,
@@ -115,7 +115,7 @@ mod tests {
                 format: Format::Yaml,
                 ..Form::default()
             },
-            ..plain
+            ..plain.clone()
         };
         let written = yaml.body(text.clone()).unwrap();
         let back: Value = serde_saphyr::from_str(std::str::from_utf8(&written).unwrap()).unwrap();

@@ -17,6 +17,7 @@ use crate::lookup::Lookup;
 use crate::metrics::HttpMetrics;
 use crate::nodes::{Dialer, NodeLinks};
 use crate::openapi_routes::OpenApi;
+use crate::served::ServedKinds;
 
 /// Everything behind the HTTP server, shared by all connections.
 pub struct Door {
@@ -30,6 +31,8 @@ pub struct Door {
     pub lookup: Arc<dyn Lookup>,
     /// The way to the nodes.
     pub nodes: NodeLinks,
+    /// The kinds that are served.
+    pub kinds: Arc<ServedKinds>,
     /// What is served.
     pub discovery: Discovery,
     /// In which form.

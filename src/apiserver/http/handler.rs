@@ -4,7 +4,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use api::kinds;
 use api::request::User;
 use api::status::Status;
 use base::{Random, SystemRandom};
@@ -18,6 +17,7 @@ use super::path::{self, ResourcePath, Route};
 use super::query::Query;
 use super::{impersonate, plain, reply, resource};
 use crate::metrics::About;
+use crate::served::ServedKinds;
 use crate::nodes::Body;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -58,7 +58,7 @@ async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Re
     let audit = audit_id(request.headers());
     let route = path::parse(request.uri().path());
     let query = Query::parse(request.uri().query().unwrap_or_default());
-    let about = about(&route, request.method(), &query, request.uri().path());
+    let about = about(&door.kinds, &route, request.method(), &query, request.uri().path());
     let dry_run = query.get("dryRun").is_some();
     let answer = AssertUnwindSafe(answer(&door, caller, route, query, &about, request))
         .catch_unwind()
@@ -110,7 +110,7 @@ fn user(door: &Door, caller: Caller, headers: &HeaderMap) -> Result<User, Status
 }
 
 /// What to count a request as. Only names that are served become labels.
-fn about(route: &Route, method: &Method, query: &Query, uri_path: &str) -> About {
+fn about(kinds: &ServedKinds, route: &Route, method: &Method, query: &Query, uri_path: &str) -> About {
     let mut about = About {
         component: "apiserver".to_owned(),
         ..About::default()
@@ -123,7 +123,7 @@ fn about(route: &Route, method: &Method, query: &Query, uri_path: &str) -> About
     about.verb = resource::metric_verb(path, method, query).to_owned();
     about.scope = scope(path).to_owned();
     let place = &path.resource;
-    match kinds::find(&place.group, &place.version, &place.plural) {
+    match kinds.find(&place.group, &place.version, &place.plural) {
         Some(kind) => {
             about.group = kind.group.to_owned();
             about.version = kind.version.to_owned();

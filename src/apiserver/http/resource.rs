@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::kinds;
 use api::request::{Options, PatchType, Request, Verb};
 use api::status::Status;
 use base::{Random, SystemRandom};
@@ -150,7 +149,7 @@ async fn body(headers: &HeaderMap, body: Body) -> Result<Bytes, Status> {
 
 fn conversion(door: &Door, path: &ResourcePath, incoming: &Incoming) -> Result<Conversion, Status> {
     let place = &path.resource;
-    let kind = kinds::find(&place.group, &place.version, &place.plural);
+    let kind = door.kinds.find(&place.group, &place.version, &place.plural);
     // Parts of an object are of kinds without columns of their own.
     let tables = kind.is_some() && matches!(path.subresource.as_str(), "" | "status");
     Ok(Conversion {

@@ -52,7 +52,7 @@ enum Attempt {
 impl Core {
     /// Replaces or patches an object or a part of it.
     pub(super) async fn change(&self, request: &Request) -> Result<Reply, Status> {
-        let (change, mut warnings) = Change::decode(request)?;
+        let (change, mut warnings) = Change::decode(self, request)?;
         for _ in 0..TRIES_MAX {
             let entry = self.entry(&change.target).await?;
             let attempt = match entry {
@@ -115,8 +115,8 @@ impl Core {
             ..
         } = change;
         let mut live = text::parse(entry)?;
-        if let Some(storage) = target.kind.storage {
-            (storage.to_served)(&mut live);
+        read::to_served(&mut live, &target.kind);
+        if target.kind.storage.is_some() {
             // What is compared must be in the one form.
             canon::canonicalize(&mut live, &target.schema);
         }
@@ -126,17 +126,15 @@ impl Core {
         meta::settle_namespace(target, &mut new)?;
         meta::inherit(&mut new, &live);
         hooks::complete_update(target, *part, &mut new, &live);
-        let mut review = review_of(
-            request,
-            target.kind,
+        let mut review = review_of(request, &target.kind,
             Operation::Update,
             Some(&mut new),
             Some(&live),
         );
         self.admit(&mut review)?;
-        part.prepare(target.kind, &mut new, &live);
+        part.prepare(&target.kind, &mut new, &live);
         let others = hooks::before_update(self, target, *part, request, &mut new, &live)?;
-        let errors = part.check(target.kind, &new, &live);
+        let errors = part.check(&target.kind, &new, &live);
         if !errors.is_empty() {
             return Err(Status::invalid(
                 target.kind.group,
@@ -146,15 +144,13 @@ impl Core {
             ));
         }
         canon::canonicalize(&mut new, &target.schema);
-        let review = review_of(
-            request,
-            target.kind,
+        let review = review_of(request, &target.kind,
             Operation::Update,
             Some(&mut new),
             Some(&live),
         );
         self.admit_finally(&review)?;
-        let attempt = if remove::goes_with_change(target.kind, &new, &live) {
+        let attempt = if remove::goes_with_change(&target.kind, &new, &live) {
             self.remove_changed(change, entry, &new).await?
         } else if meta::unchanged(&new, &live) || request.options.dry_run {
             let seen = if request.options.dry_run { &new } else { &live };
@@ -185,19 +181,19 @@ impl Core {
         let write = self.write_of(target, request, *part);
         if let Wanted::Patched(PatchType::Apply, applied) = &change.wanted {
             let mut applied = if part.is_scale() {
-                scale::applied(target.kind, applied)
+                scale::applied(&target.kind, applied)
             } else {
                 applied.clone()
             };
             meta::settle_name(target, &mut applied)?;
             meta::settle_namespace(target, &mut applied)?;
             let mut new = apply::apply(Some(live), applied, &write, request.options.force)?;
-            (target.kind.default)(&mut new);
+            target.kind.fill(&mut new);
             canon::canonicalize(&mut new, &target.schema);
             return Ok(new);
         }
         let view = if part.is_scale() {
-            scale::view(target.kind, live)?
+            scale::view(&target.kind, live)?
         } else {
             live.clone()
         };
@@ -210,11 +206,11 @@ impl Core {
                 object::uid(&new).to_owned(),
                 object::resource_version(&new).to_owned(),
             );
-            new = scale::merge(live, &new);
+            new = scale::merge(&target.kind, live, &new);
             object::set(&mut new, &["metadata", "uid"], uid);
             object::set(&mut new, &["metadata", "resourceVersion"], version);
         }
-        (target.kind.default)(&mut new);
+        target.kind.fill(&mut new);
         canon::canonicalize(&mut new, &target.schema);
         Ok(apply::update_managed_fields(Some(live), new, &write))
     }
@@ -262,8 +258,8 @@ impl Core {
 }
 
 impl<'a> Change<'a> {
-    fn decode(request: &'a Request) -> Result<(Self, Vec<String>), Status> {
-        let target = Target::of(request)?;
+    fn decode(core: &Core, request: &'a Request) -> Result<(Self, Vec<String>), Status> {
+        let target = core.target(request)?;
         let part = target.part(request)?;
         let (schema, gvk) = shown_as(&target, part)?;
         body::manager(&request.options)?;
@@ -273,6 +269,9 @@ impl<'a> Change<'a> {
                 let apply = how == PatchType::Apply;
                 if apply {
                     appliable(request)?;
+                }
+                if how == PatchType::Strategic && target.kind.custom().is_some() {
+                    return Err(refuse::no_strategic_merge());
                 }
                 let (patch, warnings) = if apply {
                     // Applied fields must be known and well typed like those of a new object.
@@ -328,7 +327,7 @@ impl<'a> Change<'a> {
 
     fn reply(&self, object: &Value) -> Result<Reply, Status> {
         let body = if self.part.is_scale() {
-            scale::view(self.target.kind, object)?.to_string()
+            scale::view(&self.target.kind, object)?.to_string()
         } else {
             object.to_string()
         };
@@ -343,7 +342,7 @@ impl<'a> Change<'a> {
         if self.part.is_scale() {
             return self.reply(&text::parse(entry)?);
         }
-        let body = read::served(&entry.text, self.target.kind.storage.as_ref())?;
+        let body = read::served(&entry.text, &self.target.kind)?;
         Ok(Reply {
             code: 200,
             body,

@@ -34,7 +34,11 @@ enum Attempt {
 impl Core {
     /// Adds the object in the request's body.
     pub(super) async fn create(&self, request: &Request) -> Result<Reply, Status> {
-        let target = Target::of(request)?;
+        let target = self.target(request)?;
+        if target.kind.custom().is_some_and(|custom| custom.is_terminating()) {
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(Status::new(405, "MethodNotAllowed", why));
+        }
         let (new, warnings) = body::object(request, &target.schema, &target.gvk())?;
         let mut reply = self.create_object(&target, request, new, true).await?;
         reply.warnings = warnings;
@@ -58,13 +62,13 @@ impl Core {
             ));
         }
         meta::settle_namespace(target, &mut new)?;
-        (target.kind.default)(&mut new);
+        target.kind.fill(&mut new);
         canon::canonicalize(&mut new, &target.schema);
         if managed {
             let write = self.write_of(target, request, Part::Whole);
             new = apply::update_managed_fields(None, new, &write);
         }
-        let mut review = review_of(request, target.kind, Operation::Create, Some(&mut new), None);
+        let mut review = review_of(request, &target.kind, Operation::Create, Some(&mut new), None);
         self.admit(&mut review)?;
         let generated = object::name(&new).is_empty();
         let mut names_left = if generated { GENERATED_NAMES_MAX } else { 1 };
@@ -97,7 +101,7 @@ impl Core {
         }
         // Born first: a Job without a selector is given one by its UID.
         meta::born(&mut new, &*config.random, config.clock.now());
-        (target.kind.prepare_create)(&mut new);
+        target.kind.prepare_create(&mut new);
         let others = hooks::before_create(self, target, request, &mut new)?;
         let errors = target.kind.check_create(&new);
         if !errors.is_empty() {
@@ -109,7 +113,7 @@ impl Core {
             ));
         }
         canon::canonicalize(&mut new, &target.schema);
-        let review = review_of(request, target.kind, Operation::Create, Some(&mut new), None);
+        let review = review_of(request, &target.kind, Operation::Create, Some(&mut new), None);
         self.admit_finally(&review)?;
         let name = object::name(&new).to_owned();
         let key = target.key(&name);
@@ -146,11 +150,11 @@ impl Core {
     pub(super) fn record(&self, target: &Target, value: &Value) -> Result<store::Record, Status> {
         let ttl = (target.stored.kind == "Event").then_some(self.inner.config.event_ttl_seconds);
         match target.kind.storage {
-            None => text::record(target.stored, value, ttl),
+            None => text::record(&target.stored, &target.stored_version, value, ttl),
             Some(storage) => {
                 let mut value = value.clone();
                 (storage.to_stored)(&mut value);
-                text::record(target.stored, &value, ttl)
+                text::record(&target.stored, &target.stored_version, &value, ttl)
             }
         }
     }
@@ -183,7 +187,7 @@ pub(super) fn written(outcomes: Vec<Outcome>) -> Option<Arc<Entry>> {
 
 fn created(target: &Target, value: Value, entry: Option<Arc<Entry>>) -> Result<Reply, Status> {
     let body = match entry {
-        Some(entry) => read::served(&entry.text, target.kind.storage.as_ref())?,
+        Some(entry) => read::served(&entry.text, &target.kind)?,
         None => value.to_string().into(),
     };
     Ok(Reply {

@@ -41,7 +41,7 @@ enum Verdict {
 impl Core {
     /// Evicts a pod.
     pub(super) async fn evict(&self, request: &Request) -> Result<Reply, Status> {
-        Target::of(request)?;
+        self.target(request)?;
         let gvk = Gvk::new("policy", "v1", "Eviction");
         let (mut eviction, warnings) = self.part_body(request, &gvk)?;
         let target = Target::new(
@@ -54,7 +54,7 @@ impl Core {
             let why = "name in URL does not match name in Eviction object";
             return Err(Status::bad_request(why));
         }
-        let mut review = review_of(request, target.kind, Operation::Create, Some(&mut eviction), None);
+        let mut review = review_of(request, &target.kind, Operation::Create, Some(&mut eviction), None);
         self.admit(&mut review)?;
         self.admit_finally(&review)?;
         let mut options = options(&request.options, value::get(&eviction, "deleteOptions"));

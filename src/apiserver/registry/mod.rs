@@ -10,6 +10,7 @@ mod body;
 mod bootstrap;
 mod change;
 mod create;
+mod definitions;
 mod eviction;
 mod families;
 mod filter;
@@ -44,6 +45,7 @@ use store::Store;
 
 use crate::admission::{self, Plugin, TolerationSeconds};
 use crate::authz::{Attributes, Authorizer};
+use crate::served::ServedKinds;
 use crate::tokens::Tokens;
 
 use addresses::{PortRange, ServiceRange};
@@ -97,6 +99,7 @@ struct Inner {
     authorizer: Arc<dyn Authorizer>,
     tokens: Arc<dyn Tokens>,
     plugins: Vec<Box<dyn Plugin>>,
+    kinds: Arc<ServedKinds>,
     /// One, or one for each family; the first is the default.
     service_ranges: Vec<ServiceRange>,
     port_range: PortRange,
@@ -130,6 +133,7 @@ impl Core {
             authorizer,
             tokens,
             plugins,
+            kinds: Arc::default(),
             service_ranges,
             port_range,
         };
@@ -147,6 +151,11 @@ impl Core {
         self.make_basics().await
     }
 
+    /// The kinds that are served: those of the table, and what definitions add.
+    pub fn kinds(&self) -> &Arc<ServedKinds> {
+        &self.inner.kinds
+    }
+
     /// The store behind it.
     pub fn store(&self) -> &Store {
         &self.inner.store
@@ -157,26 +166,38 @@ impl Core {
 impl Api for Core {
     async fn call(&self, request: Request) -> Result<Reply, Status> {
         self.inner.authorizer.authorize(&Attributes::of(&request))?;
-        match (request.verb, request.subresource.as_str()) {
-            (Verb::Get, _) => self.get(&request).await,
-            (Verb::List, "") => self.list(&request).await,
-            (Verb::Create, "") if asks(&request) => self.review(&request).await,
-            (Verb::Create, "") if request.resource.plural == "bindings" => self.bind(&request).await,
-            (Verb::Create, "") => self.create(&request).await,
-            (Verb::Create, "binding") => self.bind(&request).await,
-            (Verb::Create, "eviction") => self.evict(&request).await,
-            (Verb::Create, "token") => self.token(&request).await,
-            (Verb::Update | Verb::Patch(_), _) => self.change(&request).await,
-            (Verb::Delete, "") => self.delete(&request).await,
-            (Verb::DeleteCollection, "") => self.delete_collection(&request).await,
-            (Verb::Watch, _) => Err(Status::bad_request("a watch has no single answer")),
-            _ => Err(Status::no_such_path()),
+        let mut reply = self.carry_out(&request).await?;
+        let resource = &request.resource;
+        let kind = self.inner.kinds.find(&resource.group, &resource.version, &resource.plural);
+        if let Some(kind) = kind.filter(|kind| !kind.warning.is_empty()) {
+            reply.warnings.push(kind.warning.to_owned());
         }
+        Ok(reply)
     }
 
     async fn watch(&self, request: Request) -> Result<EventStream, Status> {
         self.inner.authorizer.authorize(&Attributes::of(&request))?;
         self.follow(&request).await
+    }
+}
+
+impl Core {
+    async fn carry_out(&self, request: &Request) -> Result<Reply, Status> {
+        match (request.verb, request.subresource.as_str()) {
+            (Verb::Get, _) => self.get(request).await,
+            (Verb::List, "") => self.list(request).await,
+            (Verb::Create, "") if asks(request) => self.review(request).await,
+            (Verb::Create, "") if request.resource.plural == "bindings" => self.bind(request).await,
+            (Verb::Create, "") => self.create(request).await,
+            (Verb::Create, "binding") => self.bind(request).await,
+            (Verb::Create, "eviction") => self.evict(request).await,
+            (Verb::Create, "token") => self.token(request).await,
+            (Verb::Update | Verb::Patch(_), _) => self.change(request).await,
+            (Verb::Delete, "") => self.delete(request).await,
+            (Verb::DeleteCollection, "") => self.delete_collection(request).await,
+            (Verb::Watch, _) => Err(Status::bad_request("a watch has no single answer")),
+            _ => Err(Status::no_such_path()),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ const TRIES_MAX: usize = 24;
 impl Core {
     /// `pods/NAME/binding`, and `bindings` with the pod's name in the body.
     pub(super) async fn bind(&self, request: &Request) -> Result<Reply, Status> {
-        Target::of(request)?;
+        self.target(request)?;
         let gvk = Gvk::new("", "v1", "Binding");
         let (mut binding, warnings) = self.part_body(request, &gvk)?;
         let name = if request.name.is_empty() {
@@ -35,7 +35,7 @@ impl Core {
         }
         object::set(&mut binding, &["metadata", "name"], name.as_str());
         let target = Target::new(core_kind("pods")?, request.namespace.clone(), name)?;
-        let mut review = review_of(request, target.kind, Operation::Create, Some(&mut binding), None);
+        let mut review = review_of(request, &target.kind, Operation::Create, Some(&mut binding), None);
         (review.subresource, review.name) = ("binding", &target.name);
         self.admit(&mut review)?;
         self.admit_finally(&review)?;

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::kind::Storage;
+use api::kind::KindRef;
+use api::object;
 use api::request::{Reply, Request};
 use api::status::Status;
 use bytes::Bytes;
@@ -27,19 +28,48 @@ const FRESH_WAIT: Duration = if cfg!(test) {
 ///
 /// # Errors
 /// 500 when the stored text is damaged.
-pub(super) fn served(text: &Bytes, storage: Option<&Storage>) -> Result<Bytes, Status> {
-    let Some(storage) = storage else {
-        return Ok(text.clone());
+pub(super) fn served(text: &Bytes, kind: &KindRef) -> Result<Bytes, Status> {
+    if kind.storage.is_some() {
+        let mut value: Value = serde_json::from_slice(text).map_err(Status::internal)?;
+        to_served(&mut value, kind);
+        return Ok(value.to_string().into());
+    }
+    if kind.custom().is_some() {
+        return Ok(in_version(text, &kind.api_version()));
+    }
+    Ok(text.clone())
+}
+
+/// An object in the form that callers see.
+pub(super) fn to_served(value: &mut Value, kind: &KindRef) {
+    if let Some(storage) = kind.storage {
+        (storage.to_served)(value);
+    } else if kind.custom().is_some() {
+        object::set(value, &["apiVersion"], kind.api_version());
+        // What has a default by now has it for old objects too.
+        kind.fill(value);
+    }
+}
+
+/// The text of a custom object in another version, which differs in its name alone. It stands at the very
+/// beginning, where we put it.
+fn in_version(text: &Bytes, api_version: &str) -> Bytes {
+    const HEAD: &[u8] = b"{\"apiVersion\":\"";
+    let Some(rest) = text.strip_prefix(HEAD) else {
+        return text.clone();
     };
-    let mut value: Value = serde_json::from_slice(text).map_err(Status::internal)?;
-    (storage.to_served)(&mut value);
-    Ok(value.to_string().into())
+    let end = rest.iter().position(|b| *b == b'"').unwrap_or(0);
+    let (stored, tail) = rest.split_at_checked(end).unwrap_or((&[], rest));
+    if stored == api_version.as_bytes() {
+        return text.clone();
+    }
+    [HEAD, api_version.as_bytes(), tail].concat().into()
 }
 
 impl Core {
     /// Reads one object or one of its parts.
     pub(super) async fn get(&self, request: &Request) -> Result<Reply, Status> {
-        let target = Target::of(request)?;
+        let target = self.target(request)?;
         let part = target.part(request)?;
         if let Some(revision) =
             page::revision(request.options.resource_version.as_deref().unwrap_or_default())?
@@ -48,10 +78,10 @@ impl Core {
         }
         let entry = self.entry(&target).await?.ok_or_else(|| target.not_found())?;
         let body = match part {
-            Part::Scale => scale::view(target.kind, &text::parse(&entry)?)?
+            Part::Scale => scale::view(&target.kind, &text::parse(&entry)?)?
                 .to_string()
                 .into(),
-            _ => served(&entry.text, target.kind.storage.as_ref())?,
+            _ => served(&entry.text, &target.kind)?,
         };
         Ok(Reply {
             code: 200,
@@ -82,7 +112,7 @@ impl Core {
 
     /// Reads a collection.
     pub(super) async fn list(&self, request: &Request) -> Result<Reply, Status> {
-        let target = Target::of(request)?;
+        let target = self.target(request)?;
         let page = self.page(&target, request).await?;
         let body = join(&target, &page)?;
         Ok(Reply {
@@ -95,7 +125,7 @@ impl Core {
     /// The entries that a list asks for.
     pub(super) async fn page(&self, target: &Target, request: &Request) -> Result<Page, Status> {
         let options = &request.options;
-        let filter = Filter::new(target.kind, options, &request.name)?;
+        let filter = Filter::new(&target.kind, options, &request.name)?;
         let mut at = page::list_at(options)?;
         let mut query = ListQuery::prefix(target.prefix());
         let mut continued = false;
@@ -182,7 +212,7 @@ fn cut(listing: Listing, filter: &Filter, limit: usize, prefix_len: usize) -> Pa
 
 /// The list's text: a head, and the objects' texts as they are stored.
 fn join(target: &Target, page: &Page) -> Result<Bytes, Status> {
-    let kind = target.kind;
+    let kind = &target.kind;
     let mut metadata = serde_json::json!({ "resourceVersion": page.revision.to_string() });
     if let Some(next) = &page.next {
         metadata["continue"] = next.text().into();
@@ -202,7 +232,7 @@ fn join(target: &Target, page: &Page) -> Result<Bytes, Status> {
         if i > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(&served(&entry.text, kind.storage.as_ref())?);
+        out.extend_from_slice(&served(&entry.text, kind)?);
     }
     out.extend_from_slice(b"]}");
     Ok(out.into())

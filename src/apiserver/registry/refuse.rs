@@ -61,3 +61,13 @@ pub(super) fn too_large(asked: u64, current: u64) -> Status {
 pub(super) fn retry_after(status: &mut Status, seconds: u32) {
     status.details.get_or_insert_default().retry_after_seconds = seconds;
 }
+
+/// 415 for a strategic merge patch of a custom kind, whose lists have no merge keys.
+pub(super) fn no_strategic_merge() -> Status {
+    Status::new(
+        415,
+        "UnsupportedMediaType",
+        "the body of the request was in an unknown format - accepted media types include: \
+         application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+    )
+}

@@ -38,6 +38,9 @@ enum Fate {
 /// Decides what becomes of an object. Pure.
 fn decide(kind: &Kind, live: &Value, options: &Options, now: Timestamp) -> Fate {
     let mut marked = live.clone();
+    if !kind.deletion_finalizer.is_empty() && !object::is_deleting(live) {
+        object::add_finalizer(&mut marked, kind.deletion_finalizer);
+    }
     let waits = set_finalizers(&mut marked, &options.propagation_policy);
     if kind.kind == "Namespace" && kind.group.is_empty() {
         return namespace(live, marked, waits, now);
@@ -148,7 +151,7 @@ pub(super) struct Removed {
 impl Core {
     /// Deletes one object.
     pub(super) async fn delete(&self, request: &Request) -> Result<Reply, Status> {
-        let target = Target::of(request)?;
+        let target = self.target(request)?;
         let options = body::delete_options(request)?;
         let removed = self.remove(&target, request, &options).await?;
         Ok(Reply {
@@ -183,11 +186,11 @@ impl Core {
     ) -> Result<Option<Removed>, Status> {
         let live = text::parse(entry)?;
         preconditions(target, options, &live)?;
-        let mut review = review_of(request, target.kind, Operation::Delete, None, Some(&live));
+        let mut review = review_of(request, &target.kind, Operation::Delete, None, Some(&live));
         review.name = &target.name;
         self.admit(&mut review)?;
         self.admit_finally(&review)?;
-        let fate = decide(target.stored, &live, options, self.inner.config.clock.now());
+        let fate = decide(&target.stored, &live, options, self.inner.config.clock.now());
         if options.dry_run {
             return answer(target, &fate, entry, None).map(Some);
         }
@@ -195,7 +198,7 @@ impl Core {
             Fate::Pending => return answer(target, &fate, entry, None).map(Some),
             Fate::Gone => hooks::removal(entry, &live),
             Fate::Marked(value) => {
-                let record = text::record(target.stored, value, None)?;
+                let record = text::record(&target.stored, &target.stored_version, value, None)?;
                 vec![Op::Put {
                     key: entry.key.clone(),
                     record,
@@ -212,15 +215,15 @@ impl Core {
 
     /// Deletes every object that a list with the same options would show.
     pub(super) async fn delete_collection(&self, request: &Request) -> Result<Reply, Status> {
-        let target = Target::of(request)?;
+        let target = self.target(request)?;
         let options = body::delete_options(request)?;
         let page = self.page(&target, request).await?;
         let mut items = Vec::new();
         for entry in &page.entries {
             let name = entry.key.rsplit('/').next().unwrap_or_default().to_owned();
-            let one = Target::new(target.kind, target.namespace.clone(), name)?;
+            let one = Target::new(target.kind.clone(), target.namespace.clone(), name)?;
             match self.remove(&one, request, &options).await {
-                Ok(_) => items.push(read::served(&entry.text, target.kind.storage.as_ref())?),
+                Ok(_) => items.push(read::served(&entry.text, &target.kind)?),
                 Err(status) if status.is_not_found() => {}
                 Err(status) => return Err(status),
             }
@@ -271,7 +274,7 @@ fn answer(
     before: &Entry,
     after: Option<Arc<Entry>>,
 ) -> Result<Removed, Status> {
-    let kind = target.kind;
+    let kind = &target.kind;
     let returned = kind.group.is_empty() && RETURNED.contains(&kind.plural);
     if *fate == Fate::Gone && !returned {
         let mut details = json!({ "name": target.name, "kind": kind.plural, "uid": before.header.uid });
@@ -288,7 +291,7 @@ fn answer(
         (None, _) => &before.text,
     };
     Ok(Removed {
-        body: read::served(text, kind.storage.as_ref())?,
+        body: read::served(text, kind)?,
     })
 }
 

@@ -10,16 +10,15 @@ use serde_json::{Map, Value, json};
 use crate::admission::Operation;
 use crate::authz::{Attributes, Decision};
 
-use super::target::Target;
 use super::world::review_of;
 use super::{Core, body, meta};
 
 impl Core {
     /// Answers a review.
     pub(super) async fn review(&self, request: &Request) -> Result<Reply, Status> {
-        let target = Target::of(request)?;
+        let target = self.target(request)?;
         let (mut review, warnings) = body::object(request, &target.schema, &target.gvk())?;
-        let mut admission = review_of(request, target.kind, Operation::Create, Some(&mut review), None);
+        let mut admission = review_of(request, &target.kind, Operation::Create, Some(&mut review), None);
         self.admit(&mut admission)?;
         if target.kind.kind == "SelfSubjectRulesReview" && value::text(&review, "spec.namespace").is_empty() {
             return Err(Status::bad_request("no namespace on request"));

@@ -16,6 +16,7 @@ pub(super) fn view(kind: &Kind, live: &Value) -> Result<Value, Status> {
     if from.is_empty() {
         return Err(Status::internal(format!("a {} without metadata", kind.kind)));
     }
+    let paths = &kind.scale_paths;
     let kept = ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"];
     let metadata: Map<String, Value> = kept
         .iter()
@@ -23,24 +24,40 @@ pub(super) fn view(kind: &Kind, live: &Value) -> Result<Value, Status> {
         .collect();
     let mut scale = json!({
         "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata,
-        "spec": {}, "status": { "replicas": value::int(live, "status.replicas").unwrap_or(0) },
+        "spec": {}, "status": { "replicas": value::int(live, paths.current).unwrap_or(0) },
     });
     // Go's omitempty leaves a zero out.
-    if let Some(replicas) = value::int(live, "spec.replicas").filter(|n| *n != 0) {
+    if let Some(replicas) = value::int(live, paths.replicas).filter(|n| *n != 0) {
         scale["spec"]["replicas"] = replicas.into();
     }
-    let selector = selector::format(value::get(live, "spec.selector"));
-    if !selector.is_empty() && selector != "<none>" {
+    let selector = selector_text(value::get(live, paths.selector));
+    if !selector.is_empty() {
         scale["status"]["selector"] = selector.into();
     }
     Ok(scale)
 }
 
+/// A selector as text: a label selector, a plain map of labels, or a text already.
+fn selector_text(selector: &Value) -> String {
+    match selector {
+        Value::String(text) => text.clone(),
+        Value::Object(map) if !map.is_empty() && map.values().all(Value::is_string) => {
+            let pair = |(key, value): (&String, &Value)| format!("{key}={}", value.as_str().unwrap_or_default());
+            map.iter().map(pair).collect::<Vec<_>>().join(",")
+        }
+        other => match selector::format(other).as_str() {
+            "<none>" => String::new(),
+            text => text.to_owned(),
+        },
+    }
+}
+
 /// The object with a submitted Scale's replicas.
-pub(super) fn merge(live: &Value, scale: &Value) -> Value {
+pub(super) fn merge(kind: &Kind, live: &Value, scale: &Value) -> Value {
     let mut new = live.clone();
     let replicas = value::int(scale, "spec.replicas").unwrap_or(0);
-    object::set(&mut new, &["spec", "replicas"], replicas);
+    let path: Vec<&str> = kind.scale_paths.replicas.split('.').collect();
+    object::set(&mut new, &path, replicas);
     new
 }
 
@@ -51,7 +68,8 @@ pub(super) fn applied(kind: &Kind, scale: &Value) -> Value {
         "metadata": { "name": object::name(scale) },
     });
     if value::has(scale, "spec.replicas") {
-        out["spec"] = json!({ "replicas": value::get(scale, "spec.replicas") });
+        let path: Vec<&str> = kind.scale_paths.replicas.split('.').collect();
+        object::set(&mut out, &path, value::get(scale, "spec.replicas").clone());
     }
     out
 }
@@ -71,9 +89,9 @@ mod tests {
         assert_eq!(scale["spec"]["replicas"], 3);
         assert_eq!(scale["status"], json!({"replicas": 2, "selector": "app=web"}));
         assert_eq!(scale["metadata"].get("labels"), None);
-        let new = merge(&live, &json!({"spec": {"replicas": 5}}));
+        let new = merge(kind, &live, &json!({"spec": {"replicas": 5}}));
         assert_eq!(new["spec"]["replicas"], 5);
         assert_eq!(new["spec"]["selector"], live["spec"]["selector"]);
-        assert_eq!(view(kind, &merge(&live, &json!({}))).unwrap()["spec"], json!({}));
+        assert_eq!(view(kind, &merge(kind, &live, &json!({}))).unwrap()["spec"], json!({}));
     }
 }

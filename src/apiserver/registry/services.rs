@@ -245,7 +245,7 @@ pub(super) fn claim(core: &Core, key: &str, service: &Value) -> Result<Op, Statu
             "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
         });
     }
-    let record = text::record(kind, &value, None)?;
+    let record = text::record(&kind.into(), &kind.api_version(), &value, None)?;
     Ok(Op::Put {
         key: key.to_owned(),
         record,

@@ -1,13 +1,15 @@
 //! What a request is about, looked up in the table of kinds.
 
-use api::kind::{self, Kind};
+use api::kind::{self, KindRef};
 use api::kinds;
 use api::request::{Request, Verb};
-use api::schema::{Gvk, SchemaRef, Schemas};
+use api::schema::{Gvk, SchemaRef};
 use api::status::{FieldError, Status};
 use serde_json::Value;
 
 use crate::lookup;
+
+use super::Core;
 
 /// Which part of an object a request reads or writes.
 #[derive(Clone, Copy)]
@@ -32,31 +34,29 @@ impl Part {
     }
 
     /// Takes back from `new` what this part's writes may not touch.
-    pub fn prepare(self, kind: &Kind, new: &mut Value, live: &Value) {
+    pub fn prepare(self, kind: &KindRef, new: &mut Value, live: &Value) {
         match self {
-            Part::Whole | Part::Scale => (kind.prepare_update)(new, live),
-            Part::View(view) => (view.prepare)(new, live),
+            Part::Whole | Part::Scale => kind.prepare_update(new, live),
+            Part::View(view) => kind.prepare_part(&view, new, live),
         }
     }
 
     /// What is wrong with the changed object.
-    pub fn check(self, kind: &Kind, new: &Value, live: &Value) -> Vec<FieldError> {
+    pub fn check(self, kind: &KindRef, new: &Value, live: &Value) -> Vec<FieldError> {
         match self {
             Part::Whole | Part::Scale => kind.check_update(new, live),
-            Part::View(view) => {
-                let mut errors = kinds::metadata::validate_update(new, live);
-                errors.extend((view.validate)(new, live));
-                errors
-            }
+            Part::View(view) => kind.check_part(&view, new, live),
         }
     }
 }
 
 /// A kind, a place in it, and what is wanted there.
 pub(super) struct Target {
-    pub kind: &'static Kind,
+    pub kind: KindRef,
     /// The kind in whose form objects are kept: almost always `kind` itself.
-    pub stored: &'static Kind,
+    pub stored: KindRef,
+    /// The `apiVersion` under which they are kept.
+    pub stored_version: String,
     pub schema: SchemaRef,
     /// `v1` or `apps/v1`.
     pub api_version: String,
@@ -66,14 +66,17 @@ pub(super) struct Target {
     pub name: String,
 }
 
-impl Target {
+impl Core {
     /// Looks up what `request` is about.
     ///
     /// # Errors
     /// 404 for an unknown resource or subresource, 405 for a verb that it does not have.
-    pub fn of(request: &Request) -> Result<Self, Status> {
+    pub(super) fn target(&self, request: &Request) -> Result<Target, Status> {
         let resource = &request.resource;
-        let kind = kinds::find(&resource.group, &resource.version, &resource.plural)
+        let kind = self
+            .inner
+            .kinds
+            .find(&resource.group, &resource.version, &resource.plural)
             .ok_or_else(Status::no_such_path)?;
         let verb = request.verb.name();
         let allowed = match request.subresource.as_str() {
@@ -98,24 +101,34 @@ impl Target {
                 "an empty namespace may not be set during creation",
             ));
         }
-        Self::new(kind, namespace, request.name.clone())
+        Target::new(kind, namespace, request.name.clone())
     }
+}
 
+impl Target {
     /// An object (or, with an empty name, a collection) of a kind.
     ///
     /// # Errors
     /// 500 when the tables of kinds and schemas do not fit together.
-    pub fn new(kind: &'static Kind, namespace: String, name: String) -> Result<Self, Status> {
-        let schema = Schemas::builtin()
-            .for_kind(kind.group, kind.version, kind.kind)
-            .ok_or_else(|| Status::internal(format!("no schema for {kind:?}")))?;
+    pub fn new(kind: impl Into<KindRef>, namespace: String, name: String) -> Result<Self, Status> {
+        let kind = kind.into();
+        let schema = kind.schema()?;
         let (group, version) = kind.stored_as();
-        let stored = kinds::find_kind(group, version, kind.kind).unwrap_or(kind);
+        let stored = match kinds::find_kind(group, version, kind.kind) {
+            Some(stored) if kind.custom().is_none() => stored.into(),
+            _ => kind.clone(),
+        };
+        let stored_version = match kind.custom() {
+            Some(custom) => api::object::join_api_version(kind.group, custom.stored_version()),
+            None => stored.api_version(),
+        };
+        let api_version = kind.api_version();
         Ok(Self {
             kind,
             stored,
+            stored_version,
             schema,
-            api_version: kind.api_version(),
+            api_version,
             namespace,
             name,
         })

@@ -17,6 +17,9 @@ use crate::tokens::{IssuedToken, TokenSpec, Tokens};
 
 use super::{Core, CoreConfig};
 
+mod custom;
+mod every_kind;
+
 struct NoTokens;
 
 #[async_trait]
@@ -74,6 +77,7 @@ async fn world_of(authorizer: Arc<dyn Authorizer>) -> World {
     config.random = Arc::new(SeededRandom::new(7));
     let core = Core::new(store, config, authorizer, Arc::new(NoTokens)).unwrap();
     core.bootstrap().await.unwrap();
+    tokio::spawn(core.clone().tend_definitions(core.load_definitions()));
     World {
         core,
         _folder: folder,

@@ -2,7 +2,7 @@
 //! resource version is known because we wrote it, never found by searching
 //! (users control the rest of the text).
 
-use api::kind::Kind;
+use api::kind::KindRef;
 use api::object;
 use api::status::Status;
 use bytes::Bytes;
@@ -14,7 +14,12 @@ use store::{Entry, Header, Record};
 ///
 /// # Errors
 /// 500 when `value` is no object with metadata.
-pub(super) fn record(kind: &Kind, value: &Value, ttl_seconds: Option<u32>) -> Result<Record, Status> {
+pub(super) fn record(
+    kind: &KindRef,
+    api_version: &str,
+    value: &Value,
+    ttl_seconds: Option<u32>,
+) -> Result<Record, Status> {
     let whole = value
         .as_object()
         .ok_or_else(|| Status::internal("an object that is no JSON object"))?;
@@ -22,7 +27,7 @@ pub(super) fn record(kind: &Kind, value: &Value, ttl_seconds: Option<u32>) -> Re
     let metadata = whole.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
     let mut out = Vec::with_capacity(1024);
     out.extend_from_slice(b"{\"apiVersion\":");
-    write(&mut out, &Value::String(kind.api_version()))?;
+    write(&mut out, &Value::from(api_version))?;
     out.extend_from_slice(b",\"kind\":");
     write(&mut out, &Value::from(kind.kind))?;
     out.extend_from_slice(b",\"metadata\":{\"resourceVersion\":\"");
@@ -57,9 +62,9 @@ fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), Status> {
 
 /// What filters need to know of an object. Name and namespace are in the key
 /// and empty values select like absent ones, so neither takes memory here.
-fn header(kind: &Kind, value: &Value) -> Header {
+fn header(kind: &KindRef, value: &Value) -> Header {
     let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
-    let fields = (kind.fields)(value)
+    let fields = kind.fields(value)
         .into_iter()
         .filter(|(_, value)| !value.is_empty());
     Header {
@@ -103,8 +108,8 @@ mod tests {
 
     use super::*;
 
-    fn pods() -> &'static Kind {
-        api::kinds::find("", "v1", "pods").unwrap()
+    fn pods() -> KindRef {
+        api::kinds::find("", "v1", "pods").unwrap().into()
     }
 
     #[test]
@@ -114,7 +119,7 @@ mod tests {
             "metadata": {"annotations": {"resourceVersion": "\"resourceVersion\":\"\""}, "name": "a", "uid": "u",
                          "labels": {"x": "y"}, "resourceVersion": "9", "ownerReferences": [{"uid": "o"}]},
         });
-        let record = record(pods(), &value, None).unwrap();
+        let record = record(&pods(), "v1", &value, None).unwrap();
         let mut text = record.text.to_vec();
         text.splice(record.revision_at as usize..record.revision_at as usize, *b"42");
         let back: Value = serde_json::from_slice(&text).unwrap();

@@ -24,13 +24,13 @@ const SECONDS_DEFAULT: i64 = 3600;
 impl Core {
     /// Issues a token.
     pub(super) async fn token(&self, request: &Request) -> Result<Reply, Status> {
-        let target = Target::of(request)?;
+        let target = self.target(request)?;
         let gvk = Gvk::new(GROUP, "v1", "TokenRequest");
         let (mut asked, warnings) = self.part_body(request, &gvk)?;
         if !value::has(&asked, "spec.expirationSeconds") {
             object::set(&mut asked, &["spec", "expirationSeconds"], SECONDS_DEFAULT);
         }
-        let mut review = review_of(request, target.kind, Operation::Create, Some(&mut asked), None);
+        let mut review = review_of(request, &target.kind, Operation::Create, Some(&mut asked), None);
         self.admit(&mut review)?;
         check(&target, &asked)?;
         let account = self.entry(&target).await?.ok_or_else(|| target.not_found())?;

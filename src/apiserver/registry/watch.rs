@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::kind::Kind;
+use api::kind::KindRef;
 use api::request::{EventKind, EventStream, Request, WatchEvent};
 use api::status::Status;
 use bytes::Bytes;
@@ -13,7 +13,6 @@ use store::{Change, Entry, Event, ListQuery, StoreError, Watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::filter::Filter;
-use super::target::Target;
 use super::{Core, page, read, refuse, text};
 
 /// How often a watcher that wants bookmarks gets one.
@@ -27,8 +26,8 @@ impl Core {
     /// Follows a collection. What goes wrong with its revision goes into the
     /// stream, as an event of type ERROR, where every client looks for it.
     pub(super) async fn follow(&self, request: &Request) -> Result<EventStream, Status> {
-        let target = Target::of(request)?;
-        let filter = Filter::new(target.kind, &request.options, &request.name)?;
+        let target = self.target(request)?;
+        let filter = Filter::new(&target.kind, &request.options, &request.name)?;
         let with_state = page::watch_begins_with_state(&request.options)?;
         let revision =
             page::revision(request.options.resource_version.as_deref().unwrap_or_default())?.unwrap_or(0);
@@ -85,7 +84,7 @@ fn broken(error: StoreError, from: u64) -> Status {
 
 /// One watch under way.
 struct Follower {
-    kind: &'static Kind,
+    kind: KindRef,
     filter: Filter,
     /// Initial objects that have not been handed out.
     pending: VecDeque<Arc<Entry>>,
@@ -144,7 +143,7 @@ impl Follower {
     fn event(&self, kind: EventKind, object: Bytes) -> Result<WatchEvent, Status> {
         Ok(WatchEvent {
             kind,
-            object: read::served(&object, self.kind.storage.as_ref())?,
+            object: read::served(&object, &self.kind)?,
         })
     }
 

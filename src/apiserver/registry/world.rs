@@ -76,7 +76,7 @@ impl Core {
 /// Completes a review of a creation for requests without a body of the kind's own.
 pub(super) fn review_of<'a>(
     request: &'a api::request::Request,
-    kind: &'static api::kind::Kind,
+    kind: &'a api::kind::Kind,
     operation: Operation,
     object: Option<&'a mut Value>,
     old: Option<&'a Value>,

@@ -1,0 +1,189 @@
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn definition(schema: Value) -> Value {
+    let columns = json!([{"name": "Size", "type": "integer", "jsonPath": ".spec.size"},
+        {"name": "Since", "type": "date", "jsonPath": ".metadata.creationTimestamp", "priority": 1}]);
+    let version = json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"}},
+        "additionalPrinterColumns": columns, "selectableFields": [{"jsonPath": ".spec.colour"}]});
+    let mut made = json!({"metadata": {"name": "things.example.com", "uid": "u", "generation": 1},
+        "spec": {"group": "example.com", "scope": "Namespaced", "versions": [version],
+            "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList", "shortNames": ["th"]}}});
+    let verdict = judge(&made, &[], Timestamp::UNIX_EPOCH);
+    made["status"] = verdict.status;
+    made
+}
+
+fn kind(schema: Value) -> Arc<CustomKind> {
+    let definition = definition(schema);
+    let source = Bytes::from(definition.to_string());
+    kinds(&definition, &source).remove(0)
+}
+
+fn said(kind: &CustomKind, object: &Value, old: Option<&Value>) -> Vec<String> {
+    kind.check(object, old).iter().map(ToString::to_string).collect()
+}
+
+fn spec(properties: Value) -> Value {
+    json!({"type": "object", "properties": {"spec": {"type": "object", "properties": properties}}})
+}
+
+#[test]
+fn a_definition_becomes_a_kind_like_any_other() {
+    let kind = kind(spec(json!({"size": {"type": "integer"}, "colour": {"type": "string"}})));
+    assert_eq!(kind.kind().api_version(), "example.com/v1");
+    assert_eq!(kind.kind().short_names, ["th"]);
+    assert_eq!(kind.kind().scale_paths.replicas, "spec.size");
+    assert!(kind.kind().subresource("status").is_some() && kind.kind().subresource("scale").is_some());
+    let object = json!({"metadata": {"name": "a", "creationTimestamp": "1970-01-01T00:00:00Z"}, "spec": {"size": 3, "colour": "red"}});
+    let now: Timestamp = "1970-01-01T00:05:00Z".parse().unwrap();
+    assert_eq!(kind.row(&object, now), [json!("a"), json!(3), json!("5m")]);
+    assert_eq!(kind.columns()[2].priority, 1);
+    assert_eq!(kind.fields(&object), [("spec.colour", "red".to_owned())]);
+}
+
+#[test]
+fn names_belong_to_who_came_first() {
+    let first = definition(json!({"type": "object"}));
+    let mut second = first.clone();
+    second["metadata"]["name"] = json!("stuffs.example.com");
+    second["spec"]["names"]["plural"] = json!("stuffs");
+    second["status"] = json!({});
+    let verdict = judge(&second, &[first.clone()], Timestamp::UNIX_EPOCH).status;
+    assert_eq!(verdict["conditions"][0]["reason"], "SingularConflict");
+    assert_eq!(verdict["conditions"][0]["message"], "\"thing\" is already in use");
+    assert_eq!(verdict["conditions"][1]["status"], "False");
+    let again = judge(&first, &[second], "2030-01-01T00:00:00Z".parse().unwrap()).status;
+    assert_eq!(again, first["status"], "an accepted definition stays as it is");
+}
+
+#[test]
+fn defaults_and_nulls() {
+    let kind = kind(spec(json!({
+        "size": {"type": "integer", "default": 1},
+        "note": {"type": "string", "nullable": true, "default": "x"},
+        "gone": {"type": "string"},
+        "parts": {"type": "array", "items": {"type": "object", "properties": {"on": {"type": "boolean", "default": true}}}},
+    })));
+    let mut object = json!({"spec": {"size": null, "note": null, "gone": null, "parts": [{}]}});
+    kind.fill(&mut object);
+    assert_eq!(object, json!({"spec": {"size": 1, "note": null, "parts": [{"on": true}]}}));
+}
+
+#[test]
+fn values_are_checked_in_kubernetes_words() {
+    let kind = kind(spec(json!({
+        "size": {"type": "integer", "minimum": 1}, "colour": {"type": "string", "enum": ["red", "blue"]},
+        "name": {"type": "string", "pattern": "^a+$", "maxLength": 3}, "port": {"x-kubernetes-int-or-string": true},
+        "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+        "when": {"type": "string", "format": "date-time"},
+    })));
+    let object = json!({"spec": {"size": "x", "colour": "green", "name": "bbbb", "port": true, "set": ["a", "a"], "when": "now"}});
+    assert_eq!(
+        said(&kind, &object, None),
+        [
+            "spec.colour: Unsupported value: \"green\": supported values: \"red\", \"blue\"",
+            "spec.name: Too long: may not be more than 3 bytes",
+            "spec.name: Invalid value: \"bbbb\": spec.name in body should match '^a+$'",
+            "spec.port: Invalid value: \"boolean\": spec.port in body must be of type integer,string: \"boolean\"",
+            "spec.set[1]: Duplicate value: \"a\"",
+            "spec.size: Invalid value: \"string\": spec.size in body must be of type integer: \"string\"",
+            "spec.when: Invalid value: \"now\": spec.when in body must be of type date-time: \"now\"",
+        ]
+    );
+    assert_eq!(said(&kind, &object, Some(&object)), [""; 0], "what was there before and did not change is let be");
+    assert_eq!(
+        said(&kind, &json!({"spec": {"size": 0}}), None),
+        ["spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1"]
+    );
+}
+
+#[test]
+fn rules_see_the_object_and_what_it_was() {
+    let mut schema = spec(json!({
+        "min": {"type": "integer"}, "max": {"type": "integer"},
+        "id": {"type": "string", "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "id stays"}]},
+    }));
+    schema["properties"]["spec"]["x-kubernetes-validations"] = json!([
+        {"rule": "self.min <= self.max", "messageExpression": "'%d is more than %d'.format([self.min, self.max])", "fieldPath": ".min"},
+        {"rule": "!has(self.id) || self.id != 'x'"},
+    ]);
+    let kind = kind(schema);
+    let good = json!({"spec": {"min": 1, "max": 2, "id": "a"}});
+    assert_eq!(said(&kind, &good, None), [""; 0]);
+    let bad = json!({"spec": {"min": 3, "max": 2, "id": "x"}});
+    assert_eq!(
+        said(&kind, &bad, Some(&good)),
+        [
+            "spec.min: Invalid value: \"object\": 3 is more than 2",
+            "spec: Invalid value: \"object\": failed rule: !has(self.id) || self.id != 'x'",
+            "spec.id: Invalid value: \"string\": id stays",
+        ]
+    );
+    let mut elsewhere = bad.clone();
+    elsewhere["metadata"] = json!({"labels": {"a": "b"}});
+    assert_eq!(said(&kind, &elsewhere, Some(&bad)), [""; 0]);
+    let missing = json!({"spec": {"min": 3}});
+    assert_eq!(said(&kind, &missing, None), ["spec: Invalid value: \"object\": no such key: max evaluating rule: self.min <= self.max"]);
+}
+
+#[test]
+fn rules_that_cost_too_much_are_given_up() {
+    let rule = json!([{"rule": "self.all(a, self.all(b, self.all(c, a + b + c >= 0)))"}]);
+    let kind = kind(spec(json!({"n": {"type": "array", "items": {"type": "integer"}, "x-kubernetes-validations": rule}})));
+    let many: Vec<i64> = (0..300).collect();
+    let said = said(&kind, &json!({"spec": {"n": many}}), None);
+    assert!(said[0].contains("no further validation rules will be run due to call cost exceeds limit"), "{said:?}");
+}
+
+#[test]
+fn decoding_prunes_and_leaves_wrong_types_to_validation() {
+    let kind = kind(spec(json!({
+        "size": {"type": "integer"}, "parts": {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "string"}}}},
+        "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        "inner": {"type": "object", "x-kubernetes-embedded-resource": true, "properties": {"spec": {"type": "object"}}},
+    })));
+    let body = json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "a", "odd": 1},
+        "spec": {"size": "x", "odd": 1, "parts": [{"a": "b", "c": "d"}, 5], "open": {"any": {"thing": [null]}},
+            "inner": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "odd": 1}, "more": 1}}});
+    let gvk = Gvk::new("example.com", "v1", "Thing");
+    let text = body.to_string();
+    let decode = |validation| crate::decode::decode(text.as_bytes(), "application/json", &kind.schema(), validation, &gvk);
+    let (object, warnings) = decode(crate::decode::FieldValidation::Warn).unwrap();
+    assert_eq!(
+        object["spec"],
+        json!({"size": "x", "parts": [{"a": "b"}, 5], "open": {"any": {"thing": [null]}},
+            "inner": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}})
+    );
+    assert_eq!(
+        warnings,
+        [
+            "unknown field \"metadata.odd\"",
+            "unknown field \"spec.odd\"",
+            "unknown field \"spec.parts[0].c\"",
+            "unknown field \"spec.inner.metadata.odd\"",
+            "unknown field \"spec.inner.more\""
+        ]
+    );
+    let strict = decode(crate::decode::FieldValidation::Strict).unwrap_err();
+    assert!(strict.message.contains("strict decoding error: unknown field \"metadata.odd\", unknown field \"spec.odd\""));
+}
+
+#[test]
+fn writes_keep_to_their_part() {
+    let kind = kind(spec(json!({"size": {"type": "integer"}})));
+    let old = json!({"metadata": {"name": "a", "generation": 1, "labels": {"x": "y"}}, "spec": {"size": 1}, "status": {"size": 1}});
+    let mut new = old.clone();
+    new["spec"]["size"] = json!(2);
+    new["status"]["size"] = json!(2);
+    let (mut whole, mut status) = (new.clone(), new);
+    kind.prepare_update(&mut whole, &old);
+    assert_eq!((&whole["status"], &whole["metadata"]["generation"]), (&old["status"], &json!(2)));
+    status["metadata"]["labels"] = json!({});
+    kind.prepare_status(&mut status, &old);
+    assert_eq!((&status["spec"], &status["metadata"]["labels"]), (&old["spec"], &old["metadata"]["labels"]));
+    assert_eq!(status["status"]["size"], 2);
+}

@@ -1,0 +1,235 @@
+//! CustomResourceDefinitions at work: what they describe is served, their names are judged, and what is left of
+//! their objects goes with them.
+//!
+//! Every server does this for itself; what it writes is a function of the definitions, so several servers agree.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use api::custom::{self, FINALIZER, judge};
+use api::object;
+use api::request::{Options, PatchType, Request, ResourceRef, User, Verb};
+use api::status::Status;
+use api::value::{get, list, text};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use store::{Change, StoreError};
+
+use super::Core;
+use crate::lookup;
+
+/// How often a definition that waits for its objects is looked at.
+const CLEANUP_INTERVAL: Duration = Duration::from_millis(300);
+/// How long a broken watch is left alone.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What has to be known of every definition: its names, old and new, and its conditions.
+#[derive(Default)]
+pub struct Definitions {
+    known: BTreeMap<String, Value>,
+    revision: u64,
+}
+
+impl Definitions {
+    /// The definitions that share a group with one.
+    fn neighbours(&self, definition: &Value) -> Vec<Value> {
+        let group = text(definition, "spec.group");
+        self.known.values().filter(|d| text(d, "spec.group") == group).cloned().collect()
+    }
+
+    /// Those that wait for their objects to go.
+    fn terminating(&self) -> Vec<Value> {
+        let waits = |d: &&Value| object::is_deleting(d) && object::has_finalizer(d, FINALIZER);
+        self.known.values().filter(waits).cloned().collect()
+    }
+
+    /// Those of a group whose names were refused, which may be free by now.
+    fn refused(&self, group: &str) -> Vec<Value> {
+        let refused = |d: &&Value| text(d, "spec.group") == group && !custom::is_true(d, "NamesAccepted");
+        self.known.values().filter(refused).cloned().collect()
+    }
+}
+
+/// A definition without its schemas.
+fn slim(definition: &Value) -> Value {
+    let spec = get(definition, "spec");
+    json!({
+        "metadata": get(definition, "metadata"),
+        "spec": {"group": get(spec, "group"), "names": get(spec, "names"), "scope": get(spec, "scope")},
+        "status": get(definition, "status"),
+        "stored": custom::storage_version(definition),
+    })
+}
+
+fn own_request(verb: Verb, resource: ResourceRef, namespace: &str, name: &str) -> Request {
+    let user = User::new("system:apiserver", &["system:masters"]);
+    let mut request = Request::new(user, verb, resource, namespace, name);
+    request.options = Options { field_manager: "coracle".into(), ..Options::default() };
+    request
+}
+
+impl Core {
+    /// Serves what all definitions describe; call it before the first request.
+    pub fn load_definitions(&self) -> Definitions {
+        let prefix = lookup::prefix(custom::GROUP, custom::PLURAL, "");
+        let (revision, entries) = self.inner.store.peek_prefix(&prefix);
+        let mut all = Definitions { revision, ..Definitions::default() };
+        for entry in entries {
+            self.take(&mut all, &entry.key, Some(&entry.text));
+        }
+        all
+    }
+
+    /// Follows the definitions for ever.
+    pub async fn tend_definitions(self, mut all: Definitions) {
+        let known: Vec<Value> = all.known.values().cloned().collect();
+        for definition in known {
+            self.attend(&all, &definition).await;
+        }
+        loop {
+            match self.drain_definitions(&mut all).await {
+                Err(StoreError::Closed) => return,
+                Err(error) => tracing::warn!(%error, "watching custom resource definitions broke off"),
+                Ok(()) => {}
+            }
+            tokio::time::sleep(PAUSE).await;
+            let gone: Vec<String> = all.known.keys().cloned().collect();
+            all = self.load_definitions();
+            for name in gone.iter().filter(|name| !all.known.contains_key(*name)) {
+                self.inner.kinds.put(name, Vec::new());
+            }
+        }
+    }
+
+    async fn drain_definitions(&self, all: &mut Definitions) -> Result<(), StoreError> {
+        let prefix = lookup::prefix(custom::GROUP, custom::PLURAL, "");
+        let mut watch = self.inner.store.watch(&prefix, all.revision)?;
+        loop {
+            let waiting = all.terminating();
+            let event = tokio::select! {
+                event = watch.next() => event,
+                () = tokio::time::sleep(CLEANUP_INTERVAL), if !waiting.is_empty() => {
+                    for definition in waiting {
+                        self.attend(all, &definition).await;
+                    }
+                    continue;
+                }
+            };
+            let Some(event) = event else { return Ok(()) };
+            let event = event?;
+            all.revision = event.revision;
+            let text = matches!(event.kind, Change::Put).then_some(&event.entry.text);
+            let group = self.take(all, &event.entry.key, text);
+            let name = event.entry.key.rsplit('/').next().unwrap_or_default();
+            if let Some(definition) = all.known.get(name).cloned() {
+                self.attend(all, &definition).await;
+            }
+            for definition in all.refused(&group) {
+                self.attend(all, &definition).await;
+            }
+        }
+    }
+
+    /// Notes a definition as it is now, and serves what it describes. Returns its group.
+    fn take(&self, all: &mut Definitions, key: &str, text: Option<&Bytes>) -> String {
+        let name = key.rsplit('/').next().unwrap_or_default();
+        let group_of = |d: &Value| self::text(d, "spec.group").to_owned();
+        let definition: Option<Value> = text.and_then(|text| serde_json::from_slice(text).ok());
+        let (Some(definition), Some(text)) = (definition, text) else {
+            self.inner.kinds.put(name, Vec::new());
+            return all.known.remove(name).as_ref().map(group_of).unwrap_or_default();
+        };
+        let group = group_of(&definition);
+        self.inner.kinds.put(name, custom::kinds(&definition, text));
+        all.known.insert(name.to_owned(), slim(&definition));
+        group
+    }
+
+    /// Brings a definition's status up to date, or goes on with its end.
+    async fn attend(&self, all: &Definitions, definition: &Value) {
+        let done = if object::is_deleting(definition) {
+            self.clean_up(definition).await
+        } else {
+            self.judge_definition(all, definition).await
+        };
+        match done {
+            Ok(()) => {}
+            // The change that was in the way comes as an event.
+            Err(status) if status.is_conflict() || status.is_not_found() => {}
+            Err(status) => {
+                let name = object::name(definition);
+                tracing::warn!(definition = name, error = %status, "could not tend a custom resource definition");
+            }
+        }
+    }
+
+    async fn judge_definition(&self, all: &Definitions, definition: &Value) -> Result<(), Status> {
+        let now = self.inner.config.clock.now();
+        let verdict = judge(definition, &all.neighbours(definition), now);
+        if verdict.status == *get(definition, "status") {
+            return Ok(());
+        }
+        self.write_status(definition, verdict.status).await
+    }
+
+    async fn write_status(&self, definition: &Value, status: Value) -> Result<(), Status> {
+        let body = json!({
+            "metadata": {"resourceVersion": object::resource_version(definition)}, "status": status,
+        });
+        self.patch_definition(definition, "status", &body).await
+    }
+
+    async fn patch_definition(&self, definition: &Value, part: &str, body: &Value) -> Result<(), Status> {
+        let resource = ResourceRef::new(custom::GROUP, "v1", custom::PLURAL);
+        let name = object::name(definition);
+        let mut request = own_request(Verb::Patch(PatchType::Merge), resource, "", name);
+        request.subresource = part.to_owned();
+        request.body = body.to_string().into();
+        self.change(&request).await.map(drop)
+    }
+
+    /// Deletes what is left of a definition's objects, then lets the definition go.
+    async fn clean_up(&self, definition: &Value) -> Result<(), Status> {
+        if !object::has_finalizer(definition, FINALIZER) {
+            return Ok(());
+        }
+        if !custom::is_true(definition, "Terminating") {
+            let mut status = get(definition, "status").clone();
+            let time = object::time_text(self.inner.config.clock.now());
+            let message = "CustomResource deletion is in progress";
+            custom::condition(&mut status, "Terminating", "True", "InstanceDeletionInProgress", message, &time);
+            return self.write_status(definition, status).await;
+        }
+        if self.delete_objects(definition).await? > 0 {
+            return Ok(());
+        }
+        let left: Vec<&Value> = list(definition, "metadata.finalizers").iter().filter(|f| *f != FINALIZER).collect();
+        let body = json!({"metadata": {
+            "resourceVersion": object::resource_version(definition), "finalizers": left,
+        }});
+        self.patch_definition(definition, "", &body).await
+    }
+
+    /// Asks every object of a definition to go; returns how many there were.
+    async fn delete_objects(&self, definition: &Value) -> Result<usize, Status> {
+        let (group, plural) = (text(definition, "spec.group"), text(definition, "status.acceptedNames.plural"));
+        if plural.is_empty() {
+            return Ok(0);
+        }
+        let prefix = lookup::prefix(group, plural, "");
+        let (_, entries) = self.inner.store.peek_prefix(&prefix);
+        let version = self.inner.kinds.all().iter().find(|k| k.group == group && k.plural == plural).map(|k| k.version);
+        let Some(version) = version else { return Ok(0) };
+        for entry in &entries {
+            let place = entry.key.strip_prefix(&prefix).unwrap_or_default();
+            let (namespace, name) = place.split_once('/').unwrap_or(("", place));
+            let resource = ResourceRef::new(group, version, plural);
+            match self.delete(&own_request(Verb::Delete, resource, namespace, name)).await {
+                Ok(_) => {}
+                Err(status) if status.is_not_found() => {}
+                Err(status) => return Err(status),
+            }
+        }
+        Ok(entries.len())
+    }
+}

@@ -1,0 +1,85 @@
+//! The kinds that are served: those of the table, and those that CustomResourceDefinitions add.
+//!
+//! One value, shared by everything that looks kinds up; it changes when a definition does.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use api::custom::CustomKind;
+use api::kind::{Kind, KindRef};
+use api::kinds;
+
+/// Group, version and plural.
+type Path = (&'static str, &'static str, &'static str);
+
+/// All kinds that are served.
+pub struct ServedKinds {
+    built_in: &'static [&'static Kind],
+    // A std lock: nothing awaits while it is held.
+    custom: RwLock<Custom>,
+}
+
+#[derive(Default)]
+struct Custom {
+    by_definition: BTreeMap<String, Vec<Arc<CustomKind>>>,
+    by_path: HashMap<Path, Arc<CustomKind>>,
+    changes: u64,
+}
+
+impl Default for ServedKinds {
+    fn default() -> Self {
+        Self::of(kinds::all())
+    }
+}
+
+impl ServedKinds {
+    /// Those of a table, and no others yet.
+    pub fn of(built_in: &'static [&'static Kind]) -> Self {
+        Self { built_in, custom: RwLock::default() }
+    }
+
+    /// The kind with that path.
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<KindRef> {
+        let is = |k: &&&Kind| k.plural == plural && k.group == group && k.version == version;
+        if let Some(kind) = self.built_in.iter().find(is) {
+            return Some(KindRef::BuiltIn(kind));
+        }
+        let custom = self.custom.read().unwrap_or_else(PoisonError::into_inner);
+        let found = custom.by_path.get(&(group, version, plural))?;
+        Some(KindRef::Custom(found.clone()))
+    }
+
+    /// Every kind: first the table, then the definitions by name, each with its preferred version first.
+    pub fn all(&self) -> Vec<KindRef> {
+        let custom = self.custom.read().unwrap_or_else(PoisonError::into_inner);
+        let built_in = self.built_in.iter().map(|kind| KindRef::BuiltIn(kind));
+        let custom = custom.by_definition.values().flatten().cloned().map(KindRef::Custom);
+        built_in.chain(custom).collect()
+    }
+
+    /// A number that changes whenever what is served does.
+    pub fn state(&self) -> u64 {
+        self.custom.read().unwrap_or_else(PoisonError::into_inner).changes
+    }
+
+    /// Takes in what a definition serves now; nothing when it is gone or was not accepted.
+    pub fn put(&self, definition: &str, kinds: Vec<Arc<CustomKind>>) {
+        let mut custom = self.custom.write().unwrap_or_else(PoisonError::into_inner);
+        let before = custom.by_definition.remove(definition).unwrap_or_default();
+        if before.is_empty() && kinds.is_empty() {
+            return;
+        }
+        for kind in &before {
+            let kind = kind.kind();
+            custom.by_path.remove(&(kind.group, kind.version, kind.plural));
+        }
+        for kind in &kinds {
+            let path = (kind.kind().group, kind.kind().version, kind.kind().plural);
+            custom.by_path.insert(path, kind.clone());
+        }
+        if !kinds.is_empty() {
+            custom.by_definition.insert(definition.to_owned(), kinds);
+        }
+        custom.changes += 1;
+    }
+}
