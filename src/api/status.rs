@@ -19,6 +19,9 @@ pub struct Status {
     /// What the failure is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<Details>>,
+    /// With which a list that cannot go on as it was can go on nevertheless (`metadata.continue`).
+    #[serde(skip)]
+    pub continue_token: String,
 }
 
 /// What a [`Status`] is about.
@@ -246,6 +249,7 @@ impl Status {
             reason: reason.to_owned(),
             message: message.into(),
             details: None,
+            continue_token: String::new(),
         }
     }
 
@@ -409,7 +413,11 @@ impl Status {
         if let Some(map) = value.as_object_mut() {
             map.insert("kind".into(), "Status".into());
             map.insert("apiVersion".into(), "v1".into());
-            map.insert("metadata".into(), Value::Object(Default::default()));
+            let mut metadata = serde_json::Map::new();
+            if !self.continue_token.is_empty() {
+                metadata.insert("continue".into(), self.continue_token.as_str().into());
+            }
+            map.insert("metadata".into(), metadata.into());
             map.insert("status".into(), "Failure".into());
         }
         value

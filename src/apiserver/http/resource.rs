@@ -20,6 +20,7 @@ use super::query::{self, Query};
 use super::{delete_options, negotiate, reply, watch};
 use crate::metrics::About;
 use crate::nodes::Body;
+use crate::streams::upgrade::{self, Wanted};
 use crate::streams;
 
 /// Larger bodies are refused (Kubernetes' limit).
@@ -253,6 +254,10 @@ async fn follow(
         timeout,
         stop: door.stop.clone(),
     };
+    let request = incoming.request;
+    if upgrade::wanted(request.version(), request.headers()) == Some(Wanted::WebSocket) {
+        return watch::socket(request, events, conversion, limits, door.counters.long_running(about));
+    }
     let content_type = if conversion.form.stream {
         "application/json;stream=watch"
     } else {

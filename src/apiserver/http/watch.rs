@@ -5,14 +5,17 @@ use std::time::Duration;
 use api::request::{EventStream, WatchEvent};
 use api::status::Status;
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::stream::StreamExt;
+use futures_util::stream::{Stream, StreamExt};
+use http::{Request, Response};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 use super::convert::Conversion;
 use crate::metrics::Running;
 use crate::nodes::{Body, BoxError};
+use crate::streams::websocket;
 
 /// Events that are ready together are sent together, up to this many.
 const TOGETHER: usize = 64;
@@ -27,31 +30,57 @@ pub struct Limits {
 
 /// The body of an answer to a watch. `running` counts it until it is dropped.
 pub fn body(events: EventStream, conversion: Conversion, limits: Limits, running: Running) -> Body {
-    let mut first = true;
-    let lines = events.map(move |event| {
-        let line = match event {
-            Ok(event) => line(&event, &conversion, &mut first),
-            Err(status) => Err(status),
-        };
-        line.unwrap_or_else(|status| error_line(&status))
-    });
-    let end = async move {
-        let _running = running;
-        tokio::select! {
-            () = tokio::time::sleep(limits.timeout) => {}
-            () = limits.stop.cancelled() => {}
-        }
-    };
-    let chunks = lines
+    let chunks = lines(events, conversion)
         .ready_chunks(TOGETHER)
         .map(|lines| match <[Bytes; 1]>::try_from(lines) {
             Ok([one]) => one,
             Err(many) => many.concat().into(),
         });
     let frames = chunks
-        .take_until(Box::pin(end))
+        .take_until(Box::pin(limits.end(running)))
         .map(|chunk| Ok::<_, BoxError>(Frame::data(chunk)));
     Body::new(StreamBody::new(SyncStream::new(frames)))
+}
+
+/// The answer to a watch as a WebSocket: a text message for each event.
+///
+/// # Errors
+/// 400 when the request is no proper opening.
+pub fn socket(
+    request: Request<Body>,
+    events: EventStream,
+    conversion: Conversion,
+    limits: Limits,
+    running: Running,
+) -> Result<Response<Body>, Status> {
+    let text = |line: Bytes| Message::text(String::from_utf8_lossy(&line).into_owned());
+    let messages = lines(events, conversion)
+        .take_until(Box::pin(limits.end(running)))
+        .map(text);
+    websocket::stream(request, "", messages)
+}
+
+impl Limits {
+    /// Comes when the watch is over; `running` counts it until then.
+    async fn end(self, running: Running) {
+        let _running = running;
+        tokio::select! {
+            () = tokio::time::sleep(self.timeout) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+}
+
+/// One line for each event; what goes wrong is an event too.
+fn lines(events: EventStream, conversion: Conversion) -> impl Stream<Item = Bytes> + Send + 'static {
+    let mut first = true;
+    events.map(move |event| {
+        let line = match event {
+            Ok(event) => line(&event, &conversion, &mut first),
+            Err(status) => Err(status),
+        };
+        line.unwrap_or_else(|status| error_line(&status))
+    })
 }
 
 fn line(event: &WatchEvent, conversion: &Conversion, first: &mut bool) -> Result<Bytes, Status> {

@@ -67,12 +67,18 @@ impl Token {
     }
 }
 
-/// 410 for a token whose revision has been compacted away.
-pub(super) fn token_expired() -> Status {
-    Status::expired(
+/// 410 for a token whose revision has been compacted away; with it a token that goes on from the same place with
+/// whatever there is now.
+pub(super) fn token_expired(token: Token) -> Status {
+    let mut status = Status::expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list \
-         without the continue parameter.",
-    )
+         without the continue parameter, or use the continue token in this response to retrieve the remainder of \
+         the results. Continuing with the provided token results in an inconsistent list - objects that were created, \
+         modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+    );
+    let latest = Token { revision: None, ..token };
+    status.continue_token = latest.text();
+    status
 }
 
 /// Which state of a collection is to be listed.

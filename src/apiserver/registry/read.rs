@@ -128,12 +128,12 @@ impl Core {
         let filter = Filter::new(&target.kind, options, &request.name)?;
         let mut at = page::list_at(options)?;
         let mut query = ListQuery::prefix(target.prefix());
-        let mut continued = false;
+        let mut continued = None;
         if !options.continue_token.is_empty() {
             let token = Token::parse(&options.continue_token)?;
             at = token.revision.map_or(At::Latest, At::Exactly);
             query.after = Some(format!("{}{}", query.prefix, token.after));
-            continued = true;
+            continued = Some(token);
         }
         match at {
             At::Latest => {}
@@ -161,13 +161,13 @@ impl Core {
     }
 }
 
-fn expired(error: StoreError, at: At, continued: bool) -> Status {
-    match (error, at) {
-        (StoreError::Compacted { .. }, _) if continued => page::token_expired(),
-        (StoreError::Compacted { .. }, At::Exactly(revision)) => Status::expired(format!(
+fn expired(error: StoreError, at: At, continued: Option<Token>) -> Status {
+    match (error, at, continued) {
+        (StoreError::Compacted { .. }, _, Some(token)) => page::token_expired(token),
+        (StoreError::Compacted { .. }, At::Exactly(revision), None) => Status::expired(format!(
             "The resourceVersion for the provided list is too old: {revision}."
         )),
-        (error, _) => refuse::status(error),
+        (error, ..) => refuse::status(error),
     }
 }
 

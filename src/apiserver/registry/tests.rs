@@ -857,10 +857,9 @@ async fn nobody_grants_more_than_they_hold() {
 #[tokio::test]
 async fn old_versions_are_listed_until_they_are_compacted() {
     let world = world().await;
-    world
-        .create(MAPS, "default", config_map("a", json!({})))
-        .await
-        .unwrap();
+    for name in ["a", "b"] {
+        world.create(MAPS, "default", config_map(name, json!({}))).await.unwrap();
+    }
     let first = world
         .list(
             MAPS,
@@ -873,7 +872,7 @@ async fn old_versions_are_listed_until_they_are_compacted() {
         .unwrap();
     let version = text(&first, "/metadata/resourceVersion");
     world
-        .create(MAPS, "default", config_map("b", json!({})))
+        .create(MAPS, "default", config_map("c", json!({})))
         .await
         .unwrap();
     let exact = Options {
@@ -886,7 +885,7 @@ async fn old_versions_are_listed_until_they_are_compacted() {
             .as_array()
             .unwrap()
             .len(),
-        1
+        2
     );
     let future = Options {
         resource_version: Some("999999".into()),
@@ -895,12 +894,26 @@ async fn old_versions_are_listed_until_they_are_compacted() {
     let late = world.list(MAPS, future).await.unwrap_err();
     assert_eq!((late.code, late.reason.as_str()), (504, "Timeout"));
     world
-        .create(MAPS, "default", config_map("c", json!({})))
+        .create(MAPS, "default", config_map("d", json!({})))
         .await
         .unwrap();
     let store = world.core.store();
     store.compact(store.revision()).await.unwrap();
     assert_eq!(world.list(MAPS, exact).await.unwrap_err().code, 410);
+    let next = Options {
+        continue_token: text(&first, "/metadata/continue"),
+        ..Options::default()
+    };
+    let expired = world.list(MAPS, next).await.unwrap_err();
+    assert_eq!((expired.code, expired.reason.as_str()), (410, "Expired"));
+    let again = expired.to_value();
+    let rest = Options {
+        continue_token: text(&again, "/metadata/continue"),
+        ..Options::default()
+    };
+    let rest = world.list(MAPS, rest).await.unwrap();
+    let names: Vec<String> = rest["items"].as_array().unwrap().iter().map(|i| text(i, "/metadata/name")).collect();
+    assert_eq!(names, ["b", "c", "d"], "from where the first page ended, as it is now");
 }
 
 #[tokio::test]

@@ -495,3 +495,64 @@ async fn answers_take_the_form_that_was_asked_for() {
     assert_eq!(large.status(), 413);
     fixture.stop().await;
 }
+
+#[tokio::test]
+async fn watches_come_over_websockets_too() {
+    let fixture = start().await;
+    let headers = [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let path = "/api/v1/watch/namespaces/default";
+    let (_, connection) = fixture.upgraded(path, &headers).await;
+    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Client, None).await;
+    let Some(Ok(Message::Text(text))) = socket.next().await else {
+        panic!("no event came")
+    };
+    let event: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&event["type"], &event["object"]["metadata"]["name"]),
+        (&"ADDED".into(), &"default".into())
+    );
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn custom_kinds_are_in_discovery_and_openapi() {
+    let fixture = start().await;
+    let admin = fixture.admin();
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "size": {"type": "integer", "nullable": true, "description": "How large."}}}}});
+    let definition = json!({"metadata": {"name": "things.example.com"}, "spec": {"group": "example.com", "scope": "Cluster",
+        "names": {"plural": "things", "kind": "Thing", "shortNames": ["th"]},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
+            "deprecated": true, "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}]}]}});
+    assert_eq!(get(&admin, "/apis/example.com/v1").await.0, 404);
+    let before = get(&admin, "/openapi/v3").await.1;
+    post(&admin, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await;
+    let began = Instant::now();
+    while get(&admin, "/apis/example.com/v1").await.0 != 200 {
+        assert!(began.elapsed() < Duration::from_secs(30), "it is not served");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let resources = get(&admin, "/apis/example.com/v1").await.1;
+    assert_eq!(resources["resources"][0]["shortNames"], json!(["th"]));
+    let index = get(&admin, "/openapi/v3").await.1;
+    assert!(before["paths"]["apis/example.com/v1"].is_null());
+    let place = index["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().unwrap();
+    let document = get(&admin, place).await.1;
+    let thing = &document["components"]["schemas"]["com.example.v1.Thing"];
+    assert_eq!(thing["properties"]["spec"]["properties"]["size"]["description"], "How large.");
+    assert_eq!(thing["x-kubernetes-group-version-kind"][0]["kind"], "Thing");
+    let old = get(&admin, "/openapi/v2").await.1;
+    let size = &old["definitions"]["com.example.v1.Thing"]["properties"]["spec"]["properties"]["size"];
+    assert_eq!((&size["type"], &size["nullable"]), (&Value::Null, &Value::Null));
+    let path = "/apis/example.com/v1/things";
+    let answer = fixture.plain("GET", path, &[("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")]).await;
+    assert_eq!(answer.headers()["warning"], "299 - \"example.com/v1 Thing is deprecated\"");
+    let table: Value = serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!(table["columnDefinitions"][1]["name"], "Size");
+    fixture.stop().await;
+}

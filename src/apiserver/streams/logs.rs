@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use api::status::{FieldError, Status};
-use bytes::Bytes;
+use futures_util::StreamExt;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{Method, Response};
-use http_body_util::BodyExt;
 
 use super::upgrade::{self, Wanted};
 use super::websocket::{self, Framing};
@@ -87,32 +86,14 @@ fn options(query: &Query, name: &str) -> Result<Vec<(&'static str, String)>, Sta
     Ok(on.chain(given).collect())
 }
 
-fn over_websocket(incoming: Incoming, mut log: Body) -> Result<Response<Body>, Status> {
-    let mut request = incoming.request;
+fn over_websocket(incoming: Incoming, log: Body) -> Result<Response<Body>, Status> {
     let ours = ["binary.k8s.io", "base64.binary.k8s.io", ""];
-    let protocol = upgrade::choose(request.headers(), &SEC_WEBSOCKET_PROTOCOL, &ours)?;
-    let response = upgrade::to_websocket(request.headers(), protocol)?;
-    let upgraded = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        let Ok(connection) = upgraded.await else { return };
-        let socket = websocket::socket(connection).await;
-        let (mut sender, mut receiver) = websocket::channels(socket, Framing::of(protocol));
-        let send = async {
-            while let Some(Ok(frame)) = log.frame().await {
-                let bytes: Bytes = frame.into_data().unwrap_or_default();
-                if !sender.send_plain(bytes).await {
-                    return;
-                }
-            }
-            sender.close().await;
-        };
-        let gone = async { while receiver.next().await.is_some() {} };
-        tokio::select! {
-            () = send => {}
-            () = gone => {}
-        }
-    });
-    Ok(response)
+    let protocol = upgrade::choose(incoming.request.headers(), &SEC_WEBSOCKET_PROTOCOL, &ours)?;
+    let framing = Framing::of(protocol);
+    let pieces = http_body_util::BodyStream::new(log)
+        .take_while(|frame| std::future::ready(frame.is_ok()))
+        .map(move |frame| framing.plain(frame.ok().and_then(|f| f.into_data().ok()).unwrap_or_default()));
+    websocket::stream(incoming.request, protocol, pieces)
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ mod pod;
 mod port_forward;
 mod proxy;
 mod spdy;
-mod upgrade;
-mod websocket;
+pub mod upgrade;
+pub mod websocket;
 
 use std::sync::Arc;
 

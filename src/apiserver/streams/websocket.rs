@@ -1,11 +1,13 @@
 //! WebSockets: channels in messages (`channel.k8s.io` and its successors), and
 //! a WebSocket as the carrier of another protocol's bytes.
 
+use api::status::Status;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use http::{Request, Response};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -13,6 +15,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+
+use super::upgrade;
+use crate::nodes::Body;
 
 /// Clients send pieces of 32 KiB; a larger message is nobody we know.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -45,6 +50,14 @@ impl Framing {
             Framing::Base64
         } else {
             Framing::Binary
+        }
+    }
+
+    /// A message without a channel, for protocols that have only one.
+    pub fn plain(self, bytes: Bytes) -> Message {
+        match self {
+            Framing::Binary => Message::Binary(bytes),
+            Framing::Base64 => Message::text(STANDARD.encode(bytes)),
         }
     }
 
@@ -120,21 +133,49 @@ impl Sender {
         self.sink.send(self.framing.encode(channel, bytes)).await.is_ok()
     }
 
-    /// Sends bytes without a channel, for protocols that have only one.
-    pub async fn send_plain(&mut self, bytes: Bytes) -> bool {
-        let message = match self.framing {
-            Framing::Binary => Message::Binary(bytes),
-            Framing::Base64 => Message::text(STANDARD.encode(bytes)),
-        };
-        self.sink.send(message).await.is_ok()
-    }
-
     /// Says good-bye, and that all is well: without a code, client-go takes the end for an error.
     pub async fn close(&mut self) {
         // Fails only when the client is gone already.
         let _ = self.sink.send(goodbye()).await;
         let _ = self.sink.close().await;
     }
+}
+
+/// Answers a request with a WebSocket on which messages are sent until they end or the client goes.
+///
+/// # Errors
+/// 400 when the request is no proper opening.
+pub fn stream<S>(
+    mut request: Request<Body>,
+    protocol: &'static str,
+    messages: S,
+) -> Result<Response<Body>, Status>
+where
+    S: futures_util::Stream<Item = Message> + Send + 'static,
+{
+    let response = upgrade::to_websocket(request.headers(), protocol)?;
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let Ok(connection) = upgraded.await else { return };
+        let (mut sink, mut theirs) = socket(connection).await.split();
+        let send = async {
+            let mut messages = std::pin::pin!(messages);
+            while let Some(message) = messages.next().await {
+                if sink.send(message).await.is_err() {
+                    return;
+                }
+            }
+            // Fails only when the client is gone already.
+            let _ = sink.send(goodbye()).await;
+            let _ = sink.close().await;
+        };
+        let gone = async { while let Some(Ok(_)) = theirs.next().await {} };
+        tokio::select! {
+            () = send => {}
+            () = gone => {}
+        }
+    });
+    Ok(response)
 }
 
 fn goodbye() -> Message {
