@@ -106,3 +106,31 @@ fn schemas_say_how_values_are_read() {
     let found = wrong.unknown_field(source, "self", &schema).unwrap();
     assert!(found.starts_with("ERROR: <input>:1:33: undefined field 'shares'"), "{found}");
 }
+
+mod strangers {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// Whatever somebody writes, it compiles or is refused, and runs or fails: nothing panics.
+        #[test]
+        fn anything_can_be_said(source in "[ -~\n\u{e9}]{0,60}") {
+            let object = json!({"a": [1, "x", null], "b": {"c": 1.5}});
+            let _ = eval(&source, &object);
+        }
+
+        /// The same, of words that the language knows.
+        #[test]
+        fn words_in_any_order(words in proptest::collection::vec(0usize..28, 0..24)) {
+            const WORDS: [&str; 28] = [
+                "self", ".a", ".b", "[0]", "[", "]", "(", ")", "{", "}", ":", ",", "+", "-", "1", "2u", "1.5", "'x'",
+                "==", "&&", "||", "!", "?", "in", ".map(x, x)", ".all(x, x > 1)", "has(self.a)", ".size()",
+            ];
+            let source: String = words.iter().filter_map(|w| WORDS.get(*w)).copied().collect();
+            let _ = eval(&source, &json!({"a": [1], "b": {"c": 1}}));
+        }
+    }
+}

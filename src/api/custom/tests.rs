@@ -187,3 +187,44 @@ fn writes_keep_to_their_part() {
     assert_eq!((&status["spec"], &status["metadata"]["labels"]), (&old["spec"], &old["metadata"]["labels"]));
     assert_eq!(status["status"]["size"], 2);
 }
+
+mod strangers {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[a-z]{0,4}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let keys = prop_oneof![
+                Just("type"), Just("properties"), Just("items"), Just("spec"), Just("default"), Just("anyOf"), Just("a"),
+                Just("additionalProperties"), Just("x-kubernetes-list-map-keys"), Just("required"), Just("enum"),
+            ];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::vec((keys, inner), 0..4)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        /// No schema, however odd, and no object make validation, defaulting or rules panic.
+        #[test]
+        fn odd_schemas_and_odd_objects(schema in any_json(), mut object in any_json()) {
+            let _ = validate_schema(&crate::value::Field::new(&schema, "schema"));
+            let kind = kind(json!({"type": "object", "properties": {"spec": schema}}));
+            kind.fill(&mut object);
+            let _ = kind.check(&object, None);
+            let _ = kind.schema();
+        }
+    }
+}
