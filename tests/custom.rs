@@ -70,20 +70,40 @@ fn people_bring_kinds_of_their_own() {
 
 fn a_kind_comes_and_goes(cluster: &Cluster) {
     cluster.ok(&["apply", "-f", &write(cluster, "definition", DEFINITION)]);
-    cluster.ok(&["wait", "--for=condition=Established", "--timeout=20s", "crd/boats.harbour.example.com"]);
+    cluster.ok(&[
+        "wait",
+        "--for=condition=Established",
+        "--timeout=20s",
+        "crd/boats.harbour.example.com",
+    ]);
     eventually("the kind in discovery", || {
-        has(&cluster.try_ok(&["api-resources", "--api-group=harbour.example.com"])?, &["boats"])
+        has(
+            &cluster.try_ok(&["api-resources", "--api-group=harbour.example.com"])?,
+            &["boats"],
+        )
     });
 
     cluster.ok(&["apply", "-f", &boat(cluster, "ada", "colour: red, name: Ada")]);
     let listed = cluster.ok(&["get", "bo"]);
     assert_has(&listed, &["NAME", "CREW", "COLOUR", "ada", "1", "red"]);
     assert_has(&cluster.ok(&["get", "harbour"]), &["ada"]);
-    eventually("the kind explained", || cluster.try_ok(&["explain", "boat.spec.crew"]));
+    eventually("the kind explained", || {
+        cluster.try_ok(&["explain", "boat.spec.crew"])
+    });
     assert_has(&cluster.ok(&["explain", "boat.spec.crew"]), &["Who rows."]);
-    assert_has(&cluster.ok(&["get", "boats", "--field-selector=spec.colour=red", "-o", "name"]), &["boat.harbour.example.com/ada"]);
+    assert_has(
+        &cluster.ok(&["get", "boats", "--field-selector=spec.colour=red", "-o", "name"]),
+        &["boat.harbour.example.com/ada"],
+    );
 
-    cluster.ok(&["patch", "boat", "ada", "--type=merge", "-p", r#"{"spec":{"seats":6}}"#]);
+    cluster.ok(&[
+        "patch",
+        "boat",
+        "ada",
+        "--type=merge",
+        "-p",
+        r#"{"spec":{"seats":6}}"#,
+    ]);
     cluster.ok(&["scale", "boat", "ada", "--replicas=3"]);
     assert_eq!(cluster.field("boat/ada", "{.spec.crew}").unwrap(), "3");
     let crowded = cluster.refused(&["scale", "boat", "ada", "--replicas=9"]);
@@ -91,12 +111,27 @@ fn a_kind_comes_and_goes(cluster: &Cluster) {
     let renamed = cluster.refused(&["apply", "-f", &boat(cluster, "ada", "colour: red, name: Bea")]);
     assert_has(&renamed, &["a boat keeps its name"]);
     let green = cluster.refused(&["apply", "-f", &boat(cluster, "eve", "colour: green")]);
-    assert_has(&green, &[r#"spec.colour: Unsupported value: "green": supported values: "red", "blue""#]);
+    assert_has(
+        &green,
+        &[r#"spec.colour: Unsupported value: "green": supported values: "red", "blue""#],
+    );
     let odd = cluster.refused(&["create", "-f", &boat(cluster, "eve", "sails: 2")]);
     assert_has(&odd, &["spec.sails"]);
-    cluster.ok(&["apply", "--server-side", "--force-conflicts", "-f", &boat(cluster, "bea", "colour: blue")]);
+    cluster.ok(&[
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "-f",
+        &boat(cluster, "bea", "colour: blue"),
+    ]);
 
-    cluster.ok(&["delete", "crd", "boats.harbour.example.com", "--wait", "--timeout=60s"]);
+    cluster.ok(&[
+        "delete",
+        "crd",
+        "boats.harbour.example.com",
+        "--wait",
+        "--timeout=60s",
+    ]);
     let gone = cluster.refused(&["get", "boats.harbour.example.com"]);
     assert_has(&gone, &["the server doesn't have a resource type"]);
 }
@@ -106,11 +141,24 @@ fn custom_objects_belong_and_end_like_others() {
     sandboxed(|dir| {
         let cluster = Cluster::start(dir, &[]);
         cluster.ok(&["apply", "-f", &write(&cluster, "definition", DEFINITION)]);
-        cluster.ok(&["wait", "--for=condition=Established", "--timeout=20s", "crd/boats.harbour.example.com"]);
+        cluster.ok(&[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=20s",
+            "crd/boats.harbour.example.com",
+        ]);
         eventually("the kind in discovery", || cluster.try_ok(&["get", "boats"]));
         cluster.ok(&["create", "namespace", "sea"]);
         cluster.ok(&["-n", "sea", "apply", "-f", &boat(&cluster, "ada", "colour: red")]);
-        let uid = cluster.ok(&["-n", "sea", "get", "boat", "ada", "-o", "jsonpath={.metadata.uid}"]);
+        let uid = cluster.ok(&[
+            "-n",
+            "sea",
+            "get",
+            "boat",
+            "ada",
+            "-o",
+            "jsonpath={.metadata.uid}",
+        ]);
         let owned = format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: log\n  namespace: sea\n  ownerReferences:\n  \
              - {{apiVersion: harbour.example.com/v1, kind: Boat, name: ada, uid: {uid}}}\n"

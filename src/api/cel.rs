@@ -41,7 +41,10 @@ pub struct Error {
 
 impl Error {
     fn new(at: usize, text: impl Into<String>) -> Self {
-        Self { at, text: text.into() }
+        Self {
+            at,
+            text: text.into(),
+        }
     }
 
     /// In the form of cel-go: place, text, the line and a mark below it.
@@ -52,7 +55,11 @@ impl Error {
         let text = source.lines().nth(line).unwrap_or_default();
         let mark = ".".repeat(column) + "^";
         let Self { text: why, .. } = self;
-        format!("ERROR: <input>:{}:{}: {why}\n | {text}\n | {mark}", line + 1, column + 1)
+        format!(
+            "ERROR: <input>:{}:{}: {why}\n | {text}\n | {mark}",
+            line + 1,
+            column + 1
+        )
     }
 }
 
@@ -117,7 +124,9 @@ pub fn member_schema<'v>(schema: &'v serde_json::Value, name: &str) -> Option<&'
 /// Whether a text can be the name of a variable.
 pub fn is_identifier(text: &str) -> bool {
     let mut letters = text.bytes();
-    letters.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+    letters
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && !is_reserved(text)
 }

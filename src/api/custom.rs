@@ -260,7 +260,10 @@ impl CustomKind {
 
     /// One cell for each column.
     pub fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        self.printed.iter().map(|column| column.cell(object, now)).collect()
+        self.printed
+            .iter()
+            .map(|column| column.cell(object, now))
+            .collect()
     }
 }
 

@@ -138,7 +138,13 @@ mod tests {
     fn a_list_becomes_rows() {
         let list =
             json!({"metadata": {"resourceVersion": "9", "continue": "c"}, "items": [thing("a"), thing("b")]});
-        let table = table(&KindRef::from(&KIND), &list, Include::Metadata, true, Timestamp::UNIX_EPOCH);
+        let table = table(
+            &KindRef::from(&KIND),
+            &list,
+            Include::Metadata,
+            true,
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(
             table["metadata"],
             json!({"resourceVersion": "9", "continue": "c"})
@@ -155,11 +161,23 @@ mod tests {
 
     #[test]
     fn an_object_becomes_one_row() {
-        let bare = table(&KindRef::from(&KIND), &thing("a"), Include::None, false, Timestamp::UNIX_EPOCH);
+        let bare = table(
+            &KindRef::from(&KIND),
+            &thing("a"),
+            Include::None,
+            false,
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(bare["rows"], json!([{"cells": ["a", "x"]}]));
         assert_eq!(bare["columnDefinitions"], json!([]));
         assert_eq!(bare["metadata"], json!({"resourceVersion": "7"}));
-        let full = table(&KindRef::from(&KIND), &thing("a"), Include::Object, false, Timestamp::UNIX_EPOCH);
+        let full = table(
+            &KindRef::from(&KIND),
+            &thing("a"),
+            Include::Object,
+            false,
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(full["rows"][0]["object"], thing("a"));
     }
 

@@ -318,7 +318,13 @@ impl<'a> Field<'a> {
     /// with an empty `key` the items themselves are compared.
     pub fn unique(&self, path: &str, key: &str, errors: &mut Vec<FieldError>) {
         let items = self.items(path);
-        let keyed = |item: &Field<'a>| if key.is_empty() { item.clone() } else { item.get(key) };
+        let keyed = |item: &Field<'a>| {
+            if key.is_empty() {
+                item.clone()
+            } else {
+                item.get(key)
+            }
+        };
         let mut seen = std::collections::HashSet::new();
         for item in items.iter().map(keyed).filter(|item| !item.is_blank()) {
             if !seen.insert(item.value.to_string()) {

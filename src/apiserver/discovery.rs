@@ -94,7 +94,9 @@ impl Discovery {
     /// The document at a path below `/api` or `/apis`; `None` when there is none.
     pub fn document(&self, path: &str, headers: &HeaderMap) -> Option<Document> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let shown = || Shown { kinds: self.kinds.all() };
+        let shown = || Shown {
+            kinds: self.kinds.all(),
+        };
         let value = match parts.as_slice() {
             ["api"] => match Aggregated::asked(headers) {
                 Some(version) => return Some(self.aggregated(true, version)),
@@ -121,8 +123,13 @@ impl Discovery {
         // Read before the kinds are, so that a change in between makes the document anew next time.
         let state = self.kinds.state();
         let make = || {
-            let shown = Shown { kinds: self.kinds.all() };
-            let groups = shown.groups().into_iter().filter(|group| group.is_empty() == core);
+            let shown = Shown {
+                kinds: self.kinds.all(),
+            };
+            let groups = shown
+                .groups()
+                .into_iter()
+                .filter(|group| group.is_empty() == core);
             let items: Vec<Value> = groups.map(|group| shown.aggregated_group(group)).collect();
             let body = json!({
                 "kind": "APIGroupDiscoveryList",
@@ -173,7 +180,11 @@ impl Shown {
                 versions.push(kind.version);
             }
         }
-        if self.kinds.iter().any(|k| k.group == group && k.custom().is_some()) {
+        if self
+            .kinds
+            .iter()
+            .any(|k| k.group == group && k.custom().is_some())
+        {
             versions.sort_by(|a, b| by_priority(a, b));
         }
         versions

@@ -35,7 +35,10 @@ impl Default for ServedKinds {
 impl ServedKinds {
     /// Those of a table, and no others yet.
     pub fn of(built_in: &'static [&'static Kind]) -> Self {
-        Self { built_in, custom: RwLock::default() }
+        Self {
+            built_in,
+            custom: RwLock::default(),
+        }
     }
 
     /// The kind with that path.
@@ -53,7 +56,12 @@ impl ServedKinds {
     pub fn all(&self) -> Vec<KindRef> {
         let custom = self.custom.read().unwrap_or_else(PoisonError::into_inner);
         let built_in = self.built_in.iter().map(|kind| KindRef::BuiltIn(kind));
-        let custom = custom.by_definition.values().flatten().cloned().map(KindRef::Custom);
+        let custom = custom
+            .by_definition
+            .values()
+            .flatten()
+            .cloned()
+            .map(KindRef::Custom);
         built_in.chain(custom).collect()
     }
 

@@ -162,7 +162,11 @@ async fn door(
     core.bootstrap().await?;
     let kinds = core.kinds().clone();
     let definitions = core.load_definitions();
-    tasks.spawn("tend definitions", OnError::Shutdown, core.clone().tend_definitions(definitions));
+    tasks.spawn(
+        "tend definitions",
+        OnError::Shutdown,
+        core.clone().tend_definitions(definitions),
+    );
     let api: ApiRef = Arc::new(core);
     rbac::reconcile::reconcile(&api, &lookup, &own_user()).await?;
     // Not before: what was just written must hold for the first request, not a moment later.

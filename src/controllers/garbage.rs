@@ -169,7 +169,9 @@ async fn path_of(
         return Ok(Some((known.plural.to_owned(), known.namespaced)));
     }
     let custom = custom::all(client).await?;
-    let found = custom.into_iter().find(|c| c.resource.group == group && c.kind == kind);
+    let found = custom
+        .into_iter()
+        .find(|c| c.resource.group == group && c.kind == kind);
     Ok(found.map(|c| (c.resource.plural, c.namespaced)))
 }
 

@@ -107,7 +107,12 @@ async fn contents(client: &Client) -> Result<Vec<ResourceRef>, Status> {
         }
     }
     let custom = custom::all(client).await?;
-    out.extend(custom.into_iter().filter(|kind| kind.namespaced).map(|kind| kind.resource));
+    out.extend(
+        custom
+            .into_iter()
+            .filter(|kind| kind.namespaced)
+            .map(|kind| kind.resource),
+    );
     Ok(out)
 }
 

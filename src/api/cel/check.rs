@@ -10,15 +10,29 @@ use super::val::{member, unescape};
 
 /// The name of a type, as an expression may mention it.
 pub fn type_word(name: &str) -> Option<&'static str> {
-    ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"]
-        .into_iter()
-        .find(|word| *word == name)
+    [
+        "bool",
+        "int",
+        "uint",
+        "double",
+        "string",
+        "bytes",
+        "list",
+        "map",
+        "null_type",
+        "type",
+    ]
+    .into_iter()
+    .find(|word| *word == name)
 }
 
 /// Every name is a variable in scope, every function exists.
 pub fn names(expr: &Expr, known: &[&str]) -> Result<(), Error> {
     let undeclared = |name: &str| {
-        Error::new(expr.at, format!("undeclared reference to '{name}' (in container '')"))
+        Error::new(
+            expr.at,
+            format!("undeclared reference to '{name}' (in container '')"),
+        )
     };
     match &expr.node {
         Node::Name(name) if !known.contains(&name.as_str()) && type_word(name).is_none() => {
@@ -36,7 +50,10 @@ pub fn names(expr: &Expr, known: &[&str]) -> Result<(), Error> {
             }
             return Ok(());
         }
-        Node::Bind { name, value, body } | Node::OptMap { name, value, body, .. } => {
+        Node::Bind { name, value, body }
+        | Node::OptMap {
+            name, value, body, ..
+        } => {
             names(value, known)?;
             let mut inner = known.to_vec();
             inner.push(name);
@@ -44,7 +61,9 @@ pub fn names(expr: &Expr, known: &[&str]) -> Result<(), Error> {
         }
         _ => {}
     }
-    expr.children().into_iter().try_for_each(|child| names(child, known))
+    expr.children()
+        .into_iter()
+        .try_for_each(|child| names(child, known))
 }
 
 /// Whether an expression names that variable.
@@ -60,9 +79,14 @@ pub fn is_no_condition(expr: &Expr) -> bool {
         Node::List(_) | Node::Map(_) => true,
         Node::Each(each) => matches!(each.how, How::Map | How::Filter | How::TransformMap),
         Node::Call { on: None, name, .. } => {
-            matches!(name.as_str(), "+" | "-" | "*" | "/" | "%" | "neg" | "size" | "string" | "int" | "double")
+            matches!(
+                name.as_str(),
+                "+" | "-" | "*" | "/" | "%" | "neg" | "size" | "string" | "int" | "double"
+            )
         }
-        Node::Call { on: Some(_), name, .. } => matches!(name.as_str(), "size" | "lowerAscii" | "upperAscii" | "trim"),
+        Node::Call {
+            on: Some(_), name, ..
+        } => matches!(name.as_str(), "size" | "lowerAscii" | "upperAscii" | "trim"),
         Node::If(three) => three.iter().skip(1).all(is_no_condition),
         _ => false,
     }
@@ -81,15 +105,22 @@ fn search<'a>(expr: &'a Expr, known: &Known<'a>) -> Result<Option<&'a Value>, Er
     match &expr.node {
         Node::Name(name) => Ok(known.iter().rev().find(|(var, _)| var == name).map(|(_, s)| *s)),
         Node::Select { of, field, .. } | Node::Has { of, field } => {
-            let Some(schema) = search(of, known)? else { return Ok(None) };
-            let found = below(schema, field).map_err(|()| {
-                Error::new(expr.at, format!("undefined field '{field}'"))
-            })?;
-            Ok(if matches!(expr.node, Node::Has { .. }) { None } else { found })
+            let Some(schema) = search(of, known)? else {
+                return Ok(None);
+            };
+            let found = below(schema, field)
+                .map_err(|()| Error::new(expr.at, format!("undefined field '{field}'")))?;
+            Ok(if matches!(expr.node, Node::Has { .. }) {
+                None
+            } else {
+                found
+            })
         }
         Node::Index { of, index, .. } => {
             search(index, known)?;
-            let Some(schema) = search(of, known)? else { return Ok(None) };
+            let Some(schema) = search(of, known)? else {
+                return Ok(None);
+            };
             let items = schema.get("items").or_else(|| schema.get("additionalProperties"));
             Ok(items.filter(|s| s.is_object()))
         }
@@ -101,7 +132,11 @@ fn search<'a>(expr: &'a Expr, known: &Known<'a>) -> Result<Option<&'a Value>, Er
             inner.push((&each.first, shadow));
             inner.push((&each.second, shadow));
             if let Some(items) = range.and_then(|s| s.get("items")) {
-                let variable = if each.second.is_empty() { &each.first } else { &each.second };
+                let variable = if each.second.is_empty() {
+                    &each.first
+                } else {
+                    &each.second
+                };
                 inner.push((variable, items));
             }
             for part in each.filter.iter().chain([&each.body]) {
@@ -109,7 +144,10 @@ fn search<'a>(expr: &'a Expr, known: &Known<'a>) -> Result<Option<&'a Value>, Er
             }
             Ok(range.filter(|_| each.how == How::Filter))
         }
-        Node::Bind { name, value, body } | Node::OptMap { name, value, body, .. } => {
+        Node::Bind { name, value, body }
+        | Node::OptMap {
+            name, value, body, ..
+        } => {
             let value = search(value, known)?;
             let mut inner = known.to_vec();
             inner.push((name, value.unwrap_or(&Value::Null)));

@@ -66,7 +66,10 @@ impl<'a> Scope<'a> {
 
 /// Evaluates an expression.
 pub fn run<'a>(root: &Expr, scope: &Scope<'a>, budget: &mut Budget) -> Result<Val<'a>, String> {
-    let mut run = Run { vars: scope.vars.clone(), budget };
+    let mut run = Run {
+        vars: scope.vars.clone(),
+        budget,
+    };
     run.eval(root)
 }
 
@@ -116,7 +119,12 @@ impl<'a> Run<'a, '_> {
                 let value = self.eval(value)?;
                 self.within(&[(name, value)], |run| run.eval(body))
             }
-            Node::OptMap { name, value, body, flat } => self.opt_map(name, value, body, *flat),
+            Node::OptMap {
+                name,
+                value,
+                body,
+                flat,
+            } => self.opt_map(name, value, body, *flat),
         }
     }
 
@@ -138,7 +146,10 @@ impl<'a> Run<'a, '_> {
         inner: impl FnOnce(&mut Self) -> Result<T, String>,
     ) -> Result<T, String> {
         let before = self.vars.len();
-        self.vars.extend(vars.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        self.vars.extend(
+            vars.iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone())),
+        );
         let out = inner(self);
         self.vars.truncate(before);
         out
@@ -181,7 +192,9 @@ impl<'a> Run<'a, '_> {
             match (self.eval(item)?, optional) {
                 (Val::Optional(Some(value)), true) => out.push((*value).clone()),
                 (Val::Optional(None), true) => {}
-                (_, true) => return Err("cannot initialize optional list element from non-optional value".into()),
+                (_, true) => {
+                    return Err("cannot initialize optional list element from non-optional value".into());
+                }
                 (value, false) => out.push(value),
             }
         }
@@ -209,7 +222,11 @@ impl<'a> Run<'a, '_> {
             Val::Optional(None) => Ok(Val::Optional(None)),
             Val::Optional(Some(value)) => {
                 let made = self.within(&[(name, (*value).clone())], |run| run.eval(body))?;
-                Ok(if flat { made } else { Val::Optional(Some(Rc::new(made))) })
+                Ok(if flat {
+                    made
+                } else {
+                    Val::Optional(Some(Rc::new(made)))
+                })
             }
             _ => Err("no such overload".to_owned()),
         }
@@ -237,7 +254,10 @@ impl<'a> Run<'a, '_> {
             let vars: Vec<(&str, Val<'a>)> = if each.second.is_empty() {
                 vec![(each.first.as_str(), value.clone())]
             } else {
-                vec![(each.first.as_str(), key.clone()), (each.second.as_str(), value.clone())]
+                vec![
+                    (each.first.as_str(), key.clone()),
+                    (each.second.as_str(), value.clone()),
+                ]
             };
             let done = self.within(&vars, |run| {
                 run.budget.spend(1)?;

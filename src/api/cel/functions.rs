@@ -151,7 +151,13 @@ pub fn cost(name: &str, values: &[Val<'_>]) -> usize {
     let first = values.first().map_or(0, length);
     let second = values.get(1).map_or(0, length);
     match name {
-        "in" | "isSorted" | "sum" | "min" | "max" => if name == "in" { second } else { first },
+        "in" | "isSorted" | "sum" | "min" | "max" => {
+            if name == "in" {
+                second
+            } else {
+                first
+            }
+        }
         "sets.contains" | "sets.equivalent" | "sets.intersects" => first.saturating_mul(second),
         "matches" | "find" | "findAll" => (first.div_ceil(10)).saturating_mul(second.div_ceil(4).max(1)),
         "==" | "!=" => first.min(second).div_ceil(10),
@@ -159,8 +165,10 @@ pub fn cost(name: &str, values: &[Val<'_>]) -> usize {
             first.saturating_add(second).div_ceil(10)
         }
         "startsWith" | "endsWith" => second.div_ceil(10),
-        "lowerAscii" | "upperAscii" | "trim" | "substring" | "string" | "bytes" | "quantity" | "url" | "isURL"
-        | "isQuantity" | "ip" | "isIP" | "cidr" | "isCIDR" | "timestamp" | "duration" => first.div_ceil(10),
+        "lowerAscii" | "upperAscii" | "trim" | "substring" | "string" | "bytes" | "quantity" | "url"
+        | "isURL" | "isQuantity" | "ip" | "isIP" | "cidr" | "isCIDR" | "timestamp" | "duration" => {
+            first.div_ceil(10)
+        }
         _ => 0,
     }
 }
@@ -175,14 +183,16 @@ pub fn global<'a>(name: &str, args: &[Val<'a>]) -> Result<Val<'a>, String> {
         ("type", [a]) => Ok(Val::Type(a.type_name())),
         ("optional.of", [a]) => Ok(Val::Optional(Some(Rc::new(a.clone())))),
         ("optional.none", []) => Ok(Val::Optional(None)),
-        ("optional.ofNonZeroValue", [a]) => {
-            Ok(Val::Optional(Some(a).filter(|a| !is_zero(a)).map(|a| Rc::new(a.clone()))))
-        }
+        ("optional.ofNonZeroValue", [a]) => Ok(Val::Optional(
+            Some(a).filter(|a| !is_zero(a)).map(|a| Rc::new(a.clone())),
+        )),
         ("matches", [a, b]) => method("matches", &[a.clone(), b.clone()]),
         ("int" | "uint" | "double" | "string" | "bool" | "bytes" | "duration" | "timestamp", [a]) => {
             strings::convert(name, a)
         }
-        ("==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "+" | "-" | "*" | "/" | "%", [a, b]) => ops::binary(name, a, b),
+        ("==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "+" | "-" | "*" | "/" | "%", [a, b]) => {
+            ops::binary(name, a, b)
+        }
         _ => library::global(name, args),
     }
 }

@@ -25,16 +25,35 @@ pub enum Kind {
 
 /// Longest first, so that `<=` is not `<`.
 const SIGNS: &[&str] = &[
-    "&&", "||", "<=", ">=", "==", "!=", "?", ":", "<", ">", "!", "-", "+", "*", "/", "%", "(", ")", "[", "]", "{",
-    "}", ",", ".",
+    "&&", "||", "<=", ">=", "==", "!=", "?", ":", "<", ">", "!", "-", "+", "*", "/", "%", "(", ")", "[", "]",
+    "{", "}", ",", ".",
 ];
 
 /// Words that cannot be names of variables.
 pub fn is_reserved(word: &str) -> bool {
     matches!(
         word,
-        "true" | "false" | "null" | "in" | "as" | "break" | "const" | "continue" | "else" | "for" | "function" | "if"
-            | "import" | "let" | "loop" | "package" | "namespace" | "return" | "var" | "void" | "while"
+        "true"
+            | "false"
+            | "null"
+            | "in"
+            | "as"
+            | "break"
+            | "const"
+            | "continue"
+            | "else"
+            | "for"
+            | "function"
+            | "if"
+            | "import"
+            | "let"
+            | "loop"
+            | "package"
+            | "namespace"
+            | "return"
+            | "var"
+            | "void"
+            | "while"
     )
 }
 
@@ -133,8 +152,8 @@ impl<'s> Lexer<'s> {
             return self.whole(u64::from_str_radix(digits, 16).ok(), begin);
         }
         self.take(|b| b.is_ascii_digit());
-        let fraction = self.rest().starts_with('.')
-            && self.rest().as_bytes().get(1).is_some_and(u8::is_ascii_digit);
+        let fraction =
+            self.rest().starts_with('.') && self.rest().as_bytes().get(1).is_some_and(u8::is_ascii_digit);
         if fraction {
             self.at += 1;
             self.take(|b| b.is_ascii_digit());
@@ -149,7 +168,9 @@ impl<'s> Lexer<'s> {
         }
         let text = self.source.get(begin..self.at).unwrap_or_default();
         if fraction || exponent {
-            let number = text.parse().map_err(|_| Error::new(begin, "Syntax error: invalid double literal"))?;
+            let number = text
+                .parse()
+                .map_err(|_| Error::new(begin, "Syntax error: invalid double literal"))?;
             return Ok(Kind::Double(number));
         }
         self.whole(text.parse().ok(), begin)
@@ -164,7 +185,11 @@ impl<'s> Lexer<'s> {
         }
         // The one number whose magnitude does not fit is read by the parser together with its sign.
         i64::try_from(number).map(Kind::Int).or_else(|_| {
-            if number == 1 << 63 { Ok(Kind::Uint(number)) } else { Err(invalid()) }
+            if number == 1 << 63 {
+                Ok(Kind::Uint(number))
+            } else {
+                Err(invalid())
+            }
         })
     }
 
@@ -173,7 +198,10 @@ impl<'s> Lexer<'s> {
         let rest = self.rest();
         let prefix = rest.bytes().take_while(|b| b"rRbB".contains(b)).count().min(2);
         let (marks, body) = rest.split_at_checked(prefix).unwrap_or(("", rest));
-        let Some(quote) = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|q| body.starts_with(q)) else {
+        let Some(quote) = ["\"\"\"", "'''", "\"", "'"]
+            .into_iter()
+            .find(|q| body.starts_with(q))
+        else {
             return Ok(None);
         };
         let raw = marks.contains(['r', 'R']);
@@ -181,7 +209,11 @@ impl<'s> Lexer<'s> {
         let inner = body.get(quote.len()..).unwrap_or_default();
         let end = closing(inner, quote, raw).ok_or_else(|| self.error("unterminated string"))?;
         let text = inner.get(..end).unwrap_or_default();
-        let read = if raw { text.as_bytes().to_vec() } else { unescape(text, bytes).map_err(|why| self.error(&why))? };
+        let read = if raw {
+            text.as_bytes().to_vec()
+        } else {
+            unescape(text, bytes).map_err(|why| self.error(&why))?
+        };
         self.at += prefix + 2 * quote.len() + end;
         if bytes {
             return Ok(Some(Kind::Bytes(read)));

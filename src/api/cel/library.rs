@@ -23,7 +23,9 @@ pub fn global<'a>(name: &str, args: &[Val<'a>]) -> Result<Val<'a>, String> {
         ("cidr", [Val::Text(text)]) => cidr(text).map(|(ip, bits)| Val::Cidr(ip, bits)),
         ("isCIDR", [Val::Text(text)]) => Ok(Val::Bool(cidr(text).is_ok())),
         ("url", [Val::Text(text)]) if is_url(text) => Ok(Val::Url(text.clone())),
-        ("url", [Val::Text(text)]) => Err(format!("URL parse error during conversion from string: parse {text:?}")),
+        ("url", [Val::Text(text)]) => Err(format!(
+            "URL parse error during conversion from string: parse {text:?}"
+        )),
         ("isURL", [Val::Text(text)]) => Ok(Val::Bool(is_url(text))),
         (_, [a, b]) => sets(name, a, b),
         _ => Err(NO_OVERLOAD.to_owned()),
@@ -55,7 +57,13 @@ fn of_quantity<'a>(amount: &Quantity, name: &str, args: &[Val<'a>]) -> Result<Va
         ("asInteger", []) if amount.is_whole() => Val::Int(amount.value()),
         ("asInteger", []) => return Err("cannot convert value to integer".to_owned()),
         ("asApproximateFloat", []) => Val::Double(amount.as_f64()),
-        ("sign", []) => Val::Int(if amount.is_zero() { 0 } else if amount.is_negative() { -1 } else { 1 }),
+        ("sign", []) => Val::Int(if amount.is_zero() {
+            0
+        } else if amount.is_negative() {
+            -1
+        } else {
+            1
+        }),
         ("compareTo", [Val::Quantity(other)]) => Val::Int(order(other) as i64),
         ("isGreaterThan", [Val::Quantity(other)]) => Val::Bool(order(other) == Ordering::Greater),
         ("isLessThan", [Val::Quantity(other)]) => Val::Bool(order(other) == Ordering::Less),
@@ -65,7 +73,11 @@ fn of_quantity<'a>(amount: &Quantity, name: &str, args: &[Val<'a>]) -> Result<Va
                 Val::Int(n) => Quantity::new(*n, amount.format()),
                 _ => return Err(NO_OVERLOAD.to_owned()),
             };
-            Val::Quantity(if name == "add" { *amount + other } else { *amount - other })
+            Val::Quantity(if name == "add" {
+                *amount + other
+            } else {
+                *amount - other
+            })
         }
         _ => return Err(NO_OVERLOAD.to_owned()),
     })
@@ -87,7 +99,11 @@ fn cidr(text: &str) -> Result<(IpAddr, u8), String> {
     let address = ip(address).map_err(|_| wrong())?;
     let bits: u8 = bits.parse().map_err(|_| wrong())?;
     let max = if address.is_ipv4() { 32 } else { 128 };
-    if bits > max { Err(wrong()) } else { Ok((address, bits)) }
+    if bits > max {
+        Err(wrong())
+    } else {
+        Ok((address, bits))
+    }
 }
 
 /// An address as a number, its bits on the left.
@@ -99,7 +115,9 @@ fn number(ip: IpAddr) -> u128 {
 }
 
 fn within(range: (IpAddr, u8), ip: IpAddr) -> bool {
-    let differing = (number(range.0) ^ number(ip)).checked_shr(128 - u32::from(range.1)).unwrap_or(0);
+    let differing = (number(range.0) ^ number(ip))
+        .checked_shr(128 - u32::from(range.1))
+        .unwrap_or(0);
     range.0.is_ipv4() == ip.is_ipv4() && differing == 0
 }
 
@@ -154,7 +172,9 @@ fn of_cidr<'a>(ip: IpAddr, bits: u8, name: &str, args: &[Val<'a>]) -> Result<Val
 fn is_url(text: &str) -> bool {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     let absolute = scheme.is_some_and(|s| {
-        s.starts_with(|c: char| c.is_ascii_alphabetic()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+        s.starts_with(|c: char| c.is_ascii_alphabetic())
+            && s.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
     });
     (absolute || text.starts_with('/')) && !text.chars().any(|c| c.is_control() || c == ' ')
 }
@@ -199,7 +219,9 @@ fn query<'a>(query: &str) -> Val<'a> {
             None => out.push((key.to_owned(), vec![Val::text(value)])),
         }
     }
-    let entries = out.into_iter().map(|(key, values)| (Val::text(&key), Val::list(values)));
+    let entries = out
+        .into_iter()
+        .map(|(key, values)| (Val::text(&key), Val::list(values)));
     Val::Map(Rc::new(entries.collect()))
 }
 
@@ -220,7 +242,9 @@ fn of_list<'a>(items: &[Val<'a>], name: &str, args: &[Val<'a>]) -> Result<Val<'a
     let place = |at: Option<usize>| Val::Int(at.map_or(-1, |at| at as i64));
     let best = |wanted: Ordering| {
         let mut items = items.iter();
-        let mut found = items.next().ok_or_else(|| format!("{name} called on empty list"))?;
+        let mut found = items
+            .next()
+            .ok_or_else(|| format!("{name} called on empty list"))?;
         for item in items {
             if item.order(found).ok_or(NO_OVERLOAD)? == wanted {
                 found = item;
@@ -231,7 +255,11 @@ fn of_list<'a>(items: &[Val<'a>], name: &str, args: &[Val<'a>]) -> Result<Val<'a
     match (name, args) {
         ("isSorted", []) => {
             let pairs = items.iter().zip(items.iter().skip(1));
-            Ok(Val::Bool(pairs.into_iter().all(|(a, b)| a.order(b) != Some(Ordering::Greater))))
+            Ok(Val::Bool(
+                pairs
+                    .into_iter()
+                    .all(|(a, b)| a.order(b) != Some(Ordering::Greater)),
+            ))
         }
         ("sum", []) => {
             let mut items = items.iter();

@@ -55,7 +55,10 @@ pub fn index<'a>(of: &Val<'a>, index: &Val<'a>, lenient: bool) -> Result<Val<'a>
         place.and_then(|place| items.get(place).cloned())
     } else {
         let entries = of.entries().ok_or_else(|| NO_OVERLOAD.to_owned())?;
-        entries.into_iter().find(|(key, _)| key.equals(index)).map(|(_, value)| value)
+        entries
+            .into_iter()
+            .find(|(key, _)| key.equals(index))
+            .map(|(_, value)| value)
     };
     match (found, lenient) {
         (found, true) => Ok(optional(found)),
@@ -121,7 +124,9 @@ fn add<'a>(a: &Val<'a>, b: &Val<'a>) -> Result<Val<'a>, String> {
         (Val::Double(a), Val::Double(b)) => Val::Double(a + b),
         (Val::Text(a), Val::Text(b)) => Val::Text(Rc::from(format!("{a}{b}"))),
         (Val::Bytes(a), Val::Bytes(b)) => Val::Bytes(Rc::from([&**a, &**b].concat())),
-        (Val::Duration(a), Val::Duration(b)) => Val::Duration(overflow(a.checked_add(*b), "duration overflow")?),
+        (Val::Duration(a), Val::Duration(b)) => {
+            Val::Duration(overflow(a.checked_add(*b), "duration overflow")?)
+        }
         (Val::Time(t), Val::Duration(d)) | (Val::Duration(d), Val::Time(t)) => {
             Val::Time(t.checked_add(*d).map_err(|_| TOO_FAR.to_owned())?)
         }
@@ -148,9 +153,13 @@ fn subtract<'a>(a: &Val<'a>, b: &Val<'a>) -> Result<Val<'a>, String> {
         (Val::Int(a), Val::Int(b)) => Val::Int(overflow(a.checked_sub(*b), "integer overflow")?),
         (Val::Uint(a), Val::Uint(b)) => Val::Uint(overflow(a.checked_sub(*b), "unsigned integer overflow")?),
         (Val::Double(a), Val::Double(b)) => Val::Double(a - b),
-        (Val::Duration(a), Val::Duration(b)) => Val::Duration(overflow(a.checked_sub(*b), "duration overflow")?),
+        (Val::Duration(a), Val::Duration(b)) => {
+            Val::Duration(overflow(a.checked_sub(*b), "duration overflow")?)
+        }
         (Val::Time(a), Val::Time(b)) => Val::Duration(a.duration_since(*b)),
-        (Val::Time(a), Val::Duration(b)) => Val::Time(a.checked_sub(*b).map_err(|_| "timestamp overflow".to_owned())?),
+        (Val::Time(a), Val::Duration(b)) => {
+            Val::Time(a.checked_sub(*b).map_err(|_| "timestamp overflow".to_owned())?)
+        }
         _ => return Err(NO_OVERLOAD.to_owned()),
     })
 }
@@ -158,13 +167,19 @@ fn subtract<'a>(a: &Val<'a>, b: &Val<'a>) -> Result<Val<'a>, String> {
 fn multiply<'a>(sign: &str, a: &Val<'a>, b: &Val<'a>) -> Result<Val<'a>, String> {
     Ok(match (sign, a, b) {
         ("*", Val::Int(a), Val::Int(b)) => Val::Int(overflow(a.checked_mul(*b), "integer overflow")?),
-        ("*", Val::Uint(a), Val::Uint(b)) => Val::Uint(overflow(a.checked_mul(*b), "unsigned integer overflow")?),
+        ("*", Val::Uint(a), Val::Uint(b)) => {
+            Val::Uint(overflow(a.checked_mul(*b), "unsigned integer overflow")?)
+        }
         ("*", Val::Double(a), Val::Double(b)) => Val::Double(a * b),
         ("/", Val::Double(a), Val::Double(b)) => Val::Double(a / b),
-        ("/", Val::Int(_), Val::Int(0)) | ("/", Val::Uint(_), Val::Uint(0)) => return Err("division by zero".into()),
+        ("/", Val::Int(_), Val::Int(0)) | ("/", Val::Uint(_), Val::Uint(0)) => {
+            return Err("division by zero".into());
+        }
         ("/", Val::Int(a), Val::Int(b)) => Val::Int(overflow(a.checked_div(*b), "integer overflow")?),
         ("/", Val::Uint(a), Val::Uint(b)) => Val::Uint(a / b),
-        ("%", Val::Int(_), Val::Int(0)) | ("%", Val::Uint(_), Val::Uint(0)) => return Err("modulus by zero".into()),
+        ("%", Val::Int(_), Val::Int(0)) | ("%", Val::Uint(_), Val::Uint(0)) => {
+            return Err("modulus by zero".into());
+        }
         ("%", Val::Int(a), Val::Int(b)) => Val::Int(overflow(a.checked_rem(*b), "integer overflow")?),
         ("%", Val::Uint(a), Val::Uint(b)) => Val::Uint(a % b),
         _ => return Err(NO_OVERLOAD.to_owned()),

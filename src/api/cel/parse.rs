@@ -35,13 +35,28 @@ pub enum Node {
     Literal(Literal),
     Name(String),
     /// `of.field`, or `of.?field`.
-    Select { of: Box<Expr>, field: String, optional: bool },
+    Select {
+        of: Box<Expr>,
+        field: String,
+        optional: bool,
+    },
     /// `has(of.field)`.
-    Has { of: Box<Expr>, field: String },
+    Has {
+        of: Box<Expr>,
+        field: String,
+    },
     /// `of[index]`, or `of[?index]`.
-    Index { of: Box<Expr>, index: Box<Expr>, optional: bool },
+    Index {
+        of: Box<Expr>,
+        index: Box<Expr>,
+        optional: bool,
+    },
     /// `name(…)`, or `on.name(…)`; operators are calls by their signs.
-    Call { on: Option<Box<Expr>>, name: String, args: Vec<Expr> },
+    Call {
+        on: Option<Box<Expr>>,
+        name: String,
+        args: Vec<Expr>,
+    },
     And(Box<[Expr; 2]>),
     Or(Box<[Expr; 2]>),
     /// `a ? b : c`.
@@ -53,9 +68,18 @@ pub enum Node {
     /// A macro over the members of `range`.
     Each(Box<Each>),
     /// `cel.bind(name, value, body)`, and `optMap`/`optFlatMap` without a flag for the flat form.
-    Bind { name: String, value: Box<Expr>, body: Box<Expr> },
+    Bind {
+        name: String,
+        value: Box<Expr>,
+        body: Box<Expr>,
+    },
     /// `value.optMap(name, body)`; `flat` for `optFlatMap`.
-    OptMap { name: String, value: Box<Expr>, body: Box<Expr>, flat: bool },
+    OptMap {
+        name: String,
+        value: Box<Expr>,
+        body: Box<Expr>,
+        flat: bool,
+    },
 }
 
 /// A macro over the members of a list or map.
@@ -85,7 +109,11 @@ pub enum How {
 
 /// Parses a whole text.
 pub fn parse(source: &str) -> Result<Expr, Error> {
-    let mut parser = Parser { tokens: lex(source)?, place: 0, depth: 0 };
+    let mut parser = Parser {
+        tokens: lex(source)?,
+        place: 0,
+        depth: 0,
+    };
     let root = parser.ternary()?;
     match parser.peek() {
         Kind::End => Ok(root),
@@ -100,11 +128,17 @@ struct Parser {
 }
 
 /// Binary operators by how tightly they bind.
-const LEVELS: [&[&str]; 3] = [&["<", "<=", ">=", ">", "==", "!=", "in"], &["+", "-"], &["*", "/", "%"]];
+const LEVELS: [&[&str]; 3] = [
+    &["<", "<=", ">=", ">", "==", "!=", "in"],
+    &["+", "-"],
+    &["*", "/", "%"],
+];
 
 impl Parser {
     fn peek(&self) -> &Kind {
-        self.tokens.get(self.place).map_or(&Kind::End, |token| &token.kind)
+        self.tokens
+            .get(self.place)
+            .map_or(&Kind::End, |token| &token.kind)
     }
 
     fn at(&self) -> usize {
@@ -153,7 +187,10 @@ impl Parser {
     /// Runs `inner` one level deeper.
     fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
         if self.depth >= NESTING_MAX {
-            return Err(Error::new(self.at(), format!("expression recursion limit exceeded: {NESTING_MAX}")));
+            return Err(Error::new(
+                self.at(),
+                format!("expression recursion limit exceeded: {NESTING_MAX}"),
+            ));
         }
         self.depth += 1;
         let out = inner(self);
@@ -201,7 +238,10 @@ impl Parser {
     fn chained(&mut self, at: usize, node: Node) -> Result<Expr, Error> {
         let made = Expr::new(at, node);
         if made.depth > DEPTH_MAX {
-            return Err(Error::new(at, format!("expression recursion limit exceeded: {DEPTH_MAX}")));
+            return Err(Error::new(
+                at,
+                format!("expression recursion limit exceeded: {DEPTH_MAX}"),
+            ));
         }
         Ok(made)
     }
@@ -225,7 +265,14 @@ impl Parser {
             let at = self.at();
             self.place += 1;
             let right = self.binary(level + 1)?;
-            left = self.chained(at, Node::Call { on: None, name, args: vec![left, right] })?;
+            left = self.chained(
+                at,
+                Node::Call {
+                    on: None,
+                    name,
+                    args: vec![left, right],
+                },
+            )?;
         }
         Ok(left)
     }
@@ -234,7 +281,14 @@ impl Parser {
         let at = self.at();
         if self.accept("!") {
             let inner = self.deeper(Self::unary)?;
-            return Ok(Expr::new(at, Node::Call { on: None, name: "!".into(), args: vec![inner] }));
+            return Ok(Expr::new(
+                at,
+                Node::Call {
+                    on: None,
+                    name: "!".into(),
+                    args: vec![inner],
+                },
+            ));
         }
         if !self.accept("-") {
             return self.member();
@@ -251,7 +305,14 @@ impl Parser {
             return self.postfix(number);
         }
         let inner = self.deeper(Self::unary)?;
-        Ok(Expr::new(at, Node::Call { on: None, name: "neg".into(), args: vec![inner] }))
+        Ok(Expr::new(
+            at,
+            Node::Call {
+                on: None,
+                name: "neg".into(),
+                args: vec![inner],
+            },
+        ))
     }
 
     fn member(&mut self) -> Result<Expr, Error> {
@@ -269,13 +330,27 @@ impl Parser {
                     let args = self.arguments(")")?;
                     self.method(at, of, name, args)?
                 } else {
-                    Expr::new(at, Node::Select { of: Box::new(of), field: name, optional })
+                    Expr::new(
+                        at,
+                        Node::Select {
+                            of: Box::new(of),
+                            field: name,
+                            optional,
+                        },
+                    )
                 };
             } else if self.accept("[") {
                 let optional = self.accept("?");
                 let index = Box::new(self.ternary()?);
                 self.expect("]")?;
-                of = Expr::new(at, Node::Index { of: Box::new(of), index, optional });
+                of = Expr::new(
+                    at,
+                    Node::Index {
+                        of: Box::new(of),
+                        index,
+                        optional,
+                    },
+                );
             } else {
                 return Ok(of);
             }
@@ -344,7 +419,10 @@ impl Parser {
             return Ok(Expr::new(at, Node::Literal(literal)));
         }
         if is_reserved(&name) {
-            return Err(Error::new(at, format!("Syntax error: reserved identifier: {name}")));
+            return Err(Error::new(
+                at,
+                format!("Syntax error: reserved identifier: {name}"),
+            ));
         }
         if !self.accept("(") {
             return Ok(Expr::new(at, Node::Name(name)));
@@ -354,7 +432,14 @@ impl Parser {
             return Ok(Expr::new(at, Node::Call { on: None, name, args }));
         }
         match (args.pop().map(|arg| arg.node), args.is_empty()) {
-            (Some(Node::Select { of, field, optional: false }), true) => Ok(Expr::new(at, Node::Has { of, field })),
+            (
+                Some(Node::Select {
+                    of,
+                    field,
+                    optional: false,
+                }),
+                true,
+            ) => Ok(Expr::new(at, Node::Has { of, field })),
             _ => Err(Error::new(at, "invalid argument to has() macro")),
         }
     }
@@ -406,7 +491,10 @@ impl Parser {
             return each(at, how, &name, on, args);
         }
         let in_namespace = match &on.node {
-            Node::Name(space) => matches!(space.as_str(), "sets" | "optional" | "cel" | "math" | "strings" | "format"),
+            Node::Name(space) => matches!(
+                space.as_str(),
+                "sets" | "optional" | "cel" | "math" | "strings" | "format"
+            ),
             _ => false,
         };
         let in_namespace = in_namespace || (name == "isCanonical" && args.len() == 1);
@@ -417,7 +505,14 @@ impl Parser {
                 let name = format!("{space}.{name}");
                 Ok(Expr::new(at, Node::Call { on: None, name, args }))
             }
-            _ => Ok(Expr::new(at, Node::Call { on: Some(Box::new(on)), name, args })),
+            _ => Ok(Expr::new(
+                at,
+                Node::Call {
+                    on: Some(Box::new(on)),
+                    name,
+                    args,
+                },
+            )),
         }
     }
 }
@@ -443,10 +538,21 @@ fn each(at: usize, how: How, name: &str, range: Expr, args: Vec<Expr>) -> Result
         "transformList" | "transformMap" => (2, count == 4),
         _ => (count - 1, false),
     };
-    let second = if variables == 2 { variable(args.next(), at)? } else { String::new() };
+    let second = if variables == 2 {
+        variable(args.next(), at)?
+    } else {
+        String::new()
+    };
     let filter = if filtered { args.next() } else { None };
     let body = args.next().ok_or_else(|| missing(at))?;
-    let each = Each { how, range, first, second, filter, body };
+    let each = Each {
+        how,
+        range,
+        first,
+        second,
+        filter,
+        body,
+    };
     Ok(Expr::new(at, Node::Each(Box::new(each))))
 }
 
@@ -462,7 +568,15 @@ fn opt_map(at: usize, value: Expr, flat: bool, args: Vec<Expr>) -> Result<Expr, 
     let mut args = args.into_iter();
     let name = variable(args.next(), at)?;
     let body = Box::new(args.next().ok_or_else(|| missing(at))?);
-    Ok(Expr::new(at, Node::OptMap { name, value: Box::new(value), body, flat }))
+    Ok(Expr::new(
+        at,
+        Node::OptMap {
+            name,
+            value: Box::new(value),
+            body,
+            flat,
+        },
+    ))
 }
 
 impl Expr {
@@ -484,7 +598,11 @@ impl Expr {
             Node::If(three) => three.iter().collect(),
             Node::List(items) => items.iter().map(|(item, _)| item).collect(),
             Node::Map(entries) => entries.iter().flat_map(|(key, value, _)| [key, value]).collect(),
-            Node::Each(each) => [&each.range].into_iter().chain(&each.filter).chain([&each.body]).collect(),
+            Node::Each(each) => [&each.range]
+                .into_iter()
+                .chain(&each.filter)
+                .chain([&each.body])
+                .collect(),
             Node::Bind { value, body, .. } | Node::OptMap { value, body, .. } => vec![value, body],
         }
     }

@@ -82,7 +82,9 @@ pub fn duration(text: &str) -> Option<SignedDuration> {
             ("h", 3600e9),
         ];
         let (unit, scale) = UNITS.into_iter().find(|(unit, _)| {
-            after.strip_prefix(unit).is_some_and(|r| !r.starts_with(|c: char| c.is_alphabetic()))
+            after
+                .strip_prefix(unit)
+                .is_some_and(|r| !r.starts_with(|c: char| c.is_alphabetic()))
         })?;
         nanos = nanos.checked_add((number * scale) as i128)?;
         rest = after.strip_prefix(unit)?;
@@ -96,13 +98,20 @@ pub fn duration(text: &str) -> Option<SignedDuration> {
 pub fn convert<'a>(to: &str, value: &Val<'a>) -> Result<Val<'a>, String> {
     let out_of_range = || format!("{to} overflow");
     Ok(match (to, value) {
-        ("int", Val::Int(_)) | ("uint", Val::Uint(_)) | ("double", Val::Double(_)) | ("bool", Val::Bool(_)) => value.clone(),
-        ("bytes", Val::Bytes(_)) | ("duration", Val::Duration(_)) | ("timestamp", Val::Time(_)) => value.clone(),
+        ("int", Val::Int(_))
+        | ("uint", Val::Uint(_))
+        | ("double", Val::Double(_))
+        | ("bool", Val::Bool(_)) => value.clone(),
+        ("bytes", Val::Bytes(_)) | ("duration", Val::Duration(_)) | ("timestamp", Val::Time(_)) => {
+            value.clone()
+        }
         ("int", Val::Uint(n)) => Val::Int(i64::try_from(*n).map_err(|_| "integer overflow".to_owned())?),
         ("int", Val::Double(n)) if n.abs() < 9.2e18 => Val::Int(*n as i64),
         ("int", Val::Text(text)) => Val::Int(text.parse().map_err(|_| out_of_range())?),
         ("int", Val::Time(at)) => Val::Int(at.as_second()),
-        ("uint", Val::Int(n)) => Val::Uint(u64::try_from(*n).map_err(|_| "unsigned integer overflow".to_owned())?),
+        ("uint", Val::Int(n)) => {
+            Val::Uint(u64::try_from(*n).map_err(|_| "unsigned integer overflow".to_owned())?)
+        }
         ("uint", Val::Double(n)) if *n >= 0.0 && *n < 1.8e19 => Val::Uint(*n as u64),
         ("uint", Val::Text(text)) => Val::Uint(text.parse().map_err(|_| out_of_range())?),
         ("double", Val::Int(n)) => Val::Double(*n as f64),
@@ -114,13 +123,19 @@ pub fn convert<'a>(to: &str, value: &Val<'a>) -> Result<Val<'a>, String> {
             _ => return Err(format!("type conversion error from 'string' to 'bool': {text}")),
         },
         ("bytes", Val::Text(text)) => Val::Bytes(Rc::from(text.as_bytes())),
-        ("duration", Val::Text(text)) => Val::Duration(duration(text).ok_or(format!("time: invalid duration {text:?}"))?),
-        ("timestamp", Val::Text(text)) => Val::Time(text.parse().map_err(|_| format!("invalid timestamp {text:?}"))?),
+        ("duration", Val::Text(text)) => {
+            Val::Duration(duration(text).ok_or(format!("time: invalid duration {text:?}"))?)
+        }
+        ("timestamp", Val::Text(text)) => {
+            Val::Time(text.parse().map_err(|_| format!("invalid timestamp {text:?}"))?)
+        }
         ("timestamp", Val::Int(n)) => Val::Time(Timestamp::from_second(*n).map_err(|_| out_of_range())?),
         ("string", Val::Bytes(bytes)) => {
             Val::text(std::str::from_utf8(bytes).map_err(|_| "invalid UTF-8 in bytes".to_owned())?)
         }
-        ("string", Val::Null | Val::List(_) | Val::Map(_) | Val::Json(..)) => return Err(NO_OVERLOAD.to_owned()),
+        ("string", Val::Null | Val::List(_) | Val::Map(_) | Val::Json(..)) => {
+            return Err(NO_OVERLOAD.to_owned());
+        }
         ("string", other) => Val::text(&show(other)),
         _ => return Err(NO_OVERLOAD.to_owned()),
     })
@@ -139,18 +154,31 @@ pub fn method<'a>(text: &Rc<str>, name: &str, args: &[Val<'a>]) -> Result<Val<'a
         ("lowerAscii", []) => Val::text(&text.to_ascii_lowercase()),
         ("upperAscii", []) => Val::text(&text.to_ascii_uppercase()),
         ("trim", []) => Val::text(text.trim()),
-        ("charAt", [Val::Int(at)]) => Val::text(&slice(text, *at, Some(at.saturating_add(1)).filter(|_| *at < chars(text)))?),
+        ("charAt", [Val::Int(at)]) => Val::text(&slice(
+            text,
+            *at,
+            Some(at.saturating_add(1)).filter(|_| *at < chars(text)),
+        )?),
         ("substring", [Val::Int(from)]) => Val::text(&slice(text, *from, None)?),
         ("substring", [Val::Int(from), Val::Int(to)]) => Val::text(&slice(text, *from, Some(*to))?),
         ("indexOf", [Val::Text(part)]) => Val::Int(place(text, part, 0)),
-        ("indexOf", [Val::Text(part), Val::Int(from)]) => Val::Int(place(text, part, usize::try_from(*from).map_err(|_| bounds(*from))?)),
-        ("lastIndexOf", [Val::Text(part)]) => Val::Int(text.rfind(&**part).map_or(-1, |at| chars(text.get(..at).unwrap_or("")))),
+        ("indexOf", [Val::Text(part), Val::Int(from)]) => Val::Int(place(
+            text,
+            part,
+            usize::try_from(*from).map_err(|_| bounds(*from))?,
+        )),
+        ("lastIndexOf", [Val::Text(part)]) => Val::Int(
+            text.rfind(&**part)
+                .map_or(-1, |at| chars(text.get(..at).unwrap_or(""))),
+        ),
         ("replace", [Val::Text(from), Val::Text(to)]) => replaced(text, from, to, usize::MAX)?,
         ("replace", [Val::Text(from), Val::Text(to), Val::Int(max)]) => {
             replaced(text, from, to, usize::try_from(*max).unwrap_or(usize::MAX))?
         }
         ("split", [Val::Text(by)]) => split(text, by, usize::MAX),
-        ("split", [Val::Text(by), Val::Int(max)]) => split(text, by, usize::try_from(*max).unwrap_or(usize::MAX)),
+        ("split", [Val::Text(by), Val::Int(max)]) => {
+            split(text, by, usize::try_from(*max).unwrap_or(usize::MAX))
+        }
         ("format", [values]) => Val::text(&format(text, &values.items().ok_or(NO_OVERLOAD)?)?),
         _ => return Err(NO_OVERLOAD.to_owned()),
     })
@@ -167,7 +195,13 @@ fn bounds(at: i64) -> String {
 fn found<'a>(text: &str, regex: &str, max: i64) -> Result<Val<'a>, String> {
     let max = usize::try_from(max).unwrap_or(usize::MAX);
     let regex = pattern(regex)?;
-    Ok(Val::list(regex.find_iter(text).take(max).map(|m| Val::text(m.as_str())).collect()))
+    Ok(Val::list(
+        regex
+            .find_iter(text)
+            .take(max)
+            .map(|m| Val::text(m.as_str()))
+            .collect(),
+    ))
 }
 
 /// Characters from one place up to another.
@@ -180,7 +214,11 @@ fn slice(text: &str, from: i64, to: Option<i64>) -> Result<String, String> {
     if to < from || to > length {
         return Err(bounds(to));
     }
-    Ok(text.chars().skip(from as usize).take((to - from) as usize).collect())
+    Ok(text
+        .chars()
+        .skip(from as usize)
+        .take((to - from) as usize)
+        .collect())
 }
 
 fn place(text: &str, part: &str, from: usize) -> i64 {
@@ -203,7 +241,11 @@ fn replaced<'a>(text: &str, from: &str, to: &str, max: usize) -> Result<Val<'a>,
 fn split<'a>(text: &str, by: &str, max: usize) -> Val<'a> {
     let parts: Vec<Val<'a>> = match (max, by) {
         (0, _) => Vec::new(),
-        (_, "") => text.chars().take(max).map(|c| Val::text(&c.to_string())).collect(),
+        (_, "") => text
+            .chars()
+            .take(max)
+            .map(|c| Val::text(&c.to_string()))
+            .collect(),
         _ => text.splitn(max, by).map(Val::text).collect(),
     };
     Val::list(parts)

@@ -19,7 +19,10 @@ fn expressions_mean_what_the_language_says() {
         ("self.list.map(x, x * 2)", "[2, 4, 6]"),
         ("self.list.map(x, x > 1, x * 2)", "[4, 6]"),
         ("self.list.filter(x, x % 2 == 1).size()", "2"),
-        ("self.items.all(i, i.v > 0) && self.items.exists_one(i, i.k == 'a')", "true"),
+        (
+            "self.items.all(i, i.v > 0) && self.items.exists_one(i, i.k == 'a')",
+            "true",
+        ),
         ("self.map.all(k, self.map[k] > 0)", "true"),
         ("self.map.exists(k, v, k == 'b-c' && v == 2)", "true"),
         ("has(self.map.a) && !has(self.map.z)", "true"),
@@ -34,17 +37,29 @@ fn expressions_mean_what_the_language_says() {
         ("duration('1h30m') > duration('89m')", "true"),
         ("timestamp('2024-02-29T12:00:00Z').getDayOfWeek()", "4"),
         ("quantity('1Gi').isGreaterThan(quantity('500M'))", "true"),
-        ("cidr('10.0.0.0/8').containsIP('10.1.2.3') && !cidr('10.0.0.0/8').containsIP(ip('11.0.0.1'))", "true"),
+        (
+            "cidr('10.0.0.0/8').containsIP('10.1.2.3') && !cidr('10.0.0.0/8').containsIP(ip('11.0.0.1'))",
+            "true",
+        ),
         ("url('https://a.b:8/p?x=1').getPort()", "8"),
         ("sets.contains(self.list, [1, 3])", "true"),
-        ("'%s has %d, %.2f'.format([self.name, self.n, self.x])", "web-1 has 3, 1.50"),
+        (
+            "'%s has %d, %.2f'.format([self.name, self.n, self.x])",
+            "web-1 has 3, 1.50",
+        ),
         ("cel.bind(t, self.n + 1, t * t)", "16"),
-        ("self.list.sum() == 6 && self.list.max() == 3 && self.list.isSorted()", "true"),
+        (
+            "self.list.sum() == 6 && self.list.max() == 3 && self.list.isSorted()",
+            "true",
+        ),
         ("r'\\d' + \"\\u0041\" + '''x'y'''", "\\dAx'y"),
         ("type(self.x) == double && type(self.n) == int", "true"),
         ("-9223372036854775808 < 0 && 0x10 == 16 && 2u + 1u == 3u", "true"),
         ("self.null == null", "true"),
-        ("self.list == [1, 2, 3] && self.items[0] == {'k': 'a', 'v': 1}", "true"),
+        (
+            "self.list == [1, 2, 3] && self.items[0] == {'k': 'a', 'v': 1}",
+            "true",
+        ),
         ("[1, 2].transformList(i, v, v + i)", "[1, 3]"),
     ] {
         assert_eq!(eval(source, &object), Ok(wanted.to_owned()), "{source}");
@@ -69,9 +84,18 @@ fn what_cannot_be_computed_is_an_error() {
 #[test]
 fn mistakes_are_found_before_anything_runs() {
     for (source, wanted) in [
-        ("other == 1", "ERROR: <input>:1:1: undeclared reference to 'other' (in container '')\n | other == 1\n | ^"),
-        ("self.\n  foo( == 1", "ERROR: <input>:2:8: Syntax error: mismatched input '=='\n |   foo( == 1\n | .......^"),
-        ("self.foo()", "ERROR: <input>:1:5: undeclared reference to 'foo' (in container '')\n | self.foo()\n | ....^"),
+        (
+            "other == 1",
+            "ERROR: <input>:1:1: undeclared reference to 'other' (in container '')\n | other == 1\n | ^",
+        ),
+        (
+            "self.\n  foo( == 1",
+            "ERROR: <input>:2:8: Syntax error: mismatched input '=='\n |   foo( == 1\n | .......^",
+        ),
+        (
+            "self.foo()",
+            "ERROR: <input>:1:5: undeclared reference to 'foo' (in container '')\n | self.foo()\n | ....^",
+        ),
     ] {
         assert_eq!(check(source, &["self"]), Err(wanted.to_owned()), "{source}");
     }
@@ -98,13 +122,23 @@ fn schemas_say_how_values_are_read() {
         "at": {"type": "string", "format": "date-time"}, "share": {"type": "number"},
         "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}}}});
     let object = json!({"at": "2024-01-01T00:00:00Z", "share": 1, "set": ["a", "b"]});
-    let program = Program::compile("self.at < timestamp('2025-01-01T00:00:00Z') && self.share == 1.0 && self.set == ['b', 'a']", &["self"]).unwrap();
+    let program = Program::compile(
+        "self.at < timestamp('2025-01-01T00:00:00Z') && self.share == 1.0 && self.set == ['b', 'a']",
+        &["self"],
+    )
+    .unwrap();
     let scope = Scope::new().with("self", Val::json(&object, Some(&schema)));
-    assert!(matches!(program.eval(&scope, &mut Budget::new(1000)), Ok(Val::Bool(true))));
+    assert!(matches!(
+        program.eval(&scope, &mut Budget::new(1000)),
+        Ok(Val::Bool(true))
+    ));
     let source = "self.set.all(s, s != '') && self.shares > 1.0";
     let wrong = Program::compile(source, &["self"]).unwrap();
     let found = wrong.unknown_field(source, "self", &schema).unwrap();
-    assert!(found.starts_with("ERROR: <input>:1:33: undefined field 'shares'"), "{found}");
+    assert!(
+        found.starts_with("ERROR: <input>:1:33: undefined field 'shares'"),
+        "{found}"
+    );
 }
 
 mod strangers {

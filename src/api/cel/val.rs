@@ -64,7 +64,12 @@ impl<'a> Val<'a> {
 
     /// A JSON value as its schema (structural, as JSON) says it is to be read.
     pub fn json(value: &'a Value, schema: Option<&'a Value>) -> Self {
-        let said = |key: &str| schema.and_then(|s| s.get(key)).and_then(Value::as_str).unwrap_or("");
+        let said = |key: &str| {
+            schema
+                .and_then(|s| s.get(key))
+                .and_then(Value::as_str)
+                .unwrap_or("")
+        };
         match value {
             Value::Null => Val::Null,
             Value::Bool(flag) => Val::Bool(*flag),
@@ -136,7 +141,8 @@ impl<'a> Val<'a> {
                 Some(Val::json(value, member(*schema, key)))
             }
             Val::Map(entries) => {
-                let wanted = |(key, _): &&(Val<'a>, Val<'a>)| matches!(key, Val::Text(text) if **text == *name);
+                let wanted =
+                    |(key, _): &&(Val<'a>, Val<'a>)| matches!(key, Val::Text(text) if **text == *name);
                 entries.iter().find(wanted).map(|(_, value)| value.clone())
             }
             _ => None,
@@ -189,7 +195,8 @@ impl<'a> Val<'a> {
                     || (unordered && a.iter().all(|a| b.iter().any(|b| a.equals(b)))));
         }
         if let (Some(a), Some(b)) = (self.entries(), other.entries()) {
-            let has = |key: &Val<'a>, value: &Val<'a>| b.iter().any(|(k, v)| k.equals(key) && v.equals(value));
+            let has =
+                |key: &Val<'a>, value: &Val<'a>| b.iter().any(|(k, v)| k.equals(key) && v.equals(value));
             return a.len() == b.len() && a.iter().all(|(key, value)| has(key, value));
         }
         false
@@ -273,7 +280,10 @@ pub fn unescape(name: &str) -> String {
     {
         return word.to_owned();
     }
-    let mut out = name.replace("__dot__", ".").replace("__dash__", "-").replace("__slash__", "/");
+    let mut out = name
+        .replace("__dot__", ".")
+        .replace("__dash__", "-")
+        .replace("__slash__", "/");
     out = out.replace("__underscores__", "__");
     out
 }

@@ -12,14 +12,20 @@ use crate::value::{flag, get, list, text};
 
 /// What is wrong with an object of a custom kind.
 pub fn object(object: &Value, old: Option<&Value>, schema: &Value, patterns: &Patterns) -> Vec<FieldError> {
-    let mut checker = Checker { patterns, errors: Vec::new() };
+    let mut checker = Checker {
+        patterns,
+        errors: Vec::new(),
+    };
     checker.value("", object, old, schema, true);
     checker.errors
 }
 
 /// What is wrong with a value at a path, such as a default.
 pub fn value(path: &str, value: &Value, schema: &Value, patterns: &Patterns) -> Vec<FieldError> {
-    let mut checker = Checker { patterns, errors: Vec::new() };
+    let mut checker = Checker {
+        patterns,
+        errors: Vec::new(),
+    };
     checker.value(path, value, None, schema, false);
     checker.errors
 }
@@ -43,7 +49,11 @@ pub fn type_of(value: &Value) -> &'static str {
 }
 
 fn below(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
 }
 
 /// The old item that an item of a list was: by its keys where it has keys.
@@ -52,7 +62,11 @@ pub fn old_item<'v>(item: &Value, old: Option<&'v Value>, schema: &Value) -> Opt
         return None;
     }
     let keys = list(schema, "x-kubernetes-list-map-keys");
-    let same = |old: &&Value| keys.iter().filter_map(Value::as_str).all(|key| get(old, key) == get(item, key));
+    let same = |old: &&Value| {
+        keys.iter()
+            .filter_map(Value::as_str)
+            .all(|key| get(old, key) == get(item, key))
+    };
     old?.as_array()?.iter().find(same)
 }
 
@@ -107,7 +121,11 @@ impl Checker<'_> {
     fn wrong_type(&mut self, path: &str, wanted: &str, found: &str) {
         self.errors.push(FieldError {
             kind: FieldErrorKind::TypeInvalid,
-            path: if path.is_empty() { "<nil>".to_owned() } else { path.to_owned() },
+            path: if path.is_empty() {
+                "<nil>".to_owned()
+            } else {
+                path.to_owned()
+            },
             value: Some(found.into()),
             detail: format!("{path} in body must be of type {wanted}: {found:?}"),
         });
@@ -118,9 +136,13 @@ impl Checker<'_> {
         if known.is_empty() || known.contains(value) {
             return;
         }
-        let shown: Vec<String> = known.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect();
+        let shown: Vec<String> = known
+            .iter()
+            .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+            .collect();
         let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
-        self.errors.push(FieldError::not_supported(path, value.clone(), &shown));
+        self.errors
+            .push(FieldError::not_supported(path, value.clone(), &shown));
     }
 
     fn string(&mut self, path: &str, said: &str, schema: &Value) {
@@ -129,7 +151,11 @@ impl Checker<'_> {
             self.errors.push(FieldError::too_long(path, max as usize));
         }
         if let Some(min) = get(schema, "minLength").as_u64().filter(|min| length < *min) {
-            self.invalid(path, said, format!("{path} in body should be at least {min} chars long"));
+            self.invalid(
+                path,
+                said,
+                format!("{path} in body should be at least {min} chars long"),
+            );
         }
         let pattern = text(schema, "pattern");
         if let Some(regex) = self.patterns.get(pattern)
@@ -139,7 +165,11 @@ impl Checker<'_> {
         }
         let format = text(schema, "format");
         if !formats::fits(said, format) {
-            self.invalid(path, said, format!("{path} in body must be of type {format}: {said:?}"));
+            self.invalid(
+                path,
+                said,
+                format!("{path} in body must be of type {format}: {said:?}"),
+            );
         }
     }
 
@@ -150,21 +180,41 @@ impl Checker<'_> {
         if let Some(max) = bound("maximum") {
             let open = flag(schema, "exclusiveMaximum");
             if n > max || (open && n >= max) {
-                let than = if open { "less than" } else { "less than or equal to" };
-                self.invalid(path, number.clone(), format!("{path} in body should be {than} {}", shown("maximum")));
+                let than = if open {
+                    "less than"
+                } else {
+                    "less than or equal to"
+                };
+                self.invalid(
+                    path,
+                    number.clone(),
+                    format!("{path} in body should be {than} {}", shown("maximum")),
+                );
             }
         }
         if let Some(min) = bound("minimum") {
             let open = flag(schema, "exclusiveMinimum");
             if n < min || (open && n <= min) {
-                let than = if open { "greater than" } else { "greater than or equal to" };
-                self.invalid(path, number.clone(), format!("{path} in body should be {than} {}", shown("minimum")));
+                let than = if open {
+                    "greater than"
+                } else {
+                    "greater than or equal to"
+                };
+                self.invalid(
+                    path,
+                    number.clone(),
+                    format!("{path} in body should be {than} {}", shown("minimum")),
+                );
             }
         }
         if let Some(factor) = bound("multipleOf").filter(|f| *f > 0.0)
             && ((n / factor).round() * factor - n).abs() > f64::EPSILON
         {
-            self.invalid(path, number.clone(), format!("{path} in body should be a multiple of {}", shown("multipleOf")));
+            self.invalid(
+                path,
+                number.clone(),
+                format!("{path} in body should be a multiple of {}", shown("multipleOf")),
+            );
         }
         let fits = match text(schema, "format") {
             "int32" => number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
@@ -173,7 +223,14 @@ impl Checker<'_> {
         };
         if !fits {
             let format = text(schema, "format");
-            self.invalid(path, number.clone(), format!("Checked value must be of type {} with format {format}", text(schema, "type")));
+            self.invalid(
+                path,
+                number.clone(),
+                format!(
+                    "Checked value must be of type {} with format {format}",
+                    text(schema, "type")
+                ),
+            );
         }
     }
 
@@ -183,11 +240,21 @@ impl Checker<'_> {
             self.too_many(path, items.len(), max, "items");
         }
         if let Some(min) = get(schema, "minItems").as_u64().filter(|min| count < *min) {
-            self.invalid(path, count, format!("{path} in body should have at least {min} items"));
+            self.invalid(
+                path,
+                count,
+                format!("{path} in body should have at least {min} items"),
+            );
         }
         let of = get(schema, "items");
         for (place, item) in items.iter().enumerate() {
-            self.value(&format!("{path}[{place}]"), item, old_item(item, old, schema), of, false);
+            self.value(
+                &format!("{path}[{place}]"),
+                item,
+                old_item(item, old, schema),
+                of,
+                false,
+            );
         }
         self.unique(path, items, schema);
     }
@@ -205,7 +272,10 @@ impl Checker<'_> {
     fn unique(&mut self, path: &str, items: &[Value], schema: &Value) {
         let keys = list(schema, "x-kubernetes-list-map-keys");
         let key_of = |item: &Value| -> Value {
-            let pairs = keys.iter().filter_map(Value::as_str).map(|key| (key.to_owned(), get(item, key).clone()));
+            let pairs = keys
+                .iter()
+                .filter_map(Value::as_str)
+                .map(|key| (key.to_owned(), get(item, key).clone()));
             Value::Object(pairs.collect())
         };
         let keyed: Vec<Value> = match text(schema, "x-kubernetes-list-type") {
@@ -216,7 +286,8 @@ impl Checker<'_> {
         let mut seen = std::collections::HashSet::new();
         for (place, key) in keyed.iter().enumerate() {
             if !seen.insert(key.to_string()) {
-                self.errors.push(FieldError::duplicate(format!("{path}[{place}]"), key.clone()));
+                self.errors
+                    .push(FieldError::duplicate(format!("{path}[{place}]"), key.clone()));
             }
         }
     }
@@ -224,8 +295,12 @@ impl Checker<'_> {
     fn members(&mut self, path: &str, value: &Value, old: Option<&Value>, schema: &Value, resource: bool) {
         let embedded = flag(schema, "x-kubernetes-embedded-resource");
         if embedded {
-            for key in ["apiVersion", "kind"].into_iter().filter(|key| text(value, key).is_empty()) {
-                self.errors.push(FieldError::required(below(path, key), "must not be empty"));
+            for key in ["apiVersion", "kind"]
+                .into_iter()
+                .filter(|key| text(value, key).is_empty())
+            {
+                self.errors
+                    .push(FieldError::required(below(path, key), "must not be empty"));
             }
         }
         for name in list(schema, "required").iter().filter_map(Value::as_str) {
@@ -234,11 +309,21 @@ impl Checker<'_> {
             }
         }
         let count = value.as_object().map_or(0, serde_json::Map::len);
-        if let Some(max) = get(schema, "maxProperties").as_u64().filter(|max| count as u64 > *max) {
+        if let Some(max) = get(schema, "maxProperties")
+            .as_u64()
+            .filter(|max| count as u64 > *max)
+        {
             self.too_many(path, count, max, "properties");
         }
-        if let Some(min) = get(schema, "minProperties").as_u64().filter(|min| (count as u64) < *min) {
-            self.invalid(path, count, format!("{path} in body should have at least {min} properties"));
+        if let Some(min) = get(schema, "minProperties")
+            .as_u64()
+            .filter(|min| (count as u64) < *min)
+        {
+            self.invalid(
+                path,
+                count,
+                format!("{path} in body should have at least {min} properties"),
+            );
         }
         let more = get(schema, "additionalProperties");
         for (name, held) in value.as_object().into_iter().flatten() {
@@ -263,10 +348,18 @@ impl Checker<'_> {
         let name = if path.is_empty() { "" } else { path };
         let (any, one, all) = (fitting("anyOf"), fitting("oneOf"), fitting("allOf"));
         if !list(schema, "anyOf").is_empty() && any == 0 {
-            self.invalid(path, shown(value), format!("{name:?} must validate at least one schema (anyOf)"));
+            self.invalid(
+                path,
+                shown(value),
+                format!("{name:?} must validate at least one schema (anyOf)"),
+            );
         }
         if !list(schema, "oneOf").is_empty() && one != 1 {
-            let found = if one == 0 { "none valid".to_owned() } else { format!("{one} valid alternatives") };
+            let found = if one == 0 {
+                "none valid".to_owned()
+            } else {
+                format!("{one} valid alternatives")
+            };
             let why = format!("{name:?} must validate one and only one schema (oneOf). Found {found}");
             self.invalid(path, shown(value), why);
         }
@@ -275,11 +368,19 @@ impl Checker<'_> {
                 let more = self::value(path, value, part, self.patterns);
                 self.errors.extend(more);
             }
-            self.invalid(path, shown(value), format!("{name:?} must validate all the schemas (allOf)"));
+            self.invalid(
+                path,
+                shown(value),
+                format!("{name:?} must validate all the schemas (allOf)"),
+            );
         }
         let not = get(schema, "not");
         if not.is_object() && self::value(path, value, not, self.patterns).is_empty() {
-            self.invalid(path, shown(value), format!("{name:?} must not validate the schema (not)"));
+            self.invalid(
+                path,
+                shown(value),
+                format!("{name:?} must not validate the schema (not)"),
+            );
         }
     }
 }
@@ -291,4 +392,3 @@ fn shown(value: &Value) -> Value {
         scalar => scalar.clone(),
     }
 }
-

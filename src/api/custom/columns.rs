@@ -24,15 +24,24 @@ pub struct PrinterColumn {
 /// The columns of a version: the name, then its own, or the age when it has none.
 pub fn of(version: &Value) -> Vec<PrinterColumn> {
     let name = PrinterColumn {
-        column: Column { description: NAME, ..Column::NAME },
+        column: Column {
+            description: NAME,
+            ..Column::NAME
+        },
         path: vec![Step::Field("metadata".into()), Step::Field("name".into())],
         of: "string",
     };
     let own = list(version, "additionalPrinterColumns");
     let age = json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp",
         "description": "CreationTimestamp is a timestamp representing the server time when this object was created."});
-    let own = if own.is_empty() { std::slice::from_ref(&age) } else { own };
-    std::iter::once(name).chain(own.iter().map(PrinterColumn::new)).collect()
+    let own = if own.is_empty() {
+        std::slice::from_ref(&age)
+    } else {
+        own
+    };
+    std::iter::once(name)
+        .chain(own.iter().map(PrinterColumn::new))
+        .collect()
 }
 
 impl PrinterColumn {
@@ -50,7 +59,9 @@ impl PrinterColumn {
                 cell,
                 format: intern::text(text(said, "format")),
                 description: intern::text(text(said, "description")),
-                priority: int(said, "priority").and_then(|n| i32::try_from(n).ok()).unwrap_or(0),
+                priority: int(said, "priority")
+                    .and_then(|n| i32::try_from(n).ok())
+                    .unwrap_or(0),
             },
             path: paths::parse(text(said, "jsonPath")).unwrap_or_default(),
             of: intern::text(text(said, "type")),
@@ -96,7 +107,17 @@ pub fn validate(column: &Field, errors: &mut Vec<FieldError>) {
     } else if !["boolean", "date", "integer", "number", "string"].contains(&kind.text()) {
         errors.push(kind.invalid("must be one of boolean,date,integer,number,string"));
     }
-    let formats = ["binary", "byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
+    let formats = [
+        "binary",
+        "byte",
+        "date",
+        "date-time",
+        "double",
+        "float",
+        "int32",
+        "int64",
+        "password",
+    ];
     let format = column.get("format");
     if !format.is_blank() && !formats.contains(&format.text()) {
         errors.push(format.invalid(format!("must be one of {}", formats.join(","))));

@@ -27,7 +27,12 @@ impl Compiled {
         let mut patterns = Patterns::new();
         gather(&schema, &mut patterns);
         let rules = Rules::of(&schema);
-        Self { schema, shape, patterns, rules }
+        Self {
+            schema,
+            shape,
+            patterns,
+            rules,
+        }
     }
 
     /// What is wrong with an object; rules in CEL are asked only of one that fits its schema.

@@ -16,11 +16,27 @@ pub fn fits(text: &str, format: &str) -> bool {
         "mac" => text.split([':', '-']).count() == 6 && text.split([':', '-']).all(|part| hex(part, 2)),
         "uuid" | "uuid3" | "uuid4" | "uuid5" => {
             let parts: Vec<&str> = text.split('-').collect();
-            parts.len() == 5 && parts.iter().zip([8, 4, 4, 4, 12]).all(|(part, length)| hex(part, length))
+            parts.len() == 5
+                && parts
+                    .iter()
+                    .zip([8, 4, 4, 4, 12])
+                    .all(|(part, length)| hex(part, length))
         }
-        "email" => text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@')),
-        "hostname" => text.len() <= 255 && !text.is_empty() && text.split('.').all(|part| crate::names::is_dns_label(&part.to_lowercase()).is_empty()),
-        "uri" => text.split_once(':').is_some_and(|(scheme, _)| scheme.starts_with(|c: char| c.is_ascii_alphabetic())) || text.starts_with('/'),
+        "email" => text
+            .split_once('@')
+            .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@')),
+        "hostname" => {
+            text.len() <= 255
+                && !text.is_empty()
+                && text
+                    .split('.')
+                    .all(|part| crate::names::is_dns_label(&part.to_lowercase()).is_empty())
+        }
+        "uri" => {
+            text.split_once(':')
+                .is_some_and(|(scheme, _)| scheme.starts_with(|c: char| c.is_ascii_alphabetic()))
+                || text.starts_with('/')
+        }
         "creditcard" => digits(&text.replace(['-', ' '], ""), 16),
         _ => true,
     }

@@ -36,14 +36,35 @@ pub fn judge(definition: &Value, all: &[Value], now: Timestamp) -> Verdict {
     fill(&mut status, "conditions", json!([]));
     let time = time_text(now);
     match &conflict {
-        None => condition(&mut status, "NamesAccepted", "True", "NoConflicts", "no conflicts found", &time),
+        None => condition(
+            &mut status,
+            "NamesAccepted",
+            "True",
+            "NoConflicts",
+            "no conflicts found",
+            &time,
+        ),
         Some((reason, message)) => condition(&mut status, "NamesAccepted", "False", reason, message, &time),
     }
     if is_true(definition, "Established") || conflict.is_none() {
         let message = "the initial names have been accepted";
-        condition(&mut status, "Established", "True", "InitialNamesAccepted", message, &time);
+        condition(
+            &mut status,
+            "Established",
+            "True",
+            "InitialNamesAccepted",
+            message,
+            &time,
+        );
     } else {
-        condition(&mut status, "Established", "False", "NotAccepted", "not all names are accepted", &time);
+        condition(
+            &mut status,
+            "Established",
+            "False",
+            "NotAccepted",
+            "not all names are accepted",
+            &time,
+        );
     }
     Verdict { status }
 }
@@ -53,8 +74,16 @@ fn accept(definition: &Value, others: &[&Value]) -> (Value, Option<(&'static str
     let wanted = get(definition, "spec.names");
     let before = get(definition, "status.acceptedNames");
     let resources = |names: &Value| {
-        let mut out: Vec<String> = ["plural", "singular"].iter().map(|k| text(names, k).to_owned()).collect();
-        out.extend(list(names, "shortNames").iter().filter_map(Value::as_str).map(str::to_owned));
+        let mut out: Vec<String> = ["plural", "singular"]
+            .iter()
+            .map(|k| text(names, k).to_owned())
+            .collect();
+        out.extend(
+            list(names, "shortNames")
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned),
+        );
         out
     };
     let kinds = |names: &Value| [text(names, "kind").to_owned(), text(names, "listKind").to_owned()];
@@ -79,7 +108,11 @@ fn accept(definition: &Value, others: &[&Value]) -> (Value, Option<(&'static str
         }
     }
     let short = list(wanted, "shortNames");
-    let clash: Vec<&str> = short.iter().filter_map(Value::as_str).filter(|s| taken.iter().any(|t| t == s)).collect();
+    let clash: Vec<&str> = short
+        .iter()
+        .filter_map(Value::as_str)
+        .filter(|s| taken.iter().any(|t| t == s))
+        .collect();
     if let Some(first) = clash.first() {
         conflict.get_or_insert(("ShortNamesConflict", format!("{first:?} is already in use")));
     } else if short.is_empty() {

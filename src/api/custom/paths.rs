@@ -80,7 +80,11 @@ pub fn find<'v>(value: &'v Value, path: &[Step]) -> Vec<&'v Value> {
     let below: Vec<&Value> = match (step, value) {
         (Step::Field(name), Value::Object(map)) => map.get(name).into_iter().collect(),
         (Step::Item(place), Value::Array(items)) => {
-            let place = if *place < 0 { place.checked_add_unsigned(items.len() as u64) } else { Some(*place) };
+            let place = if *place < 0 {
+                place.checked_add_unsigned(items.len() as u64)
+            } else {
+                Some(*place)
+            };
             let place = place.and_then(|place| usize::try_from(place).ok());
             place.and_then(|place| items.get(place)).into_iter().collect()
         }
@@ -138,7 +142,10 @@ mod tests {
             (".a['c.d']", vec![json!(3)]),
             (".a.z", vec![]),
         ] {
-            let found: Vec<Value> = find(&object, &parse(path).unwrap()).into_iter().cloned().collect();
+            let found: Vec<Value> = find(&object, &parse(path).unwrap())
+                .into_iter()
+                .cloned()
+                .collect();
             assert_eq!(found, wanted, "{path}");
         }
         assert!(parse("a.b").is_none() && parse(".a[").is_none() && parse("..").is_none());

@@ -39,7 +39,11 @@ impl Rules {
         if self.is_empty() {
             return Vec::new();
         }
-        let mut asked = Asked { rules: self, left: TOTAL_COST_MAX, errors: Vec::new() };
+        let mut asked = Asked {
+            rules: self,
+            left: TOTAL_COST_MAX,
+            errors: Vec::new(),
+        };
         asked.value("", object, old, schema);
         asked.errors
     }
@@ -88,10 +92,16 @@ impl Asked<'_> {
                 let more = get(schema, "additionalProperties");
                 for (name, held) in map {
                     let before = old.and_then(|old| old.get(name));
-                    let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    let below = if path.is_empty() {
+                        name.clone()
+                    } else {
+                        format!("{path}.{name}")
+                    };
                     match get(schema, "properties").get(name) {
                         Some(property) => self.value(&below, held, before, property),
-                        None if more.is_object() => self.value(&format!("{path}[{name}]"), held, before, more),
+                        None if more.is_object() => {
+                            self.value(&format!("{path}[{name}]"), held, before, more)
+                        }
                         None => {}
                     }
                 }
@@ -174,7 +184,12 @@ impl Asked<'_> {
         };
         let value = matches!(kind, FieldErrorKind::Invalid | FieldErrorKind::Duplicate)
             .then(|| Value::from(type_of(value)));
-        self.errors.push(FieldError { kind, path: path.to_owned(), value, detail: message });
+        self.errors.push(FieldError {
+            kind,
+            path: path.to_owned(),
+            value,
+            detail: message,
+        });
     }
 }
 
@@ -196,7 +211,9 @@ fn failure(why: &str, rule: &Value) -> String {
     };
     match why {
         _ if why == EXCEEDED => {
-            format!("'{why}': no further validation rules will be run due to call cost exceeds limit for rule: {shown}")
+            format!(
+                "'{why}': no further validation rules will be run due to call cost exceeds limit for rule: {shown}"
+            )
         }
         _ if why.starts_with("no such overload") => format!(
             "'{why}': call arguments did not match a supported operator, function or macro signature for rule: {shown}"

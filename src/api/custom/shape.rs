@@ -78,7 +78,11 @@ fn node(schema: &Value) -> Node {
     if flag(schema, "x-kubernetes-embedded-resource") {
         return own(true);
     }
-    match (text(schema, "type"), get(schema, "additionalProperties"), get(schema, "items")) {
+    match (
+        text(schema, "type"),
+        get(schema, "additionalProperties"),
+        get(schema, "items"),
+    ) {
         ("object", Value::Object(_), _) => Node::Map(Arc::new(node(get(schema, "additionalProperties")))),
         ("object", Value::Bool(true), _) => Node::Map(Arc::new(Node::Any)),
         ("object", ..) => own(false),
@@ -90,16 +94,28 @@ fn node(schema: &Value) -> Node {
 fn merge(schema: &Value) -> Merge {
     let keys = || {
         let key = |name: &str| {
-            let default = get(schema, "items.properties").get(name).and_then(|p| p.get("default"));
+            let default = get(schema, "items.properties")
+                .get(name)
+                .and_then(|p| p.get("default"));
             (Cow::Owned(name.to_owned()), default.cloned())
         };
-        list(schema, "x-kubernetes-list-map-keys").iter().filter_map(Value::as_str).map(key).collect()
+        list(schema, "x-kubernetes-list-map-keys")
+            .iter()
+            .filter_map(Value::as_str)
+            .map(key)
+            .collect()
     };
-    let apply = match (text(schema, "x-kubernetes-list-type"), text(schema, "x-kubernetes-map-type")) {
+    let apply = match (
+        text(schema, "x-kubernetes-list-type"),
+        text(schema, "x-kubernetes-map-type"),
+    ) {
         ("set", _) => ApplyKind::Set,
         ("map", _) => ApplyKind::Keyed(keys()),
         ("atomic", _) | (_, "atomic") => ApplyKind::Atomic,
         _ => ApplyKind::Default,
     };
-    Merge { apply, ..Merge::default() }
+    Merge {
+        apply,
+        ..Merge::default()
+    }
 }

@@ -44,10 +44,17 @@ pub fn validate(schema: &Field) -> Vec<FieldError> {
         _ => errors.push(kind.invalid("must be object at the root")),
     }
     if flag(schema.value, "nullable") {
-        errors.push(schema.get("nullable").forbidden("nullable cannot be true at the root"));
+        errors.push(
+            schema
+                .get("nullable")
+                .forbidden("nullable cannot be true at the root"),
+        );
     }
     metadata(&below(schema, "properties", "metadata"), &mut errors);
-    let place = Place { root: true, correlatable: true };
+    let place = Place {
+        root: true,
+        correlatable: true,
+    };
     structure(schema, place, &mut errors);
     errors
 }
@@ -62,18 +69,31 @@ struct Place {
 
 impl Place {
     fn inner(self, correlatable: bool) -> Self {
-        Self { root: false, correlatable: self.correlatable && correlatable }
+        Self {
+            root: false,
+            correlatable: self.correlatable && correlatable,
+        }
     }
 }
 
 /// The schema of a member, with a path such as `properties[name]`.
 fn below<'v>(schema: &Field<'v>, key: &str, name: &str) -> Field<'v> {
     let path = format!("{}[{name}]", schema.path_of(key));
-    Field::new(schema.value.get(key).and_then(|m| m.get(name)).unwrap_or(&Value::Null), path)
+    Field::new(
+        schema
+            .value
+            .get(key)
+            .and_then(|m| m.get(name))
+            .unwrap_or(&Value::Null),
+        path,
+    )
 }
 
 fn is_there(schema: &Field, key: &str) -> bool {
-    schema.value.get(key).is_some_and(|v| !v.is_null() && *v != json!(false) && *v != json!([]) && *v != json!({}))
+    schema
+        .value
+        .get(key)
+        .is_some_and(|v| !v.is_null() && *v != json!(false) && *v != json!([]) && *v != json!({}))
 }
 
 /// A resource's metadata is known; only its name can be narrowed.
@@ -159,7 +179,8 @@ fn members(schema: &Field, place: Place, errors: &mut Vec<FieldError>) {
 
 /// A type, or something that stands for one.
 fn typed(schema: &Field, why: &str, errors: &mut Vec<FieldError>) {
-    let open = flag(schema.value, "x-kubernetes-int-or-string") || flag(schema.value, "x-kubernetes-preserve-unknown-fields");
+    let open = flag(schema.value, "x-kubernetes-int-or-string")
+        || flag(schema.value, "x-kubernetes-preserve-unknown-fields");
     if schema.get("type").is_blank() && !open {
         errors.push(schema.get("type").required(why));
     }
@@ -173,9 +194,9 @@ fn forbidden(schema: &Field, errors: &mut Vec<FieldError>) {
     }
     if flag(schema.value, "uniqueItems") {
         errors.push(
-            schema
-                .get("uniqueItems")
-                .forbidden("uniqueItems cannot be set to true since the runtime complexity becomes quadratic"),
+            schema.get("uniqueItems").forbidden(
+                "uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
+            ),
         );
     }
 }
@@ -199,7 +220,11 @@ fn extensions(schema: &Field, place: Place, errors: &mut Vec<FieldError>) {
     }
     if flag(schema.value, "x-kubernetes-int-or-string") {
         if place.root {
-            errors.push(schema.get("x-kubernetes-int-or-string").forbidden("must be false at the root"));
+            errors.push(
+                schema
+                    .get("x-kubernetes-int-or-string")
+                    .forbidden("must be false at the root"),
+            );
         }
         if !kind.is_blank() {
             errors.push(kind.invalid("must be empty if x-kubernetes-int-or-string is true"));
@@ -215,7 +240,10 @@ fn extensions(schema: &Field, place: Place, errors: &mut Vec<FieldError>) {
 }
 
 fn lists(schema: &Field, errors: &mut Vec<FieldError>) {
-    let (list_type, keys) = (schema.get("x-kubernetes-list-type"), schema.get("x-kubernetes-list-map-keys"));
+    let (list_type, keys) = (
+        schema.get("x-kubernetes-list-type"),
+        schema.get("x-kubernetes-list-map-keys"),
+    );
     if !list_type.is_set() {
         if !keys.is_blank() {
             errors.push(list_type.required("must be map if x-kubernetes-list-map-keys is non-empty"));
@@ -224,7 +252,11 @@ fn lists(schema: &Field, errors: &mut Vec<FieldError>) {
     }
     list_type.one_of(&["atomic", "map", "set"], errors);
     if text(schema.value, "type") != "array" {
-        errors.push(schema.get("type").invalid("must be array if x-kubernetes-list-type is specified"));
+        errors.push(
+            schema
+                .get("type")
+                .invalid("must be array if x-kubernetes-list-type is specified"),
+        );
     }
     let items = schema.get("items");
     match list_type.text() {
@@ -233,7 +265,11 @@ fn lists(schema: &Field, errors: &mut Vec<FieldError>) {
                 errors.push(keys.required("must not be empty if x-kubernetes-list-type is map"));
             }
             if text(items.value, "type") != "object" {
-                errors.push(items.get("type").invalid("must be object if parent array's x-kubernetes-list-type is map"));
+                errors.push(
+                    items
+                        .get("type")
+                        .invalid("must be object if parent array's x-kubernetes-list-type is map"),
+                );
             }
             for key in schema.items("x-kubernetes-list-map-keys") {
                 list_key(&key, &items, errors);
@@ -245,7 +281,11 @@ fn lists(schema: &Field, errors: &mut Vec<FieldError>) {
             let atomic = text(items.value, "x-kubernetes-map-type") == "atomic"
                 || text(items.value, "x-kubernetes-list-type") == "atomic";
             if structured && !atomic {
-                let key = if text(items.value, "type") == "object" { "x-kubernetes-map-type" } else { "x-kubernetes-list-type" };
+                let key = if text(items.value, "type") == "object" {
+                    "x-kubernetes-map-type"
+                } else {
+                    "x-kubernetes-list-type"
+                };
                 let why = "must be atomic as item of a list with x-kubernetes-list-type=set";
                 errors.push(items.get(key).invalid(why));
             }
@@ -261,7 +301,11 @@ fn list_key(key: &Field, items: &Field, errors: &mut Vec<FieldError>) {
     };
     if matches!(text(property, "type"), "object" | "array") {
         let at = format!("{}[{}].type", items.path_of("properties"), key.text());
-        errors.push(FieldError::invalid(at, text(property, "type"), "must be a scalar type if parent array's x-kubernetes-list-type is map"));
+        errors.push(FieldError::invalid(
+            at,
+            text(property, "type"),
+            "must be a scalar type if parent array's x-kubernetes-list-type is map",
+        ));
     }
     let required = list(items.value, "required").iter().any(|r| r == key.value);
     if !required && property.get("default").is_none() {
@@ -313,19 +357,32 @@ fn default(schema: &Field, errors: &mut Vec<FieldError>) {
         return;
     };
     if value.is_null() && !flag(schema.value, "nullable") {
-        errors.push(FieldError::invalid(schema.path_of("default"), Value::Null, "must be of the right type"));
+        errors.push(FieldError::invalid(
+            schema.path_of("default"),
+            Value::Null,
+            "must be of the right type",
+        ));
         return;
     }
     let mut filled = value.clone();
     super::defaults::fill(&mut filled, schema.value);
     let patterns = Patterns::new();
-    errors.extend(check::value(&schema.path_of("default"), &filled, schema.value, &patterns));
+    errors.extend(check::value(
+        &schema.path_of("default"),
+        &filled,
+        schema.value,
+        &patterns,
+    ));
 }
 
 /// The rules in CEL must compile, and say so in a way that can be shown.
 fn rules(schema: &Field, place: Place, errors: &mut Vec<FieldError>) {
     for rule in schema.items("x-kubernetes-validations") {
-        let (source, message, computed) = (rule.get("rule"), rule.get("message"), rule.get("messageExpression"));
+        let (source, message, computed) = (
+            rule.get("rule"),
+            rule.get("message"),
+            rule.get("messageExpression"),
+        );
         if source.text().trim().is_empty() {
             errors.push(source.required("rule is not specified"));
         } else {
@@ -347,7 +404,12 @@ fn rules(schema: &Field, place: Place, errors: &mut Vec<FieldError>) {
                 compiled(&computed, "messageExpression compilation failed", schema, errors);
             }
         }
-        let reasons = ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
+        let reasons = [
+            "FieldValueDuplicate",
+            "FieldValueForbidden",
+            "FieldValueInvalid",
+            "FieldValueRequired",
+        ];
         rule.get("reason").one_of_if_set(&reasons, errors);
         field_path(&rule.get("fieldPath"), schema, errors);
     }
@@ -356,7 +418,9 @@ fn rules(schema: &Field, place: Place, errors: &mut Vec<FieldError>) {
 fn compiled(source: &Field, failed: &str, schema: &Field, errors: &mut Vec<FieldError>) -> Option<Program> {
     match Program::compile(source.text(), &["self", "oldSelf"]) {
         Ok(program) => {
-            let unknown = ["self", "oldSelf"].into_iter().find_map(|root| program.unknown_field(source.text(), root, schema.value));
+            let unknown = ["self", "oldSelf"]
+                .into_iter()
+                .find_map(|root| program.unknown_field(source.text(), root, schema.value));
             if let Some(why) = unknown {
                 errors.push(source.invalid(format!("{failed}: {why}")));
             }
@@ -400,4 +464,3 @@ fn field_path(path: &Field, schema: &Field, errors: &mut Vec<FieldError>) {
         errors.push(path.invalid("fieldPath must be a valid path"));
     }
 }
-

@@ -33,7 +33,9 @@ fn spec(properties: Value) -> Value {
 
 #[test]
 fn a_definition_becomes_a_kind_like_any_other() {
-    let kind = kind(spec(json!({"size": {"type": "integer"}, "colour": {"type": "string"}})));
+    let kind = kind(spec(
+        json!({"size": {"type": "integer"}, "colour": {"type": "string"}}),
+    ));
     assert_eq!(kind.kind().api_version(), "example.com/v1");
     assert_eq!(kind.kind().short_names, ["th"]);
     assert_eq!(kind.kind().scale_paths.replicas, "spec.size");
@@ -70,7 +72,10 @@ fn defaults_and_nulls() {
     })));
     let mut object = json!({"spec": {"size": null, "note": null, "gone": null, "parts": [{}]}});
     kind.fill(&mut object);
-    assert_eq!(object, json!({"spec": {"size": 1, "note": null, "parts": [{"on": true}]}}));
+    assert_eq!(
+        object,
+        json!({"spec": {"size": 1, "note": null, "parts": [{"on": true}]}})
+    );
 }
 
 #[test]
@@ -94,7 +99,11 @@ fn values_are_checked_in_kubernetes_words() {
             "spec.when: Invalid value: \"now\": spec.when in body must be of type date-time: \"now\"",
         ]
     );
-    assert_eq!(said(&kind, &object, Some(&object)), [""; 0], "what was there before and did not change is let be");
+    assert_eq!(
+        said(&kind, &object, Some(&object)),
+        [""; 0],
+        "what was there before and did not change is let be"
+    );
     assert_eq!(
         said(&kind, &json!({"spec": {"size": 0}}), None),
         ["spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1"]
@@ -127,16 +136,24 @@ fn rules_see_the_object_and_what_it_was() {
     elsewhere["metadata"] = json!({"labels": {"a": "b"}});
     assert_eq!(said(&kind, &elsewhere, Some(&bad)), [""; 0]);
     let missing = json!({"spec": {"min": 3}});
-    assert_eq!(said(&kind, &missing, None), ["spec: Invalid value: \"object\": no such key: max evaluating rule: self.min <= self.max"]);
+    assert_eq!(
+        said(&kind, &missing, None),
+        ["spec: Invalid value: \"object\": no such key: max evaluating rule: self.min <= self.max"]
+    );
 }
 
 #[test]
 fn rules_that_cost_too_much_are_given_up() {
     let rule = json!([{"rule": "self.all(a, self.all(b, self.all(c, a + b + c >= 0)))"}]);
-    let kind = kind(spec(json!({"n": {"type": "array", "items": {"type": "integer"}, "x-kubernetes-validations": rule}})));
+    let kind = kind(spec(
+        json!({"n": {"type": "array", "items": {"type": "integer"}, "x-kubernetes-validations": rule}}),
+    ));
     let many: Vec<i64> = (0..300).collect();
     let said = said(&kind, &json!({"spec": {"n": many}}), None);
-    assert!(said[0].contains("no further validation rules will be run due to call cost exceeds limit"), "{said:?}");
+    assert!(
+        said[0].contains("no further validation rules will be run due to call cost exceeds limit"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -151,7 +168,15 @@ fn decoding_prunes_and_leaves_wrong_types_to_validation() {
             "inner": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "odd": 1}, "more": 1}}});
     let gvk = Gvk::new("example.com", "v1", "Thing");
     let text = body.to_string();
-    let decode = |validation| crate::decode::decode(text.as_bytes(), "application/json", &kind.schema(), validation, &gvk);
+    let decode = |validation| {
+        crate::decode::decode(
+            text.as_bytes(),
+            "application/json",
+            &kind.schema(),
+            validation,
+            &gvk,
+        )
+    };
     let (object, warnings) = decode(crate::decode::FieldValidation::Warn).unwrap();
     assert_eq!(
         object["spec"],
@@ -169,7 +194,11 @@ fn decoding_prunes_and_leaves_wrong_types_to_validation() {
         ]
     );
     let strict = decode(crate::decode::FieldValidation::Strict).unwrap_err();
-    assert!(strict.message.contains("strict decoding error: unknown field \"metadata.odd\", unknown field \"spec.inner"));
+    assert!(
+        strict
+            .message
+            .contains("strict decoding error: unknown field \"metadata.odd\", unknown field \"spec.inner")
+    );
 }
 
 #[test]
@@ -181,10 +210,16 @@ fn writes_keep_to_their_part() {
     new["status"]["size"] = json!(2);
     let (mut whole, mut status) = (new.clone(), new);
     kind.prepare_update(&mut whole, &old);
-    assert_eq!((&whole["status"], &whole["metadata"]["generation"]), (&old["status"], &json!(2)));
+    assert_eq!(
+        (&whole["status"], &whole["metadata"]["generation"]),
+        (&old["status"], &json!(2))
+    );
     status["metadata"]["labels"] = json!({});
     kind.prepare_status(&mut status, &old);
-    assert_eq!((&status["spec"], &status["metadata"]["labels"]), (&old["spec"], &old["metadata"]["labels"]));
+    assert_eq!(
+        (&status["spec"], &status["metadata"]["labels"]),
+        (&old["spec"], &old["metadata"]["labels"])
+    );
     assert_eq!(status["status"]["size"], 2);
 }
 
@@ -203,13 +238,23 @@ mod strangers {
         ];
         leaf.prop_recursive(4, 24, 4, |inner| {
             let keys = prop_oneof![
-                Just("type"), Just("properties"), Just("items"), Just("spec"), Just("default"), Just("anyOf"), Just("a"),
-                Just("additionalProperties"), Just("x-kubernetes-list-map-keys"), Just("required"), Just("enum"),
+                Just("type"),
+                Just("properties"),
+                Just("items"),
+                Just("spec"),
+                Just("default"),
+                Just("anyOf"),
+                Just("a"),
+                Just("additionalProperties"),
+                Just("x-kubernetes-list-map-keys"),
+                Just("required"),
+                Just("enum"),
             ];
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                proptest::collection::vec((keys, inner), 0..4)
-                    .prop_map(|pairs| Value::Object(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+                proptest::collection::vec((keys, inner), 0..4).prop_map(|pairs| Value::Object(
+                    pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+                )),
             ]
         })
     }

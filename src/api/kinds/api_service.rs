@@ -61,9 +61,7 @@ fn validate(service: &Value) -> Vec<FieldError> {
     let wanted = format!("{}.{}", version.text(), group.text());
     let name = Field::at(service, "metadata.name");
     if !name.is_blank() && name.text() != wanted {
-        errors.push(name.invalid(format!(
-            "must be `spec.version+\".\"+spec.group`: {wanted:?}"
-        )));
+        errors.push(name.invalid(format!("must be `spec.version+\".\"+spec.group`: {wanted:?}")));
     }
     if group.is_blank() && version.text() != "v1" {
         errors.push(group.required("only v1 may have an empty group and it better be legacy kube"));

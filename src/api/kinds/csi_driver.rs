@@ -51,7 +51,12 @@ fn default(driver: &mut Value) {
         return;
     };
     fill(spec, "attachRequired", true);
-    for key in ["podInfoOnMount", "storageCapacity", "requiresRepublish", "seLinuxMount"] {
+    for key in [
+        "podInfoOnMount",
+        "storageCapacity",
+        "requiresRepublish",
+        "seLinuxMount",
+    ] {
         fill(spec, key, false);
     }
     fill(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");

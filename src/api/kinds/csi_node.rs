@@ -24,9 +24,15 @@ pub static KIND: Kind = Kind {
         let mut errors = validate(new);
         let before = list(old, "spec.drivers");
         for driver in Field::at(new, "spec").items("drivers") {
-            let was = before.iter().find(|b| text(b, "name") == driver.get("name").text());
+            let was = before
+                .iter()
+                .find(|b| text(b, "name") == driver.get("name").text());
             let known = ["name", "nodeID", "topologyKeys"];
-            if was.is_some_and(|was| known.iter().any(|key| !same(driver.get(key).value, crate::value::get(was, key)))) {
+            if was.is_some_and(|was| {
+                known
+                    .iter()
+                    .any(|key| !same(driver.get(key).value, crate::value::get(was, key)))
+            }) {
                 errors.push(driver.invalid("field is immutable"));
             }
         }
@@ -49,9 +55,7 @@ fn validate(node: &Value) -> Vec<FieldError> {
         if id.needed(&mut errors) && id.text().len() > NODE_ID_MAX {
             errors.push(id.invalid(format!("must be {NODE_ID_MAX} characters or less")));
         }
-        driver
-            .get("allocatable.count")
-            .non_negative(&mut errors);
+        driver.get("allocatable.count").non_negative(&mut errors);
         for key in driver.items("topologyKeys") {
             if key.needed(&mut errors) {
                 errors.extend(key.invalid_each(names::is_qualified_name(key.text())));

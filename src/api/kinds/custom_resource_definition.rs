@@ -199,7 +199,8 @@ fn scale(scale: &Field, errors: &mut Vec<FieldError>) {
         }
     }
     let selector = scale.get("labelSelectorPath");
-    let anywhere = |path: &str| custom::validate_path(path, ".spec.").and(custom::validate_path(path, ".status."));
+    let anywhere =
+        |path: &str| custom::validate_path(path, ".spec.").and(custom::validate_path(path, ".status."));
     if !selector.is_blank()
         && let Some(why) = anywhere(selector.text())
     {
@@ -241,11 +242,17 @@ fn accepted(names: &Field, errors: &mut Vec<FieldError>) {
         let wrong = names::is_dns1035_label(&name.text().to_lowercase());
         if !name.is_blank() && !wrong.is_empty() {
             let wrong = wrong.join(",");
-            errors.push(name.invalid(format!("may have mixed case, but should otherwise match: {wrong}")));
+            errors.push(name.invalid(format!(
+                "may have mixed case, but should otherwise match: {wrong}"
+            )));
         }
     }
     if !names.get("kind").is_blank() && names.get("kind").text() == names.get("listKind").text() {
-        errors.push(names.get("listKind").invalid("kind and listKind may not be the same"));
+        errors.push(
+            names
+                .get("listKind")
+                .invalid("kind and listKind may not be the same"),
+        );
     }
     for key in ["shortNames", "categories"] {
         for name in names.items(key) {
@@ -277,7 +284,10 @@ fn conversion(conversion: &Field, errors: &mut Vec<FieldError>) {
             let versions = webhook.get("conversionReviewVersions");
             if versions.is_blank() {
                 errors.push(versions.required("must specify one of v1, v1beta1"));
-            } else if !list(webhook.value, "conversionReviewVersions").iter().any(|v| v == "v1" || v == "v1beta1") {
+            } else if !list(webhook.value, "conversionReviewVersions")
+                .iter()
+                .any(|v| v == "v1" || v == "v1beta1")
+            {
                 errors.push(versions.invalid("must include at least one of v1, v1beta1"));
             }
         }
@@ -303,7 +313,10 @@ fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
 fn stored_versions(definition: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let status = Field::at(definition, "status");
-    let known: Vec<&str> = list(definition, "spec.versions").iter().map(|v| text(v, "name")).collect();
+    let known: Vec<&str> = list(definition, "spec.versions")
+        .iter()
+        .map(|v| text(v, "name"))
+        .collect();
     for version in status.items("storedVersions") {
         if !known.contains(&version.text()) {
             errors.push(version.invalid("must appear in spec.versions"));
@@ -337,7 +350,10 @@ mod tests {
         good["metadata"]["name"] = json!("others.example.com");
         good["spec"]["versions"][0]["storage"] = json!(false);
         let said = said(&good);
-        assert_eq!(said[0], "metadata.name: Invalid value: \"others.example.com\": must be spec.names.plural+\".\"+spec.group");
+        assert_eq!(
+            said[0],
+            "metadata.name: Invalid value: \"others.example.com\": must be spec.names.plural+\".\"+spec.group"
+        );
         assert!(said[1].ends_with("must have exactly one version marked as storage version"));
     }
 
@@ -345,10 +361,15 @@ mod tests {
     fn schemas_are_structural() {
         let at = "spec.versions[0].schema.openAPIV3Schema";
         for (schema, wanted) in [
-            (json!({}), format!("{at}.type: Required value: must not be empty at the root")),
+            (
+                json!({}),
+                format!("{at}.type: Required value: must not be empty at the root"),
+            ),
             (
                 json!({"type": "object", "properties": {"a": {}}}),
-                format!("{at}.properties[a].type: Required value: must not be empty for specified object fields"),
+                format!(
+                    "{at}.properties[a].type: Required value: must not be empty for specified object fields"
+                ),
             ),
             (
                 json!({"type": "object", "properties": {"a": {"type": "array"}}}),
@@ -356,31 +377,45 @@ mod tests {
             ),
             (
                 json!({"type": "object", "anyOf": [{"properties": {"b": {"minimum": 1}}}]}),
-                format!("{at}.properties[b]: Required value: because it is defined in {at}.anyOf[0].properties[b]"),
+                format!(
+                    "{at}.properties[b]: Required value: because it is defined in {at}.anyOf[0].properties[b]"
+                ),
             ),
             (
                 json!({"type": "object", "properties": {"a": {"type": "integer", "default": "x"}}}),
-                format!("{at}.properties[a].default: Invalid value: \"string\": {at}.properties[a].default in body must be of type integer: \"string\""),
+                format!(
+                    "{at}.properties[a].default: Invalid value: \"string\": {at}.properties[a].default in body must be of type integer: \"string\""
+                ),
             ),
             (
                 json!({"type": "object", "properties": {"a": {"type": "string", "x-kubernetes-validations": [{"rule": "self.size("}]}}}),
-                format!("{at}.properties[a].x-kubernetes-validations[0].rule: Invalid value: \"self.size(\": compilation failed: ERROR: <input>:1:11: Syntax error: mismatched input '<EOF>'\n | self.size(\n | ..........^"),
+                format!(
+                    "{at}.properties[a].x-kubernetes-validations[0].rule: Invalid value: \"self.size(\": compilation failed: ERROR: <input>:1:11: Syntax error: mismatched input '<EOF>'\n | self.size(\n | ..........^"
+                ),
             ),
         ] {
-            assert_eq!(said(&definition(schema.clone())).first(), Some(&wanted), "{schema}");
+            assert_eq!(
+                said(&definition(schema.clone())).first(),
+                Some(&wanted),
+                "{schema}"
+            );
         }
     }
 
     #[test]
     fn what_is_established_stays() {
         let mut old = definition(json!({"type": "object"}));
-        old["status"] = json!({"conditions": [{"type": "Established", "status": "True"}], "storedVersions": ["v1"]});
+        old["status"] =
+            json!({"conditions": [{"type": "Established", "status": "True"}], "storedVersions": ["v1"]});
         let mut new = old.clone();
         new["spec"]["scope"] = json!("Namespaced");
         new["spec"]["versions"][0]["name"] = json!("v2");
         (KIND.prepare_update)(&mut new, &old);
         assert_eq!(new["status"]["storedVersions"], json!(["v1", "v2"]));
-        let said: Vec<String> = validate_update(&new, &old).iter().map(ToString::to_string).collect();
+        let said: Vec<String> = validate_update(&new, &old)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(
             said,
             [

@@ -122,7 +122,11 @@ fn metric(metric: &Field, errors: &mut Vec<FieldError>) {
             errors.push(other.forbidden("must populate the given metric source only"));
         }
     }
-    let name = if source.value.get("metric").is_some() { "metric.name" } else { "name" };
+    let name = if source.value.get("metric").is_some() {
+        "metric.name"
+    } else {
+        "name"
+    };
     if source.get(name).is_blank() {
         errors.push(source.get(name).required("must specify a metric name"));
     }

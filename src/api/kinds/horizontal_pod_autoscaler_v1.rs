@@ -56,7 +56,11 @@ fn to_stored(scaler: &mut Value) {
     if let Some(spec) = get_mut(scaler, "spec") {
         let percent = int(spec, "targetCPUUtilizationPercentage");
         remove(spec, "targetCPUUtilizationPercentage");
-        let mut metrics = kept.get(METRICS).and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut metrics = kept
+            .get(METRICS)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         if let Some(percent) = percent {
             metrics.insert(0, utilisation(percent));
         }
@@ -71,7 +75,11 @@ fn to_stored(scaler: &mut Value) {
     if let Some(status) = get_mut(scaler, "status") {
         let percent = int(status, "currentCPUUtilizationPercentage");
         remove(status, "currentCPUUtilizationPercentage");
-        let mut current = kept.get(CURRENT).and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut current = kept
+            .get(CURRENT)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         if let Some(percent) = percent {
             let cpu = json!({"name": "cpu", "current": {"averageUtilization": percent}});
             current.insert(0, json!({"type": "Resource", "resource": cpu}));

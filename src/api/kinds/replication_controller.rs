@@ -15,10 +15,7 @@ pub static KIND: Kind = Kind {
     singular: "replicationcontroller",
     short_names: &["rc"],
     categories: &["all"],
-    subresources: &[
-        Subresource::scale(),
-        Subresource::status("ReplicationController"),
-    ],
+    subresources: &[Subresource::scale(), Subresource::status("ReplicationController")],
     storage_version_hash: "Jond2If31h0=",
     default,
     prepare_create: metadata::create_without_status,
@@ -63,7 +60,8 @@ fn default(controller: &mut Value) {
             set(spec, "selector", labels.clone());
         }
     }
-    if labels.is_object() && !has(controller, "metadata.labels")
+    if labels.is_object()
+        && !has(controller, "metadata.labels")
         && let Some(metadata) = get_mut(controller, "metadata")
     {
         set(metadata, "labels", labels);
@@ -121,10 +119,7 @@ mod tests {
         assert_eq!(controller["spec"]["selector"], json!({"a": "b"}));
         assert_eq!(controller["metadata"]["labels"], json!({"a": "b"}));
         let said: Vec<String> = validate(&controller).iter().map(ToString::to_string).collect();
-        assert!(
-            !said.iter().any(|text| text.contains("selector")),
-            "{said:?}"
-        );
+        assert!(!said.iter().any(|text| text.contains("selector")), "{said:?}");
         controller["spec"]["selector"] = json!({"a": "c"});
         assert!(
             validate(&controller)[0]

@@ -57,10 +57,16 @@ fn validate(attachment: &Value) -> Vec<FieldError> {
     );
     match (name.is_set(), inline.is_set()) {
         (false, false) => {
-            errors.push(FieldError::required("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName"));
+            errors.push(FieldError::required(
+                "spec.source",
+                "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
+            ));
         }
         (true, true) => {
-            errors.push(FieldError::forbidden("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName"));
+            errors.push(FieldError::forbidden(
+                "spec.source",
+                "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
+            ));
         }
         (true, false) => {
             errors.extend(name.invalid_each(names::is_dns_subdomain(name.text())));
@@ -82,7 +88,10 @@ fn status(attachment: &Value) -> Vec<FieldError> {
         }
     }
     let entries = status.entries("attachmentMetadata");
-    let size: usize = entries.iter().map(|(key, value)| key.len() + value.text().len()).sum();
+    let size: usize = entries
+        .iter()
+        .map(|(key, value)| key.len() + value.text().len())
+        .sum();
     if size > METADATA_MAX {
         errors.push(FieldError::too_long("status.attachmentMetadata", METADATA_MAX));
     }
@@ -106,7 +115,8 @@ mod tests {
 
     #[test]
     fn one_source_and_never_another() {
-        let old = json!({"spec": {"attacher": "a.io", "nodeName": "n", "source": {"persistentVolumeName": "v"}}});
+        let old =
+            json!({"spec": {"attacher": "a.io", "nodeName": "n", "source": {"persistentVolumeName": "v"}}});
         assert!(validate(&old).is_empty());
         let mut new = old.clone();
         new["spec"]["nodeName"] = json!("m");

@@ -25,7 +25,10 @@ pub static KIND: Kind = Kind {
         let mut errors = Vec::new();
         Field::at(new, "driverName").immutable(old, &mut errors);
         if !same(get(new, "parameters"), get(old, "parameters")) {
-            errors.push(FieldError::forbidden("parameters", "updates to parameters are forbidden."));
+            errors.push(FieldError::forbidden(
+                "parameters",
+                "updates to parameters are forbidden.",
+            ));
         }
         errors
     },

@@ -46,8 +46,12 @@ fn add_common(schema: &mut Value, form: Form) {
     if !properties.is_object() {
         *properties = json!({});
     }
-    properties["apiVersion"] = text("APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources");
-    properties["kind"] = text("Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds");
+    properties["apiVersion"] = text(
+        "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+    );
+    properties["kind"] = text(
+        "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+    );
     properties["metadata"] = reference;
 }
 
@@ -68,9 +72,10 @@ fn for_v2(schema: &Value) -> Value {
             continue;
         }
         let kept = match (key.as_str(), value) {
-            ("properties", Value::Object(members)) => {
-                members.iter().map(|(name, member)| (name.clone(), for_v2(member))).collect()
-            }
+            ("properties", Value::Object(members)) => members
+                .iter()
+                .map(|(name, member)| (name.clone(), for_v2(member)))
+                .collect(),
             ("items" | "additionalProperties", Value::Object(_)) => for_v2(value),
             _ => value.clone(),
         };

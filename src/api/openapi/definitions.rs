@@ -45,7 +45,14 @@ impl Definitions {
             if let Some(of) = kind.custom() {
                 let name = custom::name(kind);
                 schemas.insert(name.clone(), custom::schema(of, form));
-                names.insert((kind.group.to_owned(), kind.version.to_owned(), kind.kind.to_owned()), name);
+                names.insert(
+                    (
+                        kind.group.to_owned(),
+                        kind.version.to_owned(),
+                        kind.kind.to_owned(),
+                    ),
+                    name,
+                );
             }
         }
         let mut made = Self { schemas, names };

@@ -29,7 +29,14 @@ fn message(value: &Value, of: &TypeRef) -> Writer {
         let Some(held) = value.get(field.name.as_ref()).filter(|held| !held.is_null()) else {
             continue;
         };
-        put(&mut out, field.number, held, &field.node, made.name == "JSONSchemaProps", of);
+        put(
+            &mut out,
+            field.number,
+            held,
+            &field.node,
+            made.name == "JSONSchemaProps",
+            of,
+        );
     }
     for (number, inlined) in &made.inlined {
         out.message(*number, &message(value, inlined));

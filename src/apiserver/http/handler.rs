@@ -17,8 +17,8 @@ use super::path::{self, ResourcePath, Route};
 use super::query::Query;
 use super::{impersonate, plain, reply, resource};
 use crate::metrics::About;
-use crate::served::ServedKinds;
 use crate::nodes::Body;
+use crate::served::ServedKinds;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
@@ -58,7 +58,13 @@ async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Re
     let audit = audit_id(request.headers());
     let route = path::parse(request.uri().path());
     let query = Query::parse(request.uri().query().unwrap_or_default());
-    let about = about(&door.kinds, &route, request.method(), &query, request.uri().path());
+    let about = about(
+        &door.kinds,
+        &route,
+        request.method(),
+        &query,
+        request.uri().path(),
+    );
     let dry_run = query.get("dryRun").is_some();
     let answer = AssertUnwindSafe(answer(&door, caller, route, query, &about, request))
         .catch_unwind()

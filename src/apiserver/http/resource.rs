@@ -20,8 +20,8 @@ use super::query::{self, Query};
 use super::{delete_options, negotiate, reply, watch};
 use crate::metrics::About;
 use crate::nodes::Body;
-use crate::streams::upgrade::{self, Wanted};
 use crate::streams;
+use crate::streams::upgrade::{self, Wanted};
 
 /// Larger bodies are refused (Kubernetes' limit).
 const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -256,7 +256,13 @@ async fn follow(
     };
     let request = incoming.request;
     if upgrade::wanted(request.version(), request.headers()) == Some(Wanted::WebSocket) {
-        return watch::socket(request, events, conversion, limits, door.counters.long_running(about));
+        return watch::socket(
+            request,
+            events,
+            conversion,
+            limits,
+            door.counters.long_running(about),
+        );
     }
     let content_type = if conversion.form.stream {
         "application/json;stream=watch"

@@ -30,12 +30,13 @@ pub struct Limits {
 
 /// The body of an answer to a watch. `running` counts it until it is dropped.
 pub fn body(events: EventStream, conversion: Conversion, limits: Limits, running: Running) -> Body {
-    let chunks = lines(events, conversion)
-        .ready_chunks(TOGETHER)
-        .map(|lines| match <[Bytes; 1]>::try_from(lines) {
-            Ok([one]) => one,
-            Err(many) => many.concat().into(),
-        });
+    let chunks =
+        lines(events, conversion)
+            .ready_chunks(TOGETHER)
+            .map(|lines| match <[Bytes; 1]>::try_from(lines) {
+                Ok([one]) => one,
+                Err(many) => many.concat().into(),
+            });
     let frames = chunks
         .take_until(Box::pin(limits.end(running)))
         .map(|chunk| Ok::<_, BoxError>(Frame::data(chunk)));

@@ -126,7 +126,9 @@ impl Core {
         meta::settle_namespace(target, &mut new)?;
         meta::inherit(&mut new, &live);
         hooks::complete_update(target, *part, &mut new, &live);
-        let mut review = review_of(request, &target.kind,
+        let mut review = review_of(
+            request,
+            &target.kind,
             Operation::Update,
             Some(&mut new),
             Some(&live),
@@ -144,7 +146,9 @@ impl Core {
             ));
         }
         canon::canonicalize(&mut new, &target.schema);
-        let review = review_of(request, &target.kind,
+        let review = review_of(
+            request,
+            &target.kind,
             Operation::Update,
             Some(&mut new),
             Some(&live),

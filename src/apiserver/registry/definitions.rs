@@ -34,7 +34,11 @@ impl Definitions {
     /// The definitions that share a group with one.
     fn neighbours(&self, definition: &Value) -> Vec<Value> {
         let group = text(definition, "spec.group");
-        self.known.values().filter(|d| text(d, "spec.group") == group).cloned().collect()
+        self.known
+            .values()
+            .filter(|d| text(d, "spec.group") == group)
+            .cloned()
+            .collect()
     }
 
     /// Those that wait for their objects to go.
@@ -64,7 +68,10 @@ fn slim(definition: &Value) -> Value {
 fn own_request(verb: Verb, resource: ResourceRef, namespace: &str, name: &str) -> Request {
     let user = User::new("system:apiserver", &["system:masters"]);
     let mut request = Request::new(user, verb, resource, namespace, name);
-    request.options = Options { field_manager: "coracle".into(), ..Options::default() };
+    request.options = Options {
+        field_manager: "coracle".into(),
+        ..Options::default()
+    };
     request
 }
 
@@ -73,7 +80,10 @@ impl Core {
     pub fn load_definitions(&self) -> Definitions {
         let prefix = lookup::prefix(custom::GROUP, custom::PLURAL, "");
         let (revision, entries) = self.inner.store.peek_prefix(&prefix);
-        let mut all = Definitions { revision, ..Definitions::default() };
+        let mut all = Definitions {
+            revision,
+            ..Definitions::default()
+        };
         for entry in entries {
             self.take(&mut all, &entry.key, Some(&entry.text));
         }
@@ -197,13 +207,23 @@ impl Core {
             let mut status = get(definition, "status").clone();
             let time = object::time_text(self.inner.config.clock.now());
             let message = "CustomResource deletion is in progress";
-            custom::condition(&mut status, "Terminating", "True", "InstanceDeletionInProgress", message, &time);
+            custom::condition(
+                &mut status,
+                "Terminating",
+                "True",
+                "InstanceDeletionInProgress",
+                message,
+                &time,
+            );
             return self.write_status(definition, status).await;
         }
         if self.delete_objects(definition).await? > 0 {
             return Ok(());
         }
-        let left: Vec<&Value> = list(definition, "metadata.finalizers").iter().filter(|f| *f != FINALIZER).collect();
+        let left: Vec<&Value> = list(definition, "metadata.finalizers")
+            .iter()
+            .filter(|f| *f != FINALIZER)
+            .collect();
         let body = json!({"metadata": {
             "resourceVersion": object::resource_version(definition), "finalizers": left,
         }});
@@ -212,19 +232,31 @@ impl Core {
 
     /// Asks every object of a definition to go; returns how many there were.
     async fn delete_objects(&self, definition: &Value) -> Result<usize, Status> {
-        let (group, plural) = (text(definition, "spec.group"), text(definition, "status.acceptedNames.plural"));
+        let (group, plural) = (
+            text(definition, "spec.group"),
+            text(definition, "status.acceptedNames.plural"),
+        );
         if plural.is_empty() {
             return Ok(0);
         }
         let prefix = lookup::prefix(group, plural, "");
         let (_, entries) = self.inner.store.peek_prefix(&prefix);
-        let version = self.inner.kinds.all().iter().find(|k| k.group == group && k.plural == plural).map(|k| k.version);
+        let version = self
+            .inner
+            .kinds
+            .all()
+            .iter()
+            .find(|k| k.group == group && k.plural == plural)
+            .map(|k| k.version);
         let Some(version) = version else { return Ok(0) };
         for entry in &entries {
             let place = entry.key.strip_prefix(&prefix).unwrap_or_default();
             let (namespace, name) = place.split_once('/').unwrap_or(("", place));
             let resource = ResourceRef::new(group, version, plural);
-            match self.delete(&own_request(Verb::Delete, resource, namespace, name)).await {
+            match self
+                .delete(&own_request(Verb::Delete, resource, namespace, name))
+                .await
+            {
                 Ok(_) => {}
                 Err(status) if status.is_not_found() => {}
                 Err(status) => return Err(status),

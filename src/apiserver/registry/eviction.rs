@@ -54,7 +54,13 @@ impl Core {
             let why = "name in URL does not match name in Eviction object";
             return Err(Status::bad_request(why));
         }
-        let mut review = review_of(request, &target.kind, Operation::Create, Some(&mut eviction), None);
+        let mut review = review_of(
+            request,
+            &target.kind,
+            Operation::Create,
+            Some(&mut eviction),
+            None,
+        );
         self.admit(&mut review)?;
         self.admit_finally(&review)?;
         let mut options = options(&request.options, value::get(&eviction, "deleteOptions"));

@@ -168,7 +168,10 @@ impl Api for Core {
         self.inner.authorizer.authorize(&Attributes::of(&request))?;
         let mut reply = self.carry_out(&request).await?;
         let resource = &request.resource;
-        let kind = self.inner.kinds.find(&resource.group, &resource.version, &resource.plural);
+        let kind = self
+            .inner
+            .kinds
+            .find(&resource.group, &resource.version, &resource.plural);
         if let Some(kind) = kind.filter(|kind| !kind.warning.is_empty()) {
             reply.warnings.push(kind.warning.to_owned());
         }

@@ -76,7 +76,10 @@ pub(super) fn token_expired(token: Token) -> Status {
          the results. Continuing with the provided token results in an inconsistent list - objects that were created, \
          modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    let latest = Token { revision: None, ..token };
+    let latest = Token {
+        revision: None,
+        ..token
+    };
     status.continue_token = latest.text();
     status
 }

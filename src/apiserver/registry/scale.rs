@@ -42,7 +42,8 @@ fn selector_text(selector: &Value) -> String {
     match selector {
         Value::String(text) => text.clone(),
         Value::Object(map) if !map.is_empty() && map.values().all(Value::is_string) => {
-            let pair = |(key, value): (&String, &Value)| format!("{key}={}", value.as_str().unwrap_or_default());
+            let pair =
+                |(key, value): (&String, &Value)| format!("{key}={}", value.as_str().unwrap_or_default());
             map.iter().map(pair).collect::<Vec<_>>().join(",")
         }
         other => match selector::format(other).as_str() {
@@ -92,6 +93,9 @@ mod tests {
         let new = merge(kind, &live, &json!({"spec": {"replicas": 5}}));
         assert_eq!(new["spec"]["replicas"], 5);
         assert_eq!(new["spec"]["selector"], live["spec"]["selector"]);
-        assert_eq!(view(kind, &merge(kind, &live, &json!({}))).unwrap()["spec"], json!({}));
+        assert_eq!(
+            view(kind, &merge(kind, &live, &json!({}))).unwrap()["spec"],
+            json!({})
+        );
     }
 }

@@ -858,7 +858,10 @@ async fn nobody_grants_more_than_they_hold() {
 async fn old_versions_are_listed_until_they_are_compacted() {
     let world = world().await;
     for name in ["a", "b"] {
-        world.create(MAPS, "default", config_map(name, json!({}))).await.unwrap();
+        world
+            .create(MAPS, "default", config_map(name, json!({})))
+            .await
+            .unwrap();
     }
     let first = world
         .list(
@@ -912,8 +915,17 @@ async fn old_versions_are_listed_until_they_are_compacted() {
         ..Options::default()
     };
     let rest = world.list(MAPS, rest).await.unwrap();
-    let names: Vec<String> = rest["items"].as_array().unwrap().iter().map(|i| text(i, "/metadata/name")).collect();
-    assert_eq!(names, ["b", "c", "d"], "from where the first page ended, as it is now");
+    let names: Vec<String> = rest["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| text(i, "/metadata/name"))
+        .collect();
+    assert_eq!(
+        names,
+        ["b", "c", "d"],
+        "from where the first page ended, as it is now"
+    );
 }
 
 #[tokio::test]

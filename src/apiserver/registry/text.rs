@@ -64,7 +64,8 @@ fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), Status> {
 /// and empty values select like absent ones, so neither takes memory here.
 fn header(kind: &KindRef, value: &Value) -> Header {
     let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
-    let fields = kind.fields(value)
+    let fields = kind
+        .fields(value)
         .into_iter()
         .filter(|(_, value)| !value.is_empty());
     Header {

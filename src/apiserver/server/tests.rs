@@ -531,7 +531,12 @@ async fn custom_kinds_are_in_discovery_and_openapi() {
             "deprecated": true, "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}]}]}});
     assert_eq!(get(&admin, "/apis/example.com/v1").await.0, 404);
     let before = get(&admin, "/openapi/v3").await.1;
-    post(&admin, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await;
+    post(
+        &admin,
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        &definition,
+    )
+    .await;
     let began = Instant::now();
     while get(&admin, "/apis/example.com/v1").await.0 != 200 {
         assert!(began.elapsed() < Duration::from_secs(30), "it is not served");
@@ -541,18 +546,33 @@ async fn custom_kinds_are_in_discovery_and_openapi() {
     assert_eq!(resources["resources"][0]["shortNames"], json!(["th"]));
     let index = get(&admin, "/openapi/v3").await.1;
     assert!(before["paths"]["apis/example.com/v1"].is_null());
-    let place = index["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().unwrap();
+    let place = index["paths"]["apis/example.com/v1"]["serverRelativeURL"]
+        .as_str()
+        .unwrap();
     let document = get(&admin, place).await.1;
     let thing = &document["components"]["schemas"]["com.example.v1.Thing"];
-    assert_eq!(thing["properties"]["spec"]["properties"]["size"]["description"], "How large.");
+    assert_eq!(
+        thing["properties"]["spec"]["properties"]["size"]["description"],
+        "How large."
+    );
     assert_eq!(thing["x-kubernetes-group-version-kind"][0]["kind"], "Thing");
     let old = get(&admin, "/openapi/v2").await.1;
     let size = &old["definitions"]["com.example.v1.Thing"]["properties"]["spec"]["properties"]["size"];
     assert_eq!((&size["type"], &size["nullable"]), (&Value::Null, &Value::Null));
     let path = "/apis/example.com/v1/things";
-    let answer = fixture.plain("GET", path, &[("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")]).await;
-    assert_eq!(answer.headers()["warning"], "299 - \"example.com/v1 Thing is deprecated\"");
-    let table: Value = serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    let answer = fixture
+        .plain(
+            "GET",
+            path,
+            &[("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")],
+        )
+        .await;
+    assert_eq!(
+        answer.headers()["warning"],
+        "299 - \"example.com/v1 Thing is deprecated\""
+    );
+    let table: Value =
+        serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap();
     assert_eq!(table["columnDefinitions"][1]["name"], "Size");
     fixture.stop().await;
 }

@@ -190,7 +190,10 @@ fn mutating(policy: &Value) -> Vec<FieldError> {
     let spec = Field::at(policy, "spec");
     let known = common(&spec, &mut errors);
     if spec.get("mutations").is_blank() {
-        errors.push(spec.get("mutations").required("mutations must contain at least one item"));
+        errors.push(
+            spec.get("mutations")
+                .required("mutations must contain at least one item"),
+        );
     }
     for mutation in spec.items("mutations") {
         let kind = mutation.get("patchType");
@@ -229,7 +232,9 @@ mod tests {
         policy["spec"]["validations"] = json!([{"expression": "object.spec. =="}]);
         let said = validating(&policy)[0].to_string();
         assert!(
-            said.starts_with("spec.validations[0].expression: Invalid value: \"object.spec. ==\": compilation failed:"),
+            said.starts_with(
+                "spec.validations[0].expression: Invalid value: \"object.spec. ==\": compilation failed:"
+            ),
             "{said}"
         );
         policy["spec"] = json!({"failurePolicy": "Fail"});

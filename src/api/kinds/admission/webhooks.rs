@@ -125,7 +125,9 @@ fn url(url: &Field, errors: &mut Vec<FieldError>) {
     let form = "; desired format: https://host[/path]";
     let Some(rest) = text.strip_prefix("https://") else {
         let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
-        errors.push(url.invalid(format!("'https' is the only allowed URL scheme{form}, not {scheme:?}")));
+        errors.push(url.invalid(format!(
+            "'https' is the only allowed URL scheme{form}, not {scheme:?}"
+        )));
         return;
     };
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();

@@ -90,7 +90,9 @@ fn status(new: &Value, old: &Value) -> Vec<FieldError> {
         errors.push(users.forbidden("may not be specified when `allocated` is not set"));
     }
     let before = list(old, "status.reservedFor");
-    let joins = list(new, "status.reservedFor").iter().any(|user| !before.contains(user));
+    let joins = list(new, "status.reservedFor")
+        .iter()
+        .any(|user| !before.contains(user));
     if has(new, "metadata.deletionTimestamp") && allocation.is_set() && joins {
         errors.push(users.forbidden(
             "new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set",
@@ -105,7 +107,9 @@ fn status(new: &Value, old: &Value) -> Vec<FieldError> {
         driver_name(&device.get("driver"), &mut errors);
         pool_name(&device.get("pool"), &mut errors);
         let here = |result: &Value| {
-            ["driver", "pool", "device"].iter().all(|key| same(get(result, key), device.get(key).value))
+            ["driver", "pool", "device"]
+                .iter()
+                .all(|key| same(get(result, key), device.get(key).value))
         };
         if !list(new, "status.allocation.devices.results").iter().any(here) {
             errors.push(device.invalid("must be an allocated device in the claim"));
@@ -126,9 +130,7 @@ fn allocated(allocation: &Field, claim: &Value, errors: &mut Vec<FieldError>) {
         errors.extend(device.invalid_each(names::is_dns_label(device.text())));
     }
     for config in devices.items("config") {
-        config
-            .get("source")
-            .one_of(&["FromClaim", "FromClass"], errors);
+        config.get("source").one_of(&["FromClaim", "FromClass"], errors);
         requests::references(&config, &known, errors);
         super::opaque(&config, errors);
     }

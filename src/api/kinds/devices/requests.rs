@@ -57,7 +57,10 @@ pub fn validate(devices: &Field, errors: &mut Vec<FieldError>) {
     devices.at_most("constraints", CONSTRAINTS_MAX, errors);
     for constraint in devices.items("constraints") {
         references(&constraint, &known, errors);
-        let (matching, distinct) = (constraint.get("matchAttribute"), constraint.get("distinctAttribute"));
+        let (matching, distinct) = (
+            constraint.get("matchAttribute"),
+            constraint.get("distinctAttribute"),
+        );
         if matching.is_set() {
             qualified(&matching, true, errors);
         } else if distinct.is_set() {
@@ -79,7 +82,9 @@ fn request(request: &Field, errors: &mut Vec<FieldError>) {
     errors.extend(name.invalid_each(names::is_dns_label(name.text())));
     let (exactly, first) = (request.get("exactly"), request.get("firstAvailable"));
     match (exactly.is_set(), !first.is_blank()) {
-        (false, false) => errors.push(request.required("exactly one of `exactly` or `firstAvailable` is required")),
+        (false, false) => {
+            errors.push(request.required("exactly one of `exactly` or `firstAvailable` is required"))
+        }
         (true, true) => errors.push(FieldError::invalid(
             &request.path,
             json!(null),

@@ -68,7 +68,11 @@ fn validate(slice: &Value) -> Vec<FieldError> {
     pool_name(&pool.get("name"), &mut errors);
     let count = pool.get("resourceSliceCount");
     if count.int().unwrap_or(0) <= 0 {
-        errors.push(FieldError::invalid(&count.path, count.int().unwrap_or(0), "must be greater than zero"));
+        errors.push(FieldError::invalid(
+            &count.path,
+            count.int().unwrap_or(0),
+            "must be greater than zero",
+        ));
     }
     pool.get("generation").non_negative(&mut errors);
     let places = ["nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection"];
@@ -85,7 +89,11 @@ fn validate(slice: &Value) -> Vec<FieldError> {
 /// Exactly one of the fields says on which nodes something is.
 fn placed_at(holder: &Field, places: &[&str], errors: &mut Vec<FieldError>) {
     let said = |key: &&&str| holder.get(key).is_set() && *holder.get(key).value != json!(false);
-    let named = places.iter().map(|p| format!("`{p}`")).collect::<Vec<_>>().join(", ");
+    let named = places
+        .iter()
+        .map(|p| format!("`{p}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
     match places.iter().filter(said).count() {
         0 => errors.push(holder.required(&format!("exactly one of {named} is required"))),
         1 => {}
@@ -126,7 +134,11 @@ fn device(device: &Field, placed: bool, errors: &mut Vec<FieldError>) {
     }
     device.at_most("taints", TAINTS_MAX, errors);
     for taint in device.items("taints") {
-        errors.extend(taint.get("key").invalid_each(names::is_qualified_name(taint.get("key").text())));
+        errors.extend(
+            taint
+                .get("key")
+                .invalid_each(names::is_qualified_name(taint.get("key").text())),
+        );
         taint.get("effect").needed(errors);
         effect(&taint, errors);
     }
@@ -147,6 +159,9 @@ mod tests {
         assert_eq!(validate(&slice), []);
         slice["spec"]["allNodes"] = json!(true);
         let said = validate(&slice)[0].to_string();
-        assert!(said.ends_with("is required, but multiple fields are set"), "{said}");
+        assert!(
+            said.ends_with("is required, but multiple fields are set"),
+            "{said}"
+        );
     }
 }

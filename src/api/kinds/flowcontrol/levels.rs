@@ -136,7 +136,11 @@ fn queuing(queuing: &Field, errors: &mut Vec<FieldError>) {
     }
     let (queues, hand) = (number("queues"), number("handSize"));
     if queues > QUEUES_MAX {
-        errors.push(queuing.get("queues").invalid(format!("must not be greater than {QUEUES_MAX}")));
+        errors.push(
+            queuing
+                .get("queues")
+                .invalid(format!("must not be greater than {QUEUES_MAX}")),
+        );
     }
     let bits = entropy(queues, hand);
     let wrong = match hand {

@@ -76,9 +76,7 @@ fn validate(schema: &Value) -> Vec<FieldError> {
     }
     let method = spec.get("distinguisherMethod");
     if method.is_set() {
-        method
-            .get("type")
-            .one_of(&["ByNamespace", "ByUser"], &mut errors);
+        method.get("type").one_of(&["ByNamespace", "ByUser"], &mut errors);
     }
     let level = spec.get("priorityLevelConfiguration.name");
     if level.is_blank() {
@@ -111,15 +109,29 @@ fn rule(rule: &Field, errors: &mut Vec<FieldError>) {
     }
     for paths in rule.items("nonResourceRules") {
         verbs(&paths, errors);
-        members(&paths, "nonResourceURLs", "non-resource URLs", "nonResourceURLs must contain at least one value", errors);
-        for url in paths.items("nonResourceURLs").iter().filter(|url| url.text() != "*") {
+        members(
+            &paths,
+            "nonResourceURLs",
+            "non-resource URLs",
+            "nonResourceURLs must contain at least one value",
+            errors,
+        );
+        for url in paths
+            .items("nonResourceURLs")
+            .iter()
+            .filter(|url| url.text() != "*")
+        {
             self::url(url, errors);
         }
     }
 }
 
 fn subject(subject: &Field, errors: &mut Vec<FieldError>) {
-    const SORTS: [(&str, &str); 3] = [("Group", "group"), ("ServiceAccount", "serviceAccount"), ("User", "user")];
+    const SORTS: [(&str, &str); 3] = [
+        ("Group", "group"),
+        ("ServiceAccount", "serviceAccount"),
+        ("User", "user"),
+    ];
     let kind = subject.get("kind");
     let Some((sort, key)) = SORTS.iter().find(|(sort, _)| *sort == kind.text()) else {
         errors.push(kind.not_supported(&["Group", "ServiceAccount", "User"]));
@@ -158,7 +170,13 @@ fn members(rule: &Field, key: &str, named: &str, none: &str, errors: &mut Vec<Fi
 }
 
 fn verbs(rule: &Field, errors: &mut Vec<FieldError>) {
-    members(rule, "verbs", "verbs", "verbs must contain at least one value", errors);
+    members(
+        rule,
+        "verbs",
+        "verbs",
+        "verbs must contain at least one value",
+        errors,
+    );
     let known = |verb: &Value| verb == "*" || VERBS.iter().any(|known| verb == known);
     if !list(rule.value, "verbs").iter().all(known) {
         errors.push(rule.get("verbs").not_supported(VERBS));
@@ -167,8 +185,20 @@ fn verbs(rule: &Field, errors: &mut Vec<FieldError>) {
 
 fn resources(rule: &Field, errors: &mut Vec<FieldError>) {
     verbs(rule, errors);
-    members(rule, "apiGroups", "api groups", "resource rules must supply at least one api group", errors);
-    members(rule, "resources", "resources", "resource rules must supply at least one resource", errors);
+    members(
+        rule,
+        "apiGroups",
+        "api groups",
+        "resource rules must supply at least one api group",
+        errors,
+    );
+    members(
+        rule,
+        "resources",
+        "resources",
+        "resource rules must supply at least one resource",
+        errors,
+    );
     if rule.get("clusterScope").flag() && rule.get("namespaces").is_blank() {
         return;
     }

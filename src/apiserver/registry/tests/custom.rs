@@ -16,11 +16,13 @@ fn definition() -> Value {
         "parts": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
             "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "n": {"type": "integer"}}}}}});
     let status = json!({"type": "object", "properties": {"size": {"type": "integer"}, "selector": {"type": "string"}}});
-    let version = |name: &str, stored: bool| json!({"name": name, "served": true, "storage": stored,
+    let version = |name: &str, stored: bool| {
+        json!({"name": name, "served": true, "storage": stored,
         "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec, "status": status}}},
         "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size",
             "labelSelectorPath": ".status.selector"}},
-        "selectableFields": [{"jsonPath": ".spec.colour"}]});
+        "selectableFields": [{"jsonPath": ".spec.colour"}]})
+    };
     json!({"metadata": {"name": "things.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
         "names": {"plural": "things", "kind": "Thing", "shortNames": ["th"]},
         "versions": [version("v1", true), version("v1beta1", false)]}})
@@ -44,18 +46,33 @@ async fn eventually<F: Future<Output = bool>>(holds: impl Fn() -> F) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("in good time");
+    tokio::time::timeout(Duration::from_secs(30), wait)
+        .await
+        .expect("in good time");
 }
 
 #[tokio::test]
 async fn what_is_defined_is_served() {
     let world = world_with_things().await;
-    let crd = world.call(request(Verb::Get, DEFINITIONS, "", "things.example.com")).await.unwrap();
-    assert!(is_true(&crd, "Established") && is_true(&crd, "NamesAccepted"), "{crd}");
+    let crd = world
+        .call(request(Verb::Get, DEFINITIONS, "", "things.example.com"))
+        .await
+        .unwrap();
+    assert!(
+        is_true(&crd, "Established") && is_true(&crd, "NamesAccepted"),
+        "{crd}"
+    );
     assert_eq!(crd["status"]["acceptedNames"]["shortNames"], json!(["th"]));
 
-    let made = world.create(THINGS, "default", thing("a", json!({"colour": "red", "odd": 1}))).await.unwrap();
-    assert_eq!(made["spec"], json!({"colour": "red", "size": 1}), "defaults filled, unknown fields pruned");
+    let made = world
+        .create(THINGS, "default", thing("a", json!({"colour": "red", "odd": 1})))
+        .await
+        .unwrap();
+    assert_eq!(
+        made["spec"],
+        json!({"colour": "red", "size": 1}),
+        "defaults filled, unknown fields pruned"
+    );
     assert_eq!(made["metadata"]["generation"], 1);
     assert_eq!(world.get(THINGS, "a").await.unwrap(), made);
     let wrong = thing("b", json!({"colour": "green", "size": 11}));
@@ -66,19 +83,43 @@ async fn what_is_defined_is_served() {
          <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the \
          existing errors to complete validation]"
     );
-    let refused = world.create(THINGS, "default", thing("b", json!({"size": 11}))).await.unwrap_err();
-    assert_eq!(refused.message, "Thing.example.com \"b\" is invalid: spec: Invalid value: \"object\": at most ten");
-    let by_field = Options { field_selector: "spec.colour=red".into(), ..Options::default() };
-    assert_eq!(world.list(THINGS, by_field).await.unwrap()["items"].as_array().unwrap().len(), 1);
+    let refused = world
+        .create(THINGS, "default", thing("b", json!({"size": 11})))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused.message,
+        "Thing.example.com \"b\" is invalid: spec: Invalid value: \"object\": at most ten"
+    );
+    let by_field = Options {
+        field_selector: "spec.colour=red".into(),
+        ..Options::default()
+    };
+    assert_eq!(
+        world.list(THINGS, by_field).await.unwrap()["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn things_are_patched_applied_and_scaled() {
     let world = world_with_things().await;
-    world.create(THINGS, "default", thing("a", json!({}))).await.unwrap();
-    let patched = world.patch(PatchType::Merge, THINGS, "a", json!({"spec": {"size": 2}})).await.unwrap();
+    world
+        .create(THINGS, "default", thing("a", json!({})))
+        .await
+        .unwrap();
+    let patched = world
+        .patch(PatchType::Merge, THINGS, "a", json!({"spec": {"size": 2}}))
+        .await
+        .unwrap();
     assert_eq!(patched["metadata"]["generation"], 2);
-    let strategic = world.patch(PatchType::Strategic, THINGS, "a", json!({})).await.unwrap_err();
+    let strategic = world
+        .patch(PatchType::Strategic, THINGS, "a", json!({}))
+        .await
+        .unwrap_err();
     assert_eq!(strategic.code, 415);
 
     let apply = |manager: &str, spec: Value| {
@@ -87,24 +128,46 @@ async fn things_are_patched_applied_and_scaled() {
         request.body = thing("b", spec).to_string().into();
         request
     };
-    world.call(apply("one", json!({"parts": [{"name": "x", "n": 1}]}))).await.unwrap();
-    let both = world.call(apply("two", json!({"parts": [{"name": "y", "n": 2}]}))).await.unwrap();
-    assert_eq!(both["spec"]["parts"], json!([{"name": "x", "n": 1}, {"name": "y", "n": 2}]));
-    let conflict = world.call(apply("two", json!({"parts": [{"name": "x", "n": 3}]}))).await.unwrap_err();
-    assert!(conflict.message.contains("conflict with \"one\""), "{}", conflict.message);
+    world
+        .call(apply("one", json!({"parts": [{"name": "x", "n": 1}]})))
+        .await
+        .unwrap();
+    let both = world
+        .call(apply("two", json!({"parts": [{"name": "y", "n": 2}]})))
+        .await
+        .unwrap();
+    assert_eq!(
+        both["spec"]["parts"],
+        json!([{"name": "x", "n": 1}, {"name": "y", "n": 2}])
+    );
+    let conflict = world
+        .call(apply("two", json!({"parts": [{"name": "x", "n": 3}]})))
+        .await
+        .unwrap_err();
+    assert!(
+        conflict.message.contains("conflict with \"one\""),
+        "{}",
+        conflict.message
+    );
 
     let mut scale = request(Verb::Patch(PatchType::Merge), THINGS, "default", "a");
     scale.subresource = "scale".into();
     scale.body = json!({"spec": {"replicas": 5}}).to_string().into();
     let scaled = world.call(scale).await.unwrap();
-    assert_eq!((&scaled["kind"], &scaled["spec"]["replicas"]), (&json!("Scale"), &json!(5)));
+    assert_eq!(
+        (&scaled["kind"], &scaled["spec"]["replicas"]),
+        (&json!("Scale"), &json!(5))
+    );
     assert_eq!(world.get(THINGS, "a").await.unwrap()["spec"]["size"], 5);
 
     let mut status = world.get(THINGS, "a").await.unwrap();
     status["status"] = json!({"size": 5, "selector": "a=b"});
     status["spec"]["size"] = json!(9);
     let written = world.update(THINGS, "status", status).await.unwrap();
-    assert_eq!((&written["status"]["size"], &written["spec"]["size"]), (&json!(5), &json!(5)));
+    assert_eq!(
+        (&written["status"]["size"], &written["spec"]["size"]),
+        (&json!(5), &json!(5))
+    );
     let mut get = request(Verb::Get, THINGS, "default", "a");
     get.subresource = "scale".into();
     let shown = world.call(get).await.unwrap();
@@ -114,28 +177,52 @@ async fn things_are_patched_applied_and_scaled() {
 #[tokio::test]
 async fn versions_show_the_same_objects() {
     let world = world_with_things().await;
-    world.create(THINGS, "default", thing("a", json!({"size": 3}))).await.unwrap();
+    world
+        .create(THINGS, "default", thing("a", json!({"size": 3})))
+        .await
+        .unwrap();
     let mut old = request(Verb::Get, THINGS, "default", "a");
     old.resource.version = "v1beta1".into();
     let seen = world.call(old.clone()).await.unwrap();
-    assert_eq!((&seen["apiVersion"], &seen["spec"]["size"]), (&json!("example.com/v1beta1"), &json!(3)));
+    assert_eq!(
+        (&seen["apiVersion"], &seen["spec"]["size"]),
+        (&json!("example.com/v1beta1"), &json!(3))
+    );
     let mut new = seen.clone();
     new["spec"]["size"] = json!(4);
     old.verb = Verb::Update;
     old.body = new.to_string().into();
-    assert_eq!(world.call(old).await.unwrap()["apiVersion"], "example.com/v1beta1");
+    assert_eq!(
+        world.call(old).await.unwrap()["apiVersion"],
+        "example.com/v1beta1"
+    );
     let stored = world.get(THINGS, "a").await.unwrap();
-    assert_eq!((&stored["apiVersion"], &stored["spec"]["size"]), (&json!("example.com/v1"), &json!(4)));
+    assert_eq!(
+        (&stored["apiVersion"], &stored["spec"]["size"]),
+        (&json!("example.com/v1"), &json!(4))
+    );
 }
 
 #[tokio::test]
 async fn objects_go_with_their_definition() {
     let world = world_with_things().await;
-    world.create(THINGS, "default", thing("a", json!({}))).await.unwrap();
-    let marked = world.call(request(Verb::Delete, DEFINITIONS, "", "things.example.com")).await.unwrap();
-    assert_eq!(marked["metadata"]["finalizers"], json!(["customresourcecleanup.apiextensions.k8s.io"]));
+    world
+        .create(THINGS, "default", thing("a", json!({})))
+        .await
+        .unwrap();
+    let marked = world
+        .call(request(Verb::Delete, DEFINITIONS, "", "things.example.com"))
+        .await
+        .unwrap();
+    assert_eq!(
+        marked["metadata"]["finalizers"],
+        json!(["customresourcecleanup.apiextensions.k8s.io"])
+    );
     eventually(|| async {
-        world.call(request(Verb::Get, DEFINITIONS, "", "things.example.com")).await.is_err()
+        world
+            .call(request(Verb::Get, DEFINITIONS, "", "things.example.com"))
+            .await
+            .is_err()
     })
     .await;
     let gone = world.get(THINGS, "a").await.unwrap_err();
@@ -154,10 +241,18 @@ async fn names_are_free_again_when_their_owner_goes() {
     second["spec"]["names"] = json!({"plural": "stuffs", "kind": "Thing"});
     world.create(DEFINITIONS, "", second).await.unwrap();
     let refused = || async {
-        let crd = world.call(request(Verb::Get, DEFINITIONS, "", "stuffs.example.com")).await.unwrap();
-        crd["status"]["conditions"].as_array().is_some_and(|c| c.iter().any(|c| c["reason"] == "SingularConflict"))
+        let crd = world
+            .call(request(Verb::Get, DEFINITIONS, "", "stuffs.example.com"))
+            .await
+            .unwrap();
+        crd["status"]["conditions"]
+            .as_array()
+            .is_some_and(|c| c.iter().any(|c| c["reason"] == "SingularConflict"))
     };
     eventually(refused).await;
-    world.call(request(Verb::Delete, DEFINITIONS, "", "things.example.com")).await.unwrap();
+    world
+        .call(request(Verb::Delete, DEFINITIONS, "", "things.example.com"))
+        .await
+        .unwrap();
     eventually(|| async { world.core.kinds().find("example.com", "v1", "stuffs").is_some() }).await;
 }

@@ -36,7 +36,9 @@ struct Trial<'w> {
 
 fn samples() -> BTreeMap<String, Sample> {
     let key = rcgen::KeyPair::generate().unwrap();
-    let csr = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
+    let csr = rcgen::CertificateParams::default()
+        .serialize_request(&key)
+        .unwrap();
     let pem = csr.pem().unwrap();
     let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
     let text = include_str!("samples.yaml").replace("@CSR@", &encoded);
@@ -49,11 +51,20 @@ async fn every_kind_lives_the_same_life() {
     let world = world().await;
     let samples = samples();
     let mut tried = 0;
-    for kind in kinds::all().iter().filter(|kind| kind.stored() && kind.has_verb("create")) {
+    for kind in kinds::all()
+        .iter()
+        .filter(|kind| kind.stored() && kind.has_verb("create"))
+    {
         let place = format!("{}/{}/{}", kind.group, kind.version, kind.plural);
         let sample = samples.get(&place);
-        let sample = sample.unwrap_or_else(|| panic!("samples.yaml needs a sample of {place}")).clone();
-        let trial = Trial { world: &world, kind, sample };
+        let sample = sample
+            .unwrap_or_else(|| panic!("samples.yaml needs a sample of {place}"))
+            .clone();
+        let trial = Trial {
+            world: &world,
+            kind,
+            sample,
+        };
         trial.lives().await;
         trial.is_patched().await;
         trial.is_applied().await;
@@ -63,7 +74,11 @@ async fn every_kind_lives_the_same_life() {
         trial.speaks_protobuf().await;
         tried += 1;
     }
-    assert_eq!(tried, samples.len(), "samples.yaml has samples of kinds that are not there");
+    assert_eq!(
+        tried,
+        samples.len(),
+        "samples.yaml has samples of kinds that are not there"
+    );
 }
 
 impl Trial<'_> {
@@ -94,8 +109,15 @@ impl Trial<'_> {
         let kind = self.kind;
         let resource = ResourceRef::new(kind.group, kind.version, kind.plural);
         let namespace = if kind.namespaced { "default" } else { "" };
-        let named = !matches!(verb, Verb::Create | Verb::List | Verb::Watch | Verb::DeleteCollection);
-        let name = if named { object["metadata"]["name"].as_str().unwrap_or_default() } else { "" };
+        let named = !matches!(
+            verb,
+            Verb::Create | Verb::List | Verb::Watch | Verb::DeleteCollection
+        );
+        let name = if named {
+            object["metadata"]["name"].as_str().unwrap_or_default()
+        } else {
+            ""
+        };
         let admin = User::new("admin", &["system:masters"]);
         let mut request = Request::new(admin, verb, resource, namespace, name);
         request.options.field_manager = "every".into();
@@ -145,7 +167,12 @@ impl Trial<'_> {
         dry.body = object.to_string().into();
         let dry = self.world.call(dry).await;
         dry.unwrap_or_else(|status| panic!("{:?}: {}", self.kind, status.message));
-        assert_eq!(self.send(Verb::Get, &object).await.unwrap_err().code, 404, "{:?}", self.kind);
+        assert_eq!(
+            self.send(Verb::Get, &object).await.unwrap_err().code,
+            404,
+            "{:?}",
+            self.kind
+        );
 
         let made = self.must(Verb::Create, &object).await;
         assert_eq!(made["kind"], self.kind.kind);
@@ -154,13 +181,26 @@ impl Trial<'_> {
         let again = self.send(Verb::Create, &object).await.unwrap_err();
         assert_eq!(again.reason, "AlreadyExists", "{:?}", self.kind);
 
-        assert_eq!(self.must(Verb::Update, &made).await, made, "{:?}: nothing changed", self.kind);
+        assert_eq!(
+            self.must(Verb::Update, &made).await,
+            made,
+            "{:?}: nothing changed",
+            self.kind
+        );
         let mut new = made.clone();
         new["metadata"]["labels"] = json!({"every": "yes"});
         let changed = self.must(Verb::Update, &new).await;
         assert_eq!(changed["metadata"]["labels"]["every"], "yes");
-        assert_ne!(changed["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
-        assert_eq!(self.send(Verb::Update, &new).await.unwrap_err().reason, "Conflict", "{:?}", self.kind);
+        assert_ne!(
+            changed["metadata"]["resourceVersion"],
+            made["metadata"]["resourceVersion"]
+        );
+        assert_eq!(
+            self.send(Verb::Update, &new).await.unwrap_err().reason,
+            "Conflict",
+            "{:?}",
+            self.kind
+        );
         self.unconditional(&changed).await;
         self.remove(&object).await;
         self.put_to_nothing(&object).await;
@@ -169,18 +209,32 @@ impl Trial<'_> {
     /// A PUT without a version is taken where Kubernetes takes it.
     async fn unconditional(&self, object: &Value) {
         let mut blind = object.clone();
-        blind["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+        blind["metadata"]
+            .as_object_mut()
+            .unwrap()
+            .remove("resourceVersion");
         let taken = self.send(Verb::Update, &blind).await;
         assert_eq!(taken.is_ok(), self.kind.unconditional_update, "{:?}", self.kind);
         if let Err(status) = taken {
-            assert!(status.message.contains("metadata.resourceVersion: Invalid value: 0"), "{}", status.message);
+            assert!(
+                status
+                    .message
+                    .contains("metadata.resourceVersion: Invalid value: 0"),
+                "{}",
+                status.message
+            );
         }
     }
 
     /// A PUT of what is not there creates where Kubernetes lets it.
     async fn put_to_nothing(&self, object: &Value) {
         let put = self.send(Verb::Update, object).await;
-        assert_eq!(put.is_ok(), self.kind.create_on_update, "{:?}: {put:?}", self.kind);
+        assert_eq!(
+            put.is_ok(),
+            self.kind.create_on_update,
+            "{:?}: {put:?}",
+            self.kind
+        );
         match put {
             Ok(_) => self.remove(object).await,
             Err(status) => assert_eq!(status.code, 404, "{:?}: {}", self.kind, status.message),
@@ -202,10 +256,23 @@ impl Trial<'_> {
         }
         let now = self.must(Verb::Get, &object).await;
         let labels = &now["metadata"]["labels"];
-        assert_eq!((&labels["merge"], &labels["strategic"]), (&json!("1"), &json!("1")), "{:?}", self.kind);
+        assert_eq!(
+            (&labels["merge"], &labels["strategic"]),
+            (&json!("1"), &json!("1")),
+            "{:?}",
+            self.kind
+        );
         assert_eq!(now["metadata"]["annotations"]["json"], "1");
-        let odd = self.patch(PatchType::Merge, &object, json!({"odd": 1})).await.unwrap_err();
-        assert!(odd.message.contains("unknown field \"odd\""), "{:?}: {}", self.kind, odd.message);
+        let odd = self
+            .patch(PatchType::Merge, &object, json!({"odd": 1}))
+            .await
+            .unwrap_err();
+        assert!(
+            odd.message.contains("unknown field \"odd\""),
+            "{:?}: {}",
+            self.kind,
+            odd.message
+        );
         self.remove(&object).await;
     }
 
@@ -223,7 +290,11 @@ impl Trial<'_> {
         let made = self.apply("one", &object, false).await;
         let made = made.unwrap_or_else(|status| panic!("{:?}: {}", self.kind, status.message));
         let same = self.apply("one", &object, false).await.unwrap();
-        assert_eq!(same["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"], "{:?}", self.kind);
+        assert_eq!(
+            same["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"],
+            "{:?}",
+            self.kind
+        );
         let small = |labels: Value| {
             let mut small = json!({"apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": object["metadata"]});
             small["metadata"]["labels"] = labels;
@@ -231,15 +302,29 @@ impl Trial<'_> {
         };
         let both = self.apply("two", &small(json!({"theirs": "1"})), false).await;
         let both = both.unwrap_or_else(|status| panic!("{:?}: {}", self.kind, status.message));
-        assert_eq!(both["metadata"]["labels"], json!({"mine": "1", "theirs": "1"}), "{:?}", self.kind);
+        assert_eq!(
+            both["metadata"]["labels"],
+            json!({"mine": "1", "theirs": "1"}),
+            "{:?}",
+            self.kind
+        );
         let taken = small(json!({"theirs": "1", "mine": "2"}));
         let conflict = self.apply("two", &taken, false).await.unwrap_err();
         assert_eq!(conflict.code, 409, "{:?}", self.kind);
-        assert!(conflict.message.contains("conflict with \"one\""), "{:?}: {}", self.kind, conflict.message);
+        assert!(
+            conflict.message.contains("conflict with \"one\""),
+            "{:?}: {}",
+            self.kind,
+            conflict.message
+        );
         let forced = self.apply("two", &taken, true).await.unwrap();
         assert_eq!(forced["metadata"]["labels"]["mine"], "2");
         let dropped = self.apply("two", &small(json!({})), false).await.unwrap();
-        assert!(dropped["metadata"]["labels"]["theirs"].is_null(), "{:?}: {dropped}", self.kind);
+        assert!(
+            dropped["metadata"]["labels"]["theirs"].is_null(),
+            "{:?}: {dropped}",
+            self.kind
+        );
         self.remove(&object).await;
     }
 
@@ -253,13 +338,21 @@ impl Trial<'_> {
         let made = self.must(Verb::Create, &object).await;
         let with_status = patch::merge_patch(made.clone(), json!({ "status": status }));
         let spec_write = self.must(Verb::Update, &with_status).await;
-        assert_eq!(spec_write["status"], made["status"], "{:?}: a spec write leaves the status", self.kind);
+        assert_eq!(
+            spec_write["status"], made["status"],
+            "{:?}: a spec write leaves the status",
+            self.kind
+        );
         let mut request = self.request(Verb::Patch(PatchType::Merge), &object);
         request.subresource = "status".into();
         request.body = json!({ "status": status, "spec": null }).to_string().into();
         let written = self.world.call(request).await;
         let written = written.unwrap_or_else(|status| panic!("{:?}: {}", self.kind, status.message));
-        assert_eq!(written["spec"], made["spec"], "{:?}: a status write leaves the spec", self.kind);
+        assert_eq!(
+            written["spec"], made["spec"],
+            "{:?}: a status write leaves the spec",
+            self.kind
+        );
         self.remove(&object).await;
     }
 
@@ -271,25 +364,47 @@ impl Trial<'_> {
         self.must(Verb::Create, &object).await;
         self.must(Verb::Create, &other).await;
         let name = object["metadata"]["name"].as_str().unwrap();
-        let by_label = Options { label_selector: "every=listed".into(), ..Options::default() };
-        let by_name = Options { field_selector: format!("metadata.name={name}"), ..Options::default() };
+        let by_label = Options {
+            label_selector: "every=listed".into(),
+            ..Options::default()
+        };
+        let by_name = Options {
+            field_selector: format!("metadata.name={name}"),
+            ..Options::default()
+        };
         for options in [by_label.clone(), by_name.clone()] {
             let found = self.listed(options).await;
             assert_eq!(found["kind"], self.kind.list_kind());
-            let names: Vec<&Value> = found["items"].as_array().unwrap().iter().map(|i| &i["metadata"]["name"]).collect();
+            let names: Vec<&Value> = found["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|i| &i["metadata"]["name"])
+                .collect();
             assert_eq!(names, [name], "{:?}", self.kind);
         }
         for field in self.kind.field_names {
-            let none = Options { field_selector: format!("{field}=nonesuch"), ..Options::default() };
+            let none = Options {
+                field_selector: format!("{field}=nonesuch"),
+                ..Options::default()
+            };
             let found = self.listed(none).await;
             assert_eq!(found["items"], json!([]), "{:?} {field}", self.kind);
         }
         self.watched(&version, name, by_name).await;
         if self.kind.has_verb("deletecollection") {
             let mut request = self.request(Verb::DeleteCollection, &object);
-            request.options = Options { grace_period_seconds: Some(0), ..by_label };
+            request.options = Options {
+                grace_period_seconds: Some(0),
+                ..by_label
+            };
             self.world.call(request).await.unwrap();
-            assert_eq!(self.send(Verb::Get, &object).await.unwrap_err().code, 404, "{:?}", self.kind);
+            assert_eq!(
+                self.send(Verb::Get, &object).await.unwrap_err().code,
+                404,
+                "{:?}",
+                self.kind
+            );
         } else {
             self.remove(&object).await;
         }
@@ -306,7 +421,10 @@ impl Trial<'_> {
     /// A watch from before the creation shows it.
     async fn watched(&self, version: &str, name: &str, by_name: Options) {
         let mut request = self.request(Verb::Watch, &Value::Null);
-        request.options = Options { resource_version: Some(version.to_owned()), ..by_name };
+        request.options = Options {
+            resource_version: Some(version.to_owned()),
+            ..by_name
+        };
         let mut events = self.world.core.watch(request).await.unwrap();
         let event = events.next().await.unwrap().unwrap();
         let seen: Value = serde_json::from_slice(&event.object).unwrap();
@@ -318,20 +436,41 @@ impl Trial<'_> {
     async fn is_checked(&self) {
         let invalid = patch::merge_patch(self.object("every"), self.sample.invalid.clone());
         let refused = self.send(Verb::Create, &invalid).await;
-        let refused = refused.err().unwrap_or_else(|| panic!("{:?}: {invalid} was taken", self.kind));
-        assert_eq!((refused.code, refused.reason.as_str()), (422, "Invalid"), "{:?}: {}", self.kind, refused.message);
-        assert!(refused.message.contains(&self.sample.why), "{:?}: {}", self.kind, refused.message);
+        let refused = refused
+            .err()
+            .unwrap_or_else(|| panic!("{:?}: {invalid} was taken", self.kind));
+        assert_eq!(
+            (refused.code, refused.reason.as_str()),
+            (422, "Invalid"),
+            "{:?}: {}",
+            self.kind,
+            refused.message
+        );
+        assert!(
+            refused.message.contains(&self.sample.why),
+            "{:?}: {}",
+            self.kind,
+            refused.message
+        );
         let causes = refused.details.map(|details| details.causes.len());
         assert!(causes.is_some_and(|n| n > 0), "{:?}", self.kind);
         let odd = patch::merge_patch(self.object("every"), json!({"metadata": {"odd": 1}}));
         let refused = self.send(Verb::Create, &odd).await.unwrap_err();
-        assert!(refused.message.contains("strict decoding error: unknown field \"metadata.odd\""), "{}", refused.message);
+        assert!(
+            refused
+                .message
+                .contains("strict decoding error: unknown field \"metadata.odd\""),
+            "{}",
+            refused.message
+        );
     }
 
     /// The same body in protobuf makes the same object.
     async fn speaks_protobuf(&self) {
         let object = self.object("every");
-        let schema = Schemas::builtin().for_kind(self.kind.group, self.kind.version, self.kind.kind).unwrap();
+        let schema = Schemas::builtin()
+            .for_kind(self.kind.group, self.kind.version, self.kind.kind)
+            .unwrap();
         let mut request = self.request(Verb::Create, &object);
         request.options.dry_run = true;
         request.options.field_validation = String::new();
@@ -343,7 +482,14 @@ impl Trial<'_> {
         let made = self.world.call(binary).await;
         let made = made.unwrap_or_else(|status| panic!("{:?}: {}", self.kind, status.message));
         let strip = |mut value: Value| {
-            for path in [&["metadata", "uid"][..], &["spec", "clusterIP"], &["spec", "clusterIPs"], &["metadata", "labels"], &["spec", "selector"], &["spec", "template", "metadata", "labels"]] {
+            for path in [
+                &["metadata", "uid"][..],
+                &["spec", "clusterIP"],
+                &["spec", "clusterIPs"],
+                &["metadata", "labels"],
+                &["spec", "selector"],
+                &["spec", "template", "metadata", "labels"],
+            ] {
                 api::object::remove(&mut value, path);
             }
             value
