@@ -11,9 +11,11 @@
 
 mod check;
 mod eval;
+mod expr;
 mod functions;
 mod lex;
 mod library;
+mod macros;
 mod ops;
 mod parse;
 mod strings;
@@ -22,7 +24,7 @@ mod val;
 use std::fmt;
 
 use lex::is_reserved;
-use parse::Expr;
+use expr::Expr;
 
 pub use eval::{Budget, EXCEEDED, Scope};
 pub use strings::{duration, pattern as strings_pattern};

@@ -17,6 +17,7 @@ mod defaults;
 mod formats;
 mod names;
 mod paths;
+mod rule_check;
 mod rules;
 mod shape;
 mod structural;

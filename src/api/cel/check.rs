@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::Error;
+use super::expr::{Expr, How, Literal, Node};
 use super::functions;
-use super::parse::{Expr, How, Literal, Node};
 use super::val::{member, unescape};
 
 /// The name of a type, as an expression may mention it.

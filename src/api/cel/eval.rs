@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::parse::{Each, Expr, How, Literal, Node};
+use super::expr::{Each, Expr, How, Literal, Node};
 use super::val::Val;
 use super::{functions, ops};
 

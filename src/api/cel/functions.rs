@@ -138,6 +138,9 @@ pub fn exists(name: &str, method: bool, args: usize) -> bool {
         .any(|(known, counts)| *known == name && counts.contains(&args))
 }
 
+/// What a pattern costs that was not seen before.
+const COMPILING: usize = 500;
+
 fn length(value: &Val<'_>) -> usize {
     match value {
         Val::Text(text) => text.len(),
@@ -146,21 +149,26 @@ fn length(value: &Val<'_>) -> usize {
     }
 }
 
+fn extents(values: &[Val<'_>]) -> Vec<usize> {
+    values.iter().map(Val::extent).collect()
+}
+
 /// What a call costs beyond its one unit: what it must look at, a tenth of a unit per character.
 pub fn cost(name: &str, values: &[Val<'_>]) -> usize {
     let first = values.first().map_or(0, length);
     let second = values.get(1).map_or(0, length);
     match name {
-        "in" | "isSorted" | "sum" | "min" | "max" => {
-            if name == "in" {
-                second
-            } else {
-                first
-            }
-        }
+        // Every item may have to be compared.
+        "in" => values.get(1).map_or(0, Val::extent),
+        "isSorted" | "sum" | "min" | "max" => first,
         "sets.contains" | "sets.equivalent" | "sets.intersects" => first.saturating_mul(second),
-        "matches" | "find" | "findAll" => (first.div_ceil(10)).saturating_mul(second.div_ceil(4).max(1)),
-        "==" | "!=" => first.min(second).div_ceil(10),
+        "matches" | "find" | "findAll" => {
+            let new = matches!(values.get(1), Some(Val::Text(text)) if !strings::is_known(text));
+            let compiling = if new { COMPILING } else { 0 };
+            let matching = first.div_ceil(10).saturating_mul(second.div_ceil(4).max(1));
+            matching.saturating_add(compiling)
+        }
+        "==" | "!=" => extents(values).into_iter().min().unwrap_or(0).div_ceil(4),
         "+" | "contains" | "replace" | "split" | "join" | "indexOf" | "lastIndexOf" | "format" => {
             first.saturating_add(second).div_ceil(10)
         }

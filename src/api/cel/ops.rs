@@ -18,7 +18,7 @@ pub fn select<'a>(of: &Val<'a>, field: &str, lenient: bool) -> Result<Val<'a>, S
         Val::Optional(Some(inner)) => return Ok(optional(inner.field(field))),
         _ => {}
     }
-    if of.entries().is_none() {
+    if !of.is_map() {
         return Err(NO_OVERLOAD.to_owned());
     }
     match (of.field(field), lenient) {
@@ -45,28 +45,38 @@ pub fn index<'a>(of: &Val<'a>, index: &Val<'a>, lenient: bool) -> Result<Val<'a>
         Val::Optional(Some(inner)) => return self::index(inner, index, true),
         _ => {}
     }
-    let found = if let Some(items) = of.items() {
+    let found = if of.is_list() {
         let place = match index {
             Val::Int(n) => usize::try_from(*n).ok(),
             Val::Uint(n) => usize::try_from(*n).ok(),
             Val::Double(n) if n.fract() == 0.0 && *n >= 0.0 => Some(*n as usize),
             _ => return Err(NO_OVERLOAD.to_owned()),
         };
-        place.and_then(|place| items.get(place).cloned())
+        place.and_then(|place| of.item(place))
     } else {
-        let entries = of.entries().ok_or_else(|| NO_OVERLOAD.to_owned())?;
-        entries
-            .into_iter()
-            .find(|(key, _)| key.equals(index))
-            .map(|(_, value)| value)
+        member(of, index).ok_or_else(|| NO_OVERLOAD.to_owned())?
     };
     match (found, lenient) {
         (found, true) => Ok(optional(found)),
         (Some(found), false) => Ok(found),
-        (None, false) if of.items().is_some() => {
-            Err(format!("index out of bounds: {}", super::strings::show(index)))
-        }
+        (None, false) if of.is_list() => Err(format!("index out of bounds: {}", super::strings::show(index))),
         (None, false) => Err(format!("no such key: {}", super::strings::show(index))),
+    }
+}
+
+/// The value of a key; the outer `None` for what is no map.
+fn member<'a>(of: &Val<'a>, key: &Val<'a>) -> Option<Option<Val<'a>>> {
+    match (of, key) {
+        (Val::Map(entries), _) => {
+            let found = entries.iter().find(|(known, _)| known.equals(key));
+            Some(found.map(|(_, value)| value.clone()))
+        }
+        (Val::Json(serde_json::Value::Object(map), schema), Val::Text(name)) => Some(
+            map.get_key_value(&**name)
+                .map(|(name, value)| Val::json(value, super::val::member(*schema, name))),
+        ),
+        (Val::Json(serde_json::Value::Object(_), _), _) => Some(None),
+        _ => None,
     }
 }
 
@@ -103,13 +113,8 @@ pub fn contains<'a>(holder: &Val<'a>, wanted: &Val<'a>) -> Result<Val<'a>, Strin
     if let Some(items) = holder.items() {
         return Ok(Val::Bool(items.iter().any(|item| item.equals(wanted))));
     }
-    match (holder, wanted) {
-        (Val::Json(..) | Val::Map(_), Val::Text(key)) => Ok(Val::Bool(holder.field(key).is_some())),
-        _ => {
-            let entries = holder.entries().ok_or_else(|| NO_OVERLOAD.to_owned())?;
-            Ok(Val::Bool(entries.iter().any(|(key, _)| key.equals(wanted))))
-        }
-    }
+    let found = member(holder, wanted).ok_or_else(|| NO_OVERLOAD.to_owned())?;
+    Ok(Val::Bool(found.is_some()))
 }
 
 fn overflow<T>(made: Option<T>, text: &str) -> Result<T, String> {

@@ -1,111 +1,13 @@
-//! Tokens → expression. Macros are recognised here, as the language has it: they are not functions.
+//! Tokens → expression.
 
-use super::Error;
+use super::expr::{Expr, Literal, Node};
 use super::lex::{Kind, Token, is_reserved, lex};
+use super::{Error, macros};
 
 /// Deepest nesting of brackets, and of everything together: what is parsed here is evaluated by recursion, on
 /// a thread's stack.
 const NESTING_MAX: usize = 100;
 const DEPTH_MAX: u16 = 300;
-
-/// An expression and where it stands.
-#[derive(Debug)]
-pub struct Expr {
-    pub at: usize,
-    pub node: Node,
-    /// Levels below and including this one.
-    depth: u16,
-}
-
-/// A constant.
-#[derive(Debug)]
-pub enum Literal {
-    Null,
-    Bool(bool),
-    Int(i64),
-    Uint(u64),
-    Double(f64),
-    Text(String),
-    Bytes(Vec<u8>),
-}
-
-/// What an expression is.
-#[derive(Debug)]
-pub enum Node {
-    Literal(Literal),
-    Name(String),
-    /// `of.field`, or `of.?field`.
-    Select {
-        of: Box<Expr>,
-        field: String,
-        optional: bool,
-    },
-    /// `has(of.field)`.
-    Has {
-        of: Box<Expr>,
-        field: String,
-    },
-    /// `of[index]`, or `of[?index]`.
-    Index {
-        of: Box<Expr>,
-        index: Box<Expr>,
-        optional: bool,
-    },
-    /// `name(…)`, or `on.name(…)`; operators are calls by their signs.
-    Call {
-        on: Option<Box<Expr>>,
-        name: String,
-        args: Vec<Expr>,
-    },
-    And(Box<[Expr; 2]>),
-    Or(Box<[Expr; 2]>),
-    /// `a ? b : c`.
-    If(Box<[Expr; 3]>),
-    /// Items; the flag marks optional ones.
-    List(Vec<(Expr, bool)>),
-    /// Keys and values; the flag marks optional ones.
-    Map(Vec<(Expr, Expr, bool)>),
-    /// A macro over the members of `range`.
-    Each(Box<Each>),
-    /// `cel.bind(name, value, body)`, and `optMap`/`optFlatMap` without a flag for the flat form.
-    Bind {
-        name: String,
-        value: Box<Expr>,
-        body: Box<Expr>,
-    },
-    /// `value.optMap(name, body)`; `flat` for `optFlatMap`.
-    OptMap {
-        name: String,
-        value: Box<Expr>,
-        body: Box<Expr>,
-        flat: bool,
-    },
-}
-
-/// A macro over the members of a list or map.
-#[derive(Debug)]
-pub struct Each {
-    pub how: How,
-    pub range: Expr,
-    /// The variable; the index or key when there are two.
-    pub first: String,
-    /// The second variable, empty for none.
-    pub second: String,
-    /// The filter of a `map` with three arguments.
-    pub filter: Option<Expr>,
-    pub body: Expr,
-}
-
-/// Which macro.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    All,
-    Exists,
-    ExistsOne,
-    Filter,
-    Map,
-    TransformMap,
-}
 
 /// Parses a whole text.
 pub fn parse(source: &str) -> Result<Expr, Error> {
@@ -328,7 +230,7 @@ impl Parser {
                 let name = self.name()?;
                 of = if !optional && self.accept("(") {
                     let args = self.arguments(")")?;
-                    self.method(at, of, name, args)?
+                    macros::method(at, of, name, args)?
                 } else {
                     Expr::new(
                         at,
@@ -474,136 +376,5 @@ impl Parser {
             out.push((key, self.ternary()?, optional));
         }
         Ok(out)
-    }
-
-    /// `on.name(args)`: a macro, a function of a namespace such as `sets.contains`, or a method.
-    fn method(&mut self, at: usize, on: Expr, name: String, args: Vec<Expr>) -> Result<Expr, Error> {
-        let how = match (name.as_str(), args.len()) {
-            ("all", 2 | 3) => Some(How::All),
-            ("exists", 2 | 3) => Some(How::Exists),
-            ("exists_one" | "existsOne", 2 | 3) => Some(How::ExistsOne),
-            ("filter", 2) => Some(How::Filter),
-            ("map", 2 | 3) | ("transformList", 3 | 4) => Some(How::Map),
-            ("transformMap", 3 | 4) => Some(How::TransformMap),
-            _ => None,
-        };
-        if let Some(how) = how {
-            return each(at, how, &name, on, args);
-        }
-        let in_namespace = match &on.node {
-            Node::Name(space) => matches!(
-                space.as_str(),
-                "sets" | "optional" | "cel" | "math" | "strings" | "format"
-            ),
-            _ => false,
-        };
-        let in_namespace = in_namespace || (name == "isCanonical" && args.len() == 1);
-        match (name.as_str(), &on.node) {
-            ("bind", Node::Name(space)) if space == "cel" && args.len() == 3 => bind(at, args),
-            ("optMap" | "optFlatMap", _) if args.len() == 2 => opt_map(at, on, name == "optFlatMap", args),
-            (_, Node::Name(space)) if in_namespace => {
-                let name = format!("{space}.{name}");
-                Ok(Expr::new(at, Node::Call { on: None, name, args }))
-            }
-            _ => Ok(Expr::new(
-                at,
-                Node::Call {
-                    on: Some(Box::new(on)),
-                    name,
-                    args,
-                },
-            )),
-        }
-    }
-}
-
-fn variable(arg: Option<Expr>, at: usize) -> Result<String, Error> {
-    match arg.map(|arg| arg.node) {
-        Some(Node::Name(name)) => Ok(name),
-        _ => Err(Error::new(at, "argument must be a simple name")),
-    }
-}
-
-fn missing(at: usize) -> Error {
-    Error::new(at, "Syntax error: too few arguments")
-}
-
-fn each(at: usize, how: How, name: &str, range: Expr, args: Vec<Expr>) -> Result<Expr, Error> {
-    let count = args.len();
-    let mut args = args.into_iter();
-    let first = variable(args.next(), at)?;
-    // `map` has one variable and perhaps a filter; `transform…` has two and perhaps a filter; tests have one or two.
-    let (variables, filtered) = match name {
-        "map" => (1, count == 3),
-        "transformList" | "transformMap" => (2, count == 4),
-        _ => (count - 1, false),
-    };
-    let second = if variables == 2 {
-        variable(args.next(), at)?
-    } else {
-        String::new()
-    };
-    let filter = if filtered { args.next() } else { None };
-    let body = args.next().ok_or_else(|| missing(at))?;
-    let each = Each {
-        how,
-        range,
-        first,
-        second,
-        filter,
-        body,
-    };
-    Ok(Expr::new(at, Node::Each(Box::new(each))))
-}
-
-fn bind(at: usize, args: Vec<Expr>) -> Result<Expr, Error> {
-    let mut args = args.into_iter();
-    let name = variable(args.next(), at)?;
-    let value = Box::new(args.next().ok_or_else(|| missing(at))?);
-    let body = Box::new(args.next().ok_or_else(|| missing(at))?);
-    Ok(Expr::new(at, Node::Bind { name, value, body }))
-}
-
-fn opt_map(at: usize, value: Expr, flat: bool, args: Vec<Expr>) -> Result<Expr, Error> {
-    let mut args = args.into_iter();
-    let name = variable(args.next(), at)?;
-    let body = Box::new(args.next().ok_or_else(|| missing(at))?);
-    Ok(Expr::new(
-        at,
-        Node::OptMap {
-            name,
-            value: Box::new(value),
-            body,
-            flat,
-        },
-    ))
-}
-
-impl Expr {
-    fn new(at: usize, node: Node) -> Self {
-        let mut made = Self { at, node, depth: 0 };
-        let below = made.children().into_iter().map(|child| child.depth).max();
-        made.depth = below.unwrap_or(0).saturating_add(1);
-        made
-    }
-
-    /// The expressions right below this one.
-    pub fn children(&self) -> Vec<&Expr> {
-        match &self.node {
-            Node::Literal(_) | Node::Name(_) => Vec::new(),
-            Node::Select { of, .. } | Node::Has { of, .. } => vec![of],
-            Node::Index { of, index, .. } => vec![of, index],
-            Node::Call { on, args, .. } => on.iter().map(|on| &**on).chain(args).collect(),
-            Node::And(both) | Node::Or(both) => both.iter().collect(),
-            Node::If(three) => three.iter().collect(),
-            Node::List(items) => items.iter().map(|(item, _)| item).collect(),
-            Node::Map(entries) => entries.iter().flat_map(|(key, value, _)| [key, value]).collect(),
-            Node::Each(each) => [&each.range]
-                .into_iter()
-                .chain(&each.filter)
-                .chain([&each.body])
-                .collect(),
-            Node::Bind { value, body, .. } | Node::OptMap { value, body, .. } => vec![value, body],
-        }
     }
 }

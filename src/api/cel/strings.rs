@@ -1,6 +1,8 @@
 //! Text, times, and conversions between types.
 
+use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -11,10 +13,33 @@ const NO_OVERLOAD: &str = "no such overload";
 /// Longest text that a function may make, bytes.
 const MADE_MAX: usize = 1024 * 1024;
 
+/// Patterns that are remembered; a rule that is asked often would else compile its own again and again.
+const PATTERNS_MAX: usize = 256;
+
+static PATTERNS: LazyLock<Mutex<HashMap<String, regex::Regex>>> = LazyLock::new(Mutex::default);
+
+/// Whether a pattern is remembered, so that using it costs no compiling.
+pub fn is_known(text: &str) -> bool {
+    let known = PATTERNS.lock().unwrap_or_else(PoisonError::into_inner);
+    known.contains_key(text)
+}
+
 /// A pattern, compiled with a bound on what it may take.
+///
+/// # Errors
+/// What is wrong with it.
 pub fn pattern(text: &str) -> Result<regex::Regex, String> {
-    let built = regex::RegexBuilder::new(text).size_limit(1 << 20).build();
-    built.map_err(|error| format!("error parsing regexp: {error}"))
+    let mut known = PATTERNS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(regex) = known.get(text) {
+        return Ok(regex.clone());
+    }
+    let built = regex::RegexBuilder::new(text).size_limit(1 << 18).build();
+    let built = built.map_err(|error| format!("error parsing regexp: {error}"))?;
+    if known.len() >= PATTERNS_MAX {
+        known.clear();
+    }
+    known.insert(text.to_owned(), built.clone());
+    Ok(built)
 }
 
 /// A value as `string()` and error texts show it.

@@ -117,6 +117,45 @@ impl<'a> Val<'a> {
         }
     }
 
+    /// Whether it is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self, Val::List(_) | Val::Json(Value::Array(_), _))
+    }
+
+    /// Whether it is a map.
+    pub fn is_map(&self) -> bool {
+        matches!(self, Val::Map(_) | Val::Json(Value::Object(_), _))
+    }
+
+    /// One item of a list.
+    pub fn item(&self, place: usize) -> Option<Val<'a>> {
+        match self {
+            Val::List(items) => items.get(place).cloned(),
+            Val::Json(Value::Array(items), schema) => {
+                Some(Val::json(items.get(place)?, schema.and_then(|s| s.get("items"))))
+            }
+            _ => None,
+        }
+    }
+
+    /// How much there is to look at, everything inside included: what comparing it takes.
+    pub fn extent(&self) -> usize {
+        match self {
+            Val::Text(text) => text.len() / 8 + 1,
+            Val::Bytes(bytes) => bytes.len() / 8 + 1,
+            Val::List(items) => items.iter().map(Val::extent).sum::<usize>() + 1,
+            Val::Map(entries) => {
+                entries
+                    .iter()
+                    .map(|(k, v)| k.extent() + v.extent())
+                    .sum::<usize>()
+                    + 1
+            }
+            Val::Json(value, _) => extent(value),
+            _ => 1,
+        }
+    }
+
     /// The entries of a map; `None` for anything else.
     pub fn entries(&self) -> Option<Vec<(Val<'a>, Val<'a>)>> {
         match self {
@@ -245,6 +284,20 @@ impl<'a> Val<'a> {
             (Val::Time(a), Val::Time(b)) => Some(a.cmp(b)),
             _ => None,
         }
+    }
+}
+
+fn extent(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() / 8 + 1,
+        Value::Array(items) => items.iter().map(extent).sum::<usize>() + 1,
+        Value::Object(map) => {
+            map.iter()
+                .map(|(key, value)| key.len() / 8 + 1 + extent(value))
+                .sum::<usize>()
+                + 1
+        }
+        _ => 1,
     }
 }
 

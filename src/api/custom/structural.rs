@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::check;
 use super::compiled::Patterns;
-use crate::cel::{self, Program, strings_pattern};
+use super::{check, rule_check};
+use crate::cel::strings_pattern;
 use crate::status::FieldError;
 use crate::value::{Field, entries, flag, list, text};
 
@@ -140,7 +140,7 @@ fn structure(schema: &Field, place: Place, errors: &mut Vec<FieldError>) {
         alternative(&schema.get("not"), schema, errors);
     }
     default(schema, errors);
-    rules(schema, place, errors);
+    rule_check::rules(schema, place.correlatable, errors);
 }
 
 fn members(schema: &Field, place: Place, errors: &mut Vec<FieldError>) {
@@ -373,94 +373,4 @@ fn default(schema: &Field, errors: &mut Vec<FieldError>) {
         schema.value,
         &patterns,
     ));
-}
-
-/// The rules in CEL must compile, and say so in a way that can be shown.
-fn rules(schema: &Field, place: Place, errors: &mut Vec<FieldError>) {
-    for rule in schema.items("x-kubernetes-validations") {
-        let (source, message, computed) = (
-            rule.get("rule"),
-            rule.get("message"),
-            rule.get("messageExpression"),
-        );
-        if source.text().trim().is_empty() {
-            errors.push(source.required("rule is not specified"));
-        } else {
-            condition(&source, schema, place, errors);
-        }
-        if !message.is_blank() {
-            if message.text().trim().is_empty() {
-                errors.push(message.invalid("message must be non-empty if specified"));
-            } else if message.text().contains('\n') {
-                errors.push(message.invalid("message must not contain line breaks"));
-            }
-        } else if source.text().contains('\n') && computed.is_blank() {
-            errors.push(message.required("message must be specified if rule contains line breaks"));
-        }
-        if computed.is_set() {
-            if computed.text().trim().is_empty() {
-                errors.push(computed.required("messageExpression must be non-empty if specified"));
-            } else {
-                compiled(&computed, "messageExpression compilation failed", schema, errors);
-            }
-        }
-        let reasons = [
-            "FieldValueDuplicate",
-            "FieldValueForbidden",
-            "FieldValueInvalid",
-            "FieldValueRequired",
-        ];
-        rule.get("reason").one_of_if_set(&reasons, errors);
-        field_path(&rule.get("fieldPath"), schema, errors);
-    }
-}
-
-fn compiled(source: &Field, failed: &str, schema: &Field, errors: &mut Vec<FieldError>) -> Option<Program> {
-    match Program::compile(source.text(), &["self", "oldSelf"]) {
-        Ok(program) => {
-            let unknown = ["self", "oldSelf"]
-                .into_iter()
-                .find_map(|root| program.unknown_field(source.text(), root, schema.value));
-            if let Some(why) = unknown {
-                errors.push(source.invalid(format!("{failed}: {why}")));
-            }
-            Some(program)
-        }
-        Err(why) => {
-            errors.push(source.invalid(format!("{failed}: {why}")));
-            None
-        }
-    }
-}
-
-fn condition(source: &Field, schema: &Field, place: Place, errors: &mut Vec<FieldError>) {
-    let Some(program) = compiled(source, "compilation failed", schema, errors) else {
-        return;
-    };
-    if program.is_no_condition() {
-        errors.push(source.invalid("compilation failed: cel expression must evaluate to a bool"));
-    }
-    if program.uses("oldSelf") && !place.correlatable {
-        errors.push(source.invalid(format!(
-            "oldSelf cannot be used on the uncorrelatable portion of the schema within {}",
-            schema.path
-        )));
-    }
-}
-
-/// The path that a refusal names must be one of the schema.
-fn field_path(path: &Field, schema: &Field, errors: &mut Vec<FieldError>) {
-    if path.is_blank() {
-        return;
-    }
-    let known = match super::paths::parse(path.text()) {
-        Some(steps) => steps.iter().try_fold(schema.value, |schema, step| match step {
-            super::paths::Step::Field(name) => cel::member_schema(schema, name),
-            _ => None,
-        }),
-        None => None,
-    };
-    if known.is_none() {
-        errors.push(path.invalid("fieldPath must be a valid path"));
-    }
 }
