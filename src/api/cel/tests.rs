@@ -110,7 +110,7 @@ fn nothing_runs_or_nests_without_end() {
     let object = json!({"list": many});
     let source = "self.list.all(a, self.list.all(b, self.list.all(c, a + b + c >= 0)))";
     assert_eq!(eval(source, &object), Err(eval::EXCEEDED.to_owned()));
-    let source = "self.list.all(a, self == self && self.list[0] == 0)";
+    let source = "self.list.all(a, self == self && self.list[0].n == 0)";
     let large: Vec<Value> = (0..20_000).map(|n| json!({"n": n})).collect();
     assert!(
         eval(source, &json!({"list": large})).is_err(),
