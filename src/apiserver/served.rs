@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use api::custom::CustomKind;
 use api::kind::{Kind, KindRef};
 use api::kinds;
+use tokio::sync::watch;
 
 /// Group, version and plural.
 type Path = (&'static str, &'static str, &'static str);
@@ -17,13 +18,14 @@ pub struct ServedKinds {
     built_in: &'static [&'static Kind],
     // A std lock: nothing awaits while it is held.
     custom: RwLock<Custom>,
+    /// Counts the changes.
+    changes: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct Custom {
     by_definition: BTreeMap<String, Vec<Arc<CustomKind>>>,
     by_path: HashMap<Path, Arc<CustomKind>>,
-    changes: u64,
 }
 
 impl Default for ServedKinds {
@@ -38,6 +40,7 @@ impl ServedKinds {
         Self {
             built_in,
             custom: RwLock::default(),
+            changes: watch::Sender::new(0),
         }
     }
 
@@ -67,7 +70,22 @@ impl ServedKinds {
 
     /// A number that changes whenever what is served does.
     pub fn state(&self) -> u64 {
-        self.custom.read().unwrap_or_else(PoisonError::into_inner).changes
+        *self.changes.borrow()
+    }
+
+    /// Returns once a kind is not served any more, as when its definition is gone.
+    pub async fn withdrawn(&self, kind: &KindRef) {
+        let mut changes = self.changes.subscribe();
+        let Some(uid) = kind.custom().map(|custom| &custom.generation().0) else {
+            return std::future::pending().await;
+        };
+        loop {
+            let now = self.find(kind.group, kind.version, kind.plural);
+            let same = now.is_some_and(|now| now.custom().is_some_and(|now| now.generation().0 == *uid));
+            if !same || changes.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Takes in what a definition serves now; nothing when it is gone or was not accepted.
@@ -88,6 +106,7 @@ impl ServedKinds {
         if !kinds.is_empty() {
             custom.by_definition.insert(definition.to_owned(), kinds);
         }
-        custom.changes += 1;
+        // Told while the lock is held: whoever looks after being told sees the change.
+        self.changes.send_modify(|count| *count += 1);
     }
 }

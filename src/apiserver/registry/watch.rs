@@ -58,7 +58,7 @@ impl Core {
         });
         let now = Instant::now();
         let follower = Follower {
-            kind: target.kind,
+            kind: target.kind.clone(),
             filter,
             pending,
             state_at: end.then_some(from),
@@ -67,7 +67,10 @@ impl Core {
             bookmark_at: options.allow_watch_bookmarks.then(|| now + BOOKMARK_EVERY),
             ends_at: now + Duration::from_secs(lasts),
         };
-        Ok(follower.stream())
+        let kinds = self.inner.kinds.clone();
+        let kind = target.kind;
+        let withdrawn = async move { kinds.withdrawn(&kind).await };
+        Ok(follower.stream().take_until(withdrawn).boxed())
     }
 }
 

@@ -204,6 +204,19 @@ async fn versions_show_the_same_objects() {
 }
 
 #[tokio::test]
+async fn watches_end_with_their_kind() {
+    let world = world_with_things().await;
+    let watch = request(Verb::Watch, THINGS, "default", "");
+    let events = world.core.watch(watch).await.unwrap();
+    world
+        .call(request(Verb::Delete, DEFINITIONS, "", "things.example.com"))
+        .await
+        .unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), events.count()).await;
+    assert_eq!(ended.expect("in good time"), 0);
+}
+
+#[tokio::test]
 async fn objects_go_with_their_definition() {
     let world = world_with_things().await;
     world
