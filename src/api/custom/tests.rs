@@ -54,7 +54,7 @@ fn names_belong_to_who_came_first() {
     second["metadata"]["name"] = json!("stuffs.example.com");
     second["spec"]["names"]["plural"] = json!("stuffs");
     second["status"] = json!({});
-    let verdict = judge(&second, &[first.clone()], Timestamp::UNIX_EPOCH).status;
+    let verdict = judge(&second, std::slice::from_ref(&first), Timestamp::UNIX_EPOCH).status;
     assert_eq!(verdict["conditions"][0]["reason"], "SingularConflict");
     assert_eq!(verdict["conditions"][0]["message"], "\"thing\" is already in use");
     assert_eq!(verdict["conditions"][1]["status"], "False");

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use api::kind::Kind;
 use api::kinds;
@@ -19,6 +20,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Request, World, world};
+
+/// How long the server may take for what it does after a write.
+const DEADLINE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Deserialize)]
 struct Sample {
@@ -67,7 +72,7 @@ type Part = (&'static str, for<'t> fn(&'t Trial<'t>) -> BoxFuture<'t, ()>);
 
 #[tokio::test]
 async fn every_kind_lives_the_same_life() {
-    let mut world = world().await;
+    let mut world = world().await.with_account().await;
     let samples = samples();
     let (mut tried, mut failed) = (0, Vec::new());
     for kind in kinds::all()
@@ -87,7 +92,7 @@ async fn every_kind_lives_the_same_life() {
             // What went wrong has been printed; the other parts are tried in a world without its traces.
             if AssertUnwindSafe(run(&trial)).catch_unwind().await.is_err() {
                 failed.push(format!("{place} {part}"));
-                world = super::world().await;
+                world = super::world().await.with_account().await;
             }
         }
     }
@@ -163,6 +168,51 @@ impl Trial<'_> {
         made.unwrap_or_else(|status| panic!("{:?} {verb:?}: {}", self.kind, status.message))
     }
 
+    /// A new object as it is when the server has done its part.
+    async fn made(&self, object: &Value) -> Value {
+        let made = self.must(Verb::Create, object).await;
+        self.settled(made).await
+    }
+
+    /// The object once the server has done its part.
+    async fn settled(&self, made: Value) -> Value {
+        if self.kind.deletion_finalizer.is_empty() {
+            return made;
+        }
+        let settled = async {
+            loop {
+                let now = self.must(Verb::Get, &made).await;
+                if now["status"]["conditions"]
+                    .as_array()
+                    .is_some_and(|c| !c.is_empty())
+                {
+                    return now;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, settled)
+            .await
+            .expect("conditions in good time")
+    }
+
+    /// Waits until the object is gone, at once where nothing has to be cleaned up first.
+    async fn gone(&self, object: &Value) {
+        let gone = async {
+            loop {
+                match self.send(Verb::Get, object).await {
+                    Err(status) => return status.code,
+                    Ok(_) if self.kind.deletion_finalizer.is_empty() => return 200,
+                    Ok(_) => tokio::time::sleep(PAUSE).await,
+                }
+            }
+        };
+        let code = tokio::time::timeout(DEADLINE, gone)
+            .await
+            .expect("gone in good time");
+        assert_eq!(code, 404, "{:?}", self.kind);
+    }
+
     /// Deletes it, and a namespace's last finalizer with it.
     async fn remove(&self, object: &Value) {
         self.must(Verb::Delete, object).await;
@@ -174,8 +224,7 @@ impl Trial<'_> {
             request.body = left.to_string().into();
             self.world.call(request).await.unwrap();
         }
-        let gone = self.send(Verb::Get, object).await;
-        assert_eq!(gone.unwrap_err().code, 404, "{:?}", self.kind);
+        self.gone(object).await;
     }
 
     async fn lives(&self) {
@@ -192,7 +241,7 @@ impl Trial<'_> {
             self.kind
         );
 
-        let made = self.must(Verb::Create, &object).await;
+        let made = self.made(&object).await;
         assert_eq!(made["kind"], self.kind.kind);
         assert_eq!(made["apiVersion"], self.kind.api_version());
         assert_eq!(self.must(Verb::Get, &object).await, made, "{:?}", self.kind);
@@ -261,7 +310,7 @@ impl Trial<'_> {
 
     async fn is_patched(&self) {
         let object = self.object("every");
-        self.must(Verb::Create, &object).await;
+        self.made(&object).await;
         let label = |key: &str| json!({"metadata": {"labels": {key: "1"}}});
         let body = json!([{"op": "add", "path": "/metadata/annotations", "value": {"json": "1"}}]);
         for (how, body) in [
@@ -307,6 +356,7 @@ impl Trial<'_> {
         object["metadata"]["labels"] = json!({"mine": "1"});
         let made = self.apply("one", &object, false).await;
         let made = made.unwrap_or_else(|status| panic!("{:?}: {}", self.kind, status.message));
+        let made = self.settled(made).await;
         let same = self.apply("one", &object, false).await.unwrap();
         assert_eq!(
             same["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"],
@@ -350,7 +400,7 @@ impl Trial<'_> {
         let status = self.sample.status.clone();
         let status = status.unwrap_or_else(|| panic!("samples.yaml needs a status of {:?}", self.kind));
         let object = self.object("every");
-        let made = self.must(Verb::Create, &object).await;
+        let made = self.made(&object).await;
         let with_status = patch::merge_patch(made.clone(), json!({ "status": status }));
         let spec_write = self.must(Verb::Update, &with_status).await;
         assert_eq!(
@@ -376,8 +426,8 @@ impl Trial<'_> {
         object["metadata"]["labels"] = json!({"every": "listed"});
         let before = self.listed(Options::default()).await;
         let version = before["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
-        self.must(Verb::Create, &object).await;
-        self.must(Verb::Create, &other).await;
+        self.made(&object).await;
+        self.made(&other).await;
         let name = object["metadata"]["name"].as_str().unwrap();
         let by_label = Options {
             label_selector: "every=listed".into(),
@@ -414,12 +464,7 @@ impl Trial<'_> {
                 ..by_label
             };
             self.world.call(request).await.unwrap();
-            assert_eq!(
-                self.send(Verb::Get, &object).await.unwrap_err().code,
-                404,
-                "{:?}",
-                self.kind
-            );
+            self.gone(&object).await;
         } else {
             self.remove(&object).await;
         }
