@@ -8,7 +8,8 @@ use super::definitions::{Definitions, gvk, part_version};
 use crate::kind::{Kind, KindRef, Subresource};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
-const PATCH_TYPES: &[&str] = &[
+/// The last one is for built-in kinds: lists of custom ones have no merge keys.
+const PATCH_TYPES: [&str; 4] = [
     "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
@@ -98,7 +99,7 @@ struct Operation<'a> {
 }
 
 struct Scribe<'a> {
-    kind: &'a Kind,
+    kind: &'a KindRef,
     definitions: &'a Definitions,
     form: Form,
 }
@@ -107,7 +108,7 @@ impl Scribe<'_> {
     fn name(&self) -> Option<String> {
         let Kind {
             group, version, kind, ..
-        } = self.kind;
+        } = &**self.kind;
         self.definitions.name(group, version, kind).map(str::to_owned)
     }
 
@@ -332,7 +333,11 @@ impl Scribe<'_> {
             "x-kubernetes-action": action,
             "x-kubernetes-group-version-kind": target,
         });
-        let media = if action == "patch" { PATCH_TYPES } else { &["*/*"] };
+        let media: &[&str] = match (action, self.kind.custom(), PATCH_TYPES.split_last()) {
+            ("patch", Some(_), Some((_, ours))) => ours,
+            ("patch", ..) => &PATCH_TYPES,
+            _ => &["*/*"],
+        };
         if let Some(body) = body {
             let schema = self.form.reference(&body);
             match self.form {

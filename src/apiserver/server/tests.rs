@@ -556,6 +556,12 @@ async fn custom_kinds_are_in_discovery_and_openapi() {
         "How large."
     );
     assert_eq!(thing["x-kubernetes-group-version-kind"][0]["kind"], "Thing");
+    let patch = &document["paths"]["/apis/example.com/v1/things/{name}"]["patch"]["requestBody"]["content"];
+    assert!(patch["application/merge-patch+json"].is_object());
+    assert!(
+        patch["application/strategic-merge-patch+json"].is_null(),
+        "kubectl would send it"
+    );
     let old = get(&admin, "/openapi/v2").await.1;
     let size = &old["definitions"]["com.example.v1.Thing"]["properties"]["spec"]["properties"]["size"];
     assert_eq!((&size["type"], &size["nullable"]), (&Value::Null, &Value::Null));
