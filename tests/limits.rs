@@ -162,7 +162,15 @@ fn cpu_limits_hold() {
 #[test]
 fn the_node_comes_first_and_pods_weigh_what_they_asked_for() {
     sandboxed(|dir| {
-        let cluster = Cluster::stocked(dir, &["--pod-pids-limit", "50"]);
+        let cluster = Cluster::stocked(
+            dir,
+            &[
+                "--pod-pids-limit",
+                "50",
+                "--eviction-hard",
+                "memory.available<70Mi,nodefs.available<1%",
+            ],
+        );
         let of =
             |pid: u32, file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("a process");
         // Lowering a score takes CAP_SYS_RESOURCE, which not every test machine grants.
@@ -220,12 +228,9 @@ fn the_node_comes_first_and_pods_weigh_what_they_asked_for() {
             ]);
             text.trim_end_matches("Ki").parse().expect("a quantity")
         };
-        assert_eq!(
-            amount("capacity.memory") - amount("allocatable.memory"),
-            100 << 10
-        );
+        assert_eq!(amount("capacity.memory") - amount("allocatable.memory"), 70 << 10);
         let storage = amount("capacity.ephemeral-storage");
-        assert_eq!(amount("allocatable.ephemeral-storage"), storage - storage / 10);
+        assert_eq!(amount("allocatable.ephemeral-storage"), storage - storage / 100);
     });
 }
 

@@ -327,3 +327,30 @@ fn evict(server: &Cluster) -> Result<String, String> {
     let body = format!(r#"{{"apiVersion":"policy/v1","kind":"Eviction","metadata":{{"name":"{pod}"}}}}"#);
     server.feed(&["create", "--raw", &path, "-f", "-"], &body)
 }
+
+#[test]
+fn a_deleted_node_whose_agent_lives_comes_back_with_its_pods() {
+    sandboxed(|dir| {
+        let (_hosts, _edge, server, _agent) = two_nodes(dir);
+        server.apply(&on_edge("box", false));
+        server.pod_ready("box");
+        let (started, uid) = (
+            server.field("pod/box", STARTED),
+            server.field("node/edge", "{.metadata.uid}"),
+        );
+        server.ok(&["delete", "node", "edge"]);
+        eventually("a new Node", || {
+            let found = server.field("node/edge", "{.metadata.uid}")?;
+            if found == uid.clone()? { Err(found) } else { Ok(()) }
+        });
+        server.until("node/edge", READY, "True");
+        // Longer than the patience with pods whose node is missing.
+        std::thread::sleep(Duration::from_secs(45));
+        assert_eq!(server.field("pod/box", STARTED), started);
+        assert_eq!(
+            server.field("pod/box", "{.metadata.deletionTimestamp}").unwrap(),
+            ""
+        );
+        assert_eq!(server.exec("box", &["echo", "here"]).unwrap(), "here\n");
+    });
+}

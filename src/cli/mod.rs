@@ -128,10 +128,24 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("coracle: {error:#}");
+            eprintln!("coracle: {}", whole_story(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes in one line; what an error has already said of its
+/// cause is not said twice.
+fn whole_story(error: &anyhow::Error) -> String {
+    let mut story = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if story.is_empty() {
+            story = cause;
+        } else if !story.contains(&cause) {
+            story = format!("{story}: {cause}");
+        }
+    }
+    story
 }
 
 /// A runtime for the verbs that do one thing and end.

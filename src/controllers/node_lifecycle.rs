@@ -83,8 +83,15 @@ impl Reconciler for NodeHealth {
         } else {
             plan.look_again(self.grace - silent + Duration::from_millis(100));
         }
-        let ready = if lost { "Unknown" } else { ready_status(&node) };
-        let evicting = ready == "True" || evicts(&key.name, view);
+        let spoken = conditions(&node).any(|c| c.type_ == "Ready");
+        let ready = match (lost, spoken) {
+            (true, _) => "Unknown",
+            // A new Node, perhaps in place of one that was deleted: its agent
+            // is about to speak, and its pods may be there already.
+            (false, false) => "False",
+            (false, true) => ready_status(&node),
+        };
+        let evicting = ready == "True" || (lost || spoken) && evicts(&key.name, view);
         retaint(&node, ready, evicting, &mut plan, now);
         if ready != "True" {
             plan.look_again(LOOK_AGAIN);
@@ -285,6 +292,25 @@ mod tests {
         }
         // It counts as lost although its condition does not say so yet.
         assert!(!evicts("good0", &cluster(1, 0)));
+    }
+
+    #[test]
+    fn a_new_node_takes_no_pods_but_keeps_those_it_has() {
+        let mut view = View::empty();
+        let new: Node = serde_json::from_value(json!({"metadata": {"name": "new"}})).unwrap();
+        view.nodes = Cache::fixed([new, node("other", "True")]);
+        let health = NodeHealth::new(Duration::from_secs(40));
+        let plan = health.reconcile(
+            &Key::new("", "new"),
+            &view,
+            "2026-01-01T00:00:00Z".parse().unwrap(),
+        );
+        let [Write::Patch(_, _, taints)] = plan.writes.as_slice() else {
+            panic!("{plan:?}")
+        };
+        let taints = taints["spec"]["taints"].as_array().unwrap();
+        let all: Vec<(&Value, &Value)> = taints.iter().map(|t| (&t["key"], &t["effect"])).collect();
+        assert_eq!(all, [(&json!(NOT_READY), &json!("NoSchedule"))]);
     }
 
     /// The taints and the conditions that a silent node gets.

@@ -42,7 +42,13 @@ pub(super) fn write_public(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
 /// PEM of the P-256 key in that file, which is made if it does not exist.
 pub(super) fn key(path: &Path) -> Result<String, PkiError> {
     if let Some(text) = read(path)? {
-        return Ok(text);
+        return match rcgen::KeyPair::from_pem(&text) {
+            Ok(_) => Ok(text),
+            Err(error) => Err(PkiError::Malformed {
+                path: path.to_owned(),
+                why: format!("this is no private key: {error}"),
+            }),
+        };
     }
     let text = rcgen::KeyPair::generate()?.serialize_pem();
     write_secret(path, text.as_bytes())?;
