@@ -34,6 +34,11 @@ pub enum Verdict {
         /// The key's entry at that moment.
         current: Option<Arc<Entry>>,
     },
+    /// The change does not fit the members as they are; nothing was done.
+    Unfit {
+        /// Raft's reason.
+        reason: String,
+    },
     /// The compaction asks for a revision that has not happened yet.
     Future {
         /// The revision asked for.
@@ -68,6 +73,8 @@ impl<'a> Applier<'a> {
             Body::Batch(ops) => self.batch(ops, command.now_ms),
             Body::Expire(keys) => self.expire(keys),
             Body::Compact(revision) => self.compact(revision),
+            // What changes the group touches no entry: the core sees to it.
+            Body::Announce(_) | Body::Member(_) => Verdict::Done(vec![]),
         }
     }
 

@@ -80,6 +80,20 @@ impl Cache {
         }
     }
 
+    /// Takes another member's state in the place of what is here. Watches go on:
+    /// what happened in between they get from the state's history, unless it
+    /// is to be `lost` (a planted bug).
+    pub fn replace(&self, entries: Vec<Arc<Entry>>, position: Position, lost: bool) {
+        let mut inner = self.write();
+        let before = inner.position.revision;
+        inner.entries = entries.into_iter().map(ByKey).collect();
+        inner.window.restart(position.revision);
+        inner.position = position;
+        inner.watchers.notice_all(if lost { position.revision } else { before } + 1);
+        drop(inner);
+        self.revision.send_replace(position.revision);
+    }
+
     /// Where the cache stands.
     pub fn position(&self) -> Position {
         self.read().position

@@ -8,6 +8,7 @@
 use bytes::Bytes;
 
 use crate::codec::{Malformed, Reader, put_bytes, put_header, put_number, put_optional};
+use crate::membership::{self, Change, Peer, put_change, put_peer};
 use crate::types::{Expect, Op, Record};
 
 /// Format of everything in this file; changes when the bytes change.
@@ -16,6 +17,8 @@ const VERSION: u8 = 1;
 const BATCH: u8 = 1;
 const EXPIRE: u8 = 2;
 const COMPACT: u8 = 3;
+const ANNOUNCE: u8 = 4;
+const MEMBER: u8 = 5;
 
 /// One command, as proposed by the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +50,10 @@ pub enum Body {
     Expire(Vec<(String, u64)>),
     /// Forgets history before a revision.
     Compact(u64),
+    /// Tells where a member is.
+    Announce(Peer),
+    /// Changes the group. In the log it accompanies Raft's own change.
+    Member(Change),
 }
 
 impl Command {
@@ -75,6 +82,14 @@ impl Command {
                 out.push(COMPACT);
                 put_number(&mut out, *revision);
             }
+            Body::Announce(peer) => {
+                out.push(ANNOUNCE);
+                put_peer(&mut out, peer);
+            }
+            Body::Member(change) => {
+                out.push(MEMBER);
+                put_change(&mut out, change);
+            }
         }
         out
     }
@@ -101,6 +116,8 @@ impl Command {
                 Body::Expire(keys.collect::<Result<_, Malformed>>()?)
             }
             COMPACT => Body::Compact(reader.number()?),
+            ANNOUNCE => Body::Announce(membership::peer(&mut reader)?),
+            MEMBER => Body::Member(membership::change(&mut reader)?),
             _ => return Err(Malformed("command has an unknown kind")),
         };
         match reader.is_empty() {
@@ -116,6 +133,7 @@ impl Body {
             Body::Batch(ops) => ops.iter().map(op_size_hint).sum(),
             Body::Expire(keys) => keys.iter().map(|(key, _)| key.len() + 12).sum(),
             Body::Compact(_) => 10,
+            Body::Announce(_) | Body::Member(_) => 64,
         }
     }
 }

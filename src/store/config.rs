@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use base::{Clock, Random, SystemClock, SystemRandom};
 
+use crate::membership::Peer;
+use crate::plant::Plants;
+
 /// Settings of a [`Store`](crate::Store); `StoreConfig::new(dir)` has sensible ones.
 #[derive(Clone)]
 pub struct StoreConfig {
@@ -23,6 +26,16 @@ pub struct StoreConfig {
     pub request_bytes_max: usize,
     /// History older than this is compacted away, up to twice this late; `None` keeps all of it.
     pub keep_history: Option<Duration>,
+    /// How much of the log is kept in memory, in bytes, for members that lag;
+    /// one that lags further gets a snapshot.
+    pub keep_log_bytes: usize,
+    /// The group to join, if the folder is empty; `None` begins a new one.
+    pub join: Option<u64>,
+    /// Where this member is found by the others; its id is ignored. Without an
+    /// address it tells nobody.
+    pub here: Peer,
+    /// For tests.
+    pub(crate) plants: Plants,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where randomness comes from.
@@ -39,6 +52,10 @@ impl StoreConfig {
             segment_bytes: 4 << 20,
             flush_log_bytes: 8 << 20,
             request_bytes_max: 8 << 20,
+            keep_log_bytes: 4 << 20,
+            join: None,
+            here: Peer::default(),
+            plants: Plants::default(),
             // Kubernetes' own default (--etcd-compaction-interval).
             keep_history: Some(Duration::from_secs(300)),
             clock: Arc::new(SystemClock::new()),

@@ -2,21 +2,25 @@
 //! clocks or log files of its own. The driver turns it in production, the
 //! simulator in tests; both see the same code.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::raft::eraftpb::{Entry, EntryType, Message};
-use tokio::sync::oneshot;
+use ::raft::eraftpb::{ConfChangeV2, Entry, Message, MessageType, SnapshotMetadata};
+use tokio::sync::{oneshot, watch};
 
 use crate::apply::{Applier, Position, Verdict};
 use crate::cache::Cache;
+use crate::calls::{Calls, Target};
 use crate::command::{Body, Command, Ticket};
 use crate::error::StoreError;
 use crate::log::Recovered;
-use crate::raft::{Job, Member};
+use crate::membership::{self, Change, Peer, Situation};
+use crate::parcel::{Forwarded, Parcel, Reply};
+use crate::plant::{Plant, Plants};
+use crate::raft::{self, Job, Member};
 use crate::reads::{Clearance, Reads};
-use crate::state::{Meta, State};
+use crate::state::{Export, Install, Meta, State};
+use crate::status::{Leadership, Status};
 use crate::types::Outcome;
 
 /// How many entries one command expires at most.
@@ -24,6 +28,8 @@ const EXPIRE_MAX: usize = 1000;
 
 /// The ticket number of commands that nobody waits for.
 const NOBODY: u64 = 0;
+/// The ticket number of this member's announcement of itself.
+const ANNOUNCEMENT: u64 = u64::MAX;
 
 /// Where a call's outcome goes.
 pub type Answer = oneshot::Sender<Result<Vec<Outcome>, StoreError>>;
@@ -32,6 +38,8 @@ pub type Answer = oneshot::Sender<Result<Vec<Outcome>, StoreError>>;
 pub struct Call {
     /// The number in the command's ticket; not 0.
     pub number: u64,
+    /// Whether it changes the group.
+    pub membership: bool,
     /// The encoded command.
     pub data: Vec<u8>,
     /// Who waits.
@@ -40,21 +48,49 @@ pub struct Call {
 
 /// What came out of one turn.
 pub struct Turn {
-    /// To send now.
-    pub messages: Vec<Message>,
-    /// To persist; then report it with [`Core::persisted`].
-    pub job: Job,
+    /// To send now, each to a member.
+    pub parcels: Vec<(u64, Parcel)>,
+    /// To send now, as streams; report what became of each with [`Core::snapshot_sent`].
+    pub shipments: Vec<Shipment>,
+    /// To persist, if anything; then report it with [`Core::persisted`].
+    pub job: Option<Job>,
     /// History was compacted: old versions can be swept away.
     pub compacted: bool,
 }
 
+/// A snapshot for a member that lags too far behind.
+pub struct Shipment {
+    /// Raft's part, with the receiver.
+    pub message: Message,
+    /// What the state knows beside the entries.
+    pub meta: Meta,
+    /// The state.
+    pub export: Box<dyn Export>,
+}
+
+/// A snapshot that came, complete.
+pub struct Arrival {
+    /// Raft's part.
+    pub message: Message,
+    /// The sender's meta data.
+    pub meta: Meta,
+    /// Puts the copy in the state's place.
+    pub install: Install,
+}
+
 /// How the store looks after itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Habits {
     /// This run's ticket origin.
     pub origin: u64,
     /// History older than this is compacted.
     pub keep_history: Option<Duration>,
+    /// How much applied log is kept in memory for peers that lag, in bytes.
+    pub keep_log_bytes: usize,
+    /// Where this member can be found; an empty address if nobody shall.
+    pub here: Peer,
+    /// For the simulator.
+    pub plants: Plants,
 }
 
 /// See the module.
@@ -64,13 +100,20 @@ pub struct Core {
     cache: Arc<Cache>,
     meta: Meta,
     habits: Habits,
-    waiting: HashMap<u64, Answer>,
+    calls: Calls,
     reads: Reads,
+    /// Parcels that did not come from Raft.
+    outbox: Vec<(u64, Parcel)>,
+    /// The copy that goes with the snapshot that Raft was handed last.
+    arrived: Option<(Meta, Install)>,
     led: bool,
     /// An expiry has been proposed and not yet applied.
     expiring: bool,
+    /// This member tells where it is.
+    announcing: Option<oneshot::Receiver<Result<Vec<Outcome>, StoreError>>>,
     /// When compaction was last considered, and the revision then.
     mark: (Duration, u64),
+    leadership: watch::Sender<Leadership>,
 }
 
 impl Core {
@@ -82,52 +125,104 @@ impl Core {
         recovered: Recovered,
         habits: Habits,
     ) -> Result<Core, StoreError> {
-        let mut member = Member::new(&meta, recovered, habits.origin)?;
+        let mut member = Member::new(&meta, recovered, &habits)?;
         member.start()?;
         let mark = (Duration::ZERO, meta.compacted);
-        let (waiting, reads) = (HashMap::new(), Reads::default());
         Ok(Core {
             member,
             state,
             cache,
             meta,
             habits,
-            waiting,
-            reads,
+            calls: Calls::default(),
+            reads: Reads::default(),
+            outbox: vec![],
+            arrived: None,
             led: false,
             expiring: false,
+            announcing: None,
             mark,
+            leadership: watch::Sender::default(),
         })
     }
 
-    /// Proposes calls, in this order, in one go.
+    /// Takes calls, to be proposed in this order in one go.
     pub fn submit(&mut self, calls: Vec<Call>) {
-        if calls.is_empty() {
-            return;
-        }
-        let (mut data, mut answers) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
-        for call in calls {
-            data.push(call.data);
-            answers.push((call.number, call.answer));
-        }
-        match self.member.propose(data) {
-            Ok(()) => self.waiting.extend(answers),
-            Err(error) => {
-                for (_, answer) in answers {
-                    let _ = answer.send(Err(refusal(&error)));
-                }
-            }
-        }
+        calls.into_iter().for_each(|call| self.calls.add(call));
     }
 
     /// Asks for clearance to read the cache linearizably.
     pub fn read(&mut self, clearance: Clearance) {
+        if self.habits.plants.has(Plant::ReadUnasked) {
+            drop(clearance.send(Ok(())));
+            return;
+        }
         self.reads.add(clearance);
     }
 
-    /// Takes a message from a peer.
-    pub fn receive(&mut self, message: Message) -> Result<(), StoreError> {
-        self.member.receive(message)
+    /// Takes a parcel from another member, whose identity is certain. The error
+    /// is fatal; what is merely wrong with a parcel is in the second result.
+    pub fn receive(&mut self, from: u64, parcel: Parcel) -> Result<Result<(), StoreError>, StoreError> {
+        let removed = self.meta.roster.removed.contains(&from);
+        match parcel {
+            Parcel::Removed if self.member.knows(from) => return Err(StoreError::Removed),
+            Parcel::Removed => {}
+            _ if removed => self.outbox.push((from, Parcel::Removed)),
+            Parcel::Raft(message) if message.from == from => {
+                return Ok(self.member.receive(*message, &self.meta.roster.removed));
+            }
+            Parcel::Raft(message) => {
+                let what = format!("message from member {from:x}");
+                let reason = format!("it says that it is from {:x}", message.from);
+                return Ok(Err(StoreError::Format { what, reason }));
+            }
+            Parcel::Forward { term, calls } => {
+                let replies = self.propose_for(term, calls);
+                if !replies.is_empty() {
+                    self.outbox.push((from, Parcel::Returned { term, replies }));
+                }
+            }
+            Parcel::Returned { term, replies } => {
+                for (number, reply) in replies {
+                    self.calls.returned(term, number, reply);
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Takes a snapshot that came from another member.
+    pub fn arrive(&mut self, arrival: Arrival) -> Result<(), StoreError> {
+        let Arrival { message, meta, install } = arrival;
+        let about = message.snapshot.as_ref().and_then(|snapshot| snapshot.metadata.as_ref());
+        let fits = about.is_some_and(|about| {
+            (about.index, about.term) == (meta.applied, meta.applied_term)
+                && about.conf_state.as_ref() == Some(&meta.members)
+                && meta.cluster == self.meta.cluster
+        });
+        let refused = |reason: &str| StoreError::Format {
+            what: format!("snapshot from member {:x}", message.from),
+            reason: reason.into(),
+        };
+        if !fits {
+            return Err(refused("it is not about the state that came with it"));
+        }
+        if self.arrived.is_some() {
+            return Err(refused("another one came first"));
+        }
+        self.member.receive(message, &self.meta.roster.removed)?;
+        self.arrived = Some((meta, install));
+        Ok(())
+    }
+
+    /// A shipment has arrived, or got lost.
+    pub fn snapshot_sent(&mut self, to: u64, arrived: bool) {
+        self.member.snapshot_sent(to, arrived);
+    }
+
+    /// Parcels to a member were lost.
+    pub fn unreachable(&mut self, id: u64) {
+        self.member.unreachable(id);
     }
 
     /// The jobs up to this number are durable.
@@ -138,27 +233,52 @@ impl Core {
     /// Lets a Raft tick pass.
     pub fn tick(&mut self) {
         self.member.tick();
-        self.reads.ask_again();
+        self.calls.tick();
+        if let Some(batch) = self.reads.tick() {
+            self.ask(batch);
+        }
     }
 
     /// Does one piece of work; `None` when there is none. Call it until then
     /// after anything else was called.
     pub fn turn(&mut self) -> Result<Option<Turn>, StoreError> {
+        self.dispatch();
         if let Some(batch) = self.reads.next_batch() {
-            self.member.read_index(batch);
+            self.ask(batch);
         }
+        let mut parcels = std::mem::take(&mut self.outbox);
         let Some(work) = self.member.work() else {
-            return Ok(None);
+            self.arrived = None;
+            return Ok((!parcels.is_empty()).then_some(Turn {
+                parcels,
+                shipments: vec![],
+                job: None,
+                compacted: false,
+            }));
         };
-        let compacted = self.apply(work.committed)?;
-        for (batch, index) in work.reads {
-            self.reads.answered(batch, index);
+        let is_snapshot = |message: &Message| message.msg_type == MessageType::MsgSnapshot as i32;
+        let (snapshots, messages): (Vec<_>, Vec<_>) = work.messages.into_iter().partition(is_snapshot);
+        parcels.extend(messages.into_iter().map(addressed));
+        // Before anything is applied: these are of the state as it is now.
+        let shipments = snapshots.into_iter().map(|message| self.ship(message));
+        let shipments = shipments.collect::<Result<_, _>>()?;
+        if let Some(about) = work.snapshot {
+            self.install(&about)?;
         }
-        self.reads.release(self.meta.applied);
+        self.arrived = None;
+        let compacted = self.apply(work.committed)?;
+        for (context, index) in work.reads {
+            if let Some(batch) = self.batch_of(&context) {
+                self.reads.answered(batch, index);
+            }
+        }
+        let early = self.habits.plants.has(Plant::ReadUnapplied);
+        self.reads.release(if early { u64::MAX - 1 } else { self.meta.applied });
         self.notice_role();
         Ok(Some(Turn {
-            messages: work.messages,
-            job: work.job,
+            parcels,
+            shipments,
+            job: Some(work.job),
             compacted,
         }))
     }
@@ -166,6 +286,7 @@ impl Core {
     /// Proposes what the store does by itself: deleting entries whose time has
     /// come and compacting. `now_ms` is wall-clock time since the Unix epoch.
     pub fn chores(&mut self, now_ms: u64, monotonic: Duration) -> Result<(), StoreError> {
+        self.announce(now_ms);
         if !self.member.settled() {
             return Ok(());
         }
@@ -179,13 +300,8 @@ impl Core {
         bodies.extend(self.due_compaction(monotonic).map(Body::Compact));
         for body in bodies {
             let expires = matches!(body, Body::Expire(_));
-            let ticket = Ticket {
-                origin: self.habits.origin,
-                number: NOBODY,
-            };
-            let proposed = self
-                .member
-                .propose(vec![Command { ticket, now_ms, body }.encode()]);
+            let command = self.command(NOBODY, now_ms, body);
+            let proposed = self.member.propose(vec![command]);
             self.expiring |= expires && proposed.is_ok();
         }
         Ok(())
@@ -193,16 +309,19 @@ impl Core {
 
     /// Refuses everyone who waits: nothing more will be done.
     pub fn abandon(&mut self, why: impl Fn() -> StoreError) {
-        for (_, answer) in self.waiting.drain() {
-            let _ = answer.send(Err(why()));
-        }
+        self.calls.refuse(&why);
         self.reads.refuse(why);
     }
 
-    /// Whether the group consists of this member only: then what is in the
+    /// Whether this member decides everything by itself: then what is in the
     /// cache is the latest there is.
     pub fn alone(&self) -> bool {
         self.member.alone()
+    }
+
+    /// Whether there is nobody to talk to, so that no ticks are needed.
+    pub fn solitary(&self) -> bool {
+        self.member.solitary()
     }
 
     /// Whether this member can serve everything now.
@@ -210,22 +329,227 @@ impl Core {
         self.member.settled()
     }
 
+    /// Who leads, kept up to date.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.subscribe()
+    }
+
+    /// How things are.
+    pub fn status(&self) -> Status {
+        Status {
+            cluster: self.meta.cluster,
+            member: self.meta.member,
+            leadership: *self.leadership.borrow(),
+            applied: self.meta.applied,
+            committed: self.member.committed(),
+            last_index: self.member.last_index(),
+            revision: self.meta.revision,
+            compacted: self.meta.compacted,
+            members: self.meta.members.clone(),
+            peers: self.meta.roster.peers.clone(),
+            health: if self.member.leads() { self.member.health() } else { vec![] },
+        }
+    }
+
+    /// Where the members are.
+    pub fn peers(&self) -> &[Peer] {
+        &self.meta.roster.peers
+    }
+
+    /// Hands parked calls to whoever leads.
+    fn dispatch(&mut self) {
+        if !self.calls.any_parked() {
+            return;
+        }
+        match self.target() {
+            Target::Nobody => {}
+            Target::Here { term } => {
+                let calls = self.calls.hand_over(term, !self.member.solitary());
+                for (number, reply) in self.propose(calls) {
+                    self.calls.returned(term, number, reply);
+                }
+            }
+            Target::There { leader, term } => {
+                let calls = self.calls.hand_over(term, true);
+                if !calls.is_empty() {
+                    self.outbox.push((leader, Parcel::Forward { term, calls }));
+                }
+            }
+        }
+    }
+
+    fn target(&self) -> Target {
+        let term = self.member.term();
+        match self.member.leader() {
+            _ if self.member.handing_over() => Target::Nobody,
+            _ if self.member.leads() => Target::Here { term },
+            Some(leader) if leader != self.meta.member => Target::There { leader, term },
+            _ => Target::Nobody,
+        }
+    }
+
+    fn propose_for(&mut self, term: u64, calls: Vec<Forwarded>) -> Vec<(u64, Reply)> {
+        let fits = term == self.member.term() || self.habits.plants.has(Plant::AnyTerm);
+        match self.target() {
+            Target::Here { .. } if fits => self.propose(calls),
+            _ => calls.into_iter().map(|call| (call.number, Reply::NotLeader)).collect(),
+        }
+    }
+
+    /// Puts calls into the log; returns those that did not get there.
+    fn propose(&mut self, calls: Vec<Forwarded>) -> Vec<(u64, Reply)> {
+        let (changes, writes): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| call.membership);
+        let (mut data, mut numbers) = (Vec::with_capacity(writes.len()), Vec::with_capacity(writes.len()));
+        for call in writes {
+            data.push(call.data);
+            numbers.push(call.number);
+        }
+        let mut replies = vec![];
+        if let Err(error) = if data.is_empty() { Ok(()) } else { self.member.propose(data) } {
+            let reply = reply(error);
+            replies.extend(numbers.into_iter().map(|number| (number, reply.clone())));
+        }
+        for call in changes {
+            replies.extend(self.propose_change(call.data).map(|reply| (call.number, reply)));
+        }
+        replies
+    }
+
+    /// Judges a change of the group and puts it into the log; says what became
+    /// of it unless it is there.
+    fn propose_change(&mut self, data: Vec<u8>) -> Option<Reply> {
+        let Ok(Command { body: Body::Member(change), .. }) = Command::decode(data.clone().into()) else {
+            return Some(Reply::Refused("it is not a change of the members".into()));
+        };
+        let health = self.member.health();
+        let now = Situation {
+            members: &self.meta.members,
+            roster: &self.meta.roster,
+            leader: self.meta.member,
+            health: &health,
+            last_index: self.member.last_index(),
+        };
+        if let Change::Lead(to) = change {
+            let judged = membership::may_lead(to, &now);
+            if judged.is_ok() {
+                self.member.hand_over(to);
+            }
+            return Some(judged.map_or_else(Reply::Refused, |()| Reply::Begun));
+        }
+        match membership::plan(&change, &now) {
+            Err(reason) => Some(Reply::Refused(reason)),
+            Ok(planned) => {
+                let planned = ConfChangeV2 { context: data, ..planned };
+                self.member.propose_change(planned).err().map(reply)
+            }
+        }
+    }
+
+    fn command(&self, number: u64, now_ms: u64, body: Body) -> Vec<u8> {
+        let ticket = Ticket {
+            origin: self.habits.origin,
+            number,
+        };
+        Command { ticket, now_ms, body }.encode()
+    }
+
+    /// Tells the group where this member is, if it does not know.
+    fn announce(&mut self, now_ms: u64) {
+        let here = &self.habits.here;
+        let known = self.meta.roster.peer(self.meta.member);
+        let busy = self.announcing.as_mut().is_some_and(|answer| answer.try_recv().is_err_and(|e| e == oneshot::error::TryRecvError::Empty));
+        let needed = !here.address.is_empty() && known.is_none_or(|known| (&known.name, &known.address) != (&here.name, &here.address));
+        if busy || !needed || !self.member.knows(self.meta.member) {
+            return;
+        }
+        let peer = Peer {
+            id: self.meta.member,
+            ..here.clone()
+        };
+        let (answer, announcing) = oneshot::channel();
+        self.announcing = Some(announcing);
+        let data = self.command(ANNOUNCEMENT, now_ms, Body::Announce(peer));
+        self.calls.add(Call {
+            number: ANNOUNCEMENT,
+            membership: false,
+            data,
+            answer,
+        });
+    }
+
+    fn ask(&mut self, batch: u64) {
+        // The same never comes again, here or elsewhere: who, in which life, which batch.
+        let context = [self.meta.member, self.habits.origin, batch].map(u64::to_le_bytes).concat();
+        self.member.read_index(context);
+    }
+
+    fn batch_of(&self, context: &[u8]) -> Option<u64> {
+        let (whose, batch) = context.split_at_checked(16)?;
+        let ours = [self.meta.member, self.habits.origin].map(u64::to_le_bytes).concat();
+        (whose == ours).then_some(u64::from_le_bytes(batch.try_into().ok()?))
+    }
+
+    fn ship(&self, mut message: Message) -> Result<Shipment, StoreError> {
+        let snapshot = message.snapshot.get_or_insert_default();
+        snapshot.metadata = Some(SnapshotMetadata {
+            index: self.meta.applied,
+            term: self.meta.applied_term,
+            conf_state: Some(self.meta.members.clone()),
+        });
+        Ok(Shipment {
+            message,
+            meta: self.meta.clone(),
+            export: self.state.export()?,
+        })
+    }
+
+    /// Puts the copy that arrived in the state's place.
+    fn install(&mut self, about: &SnapshotMetadata) -> Result<(), StoreError> {
+        let arrived = self.arrived.take().filter(|(meta, _)| meta.applied == about.index);
+        let Some((theirs, install)) = arrived else {
+            return Err(StoreError::Stopped("a snapshot came without its state".into()));
+        };
+        let mut meta = Meta {
+            member: self.meta.member,
+            installed: theirs.applied,
+            ..theirs
+        };
+        if self.habits.plants.has(Plant::ForgetMembers) {
+            meta.members.clone_from(&self.meta.members);
+            meta.roster.clone_from(&self.meta.roster);
+        }
+        install(&meta)?;
+        self.meta = meta;
+        let lost = self.habits.plants.has(Plant::LoseEvents);
+        self.cache.replace(self.state.load()?, self.position(), lost);
+        self.member.installed(&self.meta);
+        self.calls.skipped();
+        Ok(())
+    }
+
+    fn position(&self) -> Position {
+        Position {
+            revision: self.meta.revision,
+            compacted: self.meta.compacted,
+        }
+    }
+
     fn apply(&mut self, entries: Vec<Entry>) -> Result<bool, StoreError> {
         let Some(last) = entries.last() else {
             return Ok(false);
         };
         (self.meta.applied, self.meta.applied_term) = (last.index, last.term);
-        let position = Position {
-            revision: self.meta.revision,
-            compacted: self.meta.compacted,
-        };
-        let mut applier = Applier::new(&*self.cache, position);
+        let position = self.position();
+        let cache = self.cache.clone();
+        let mut applier = Applier::new(&*cache, position);
         let mut verdicts = vec![];
         for entry in entries {
-            let Some(command) = command(entry)? else { continue };
-            self.expiring &= !matches!(command.body, Body::Expire(_));
+            let Some((command, fits)) = self.prepare(entry)? else { continue };
             let ticket = command.ticket;
-            let verdict = applier.apply(command);
+            let verdict = match fits {
+                Ok(()) => applier.apply(command),
+                Err(reason) => Verdict::Unfit { reason },
+            };
             if ticket.origin == self.habits.origin && ticket.number != NOBODY {
                 verdicts.push((ticket.number, verdict));
             }
@@ -235,25 +559,62 @@ impl Core {
         self.state.write(&events, &self.meta)?;
         // First visible, then acknowledged: a reader who heard of a write sees it.
         self.cache.publish(&events, after);
-        self.member.applied(self.meta.applied);
+        self.member.applied(&self.meta);
         for (number, verdict) in verdicts {
             self.answer(number, verdict);
         }
+        self.calls.fence(self.meta.applied_term);
         Ok(after.compacted > position.compacted)
     }
 
-    fn answer(&mut self, number: u64, verdict: Verdict) {
-        let Some(answer) = self.waiting.remove(&number) else {
-            return;
+    /// What an entry carries, and whether it fits; what it does to the group is done.
+    fn prepare(&mut self, entry: Entry) -> Result<Option<(Command, Result<(), String>)>, StoreError> {
+        let index = entry.index;
+        let malformed = |reason: &str| StoreError::Format {
+            what: format!("log entry {index}"),
+            reason: reason.to_owned(),
         };
-        let _ = answer.send(match verdict {
+        let change = raft::change_in(&entry).map_err(malformed)?;
+        let data = match &change {
+            Some(change) => change.context.clone(),
+            None => entry.data,
+        };
+        let decoded = if data.is_empty() { None } else { Some(Command::decode(data.into())) };
+        let command = decoded.transpose().map_err(|error| malformed(error.0))?;
+        let mut fits = Ok(());
+        if let Some(change) = change {
+            fits = self.change(&change, command.as_ref());
+        }
+        match command.as_ref().map(|command| &command.body) {
+            Some(Body::Announce(peer)) if self.member.knows(peer.id) => self.meta.roster.announced(peer.clone()),
+            Some(Body::Expire(_)) => self.expiring = false,
+            _ => {}
+        }
+        Ok(command.map(|command| (command, fits)))
+    }
+
+    /// Carries out a change of the members. What does not fit is refused by
+    /// every member alike, and leaves nothing behind.
+    fn change(&mut self, planned: &ConfChangeV2, command: Option<&Command>) -> Result<(), String> {
+        let members = self.member.change(planned).map_err(|error| error.to_string())?;
+        let change = match command.map(|command| &command.body) {
+            Some(Body::Member(change)) => Some(change),
+            _ => None,
+        };
+        let before = std::mem::replace(&mut self.meta.members, members);
+        self.meta.roster.changed(change, &before, &self.meta.members);
+        Ok(())
+    }
+
+    fn answer(&mut self, number: u64, verdict: Verdict) {
+        let current = self.meta.revision;
+        let answer = match verdict {
             Verdict::Done(outcomes) => Ok(outcomes),
             Verdict::Refused { index, current } => Err(StoreError::Precondition { index, current }),
-            Verdict::Future { asked } => Err(StoreError::Future {
-                asked,
-                current: self.meta.revision,
-            }),
-        });
+            Verdict::Future { asked } => Err(StoreError::Future { asked, current }),
+            Verdict::Unfit { reason } => Err(StoreError::Membership(reason)),
+        };
+        self.calls.answer(number, answer);
     }
 
     fn due_compaction(&mut self, monotonic: Duration) -> Option<u64> {
@@ -265,40 +626,31 @@ impl Core {
         (old > self.meta.compacted).then_some(old)
     }
 
-    /// Whoever proposed under a leadership that is over cannot know the outcome.
     fn notice_role(&mut self) {
         let leads = self.member.leads();
         if self.led && !leads {
-            for (_, answer) in self.waiting.drain() {
-                let _ = answer.send(Err(StoreError::Uncertain));
-            }
+            // What was proposed may have been lost with the leadership.
             self.expiring = false;
         }
         self.led = leads;
+        let now = Leadership {
+            leader: self.member.leader(),
+            term: self.member.term(),
+            leads: self.member.settled(),
+        };
+        self.leadership.send_if_modified(|before| std::mem::replace(before, now) != now);
     }
 }
 
-/// One refusal for each of many callers; the error itself cannot be cloned.
-fn refusal(error: &StoreError) -> StoreError {
+/// A message of Raft's with its receiver.
+pub fn addressed(message: Message) -> (u64, Parcel) {
+    (message.to, Parcel::Raft(Box::new(message)))
+}
+
+fn reply(error: StoreError) -> Reply {
     match error {
-        StoreError::NotLeader { leader } => StoreError::NotLeader { leader: *leader },
-        _ => StoreError::Overloaded,
+        StoreError::NotLeader { .. } => Reply::NotLeader,
+        StoreError::Membership(reason) => Reply::Refused(reason),
+        _ => Reply::Overloaded,
     }
-}
-
-/// The command that an entry carries; `None` in Raft's own entries.
-fn command(entry: Entry) -> Result<Option<Command>, StoreError> {
-    let what = format!("log entry {}", entry.index);
-    if entry.entry_type != EntryType::EntryNormal as i32 {
-        let reason = "changes of membership are not known to this version".to_owned();
-        return Err(StoreError::Format { what, reason });
-    }
-    if entry.data.is_empty() {
-        return Ok(None);
-    }
-    let command = Command::decode(entry.data.into());
-    command.map(Some).map_err(|error| StoreError::Format {
-        what,
-        reason: error.0.to_owned(),
-    })
 }

@@ -16,19 +16,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ::raft::eraftpb::Message;
 use base::Clock;
+use tokio::sync::oneshot;
 use tracing::warn;
 
-use crate::core::{Call, Core, Turn};
+use crate::core::{Arrival, Call, Core, Shipment, Turn, addressed};
 use crate::error::StoreError;
 use crate::log::Log;
+use crate::membership::Peer;
+use crate::parcel::Parcel;
 use crate::raft::Job;
 use crate::reads::Clearance;
+use crate::status::Status;
 use crate::upkeep::{Chore, Upkeep};
 
 /// Raft's tick, when there are peers.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(50);
 /// How often the store looks for entries to expire and history to compact.
 const CHORES: Duration = Duration::from_secs(1);
 /// Inputs taken in one go.
@@ -42,12 +45,16 @@ pub enum Input {
     Call(Call),
     /// Somebody wants to read linearizably.
     Read(Clearance),
-    /// A peer sent something.
-    #[allow(
-        dead_code,
-        reason = "peers come with membership; the driver is ready for them"
-    )]
-    Message(Box<Message>),
+    /// A peer, whose identity is certain, sent something.
+    Parcel(u64, Parcel),
+    /// A snapshot has come, complete.
+    Arrival(Box<Arrival>),
+    /// A shipment to a member has arrived there, or got lost.
+    Shipped(u64, bool),
+    /// Parcels to a member were lost.
+    Unreachable(u64),
+    /// Somebody wants to know how things are.
+    Status(oneshot::Sender<Status>),
     /// The writer finished jobs up to a number.
     Persisted(Result<Written, StoreError>),
     /// The store is to be closed.
@@ -59,17 +66,23 @@ pub struct Written {
     jobs: Vec<Job>,
 }
 
-/// Carries messages to the other members; may lose them.
+/// The way to the other members.
 pub trait Transport: Send {
-    /// Sends messages, each to the member in its `to`.
-    fn send(&mut self, messages: Vec<Message>);
+    /// Sends a parcel, or loses it. Never waits.
+    fn send(&mut self, to: u64, parcel: Parcel);
+    /// Sends a snapshot, and reports what became of it by [`Input::Shipped`].
+    fn ship(&mut self, shipment: Shipment);
+    /// Where the members are from now on.
+    fn peers(&mut self, peers: &[Peer]);
 }
 
 /// For a group of one.
 pub struct NoPeers;
 
 impl Transport for NoPeers {
-    fn send(&mut self, _: Vec<Message>) {}
+    fn send(&mut self, _: u64, _: Parcel) {}
+    fn ship(&mut self, _: Shipment) {}
+    fn peers(&mut self, _: &[Peer]) {}
 }
 
 /// See the module.
@@ -81,6 +94,8 @@ pub struct Driver {
     peeked: VecDeque<Input>,
     writer: Writer,
     transport: Box<dyn Transport>,
+    /// What the transport was told last.
+    peers: Vec<Peer>,
     upkeep: Upkeep,
     clock: Arc<dyn Clock>,
     flush_log_bytes: u64,
@@ -127,6 +142,7 @@ impl Driver {
             inputs: parts.inputs,
             peeked: VecDeque::new(),
             transport: parts.transport,
+            peers: vec![],
             upkeep: parts.upkeep,
             clock: parts.clock,
             flush_log_bytes: parts.flush_log_bytes,
@@ -138,10 +154,11 @@ impl Driver {
         })
     }
 
-    /// Works until the member can serve: everything committed before is applied.
+    /// Works until a member that decides alone can serve: everything committed
+    /// before is applied. With others, this may take until they are there.
     pub fn settle(&mut self) -> Result<(), StoreError> {
         self.pump()?;
-        while !self.core.settled() {
+        while self.core.alone() && !self.core.settled() {
             self.gather()?;
             self.pump()?;
         }
@@ -165,6 +182,7 @@ impl Driver {
             match input {
                 Input::Call(call) => drop(call.answer.send(Err(why()))),
                 Input::Read(read) => drop(read.send(Err(why()))),
+                // Status: who asked sees that nobody answers. The rest concerns a core that works.
                 _ => {}
             }
         }
@@ -182,13 +200,9 @@ impl Driver {
                     calls.push(call);
                 }
                 Some(Input::Read(clearance)) => self.core.read(clearance),
-                Some(Input::Message(message)) => {
-                    if let Err(error) = self.core.receive(*message) {
-                        warn!(%error, "message from a peer refused");
-                    }
-                }
                 Some(Input::Persisted(written)) => self.written(written?),
                 Some(Input::Stop) => self.stopping = true,
+                Some(other) => self.hear(other)?,
             }
             if bytes >= INPUT_BYTES_MAX {
                 break;
@@ -199,11 +213,34 @@ impl Driver {
         self.keep_time()
     }
 
+    /// Takes in what comes from other members, or is about them.
+    fn hear(&mut self, input: Input) -> Result<(), StoreError> {
+        match input {
+            Input::Parcel(from, parcel) => {
+                if let Err(error) = self.core.receive(from, parcel)? {
+                    warn!(%error, "message from another server refused");
+                }
+            }
+            Input::Arrival(arrival) => {
+                if let Err(error) = self.core.arrive(*arrival) {
+                    warn!(%error, "snapshot from another server refused");
+                }
+                // At once: the next message may be about what is in it.
+                self.pump()?;
+            }
+            Input::Shipped(to, arrived) => self.core.snapshot_sent(to, arrived),
+            Input::Unreachable(id) => self.core.unreachable(id),
+            Input::Status(asked) => drop(asked.send(self.core.status())),
+            Input::Call(_) | Input::Read(_) | Input::Persisted(_) | Input::Stop => {}
+        }
+        Ok(())
+    }
+
     fn wait(&mut self) -> Option<Input> {
         if let Some(input) = self.peeked.pop_front() {
             return Some(input);
         }
-        let until = if self.core.alone() {
+        let until = if self.core.solitary() {
             self.next_chores
         } else {
             self.next_tick.min(self.next_chores)
@@ -235,17 +272,25 @@ impl Driver {
     }
 
     fn pump(&mut self) -> Result<(), StoreError> {
-        while let Some(Turn {
-            messages,
-            job,
-            compacted,
-        }) = self.core.turn()?
-        {
-            self.send(messages);
+        while let Some(turn) = self.core.turn()? {
+            let Turn {
+                parcels,
+                shipments,
+                job,
+                compacted,
+            } = turn;
+            self.send(parcels);
+            shipments.into_iter().for_each(|shipment| self.transport.ship(shipment));
             if compacted {
                 self.upkeep.ask(Chore::Sweep);
             }
-            self.persist(job)?;
+            if let Some(job) = job {
+                self.persist(job)?;
+            }
+        }
+        if self.peers != self.core.peers() {
+            self.peers = self.core.peers().to_vec();
+            self.transport.peers(&self.peers);
         }
         self.local_reads
             .store(self.core.alone() && self.core.settled(), Ordering::Release);
@@ -266,7 +311,7 @@ impl Driver {
         self.writer.outstanding = self.writer.outstanding.saturating_sub(written.jobs.len());
         for job in written.jobs {
             self.core.persisted(job.number);
-            self.send(job.messages);
+            self.send(job.messages.into_iter().map(addressed).collect());
         }
         self.look_after_log();
     }
@@ -292,9 +337,9 @@ impl Driver {
         !self.peeked.is_empty()
     }
 
-    fn send(&mut self, messages: Vec<Message>) {
-        if !messages.is_empty() {
-            self.transport.send(messages);
+    fn send(&mut self, parcels: Vec<(u64, Parcel)>) {
+        for (to, parcel) in parcels {
+            self.transport.send(to, parcel);
         }
     }
 }
@@ -356,15 +401,18 @@ impl Drop for Writer {
     }
 }
 
-/// Persists jobs as one batch. Returns at once if none of them needs a sync.
+/// Persists jobs, as many in one batch as can be. Returns at once if none of them needs a sync.
 pub fn write(log: &Mutex<Log>, jobs: &[Job]) -> Result<(), StoreError> {
     let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-    let hard = jobs.iter().rev().find_map(|job| job.hard.clone());
-    if jobs.iter().any(|job| job.must_sync) {
-        return log.append(jobs.iter().flat_map(|job| &job.entries), hard);
-    }
-    if let Some(hard) = hard {
-        log.defer(hard);
+    // What begins the log anew comes first in its batch.
+    for jobs in jobs.chunk_by(|_, next| next.base.is_none()) {
+        let base = jobs.first().and_then(|job| job.base);
+        let hard = jobs.iter().rev().find_map(|job| job.hard.clone());
+        if jobs.iter().any(|job| job.must_sync) {
+            log.append_from(base, jobs.iter().flat_map(|job| &job.entries), hard)?;
+        } else if let Some(hard) = hard {
+            log.defer(hard);
+        }
     }
     Ok(())
 }

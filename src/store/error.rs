@@ -52,6 +52,21 @@ pub enum StoreError {
         /// The leader's member id, if known.
         leader: Option<u64>,
     },
+    /// No leader could be reached in time. Nothing was done; try again.
+    #[error("the cluster has no leader now: {reason}")]
+    NoLeader {
+        /// What is known of the reason.
+        reason: String,
+    },
+    /// A change of the members that must not be made. Nothing was done.
+    #[error("{0}")]
+    Membership(String),
+    /// This member was removed from the group and can never come back under its id.
+    #[error(
+        "this server was removed from the cluster: stop it, empty its data folder and join again with \
+         `coracle server --join`"
+    )]
+    Removed,
     /// Too many writes are under way. Nothing was done; try again.
     #[error("too many writes are under way")]
     Overloaded,

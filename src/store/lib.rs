@@ -24,6 +24,8 @@
 
 mod apply;
 mod cache;
+mod calls;
+mod check;
 mod codec;
 mod command;
 mod config;
@@ -33,7 +35,11 @@ mod driver;
 mod error;
 mod history;
 mod log;
+mod membership;
+mod meta;
 mod open;
+mod parcel;
+mod plant;
 mod raft;
 mod reads;
 mod rocks;
@@ -41,6 +47,7 @@ mod segment;
 #[cfg(test)]
 mod simulator;
 mod state;
+mod status;
 mod store;
 mod tail;
 mod types;

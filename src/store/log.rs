@@ -59,6 +59,8 @@ pub struct Log {
     /// The hard state is newer than what the segments say.
     hard_deferred: bool,
     last_index: u64,
+    /// [`Header::base`].
+    base: u64,
     /// Bytes appended since the log was opened.
     appended: u64,
     buffer: Vec<u8>,
@@ -94,9 +96,23 @@ impl Log {
         entries: impl Iterator<Item = &'a Entry>,
         hard: Option<HardState>,
     ) -> Result<(), StoreError> {
+        self.append_from(None, entries, hard)
+    }
+
+    /// Like [`append`](Self::append); with a `base`, the log first begins anew after that index.
+    pub fn append_from<'a>(
+        &mut self,
+        base: Option<u64>,
+        entries: impl Iterator<Item = &'a Entry>,
+        hard: Option<HardState>,
+    ) -> Result<(), StoreError> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         let start = segment::begin_frame(&mut buffer);
+        if let Some(base) = base {
+            (self.base, self.last_index) = (base, base);
+            segment::put_base(&mut buffer, base);
+        }
         for entry in entries {
             self.last_index = entry.index;
             segment::put_entry(&mut buffer, entry);
@@ -179,6 +195,7 @@ impl Log {
             hard: HardState::default(),
             hard_deferred: false,
             last_index: 0,
+            base: 0,
             appended: 0,
             buffer: vec![],
             #[cfg(test)]
@@ -237,6 +254,7 @@ impl Log {
             number: next.number,
             last_index: self.live.back().map_or(0, |segment| segment.last_index),
             hard: self.hard.clone(),
+            base: self.base,
         };
         self.live.push_back(next);
         self.offset = 0;

@@ -40,7 +40,7 @@ pub fn open(config: &StoreConfig, origin: u64) -> Result<Opened, StoreError> {
     let disk: Arc<dyn Disk> = Arc::new(disk);
     let fresh = disk.list().map_err(|e| io("listing", &raft, e))?.is_empty();
     let (state, made) = std::thread::scope(|scope| {
-        let state = scope.spawn(|| Rocks::open(&config.dir.join("state")));
+        let state = scope.spawn(|| Rocks::open(&config.dir));
         // A new log does not depend on the state: prefill it meanwhile.
         let made = fresh.then(|| create_log(config, disk.clone()));
         let state = state
@@ -80,6 +80,9 @@ pub fn assemble(
     let habits = Habits {
         origin,
         keep_history: config.keep_history,
+        keep_log_bytes: config.keep_log_bytes,
+        here: config.here.clone(),
+        plants: config.plants,
     };
     let core = Core::new(state.clone(), cache.clone(), meta, recovered, habits)?;
     Ok(Opened {
@@ -91,9 +94,10 @@ pub fn assemble(
     })
 }
 
-/// Makes a log in an empty folder, for the first member of a new group.
+/// Makes a log in an empty folder, for a new group's first member or one that shall join.
 pub fn create_log(config: &StoreConfig, disk: Arc<dyn Disk>) -> Result<Log, StoreError> {
-    Log::create(disk, new_identity(&*config.random), config.segment_bytes)
+    let identity = new_identity(&*config.random, config.join);
+    Log::create(disk, identity, config.segment_bytes)
 }
 
 /// The parts of a store whose log is new.
@@ -120,7 +124,7 @@ pub fn resume(
     meta: Option<Meta>,
 ) -> Result<(Log, Recovered, Meta), StoreError> {
     let applied = meta.as_ref().map_or(0, |meta| meta.applied);
-    let Some((log, recovered)) = Log::open(disk.clone(), config.segment_bytes, applied)? else {
+    let Some((mut log, mut recovered)) = Log::open(disk.clone(), config.segment_bytes, applied)? else {
         // The first start was cut short before anything was written.
         return begin(create_log(config, disk)?, meta);
     };
@@ -131,6 +135,13 @@ pub fn resume(
             what: config.dir.display().to_string(),
             reason,
         });
+    }
+    if recovered.base < meta.installed {
+        // The machine stopped after a snapshot took the state's place and before
+        // the log began anew: what the log holds does not lead there.
+        log.append_from(Some(meta.installed), std::iter::empty(), None)?;
+        recovered.entries.clear();
+        recovered.last_index = meta.installed;
     }
     if recovered.last_index < applied {
         let reason = format!(
@@ -163,14 +174,14 @@ fn first_meta(identity: Identity) -> Meta {
     }
 }
 
-fn new_identity(random: &dyn Random) -> Identity {
+fn new_identity(random: &dyn Random, join: Option<u64>) -> Identity {
     // 0 means "no member" to Raft.
     let member = random.number().max(1);
     Identity {
         log: random.number(),
-        cluster: random.number(),
+        cluster: join.unwrap_or_else(|| random.number()),
         member,
-        founder: true,
+        founder: join.is_none(),
     }
 }
 

@@ -2,18 +2,23 @@
 //! comes as ticks, messages and persist notices come as calls, and what is to
 //! be done comes out as [`Work`].
 
-use ::raft::eraftpb::{Entry, HardState, Message, MessageType};
-use ::raft::{Config, RawNode, StateRole};
+use ::raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType, SnapshotMetadata};
+use ::raft::{Config, RawNode, SnapshotStatus, StateRole};
+use prost::Message as _;
 
+use crate::check::{Standing, check};
+use crate::core::Habits;
 use crate::error::StoreError;
 use crate::log::Recovered;
+use crate::membership::Health;
+use crate::plant::Plant;
 use crate::state::Meta;
 use crate::tail::Tail;
 
-/// Ticks without a leader before a member stands for election.
-const ELECTION_TICKS: usize = 10;
-/// How much applied log is kept in memory for peers that lag.
-const KEEP_BYTES: usize = 4 << 20;
+/// Ticks without a leader before a member stands for election; up to twice as many, by chance.
+const ELECTION_TICKS: usize = 8;
+/// Ticks between a leader's signs of life.
+const HEARTBEAT_TICKS: usize = 2;
 /// Committed entries are handed out in portions of about this size.
 const APPLY_BYTES: u64 = 1 << 20;
 
@@ -26,6 +31,8 @@ pub struct Job {
     pub entries: Vec<Entry>,
     /// To append.
     pub hard: Option<HardState>,
+    /// The log begins anew after this index, before the entries.
+    pub base: Option<u64>,
     /// Whether it needs a sync of its own. A commit index alone does not: it
     /// may be forgotten, and goes to disk with the next job.
     pub must_sync: bool,
@@ -40,8 +47,10 @@ pub struct Work {
     pub messages: Vec<Message>,
     /// To apply now.
     pub committed: Vec<Entry>,
-    /// Reads of these batches see everything they must once this index is applied.
-    pub reads: Vec<(u64, u64)>,
+    /// Reads asked for with these contexts see everything they must once this index is applied.
+    pub reads: Vec<(Vec<u8>, u64)>,
+    /// A snapshot that takes the state's place now, before anything is persisted.
+    pub snapshot: Option<SnapshotMetadata>,
     /// To persist.
     pub job: Job,
 }
@@ -53,12 +62,13 @@ pub struct Member {
     /// Draws election timeouts; the library would take them from the thread's
     /// generator, and no simulated run could be repeated.
     seed: u64,
-    timeout_term: u64,
+    /// How much applied log is kept in memory for peers that lag, in bytes.
+    keep_bytes: usize,
 }
 
 impl Member {
     /// The member as found on disk.
-    pub fn new(meta: &Meta, recovered: Recovered, seed: u64) -> Result<Member, StoreError> {
+    pub fn new(meta: &Meta, recovered: Recovered, habits: &Habits) -> Result<Member, StoreError> {
         let mut hard = recovered.hard;
         let last = meta.applied + recovered.entries.len() as u64;
         // The commit index on disk may lag behind (it is not synced for its own
@@ -71,11 +81,11 @@ impl Member {
             id: meta.member,
             applied: meta.applied,
             election_tick: ELECTION_TICKS,
-            heartbeat_tick: 1,
+            heartbeat_tick: HEARTBEAT_TICKS,
             check_quorum: true,
             pre_vote: true,
             // Unsafe when messages reorder: would acknowledge what a peer lacks.
-            batch_append: false,
+            batch_append: habits.plants.has(Plant::BatchAppend),
             max_size_per_msg: 1 << 20,
             max_inflight_msgs: 256,
             max_uncommitted_size: 64 << 20,
@@ -87,8 +97,8 @@ impl Member {
         Ok(Member {
             node,
             tail,
-            seed,
-            timeout_term: 0,
+            seed: habits.origin,
+            keep_bytes: habits.keep_log_bytes,
         })
     }
 
@@ -100,9 +110,20 @@ impl Member {
         Ok(())
     }
 
-    /// Whether the group consists of this member only.
+    /// Whether this member decides everything by itself: there may be learners,
+    /// but no other voter.
     pub fn alone(&self) -> bool {
         self.node.raft.prs().is_singleton() && self.node.raft.promotable()
+    }
+
+    /// Whether there is nobody to talk to.
+    pub fn solitary(&self) -> bool {
+        self.alone() && self.node.raft.prs().iter().count() == 1
+    }
+
+    /// Whether an id belongs to the group.
+    pub fn knows(&self, id: u64) -> bool {
+        self.node.raft.prs().get(id).is_some()
     }
 
     /// Whether this member leads.
@@ -126,16 +147,24 @@ impl Member {
         self.node.raft.term
     }
 
+    /// Whether leadership is being handed over, during which nothing can be proposed.
+    pub fn handing_over(&self) -> bool {
+        self.node.raft.lead_transferee.is_some()
+    }
+
     /// Lets one tick pass.
     pub fn tick(&mut self) {
-        self.node.tick();
-        if self.timeout_term != self.term() {
-            self.timeout_term = self.term();
-            let draw = mix(self.seed ^ mix(self.term())) as usize % ELECTION_TICKS;
-            self.node
-                .raft
-                .set_randomized_election_timeout(ELECTION_TICKS + draw);
+        let raft = &mut self.node.raft;
+        // The last voter left elects itself at once, and the library takes for
+        // granted that its log is durable then.
+        let only = raft.prs().is_singleton() && raft.state != StateRole::Leader;
+        if only && raft.raft_log.persisted < raft.raft_log.last_index() {
+            return;
         }
+        // Drawn anew by the library in each change of role: set it each time.
+        let draw = mix(self.seed ^ mix(raft.term)) as usize % ELECTION_TICKS;
+        raft.set_randomized_election_timeout(ELECTION_TICKS + draw);
+        self.node.tick();
     }
 
     /// Proposes entries with these data, all or none. The error leaves nothing behind.
@@ -158,21 +187,101 @@ impl Member {
             ..Message::default()
         };
         message.set_msg_type(MessageType::MsgPropose);
-        // A leader drops proposals only when too many are under way.
+        // A leader drops proposals only when too many are under way, or during a hand-over.
         self.node.step(message).map_err(|_| StoreError::Overloaded)
     }
 
-    /// Asks for an index from which the reads of batch `number` are
-    /// linearizable. The library may drop the question silently: ask again.
-    pub fn read_index(&mut self, number: u64) {
-        self.node.read_index(number.to_le_bytes().to_vec());
+    /// Proposes a change of the members. The error leaves nothing behind.
+    pub fn propose_change(&mut self, change: ConfChangeV2) -> Result<(), StoreError> {
+        let raft = &self.node.raft;
+        // The second is what makes changes of one member at a time safe: without an
+        // entry of its own term, a leader may not know of another change under way.
+        if raft.has_pending_conf() || !raft.commit_to_current_term() {
+            let reason = "another change of the members is under way: try again when it is done";
+            return Err(StoreError::Membership(reason.into()));
+        }
+        let proposed = self.node.propose_conf_change(vec![], change);
+        proposed.map_err(|_| StoreError::Overloaded)
+    }
+
+    /// Carries out a change of the members that was committed; the error says
+    /// that it does not fit the members as they are, which is the same everywhere.
+    pub fn change(&mut self, change: &ConfChangeV2) -> Result<ConfState, ::raft::Error> {
+        let members = self.node.apply_conf_change(change)?;
+        let raft = &mut self.node.raft;
+        if raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none() {
+            // The library would go on leading, and look for itself among the members.
+            let term = raft.term;
+            raft.become_follower(term, 0);
+        }
+        Ok(members)
+    }
+
+    /// Hands leadership to a voter, if this one leads.
+    pub fn hand_over(&mut self, to: u64) {
+        self.node.transfer_leader(to);
+    }
+
+    /// How the members are, as their leader knows it.
+    pub fn health(&self) -> Vec<Health> {
+        let raft = &self.node.raft;
+        let health = |(id, progress): (&u64, &::raft::Progress)| Health {
+            id: *id,
+            active: progress.recent_active || *id == raft.id,
+            matched: progress.matched,
+        };
+        let mut all: Vec<Health> = raft.prs().iter().map(health).collect();
+        all.sort_by_key(|health| health.id);
+        all
+    }
+
+    /// Index of the log's last entry.
+    pub fn last_index(&self) -> u64 {
+        self.node.raft.raft_log.last_index()
+    }
+
+    /// Index of the last entry that is known to be committed.
+    pub fn committed(&self) -> u64 {
+        self.node.raft.raft_log.committed
+    }
+
+    /// Asks for an index from which reads with this context are linearizable.
+    /// The library may drop the question silently: ask again. A context must
+    /// never come a second time from anybody, or an old answer would do for a
+    /// new question.
+    pub fn read_index(&mut self, context: Vec<u8>) {
+        self.node.read_index(context);
+    }
+
+    /// Reports what became of a snapshot sent to a peer. Without this the peer gets nothing more.
+    pub fn snapshot_sent(&mut self, to: u64, arrived: bool) {
+        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.node.report_snapshot(to, status);
+    }
+
+    /// Reports that messages to a peer were lost.
+    pub fn unreachable(&mut self, id: u64) {
+        self.node.report_unreachable(id);
     }
 
     /// Takes a peer's message, after checking that it cannot be one of those
     /// on which the library panics.
-    pub fn receive(&mut self, message: Message) -> Result<(), StoreError> {
-        self.check(&message).map_err(|reason| StoreError::Format {
-            what: format!("message from member {}", message.from),
+    pub fn receive(&mut self, message: Message, removed: &[u64]) -> Result<(), StoreError> {
+        let log = &self.node.raft.raft_log;
+        let standing = Standing {
+            id: self.node.raft.id,
+            term: self.term(),
+            role: self.node.raft.state,
+            joined: self.node.raft.prs().iter().next().is_some(),
+            committed: log.committed,
+            last: log.last_index(),
+            persisted: log.persisted,
+            knows: &|id| self.knows(id),
+            removed,
+            term_of: &|index| log.term(index).unwrap_or(0),
+        };
+        check(&message, &standing).map_err(|reason| StoreError::Format {
+            what: format!("message from member {:x}", message.from),
             reason: reason.into(),
         })?;
         Ok(self.node.step(message)?)
@@ -184,12 +293,22 @@ impl Member {
     }
 
     /// Reports how far committed entries have been applied.
-    pub fn applied(&mut self, index: u64) {
-        self.node.advance_apply_to(index);
+    pub fn applied(&mut self, meta: &Meta) {
+        // First: what follows may ask for a snapshot.
+        self.tail.applied(meta);
+        self.node.advance_apply_to(meta.applied);
         // Entries not yet synced here may already be committed by others: raft
         // still needs to see them in the log, so they stay.
-        let durable = index.min(self.node.raft.raft_log.persisted);
-        self.tail.trim(durable, if self.alone() { 0 } else { KEEP_BYTES });
+        let durable = meta.applied.min(self.node.raft.raft_log.persisted);
+        self.tail
+            .trim(durable, if self.solitary() { 0 } else { self.keep_bytes });
+    }
+
+    /// Reports that the snapshot from [`Work::snapshot`] has taken the state's
+    /// place, durably. Nothing else may be called between the two.
+    pub fn installed(&mut self, meta: &Meta) {
+        self.node.raft.on_persist_snap(meta.applied);
+        self.applied(meta);
     }
 
     /// What is to be done next, if anything.
@@ -199,13 +318,13 @@ impl Member {
         }
         let mut ready = self.node.ready();
         let reads = ready.take_read_states().into_iter();
-        let reads = reads
-            .filter_map(|read| Some((number(&read.request_ctx)?, read.index)))
-            .collect();
+        let reads = reads.map(|read| (read.request_ctx, read.index)).collect();
+        let snapshot = ready.snapshot().metadata.clone().filter(|about| about.index > 0);
         let job = Job {
             number: ready.number(),
             entries: ready.take_entries(),
             hard: ready.hs().cloned(),
+            base: snapshot.as_ref().map(|about| about.index),
             must_sync: ready.must_sync(),
             messages: ready.take_persisted_messages(),
         };
@@ -213,62 +332,28 @@ impl Member {
             messages: ready.take_messages(),
             committed: ready.take_committed_entries(),
             reads,
+            snapshot,
             job,
         };
+        if let Some(about) = &work.snapshot {
+            self.tail.restart(about.index, about.term);
+        }
         // Raft must be able to read entries before they are durable.
         self.tail.append(&work.job.entries);
         self.node.advance_append_async(ready);
         Some(work)
     }
-
-    fn check(&self, message: &Message) -> Result<(), &'static str> {
-        let raft = &self.node.raft;
-        if message.to != raft.id {
-            return Err("it is for another member");
-        }
-        if message.from == raft.id || raft.prs().get(message.from).is_none() {
-            return Err("its sender is not in the group");
-        }
-        match MessageType::from_i32(message.msg_type) {
-            Some(MessageType::MsgAppend) => self.check_append(message),
-            Some(MessageType::MsgHeartbeat) if message.commit > raft.raft_log.last_index() => {
-                Err("it commits entries that are not here")
-            }
-            Some(MessageType::MsgAppendResponse)
-                if message.index > raft.raft_log.last_index() && self.leads() =>
-            {
-                Err("it acknowledges entries that were never sent")
-            }
-            Some(MessageType::MsgSnapshot) => Err("snapshots are not taken"),
-            Some(MessageType::MsgPropose) => Err("proposals are not forwarded"),
-            Some(kind) if ::raft::raw_node::is_local_msg(kind) => Err("it is of a kind that is never sent"),
-            Some(_) => Ok(()),
-            None => Err("it is of an unknown kind"),
-        }
-    }
-
-    fn check_append(&self, message: &Message) -> Result<(), &'static str> {
-        let committed = self.node.raft.raft_log.committed;
-        let mut before = (message.index, message.log_term);
-        for entry in &message.entries {
-            if Some(entry.index) != before.0.checked_add(1)
-                || entry.term < before.1
-                || entry.term > message.term
-            {
-                return Err("its entries are not in order");
-            }
-            let ours = self.tail.term_of(entry.index);
-            if entry.index <= committed && ours.is_some_and(|term| term != entry.term) {
-                return Err("it contradicts what is committed");
-            }
-            before = (entry.index, entry.term);
-        }
-        Ok(())
-    }
 }
 
-fn number(context: &[u8]) -> Option<u64> {
-    context.try_into().ok().map(u64::from_le_bytes)
+/// Raft's change of the members in an entry; `None` in an entry of another kind.
+pub fn change_in(entry: &Entry) -> Result<Option<ConfChangeV2>, &'static str> {
+    match EntryType::from_i32(entry.entry_type) {
+        Some(EntryType::EntryNormal) => Ok(None),
+        Some(EntryType::EntryConfChangeV2) => ConfChangeV2::decode(&*entry.data)
+            .map(Some)
+            .map_err(|_| "its change of the members is unreadable"),
+        _ => Err("it is of an unknown kind"),
+    }
 }
 
 /// SplitMix64's finisher.

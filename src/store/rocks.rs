@@ -1,248 +1,83 @@
-//! The state in RocksDB.
+//! The state in RocksDB: one database at a time, in a folder of its own.
 //!
-//! Families: `data` (key ‖ 0 ‖ BE(!revision) → version, newest first), `revs`
-//! (BE(revision) → key), `ttl` (BE(milliseconds) ‖ key → BE(revision)) and
-//! `meta`. There is no write-ahead log, since the Raft log is one; the families
-//! are flushed together, so that what is found after a crash is the state as it
-//! was after some write.
+//! ```text
+//! state/           the first database
+//! state.N/         the Nth that took its place, made of another member's copy
+//! state.incoming/  one that is being made; worth nothing
+//! ```
+//! The folder with the highest number counts, the others are removed. A copy is
+//! filled, flushed and closed under the name `state.incoming`, and counts from
+//! the moment it is renamed.
 
-use std::collections::HashSet;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use bytes::Bytes;
-use raft::eraftpb::ConfState;
-use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, FlushOptions,
-    LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
-};
-
-use crate::codec::{Malformed, Reader, put_number};
 use crate::error::StoreError;
-use crate::state::{Expired, Meta, State};
-use crate::types::{Change, Entry, Event, ListQuery, Listing};
-use crate::version;
+use crate::state::{Expired, Export, Import, Meta, State};
+use crate::types::{Entry, Event, ListQuery, Listing};
 
-/// Format of everything in this file; changes when the bytes change.
-const FORMAT: u8 = 1;
+mod copy;
+mod database;
 
-const FAMILIES: [&str; 4] = ["data", "revs", "ttl", "meta"];
+use database::Database;
 
-const META: &[u8] = b"meta";
-const SWEPT: &[u8] = b"swept";
+/// What all the folders' names begin with.
+const NAME: &str = "state";
 
-/// Cache for blocks of all families together. Small: the latest entries are in
-/// the watch cache, only history is read from here.
-const BLOCK_CACHE_BYTES: usize = 1 << 20;
-/// Flushes are triggered by the log's growth, which comes well before this.
-const WRITE_BUFFER_BYTES: usize = 16 << 20;
-/// Memory is taken from the system in such pieces, per family.
-const ARENA_BYTES: usize = 64 << 10;
-/// How many revisions one call of `sweep` looks at.
-const SWEEP_REVISIONS: usize = 1000;
-
-/// The state in a RocksDB folder.
+/// The state below a store's folder.
 pub struct Rocks {
-    db: DB,
-    unlogged: WriteOptions,
+    place: Arc<Place>,
+}
+
+/// Where databases lie, and the one that counts.
+struct Place {
+    dir: PathBuf,
+    /// Replaced when a copy is installed; who reads meanwhile keeps the old one.
+    current: RwLock<(u64, Arc<Database>)>,
 }
 
 impl Rocks {
-    /// Opens or makes the database in a folder.
-    pub fn open(path: &Path) -> Result<Rocks, StoreError> {
-        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-        let families = FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache)));
-        let db = DB::open_cf_descriptors(&database_options(), path, families).map_err(|source| {
-            StoreError::State {
-                what: "opening the state",
-                source,
-            }
-        })?;
-        let mut unlogged = WriteOptions::default();
-        unlogged.disable_wal(true);
-        Ok(Rocks { db, unlogged })
-    }
-
-    fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
-        self.db
-            .cf_handle(name)
-            .ok_or_else(|| malformed(Malformed("a family is missing")))
-    }
-
-    /// The version of `key` that was the latest at `revision`: its revision and value.
-    fn version_at(
-        &self,
-        versions: &mut DBRawIterator<'_>,
-        key: &str,
-        revision: u64,
-    ) -> Result<Option<Arc<Entry>>, StoreError> {
-        versions.seek(data_key(key, revision));
-        match current(versions)? {
-            Some((found, revision, value)) if found == key => {
-                version::decode(key, revision, Bytes::copy_from_slice(value)).map_err(malformed)
-            }
-            _ => Ok(None),
+    /// Opens the state in `dir`, or makes one.
+    pub fn open(dir: &Path) -> Result<Rocks, StoreError> {
+        let numbers = numbers(dir)?;
+        let current = numbers.iter().max().copied().unwrap_or(0);
+        for old in numbers.into_iter().filter(|number| *number != current) {
+            remove(&folder(dir, old))?;
         }
+        remove(&dir.join(format!("{NAME}.incoming")))?;
+        let database = Arc::new(Database::open(&folder(dir, current))?);
+        Ok(Rocks {
+            place: Arc::new(Place {
+                dir: dir.to_owned(),
+                current: RwLock::new((current, database)),
+            }),
+        })
     }
 
-    fn event(
-        &self,
-        versions: &mut DBRawIterator<'_>,
-        key: &str,
-        revision: u64,
-    ) -> Result<Arc<Event>, StoreError> {
-        let entry = self.version_at(versions, key, revision)?;
-        let previous = self.version_at(versions, key, revision - 1)?;
-        let (kind, entry) = match (entry, &previous) {
-            (Some(entry), _) => (Change::Put, entry),
-            (None, Some(previous)) => (Change::Delete, Arc::new(previous.deleted(revision))),
-            (None, None) => return Err(malformed(Malformed("a deletion has nothing before it"))),
-        };
-        Ok(Arc::new(Event {
-            revision,
-            kind,
-            entry,
-            previous,
-        }))
-    }
-
-    fn put_event(&self, batch: &mut WriteBatch, event: &Event) -> Result<(), StoreError> {
-        let (data, ttl) = (self.family("data")?, self.family("ttl")?);
-        let key = data_key(&event.entry.key, event.revision);
-        match event.kind {
-            Change::Put => batch.put_cf(data, key, version::encode_live(&event.entry)),
-            Change::Delete => batch.put_cf(data, key, version::encode_deleted()),
-        }
-        batch.put_cf(
-            self.family("revs")?,
-            event.revision.to_be_bytes(),
-            &event.entry.key,
-        );
-        if let Some((previous, at)) = event.previous.as_ref().and_then(|p| Some((p, p.expires_ms?))) {
-            batch.delete_cf(ttl, ttl_key(at, &previous.key));
-        }
-        if let Some(at) = event.entry.expires_ms {
-            batch.put_cf(ttl, ttl_key(at, &event.entry.key), event.revision.to_be_bytes());
-        }
-        Ok(())
-    }
-
-    /// Deletes the versions of `key` that nobody can see at or after `compacted`.
-    fn sweep_key(
-        &self,
-        batch: &mut WriteBatch,
-        versions: &mut DBRawIterator<'_>,
-        key: &str,
-        compacted: u64,
-    ) -> Result<(), StoreError> {
-        let data = self.family("data")?;
-        versions.seek(data_key(key, compacted));
-        let mut newest = true;
-        while let Some((found, _, value)) = current(versions)? {
-            if found != key {
-                break;
-            }
-            let keep = newest && !version::is_deleted(value).map_err(malformed)?;
-            if let (false, Some(raw)) = (keep, versions.key()) {
-                batch.delete_cf(data, raw);
-            }
-            newest = false;
-            versions.next();
-        }
-        Ok(())
-    }
-
-    fn swept(&self) -> Result<u64, StoreError> {
-        let value = self.db.get_cf(self.family("meta")?, SWEPT).map_err(reading)?;
-        value.map_or(Ok(0), |value| big_endian(&value))
+    fn database(&self) -> Arc<Database> {
+        self.place.current().1
     }
 }
 
 impl State for Rocks {
     fn meta(&self) -> Result<Option<Meta>, StoreError> {
-        let value = self.db.get_cf(self.family("meta")?, META).map_err(reading)?;
-        value.map(|value| decode_meta(value.into())).transpose()
+        self.database().meta()
     }
 
     fn load(&self) -> Result<Vec<Arc<Entry>>, StoreError> {
-        let mut versions = self.db.raw_iterator_cf_opt(self.family("data")?, scan_options());
-        let mut entries: Vec<Arc<Entry>> = vec![];
-        let mut seen = String::new();
-        versions.seek_to_first();
-        while let Some((key, revision, value)) = current(&versions)? {
-            if key != seen {
-                let value = Bytes::copy_from_slice(value);
-                entries.extend(version::decode(key, revision, value).map_err(malformed)?);
-                seen = key.to_owned();
-            }
-            versions.next();
-        }
-        Ok(entries)
+        self.database().load()
     }
 
     fn write(&self, events: &[Arc<Event>], meta: &Meta) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        for event in events {
-            self.put_event(&mut batch, event)?;
-        }
-        batch.put_cf(self.family("meta")?, META, encode_meta(meta));
-        self.db.write_opt(batch, &self.unlogged).map_err(writing)
+        self.database().write(events, meta)
     }
 
     fn flush(&self) -> Result<u64, StoreError> {
-        // Everything written before the flush begins is covered by it.
-        let applied = self.meta()?.map_or(0, |meta| meta.applied);
-        let mut families = Vec::with_capacity(FAMILIES.len());
-        for name in FAMILIES {
-            families.push(self.family(name)?);
-        }
-        let mut options = FlushOptions::default();
-        options.set_wait(true);
-        self.db
-            .flush_cfs_opt(&families, &options)
-            .map_err(|source| StoreError::State {
-                what: "flushing the state",
-                source,
-            })?;
-        Ok(applied)
+        self.database().flush()
     }
 
     fn list_at(&self, query: &ListQuery, revision: u64) -> Result<Listing, StoreError> {
-        let mut versions = self.db.raw_iterator_cf_opt(self.family("data")?, scan_options());
-        let mut listing = Listing {
-            revision,
-            ..Listing::default()
-        };
-        match query
-            .after
-            .as_ref()
-            .filter(|after| after.as_str() >= query.prefix.as_str())
-        {
-            Some(after) => versions.seek(past_key(after)),
-            None => versions.seek(&query.prefix),
-        }
-        while let Some((key, found, value)) = current(&versions)? {
-            if !key.starts_with(&query.prefix) {
-                break;
-            }
-            if found > revision {
-                let wanted = data_key(key, revision);
-                versions.seek(wanted);
-                continue;
-            }
-            if query.limit > 0 && listing.entries.len() >= query.limit {
-                listing.remaining += u64::from(!version::is_deleted(value).map_err(malformed)?);
-            } else {
-                let value = Bytes::copy_from_slice(value);
-                listing
-                    .entries
-                    .extend(version::decode(key, found, value).map_err(malformed)?);
-            }
-            let next = past_key(key);
-            versions.seek(next);
-        }
-        listing.more = listing.remaining > 0;
-        Ok(listing)
+        self.database().list_at(query, revision)
     }
 
     fn events(
@@ -252,242 +87,81 @@ impl State for Rocks {
         until: u64,
         limit: usize,
     ) -> Result<Vec<Arc<Event>>, StoreError> {
-        let mut revisions = self.db.raw_iterator_cf_opt(self.family("revs")?, scan_options());
-        let mut versions = self.db.raw_iterator_cf_opt(self.family("data")?, scan_options());
-        let mut events = vec![];
-        revisions.seek((after + 1).to_be_bytes());
-        while let (true, Some((revision, key))) = (events.len() < limit, revisions.item()) {
-            let (revision, key) = (big_endian(revision)?, text(key)?);
-            if revision > until {
-                break;
-            }
-            if key.starts_with(prefix) {
-                events.push(self.event(&mut versions, key, revision)?);
-            }
-            revisions.next();
-        }
-        revisions.status().map_err(reading)?;
-        Ok(events)
+        self.database().events(prefix, after, until, limit)
     }
 
     fn expired(&self, now_ms: u64, limit: usize) -> Result<Expired, StoreError> {
-        let mut due = self.db.raw_iterator_cf_opt(self.family("ttl")?, scan_options());
-        let mut expired = vec![];
-        due.seek_to_first();
-        while let (true, Some((raw, revision))) = (expired.len() < limit, due.item()) {
-            let (at, key) = raw
-                .split_at_checked(8)
-                .ok_or_else(|| malformed(Malformed("ttl key is too short")))?;
-            if big_endian(at)? > now_ms {
-                break;
-            }
-            expired.push((text(key)?.to_owned(), big_endian(revision)?));
-            due.next();
-        }
-        due.status().map_err(reading)?;
-        Ok(expired)
+        self.database().expired(now_ms, limit)
     }
 
     fn sweep(&self, compacted: u64) -> Result<bool, StoreError> {
-        let revs = self.family("revs")?;
-        let mut revisions = self.db.raw_iterator_cf_opt(revs, scan_options());
-        let mut versions = self.db.raw_iterator_cf_opt(self.family("data")?, scan_options());
-        let mut batch = WriteBatch::default();
-        let mut keys = HashSet::new();
-        let mut swept = self.swept()?;
-        revisions.seek((swept + 1).to_be_bytes());
-        for _ in 0..SWEEP_REVISIONS {
-            let Some((raw, key)) = revisions.item() else { break };
-            let revision = big_endian(raw)?;
-            if revision > compacted {
-                break;
-            }
-            let key = text(key)?;
-            if keys.insert(key.to_owned()) {
-                self.sweep_key(&mut batch, &mut versions, key, compacted)?;
-            }
-            batch.delete_cf(revs, raw);
-            swept = revision;
-            revisions.next();
+        self.database().sweep(compacted)
+    }
+
+    fn export(&self) -> Result<Box<dyn Export>, StoreError> {
+        copy::export(self.database())
+    }
+
+    fn import(&self) -> Result<Box<dyn Import>, StoreError> {
+        copy::import(self.place.clone())
+    }
+}
+
+impl Place {
+    fn current(&self) -> (u64, Arc<Database>) {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.clone()
+    }
+
+    /// Lets the closed database in `state.incoming` count from now on.
+    fn replace(&self) -> Result<(), StoreError> {
+        let (old, _) = self.current();
+        let new = folder(&self.dir, old + 1);
+        let incoming = self.incoming();
+        std::fs::rename(&incoming, &new).map_err(|e| io("renaming", &incoming, e))?;
+        let dir = std::fs::File::open(&self.dir).and_then(|dir| dir.sync_all());
+        dir.map_err(|e| io("syncing", &self.dir, e))?;
+        let database = Arc::new(Database::open(&new)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = (old + 1, database);
+        remove(&folder(&self.dir, old))
+    }
+
+    fn incoming(&self) -> PathBuf {
+        self.dir.join(format!("{NAME}.incoming"))
+    }
+}
+
+fn folder(dir: &Path, number: u64) -> PathBuf {
+    match number {
+        0 => dir.join(NAME),
+        _ => dir.join(format!("{NAME}.{number}")),
+    }
+}
+
+/// The numbers of the databases in `dir`.
+fn numbers(dir: &Path) -> Result<Vec<u64>, StoreError> {
+    let mut numbers = vec![];
+    for entry in std::fs::read_dir(dir).map_err(|e| io("listing", dir, e))? {
+        let name = entry.map_err(|e| io("listing", dir, e))?.file_name();
+        match name.to_str().and_then(|name| name.strip_prefix(NAME)) {
+            Some("") => numbers.push(0),
+            Some(rest) => numbers.extend(rest.strip_prefix('.').and_then(|n| n.parse::<u64>().ok())),
+            None => {}
         }
-        revisions.status().map_err(reading)?;
-        if batch.is_empty() {
-            return Ok(false);
-        }
-        batch.put_cf(self.family("meta")?, SWEPT, swept.to_be_bytes());
-        self.db.write_opt(batch, &self.unlogged).map_err(writing)?;
-        Ok(swept < compacted)
+    }
+    Ok(numbers)
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("removing", path, error)),
+        _ => Ok(()),
     }
 }
 
-fn database_options() -> Options {
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
-    options.set_atomic_flush(true);
-    options.set_max_background_jobs(2);
-    options.set_max_open_files(128);
-    options.set_max_file_opening_threads(1);
-    options.set_table_cache_num_shard_bits(2);
-    options.set_skip_stats_update_on_db_open(true);
-    options.set_stats_dump_period_sec(0);
-    options.set_stats_persist_period_sec(0);
-    // RocksDB's own log of doings, in the state folder: two short files.
-    options.set_log_level(LogLevel::Warn);
-    options.set_keep_log_file_num(2);
-    options.set_max_log_file_size(256 << 10);
-    options.set_max_manifest_file_size(4 << 20);
-    // One thread writes; the concurrent variant would keep an arena per core.
-    options.set_allow_concurrent_memtable_write(false);
-    options
-}
-
-fn family_options(cache: &Cache) -> Options {
-    let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(cache);
-    blocks.set_block_size(16 << 10);
-    blocks.set_cache_index_and_filter_blocks(true);
-    let mut options = Options::default();
-    options.set_block_based_table_factory(&blocks);
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
-    options.set_arena_block_size(ARENA_BYTES);
-    options.set_compression_type(rocksdb::DBCompressionType::None);
-    options
-}
-
-fn scan_options() -> ReadOptions {
-    let mut options = ReadOptions::default();
-    // Scans must not push out what point reads use.
-    options.fill_cache(false);
-    options
-}
-
-/// A stored version: key, revision, value.
-type Found<'i> = (&'i str, u64, &'i [u8]);
-
-/// The entry a version iterator stands on: key, revision, value.
-fn current<'i>(versions: &'i DBRawIterator<'_>) -> Result<Option<Found<'i>>, StoreError> {
-    let Some((raw, value)) = versions.item() else {
-        versions.status().map_err(reading)?;
-        return Ok(None);
-    };
-    let (key, suffix) = raw
-        .len()
-        .checked_sub(9)
-        .and_then(|length| raw.split_at_checked(length))
-        .ok_or_else(|| malformed(Malformed("data key is too short")))?;
-    Ok(Some((text(key)?, !big_endian(&suffix[1..])?, value)))
-}
-
-fn data_key(key: &str, revision: u64) -> Vec<u8> {
-    [key.as_bytes(), &[0], &(!revision).to_be_bytes()].concat()
-}
-
-/// Sorts after every version of `key` and before every other key.
-fn past_key(key: &str) -> Vec<u8> {
-    [key.as_bytes(), &[1]].concat()
-}
-
-fn ttl_key(at_ms: u64, key: &str) -> Vec<u8> {
-    [&at_ms.to_be_bytes(), key.as_bytes()].concat()
-}
-
-fn big_endian(bytes: &[u8]) -> Result<u64, StoreError> {
-    let bytes = bytes
-        .try_into()
-        .map_err(|_| malformed(Malformed("a number has the wrong length")))?;
-    Ok(u64::from_be_bytes(bytes))
-}
-
-fn text(bytes: &[u8]) -> Result<&str, StoreError> {
-    std::str::from_utf8(bytes).map_err(|_| malformed(Malformed("a key is not UTF-8")))
-}
-
-fn encode_meta(meta: &Meta) -> Vec<u8> {
-    let mut out = vec![FORMAT];
-    for number in [
-        meta.cluster,
-        meta.member,
-        meta.applied,
-        meta.applied_term,
-        meta.revision,
-        meta.compacted,
-    ] {
-        put_number(&mut out, number);
-    }
-    let members = &meta.members;
-    for ids in [
-        &members.voters,
-        &members.learners,
-        &members.voters_outgoing,
-        &members.learners_next,
-    ] {
-        put_number(&mut out, ids.len() as u64);
-        ids.iter().for_each(|id| put_number(&mut out, *id));
-    }
-    out.push(u8::from(members.auto_leave));
-    out
-}
-
-fn decode_meta(value: Bytes) -> Result<Meta, StoreError> {
-    if value.first() != Some(&FORMAT) {
-        return Err(StoreError::Format {
-            what: "state".into(),
-            reason: format!(
-                "format {:?} is not known to this version, which writes {FORMAT}",
-                value.first()
-            ),
-        });
-    }
-    read_meta(value.slice(1..)).map_err(malformed)
-}
-
-fn read_meta(value: Bytes) -> Result<Meta, Malformed> {
-    let mut reader = Reader::new(value);
-    let (cluster, member) = (reader.number()?, reader.number()?);
-    let (applied, applied_term) = (reader.number()?, reader.number()?);
-    let (revision, compacted) = (reader.number()?, reader.number()?);
-    let mut ids = || -> Result<Vec<u64>, Malformed> {
-        let count = reader.count()?;
-        (0..count).map(|_| reader.number()).collect()
-    };
-    let (voters, learners, voters_outgoing, learners_next) = (ids()?, ids()?, ids()?, ids()?);
-    let auto_leave = reader.byte()? != 0;
-    let members = ConfState {
-        voters,
-        learners,
-        voters_outgoing,
-        learners_next,
-        auto_leave,
-    };
-    Ok(Meta {
-        applied,
-        applied_term,
-        revision,
-        compacted,
-        members,
-        cluster,
-        member,
-    })
-}
-
-fn malformed(error: Malformed) -> StoreError {
-    StoreError::Format {
-        what: "state".into(),
-        reason: error.0.into(),
-    }
-}
-
-fn reading(source: rocksdb::Error) -> StoreError {
-    StoreError::State {
-        what: "reading the state",
-        source,
-    }
-}
-
-fn writing(source: rocksdb::Error) -> StoreError {
-    StoreError::State {
-        what: "writing the state",
+fn io(doing: &str, path: &Path, source: std::io::Error) -> StoreError {
+    StoreError::Io {
+        what: format!("{doing} {}", path.display()),
         source,
     }
 }

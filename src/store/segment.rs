@@ -3,10 +3,10 @@
 //! ```text
 //! segment = header (128 bytes) frame* rest
 //! header  = magic[8] version:u32 flags:u32 log:u64 cluster:u64 member:u64 number:u64
-//!           last_index:u64 term:u64 vote:u64 commit:u64 zeros crc:u32
+//!           last_index:u64 term:u64 vote:u64 commit:u64 base:u64 zeros crc:u32
 //! frame   = magic:u32 crc:u32 length:u32 ordinal:u32 segment:u64 body[length] zeros to 8
 //! body    = item*
-//! item    = 1 term index type context data | 2 term vote commit      (LEB128)
+//! item    = 1 term index type context data | 2 term vote commit | 3 base   (LEB128)
 //! ```
 //! Numbers of fixed width are little-endian. A frame is one batch, written at
 //! once and synced before the next one is written; so after a crash at most the
@@ -56,6 +56,8 @@ pub struct Header {
     pub last_index: u64,
     /// Raft's hard state when the segment was begun.
     pub hard: HardState,
+    /// Index of the last snapshot from which the log began anew; 0 if it never did.
+    pub base: u64,
 }
 
 /// What a segment's first bytes turned out to be.
@@ -76,6 +78,8 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// The hard state after the batch, if it changed.
     pub hard: Option<HardState>,
+    /// The log begins anew after this index: nothing before counts.
+    pub base: Option<u64>,
 }
 
 impl Header {
@@ -95,6 +99,7 @@ impl Header {
             hard.term,
             hard.vote,
             hard.commit,
+            self.base,
         ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -135,6 +140,7 @@ impl Header {
                 vote: number(6),
                 commit: number(7),
             },
+            base: number(8),
         }))
     }
 }
@@ -174,6 +180,12 @@ pub fn put_hard(out: &mut Vec<u8>, hard: &HardState) {
     put_number(out, hard.term);
     put_number(out, hard.vote);
     put_number(out, hard.commit);
+}
+
+/// Appends, before any entries, that the log begins anew after `base`.
+pub fn put_base(out: &mut Vec<u8>, base: u64) {
+    out.push(3);
+    put_number(out, base);
 }
 
 /// Fills in the header of the frame that begins at `start` and ends where `out` ends.
@@ -228,6 +240,7 @@ pub fn decode_body(body: Bytes) -> Result<Batch, Malformed> {
                 let (term, vote, commit) = (reader.number()?, reader.number()?, reader.number()?);
                 batch.hard = Some(HardState { term, vote, commit });
             }
+            3 => batch.base = Some(reader.number()?),
             _ => return Err(Malformed("frame has an item of an unknown kind")),
         }
     }
@@ -344,6 +357,7 @@ mod tests {
             number: 4,
             last_index: 5,
             hard,
+            base: 7,
         };
         let good = header.encode();
         assert_eq!(Header::decode(&good), Ok(Start::Header(header)));

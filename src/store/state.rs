@@ -3,29 +3,11 @@
 
 use std::sync::Arc;
 
-use raft::eraftpb::ConfState;
+use bytes::Bytes;
 
 use crate::error::StoreError;
+pub use crate::meta::Meta;
 use crate::types::{Entry, Event, ListQuery, Listing};
-
-/// Everything about the state beside the entries; changes together with them.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Meta {
-    /// Index of the last log entry applied.
-    pub applied: u64,
-    /// Term of that entry.
-    pub applied_term: u64,
-    /// The latest revision.
-    pub revision: u64,
-    /// History before this revision is gone.
-    pub compacted: u64,
-    /// The group's members as of `applied`.
-    pub members: ConfState,
-    /// Which group's state it is.
-    pub cluster: u64,
-    /// Which member's state it is.
-    pub member: u64,
-}
 
 /// Entries that the store shall delete: each key with its revision.
 pub type Expired = Vec<(String, u64)>;
@@ -57,6 +39,77 @@ pub trait State: Send + Sync {
     /// Physically removes some of the versions that compaction up to
     /// `compacted` made unreachable; true if there may be more.
     fn sweep(&self, compacted: u64) -> Result<bool, StoreError>;
+    /// A copy of everything as it is now, to be read while writing goes on.
+    fn export(&self) -> Result<Box<dyn Export>, StoreError>;
+    /// A new, empty state beside this one, to take in another member's copy.
+    fn import(&self) -> Result<Box<dyn Import>, StoreError>;
+}
+
+/// One version of a key, as it is stored: the value is `version.rs`'s.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The key.
+    pub key: String,
+    /// Revision of the change that made the version.
+    pub revision: u64,
+    /// What was written, or the mark of a deletion.
+    pub value: Bytes,
+}
+
+/// Hands out a copy of the state, once.
+pub trait Export: Send {
+    /// More versions, sorted by key, a key's newest first; empty when there are no more.
+    fn next(&mut self) -> Result<Vec<Version>, StoreError>;
+}
+
+/// Takes in a copy of the state. Dropped before [`finish`](Self::finish), it leaves nothing behind.
+pub trait Import: Send {
+    /// More versions, in the order of [`Export`]; `compacted` is the copy's.
+    fn add(&mut self, versions: Vec<Version>, compacted: u64) -> Result<(), StoreError>;
+    /// All has come: makes it durable. Takes as long as the disk likes.
+    fn finish(self: Box<Self>) -> Result<Install, StoreError>;
+}
+
+/// Puts an imported copy, with the meta data given, in the state's place: all
+/// or nothing, durable when it returns. Nothing may be written meanwhile.
+pub type Install = Box<dyn FnOnce(&Meta) -> Result<(), StoreError> + Send>;
+
+/// Tells what of a copy is still wanted: what its compaction made unreachable
+/// may not have been swept away yet where it comes from.
+#[derive(Default)]
+pub struct Sieve {
+    key: String,
+    /// The newest version of the key at or before the compaction has passed.
+    base: bool,
+}
+
+/// What a version of a copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its key's latest.
+    Latest,
+    /// An older one that can still be asked for.
+    Older,
+    /// One that nobody can ask for.
+    Unreachable,
+}
+
+impl Sieve {
+    /// Judges the next version; `live` is whether it is not a deletion.
+    pub fn judge(&mut self, version: &Version, live: bool, compacted: u64) -> Verdict {
+        let latest = self.key != version.key;
+        if latest {
+            self.key.clone_from(&version.key);
+            self.base = false;
+        }
+        if version.revision <= compacted {
+            let first = !std::mem::replace(&mut self.base, true);
+            if !(first && live) {
+                return Verdict::Unreachable;
+            }
+        }
+        if latest { Verdict::Latest } else { Verdict::Older }
+    }
 }
 
 #[cfg(test)]

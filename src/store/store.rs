@@ -168,6 +168,7 @@ impl Store {
         let inner = &*self.inner;
         let number = inner.numbers.fetch_add(1, Ordering::Relaxed);
         let now_ms = u64::try_from(inner.clock.now().as_millisecond()).unwrap_or(0);
+        let membership = matches!(body, Body::Member(_));
         // Encoded here, by the caller's thread, and not by the one that all share.
         let data = Command {
             ticket: Ticket {
@@ -185,7 +186,12 @@ impl Store {
             });
         }
         let (answer, outcome) = oneshot::channel();
-        let _ = inner.inputs.send(Input::Call(Call { number, data, answer }));
+        let _ = inner.inputs.send(Input::Call(Call {
+            number,
+            membership,
+            data,
+            answer,
+        }));
         outcome.await.unwrap_or_else(|_| Err(inner.gone()))
     }
 

@@ -6,8 +6,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+
+use crate::state::Meta;
 
 /// A handle on the tail: Raft reads through one, the member appends through another.
 #[derive(Clone)]
@@ -23,6 +25,8 @@ struct Inner {
     before: (u64, u64),
     entries: VecDeque<Entry>,
     bytes: usize,
+    /// What a snapshot made now would be of: index and term.
+    applied: (u64, u64),
 }
 
 impl Tail {
@@ -35,6 +39,7 @@ impl Tail {
             before,
             entries: entries.into(),
             bytes,
+            applied: before,
         };
         Tail {
             inner: Arc::new(Mutex::new(inner)),
@@ -51,6 +56,21 @@ impl Tail {
         }
     }
 
+    /// Notes how far the state is, of which snapshots are made.
+    pub fn applied(&self, meta: &Meta) {
+        let mut inner = self.lock();
+        inner.applied = (meta.applied, meta.applied_term);
+        inner.members.clone_from(&meta.members);
+    }
+
+    /// Begins anew after an entry that a snapshot holds.
+    pub fn restart(&self, index: u64, term: u64) {
+        let mut inner = self.lock();
+        inner.entries.clear();
+        inner.bytes = 0;
+        inner.before = (index, term);
+    }
+
     /// Drops entries up to `index`, but keeps the latest `keep_bytes` of them.
     pub fn trim(&self, index: u64, keep_bytes: usize) {
         let mut inner = self.lock();
@@ -60,11 +80,6 @@ impl Tail {
                 inner.before = (entry.index, entry.term);
             }
         }
-    }
-
-    /// The term of an entry, if it is known.
-    pub fn term_of(&self, index: u64) -> Option<u64> {
-        self.lock().term(index).ok()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -145,8 +160,22 @@ impl Storage for Tail {
         Ok(self.lock().last_index())
     }
 
-    fn snapshot(&self, _: u64, _: u64) -> raft::Result<Snapshot> {
-        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    /// Only what a snapshot is about; whoever sends it adds the state itself.
+    fn snapshot(&self, request: u64, _: u64) -> raft::Result<Snapshot> {
+        let inner = self.lock();
+        let (index, term) = inner.applied;
+        if index == 0 || index < request {
+            return Err(StorageError::SnapshotTemporarilyUnavailable.into());
+        }
+        let metadata = SnapshotMetadata {
+            index,
+            term,
+            conf_state: Some(inner.members.clone()),
+        };
+        Ok(Snapshot {
+            metadata: Some(metadata),
+            ..Snapshot::default()
+        })
     }
 }
 
@@ -167,6 +196,10 @@ mod tests {
         }
     }
 
+    fn term_of(tail: &Tail, index: u64) -> Option<u64> {
+        tail.term(index).ok()
+    }
+
     fn tail() -> Tail {
         let entries = (4..=6).map(|index| entry(index, 2)).collect();
         Tail::new(HardState::default(), ConfState::default(), (3, 1), entries)
@@ -185,7 +218,7 @@ mod tests {
         tail.append(&[entry(5, 3)]);
         assert_eq!(tail.last_index().ok(), Some(5));
         assert_eq!(
-            (tail.term_of(4), tail.term_of(5), tail.term_of(6)),
+            (term_of(&tail, 4), term_of(&tail, 5), term_of(&tail, 6)),
             (Some(2), Some(3), None)
         );
     }
@@ -195,7 +228,7 @@ mod tests {
         let tail = tail();
         tail.trim(5, 0);
         assert_eq!(
-            (tail.first_index().ok(), tail.term_of(5), tail.term_of(4)),
+            (tail.first_index().ok(), term_of(&tail, 5), term_of(&tail, 4)),
             (Some(6), Some(2), None)
         );
         tail.trim(6, 1000);

@@ -87,6 +87,13 @@ impl Window {
         Recent::Events(found, until)
     }
 
+    /// Forgets all events; the window begins after `revision`.
+    pub fn restart(&mut self, revision: u64) {
+        self.all.clear();
+        self.groups.clear();
+        (self.lost, self.last, self.bytes) = (revision, revision, 0);
+    }
+
     fn drop_oldest(&mut self) {
         let Some(event) = self.all.pop_front() else { return };
         self.lost = event.revision;
@@ -182,15 +189,17 @@ impl Watchers {
 
     /// Wakes every watch.
     pub fn wake_all(&self) {
-        for watcher in self
-            .groups
-            .values()
-            .flatten()
-            .chain(&self.wide)
-            .filter_map(Weak::upgrade)
-        {
-            watcher.news.notify_one();
-        }
+        self.all().for_each(|watcher| watcher.news.notify_one());
+    }
+
+    /// Tells every watch that there may be an event for it at `revision` or later.
+    pub fn notice_all(&self, revision: u64) {
+        self.all().for_each(|watcher| watcher.notice(revision));
+    }
+
+    fn all(&self) -> impl Iterator<Item = Arc<Watcher>> {
+        let lists = self.groups.values().flatten().chain(&self.wide);
+        lists.filter_map(Weak::upgrade)
     }
 }
 

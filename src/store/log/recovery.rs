@@ -19,8 +19,10 @@ pub struct Recovered {
     pub hard: HardState,
     /// All entries after the index asked for, without gaps.
     pub entries: Vec<Entry>,
-    /// Index of the last entry ever appended, whether asked for or not.
+    /// Index of the last entry appended, whether asked for or not.
     pub last_index: u64,
+    /// Index of the last snapshot from which the log began anew; 0 if it never did.
+    pub base: u64,
 }
 
 impl Log {
@@ -46,6 +48,7 @@ impl Log {
         let mut recovered = Recovered {
             hard: first.hard.clone(),
             last_index: first.last_index,
+            base: first.base,
             ..Recovered::default()
         };
         log.replay(found, applied, &mut recovered)?;
@@ -93,6 +96,7 @@ impl Log {
             self.live.push_back(segment);
         }
         (self.hard, self.last_index) = (recovered.hard.clone(), recovered.last_index);
+        self.base = recovered.base;
         Ok(())
     }
 
@@ -142,6 +146,14 @@ impl Log {
 impl Recovered {
     /// Adds a batch. An entry at or before the last index replaces what follows it.
     fn take(&mut self, batch: Batch, applied: u64) -> Result<(), String> {
+        if let Some(base) = batch.base {
+            // The state is durable before the log lets go of what led to it.
+            if base > applied {
+                return Err(format!("it begins after entry {base}, but the state ends at {applied}"));
+            }
+            self.entries.clear();
+            (self.base, self.last_index) = (base, base);
+        }
         for entry in batch.entries {
             self.last_index = entry.index;
             if entry.index <= applied {

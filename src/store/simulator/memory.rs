@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::error::StoreError;
-use crate::state::{Expired, Meta, State};
+use crate::state::{Expired, Export, Import, Install, Meta, Sieve, State, Verdict, Version};
 use crate::types::{Change, Entry, Event, ListQuery, Listing};
+use crate::version;
 
 /// The simulated state.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct MemoryState {
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Default)]
@@ -161,5 +162,76 @@ impl State for MemoryState {
         }
         now.versions.retain(|_, versions| !versions.is_empty());
         Ok(false)
+    }
+    fn export(&self) -> Result<Box<dyn Export>, StoreError> {
+        let inner = self.lock();
+        let mut left: Vec<Version> = vec![];
+        for (key, versions) in &inner.now.versions {
+            for (revision, entry) in versions.iter().rev() {
+                let value = entry.as_deref().map_or(version::encode_deleted().to_vec(), version::encode_live);
+                left.push(Version {
+                    key: key.clone(),
+                    revision: *revision,
+                    value: value.into(),
+                });
+            }
+        }
+        left.reverse();
+        Ok(Box::new(Copy { left }))
+    }
+
+    fn import(&self) -> Result<Box<dyn Import>, StoreError> {
+        Ok(Box::new(Incoming {
+            target: self.clone(),
+            content: Content::default(),
+            sieve: Sieve::default(),
+        }))
+    }
+}
+
+/// What is left to hand out, in reverse.
+struct Copy {
+    left: Vec<Version>,
+}
+
+impl Export for Copy {
+    fn next(&mut self) -> Result<Vec<Version>, StoreError> {
+        let kept = self.left.len().saturating_sub(3);
+        let mut portion = self.left.split_off(kept);
+        portion.reverse();
+        Ok(portion)
+    }
+}
+
+struct Incoming {
+    target: MemoryState,
+    content: Content,
+    sieve: Sieve,
+}
+
+impl Import for Incoming {
+    fn add(&mut self, versions: Vec<Version>, compacted: u64) -> Result<(), StoreError> {
+        for found in versions {
+            let entry = version::decode(&found.key, found.revision, found.value.clone()).expect("a version");
+            if self.sieve.judge(&found, entry.is_some(), compacted) == Verdict::Unreachable {
+                continue;
+            }
+            if found.revision > compacted {
+                self.content.revisions.insert(found.revision, found.key.clone());
+            }
+            let versions = self.content.versions.entry(found.key).or_default();
+            versions.insert(found.revision, entry);
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Install, StoreError> {
+        Ok(Box::new(move |meta| {
+            let mut content = self.content;
+            content.meta = Some(meta.clone());
+            let mut inner = self.target.lock();
+            (inner.now, inner.flushed) = (content.clone(), content);
+            Ok(())
+        }))
     }
 }

@@ -261,6 +261,7 @@ impl World {
             process.waiting.push((call, waiting));
             calls.push(Call {
                 number: ticket.number,
+                membership: false,
                 data,
                 answer,
             });
@@ -327,6 +328,7 @@ impl World {
         let (answer, _) = oneshot::channel();
         self.process().core.submit(vec![Call {
             number: u64::MAX,
+            membership: false,
             data,
             answer,
         }]);
@@ -366,16 +368,17 @@ impl World {
     fn pump(&mut self) -> Result<(), String> {
         while let Some(turn) = self.process().core.turn().map_err(|error| error.to_string())? {
             self.stats.compactions += u64::from(turn.compacted);
+            let Some(job) = turn.job else { continue };
             let idle = self.process().jobs.is_empty();
-            if idle && (!turn.job.must_sync || self.random.below(2) == 0) {
+            if idle && (!job.must_sync || self.random.below(2) == 0) {
                 let process = self.process();
-                if driver::write(&process.log, std::slice::from_ref(&turn.job)).is_err() {
+                if driver::write(&process.log, std::slice::from_ref(&job)).is_err() {
                     return self.crash();
                 }
-                process.core.persisted(turn.job.number);
+                process.core.persisted(job.number);
             } else {
                 let at = self.step + self.random.below(5);
-                self.process().jobs.push_back((turn.job, at));
+                self.process().jobs.push_back((job, at));
             }
         }
         self.listen()

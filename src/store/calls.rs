@@ -1,0 +1,269 @@
+//! Writes on their way, of this member's own callers. Pure.
+//!
+//! ```text
+//!           ┌────────── not done, certainly ──────────┐
+//!           ▼                                         │
+//! add ─▶ parked ─▶ proposed here, or forwarded ─▶ applied here ─▶ answered
+//!           │         in term T                       │
+//!           └─ too late: not done                     └─ too late: outcome unknown
+//! ```
+//! A call is proposed by the leader of one term only. So once this member has
+//! applied an entry of a later term, the call was applied before or never will
+//! be: it can be tried again without doing it twice. A change of leaders costs
+//! callers time, and nothing else.
+
+use std::collections::BTreeMap;
+
+use crate::core::{Answer, Call};
+use crate::error::StoreError;
+use crate::parcel::{Forwarded, Reply};
+
+/// Ticks after which a caller is told that the outcome is unknown, or that there is no leader.
+const PATIENCE_TICKS: u64 = 200;
+
+/// Who can be asked to put calls into the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Nobody now.
+    Nobody,
+    /// This member, which leads in this term.
+    Here {
+        /// Its term.
+        term: u64,
+    },
+    /// Another member.
+    There {
+        /// Its id.
+        leader: u64,
+        /// Its term, as far as is known here.
+        term: u64,
+    },
+}
+
+/// All calls on their way, by number.
+#[derive(Default)]
+pub struct Calls {
+    waiting: BTreeMap<u64, Waiting>,
+    /// Numbers of those that are parked, in the order in which they came.
+    parked: Vec<u64>,
+    /// Sent back by one that does not lead: parked at the next tick, by when
+    /// more may be known of who does.
+    sent_back: Vec<u64>,
+    now: u64,
+}
+
+struct Waiting {
+    answer: Answer,
+    /// None once it cannot be needed again.
+    data: Option<Vec<u8>>,
+    membership: bool,
+    /// The term in which it was handed over; none if it is parked.
+    handed: Option<u64>,
+    since: u64,
+}
+
+impl Calls {
+    /// Takes a call.
+    pub fn add(&mut self, call: Call) {
+        self.parked.push(call.number);
+        let waiting = Waiting {
+            answer: call.answer,
+            data: Some(call.data),
+            membership: call.membership,
+            handed: None,
+            since: self.now,
+        };
+        self.waiting.insert(call.number, waiting);
+    }
+
+    /// Whether calls are parked.
+    pub fn any_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// Hands all parked calls over, to be proposed in `term`. With `keep`,
+    /// they can be tried again.
+    pub fn hand_over(&mut self, term: u64, keep: bool) -> Vec<Forwarded> {
+        let mut handed = vec![];
+        for number in std::mem::take(&mut self.parked) {
+            let Some(call) = self.waiting.get_mut(&number) else { continue };
+            if call.answer.is_closed() {
+                // Nobody wants it any more, and nothing was done.
+                self.waiting.remove(&number);
+                continue;
+            }
+            call.handed = Some(term);
+            let data = if keep { call.data.clone() } else { call.data.take() };
+            handed.push(Forwarded {
+                number,
+                membership: call.membership,
+                data: data.unwrap_or_default(),
+            });
+        }
+        handed
+    }
+
+    /// Answers one.
+    pub fn answer(&mut self, number: u64, answer: Result<Vec<crate::types::Outcome>, StoreError>) {
+        if let Some(call) = self.waiting.remove(&number) {
+            let _ = call.answer.send(answer);
+        }
+    }
+
+    /// Takes back what the leader of `term` did not put into the log.
+    pub fn returned(&mut self, term: u64, number: u64, reply: Reply) {
+        // A late answer, about a call that has been handed to another one since,
+        // would have it done twice.
+        if self.waiting.get(&number).is_none_or(|call| call.handed != Some(term)) {
+            return;
+        }
+        match reply {
+            Reply::NotLeader => self.sent_back.push(number),
+            Reply::Begun => self.answer(number, Ok(vec![])),
+            Reply::Overloaded => self.answer(number, Err(StoreError::Overloaded)),
+            Reply::Refused(reason) => self.answer(number, Err(StoreError::Membership(reason))),
+        }
+    }
+
+    /// An entry of `term` was applied: what was handed over in an earlier one
+    /// and is still here was not done and never will be.
+    pub fn fence(&mut self, term: u64) {
+        let early = |(number, call): (&u64, &Waiting)| call.handed.is_some_and(|at| at < term).then_some(*number);
+        let undone: Vec<u64> = self.waiting.iter().filter_map(early).collect();
+        undone.into_iter().for_each(|number| self.park(number));
+    }
+
+    /// The log was skipped: who knows what was in it.
+    pub fn skipped(&mut self) {
+        self.give_up(|call| call.handed.is_some(), || StoreError::Uncertain);
+    }
+
+    /// Lets a tick pass: who has waited too long is told what is known.
+    pub fn tick(&mut self) {
+        self.now += 1;
+        for number in std::mem::take(&mut self.sent_back) {
+            self.park(number);
+        }
+        let late = self.now.saturating_sub(PATIENCE_TICKS);
+        self.give_up(|call| call.since < late && call.handed.is_some(), || StoreError::Uncertain);
+        self.give_up(|call| call.since < late || call.handed.is_none() && call.answer.is_closed(), no_leader);
+    }
+
+    /// Refuses all.
+    pub fn refuse(&mut self, why: impl Fn() -> StoreError) {
+        self.give_up(|_| true, why);
+    }
+
+    fn park(&mut self, number: u64) {
+        let Some(call) = self.waiting.get_mut(&number) else { return };
+        match call.data {
+            // Fenced and sent back: it is parked once.
+            Some(_) if call.handed.is_none() => {}
+            Some(_) => {
+                call.handed = None;
+                self.parked.push(number);
+            }
+            // It was proposed by a member that was alone, and is not any more.
+            None => self.answer(number, Err(StoreError::Uncertain)),
+        }
+    }
+
+    fn give_up(&mut self, which: impl Fn(&Waiting) -> bool, why: impl Fn() -> StoreError) {
+        let numbers: Vec<u64> = self.waiting.iter().filter(|(_, call)| which(call)).map(|(n, _)| *n).collect();
+        for number in numbers {
+            self.parked.retain(|parked| *parked != number);
+            self.answer(number, Err(why()));
+        }
+    }
+}
+
+/// What somebody is told who has waited in vain.
+pub fn no_leader() -> StoreError {
+    StoreError::NoLeader {
+        reason: "a majority of the servers cannot be reached from here".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    type Outcome = oneshot::Receiver<Result<Vec<crate::types::Outcome>, StoreError>>;
+
+    fn add(calls: &mut Calls, number: u64) -> Outcome {
+        let (answer, outcome) = oneshot::channel();
+        calls.add(Call {
+            number,
+            data: vec![number as u8],
+            membership: false,
+            answer,
+        });
+        outcome
+    }
+
+    fn numbers(handed: Vec<Forwarded>) -> Vec<u64> {
+        handed.into_iter().map(|call| call.number).collect()
+    }
+
+    #[test]
+    fn a_later_term_brings_calls_back_and_an_equal_one_does_not() {
+        let mut calls = Calls::default();
+        let mut one = add(&mut calls, 1);
+        assert_eq!(numbers(calls.hand_over(3, true)), [1]);
+        calls.fence(3);
+        assert!(!calls.any_parked());
+        calls.fence(4);
+        let again = calls.hand_over(4, true);
+        assert_eq!((again[0].number, &again[0].data), (1, &vec![1]));
+        calls.answer(1, Ok(vec![]));
+        assert!(one.try_recv().is_ok_and(|answer| answer.is_ok()));
+    }
+
+    #[test]
+    fn who_waits_too_long_hears_what_is_known() {
+        let mut calls = Calls::default();
+        let mut handed = add(&mut calls, 1);
+        calls.hand_over(3, true);
+        let mut parked = add(&mut calls, 2);
+        (0..=PATIENCE_TICKS).for_each(|_| calls.tick());
+        assert!(handed.try_recv().is_err() && parked.try_recv().is_err());
+        calls.tick();
+        assert!(matches!(handed.try_recv(), Ok(Err(StoreError::Uncertain))));
+        assert!(matches!(parked.try_recv(), Ok(Err(StoreError::NoLeader { .. }))));
+    }
+
+    #[test]
+    fn a_late_refusal_by_an_earlier_leader_changes_nothing() {
+        let mut calls = Calls::default();
+        let _one = add(&mut calls, 1);
+        calls.hand_over(3, true);
+        calls.fence(4);
+        calls.hand_over(4, true);
+        calls.returned(3, 1, Reply::NotLeader);
+        calls.tick();
+        assert!(!calls.any_parked());
+        calls.returned(4, 1, Reply::NotLeader);
+        calls.fence(5);
+        calls.tick();
+        assert_eq!(numbers(calls.hand_over(5, true)), [1], "once");
+    }
+
+    #[test]
+    fn nobody_waits_nothing_is_proposed() {
+        let mut calls = Calls::default();
+        drop(add(&mut calls, 1));
+        assert!(calls.hand_over(1, true).is_empty());
+    }
+
+    #[test]
+    fn after_a_jump_in_the_log_outcomes_are_unknown() {
+        let mut calls = Calls::default();
+        let mut handed = add(&mut calls, 1);
+        calls.hand_over(3, true);
+        let mut parked = add(&mut calls, 2);
+        calls.skipped();
+        assert!(matches!(handed.try_recv(), Ok(Err(StoreError::Uncertain))));
+        assert!(parked.try_recv().is_err());
+    }
+}

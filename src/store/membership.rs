@@ -1,0 +1,431 @@
+//! Who is in the group, and which changes of that are refused.
+//!
+//! A new member begins as a *learner*: it gets the log and counts for nothing.
+//! Once it has caught up it is promoted to a *voter*, by joint consensus: until
+//! the change is over, both the old and the new majority must agree to
+//! everything. A removed id never comes back.
+
+use ::raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState};
+
+use crate::codec::{Malformed, Reader, put_bytes, put_number};
+
+/// How many removed ids are remembered, so that these members can be told.
+const REMOVED_MAX: usize = 1024;
+/// A learner may lack this many entries of the log and still be promoted.
+const LAG_MAX: u64 = 1000;
+
+/// A member, as the others find it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Its id, which is never used by another nor again.
+    pub id: u64,
+    /// Its name, for people.
+    pub name: String,
+    /// Where it listens, as the transport understands it.
+    pub address: String,
+}
+
+/// A change of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Adds a learner.
+    Add(Peer),
+    /// Makes a learner a voter.
+    Promote(u64),
+    /// Removes a member, whatever it is.
+    Remove(u64),
+    /// Hands leadership to a voter.
+    Lead(u64),
+}
+
+/// The members beside what Raft keeps of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roster {
+    /// Where members are, by id.
+    pub peers: Vec<Peer>,
+    /// Ids that were removed, the latest last.
+    pub removed: Vec<u64>,
+}
+
+/// What the leader knows of a member at the moment of a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Whose health it is.
+    pub id: u64,
+    /// It was heard of lately.
+    pub active: bool,
+    /// The last entry that it is known to have.
+    pub matched: u64,
+}
+
+/// What a change is judged by.
+pub struct Situation<'a> {
+    /// The members now.
+    pub members: &'a ConfState,
+    /// The roster now.
+    pub roster: &'a Roster,
+    /// The leader, which judges.
+    pub leader: u64,
+    /// How everybody is, the leader included.
+    pub health: &'a [Health],
+    /// Last entry of the leader's log.
+    pub last_index: u64,
+}
+
+impl Roster {
+    /// Takes in a change that was carried out, and what it made of the members.
+    /// Who is on the way out still counts, and is removed only when it is out.
+    pub fn changed(&mut self, change: Option<&Change>, before: &ConfState, after: &ConfState) {
+        if let Some(Change::Add(peer)) = change {
+            self.announced(peer.clone());
+        }
+        let left = everybody(after);
+        let gone = everybody(before).into_iter().filter(|id| !left.contains(id));
+        self.removed.extend(gone);
+        self.peers.retain(|peer| left.contains(&peer.id));
+        let old = self.removed.len().saturating_sub(REMOVED_MAX);
+        self.removed.drain(..old);
+    }
+
+    /// Takes in where a member says that it is.
+    pub fn announced(&mut self, peer: Peer) {
+        self.peers.retain(|other| other.id != peer.id);
+        self.peers.push(peer);
+        self.peers.sort_by_key(|peer| peer.id);
+    }
+
+    /// A member's entry.
+    pub fn peer(&self, id: u64) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.id == id)
+    }
+}
+
+/// Raft's change that carries out `change`, or why it must not be.
+pub fn plan(change: &Change, now: &Situation) -> Result<ConfChangeV2, String> {
+    if !now.members.voters_outgoing.is_empty() {
+        return Err("another change of the members is under way: try again when it is done".into());
+    }
+    let (kind, id, transition) = match change {
+        Change::Add(peer) => {
+            may_add(peer, now)?;
+            (ConfChangeType::AddLearnerNode, peer.id, ConfChangeTransition::Auto)
+        }
+        Change::Promote(id) => {
+            may_promote(*id, now)?;
+            (ConfChangeType::AddNode, *id, ConfChangeTransition::Implicit)
+        }
+        Change::Remove(id) => {
+            may_remove(*id, now)?;
+            (ConfChangeType::RemoveNode, *id, ConfChangeTransition::Implicit)
+        }
+        Change::Lead(_) => return Err("handing over leadership is not a change of the members".into()),
+    };
+    let mut single = ConfChangeSingle {
+        node_id: id,
+        ..ConfChangeSingle::default()
+    };
+    single.set_change_type(kind);
+    let mut planned = ConfChangeV2 {
+        changes: vec![single],
+        ..ConfChangeV2::default()
+    };
+    planned.set_transition(transition);
+    Ok(planned)
+}
+
+/// Whether leadership may go to `id`.
+pub fn may_lead(id: u64, now: &Situation) -> Result<(), String> {
+    match () {
+        () if !now.members.voters.contains(&id) => Err(format!("member {id:x} is not a voter")),
+        () if !active(now, id) => Err(format!("member {id:x} has not been heard of lately")),
+        () => Ok(()),
+    }
+}
+
+fn may_add(peer: &Peer, now: &Situation) -> Result<(), String> {
+    let id = peer.id;
+    if id == 0 || now.roster.removed.contains(&id) {
+        return Err(format!("member {id:x} was removed; its folder must be emptied before it joins again"));
+    }
+    if now.members.voters.contains(&id) || now.members.learners.contains(&id) {
+        return Err(format!("member {id:x} is in the group already"));
+    }
+    let same = |other: &&Peer| other.name == peer.name || other.address == peer.address;
+    match now.roster.peers.iter().find(same) {
+        Some(other) => Err(format!(
+            "member {:x} has the name {} and the address {} already: remove it first",
+            other.id, other.name, other.address
+        )),
+        None => Ok(()),
+    }
+}
+
+fn may_promote(id: u64, now: &Situation) -> Result<(), String> {
+    if now.members.voters.contains(&id) {
+        return Err(format!("member {id:x} is a voter already"));
+    }
+    if !now.members.learners.contains(&id) {
+        return Err(format!("there is no member {id:x}"));
+    }
+    let matched = now.health.iter().find(|h| h.id == id).map_or(0, |h| h.matched);
+    if !active(now, id) || matched == 0 || matched + LAG_MAX < now.last_index {
+        return Err(format!(
+            "member {id:x} has not caught up: it has entry {matched} of {}",
+            now.last_index
+        ));
+    }
+    Ok(())
+}
+
+fn may_remove(id: u64, now: &Situation) -> Result<(), String> {
+    if now.members.learners.contains(&id) {
+        return Ok(());
+    }
+    if !now.members.voters.contains(&id) {
+        return Err(format!("there is no member {id:x}"));
+    }
+    if id == now.leader {
+        return Err(format!("member {id:x} leads: hand leadership to another one first"));
+    }
+    let left = now.members.voters.iter().filter(|voter| **voter != id);
+    let (mut count, mut alive) = (0, 0);
+    for voter in left {
+        count += 1;
+        alive += usize::from(active(now, *voter));
+    }
+    let needed = count / 2 + 1;
+    if alive < needed {
+        return Err(format!(
+            "without member {id:x} only {alive} of {count} voters would be reachable, and {needed} are needed \
+             to go on: bring another one back first"
+        ));
+    }
+    Ok(())
+}
+
+fn active(now: &Situation, id: u64) -> bool {
+    id == now.leader || now.health.iter().any(|health| health.id == id && health.active)
+}
+
+/// Appends a peer's bytes.
+pub fn put_peer(out: &mut Vec<u8>, peer: &Peer) {
+    put_number(out, peer.id);
+    put_bytes(out, peer.name.as_bytes());
+    put_bytes(out, peer.address.as_bytes());
+}
+
+/// Reads what [`put_peer`] wrote.
+pub fn peer(reader: &mut Reader) -> Result<Peer, Malformed> {
+    Ok(Peer {
+        id: reader.number()?,
+        name: reader.string()?,
+        address: reader.string()?,
+    })
+}
+
+const ADD: u8 = 1;
+const PROMOTE: u8 = 2;
+const REMOVE: u8 = 3;
+const LEAD: u8 = 4;
+
+/// Appends a change's bytes.
+pub fn put_change(out: &mut Vec<u8>, change: &Change) {
+    let (kind, id) = match change {
+        Change::Add(peer) => {
+            out.push(ADD);
+            return put_peer(out, peer);
+        }
+        Change::Promote(id) => (PROMOTE, id),
+        Change::Remove(id) => (REMOVE, id),
+        Change::Lead(id) => (LEAD, id),
+    };
+    out.push(kind);
+    put_number(out, *id);
+}
+
+/// Reads what [`put_change`] wrote.
+pub fn change(reader: &mut Reader) -> Result<Change, Malformed> {
+    match reader.byte()? {
+        ADD => Ok(Change::Add(peer(reader)?)),
+        PROMOTE => Ok(Change::Promote(reader.number()?)),
+        REMOVE => Ok(Change::Remove(reader.number()?)),
+        LEAD => Ok(Change::Lead(reader.number()?)),
+        _ => Err(Malformed("change of members has an unknown kind")),
+    }
+}
+
+/// Everybody who counts in any way, each once, in order.
+pub fn everybody(members: &ConfState) -> Vec<u64> {
+    let mut all = [
+        members.voters.as_slice(),
+        &members.learners,
+        &members.voters_outgoing,
+        &members.learners_next,
+    ]
+    .concat();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Whether Raft could work with these members; it panics on others.
+pub fn sound(members: &ConfState) -> bool {
+    let all = [
+        &members.voters,
+        &members.learners,
+        &members.voters_outgoing,
+        &members.learners_next,
+    ];
+    let unique = |ids: &Vec<u64>| {
+        let mut sorted = ids.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        sorted.len() == ids.len() && !ids.contains(&0)
+    };
+    let joint = !members.voters_outgoing.is_empty();
+    let apart = |a: &[u64], b: &[u64]| a.iter().all(|id| !b.contains(id));
+    !members.voters.is_empty()
+        && all.into_iter().all(unique)
+        && apart(&members.learners, &members.voters)
+        && apart(&members.learners, &members.voters_outgoing)
+        && apart(&members.learners_next, &members.voters)
+        && apart(&members.learners_next, &members.learners)
+        && members.learners_next.iter().all(|id| members.voters_outgoing.contains(id))
+        && (joint || !members.auto_leave)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer_of(id: u64) -> Peer {
+        Peer {
+            id,
+            name: format!("n{id}"),
+            address: format!("10.0.0.{id}:6443"),
+        }
+    }
+
+    struct Group {
+        members: ConfState,
+        roster: Roster,
+        health: Vec<Health>,
+    }
+
+    /// Voters 1 (leads), 2 and 3, learner 4; all have everything and are there.
+    fn group() -> Group {
+        let health = |id| Health {
+            id,
+            active: true,
+            matched: 5000,
+        };
+        Group {
+            members: ConfState {
+                voters: vec![1, 2, 3],
+                learners: vec![4],
+                ..ConfState::default()
+            },
+            roster: Roster {
+                peers: (1..=4).map(peer_of).collect(),
+                removed: vec![9],
+            },
+            health: (1..=4).map(health).collect(),
+        }
+    }
+
+    fn judge(group: &Group, change: Change) -> Result<ConfChangeV2, String> {
+        plan(
+            &change,
+            &Situation {
+                members: &group.members,
+                roster: &group.roster,
+                leader: 1,
+                health: &group.health,
+                last_index: 5000,
+            },
+        )
+    }
+
+    #[test]
+    fn learners_come_in_simply_and_voters_by_joint_consensus() {
+        let added = judge(&group(), Change::Add(peer_of(5))).expect("a new member");
+        assert_eq!(added.enter_joint(), None);
+        for change in [Change::Promote(4), Change::Remove(2)] {
+            assert_eq!(judge(&group(), change).expect("a change").enter_joint(), Some(true));
+        }
+    }
+
+    #[test]
+    fn what_would_lose_the_majority_is_refused_with_the_reason() {
+        let mut group = group();
+        group.health[2].active = false;
+        let refused = judge(&group, Change::Remove(2)).expect_err("a refusal");
+        assert!(refused.contains("only 1 of 2 voters would be reachable, and 2 are needed"), "{refused}");
+        assert!(judge(&group, Change::Remove(3)).is_ok(), "the dead one may go");
+        assert!(judge(&group, Change::Remove(1)).expect_err("leads").contains("leads"));
+    }
+
+    #[test]
+    fn only_those_who_have_caught_up_are_promoted() {
+        let mut group = group();
+        group.health[3].matched = 3999;
+        assert!(judge(&group, Change::Promote(4)).expect_err("lags").contains("entry 3999 of 5000"));
+        assert!(judge(&group, Change::Promote(2)).expect_err("is one").contains("already"));
+        assert!(judge(&group, Change::Promote(7)).expect_err("unknown").contains("no member 7"));
+    }
+
+    #[test]
+    fn ids_names_and_addresses_are_used_once() {
+        let group = group();
+        assert!(judge(&group, Change::Add(peer_of(9))).expect_err("removed").contains("emptied"));
+        assert!(judge(&group, Change::Add(peer_of(3))).expect_err("there").contains("already"));
+        let double = Peer { id: 6, ..peer_of(2) };
+        assert!(judge(&group, Change::Add(double)).expect_err("a double").contains("remove it first"));
+    }
+
+    #[test]
+    fn a_member_is_removed_when_it_is_out_and_not_before() {
+        let Group { members, mut roster, .. } = group();
+        let joint = ConfState {
+            voters: vec![1, 3],
+            voters_outgoing: vec![1, 2, 3],
+            ..members.clone()
+        };
+        roster.changed(Some(&Change::Remove(2)), &members, &joint);
+        assert!(roster.peer(2).is_some() && roster.removed == [9]);
+        let left = ConfState { voters_outgoing: vec![], ..joint.clone() };
+        roster.changed(None, &joint, &left);
+        assert!(roster.peer(2).is_none() && roster.removed == [9, 2]);
+    }
+
+    #[test]
+    fn one_change_at_a_time() {
+        let mut group = group();
+        group.members.voters_outgoing = vec![1, 2, 3];
+        assert!(judge(&group, Change::Promote(4)).expect_err("joint").contains("under way"));
+    }
+
+    #[test]
+    fn unsound_members_are_recognised() {
+        let good = group().members;
+        assert!(sound(&good));
+        let bad = [
+            ConfState::default(),
+            ConfState { voters: vec![1, 1], ..ConfState::default() },
+            ConfState { voters: vec![0], ..ConfState::default() },
+            ConfState { learners: vec![1], ..good.clone() },
+            ConfState { learners_next: vec![8], ..good.clone() },
+            ConfState { auto_leave: true, ..good },
+        ];
+        assert!(bad.iter().all(|members| !sound(members)));
+    }
+
+    #[test]
+    fn changes_come_back_from_their_bytes() {
+        for sent in [Change::Add(peer_of(5)), Change::Promote(1), Change::Remove(2), Change::Lead(3)] {
+            let mut out = vec![];
+            put_change(&mut out, &sent);
+            assert_eq!(change(&mut Reader::new(out.into())), Ok(sent));
+        }
+    }
+}

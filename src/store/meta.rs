@@ -1,0 +1,176 @@
+//! What the state knows beside the entries, and its bytes: in RocksDB and at
+//! the head of a snapshot.
+
+use bytes::Bytes;
+use ::raft::eraftpb::ConfState;
+
+use crate::codec::{Malformed, Reader, put_number};
+use crate::error::StoreError;
+use crate::membership::{Roster, peer, put_peer};
+
+/// Format of everything in this file; changes when the bytes change. Format 1,
+/// without roster and installed index, is still read.
+const FORMAT: u8 = 2;
+
+/// Everything about the state beside the entries; changes together with them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Meta {
+    /// Index of the last log entry applied.
+    pub applied: u64,
+    /// Term of that entry.
+    pub applied_term: u64,
+    /// The latest revision.
+    pub revision: u64,
+    /// History before this revision is gone.
+    pub compacted: u64,
+    /// The group's members as of `applied`.
+    pub members: ConfState,
+    /// Where the members are, and who is no longer one.
+    pub roster: Roster,
+    /// Which group's state it is.
+    pub cluster: u64,
+    /// Which member's state it is.
+    pub member: u64,
+    /// Index of the last snapshot that replaced the state, or 0. A log that
+    /// does not know of it holds nothing of worth any more.
+    pub installed: u64,
+}
+
+impl Meta {
+    /// The bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![FORMAT];
+        for number in [
+            self.cluster,
+            self.member,
+            self.applied,
+            self.applied_term,
+            self.revision,
+            self.compacted,
+        ] {
+            put_number(&mut out, number);
+        }
+        let members = &self.members;
+        for ids in [
+            &members.voters,
+            &members.learners,
+            &members.voters_outgoing,
+            &members.learners_next,
+        ] {
+            put_ids(&mut out, ids);
+        }
+        out.push(u8::from(members.auto_leave));
+        put_number(&mut out, self.installed);
+        put_number(&mut out, self.roster.peers.len() as u64);
+        self.roster.peers.iter().for_each(|peer| put_peer(&mut out, peer));
+        put_ids(&mut out, &self.roster.removed);
+        out
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote, now or in an earlier version.
+    pub fn decode(value: Bytes) -> Result<Meta, StoreError> {
+        let format = value.first().copied();
+        let (1 | FORMAT) = format.unwrap_or(0) else {
+            return Err(StoreError::Format {
+                what: "state".into(),
+                reason: format!("format {format:?} is not known to this version, which writes {FORMAT}"),
+            });
+        };
+        read(value).map_err(|error| StoreError::Format {
+            what: "state".into(),
+            reason: error.0.into(),
+        })
+    }
+}
+
+fn read(value: Bytes) -> Result<Meta, Malformed> {
+    let mut reader = Reader::new(value);
+    let format = reader.byte()?;
+    let mut meta = Meta {
+        cluster: reader.number()?,
+        member: reader.number()?,
+        applied: reader.number()?,
+        applied_term: reader.number()?,
+        revision: reader.number()?,
+        compacted: reader.number()?,
+        ..Meta::default()
+    };
+    meta.members = ConfState {
+        voters: ids(&mut reader)?,
+        learners: ids(&mut reader)?,
+        voters_outgoing: ids(&mut reader)?,
+        learners_next: ids(&mut reader)?,
+        auto_leave: reader.byte()? != 0,
+    };
+    if format >= 2 {
+        meta.installed = reader.number()?;
+        let count = reader.count()?;
+        meta.roster.peers = (0..count).map(|_| peer(&mut reader)).collect::<Result<_, _>>()?;
+        meta.roster.removed = ids(&mut reader)?;
+    }
+    Ok(meta)
+}
+
+fn put_ids(out: &mut Vec<u8>, ids: &[u64]) {
+    put_number(out, ids.len() as u64);
+    ids.iter().for_each(|id| put_number(out, *id));
+}
+
+fn ids(reader: &mut Reader) -> Result<Vec<u64>, Malformed> {
+    let count = reader.count()?;
+    (0..count).map(|_| reader.number()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::Peer;
+
+    fn sample() -> Meta {
+        Meta {
+            applied: 1 << 60,
+            applied_term: 2,
+            revision: 3,
+            compacted: 4,
+            members: ConfState {
+                voters: vec![1, u64::MAX],
+                learners: vec![3],
+                ..ConfState::default()
+            },
+            roster: Roster {
+                peers: vec![Peer {
+                    id: 3,
+                    name: "c".into(),
+                    address: "10.0.0.3:6443".into(),
+                }],
+                removed: vec![7],
+            },
+            cluster: 5,
+            member: u64::MAX,
+            installed: 6,
+        }
+    }
+
+    #[test]
+    fn meta_data_come_back_whole() {
+        assert_eq!(Meta::decode(sample().encode().into()).ok(), Some(sample()));
+    }
+
+    /// The bytes that the first format wrote for a group of one.
+    #[test]
+    fn the_first_format_is_read() {
+        let old = [1, 5, 9, 40, 2, 30, 4, 1, 9, 0, 0, 0, 0];
+        let meta = Meta::decode(Bytes::copy_from_slice(&old)).expect("the first format");
+        assert_eq!((meta.cluster, meta.member, meta.applied, meta.revision), (5, 9, 40, 30));
+        assert_eq!((meta.members.voters, meta.installed), (vec![9], 0));
+    }
+
+    #[test]
+    fn what_is_newer_or_cut_is_refused() {
+        let good = sample().encode();
+        assert!(Meta::decode(Bytes::from_static(&[3])).is_err());
+        for end in 0..good.len() {
+            assert!(Meta::decode(Bytes::copy_from_slice(&good[..end])).is_err(), "{end}");
+        }
+    }
+}

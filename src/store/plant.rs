@@ -1,0 +1,61 @@
+//! Bugs that can be planted, so that the simulator shows that it would find
+//! them. Outside tests nothing is ever planted, and the compiler knows it.
+
+/// A classic mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(test), allow(dead_code, reason = "named where it would be made"))]
+pub enum Plant {
+    /// Entries are acknowledged before they are synced.
+    AcknowledgeUnsynced,
+    /// A vote goes out before it is durable.
+    VoteUnsynced,
+    /// A read is let go without asking whether this member still leads.
+    ReadUnasked,
+    /// Reads are let go when their index is known, not when it is applied.
+    ReadUnapplied,
+    /// After a snapshot the members are those from before.
+    ForgetMembers,
+    /// After a snapshot a watch goes on as if nothing had happened in between.
+    LoseEvents,
+    /// The log does not begin anew after a snapshot.
+    KeepLog,
+    /// A forwarded call is tried again as soon as the leader changes.
+    RetryAtOnce,
+    /// A forwarded call is proposed in whatever term it is.
+    AnyTerm,
+    /// Batched appends, which acknowledge what a follower lacks.
+    BatchAppend,
+    /// Changes of the members touch the state, but not what is counted.
+    UncountedVoter,
+    /// Expiry goes by the clock of who applies, not of who proposed.
+    OwnClock,
+    /// The hard state is not written.
+    ForgetTerm,
+}
+
+/// What is planted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plants {
+    #[cfg(test)]
+    planted: Option<Plant>,
+}
+
+impl Plants {
+    /// Plants one.
+    #[cfg(test)]
+    pub fn one(plant: Option<Plant>) -> Plants {
+        Plants { planted: plant }
+    }
+
+    /// Whether this one is planted.
+    #[cfg(test)]
+    pub fn has(self, plant: Plant) -> bool {
+        self.planted == Some(plant)
+    }
+
+    /// Whether this one is planted.
+    #[cfg(not(test))]
+    pub const fn has(self, _: Plant) -> bool {
+        false
+    }
+}
