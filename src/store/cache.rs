@@ -89,7 +89,9 @@ impl Cache {
         inner.entries = entries.into_iter().map(ByKey).collect();
         inner.window.restart(position.revision);
         inner.position = position;
-        inner.watchers.notice_all(if lost { position.revision } else { before } + 1);
+        inner
+            .watchers
+            .notice_all(if lost { position.revision } else { before } + 1);
         drop(inner);
         self.revision.send_replace(position.revision);
     }

@@ -86,7 +86,9 @@ impl Calls {
     pub fn hand_over(&mut self, term: u64, keep: bool) -> Vec<Forwarded> {
         let mut handed = vec![];
         for number in std::mem::take(&mut self.parked) {
-            let Some(call) = self.waiting.get_mut(&number) else { continue };
+            let Some(call) = self.waiting.get_mut(&number) else {
+                continue;
+            };
             if call.answer.is_closed() {
                 // Nobody wants it any more, and nothing was done.
                 self.waiting.remove(&number);
@@ -114,7 +116,11 @@ impl Calls {
     pub fn returned(&mut self, term: u64, number: u64, reply: Reply) {
         // A late answer, about a call that has been handed to another one since,
         // would have it done twice.
-        if self.waiting.get(&number).is_none_or(|call| call.handed != Some(term)) {
+        if self
+            .waiting
+            .get(&number)
+            .is_none_or(|call| call.handed != Some(term))
+        {
             return;
         }
         match reply {
@@ -128,7 +134,8 @@ impl Calls {
     /// An entry of `term` was applied: what was handed over in an earlier one
     /// and is still here was not done and never will be.
     pub fn fence(&mut self, term: u64) {
-        let early = |(number, call): (&u64, &Waiting)| call.handed.is_some_and(|at| at < term).then_some(*number);
+        let early =
+            |(number, call): (&u64, &Waiting)| call.handed.is_some_and(|at| at < term).then_some(*number);
         let undone: Vec<u64> = self.waiting.iter().filter_map(early).collect();
         undone.into_iter().for_each(|number| self.park(number));
     }
@@ -145,8 +152,14 @@ impl Calls {
             self.park(number);
         }
         let late = self.now.saturating_sub(PATIENCE_TICKS);
-        self.give_up(|call| call.since < late && call.handed.is_some(), || StoreError::Uncertain);
-        self.give_up(|call| call.since < late || call.handed.is_none() && call.answer.is_closed(), no_leader);
+        self.give_up(
+            |call| call.since < late && call.handed.is_some(),
+            || StoreError::Uncertain,
+        );
+        self.give_up(
+            |call| call.since < late || call.handed.is_none() && call.answer.is_closed(),
+            no_leader,
+        );
     }
 
     /// Refuses all.
@@ -155,7 +168,9 @@ impl Calls {
     }
 
     fn park(&mut self, number: u64) {
-        let Some(call) = self.waiting.get_mut(&number) else { return };
+        let Some(call) = self.waiting.get_mut(&number) else {
+            return;
+        };
         match call.data {
             // Fenced and sent back: it is parked once.
             Some(_) if call.handed.is_none() => {}
@@ -169,7 +184,12 @@ impl Calls {
     }
 
     fn give_up(&mut self, which: impl Fn(&Waiting) -> bool, why: impl Fn() -> StoreError) {
-        let numbers: Vec<u64> = self.waiting.iter().filter(|(_, call)| which(call)).map(|(n, _)| *n).collect();
+        let numbers: Vec<u64> = self
+            .waiting
+            .iter()
+            .filter(|(_, call)| which(call))
+            .map(|(n, _)| *n)
+            .collect();
         for number in numbers {
             self.parked.retain(|parked| *parked != number);
             self.answer(number, Err(why()));
@@ -226,7 +246,7 @@ mod tests {
         let mut handed = add(&mut calls, 1);
         calls.hand_over(3, true);
         let mut parked = add(&mut calls, 2);
-        (0..=PATIENCE_TICKS).for_each(|_| calls.tick());
+        (0..PATIENCE_TICKS).for_each(|_| calls.tick());
         assert!(handed.try_recv().is_err() && parked.try_recv().is_err());
         calls.tick();
         assert!(matches!(handed.try_recv(), Ok(Err(StoreError::Uncertain))));

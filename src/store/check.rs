@@ -111,7 +111,8 @@ fn check_append(message: &Message, here: &Standing) -> Result<(), &'static str> 
     }
     let mut before = (message.index, message.log_term);
     for entry in &message.entries {
-        if Some(entry.index) != before.0.checked_add(1) || entry.term < before.1 || entry.term > message.term {
+        if Some(entry.index) != before.0.checked_add(1) || entry.term < before.1 || entry.term > message.term
+        {
             return Err("its entries are not in order");
         }
         let kind = EntryType::from_i32(entry.entry_type);
@@ -128,7 +129,10 @@ fn check_append(message: &Message, here: &Standing) -> Result<(), &'static str> 
 }
 
 fn check_snapshot(message: &Message, here: &Standing) -> Result<(), &'static str> {
-    let about = message.snapshot.as_ref().and_then(|snapshot| snapshot.metadata.as_ref());
+    let about = message
+        .snapshot
+        .as_ref()
+        .and_then(|snapshot| snapshot.metadata.as_ref());
     let about = about.ok_or("its snapshot says nothing about itself")?;
     if about.index == 0 || about.index >= u64::MAX / 2 || about.term == 0 || about.term > message.term {
         return Err("its snapshot is of no possible moment");
@@ -195,16 +199,35 @@ mod tests {
         assert!(judge(Message { to: 3, ..vote() }).is_err());
         assert!(judge(Message { from: 1, ..vote() }).is_err());
         assert!(judge(Message { from: 9, ..vote() }).is_err(), "removed");
-        assert!(judge(Message { from: 7, ..vote() }).is_ok(), "new members may ask");
+        assert!(
+            judge(Message { from: 7, ..vote() }).is_ok(),
+            "new members may ask"
+        );
         let answer = message(MessageType::MsgHeartbeatResponse);
         assert!(judge(Message { from: 7, ..answer }).is_err(), "but not answer");
     }
 
     #[test]
     fn messages_without_a_term_would_count_in_every_term() {
-        for kind in [MessageType::MsgAppend, MessageType::MsgRequestVote, MessageType::MsgReadIndexResp] {
-            assert!(judge(Message { term: 0, ..message(kind) }).is_err());
-            assert!(judge(Message { term: u64::MAX, ..message(kind) }).is_err());
+        for kind in [
+            MessageType::MsgAppend,
+            MessageType::MsgRequestVote,
+            MessageType::MsgReadIndexResp,
+        ] {
+            assert!(
+                judge(Message {
+                    term: 0,
+                    ..message(kind)
+                })
+                .is_err()
+            );
+            assert!(
+                judge(Message {
+                    term: u64::MAX,
+                    ..message(kind)
+                })
+                .is_err()
+            );
         }
     }
 
@@ -221,12 +244,22 @@ mod tests {
         ] {
             assert!(judge(message(kind)).is_err(), "{kind:?}");
         }
-        assert!(judge(Message { msg_type: 99, ..message(MessageType::MsgHup) }).is_err());
+        assert!(
+            judge(Message {
+                msg_type: 99,
+                ..message(MessageType::MsgHup)
+            })
+            .is_err()
+        );
     }
 
     #[test]
     fn entries_follow_each_other_and_never_contradict() {
-        let entry = |index, term| Entry { index, term, ..Entry::default() };
+        let entry = |index, term| Entry {
+            index,
+            term,
+            ..Entry::default()
+        };
         let append = |index, log_term, entries: &[Entry]| {
             judge(Message {
                 index,
@@ -240,17 +273,30 @@ mod tests {
         assert!(append(12, 4, &[entry(13, 3)]).is_err(), "an older term");
         assert!(append(12, 4, &[entry(13, 6)]).is_err(), "a term to come");
         assert!(append(9, 4, &[entry(10, 5)]).is_err(), "committed otherwise");
-        let strange = Entry { entry_type: 1, ..entry(13, 4) };
+        let strange = Entry {
+            entry_type: 1,
+            ..entry(13, 4)
+        };
         assert!(append(12, 4, &[strange]).is_err(), "an old sort of change");
     }
 
     #[test]
     fn snapshots_need_a_moment_and_members() {
         let snapshot = |index, term, voters: Vec<u64>| {
-            let conf_state = Some(ConfState { voters, ..ConfState::default() });
-            let metadata = Some(SnapshotMetadata { index, term, conf_state });
+            let conf_state = Some(ConfState {
+                voters,
+                ..ConfState::default()
+            });
+            let metadata = Some(SnapshotMetadata {
+                index,
+                term,
+                conf_state,
+            });
             judge(Message {
-                snapshot: Some(Snapshot { metadata, ..Snapshot::default() }),
+                snapshot: Some(Snapshot {
+                    metadata,
+                    ..Snapshot::default()
+                }),
                 ..message(MessageType::MsgSnapshot)
             })
         };
@@ -258,20 +304,57 @@ mod tests {
         assert!(snapshot(0, 5, vec![1, 2]).is_err());
         assert!(snapshot(20, 6, vec![1, 2]).is_err());
         assert!(snapshot(20, 5, vec![]).is_err());
-        assert!(snapshot(10, 5, vec![1, 2]).is_err(), "committed with another term");
+        assert!(
+            snapshot(10, 5, vec![1, 2]).is_err(),
+            "committed with another term"
+        );
         assert!(judge(message(MessageType::MsgSnapshot)).is_err(), "nothing in it");
     }
 
     #[test]
     fn answers_fit_the_question() {
         let answer = message(MessageType::MsgAppendResponse);
-        assert!(judge(Message { index: 12, ..answer.clone() }).is_ok());
-        assert!(judge(Message { index: 13, ..answer.clone() }).is_err());
-        let refused = Message { reject: true, index: 8, ..answer };
-        assert!(judge(Message { reject_hint: 8, ..refused.clone() }).is_ok());
-        assert!(judge(Message { reject_hint: u64::MAX, ..refused }).is_err());
+        assert!(
+            judge(Message {
+                index: 12,
+                ..answer.clone()
+            })
+            .is_ok()
+        );
+        assert!(
+            judge(Message {
+                index: 13,
+                ..answer.clone()
+            })
+            .is_err()
+        );
+        let refused = Message {
+            reject: true,
+            index: 8,
+            ..answer
+        };
+        assert!(
+            judge(Message {
+                reject_hint: 8,
+                ..refused.clone()
+            })
+            .is_ok()
+        );
+        assert!(
+            judge(Message {
+                reject_hint: u64::MAX,
+                ..refused
+            })
+            .is_err()
+        );
         let heartbeat = message(MessageType::MsgHeartbeat);
-        assert!(judge(Message { commit: 13, ..heartbeat }).is_err());
+        assert!(
+            judge(Message {
+                commit: 13,
+                ..heartbeat
+            })
+            .is_err()
+        );
         assert!(judge(message(MessageType::MsgReadIndexResp)).is_err(), "no entry");
     }
 }

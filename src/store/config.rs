@@ -7,6 +7,7 @@ use std::time::Duration;
 use base::{Clock, Random, SystemClock, SystemRandom};
 
 use crate::membership::Peer;
+use crate::peers::Dialer;
 use crate::plant::Plants;
 
 /// Settings of a [`Store`](crate::Store); `StoreConfig::new(dir)` has sensible ones.
@@ -34,6 +35,8 @@ pub struct StoreConfig {
     /// Where this member is found by the others; its id is ignored. Without an
     /// address it tells nobody.
     pub here: Peer,
+    /// The way to other members; without it this one can have none.
+    pub dialer: Option<Arc<dyn Dialer>>,
     /// For tests.
     pub(crate) plants: Plants,
     /// Where time comes from.
@@ -55,6 +58,7 @@ impl StoreConfig {
             keep_log_bytes: 4 << 20,
             join: None,
             here: Peer::default(),
+            dialer: None,
             plants: Plants::default(),
             // Kubernetes' own default (--etcd-compaction-interval).
             keep_history: Some(Duration::from_secs(300)),

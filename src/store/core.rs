@@ -16,6 +16,7 @@ use crate::error::StoreError;
 use crate::log::Recovered;
 use crate::membership::{self, Change, Peer, Situation};
 use crate::parcel::{Forwarded, Parcel, Reply};
+use crate::peers::Whoami;
 use crate::plant::{Plant, Plants};
 use crate::raft::{self, Job, Member};
 use crate::reads::{Clearance, Reads};
@@ -193,8 +194,15 @@ impl Core {
 
     /// Takes a snapshot that came from another member.
     pub fn arrive(&mut self, arrival: Arrival) -> Result<(), StoreError> {
-        let Arrival { message, meta, install } = arrival;
-        let about = message.snapshot.as_ref().and_then(|snapshot| snapshot.metadata.as_ref());
+        let Arrival {
+            message,
+            meta,
+            install,
+        } = arrival;
+        let about = message
+            .snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.metadata.as_ref());
         let fits = about.is_some_and(|about| {
             (about.index, about.term) == (meta.applied, meta.applied_term)
                 && about.conf_state.as_ref() == Some(&meta.members)
@@ -273,7 +281,8 @@ impl Core {
             }
         }
         let early = self.habits.plants.has(Plant::ReadUnapplied);
-        self.reads.release(if early { u64::MAX - 1 } else { self.meta.applied });
+        self.reads
+            .release(if early { u64::MAX - 1 } else { self.meta.applied });
         self.notice_role();
         Ok(Some(Turn {
             parcels,
@@ -329,6 +338,14 @@ impl Core {
         self.member.settled()
     }
 
+    /// Who this member is.
+    pub fn whoami(&self) -> Whoami {
+        Whoami {
+            cluster: self.meta.cluster,
+            member: self.meta.member,
+        }
+    }
+
     /// Who leads, kept up to date.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.subscribe()
@@ -347,7 +364,11 @@ impl Core {
             compacted: self.meta.compacted,
             members: self.meta.members.clone(),
             peers: self.meta.roster.peers.clone(),
-            health: if self.member.leads() { self.member.health() } else { vec![] },
+            health: if self.member.leads() {
+                self.member.health()
+            } else {
+                vec![]
+            },
         }
     }
 
@@ -392,7 +413,10 @@ impl Core {
         let fits = term == self.member.term() || self.habits.plants.has(Plant::AnyTerm);
         match self.target() {
             Target::Here { .. } if fits => self.propose(calls),
-            _ => calls.into_iter().map(|call| (call.number, Reply::NotLeader)).collect(),
+            _ => calls
+                .into_iter()
+                .map(|call| (call.number, Reply::NotLeader))
+                .collect(),
         }
     }
 
@@ -405,7 +429,11 @@ impl Core {
             numbers.push(call.number);
         }
         let mut replies = vec![];
-        if let Err(error) = if data.is_empty() { Ok(()) } else { self.member.propose(data) } {
+        if let Err(error) = if data.is_empty() {
+            Ok(())
+        } else {
+            self.member.propose(data)
+        } {
             let reply = reply(error);
             replies.extend(numbers.into_iter().map(|number| (number, reply.clone())));
         }
@@ -418,7 +446,11 @@ impl Core {
     /// Judges a change of the group and puts it into the log; says what became
     /// of it unless it is there.
     fn propose_change(&mut self, data: Vec<u8>) -> Option<Reply> {
-        let Ok(Command { body: Body::Member(change), .. }) = Command::decode(data.clone().into()) else {
+        let Ok(Command {
+            body: Body::Member(change),
+            ..
+        }) = Command::decode(data.clone().into())
+        else {
             return Some(Reply::Refused("it is not a change of the members".into()));
         };
         let health = self.member.health();
@@ -439,7 +471,10 @@ impl Core {
         match membership::plan(&change, &now) {
             Err(reason) => Some(Reply::Refused(reason)),
             Ok(planned) => {
-                let planned = ConfChangeV2 { context: data, ..planned };
+                let planned = ConfChangeV2 {
+                    context: data,
+                    ..planned
+                };
                 self.member.propose_change(planned).err().map(reply)
             }
         }
@@ -457,8 +492,13 @@ impl Core {
     fn announce(&mut self, now_ms: u64) {
         let here = &self.habits.here;
         let known = self.meta.roster.peer(self.meta.member);
-        let busy = self.announcing.as_mut().is_some_and(|answer| answer.try_recv().is_err_and(|e| e == oneshot::error::TryRecvError::Empty));
-        let needed = !here.address.is_empty() && known.is_none_or(|known| (&known.name, &known.address) != (&here.name, &here.address));
+        let busy = self.announcing.as_mut().is_some_and(|answer| {
+            answer
+                .try_recv()
+                .is_err_and(|e| e == oneshot::error::TryRecvError::Empty)
+        });
+        let needed = !here.address.is_empty()
+            && known.is_none_or(|known| (&known.name, &known.address) != (&here.name, &here.address));
         if busy || !needed || !self.member.knows(self.meta.member) {
             return;
         }
@@ -479,13 +519,17 @@ impl Core {
 
     fn ask(&mut self, batch: u64) {
         // The same never comes again, here or elsewhere: who, in which life, which batch.
-        let context = [self.meta.member, self.habits.origin, batch].map(u64::to_le_bytes).concat();
+        let context = [self.meta.member, self.habits.origin, batch]
+            .map(u64::to_le_bytes)
+            .concat();
         self.member.read_index(context);
     }
 
     fn batch_of(&self, context: &[u8]) -> Option<u64> {
         let (whose, batch) = context.split_at_checked(16)?;
-        let ours = [self.meta.member, self.habits.origin].map(u64::to_le_bytes).concat();
+        let ours = [self.meta.member, self.habits.origin]
+            .map(u64::to_le_bytes)
+            .concat();
         (whose == ours).then_some(u64::from_le_bytes(batch.try_into().ok()?))
     }
 
@@ -505,7 +549,10 @@ impl Core {
 
     /// Puts the copy that arrived in the state's place.
     fn install(&mut self, about: &SnapshotMetadata) -> Result<(), StoreError> {
-        let arrived = self.arrived.take().filter(|(meta, _)| meta.applied == about.index);
+        let arrived = self
+            .arrived
+            .take()
+            .filter(|(meta, _)| meta.applied == about.index);
         let Some((theirs, install)) = arrived else {
             return Err(StoreError::Stopped("a snapshot came without its state".into()));
         };
@@ -544,7 +591,9 @@ impl Core {
         let mut applier = Applier::new(&*cache, position);
         let mut verdicts = vec![];
         for entry in entries {
-            let Some((command, fits)) = self.prepare(entry)? else { continue };
+            let Some((command, fits)) = self.prepare(entry)? else {
+                continue;
+            };
             let ticket = command.ticket;
             let verdict = match fits {
                 Ok(()) => applier.apply(command),
@@ -556,7 +605,17 @@ impl Core {
         }
         let (events, after) = applier.finish();
         (self.meta.revision, self.meta.compacted) = (after.revision, after.compacted);
-        self.state.write(&events, &self.meta)?;
+        match self.habits.plants.has(Plant::ApplyTwice) {
+            false => self.state.write(&events, &self.meta)?,
+            true => {
+                let applied = self.meta.applied - 1;
+                let meta = Meta {
+                    applied,
+                    ..self.meta.clone()
+                };
+                self.state.write(&events, &meta)?;
+            }
+        }
         // First visible, then acknowledged: a reader who heard of a write sees it.
         self.cache.publish(&events, after);
         self.member.applied(&self.meta);
@@ -579,14 +638,20 @@ impl Core {
             Some(change) => change.context.clone(),
             None => entry.data,
         };
-        let decoded = if data.is_empty() { None } else { Some(Command::decode(data.into())) };
+        let decoded = if data.is_empty() {
+            None
+        } else {
+            Some(Command::decode(data.into()))
+        };
         let command = decoded.transpose().map_err(|error| malformed(error.0))?;
         let mut fits = Ok(());
         if let Some(change) = change {
             fits = self.change(&change, command.as_ref());
         }
         match command.as_ref().map(|command| &command.body) {
-            Some(Body::Announce(peer)) if self.member.knows(peer.id) => self.meta.roster.announced(peer.clone()),
+            Some(Body::Announce(peer)) if self.member.knows(peer.id) => {
+                self.meta.roster.announced(peer.clone())
+            }
             Some(Body::Expire(_)) => self.expiring = false,
             _ => {}
         }
@@ -633,12 +698,17 @@ impl Core {
             self.expiring = false;
         }
         self.led = leads;
+        let leader = self.leadership.borrow().leader;
+        if self.habits.plants.has(Plant::RetryAtOnce) && leader != self.member.leader() {
+            self.calls.fence(u64::MAX);
+        }
         let now = Leadership {
             leader: self.member.leader(),
             term: self.member.term(),
             leads: self.member.settled(),
         };
-        self.leadership.send_if_modified(|before| std::mem::replace(before, now) != now);
+        self.leadership
+            .send_if_modified(|before| std::mem::replace(before, now) != now);
     }
 }
 

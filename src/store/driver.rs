@@ -47,6 +47,8 @@ pub enum Input {
     Read(Clearance),
     /// A peer, whose identity is certain, sent something.
     Parcel(u64, Parcel),
+    /// A peer has called, and says where it is.
+    Met(Peer),
     /// A snapshot has come, complete.
     Arrival(Box<Arrival>),
     /// A shipment to a member has arrived there, or got lost.
@@ -74,6 +76,8 @@ pub trait Transport: Send {
     fn ship(&mut self, shipment: Shipment);
     /// Where the members are from now on.
     fn peers(&mut self, peers: &[Peer]);
+    /// Where somebody is who has called, whether it is a member or not.
+    fn meet(&mut self, peer: Peer);
 }
 
 /// For a group of one.
@@ -83,6 +87,7 @@ impl Transport for NoPeers {
     fn send(&mut self, _: u64, _: Parcel) {}
     fn ship(&mut self, _: Shipment) {}
     fn peers(&mut self, _: &[Peer]) {}
+    fn meet(&mut self, _: Peer) {}
 }
 
 /// See the module.
@@ -228,6 +233,7 @@ impl Driver {
                 // At once: the next message may be about what is in it.
                 self.pump()?;
             }
+            Input::Met(peer) => self.transport.meet(peer),
             Input::Shipped(to, arrived) => self.core.snapshot_sent(to, arrived),
             Input::Unreachable(id) => self.core.unreachable(id),
             Input::Status(asked) => drop(asked.send(self.core.status())),
@@ -280,7 +286,9 @@ impl Driver {
                 compacted,
             } = turn;
             self.send(parcels);
-            shipments.into_iter().for_each(|shipment| self.transport.ship(shipment));
+            shipments
+                .into_iter()
+                .for_each(|shipment| self.transport.ship(shipment));
             if compacted {
                 self.upkeep.ask(Chore::Sweep);
             }

@@ -4,7 +4,7 @@ use std::sync::{Arc, RwLock};
 
 use crate::cache::Cache;
 use crate::error::StoreError;
-use crate::state::State;
+use crate::state::{Import, State};
 use crate::types::{Event, ListQuery, Listing};
 
 /// A shared way to the state that can be shut, so that a closed store really
@@ -60,6 +60,11 @@ impl History {
         let events = self.state()?.events(prefix, after, until, limit);
         self.check(after)?;
         events
+    }
+
+    /// Begins to take in another member's copy.
+    pub fn import(&self) -> Result<Box<dyn Import>, StoreError> {
+        self.state()?.import()
     }
 
     fn check(&self, revision: u64) -> Result<(), StoreError> {

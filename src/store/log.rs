@@ -148,6 +148,13 @@ impl Log {
         released
     }
 
+    /// Takes released segments back that could not be blanked.
+    pub fn keep(&mut self, released: VecDeque<Segment>) {
+        for segment in released.into_iter().rev() {
+            self.live.push_front(segment);
+        }
+    }
+
     /// Takes a blank segment for later use, or removes it if there are enough.
     pub fn reuse(&mut self, segment: Segment) -> Result<(), StoreError> {
         let wanted = segment.size == self.segment_bytes && self.spares.len() < SPARES_MAX;

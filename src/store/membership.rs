@@ -108,7 +108,11 @@ pub fn plan(change: &Change, now: &Situation) -> Result<ConfChangeV2, String> {
     let (kind, id, transition) = match change {
         Change::Add(peer) => {
             may_add(peer, now)?;
-            (ConfChangeType::AddLearnerNode, peer.id, ConfChangeTransition::Auto)
+            (
+                ConfChangeType::AddLearnerNode,
+                peer.id,
+                ConfChangeTransition::Auto,
+            )
         }
         Change::Promote(id) => {
             may_promote(*id, now)?;
@@ -145,7 +149,9 @@ pub fn may_lead(id: u64, now: &Situation) -> Result<(), String> {
 fn may_add(peer: &Peer, now: &Situation) -> Result<(), String> {
     let id = peer.id;
     if id == 0 || now.roster.removed.contains(&id) {
-        return Err(format!("member {id:x} was removed; its folder must be emptied before it joins again"));
+        return Err(format!(
+            "member {id:x} was removed; its folder must be emptied before it joins again"
+        ));
     }
     if now.members.voters.contains(&id) || now.members.learners.contains(&id) {
         return Err(format!("member {id:x} is in the group already"));
@@ -185,7 +191,9 @@ fn may_remove(id: u64, now: &Situation) -> Result<(), String> {
         return Err(format!("there is no member {id:x}"));
     }
     if id == now.leader {
-        return Err(format!("member {id:x} leads: hand leadership to another one first"));
+        return Err(format!(
+            "member {id:x} leads: hand leadership to another one first"
+        ));
     }
     let left = now.members.voters.iter().filter(|voter| **voter != id);
     let (mut count, mut alive) = (0, 0);
@@ -290,7 +298,10 @@ pub fn sound(members: &ConfState) -> bool {
         && apart(&members.learners, &members.voters_outgoing)
         && apart(&members.learners_next, &members.voters)
         && apart(&members.learners_next, &members.learners)
-        && members.learners_next.iter().all(|id| members.voters_outgoing.contains(id))
+        && members
+            .learners_next
+            .iter()
+            .all(|id| members.voters_outgoing.contains(id))
         && (joint || !members.auto_leave)
 }
 
@@ -351,7 +362,10 @@ mod tests {
         let added = judge(&group(), Change::Add(peer_of(5))).expect("a new member");
         assert_eq!(added.enter_joint(), None);
         for change in [Change::Promote(4), Change::Remove(2)] {
-            assert_eq!(judge(&group(), change).expect("a change").enter_joint(), Some(true));
+            assert_eq!(
+                judge(&group(), change).expect("a change").enter_joint(),
+                Some(true)
+            );
         }
     }
 
@@ -360,32 +374,65 @@ mod tests {
         let mut group = group();
         group.health[2].active = false;
         let refused = judge(&group, Change::Remove(2)).expect_err("a refusal");
-        assert!(refused.contains("only 1 of 2 voters would be reachable, and 2 are needed"), "{refused}");
+        assert!(
+            refused.contains("only 1 of 2 voters would be reachable, and 2 are needed"),
+            "{refused}"
+        );
         assert!(judge(&group, Change::Remove(3)).is_ok(), "the dead one may go");
-        assert!(judge(&group, Change::Remove(1)).expect_err("leads").contains("leads"));
+        assert!(
+            judge(&group, Change::Remove(1))
+                .expect_err("leads")
+                .contains("leads")
+        );
     }
 
     #[test]
     fn only_those_who_have_caught_up_are_promoted() {
         let mut group = group();
         group.health[3].matched = 3999;
-        assert!(judge(&group, Change::Promote(4)).expect_err("lags").contains("entry 3999 of 5000"));
-        assert!(judge(&group, Change::Promote(2)).expect_err("is one").contains("already"));
-        assert!(judge(&group, Change::Promote(7)).expect_err("unknown").contains("no member 7"));
+        assert!(
+            judge(&group, Change::Promote(4))
+                .expect_err("lags")
+                .contains("entry 3999 of 5000")
+        );
+        assert!(
+            judge(&group, Change::Promote(2))
+                .expect_err("is one")
+                .contains("already")
+        );
+        assert!(
+            judge(&group, Change::Promote(7))
+                .expect_err("unknown")
+                .contains("no member 7")
+        );
     }
 
     #[test]
     fn ids_names_and_addresses_are_used_once() {
         let group = group();
-        assert!(judge(&group, Change::Add(peer_of(9))).expect_err("removed").contains("emptied"));
-        assert!(judge(&group, Change::Add(peer_of(3))).expect_err("there").contains("already"));
+        assert!(
+            judge(&group, Change::Add(peer_of(9)))
+                .expect_err("removed")
+                .contains("emptied")
+        );
+        assert!(
+            judge(&group, Change::Add(peer_of(3)))
+                .expect_err("there")
+                .contains("already")
+        );
         let double = Peer { id: 6, ..peer_of(2) };
-        assert!(judge(&group, Change::Add(double)).expect_err("a double").contains("remove it first"));
+        assert!(
+            judge(&group, Change::Add(double))
+                .expect_err("a double")
+                .contains("remove it first")
+        );
     }
 
     #[test]
     fn a_member_is_removed_when_it_is_out_and_not_before() {
-        let Group { members, mut roster, .. } = group();
+        let Group {
+            members, mut roster, ..
+        } = group();
         let joint = ConfState {
             voters: vec![1, 3],
             voters_outgoing: vec![1, 2, 3],
@@ -393,7 +440,10 @@ mod tests {
         };
         roster.changed(Some(&Change::Remove(2)), &members, &joint);
         assert!(roster.peer(2).is_some() && roster.removed == [9]);
-        let left = ConfState { voters_outgoing: vec![], ..joint.clone() };
+        let left = ConfState {
+            voters_outgoing: vec![],
+            ..joint.clone()
+        };
         roster.changed(None, &joint, &left);
         assert!(roster.peer(2).is_none() && roster.removed == [9, 2]);
     }
@@ -402,7 +452,11 @@ mod tests {
     fn one_change_at_a_time() {
         let mut group = group();
         group.members.voters_outgoing = vec![1, 2, 3];
-        assert!(judge(&group, Change::Promote(4)).expect_err("joint").contains("under way"));
+        assert!(
+            judge(&group, Change::Promote(4))
+                .expect_err("joint")
+                .contains("under way")
+        );
     }
 
     #[test]
@@ -411,18 +465,38 @@ mod tests {
         assert!(sound(&good));
         let bad = [
             ConfState::default(),
-            ConfState { voters: vec![1, 1], ..ConfState::default() },
-            ConfState { voters: vec![0], ..ConfState::default() },
-            ConfState { learners: vec![1], ..good.clone() },
-            ConfState { learners_next: vec![8], ..good.clone() },
-            ConfState { auto_leave: true, ..good },
+            ConfState {
+                voters: vec![1, 1],
+                ..ConfState::default()
+            },
+            ConfState {
+                voters: vec![0],
+                ..ConfState::default()
+            },
+            ConfState {
+                learners: vec![1],
+                ..good.clone()
+            },
+            ConfState {
+                learners_next: vec![8],
+                ..good.clone()
+            },
+            ConfState {
+                auto_leave: true,
+                ..good
+            },
         ];
         assert!(bad.iter().all(|members| !sound(members)));
     }
 
     #[test]
     fn changes_come_back_from_their_bytes() {
-        for sent in [Change::Add(peer_of(5)), Change::Promote(1), Change::Remove(2), Change::Lead(3)] {
+        for sent in [
+            Change::Add(peer_of(5)),
+            Change::Promote(1),
+            Change::Remove(2),
+            Change::Lead(3),
+        ] {
             let mut out = vec![];
             put_change(&mut out, &sent);
             assert_eq!(change(&mut Reader::new(out.into())), Ok(sent));

@@ -1,8 +1,8 @@
 //! What the state knows beside the entries, and its bytes: in RocksDB and at
 //! the head of a snapshot.
 
-use bytes::Bytes;
 use ::raft::eraftpb::ConfState;
+use bytes::Bytes;
 
 use crate::codec::{Malformed, Reader, put_number};
 use crate::error::StoreError;
@@ -161,7 +161,10 @@ mod tests {
     fn the_first_format_is_read() {
         let old = [1, 5, 9, 40, 2, 30, 4, 1, 9, 0, 0, 0, 0];
         let meta = Meta::decode(Bytes::copy_from_slice(&old)).expect("the first format");
-        assert_eq!((meta.cluster, meta.member, meta.applied, meta.revision), (5, 9, 40, 30));
+        assert_eq!(
+            (meta.cluster, meta.member, meta.applied, meta.revision),
+            (5, 9, 40, 30)
+        );
         assert_eq!((meta.members.voters, meta.installed), (vec![9], 0));
     }
 
@@ -170,7 +173,10 @@ mod tests {
         let good = sample().encode();
         assert!(Meta::decode(Bytes::from_static(&[3])).is_err());
         for end in 0..good.len() {
-            assert!(Meta::decode(Bytes::copy_from_slice(&good[..end])).is_err(), "{end}");
+            assert!(
+                Meta::decode(Bytes::copy_from_slice(&good[..end])).is_err(),
+                "{end}"
+            );
         }
     }
 }

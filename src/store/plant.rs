@@ -25,12 +25,10 @@ pub enum Plant {
     AnyTerm,
     /// Batched appends, which acknowledge what a follower lacks.
     BatchAppend,
-    /// Changes of the members touch the state, but not what is counted.
-    UncountedVoter,
-    /// Expiry goes by the clock of who applies, not of who proposed.
-    OwnClock,
     /// The hard state is not written.
     ForgetTerm,
+    /// The applied index is kept apart from what was applied, one behind.
+    ApplyTwice,
 }
 
 /// What is planted.

@@ -2,7 +2,9 @@
 //! comes as ticks, messages and persist notices come as calls, and what is to
 //! be done comes out as [`Work`].
 
-use ::raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType, SnapshotMetadata};
+use ::raft::eraftpb::{
+    ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType, SnapshotMetadata,
+};
 use ::raft::{Config, RawNode, SnapshotStatus, StateRole};
 use prost::Message as _;
 
@@ -11,7 +13,7 @@ use crate::core::Habits;
 use crate::error::StoreError;
 use crate::log::Recovered;
 use crate::membership::Health;
-use crate::plant::Plant;
+use crate::plant::{Plant, Plants};
 use crate::state::Meta;
 use crate::tail::Tail;
 
@@ -64,6 +66,7 @@ pub struct Member {
     seed: u64,
     /// How much applied log is kept in memory for peers that lag, in bytes.
     keep_bytes: usize,
+    plants: Plants,
 }
 
 impl Member {
@@ -99,6 +102,7 @@ impl Member {
             tail,
             seed: habits.origin,
             keep_bytes: habits.keep_log_bytes,
+            plants: habits.plants,
         })
     }
 
@@ -255,7 +259,11 @@ impl Member {
 
     /// Reports what became of a snapshot sent to a peer. Without this the peer gets nothing more.
     pub fn snapshot_sent(&mut self, to: u64, arrived: bool) {
-        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        let status = if arrived {
+            SnapshotStatus::Finish
+        } else {
+            SnapshotStatus::Failure
+        };
         self.node.report_snapshot(to, status);
     }
 
@@ -328,7 +336,7 @@ impl Member {
             must_sync: ready.must_sync(),
             messages: ready.take_persisted_messages(),
         };
-        let work = Work {
+        let mut work = Work {
             messages: ready.take_messages(),
             committed: ready.take_committed_entries(),
             reads,
@@ -341,7 +349,25 @@ impl Member {
         // Raft must be able to read entries before they are durable.
         self.tail.append(&work.job.entries);
         self.node.advance_append_async(ready);
+        self.spoil(&mut work);
         Some(work)
+    }
+
+    /// Makes the planted mistakes.
+    fn spoil(&self, work: &mut Work) {
+        let job = &mut work.job;
+        if self.plants.has(Plant::ForgetTerm) {
+            job.hard = None;
+        }
+        if self.plants.has(Plant::KeepLog) {
+            job.base = None;
+        }
+        if self.plants.has(Plant::VoteUnsynced) {
+            let is_vote = |m: &Message| m.msg_type == MessageType::MsgRequestVoteResponse as i32;
+            let (votes, rest) = std::mem::take(&mut job.messages).into_iter().partition(is_vote);
+            job.messages = rest;
+            work.messages.extend::<Vec<Message>>(votes);
+        }
     }
 }
 

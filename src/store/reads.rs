@@ -54,7 +54,13 @@ impl Reads {
         }
         self.batches += 1;
         let reads = std::mem::take(&mut self.fresh);
-        self.asked.insert(self.batches, Batch { reads, since: self.now });
+        self.asked.insert(
+            self.batches,
+            Batch {
+                reads,
+                since: self.now,
+            },
+        );
         Some(self.batches)
     }
 
@@ -94,7 +100,9 @@ impl Reads {
 
     /// Refuses all reads.
     pub fn refuse(&mut self, why: impl Fn() -> StoreError) {
-        let asked = std::mem::take(&mut self.asked).into_values().flat_map(|batch| batch.reads);
+        let asked = std::mem::take(&mut self.asked)
+            .into_values()
+            .flat_map(|batch| batch.reads);
         let known = std::mem::take(&mut self.known).into_values().flatten();
         for read in self.fresh.drain(..).chain(asked).chain(known) {
             let _ = read.send(Err(why()));
@@ -146,7 +154,9 @@ mod tests {
         let (read, mut cleared) = oneshot::channel();
         reads.add(read);
         reads.next_batch();
-        (0..=PATIENCE_TICKS + 1).for_each(|_| drop(reads.tick()));
+        for _ in 0..=PATIENCE_TICKS + 1 {
+            reads.tick();
+        }
         assert!(matches!(cleared.try_recv(), Ok(Err(StoreError::NoLeader { .. }))));
     }
 }

@@ -3,7 +3,9 @@
 //! store shows later. One seed is one history.
 
 pub mod disk;
+mod group;
 mod history;
+mod linear;
 pub mod memory;
 mod world;
 

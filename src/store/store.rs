@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 
 use base::Clock;
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
@@ -14,10 +15,12 @@ use crate::cache::Cache;
 use crate::command::{Body, Command, Ticket};
 use crate::config::StoreConfig;
 use crate::core::Call;
-use crate::driver::{Driver, Input, NoPeers, Parts};
+use crate::driver::{Driver, Input, NoPeers, Parts, Transport};
 use crate::error::StoreError;
 use crate::history::History;
 use crate::open::{self, Opened};
+use crate::peers::{Door, Peers, Whoami};
+use crate::status::Leadership;
 use crate::types::{Entry, ListQuery, Listing, Op, Outcome};
 use crate::upkeep::{Upkeep, recycle};
 use crate::watch::Watch;
@@ -40,6 +43,9 @@ struct Inner {
     failure: Arc<OnceLock<String>>,
     /// True once everything is shut and nothing is open any more.
     ended: watch::Receiver<bool>,
+    whoami: Whoami,
+    leadership: watch::Receiver<Leadership>,
+    door: Door,
 }
 
 impl Store {
@@ -50,7 +56,8 @@ impl Store {
         let (inputs, received) = channel();
         let (ready, opened) = oneshot::channel();
         let notices = inputs.clone();
-        let run = move || Thread::run(config, received, notices, inputs, ready);
+        let runtime = Handle::current();
+        let run = move || Thread::run(config, received, notices, inputs, ready, runtime);
         std::thread::Builder::new()
             .name("store".into())
             .spawn(run)
@@ -244,6 +251,9 @@ struct Thread {
     opened: Shared,
     failure: Arc<OnceLock<String>>,
     local_reads: Arc<AtomicBool>,
+    whoami: Whoami,
+    leadership: watch::Receiver<Leadership>,
+    door: Door,
 }
 
 /// What is left to close when the driver has ended.
@@ -262,10 +272,11 @@ impl Thread {
         notices: Sender<Input>,
         inputs: Sender<Input>,
         ready: oneshot::Sender<Result<Inner, StoreError>>,
+        runtime: Handle,
     ) {
         let origin = config.random.number();
         let (end, ended) = watch::channel(false);
-        let thread = match Thread::start(&config, origin, received, notices) {
+        let thread = match Thread::start(&config, origin, received, notices, runtime) {
             Ok(thread) => thread,
             Err(error) => return drop(ready.send(Err(error))),
         };
@@ -280,6 +291,9 @@ impl Thread {
             local_reads: thread.local_reads.clone(),
             failure: thread.failure.clone(),
             ended,
+            whoami: thread.whoami,
+            leadership: thread.leadership.clone(),
+            door: thread.door.clone(),
         };
         let _ = ready.send(Ok(inner));
         thread.work();
@@ -291,6 +305,7 @@ impl Thread {
         origin: u64,
         inputs: Receiver<Input>,
         notices: Sender<Input>,
+        runtime: Handle,
     ) -> Result<Thread, StoreError> {
         let Opened {
             core,
@@ -302,12 +317,24 @@ impl Thread {
         let upkeep = Upkeep::start(log.clone(), disk.clone(), state.clone(), cache.clone())?;
         let history = History::new(state.clone(), cache.clone());
         let local_reads = Arc::new(AtomicBool::new(false));
+        let (whoami, leadership) = (core.whoami(), core.leadership());
+        let door = Door::new(whoami, notices.clone(), history.clone());
+        let transport: Box<dyn Transport> = match &config.dialer {
+            Some(dialer) => Box::new(Peers::new(
+                whoami,
+                &config.here,
+                dialer.clone(),
+                notices.clone(),
+                runtime,
+            )),
+            None => Box::new(NoPeers),
+        };
         let mut driver = Driver::new(Parts {
             core,
             log: log.clone(),
             inputs,
             notices,
-            transport: Box::new(NoPeers),
+            transport,
             upkeep,
             clock: config.clock.clone(),
             local_reads: local_reads.clone(),
@@ -327,6 +354,9 @@ impl Thread {
             opened,
             failure: Arc::default(),
             local_reads,
+            whoami,
+            leadership,
+            door,
         })
     }
 
@@ -364,5 +394,8 @@ impl Shared {
     }
 }
 
+#[cfg(test)]
+mod group_tests;
+mod members;
 #[cfg(test)]
 mod tests;

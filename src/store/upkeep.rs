@@ -2,6 +2,7 @@
 //! flushes the state, recycles log segments, prefills spares, sweeps away
 //! compacted history. None of it is urgent; failures are logged and tried again.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -155,10 +156,19 @@ impl Worker {
 /// Recycles the segments whose entries are all at or before `applied`, which
 /// must be durable in the state.
 pub fn recycle(log: &Mutex<Log>, disk: &dyn Disk, applied: u64) -> Result<(), StoreError> {
-    let released = lock(log).release(applied);
-    for segment in released {
-        log::blank(disk, &segment)?;
-        lock(log).reuse(segment)?;
+    let mut released = VecDeque::from(lock(log).release(applied));
+    while let Some(segment) = released.pop_front() {
+        if let Err(error) = log::blank(disk, &segment) {
+            // They are on the disk still: a later one must not be blanked first,
+            // or the chain would have a hole.
+            released.push_front(segment);
+            lock(log).keep(released);
+            return Err(error);
+        }
+        if let Err(error) = lock(log).reuse(segment) {
+            lock(log).keep(released);
+            return Err(error);
+        }
     }
     Ok(())
 }

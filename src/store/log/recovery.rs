@@ -149,7 +149,9 @@ impl Recovered {
         if let Some(base) = batch.base {
             // The state is durable before the log lets go of what led to it.
             if base > applied {
-                return Err(format!("it begins after entry {base}, but the state ends at {applied}"));
+                return Err(format!(
+                    "it begins after entry {base}, but the state ends at {applied}"
+                ));
             }
             self.entries.clear();
             (self.base, self.last_index) = (base, base);

@@ -168,7 +168,9 @@ impl State for MemoryState {
         let mut left: Vec<Version> = vec![];
         for (key, versions) in &inner.now.versions {
             for (revision, entry) in versions.iter().rev() {
-                let value = entry.as_deref().map_or(version::encode_deleted().to_vec(), version::encode_live);
+                let value = entry
+                    .as_deref()
+                    .map_or(version::encode_deleted().to_vec(), version::encode_live);
                 left.push(Version {
                     key: key.clone(),
                     revision: *revision,

@@ -182,25 +182,40 @@ fn copies_pass_between_rocksdb_and_memory() {
     for state in [&pair.rocks as &dyn State, &pair.memory] {
         state.write(&[], &pair.meta).expect("a write");
     }
-    let mut exports = [pair.rocks.export().expect("a copy"), pair.memory.export().expect("a copy")];
+    let mut exports = [
+        pair.rocks.export().expect("a copy"),
+        pair.memory.export().expect("a copy"),
+    ];
     let other = Pair::new(&folder.path().join("other"), 4);
     let meta = Meta {
         installed: pair.meta.applied,
         ..pair.meta.clone()
     };
-    for (export, state) in exports.iter_mut().zip([&other.memory as &dyn State, &other.rocks]) {
+    for (export, state) in exports
+        .iter_mut()
+        .zip([&other.memory as &dyn State, &other.rocks])
+    {
         state.write(&[], &Meta::default()).expect("what was there before");
         pass(&mut **export, state, &meta);
     }
-    let mut other = Pair { meta, current: pair.current.clone(), ..other };
+    let mut other = Pair {
+        meta,
+        current: pair.current.clone(),
+        ..other
+    };
     other.compare();
     other.write(4);
     other.compact();
     other.compare();
     drop(other);
     let found = Rocks::open(&folder.path().join("other")).expect("a database");
-    assert_eq!(found.meta().expect("meta").map(|meta| meta.installed), Some(pair.meta.applied));
-    let names = std::fs::read_dir(folder.path().join("other")).expect("a folder").count();
+    assert_eq!(
+        found.meta().expect("meta").map(|meta| meta.installed),
+        Some(pair.meta.applied)
+    );
+    let names = std::fs::read_dir(folder.path().join("other"))
+        .expect("a folder")
+        .count();
     assert_eq!(names, 1, "only the folder that counts is left");
 }
 

@@ -1,0 +1,458 @@
+//! The way to the other members: a connection to each for parcels, in which
+//! they arrive in order or not at all, and one for each snapshot.
+//!
+//! Who is at the other end is certified below this (mutual TLS): callers hand
+//! in streams and say whose they are. Here the group and the ids are checked,
+//! and that every frame is whole.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tracing::{debug, info, warn};
+
+use crate::codec::Malformed;
+use crate::core::{Arrival, Shipment};
+use crate::driver::{Input, Transport};
+use crate::history::History;
+use crate::membership::Peer;
+use crate::parcel::Parcel;
+use crate::state::Meta;
+use crate::wire::{self, Greeting, Piece, Purpose};
+
+/// Parcels that wait for one member at most; more are lost, as by a bad network.
+const QUEUE_MAX: usize = 4096;
+/// So many callers that are not in the roster are remembered.
+const MET_MAX: usize = 16;
+/// Bytes written in one go.
+const BATCH_BYTES: usize = 1 << 20;
+/// Waits between attempts to reach a member: doubling, from the first to the second.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Longest that dialling, a write or the answer to a snapshot may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE_INSTALLING: Duration = Duration::from_secs(120);
+/// What the receiver of a snapshot answers when it is complete.
+const COMPLETE: u8 = 1;
+
+/// A connection to a member, or from one.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A connection that is being made.
+pub type Dialling = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
+
+/// Makes connections to other members. They are to be authenticated on both
+/// sides: the member dialled is the one with this id and no other.
+pub trait Dialer: Send + Sync {
+    /// Connects to a member.
+    fn dial(&self, peer: &Peer) -> Dialling;
+}
+
+/// Who this member is.
+#[derive(Clone, Copy, Debug)]
+pub struct Whoami {
+    /// The group.
+    pub cluster: u64,
+    /// The member.
+    pub member: u64,
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Context {
+    me: Whoami,
+    /// Where the others find this member.
+    here: Peer,
+    dialer: Arc<dyn Dialer>,
+    inputs: Sender<Input>,
+    runtime: Handle,
+}
+
+/// See the module. The sending half, which the driver has.
+pub struct Peers {
+    context: Context,
+    links: HashMap<u64, Link>,
+    /// The members.
+    roster: Vec<Peer>,
+    /// Who has called, and may not be in the roster here: a new leader, or
+    /// anybody as long as this member is about to join.
+    met: HashMap<u64, Peer>,
+}
+
+struct Link {
+    peer: Peer,
+    queue: mpsc::Sender<Parcel>,
+    task: JoinHandle<()>,
+}
+
+impl Peers {
+    /// Sends for the member `me`, which is found at `here`, on the runtime given.
+    pub fn new(
+        me: Whoami,
+        here: &Peer,
+        dialer: Arc<dyn Dialer>,
+        inputs: Sender<Input>,
+        runtime: Handle,
+    ) -> Peers {
+        let here = Peer {
+            id: me.member,
+            ..here.clone()
+        };
+        Peers {
+            context: Context {
+                me,
+                here,
+                dialer,
+                inputs,
+                runtime,
+            },
+            links: HashMap::new(),
+            roster: vec![],
+            met: HashMap::new(),
+        }
+    }
+
+    /// Gives everybody who is known a link, and nobody else.
+    fn refresh(&mut self) {
+        let me = self.context.me.member;
+        let listed = |id: &u64| self.roster.iter().any(|peer| peer.id == *id);
+        let met = self.met.values().filter(|peer| !listed(&peer.id));
+        let known = self.roster.iter().chain(met).filter(|peer| peer.id != me);
+        let known: Vec<Peer> = known.cloned().collect();
+        self.links.retain(|_, link| {
+            let kept = known.contains(&link.peer);
+            if !kept {
+                link.task.abort();
+            }
+            kept
+        });
+        for peer in known {
+            if !self.links.contains_key(&peer.id) {
+                let (queue, parcels) = mpsc::channel(QUEUE_MAX);
+                let work = carry(self.context.clone(), peer.clone(), parcels);
+                let task = self.context.runtime.spawn(work);
+                self.links.insert(peer.id, Link { peer, queue, task });
+            }
+        }
+    }
+}
+
+impl Transport for Peers {
+    fn send(&mut self, to: u64, parcel: Parcel) {
+        let full = self
+            .links
+            .get(&to)
+            .is_some_and(|link| link.queue.try_send(parcel).is_err());
+        if full {
+            let _ = self.context.inputs.send(Input::Unreachable(to));
+        }
+    }
+
+    fn ship(&mut self, shipment: Shipment) {
+        let to = shipment.message.to;
+        let context = self.context.clone();
+        let Some(peer) = self.links.get(&to).map(|link| link.peer.clone()) else {
+            let _ = context.inputs.send(Input::Shipped(to, false));
+            return;
+        };
+        self.context.runtime.spawn(async move {
+            let sent = send_snapshot(&context, &peer, shipment).await;
+            if let Err(error) = &sent {
+                warn!(member = peer.name, %error, "sending a snapshot failed");
+            }
+            let _ = context.inputs.send(Input::Shipped(to, sent.is_ok()));
+        });
+    }
+
+    fn peers(&mut self, peers: &[Peer]) {
+        self.roster = peers.to_vec();
+        self.refresh();
+    }
+
+    fn meet(&mut self, peer: Peer) {
+        if self.met.len() < MET_MAX || self.met.contains_key(&peer.id) {
+            self.met.insert(peer.id, peer);
+            self.refresh();
+        }
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.links.values().for_each(|link| link.task.abort());
+    }
+}
+
+/// Keeps a connection to a member and sends what comes, for as long as it is one.
+async fn carry(context: Context, peer: Peer, mut parcels: mpsc::Receiver<Parcel>) {
+    let mut wait = RETRY.0;
+    // Dialled only when there is something to say.
+    while let Some(first) = parcels.recv().await {
+        let error = match connect(&context, &peer, Purpose::Parcels).await {
+            Ok(stream) => {
+                wait = RETRY.0;
+                send_parcels(stream, first, &mut parcels).await
+            }
+            Err(error) => error,
+        };
+        debug!(member = peer.name, address = peer.address, %error, "connection to another server ended");
+        let _ = context.inputs.send(Input::Unreachable(peer.id));
+        // What waited is lost: Raft says it again, and better.
+        while parcels.try_recv().is_ok() {}
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(RETRY.1);
+    }
+}
+
+async fn connect(context: &Context, peer: &Peer, purpose: Purpose) -> io::Result<Box<dyn Stream>> {
+    let mut stream = timely(PATIENCE, context.dialer.dial(peer)).await?;
+    let greeting = Greeting {
+        purpose,
+        cluster: context.me.cluster,
+        from: context.me.member,
+        to: peer.id,
+    };
+    let mut bytes = greeting.encode().to_vec();
+    wire::put_frame(&mut bytes, |out| wire::put_hello(out, &context.here));
+    timely(PATIENCE, stream.write_all(&bytes)).await?;
+    Ok(stream)
+}
+
+/// Sends until that fails; returns why.
+async fn send_parcels(
+    mut stream: Box<dyn Stream>,
+    first: Parcel,
+    parcels: &mut mpsc::Receiver<Parcel>,
+) -> io::Error {
+    let (mut buffer, mut next) = (vec![], Some(first));
+    let mut unexpected = [0];
+    loop {
+        buffer.clear();
+        while let Some(parcel) = next.take() {
+            wire::put_frame(&mut buffer, |out| wire::put_parcel(out, &parcel));
+            if buffer.len() < BATCH_BYTES {
+                next = parcels.try_recv().ok();
+            }
+        }
+        let written = async {
+            stream.write_all(&buffer).await?;
+            stream.flush().await
+        };
+        if let Err(error) = timely(PATIENCE, written).await {
+            return error;
+        }
+        next = tokio::select! {
+            next = parcels.recv() => next,
+            // Nothing is ever said back: this is the other end going away.
+            read = stream.read(&mut unexpected) => return read.err().unwrap_or_else(closed),
+        };
+        if next.is_none() {
+            return closed();
+        }
+    }
+}
+
+async fn send_snapshot(context: &Context, peer: &Peer, shipment: Shipment) -> io::Result<()> {
+    let Shipment {
+        message,
+        meta,
+        mut export,
+    } = shipment;
+    info!(member = peer.name, entry = meta.applied, "sending a snapshot");
+    let mut stream = connect(context, peer, Purpose::Snapshot).await?;
+    send_piece(&mut stream, &Piece::Head(Box::new(message), meta.encode().into())).await?;
+    let mut count = 0;
+    loop {
+        let (portion, rest) = blocking(move || (export.next(), export)).await?;
+        export = rest;
+        let versions = portion.map_err(io::Error::other)?;
+        if versions.is_empty() {
+            break;
+        }
+        count += versions.len() as u64;
+        send_piece(&mut stream, &Piece::Portion(versions)).await?;
+    }
+    send_piece(&mut stream, &Piece::End(count)).await?;
+    match timely(PATIENCE_INSTALLING, stream.read_u8()).await? {
+        COMPLETE => Ok(()),
+        _ => Err(io::Error::other("it was refused")),
+    }
+}
+
+async fn send_piece(stream: &mut Box<dyn Stream>, piece: &Piece) -> io::Result<()> {
+    let mut buffer = vec![];
+    wire::put_frame(&mut buffer, |out| wire::put_piece(out, piece));
+    let written = async {
+        stream.write_all(&buffer).await?;
+        stream.flush().await
+    };
+    timely(PATIENCE, written).await
+}
+
+/// The receiving half: takes in connections from other members.
+#[derive(Clone)]
+pub struct Door {
+    me: Whoami,
+    inputs: Sender<Input>,
+    /// The way to the state, as long as the store is open.
+    state: History,
+    /// Held while a snapshot is taken in: there is room for one at a time.
+    taking: Arc<Semaphore>,
+}
+
+impl Door {
+    /// A door to the member `me`, whose state takes in snapshots.
+    pub fn new(me: Whoami, inputs: Sender<Input>, state: History) -> Door {
+        let taking = Arc::new(Semaphore::new(1));
+        Door {
+            me,
+            inputs,
+            state,
+            taking,
+        }
+    }
+
+    /// Serves a connection from the member `from`, which is certain, until it
+    /// ends. The error says why it was not served any longer.
+    pub async fn serve(&self, from: u64, mut stream: Box<dyn Stream>) -> io::Result<()> {
+        let mut greeting = [0; wire::GREETING_BYTES];
+        timely(PATIENCE, stream.read_exact(&mut greeting)).await?;
+        let greeting = Greeting::decode(&greeting).map_err(invalid)?;
+        self.check(from, &greeting).map_err(io::Error::other)?;
+        let body = timely(PATIENCE, read_frame(&mut stream)).await?;
+        let peer = wire::hello(body).map_err(invalid)?;
+        if peer.id == from && !peer.address.is_empty() {
+            let _ = self.inputs.send(Input::Met(peer));
+        }
+        match greeting.purpose {
+            Purpose::Parcels => self.take_parcels(from, stream).await,
+            Purpose::Snapshot => self.take_snapshot(from, stream).await,
+        }
+    }
+
+    fn check(&self, from: u64, greeting: &Greeting) -> Result<(), String> {
+        let Whoami { cluster, member } = self.me;
+        match greeting {
+            greeting if greeting.cluster != cluster => Err(format!(
+                "it belongs to cluster {:x}, this server to {cluster:x}",
+                greeting.cluster
+            )),
+            greeting if greeting.to != member => {
+                Err(format!("it wants member {:x}, this is {member:x}", greeting.to))
+            }
+            greeting if greeting.from != from => Err(format!(
+                "it says that it is member {:x}, but its certificate is that of {from:x}",
+                greeting.from
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    async fn take_parcels(&self, from: u64, mut stream: Box<dyn Stream>) -> io::Result<()> {
+        loop {
+            let parcel = wire::parcel(read_frame(&mut stream).await?).map_err(invalid)?;
+            if self.inputs.send(Input::Parcel(from, parcel)).is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn take_snapshot(&self, from: u64, mut stream: Box<dyn Stream>) -> io::Result<()> {
+        let Piece::Head(message, meta) = read_piece(&mut stream).await? else {
+            return Err(invalid(Malformed("a snapshot does not begin with its head")));
+        };
+        let meta = Meta::decode(meta).map_err(io::Error::other)?;
+        let fits = (message.from, message.to) == (from, self.me.member) && meta.cluster == self.me.cluster;
+        if !fits {
+            return Err(invalid(Malformed(
+                "a snapshot is of another group, or for another member",
+            )));
+        }
+        let Ok(taking) = self.taking.clone().try_acquire_owned() else {
+            return Err(io::Error::other("another snapshot is being taken in"));
+        };
+        let state = self.state.clone();
+        let mut import = blocking(move || state.import())
+            .await?
+            .map_err(io::Error::other)?;
+        let (mut count, compacted) = (0, meta.compacted);
+        loop {
+            match read_piece(&mut stream).await? {
+                Piece::Portion(versions) => {
+                    count += versions.len() as u64;
+                    import = blocking(move || import.add(versions, compacted).map(|()| import))
+                        .await?
+                        .map_err(io::Error::other)?;
+                }
+                Piece::End(sent) if sent == count => break,
+                _ => return Err(invalid(Malformed("a snapshot is not complete"))),
+            }
+        }
+        let install = blocking(move || import.finish())
+            .await?
+            .map_err(io::Error::other)?;
+        let arrival = Arrival {
+            message: *message,
+            meta,
+            // Whether it is installed or refused: only then there is room for the next.
+            install: Box::new(move |meta| {
+                let installed = install(meta);
+                drop(taking);
+                installed
+            }),
+        };
+        let _ = self.inputs.send(Input::Arrival(Box::new(arrival)));
+        stream.write_u8(COMPLETE).await?;
+        stream.flush().await
+    }
+}
+
+async fn read_frame(stream: &mut Box<dyn Stream>) -> io::Result<Bytes> {
+    let mut header = [0; wire::FRAME_HEADER_BYTES];
+    stream.read_exact(&mut header).await?;
+    let (length, crc) = wire::frame_header(header).map_err(invalid)?;
+    // Grows as the bytes come: a length alone takes no memory.
+    let mut body = Vec::with_capacity(length.min(BATCH_BYTES));
+    let read = timely(
+        PATIENCE_INSTALLING,
+        (&mut *stream).take(length as u64).read_to_end(&mut body),
+    )
+    .await?;
+    if read < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    wire::check_body(&body, crc).map_err(invalid)?;
+    Ok(body.into())
+}
+
+async fn read_piece(stream: &mut Box<dyn Stream>) -> io::Result<Piece> {
+    let body = timely(PATIENCE_INSTALLING, read_frame(stream)).await?;
+    wire::piece(body).map_err(invalid)
+}
+
+async fn timely<T>(patience: Duration, what: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(patience, what)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+}
+
+fn invalid(error: Malformed) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error.0)
+}
+
+fn closed() -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
+}

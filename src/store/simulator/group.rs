@@ -1,0 +1,134 @@
+//! Several simulated machines, a network between them, clients and an
+//! administrator. One seed is one history; `GROUP_SEED=N cargo nextest run -p
+//! coracle-store one_history` runs it again, and `GROUP_SEEDS=FROM..TO …
+//! many_histories` as many as wanted.
+
+mod clients;
+mod machine;
+mod network;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::plant::Plant;
+use world::{Stats, World};
+
+/// How many steps one history has.
+const STEPS: u64 = 1500;
+/// How many histories are run each time.
+const SEEDS: u64 = 150;
+/// Within so many histories every planted bug must be found.
+const BUDGET: u64 = 150;
+
+/// Runs one history; the error says what was wrong with it.
+fn run(seed: u64, plant: Option<Plant>) -> Result<Stats, String> {
+    let history = AssertUnwindSafe(|| {
+        let mut world = World::new(seed, plant)?;
+        for _ in 0..STEPS {
+            world.step()?;
+        }
+        world.finish()
+    });
+    catch_unwind(history).unwrap_or_else(|_| Err("panicked".to_owned()))
+}
+
+fn run_all(seeds: std::ops::Range<u64>) -> Stats {
+    let mut total = Stats::default();
+    for seed in seeds {
+        match run(seed, None) {
+            Ok(stats) => total.add(&stats),
+            Err(error) => panic!(
+                "seed {seed}: {error}\nagain: GROUP_SEED={seed} cargo nextest run -p coracle-store one_history --no-capture"
+            ),
+        }
+    }
+    total
+}
+
+#[test]
+fn groups_lose_nothing_and_agree() {
+    let total = run_all(0..SEEDS);
+    // A simulator in which nothing happens finds nothing.
+    assert!(
+        total.acknowledged > 100 * SEEDS && total.reads > 20 * SEEDS,
+        "{total:?}"
+    );
+    assert!(
+        total.crashes > 2 * SEEDS && total.leaders > 3 * SEEDS,
+        "{total:?}"
+    );
+    assert!(total.snapshots > SEEDS && total.changes > 2 * SEEDS, "{total:?}");
+    assert!(
+        total.followed > 100 * SEEDS && total.forwarded > 20 * SEEDS,
+        "{total:?}"
+    );
+}
+
+#[test]
+fn group_histories_can_be_repeated() {
+    for seed in 0..5 {
+        assert_eq!(run(seed, None), run(seed, None), "seed {seed}");
+    }
+}
+
+/// Not a test by itself: the history of the seed in `GROUP_SEED`.
+#[test]
+fn one_history() {
+    if let Some(seed) = std::env::var("GROUP_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+    {
+        println!("{:?}", run_all(seed..seed + 1));
+    }
+}
+
+/// Not a test by itself: the histories of the seeds in `GROUP_SEEDS`.
+#[test]
+fn many_histories() {
+    let Ok(range) = std::env::var("GROUP_SEEDS") else {
+        return;
+    };
+    let (from, to) = range.split_once("..").expect("FROM..TO");
+    println!(
+        "{:?}",
+        run_all(from.parse().expect("a number")..to.parse().expect("a number"))
+    );
+}
+
+fn found_after(plant: Plant) -> Option<u64> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let found = (0..BUDGET).find(|seed| run(*seed, Some(plant)).is_err());
+    std::panic::set_hook(hook);
+    found
+}
+
+/// Every mistake is found within the budget; the table of how soon is printed.
+#[test]
+fn planted_bugs_are_found() {
+    let plants = [
+        Plant::AcknowledgeUnsynced,
+        Plant::VoteUnsynced,
+        Plant::ReadUnasked,
+        Plant::ReadUnapplied,
+        Plant::ForgetMembers,
+        Plant::LoseEvents,
+        Plant::KeepLog,
+        Plant::RetryAtOnce,
+        Plant::AnyTerm,
+        Plant::BatchAppend,
+        Plant::ForgetTerm,
+        Plant::ApplyTwice,
+    ];
+    let found: Vec<_> = plants
+        .into_iter()
+        .map(|plant| (plant, found_after(plant)))
+        .collect();
+    for (plant, seed) in &found {
+        println!(
+            "{plant:?}: {}",
+            seed.map_or("not found".into(), |seed| format!("by history {seed}"))
+        );
+    }
+    assert!(found.iter().all(|(_, seed)| seed.is_some()), "{found:?}");
+}

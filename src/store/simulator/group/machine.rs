@@ -1,0 +1,209 @@
+//! One simulated machine: a disk, a state, and a process that comes and goes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base::{Random, SeededRandom};
+use tokio::sync::oneshot;
+
+use super::super::disk::{Crash, SimDisk};
+use super::super::memory::MemoryState;
+use crate::cache::Cache;
+use crate::command::{Body, Command, Ticket};
+use crate::config::StoreConfig;
+use crate::core::{Call, Core, Turn};
+use crate::disk::Disk;
+use crate::driver;
+use crate::error::StoreError;
+use crate::history::History;
+use crate::log::Log;
+use crate::membership::Peer;
+use crate::open::{self, Opened};
+use crate::plant::{Plant, Plants};
+use crate::raft::Job;
+use crate::state::State;
+use crate::types::Outcome;
+use crate::upkeep::recycle;
+use crate::watch::Watch;
+
+const SEGMENT_BYTES: u64 = 8192;
+/// So little that snapshots are needed all the time.
+const KEEP_LOG_BYTES: usize = 3000;
+
+/// What a call comes to.
+pub type Outcomes = oneshot::Receiver<Result<Vec<Outcome>, StoreError>>;
+
+/// The process, as long as it runs.
+pub struct Process {
+    pub core: Core,
+    pub cache: Arc<Cache>,
+    pub state: Arc<dyn State>,
+    pub old: History,
+    pub log: Arc<Mutex<Log>>,
+    pub origin: u64,
+    pub calls: u64,
+    /// Jobs with the step at which the writer gets to them.
+    pub jobs: VecDeque<(Job, u64)>,
+    /// Sees everything, at once.
+    pub master: Watch,
+}
+
+/// See the module.
+pub struct Machine {
+    pub id: u64,
+    pub disk: SimDisk,
+    pub memory: MemoryState,
+    pub process: Option<Process>,
+    /// It was removed, and has heard of it.
+    pub gone: bool,
+    /// Every event up to this one was seen here.
+    pub seen: u64,
+    /// How far its wall clock is off, in milliseconds.
+    pub skew_ms: u64,
+    /// How many steps its disk takes at most.
+    pub disk_steps: u64,
+    plants: Plants,
+    join: Option<u64>,
+}
+
+impl Machine {
+    /// Makes a machine, and the folder of a member on it.
+    pub fn new(random: &SeededRandom, join: Option<u64>, plants: Plants) -> Result<Machine, StoreError> {
+        let mut machine = Machine {
+            id: 0,
+            disk: SimDisk::default(),
+            memory: MemoryState::default(),
+            process: None,
+            gone: false,
+            seen: 0,
+            skew_ms: random.below(100_000),
+            disk_steps: 1 + random.below(8),
+            plants,
+            join,
+        };
+        machine.boot(random)?;
+        Ok(machine)
+    }
+
+    /// Starts the process on what the disk holds.
+    pub fn boot(&mut self, random: &SeededRandom) -> Result<(), StoreError> {
+        let mut config = StoreConfig::new("simulated");
+        config.segment_bytes = SEGMENT_BYTES;
+        config.keep_log_bytes = KEEP_LOG_BYTES;
+        config.watch_window = 1 + random.below(40) as usize;
+        config.random = Arc::new(SeededRandom::new(random.number()));
+        config.keep_history = Some(Duration::from_secs(30));
+        config.join = self.join;
+        config.plants = self.plants;
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let state: Arc<dyn State> = Arc::new(self.memory.clone());
+        let (mut log, recovered, meta) = open::resume(&config, disk.clone(), state.meta()?)?;
+        self.id = log.identity().member;
+        config.here = Peer {
+            id: 0,
+            name: format!("m{:x}", self.id),
+            address: format!("{:x}:6443", self.id),
+        };
+        log.forget_sync = self.plants.has(Plant::AcknowledgeUnsynced);
+        let origin = random.number();
+        let opened = open::assemble(&config, state, disk, log, recovered, meta, origin)?;
+        let Opened {
+            core,
+            cache,
+            state,
+            log,
+            ..
+        } = opened;
+        let old = History::new(state.clone(), cache.clone());
+        self.seen = self.seen.max(cache.position().compacted);
+        let master = Watch::new(cache.clone(), old.clone(), "", self.seen)?;
+        self.process = Some(Process {
+            core,
+            cache,
+            state,
+            old,
+            log,
+            origin,
+            calls: 0,
+            jobs: VecDeque::new(),
+            master,
+        });
+        Ok(())
+    }
+
+    /// Stops it, as a power cut or a kill does.
+    pub fn crash(&mut self, random: &SeededRandom) {
+        self.process = None;
+        let how = if random.below(3) == 0 {
+            Crash::Kill
+        } else {
+            Crash::PowerCut
+        };
+        self.disk.crash(how, random);
+        self.memory.crash();
+    }
+
+    /// Flushing, recycling, spares and sweeping, as the upkeep thread does them.
+    pub fn upkeep(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        let applied = process.state.flush().expect("flushing a simulated state");
+        let _ = recycle(&process.log, &self.disk, applied);
+        let compacted = process.cache.position().compacted;
+        process
+            .state
+            .sweep(compacted)
+            .expect("sweeping a simulated state");
+        let mut log = process.log.lock().expect("the log");
+        if log.wants_spare()
+            && let Ok(spare) = log.spare_maker().make()
+        {
+            let _ = log.reuse(spare);
+        }
+    }
+}
+
+impl Process {
+    /// Hands a command to the core.
+    pub fn call(&mut self, body: Body, now_ms: u64) -> Outcomes {
+        self.calls += 1;
+        let ticket = Ticket {
+            origin: self.origin,
+            number: self.calls,
+        };
+        let membership = matches!(body, Body::Member(_));
+        let data = Command { ticket, now_ms, body }.encode();
+        let (answer, outcome) = oneshot::channel();
+        self.core.submit(vec![Call {
+            number: self.calls,
+            membership,
+            data,
+            answer,
+        }]);
+        outcome
+    }
+
+    /// The writer takes the jobs whose time has come as one group. Returns what
+    /// goes out then; false if the disk is dead.
+    pub fn write_due(&mut self, now: u64) -> Result<Vec<::raft::eraftpb::Message>, StoreError> {
+        let due = self.jobs.iter().take_while(|(_, at)| *at <= now).count();
+        let jobs: Vec<Job> = self.jobs.drain(..due).map(|(job, _)| job).collect();
+        self.write(jobs)
+    }
+
+    /// Persists jobs, and says so.
+    pub fn write(&mut self, jobs: Vec<Job>) -> Result<Vec<::raft::eraftpb::Message>, StoreError> {
+        driver::write(&self.log, &jobs)?;
+        let mut messages = vec![];
+        for job in jobs {
+            self.core.persisted(job.number);
+            messages.extend(job.messages);
+        }
+        Ok(messages)
+    }
+
+    /// The next piece of work.
+    pub fn turn(&mut self) -> Result<Option<Turn>, StoreError> {
+        self.core.turn()
+    }
+}
