@@ -124,7 +124,15 @@ impl Calls {
             return;
         }
         match reply {
-            Reply::NotLeader => self.sent_back.push(number),
+            Reply::NotLeader => match self.waiting.get_mut(&number) {
+                // At once: from here on nothing but the next tick may park it.
+                Some(call) if call.data.is_some() => {
+                    call.handed = None;
+                    self.sent_back.push(number);
+                }
+                // Handed over for good by a member that was alone.
+                _ => self.answer(number, Err(StoreError::Overloaded)),
+            },
             Reply::Begun => self.answer(number, Ok(vec![])),
             Reply::Overloaded => self.answer(number, Err(StoreError::Overloaded)),
             Reply::Refused(reason) => self.answer(number, Err(StoreError::Membership(reason))),
@@ -148,9 +156,7 @@ impl Calls {
     /// Lets a tick pass: who has waited too long is told what is known.
     pub fn tick(&mut self) {
         self.now += 1;
-        for number in std::mem::take(&mut self.sent_back) {
-            self.park(number);
-        }
+        self.parked.append(&mut self.sent_back);
         let late = self.now.saturating_sub(PATIENCE_TICKS);
         self.give_up(
             |call| call.since < late && call.handed.is_some(),
@@ -172,8 +178,6 @@ impl Calls {
             return;
         };
         match call.data {
-            // Fenced and sent back: it is parked once.
-            Some(_) if call.handed.is_none() => {}
             Some(_) => {
                 call.handed = None;
                 self.parked.push(number);
@@ -265,8 +269,12 @@ mod tests {
         assert!(!calls.any_parked());
         calls.returned(4, 1, Reply::NotLeader);
         calls.fence(5);
+        assert!(!calls.any_parked(), "the tick will");
         calls.tick();
-        assert_eq!(numbers(calls.hand_over(5, true)), [1], "once");
+        calls.fence(6);
+        assert_eq!(numbers(calls.hand_over(6, true)), [1], "once");
+        calls.tick();
+        assert!(!calls.any_parked());
     }
 
     #[test]

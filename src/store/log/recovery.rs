@@ -54,8 +54,10 @@ impl Log {
         log.replay(found, applied, &mut recovered)?;
         log.check_broken(&broken)?;
         // What was read may still be in the page cache only (the process was
-        // killed, not the machine): make it durable before building upon it.
-        for segment in &log.live {
+        // killed, not the machine): make it durable before building upon it. Blank
+        // headers too: one that came back after later ones are blanked would leave
+        // a hole in the chain.
+        for segment in log.live.iter().chain(&spares).chain(&broken) {
             segment
                 .file
                 .sync()

@@ -16,7 +16,7 @@ use world::{Stats, World};
 /// How many steps one history has.
 const STEPS: u64 = 1500;
 /// How many histories are run each time.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 200;
 /// Within so many histories every planted bug must be found.
 const BUDGET: u64 = 150;
 

@@ -44,6 +44,8 @@ pub struct Clients {
     values: BTreeMap<u64, usize>,
     /// All events that any member ever showed, by revision from 1.
     events: Vec<Arc<Event>>,
+    /// When each was first seen.
+    seen: Vec<u64>,
     /// At which revision a value was written, and when that was first seen.
     written: BTreeMap<u64, (u64, u64)>,
     current: BTreeMap<String, Arc<Entry>>,
@@ -97,6 +99,7 @@ impl Clients {
             self.current.remove(key);
         }
         self.events.push(event.clone());
+        self.seen.push(now);
         Ok(())
     }
 
@@ -215,24 +218,42 @@ impl Clients {
         keys.sort_unstable();
         keys.dedup();
         for key in keys {
-            let operations: Vec<_> = self
-                .asked
-                .iter()
-                .filter(|a| a.key == key)
-                .filter_map(|a| self.operation(a))
-                .collect();
-            linearizable(&operations).map_err(|why| {
-                if std::env::var("GROUP_TRACE").is_ok() {
-                    operations.iter().for_each(|operation| println!("{operation:?}"));
-                }
-                format!("{key} is not linearizable: {why}")
-            })?;
+            let asked = self.asked.iter().filter(|asked| asked.key == key);
+            let mut operations: Vec<_> = asked.filter_map(|asked| self.operation(asked)).collect();
+            operations.extend(self.untold_deletions(key));
+            linearizable(&operations).map_err(|why| format!("{key} is not linearizable: {why}"))?;
         }
         Ok(())
     }
 }
 
 impl Clients {
+    /// The deletions of a key that happened without anybody being told: each is
+    /// one of those whose callers never heard of them.
+    fn untold_deletions(&self, key: &str) -> Vec<Operation> {
+        let deletions = || {
+            self.asked
+                .iter()
+                .filter(|a| a.key == key && a.wish == Wish::Delete)
+        };
+        let told: Vec<u64> = deletions().filter_map(|asked| asked.revision).collect();
+        let called = deletions()
+            .filter(|a| a.action.is_none() && !a.refused)
+            .map(|a| a.called)
+            .min();
+        let untold = |(event, seen): (&Arc<Event>, &u64)| {
+            let ours = event.kind == crate::types::Change::Delete && event.entry.key == key;
+            (ours && !told.contains(&event.revision)).then_some(Operation {
+                // None can have done it: then it comes before everything, and fits nowhere.
+                called: called.unwrap_or(0),
+                returned: Some(if called.is_some() { *seen } else { 0 }),
+                action: Action::Delete(Some(true)),
+                hint: Some(event.revision),
+            })
+        };
+        self.events.iter().zip(&self.seen).filter_map(untold).collect()
+    }
+
     fn operation(&self, asked: &Asked) -> Option<Operation> {
         let (action, returned) = match (asked.action, asked.wish) {
             (Some(action), _) => (action, asked.returned),
@@ -242,7 +263,7 @@ impl Clients {
                 Some(self.written.get(&value)?.1),
             ),
             (None, Wish::Create(value)) => (Action::Create(value, true), Some(self.written.get(&value)?.1)),
-            (None, Wish::Delete) if !asked.refused => (Action::Delete(None), None),
+            // Deletions that nobody was told of are taken from the events.
             (None, Wish::Delete | Wish::Get) => return None,
         };
         Some(Operation {

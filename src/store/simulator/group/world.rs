@@ -139,9 +139,6 @@ impl World {
 
     /// Mends everything, lets all come to rest and compares the whole.
     pub fn finish(mut self) -> Result<Stats, String> {
-        if std::env::var("GROUP_TRACE").is_ok() {
-            eprintln!("steps done {} {:?}", self.now, self.stats);
-        }
         self.network.heal();
         for _ in 0..REST_STEPS {
             for at in 0..self.machines.len() {
@@ -186,14 +183,8 @@ impl World {
         {
             return Err("a write is never answered".into());
         }
-        if std::env::var("GROUP_TRACE").is_ok() {
-            eprintln!("rest at {} {:?}", self.now, self.stats);
-        }
         self.follow_all()?;
         self.clients.check()?;
-        if std::env::var("GROUP_TRACE").is_ok() {
-            eprintln!("checked");
-        }
         Ok(self.stats)
     }
 
