@@ -57,6 +57,10 @@ pub fn check(message: &Message, here: &Standing) -> Result<(), &'static str> {
         {
             Err("it answers a question that was not asked yet")
         }
+        // Leadership is handed only to who has said that it has everything.
+        MessageType::MsgTimeoutNow if here.persisted < here.last => {
+            Err("it hands over leadership, but not everything is durable here")
+        }
         MessageType::MsgReadIndex | MessageType::MsgReadIndexResp if message.entries.len() != 1 => {
             Err("it must have one entry")
         }
@@ -108,6 +112,10 @@ fn check_append(message: &Message, here: &Standing) -> Result<(), &'static str> 
         if message.index == 0 {
             return Err("a member that is not in the group yet cannot begin with entries");
         }
+    }
+    if message.index > 0 && message.log_term == 0 {
+        // Raft says of entries that are not here that their term is 0.
+        return Err("it follows an entry without a term");
     }
     let mut before = (message.index, message.log_term);
     for entry in &message.entries {

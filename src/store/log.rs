@@ -89,8 +89,8 @@ impl Log {
         self.identity
     }
 
-    /// Appends entries and the hard state as one batch; durable when it
-    /// returns. After an error the log must not be used any more.
+    /// [`append_from`](Self::append_from) for a log that goes on.
+    #[cfg(test)]
     pub fn append<'a>(
         &mut self,
         entries: impl Iterator<Item = &'a Entry>,
@@ -99,7 +99,9 @@ impl Log {
         self.append_from(None, entries, hard)
     }
 
-    /// Like [`append`](Self::append); with a `base`, the log first begins anew after that index.
+    /// Appends entries and the hard state as one batch; durable when it
+    /// returns. With a `base`, the log first begins anew after that index.
+    /// After an error the log must not be used any more.
     pub fn append_from<'a>(
         &mut self,
         base: Option<u64>,

@@ -7,7 +7,8 @@
 pub enum Plant {
     /// Entries are acknowledged before they are synced.
     AcknowledgeUnsynced,
-    /// A vote goes out before it is durable.
+    /// A vote goes out before it is durable. Not found within the budget yet: it takes a second
+    /// candidate in the same term.
     VoteUnsynced,
     /// A read is let go without asking whether this member still leads.
     ReadUnasked,
@@ -23,11 +24,11 @@ pub enum Plant {
     RetryAtOnce,
     /// A forwarded call is proposed in whatever term it is.
     AnyTerm,
-    /// Batched appends, which acknowledge what a follower lacks.
+    /// Batched appends, which acknowledge what a follower lacks, and nobody who checks messages.
     BatchAppend,
     /// The hard state is not written.
     ForgetTerm,
-    /// The applied index is kept apart from what was applied, one behind.
+    /// The applied index is kept apart from what was applied, a little behind.
     ApplyTwice,
 }
 

@@ -18,7 +18,12 @@ pub(super) fn status(error: StoreError) -> Status {
             retry_after(&mut status, 1);
             status
         }
-        StoreError::NotLeader { .. } | StoreError::Closed | StoreError::Stopped(_) => {
+        StoreError::NoLeader { .. } => {
+            let mut status = Status::unavailable(error.to_string());
+            retry_after(&mut status, 1);
+            status
+        }
+        StoreError::NotLeader { .. } | StoreError::Removed | StoreError::Closed | StoreError::Stopped(_) => {
             let mut status = Status::unavailable(format!("the store cannot answer: {error}"));
             retry_after(&mut status, 1);
             status

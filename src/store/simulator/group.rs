@@ -16,9 +16,9 @@ use world::{Stats, World};
 /// How many steps one history has.
 const STEPS: u64 = 1500;
 /// How many histories are run each time.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 120;
 /// Within so many histories every planted bug must be found.
-const BUDGET: u64 = 150;
+const BUDGET: u64 = 60;
 
 /// Runs one history; the error says what was wrong with it.
 fn run(seed: u64, plant: Option<Plant>) -> Result<Stats, String> {
@@ -50,16 +50,19 @@ fn groups_lose_nothing_and_agree() {
     let total = run_all(0..SEEDS);
     // A simulator in which nothing happens finds nothing.
     assert!(
-        total.acknowledged > 100 * SEEDS && total.reads > 20 * SEEDS,
+        total.acknowledged > 80 * SEEDS && total.reads > 60 * SEEDS,
         "{total:?}"
     );
     assert!(
-        total.crashes > 2 * SEEDS && total.leaders > 3 * SEEDS,
+        total.crashes > 5 * SEEDS && total.leaders > 3 * SEEDS,
         "{total:?}"
     );
-    assert!(total.snapshots > SEEDS && total.changes > 2 * SEEDS, "{total:?}");
     assert!(
-        total.followed > 100 * SEEDS && total.forwarded > 20 * SEEDS,
+        total.snapshots > 3 * SEEDS && total.changes > 4 * SEEDS,
+        "{total:?}"
+    );
+    assert!(
+        total.followed > 200 * SEEDS && total.forwarded > 100 * SEEDS,
         "{total:?}"
     );
 }
@@ -103,12 +106,11 @@ fn found_after(plant: Plant) -> Option<u64> {
     found
 }
 
-/// Every mistake is found within the budget; the table of how soon is printed.
+/// Every one of these is found within the budget; how soon is printed.
 #[test]
 fn planted_bugs_are_found() {
     let plants = [
         Plant::AcknowledgeUnsynced,
-        Plant::VoteUnsynced,
         Plant::ReadUnasked,
         Plant::ReadUnapplied,
         Plant::ForgetMembers,

@@ -62,7 +62,8 @@ enum Waiting {
 
 /// A watch that follows its prefix from machine to machine.
 struct Follower {
-    at: usize,
+    /// Where its connection leads, if it has one.
+    at: Option<usize>,
     watch: Watch,
     prefix: &'static str,
     last: u64,
@@ -82,6 +83,14 @@ pub struct World {
     cluster: u64,
     term: u64,
     stats: Stats,
+}
+
+fn sorted(members: &::raft::eraftpb::ConfState) -> [Vec<u64>; 2] {
+    [&members.voters, &members.learners].map(|ids| {
+        let mut ids = ids.clone();
+        ids.sort_unstable();
+        ids
+    })
 }
 
 fn text(error: StoreError) -> String {
@@ -149,8 +158,9 @@ impl World {
                 break;
             }
         }
-        let voters = self.leader().map(|at| self.status(at).members.voters.clone());
-        let voters = voters.ok_or("there is no leader, though nothing fails any more")?;
+        let members = self.leader().map(|at| self.status(at).members);
+        let members = members.ok_or("there is no leader, though nothing fails any more")?;
+        let voters = members.voters.clone();
         let left = self.clients.entries();
         for machine in self
             .machines
@@ -168,6 +178,10 @@ impl World {
                     "the cache of {:x} differs from what the events make",
                     machine.id
                 ));
+            }
+            // Raft keeps them in no order.
+            if sorted(&process.core.status().members) != sorted(&members) {
+                return Err(format!("{:x} thinks that others are in the group", machine.id));
             }
             if process.state.load().ok() != Some(left.clone()) {
                 return Err(format!(
@@ -254,6 +268,16 @@ impl World {
                 .send(&self.random, self.now, id, to, Freight::Snapshot(cargo));
         }
         let Some(job) = turn.job else { return Ok(()) };
+        // The moment between a vote and its sync is short, so it is looked for.
+        if job.hard.as_ref().is_some_and(|hard| hard.vote != 0) && job.must_sync && self.random.below(12) == 0
+        {
+            self.crash(at);
+            return if self.random.below(3) > 0 {
+                self.start(at)
+            } else {
+                Ok(())
+            };
+        }
         let steps = self.machines[at].disk_steps;
         let late = self.random.below(steps);
         let Some(process) = &mut self.machines[at].process else {
@@ -492,7 +516,7 @@ impl World {
             let prefix = PREFIXES[self.random.below(3) as usize];
             let watch = Watch::new(process.cache.clone(), process.old.clone(), prefix, last).map_err(text)?;
             self.followers.push(Follower {
-                at,
+                at: Some(at),
                 watch,
                 prefix,
                 last,
@@ -502,7 +526,7 @@ impl World {
     }
 
     fn poll(&mut self, which: usize, elsewhere: usize) -> Result<(), String> {
-        let moved = self.random.below(6) == 0 || self.machines[self.followers[which].at].process.is_none();
+        let moved = self.random.below(6) == 0 || self.followers[which].at.is_none();
         let follower = &mut self.followers[which];
         if moved && let Some(process) = &self.machines[elsewhere].process {
             match Watch::new(
@@ -511,7 +535,7 @@ impl World {
                 follower.prefix,
                 follower.last,
             ) {
-                Ok(watch) => (follower.watch, follower.at) = (watch, elsewhere),
+                Ok(watch) => (follower.watch, follower.at) = (watch, Some(elsewhere)),
                 Err(StoreError::Compacted { oldest }) => {
                     follower.last = oldest;
                     return Ok(());
@@ -535,20 +559,8 @@ impl World {
                     self.stats.followed += 1;
                 }
                 Some(Err(StoreError::Compacted { oldest })) => {
-                    follower.last = follower.last.max(oldest);
-                    let Some(process) = &self.machines[follower.at].process else {
-                        break;
-                    };
-                    if oldest < process.cache.position().compacted {
-                        break;
-                    }
-                    follower.watch = Watch::new(
-                        process.cache.clone(),
-                        process.old.clone(),
-                        follower.prefix,
-                        follower.last,
-                    )
-                    .map_err(text)?;
+                    (follower.last, follower.at) = (follower.last.max(oldest), None);
+                    break;
                 }
                 Some(Err(error)) => return Err(format!("a watch failed: {error}")),
                 None => {
@@ -600,6 +612,12 @@ impl World {
 
     fn crash(&mut self, at: usize) {
         self.stats.crashes += 1;
+        // Connections end with the process.
+        let connected = self
+            .followers
+            .iter_mut()
+            .filter(|follower| follower.at == Some(at));
+        connected.for_each(|follower| follower.at = None);
         self.network.break_off(self.machines[at].id);
         self.machines[at].crash(&self.random);
     }

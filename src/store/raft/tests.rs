@@ -1,0 +1,172 @@
+//! What no message may do: make the library panic.
+
+use ::raft::eraftpb::Snapshot;
+use base::{Random, SeededRandom};
+
+use super::*;
+use crate::membership::Peer;
+use crate::plant::Plants;
+
+fn habits(origin: u64) -> Habits {
+    Habits {
+        origin,
+        keep_history: None,
+        keep_log_bytes: 500,
+        here: Peer::default(),
+        plants: Plants::default(),
+    }
+}
+
+/// Member 1 of three, or one that is about to join.
+fn member(random: &SeededRandom, joined: bool) -> (Member, Meta) {
+    let voters = if joined { vec![1, 2, 3] } else { vec![] };
+    let meta = Meta {
+        applied: if joined { 5 } else { 0 },
+        applied_term: u64::from(joined),
+        members: ConfState {
+            voters,
+            ..ConfState::default()
+        },
+        member: 1,
+        ..Meta::default()
+    };
+    let member = Member::new(&meta, Recovered::default(), &habits(random.number()));
+    (member.expect("a member"), meta)
+}
+
+/// Numbers around those that mean something here, and some that mean nothing.
+fn number(random: &SeededRandom, member: &Member) -> u64 {
+    let near = [
+        0,
+        1,
+        member.committed(),
+        member.last_index(),
+        member.term(),
+        u64::MAX,
+    ];
+    let base = near[random.below(near.len() as u64) as usize];
+    base.wrapping_add(random.below(4)).wrapping_sub(random.below(3))
+}
+
+fn entries(random: &SeededRandom, member: &Member, index: u64) -> Vec<Entry> {
+    let count = random.below(4);
+    let entry = |nth| Entry {
+        // Mostly as it should be, or nothing would get past the first check.
+        index: if random.below(10) > 0 {
+            index.wrapping_add(nth)
+        } else {
+            number(random, member)
+        },
+        term: if random.below(4) > 0 {
+            member.term()
+        } else {
+            number(random, member)
+        },
+        entry_type: if random.below(10) > 0 {
+            0
+        } else {
+            random.below(4) as i32
+        },
+        data: vec![7; random.below(200) as usize],
+        ..Entry::default()
+    };
+    (1..=count).map(entry).collect()
+}
+
+fn snapshot(random: &SeededRandom, member: &Member) -> Snapshot {
+    let ids = |most: u64| {
+        (0..random.below(most))
+            .map(|_| random.below(5))
+            .collect::<Vec<_>>()
+    };
+    let conf_state = ConfState {
+        voters: if random.below(3) > 0 {
+            vec![1, 2, 3]
+        } else {
+            ids(5)
+        },
+        learners: if random.below(3) > 0 { vec![] } else { ids(3) },
+        voters_outgoing: if random.below(3) > 0 { vec![] } else { ids(4) },
+        learners_next: if random.below(4) > 0 { vec![] } else { ids(2) },
+        auto_leave: random.below(3) == 0,
+    };
+    Snapshot {
+        metadata: (random.below(10) > 0).then_some(SnapshotMetadata {
+            index: number(random, member),
+            term: number(random, member),
+            conf_state: (random.below(10) > 0).then_some(conf_state),
+        }),
+        ..Snapshot::default()
+    }
+}
+
+fn message(random: &SeededRandom, member: &Member) -> Message {
+    let any = || number(random, member);
+    let (index, log_term) = (any(), any());
+    let (commit, commit_term, reject_hint) = (any(), any(), any());
+    Message {
+        msg_type: random.below(20) as i32,
+        to: u64::from(random.below(20) > 0),
+        from: random.below(6),
+        term: if random.below(3) > 0 { member.term() } else { any() },
+        index,
+        log_term,
+        entries: entries(random, member, index),
+        commit,
+        commit_term,
+        reject: random.below(2) == 0,
+        reject_hint,
+        snapshot: (random.below(2) == 0).then(|| snapshot(random, member)),
+        request_snapshot: if random.below(4) > 0 { 0 } else { any() },
+        context: vec![1; random.below(30) as usize],
+        ..Message::default()
+    }
+}
+
+/// Does what comes out, like the core and the writer; disks take their time.
+fn work(random: &SeededRandom, member: &mut Member, meta: &mut Meta, jobs: &mut Vec<u64>) {
+    while let Some(work) = member.work() {
+        if let Some(about) = work.snapshot {
+            (meta.applied, meta.applied_term) = (about.index, about.term);
+            meta.members = about.conf_state.expect("members");
+            member.installed(meta);
+        }
+        if let Some(last) = work.committed.last() {
+            (meta.applied, meta.applied_term) = (last.index, last.term);
+            member.applied(meta);
+        }
+        jobs.push(work.job.number);
+        if random.below(3) > 0 {
+            jobs.drain(..).for_each(|job| member.persisted(job));
+        }
+    }
+}
+
+#[test]
+fn no_message_makes_the_library_panic() {
+    let (mut taken, mut led) = (0, 0);
+    for seed in 0..2000 {
+        let random = SeededRandom::new(seed);
+        let (mut member, mut meta) = member(&random, seed % 5 > 0);
+        let mut jobs = vec![];
+        for _ in 0..150 {
+            let message = message(&random, &member);
+            taken += u64::from(member.receive(message, &[5]).is_ok());
+            if random.below(3) == 0 {
+                member.tick();
+            }
+            if member.leads() {
+                led += 1;
+                let _ = member.propose(vec![vec![1; 50]]);
+            }
+            if random.below(3) > 0 {
+                work(&random, &mut member, &mut meta, &mut jobs);
+            }
+        }
+    }
+    // A check that refuses everything would pass as well.
+    assert!(
+        taken > 25_000 && led > 2_500,
+        "{taken} taken, {led} times leading"
+    );
+}
