@@ -202,6 +202,11 @@ impl CustomKind {
         defaults::fill_root(object, &self.compiled().schema);
     }
 
+    /// Whether objects that were written under an earlier schema may lack defaults that they have by now.
+    pub fn gained_defaults(&self) -> bool {
+        self.generation.1 > 1 && self.compiled().has_defaults
+    }
+
     /// Before the first validation.
     pub fn prepare_create(&self, object: &mut Value) {
         if self.has_status {

@@ -14,6 +14,8 @@ use crate::status::FieldError;
 pub struct Compiled {
     pub schema: Value,
     pub shape: SchemaRef,
+    /// Whether there is any default.
+    pub has_defaults: bool,
     patterns: Patterns,
     rules: Rules,
 }
@@ -27,9 +29,11 @@ impl Compiled {
         let mut patterns = Patterns::new();
         gather(&schema, &mut patterns);
         let rules = Rules::of(&schema);
+        let has_defaults = mentions(&schema, "default");
         Self {
             schema,
             shape,
+            has_defaults,
             patterns,
             rules,
         }
@@ -49,6 +53,15 @@ impl Compiled {
         let mut errors = errors;
         errors.push(FieldError::invalid("<nil>", Value::Null, more));
         errors
+    }
+}
+
+/// Whether a schema, or one inside it, has that key.
+fn mentions(schema: &Value, key: &str) -> bool {
+    match schema {
+        Value::Object(map) => map.contains_key(key) || map.values().any(|inner| mentions(inner, key)),
+        Value::Array(items) => items.iter().any(|inner| mentions(inner, key)),
+        _ => false,
     }
 }
 

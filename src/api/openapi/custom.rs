@@ -26,12 +26,36 @@ pub(super) fn schema(custom: &CustomKind, form: Form) -> Value {
         Form::V3 => own.clone(),
         Form::V2 => for_v2(own),
     };
-    if !made.is_object() {
-        made = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    // Of what takes anything, v2 says no more than that it is an object: older clients would refuse the rest.
+    if !made.is_object() || (form == Form::V2 && preserves(own)) {
+        made = json!({"type": "object"});
+    } else {
+        add_common(&mut made, form);
+        embedded(&mut made, form);
     }
-    add_common(&mut made, form);
     made["x-kubernetes-group-version-kind"] = json!([gvk(kind.group, kind.version, kind.kind)]);
     made
+}
+
+fn preserves(schema: &Value) -> bool {
+    schema["x-kubernetes-preserve-unknown-fields"] == true
+}
+
+/// Objects inside objects have what every object has.
+fn embedded(schema: &mut Value, form: Form) {
+    match schema {
+        Value::Object(map) => {
+            map.values_mut().for_each(|inner| embedded(inner, form));
+            if map
+                .get("x-kubernetes-embedded-resource")
+                .is_some_and(|v| v == true)
+            {
+                add_common(schema, form);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|inner| embedded(inner, form)),
+        _ => {}
+    }
 }
 
 /// What every object has.

@@ -29,7 +29,7 @@ const FRESH_WAIT: Duration = if cfg!(test) {
 /// # Errors
 /// 500 when the stored text is damaged.
 pub(super) fn served(text: &Bytes, kind: &KindRef) -> Result<Bytes, Status> {
-    if kind.storage.is_some() {
+    if kind.storage.is_some() || kind.custom().is_some_and(|custom| custom.gained_defaults()) {
         let mut value: Value = serde_json::from_slice(text).map_err(Status::internal)?;
         to_served(&mut value, kind);
         return Ok(value.to_string().into());

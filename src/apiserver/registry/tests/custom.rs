@@ -204,6 +204,25 @@ async fn versions_show_the_same_objects() {
 }
 
 #[tokio::test]
+async fn a_new_default_holds_for_old_objects() {
+    let world = world_with_things().await;
+    world
+        .create(THINGS, "default", thing("a", json!({})))
+        .await
+        .unwrap();
+    let get = || request(Verb::Get, DEFINITIONS, "", "things.example.com");
+    let mut crd = world.call(get()).await.unwrap();
+    for version in crd["spec"]["versions"].as_array_mut().unwrap() {
+        let spec = &mut version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+        spec["colour"]["default"] = json!("blue");
+    }
+    world.update(DEFINITIONS, "", crd).await.unwrap();
+    eventually(|| async { world.get(THINGS, "a").await.unwrap()["spec"]["colour"] == "blue" }).await;
+    let listed = world.list(THINGS, Options::default()).await.unwrap();
+    assert_eq!(listed["items"][0]["spec"]["colour"], "blue");
+}
+
+#[tokio::test]
 async fn watches_end_with_their_kind() {
     let world = world_with_things().await;
     let watch = request(Verb::Watch, THINGS, "default", "");
