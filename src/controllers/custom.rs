@@ -3,13 +3,12 @@
 use std::future::Future;
 use std::time::Duration;
 
-use api::custom::{self, is_true, storage_version};
+use api::custom;
 use api::request::{ResourceRef, Verb};
 use api::status::Status;
-use api::value::{list, text};
 use client::Client;
 use futures_util::StreamExt;
-use serde_json::Value;
+use serde::Deserialize;
 use tracing::debug;
 
 /// How long changes of definitions are gathered before they are looked at together.
@@ -28,15 +27,71 @@ pub struct CustomResource {
     pub namespaced: bool,
 }
 
-fn of(definition: &Value) -> Option<CustomResource> {
-    is_true(definition, "Established").then(|| CustomResource {
-        resource: ResourceRef::new(
-            text(definition, "spec.group"),
-            storage_version(definition),
-            text(definition, "status.acceptedNames.plural"),
-        ),
-        kind: text(definition, "status.acceptedNames.kind").to_owned(),
-        namespaced: text(definition, "spec.scope") == "Namespaced",
+/// What has to be known of definitions; their schemas, nearly all of their text, are passed over.
+#[derive(Deserialize)]
+struct Definitions {
+    metadata: Metadata,
+    items: Vec<Definition>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    resource_version: String,
+}
+
+#[derive(Deserialize)]
+struct Definition {
+    spec: Spec,
+    #[serde(default)]
+    status: State,
+}
+
+#[derive(Deserialize)]
+struct Spec {
+    group: String,
+    scope: String,
+    versions: Vec<Version>,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    name: String,
+    storage: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct State {
+    conditions: Vec<Condition>,
+    accepted_names: Names,
+}
+
+#[derive(Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Names {
+    plural: String,
+    kind: String,
+}
+
+fn of(definition: Definition) -> Option<CustomResource> {
+    let Definition { spec, status } = definition;
+    let established = |c: &Condition| c.kind == "Established" && c.status == "True";
+    if !status.conditions.iter().any(established) {
+        return None;
+    }
+    let stored = spec.versions.iter().find(|version| version.storage)?;
+    Some(CustomResource {
+        resource: ResourceRef::new(&spec.group, &stored.name, &status.accepted_names.plural),
+        kind: status.accepted_names.kind,
+        namespaced: spec.scope == "Namespaced",
     })
 }
 
@@ -48,9 +103,9 @@ fn definitions() -> ResourceRef {
 async fn read(client: &Client) -> Result<(Vec<CustomResource>, String), Status> {
     let request = client.request_for(Verb::List, definitions(), "", "");
     let reply = client.call(request).await?;
-    let found: Value = serde_json::from_slice(&reply.body).map_err(Status::internal)?;
-    let kinds = list(&found, "items").iter().filter_map(of).collect();
-    Ok((kinds, text(&found, "metadata.resourceVersion").to_owned()))
+    let found: Definitions = serde_json::from_slice(&reply.body).map_err(Status::internal)?;
+    let kinds = found.items.into_iter().filter_map(of).collect();
+    Ok((kinds, found.metadata.resource_version))
 }
 
 /// All custom kinds.
@@ -89,5 +144,25 @@ async fn wait(client: &Client, version: String) {
     match client.api().watch(request).await {
         Ok(mut events) => drop(events.next().await),
         Err(_) => tokio::time::sleep(RETRY).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_established_counts() {
+        let definition = |established: &str| {
+            let text = serde_json::json!({"metadata": {"name": "things.a.io"}, "spec": {"group": "a.io", "scope": "Namespaced",
+                "versions": [{"name": "v2", "served": true, "storage": false}, {"name": "v1", "served": true, "storage": true}]},
+                "status": {"conditions": [{"type": "Established", "status": established}],
+                    "acceptedNames": {"plural": "things", "kind": "Thing"}}});
+            of(serde_json::from_value(text).unwrap())
+        };
+        assert_eq!(definition("False"), None);
+        let kind = definition("True").unwrap();
+        assert_eq!(kind.resource, ResourceRef::new("a.io", "v1", "things"));
+        assert!(kind.namespaced && kind.kind == "Thing");
     }
 }

@@ -10,7 +10,7 @@ use api::custom::{self, FINALIZER, judge};
 use api::object;
 use api::request::{Options, PatchType, Request, ResourceRef, User, Verb};
 use api::status::Status;
-use api::value::{get, list, text};
+use api::value::{get, list, remove, text};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use store::{Change, StoreError};
@@ -54,14 +54,17 @@ impl Definitions {
     }
 }
 
-/// A definition without its schemas.
+/// A definition without its schemas, and without who wrote what.
 fn slim(definition: &Value) -> Value {
     let spec = get(definition, "spec");
+    let mut metadata = get(definition, "metadata").clone();
+    for key in ["managedFields", "annotations", "labels"] {
+        remove(&mut metadata, key);
+    }
     json!({
-        "metadata": get(definition, "metadata"),
+        "metadata": metadata,
         "spec": {"group": get(spec, "group"), "names": get(spec, "names"), "scope": get(spec, "scope")},
         "status": get(definition, "status"),
-        "stored": custom::storage_version(definition),
     })
 }
 
