@@ -5,24 +5,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::raft::eraftpb::{ConfChangeV2, Entry, Message, MessageType, SnapshotMetadata};
+use ::raft::eraftpb::{Message, MessageType};
 use tokio::sync::{oneshot, watch};
 
-use crate::apply::{Applier, Position, Verdict};
 use crate::cache::Cache;
-use crate::calls::{Calls, Target};
-use crate::command::{Body, Command, Ticket};
+use crate::calls::Calls;
+use crate::command::Body;
 use crate::error::StoreError;
 use crate::log::Recovered;
-use crate::membership::{self, Change, Peer, Situation};
-use crate::parcel::{Forwarded, Parcel, Reply};
+use crate::membership::Peer;
+use crate::parcel::Parcel;
 use crate::peers::Whoami;
 use crate::plant::{Plant, Plants};
-use crate::raft::{self, Job, Member};
+use crate::raft::{Job, Member};
 use crate::reads::{Clearance, Reads};
 use crate::state::{Export, Install, Meta, State};
 use crate::status::{Leadership, Status};
 use crate::types::Outcome;
+
+mod applying;
+mod proposing;
+mod snapshots;
 
 /// How many entries one command expires at most.
 const EXPIRE_MAX: usize = 1000;
@@ -197,42 +200,6 @@ impl Core {
         Ok(Ok(()))
     }
 
-    /// Takes a snapshot that came from another member.
-    pub fn arrive(&mut self, arrival: Arrival) -> Result<(), StoreError> {
-        let Arrival {
-            message,
-            meta,
-            install,
-        } = arrival;
-        let about = message
-            .snapshot
-            .as_ref()
-            .and_then(|snapshot| snapshot.metadata.as_ref());
-        let fits = about.is_some_and(|about| {
-            (about.index, about.term) == (meta.applied, meta.applied_term)
-                && about.conf_state.as_ref() == Some(&meta.members)
-                && meta.cluster == self.meta.cluster
-        });
-        let refused = |reason: &str| StoreError::Format {
-            what: format!("snapshot from member {:x}", message.from),
-            reason: reason.into(),
-        };
-        if !fits {
-            return Err(refused("it is not about the state that came with it"));
-        }
-        if self.arrived.is_some() {
-            return Err(refused("another one came first"));
-        }
-        self.member.receive(message, &self.meta.roster.removed)?;
-        self.arrived = Some((meta, install));
-        Ok(())
-    }
-
-    /// A shipment has arrived, or got lost.
-    pub fn snapshot_sent(&mut self, to: u64, arrived: bool) {
-        self.member.snapshot_sent(to, arrived);
-    }
-
     /// Parcels to a member were lost.
     pub fn unreachable(&mut self, id: u64) {
         self.member.unreachable(id);
@@ -384,146 +351,6 @@ impl Core {
         &self.meta.roster.peers
     }
 
-    /// Hands parked calls to whoever leads.
-    fn dispatch(&mut self) {
-        if !self.calls.any_parked() {
-            return;
-        }
-        match self.target() {
-            Target::Nobody => {}
-            Target::Here { term } => {
-                let calls = self.calls.hand_over(term, !self.member.solitary());
-                for (number, reply) in self.propose(calls) {
-                    self.calls.returned(term, number, reply);
-                }
-            }
-            Target::There { leader, term } => {
-                let calls = self.calls.hand_over(term, true);
-                if !calls.is_empty() {
-                    self.outbox.push((leader, Parcel::Forward { term, calls }));
-                }
-            }
-        }
-    }
-
-    fn target(&self) -> Target {
-        let term = self.member.term();
-        match self.member.leader() {
-            _ if self.member.handing_over() => Target::Nobody,
-            _ if self.member.leads() => Target::Here { term },
-            Some(leader) if leader != self.meta.member => Target::There { leader, term },
-            _ => Target::Nobody,
-        }
-    }
-
-    fn propose_for(&mut self, term: u64, calls: Vec<Forwarded>) -> Vec<(u64, Reply)> {
-        let fits = term == self.member.term() || self.habits.plants.has(Plant::AnyTerm);
-        match self.target() {
-            Target::Here { .. } if fits => self.propose(calls),
-            _ => calls
-                .into_iter()
-                .map(|call| (call.number, Reply::NotLeader))
-                .collect(),
-        }
-    }
-
-    /// Puts calls into the log; returns those that did not get there.
-    fn propose(&mut self, calls: Vec<Forwarded>) -> Vec<(u64, Reply)> {
-        let (changes, writes): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| call.membership);
-        let (mut data, mut numbers) = (Vec::with_capacity(writes.len()), Vec::with_capacity(writes.len()));
-        for call in writes {
-            data.push(call.data);
-            numbers.push(call.number);
-        }
-        let mut replies = vec![];
-        if let Err(error) = if data.is_empty() {
-            Ok(())
-        } else {
-            self.member.propose(data)
-        } {
-            let reply = reply(error);
-            replies.extend(numbers.into_iter().map(|number| (number, reply.clone())));
-        }
-        for call in changes {
-            replies.extend(self.propose_change(call.data).map(|reply| (call.number, reply)));
-        }
-        replies
-    }
-
-    /// Judges a change of the group and puts it into the log; says what became
-    /// of it unless it is there.
-    fn propose_change(&mut self, data: Vec<u8>) -> Option<Reply> {
-        let Ok(Command {
-            body: Body::Member(change),
-            ..
-        }) = Command::decode(data.clone().into())
-        else {
-            return Some(Reply::Refused("it is not a change of the members".into()));
-        };
-        let health = self.member.health();
-        let now = Situation {
-            members: &self.meta.members,
-            roster: &self.meta.roster,
-            leader: self.meta.member,
-            health: &health,
-            last_index: self.member.last_index(),
-        };
-        if let Change::Lead(to) = change {
-            let judged = membership::may_lead(to, &now);
-            if judged.is_ok() {
-                self.member.hand_over(to);
-            }
-            return Some(judged.map_or_else(Reply::Refused, |()| Reply::Begun));
-        }
-        match membership::plan(&change, &now) {
-            Err(reason) => Some(Reply::Refused(reason)),
-            Ok(planned) => {
-                let planned = ConfChangeV2 {
-                    context: data,
-                    ..planned
-                };
-                self.member.propose_change(planned).err().map(reply)
-            }
-        }
-    }
-
-    fn command(&self, number: u64, now_ms: u64, body: Body) -> Vec<u8> {
-        let ticket = Ticket {
-            origin: self.habits.origin,
-            number,
-        };
-        Command { ticket, now_ms, body }.encode()
-    }
-
-    /// Tells the group where this member is, if it does not know.
-    fn announce(&mut self, now_ms: u64) {
-        let here = &self.habits.here;
-        let known = self.meta.roster.peer(self.meta.member);
-        let busy = self.announcing.as_mut().is_some_and(|answer| {
-            answer
-                .try_recv()
-                .is_err_and(|e| e == oneshot::error::TryRecvError::Empty)
-        });
-        let needed = !here.address.is_empty()
-            && known.is_none_or(|known| (&known.name, &known.address) != (&here.name, &here.address));
-        if busy || !needed || !self.member.knows(self.meta.member) {
-            return;
-        }
-        let peer = Peer {
-            id: self.meta.member,
-            ..here.clone()
-        };
-        let (answer, announcing) = oneshot::channel();
-        self.announcing = Some(announcing);
-        let data = self.command(ANNOUNCEMENT, now_ms, Body::Announce(peer));
-        self.calls.add(Call {
-            number: ANNOUNCEMENT,
-            membership: false,
-            data,
-            answer,
-        });
-    }
-
     fn ask(&mut self, batch: u64) {
         // The same never comes again, here or elsewhere: who, in which life, which batch.
         let context = [self.meta.member, self.habits.origin, batch]
@@ -538,155 +365,6 @@ impl Core {
             .map(u64::to_le_bytes)
             .concat();
         (whose == ours).then_some(u64::from_le_bytes(batch.try_into().ok()?))
-    }
-
-    fn ship(&self, mut message: Message) -> Result<Shipment, StoreError> {
-        let snapshot = message.snapshot.get_or_insert_default();
-        snapshot.metadata = Some(SnapshotMetadata {
-            index: self.meta.applied,
-            term: self.meta.applied_term,
-            conf_state: Some(self.meta.members.clone()),
-        });
-        Ok(Shipment {
-            message,
-            meta: self.meta.clone(),
-            export: self.state.export()?,
-        })
-    }
-
-    /// Puts the copy that arrived in the state's place.
-    fn install(&mut self, about: &SnapshotMetadata) -> Result<(), StoreError> {
-        let arrived = self
-            .arrived
-            .take()
-            .filter(|(meta, _)| meta.applied == about.index);
-        let Some((theirs, install)) = arrived else {
-            return Err(StoreError::Stopped("a snapshot came without its state".into()));
-        };
-        let mut meta = Meta {
-            member: self.meta.member,
-            installed: theirs.applied,
-            ..theirs
-        };
-        if self.habits.plants.has(Plant::ForgetMembers) {
-            meta.members.clone_from(&self.meta.members);
-            meta.roster.clone_from(&self.meta.roster);
-        }
-        install(&meta)?;
-        self.meta = meta;
-        let lost = self.habits.plants.has(Plant::LoseEvents);
-        self.cache.replace(self.state.load()?, self.position(), lost);
-        self.member.installed(&self.meta);
-        self.calls.skipped();
-        Ok(())
-    }
-
-    fn position(&self) -> Position {
-        Position {
-            revision: self.meta.revision,
-            compacted: self.meta.compacted,
-        }
-    }
-
-    fn apply(&mut self, entries: Vec<Entry>) -> Result<bool, StoreError> {
-        let Some(last) = entries.last() else {
-            return Ok(false);
-        };
-        (self.meta.applied, self.meta.applied_term) = (last.index, last.term);
-        let position = self.position();
-        let cache = self.cache.clone();
-        let mut applier = Applier::new(&*cache, position);
-        let mut verdicts = vec![];
-        for entry in entries {
-            let Some((command, fits)) = self.prepare(entry)? else {
-                continue;
-            };
-            let ticket = command.ticket;
-            let verdict = match fits {
-                Ok(()) => applier.apply(command),
-                Err(reason) => Verdict::Unfit { reason },
-            };
-            if ticket.origin == self.habits.origin && ticket.number != NOBODY {
-                verdicts.push((ticket.number, verdict));
-            }
-        }
-        let (events, after) = applier.finish();
-        (self.meta.revision, self.meta.compacted) = (after.revision, after.compacted);
-        match self.habits.plants.has(Plant::ApplyTwice) {
-            false => self.state.write(&events, &self.meta)?,
-            true => {
-                let applied = self.meta.applied.saturating_sub(4).max(self.meta.installed);
-                let meta = Meta {
-                    applied,
-                    ..self.meta.clone()
-                };
-                self.state.write(&events, &meta)?;
-            }
-        }
-        // First visible, then acknowledged: a reader who heard of a write sees it.
-        self.cache.publish(&events, after);
-        self.member.applied(&self.meta);
-        for (number, verdict) in verdicts {
-            self.answer(number, verdict);
-        }
-        self.calls.fence(self.meta.applied_term);
-        Ok(after.compacted > position.compacted)
-    }
-
-    /// What an entry carries, and whether it fits; what it does to the group is done.
-    fn prepare(&mut self, entry: Entry) -> Result<Option<(Command, Result<(), String>)>, StoreError> {
-        let index = entry.index;
-        let malformed = |reason: &str| StoreError::Format {
-            what: format!("log entry {index}"),
-            reason: reason.to_owned(),
-        };
-        let change = raft::change_in(&entry).map_err(malformed)?;
-        let data = match &change {
-            Some(change) => change.context.clone(),
-            None => entry.data,
-        };
-        let decoded = if data.is_empty() {
-            None
-        } else {
-            Some(Command::decode(data.into()))
-        };
-        let command = decoded.transpose().map_err(|error| malformed(error.0))?;
-        let mut fits = Ok(());
-        if let Some(change) = change {
-            fits = self.change(&change, command.as_ref());
-        }
-        match command.as_ref().map(|command| &command.body) {
-            Some(Body::Announce(peer)) if self.member.knows(peer.id) => {
-                self.meta.roster.announced(peer.clone())
-            }
-            Some(Body::Expire(_)) => self.expiring = false,
-            _ => {}
-        }
-        Ok(command.map(|command| (command, fits)))
-    }
-
-    /// Carries out a change of the members. What does not fit is refused by
-    /// every member alike, and leaves nothing behind.
-    fn change(&mut self, planned: &ConfChangeV2, command: Option<&Command>) -> Result<(), String> {
-        let members = self.member.change(planned).map_err(|error| error.to_string())?;
-        let change = match command.map(|command| &command.body) {
-            Some(Body::Member(change)) => Some(change),
-            _ => None,
-        };
-        let before = std::mem::replace(&mut self.meta.members, members);
-        self.meta.roster.changed(change, &before, &self.meta.members);
-        Ok(())
-    }
-
-    fn answer(&mut self, number: u64, verdict: Verdict) {
-        let current = self.meta.revision;
-        let answer = match verdict {
-            Verdict::Done(outcomes) => Ok(outcomes),
-            Verdict::Refused { index, current } => Err(StoreError::Precondition { index, current }),
-            Verdict::Future { asked } => Err(StoreError::Future { asked, current }),
-            Verdict::Unfit { reason } => Err(StoreError::Membership(reason)),
-        };
-        self.calls.answer(number, answer);
     }
 
     fn due_compaction(&mut self, monotonic: Duration) -> Option<u64> {
@@ -726,12 +404,4 @@ fn is_snapshot(message: &Message) -> bool {
 /// A message of Raft's with its receiver.
 pub fn addressed(message: Message) -> (u64, Parcel) {
     (message.to, Parcel::Raft(Box::new(message)))
-}
-
-fn reply(error: StoreError) -> Reply {
-    match error {
-        StoreError::NotLeader { .. } => Reply::NotLeader,
-        StoreError::Membership(reason) => Reply::Refused(reason),
-        _ => Reply::Overloaded,
-    }
 }

@@ -1,0 +1,124 @@
+//! Applying what is committed, and answering who waits for it.
+
+use ::raft::eraftpb::{ConfChangeV2, Entry};
+
+use super::{Core, NOBODY};
+use crate::apply::{Applier, Position, Verdict};
+use crate::command::{Body, Command};
+use crate::error::StoreError;
+use crate::plant::Plant;
+use crate::raft;
+use crate::state::Meta;
+
+impl Core {
+    pub(super) fn position(&self) -> Position {
+        Position {
+            revision: self.meta.revision,
+            compacted: self.meta.compacted,
+        }
+    }
+
+    pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Result<bool, StoreError> {
+        let Some(last) = entries.last() else {
+            return Ok(false);
+        };
+        (self.meta.applied, self.meta.applied_term) = (last.index, last.term);
+        let position = self.position();
+        let cache = self.cache.clone();
+        let mut applier = Applier::new(&*cache, position);
+        let mut verdicts = vec![];
+        for entry in entries {
+            let Some((command, fits)) = self.prepare(entry)? else {
+                continue;
+            };
+            let ticket = command.ticket;
+            let verdict = match fits {
+                Ok(()) => applier.apply(command),
+                Err(reason) => Verdict::Unfit { reason },
+            };
+            if ticket.origin == self.habits.origin && ticket.number != NOBODY {
+                verdicts.push((ticket.number, verdict));
+            }
+        }
+        let (events, after) = applier.finish();
+        (self.meta.revision, self.meta.compacted) = (after.revision, after.compacted);
+        match self.habits.plants.has(Plant::ApplyTwice) {
+            false => self.state.write(&events, &self.meta)?,
+            true => {
+                let applied = self.meta.applied.saturating_sub(4).max(self.meta.installed);
+                let meta = Meta {
+                    applied,
+                    ..self.meta.clone()
+                };
+                self.state.write(&events, &meta)?;
+            }
+        }
+        // First visible, then acknowledged: a reader who heard of a write sees it.
+        self.cache.publish(&events, after);
+        self.member.applied(&self.meta);
+        for (number, verdict) in verdicts {
+            self.answer(number, verdict);
+        }
+        self.calls.fence(self.meta.applied_term);
+        Ok(after.compacted > position.compacted)
+    }
+
+    /// What an entry carries, and whether it fits; what it does to the group is done.
+    pub(super) fn prepare(
+        &mut self,
+        entry: Entry,
+    ) -> Result<Option<(Command, Result<(), String>)>, StoreError> {
+        let index = entry.index;
+        let malformed = |reason: &str| StoreError::Format {
+            what: format!("log entry {index}"),
+            reason: reason.to_owned(),
+        };
+        let change = raft::change_in(&entry).map_err(malformed)?;
+        let data = match &change {
+            Some(change) => change.context.clone(),
+            None => entry.data,
+        };
+        let decoded = if data.is_empty() {
+            None
+        } else {
+            Some(Command::decode(data.into()))
+        };
+        let command = decoded.transpose().map_err(|error| malformed(error.0))?;
+        let mut fits = Ok(());
+        if let Some(change) = change {
+            fits = self.change(&change, command.as_ref());
+        }
+        match command.as_ref().map(|command| &command.body) {
+            Some(Body::Announce(peer)) if self.member.knows(peer.id) => {
+                self.meta.roster.announced(peer.clone())
+            }
+            Some(Body::Expire(_)) => self.expiring = false,
+            _ => {}
+        }
+        Ok(command.map(|command| (command, fits)))
+    }
+
+    /// Carries out a change of the members. What does not fit is refused by
+    /// every member alike, and leaves nothing behind.
+    pub(super) fn change(&mut self, planned: &ConfChangeV2, command: Option<&Command>) -> Result<(), String> {
+        let members = self.member.change(planned).map_err(|error| error.to_string())?;
+        let change = match command.map(|command| &command.body) {
+            Some(Body::Member(change)) => Some(change),
+            _ => None,
+        };
+        let before = std::mem::replace(&mut self.meta.members, members);
+        self.meta.roster.changed(change, &before, &self.meta.members);
+        Ok(())
+    }
+
+    pub(super) fn answer(&mut self, number: u64, verdict: Verdict) {
+        let current = self.meta.revision;
+        let answer = match verdict {
+            Verdict::Done(outcomes) => Ok(outcomes),
+            Verdict::Refused { index, current } => Err(StoreError::Precondition { index, current }),
+            Verdict::Future { asked } => Err(StoreError::Future { asked, current }),
+            Verdict::Unfit { reason } => Err(StoreError::Membership(reason)),
+        };
+        self.calls.answer(number, answer);
+    }
+}

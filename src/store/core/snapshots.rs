@@ -1,0 +1,87 @@
+//! Snapshots: sent to who lags too far behind, and taken in.
+
+use ::raft::eraftpb::{Message, SnapshotMetadata};
+
+use super::{Arrival, Core, Shipment};
+use crate::error::StoreError;
+use crate::plant::Plant;
+use crate::state::Meta;
+
+impl Core {
+    /// Takes a snapshot that came from another member.
+    pub fn arrive(&mut self, arrival: Arrival) -> Result<(), StoreError> {
+        let Arrival {
+            message,
+            meta,
+            install,
+        } = arrival;
+        let about = message
+            .snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.metadata.as_ref());
+        let fits = about.is_some_and(|about| {
+            (about.index, about.term) == (meta.applied, meta.applied_term)
+                && about.conf_state.as_ref() == Some(&meta.members)
+                && meta.cluster == self.meta.cluster
+        });
+        let refused = |reason: &str| StoreError::Format {
+            what: format!("snapshot from member {:x}", message.from),
+            reason: reason.into(),
+        };
+        if !fits {
+            return Err(refused("it is not about the state that came with it"));
+        }
+        if self.arrived.is_some() {
+            return Err(refused("another one came first"));
+        }
+        self.member.receive(message, &self.meta.roster.removed)?;
+        self.arrived = Some((meta, install));
+        Ok(())
+    }
+
+    /// A shipment has arrived, or got lost.
+    pub fn snapshot_sent(&mut self, to: u64, arrived: bool) {
+        self.member.snapshot_sent(to, arrived);
+    }
+
+    pub(super) fn ship(&self, mut message: Message) -> Result<Shipment, StoreError> {
+        let snapshot = message.snapshot.get_or_insert_default();
+        snapshot.metadata = Some(SnapshotMetadata {
+            index: self.meta.applied,
+            term: self.meta.applied_term,
+            conf_state: Some(self.meta.members.clone()),
+        });
+        Ok(Shipment {
+            message,
+            meta: self.meta.clone(),
+            export: self.state.export()?,
+        })
+    }
+
+    /// Puts the copy that arrived in the state's place.
+    pub(super) fn install(&mut self, about: &SnapshotMetadata) -> Result<(), StoreError> {
+        let arrived = self
+            .arrived
+            .take()
+            .filter(|(meta, _)| meta.applied == about.index);
+        let Some((theirs, install)) = arrived else {
+            return Err(StoreError::Stopped("a snapshot came without its state".into()));
+        };
+        let mut meta = Meta {
+            member: self.meta.member,
+            installed: theirs.applied,
+            ..theirs
+        };
+        if self.habits.plants.has(Plant::ForgetMembers) {
+            meta.members.clone_from(&self.meta.members);
+            meta.roster.clone_from(&self.meta.roster);
+        }
+        install(&meta)?;
+        self.meta = meta;
+        let lost = self.habits.plants.has(Plant::LoseEvents);
+        self.cache.replace(self.state.load()?, self.position(), lost);
+        self.member.installed(&self.meta);
+        self.calls.skipped();
+        Ok(())
+    }
+}

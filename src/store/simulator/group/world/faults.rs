@@ -1,0 +1,123 @@
+//! What goes wrong, and what the administrator does.
+
+use base::{Random, SeededRandom};
+
+use super::super::machine::Machine;
+use super::{MACHINES_MAX, Waiting, World, text};
+use crate::command::Body;
+use crate::membership::{Change, Peer};
+
+impl World {
+    pub(super) fn upkeep(&mut self) {
+        if let Some(at) = self.running() {
+            self.machines[at].upkeep();
+        }
+    }
+
+    pub(super) fn compact(&mut self) {
+        let Some(at) = self.running() else { return };
+        let revision = self.random.below(self.clients.revision() + 1);
+        if let Some(process) = &mut self.machines[at].process {
+            drop(process.call(Body::Compact(revision), 0));
+        }
+    }
+
+    pub(super) fn crash_one(&mut self) {
+        if let Some(at) = self.running() {
+            self.crash(at);
+        }
+    }
+
+    pub(super) fn burn_one(&mut self) {
+        if let Some(at) = self.running() {
+            self.machines[at].disk.light_fuse(self.random.below(6));
+        }
+    }
+
+    pub(super) fn crash(&mut self, at: usize) {
+        self.stats.crashes += 1;
+        // Connections end with the process.
+        let connected = self
+            .followers
+            .iter_mut()
+            .filter(|follower| follower.at == Some(at));
+        connected.for_each(|follower| follower.at = None);
+        self.network.break_off(self.machines[at].id);
+        self.machines[at].crash(&self.random);
+    }
+
+    pub(super) fn boot_one(&mut self) -> Result<(), String> {
+        self.start(self.random.below(self.machines.len() as u64) as usize)
+    }
+
+    pub(super) fn start(&mut self, at: usize) -> Result<(), String> {
+        let machine = &mut self.machines[at];
+        if machine.process.is_some() || machine.gone {
+            return Ok(());
+        }
+        let booted = machine.boot(&self.random);
+        booted.map_err(|error| format!("member {:x} cannot open: {error}", machine.id))
+    }
+
+    pub(super) fn cut_one(&mut self) {
+        let a = self.machines[self.random.below(self.machines.len() as u64) as usize].id;
+        let one_way = self.random.below(2) == 0;
+        for b in self.machines.iter().map(|machine| machine.id).filter(|b| *b != a) {
+            if self.random.below(3) > 0 {
+                self.network.cut(a, b);
+                if !one_way {
+                    self.network.cut(b, a);
+                }
+            }
+        }
+    }
+
+    /// The administrator changes the group, most often towards three to five voters.
+    pub(super) fn administrate(&mut self) -> Result<(), String> {
+        let Some(at) = self.leader().or_else(|| self.running()) else {
+            return Ok(());
+        };
+        let members = self.status(at).members;
+        let pick =
+            |ids: &[u64], random: &SeededRandom| ids.get(random.below(ids.len() as u64) as usize).copied();
+        let change = match self.random.below(10) {
+            0..4 => pick(&members.learners, &self.random).map(Change::Promote),
+            4..6 => self.joiner(&members).map(Change::Add),
+            6 => pick(&members.voters, &self.random).map(Change::Lead),
+            7 if members.voters.len() > 2 => pick(&members.voters, &self.random).map(Change::Remove),
+            8 if self.machines.len() < MACHINES_MAX && members.voters.len() < 5 => return self.grow(),
+            _ => None,
+        };
+        // Sometimes by way of another server.
+        let at = if self.random.below(3) == 0 {
+            self.running().unwrap_or(at)
+        } else {
+            at
+        };
+        if let (Some(change), Some(process)) = (change, &mut self.machines[at].process) {
+            let outcome = process.call(Body::Member(change), 0);
+            self.waiting.push(Waiting::Change(at, outcome));
+        }
+        Ok(())
+    }
+
+    /// A machine that is in no group yet.
+    pub(super) fn joiner(&self, members: &::raft::eraftpb::ConfState) -> Option<Peer> {
+        let known = crate::membership::everybody(members);
+        let machine = self
+            .machines
+            .iter()
+            .find(|machine| !machine.gone && !known.contains(&machine.id))?;
+        Some(Peer {
+            id: machine.id,
+            name: format!("m{:x}", machine.id),
+            address: format!("{:x}:6443", machine.id),
+        })
+    }
+
+    pub(super) fn grow(&mut self) -> Result<(), String> {
+        let machine = Machine::new(&self.random, Some(self.cluster), self.plants).map_err(text)?;
+        self.machines.push(machine);
+        Ok(())
+    }
+}
