@@ -10,9 +10,14 @@
 //!
 //! ```text
 //! Store ─inputs─▶ driver ─turns─▶ core = raft member + apply ─▶ state (RocksDB)
-//!   ▲               │                                        └─▶ cache ─▶ watches
-//!   └───answers─────┴─jobs─▶ log (segments, one sync per batch)
+//!   ▲    ▲          │  │                                     └─▶ cache ─▶ watches
+//!   │    │          │  └─jobs─▶ log (segments, one sync per batch)
+//!   └────│─answers──┤
+//!        └─door ◀───┴─peers─▶ the other members (parcels and snapshots)
 //! ```
+//! A group of one is a group: the same code, with nobody to talk to. What makes
+//! it several is in `membership.rs`, `calls.rs`, `reads.rs`, `check.rs`,
+//! `peers.rs` and `wire.rs`; `docs/store.md` says how all of it is tested.
 //!
 //! Invariants: an answer is given only after its entry is synced and its effect
 //! is visible; log is recycled only up to what the state has flushed; nothing in
