@@ -41,7 +41,7 @@ use crate::names::subdomain;
 use crate::object;
 use crate::schema::{Gvk, SchemaRef};
 use crate::status::FieldError;
-use crate::value::{get, keep, list, remove, same, set, text};
+use crate::value::{get, get_mut, keep, list, remove, same, set, text};
 use columns::PrinterColumn;
 use compiled::Compiled;
 
@@ -177,13 +177,15 @@ impl CustomKind {
 
     fn compiled(&self) -> &Compiled {
         self.compiled.get_or_init(|| {
-            let definition: Value = serde_json::from_slice(&self.source).unwrap_or_default();
-            let schema = list(&definition, "spec.versions")
-                .iter()
-                .find(|version| text(version, "name") == self.version)
-                .map_or(&Value::Null, |version| get(version, "schema.openAPIV3Schema"));
+            let mut definition: Value = serde_json::from_slice(&self.source).unwrap_or_default();
+            let versions = get_mut(&mut definition, "spec.versions").and_then(Value::as_array_mut);
+            let version = versions
+                .into_iter()
+                .flatten()
+                .find(|version| text(version, "name") == self.version);
+            let schema = version.and_then(|version| get_mut(version, "schema.openAPIV3Schema"));
             let gvk = Gvk::new(self.kind.group, self.kind.version, self.kind.kind);
-            Compiled::new(schema.clone(), gvk)
+            Compiled::new(schema.map(Value::take).unwrap_or_default(), gvk)
         })
     }
 

@@ -94,7 +94,7 @@ impl Core {
                         object::uid(&applied)
                     )));
                 }
-                let write = self.write_of(target, request, Part::Whole);
+                let write = self.write_of(target, request, Part::Whole)?;
                 let new = apply::apply(None, applied, &write, request.options.force)?;
                 self.create_object(target, request, new, false).await
             }
@@ -118,7 +118,7 @@ impl Core {
         read::to_served(&mut live, &target.kind);
         if target.kind.storage.is_some() {
             // What is compared must be in the one form.
-            canon::canonicalize(&mut live, &target.schema);
+            canon::canonicalize(&mut live, target.schema()?);
         }
         let mut new = self.submitted(change, &live, warnings)?;
         let exact = preconditions(change, &new, &live)?;
@@ -145,7 +145,7 @@ impl Core {
                 &errors,
             ));
         }
-        canon::canonicalize(&mut new, &target.schema);
+        canon::canonicalize(&mut new, target.schema()?);
         let review = review_of(
             request,
             &target.kind,
@@ -182,7 +182,7 @@ impl Core {
             request,
             ..
         } = change;
-        let write = self.write_of(target, request, *part);
+        let write = self.write_of(target, request, *part)?;
         if let Wanted::Patched(PatchType::Apply, applied) = &change.wanted {
             let mut applied = if part.is_scale() {
                 scale::applied(&target.kind, applied)
@@ -193,7 +193,7 @@ impl Core {
             meta::settle_namespace(target, &mut applied)?;
             let mut new = apply::apply(Some(live), applied, &write, request.options.force)?;
             target.kind.fill(&mut new);
-            canon::canonicalize(&mut new, &target.schema);
+            canon::canonicalize(&mut new, target.schema()?);
             return Ok(new);
         }
         let view = if part.is_scale() {
@@ -215,7 +215,7 @@ impl Core {
             object::set(&mut new, &["metadata", "resourceVersion"], version);
         }
         target.kind.fill(&mut new);
-        canon::canonicalize(&mut new, &target.schema);
+        canon::canonicalize(&mut new, target.schema()?);
         Ok(apply::update_managed_fields(Some(live), new, &write))
     }
 
@@ -358,7 +358,7 @@ impl<'a> Change<'a> {
 /// Schema and kind of the form in which a part is shown.
 fn shown_as(target: &Target, part: Part) -> Result<(SchemaRef, Gvk), Status> {
     if !part.is_scale() {
-        return Ok((target.schema.clone(), target.gvk()));
+        return Ok((target.schema()?.clone(), target.gvk()));
     }
     let kind = kinds::find_kind("autoscaling", "v1", "Scale");
     let schema = kind.and_then(|k| Schemas::builtin().for_kind(k.group, k.version, k.kind));

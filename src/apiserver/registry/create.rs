@@ -39,7 +39,7 @@ impl Core {
             let why = "create not allowed while custom resource definition is terminating";
             return Err(Status::new(405, "MethodNotAllowed", why));
         }
-        let (new, warnings) = body::object(request, &target.schema, &target.gvk())?;
+        let (new, warnings) = body::object(request, target.schema()?, &target.gvk())?;
         let mut reply = self.create_object(&target, request, new, true).await?;
         reply.warnings = warnings;
         Ok(reply)
@@ -63,9 +63,9 @@ impl Core {
         }
         meta::settle_namespace(target, &mut new)?;
         target.kind.fill(&mut new);
-        canon::canonicalize(&mut new, &target.schema);
+        canon::canonicalize(&mut new, target.schema()?);
         if managed {
-            let write = self.write_of(target, request, Part::Whole);
+            let write = self.write_of(target, request, Part::Whole)?;
             new = apply::update_managed_fields(None, new, &write);
         }
         let mut review = review_of(request, &target.kind, Operation::Create, Some(&mut new), None);
@@ -112,7 +112,7 @@ impl Core {
                 &errors,
             ));
         }
-        canon::canonicalize(&mut new, &target.schema);
+        canon::canonicalize(&mut new, target.schema()?);
         let review = review_of(request, &target.kind, Operation::Create, Some(&mut new), None);
         self.admit_finally(&review)?;
         let name = object::name(&new).to_owned();
@@ -160,20 +160,25 @@ impl Core {
     }
 
     /// Who writes what, for managed fields.
-    pub(super) fn write_of<'a>(&self, target: &'a Target, request: &'a Request, part: Part) -> Write<'a> {
+    pub(super) fn write_of<'a>(
+        &self,
+        target: &'a Target,
+        request: &'a Request,
+        part: Part,
+    ) -> Result<Write<'a>, Status> {
         let manager = request.options.field_manager.as_str();
-        Write {
+        Ok(Write {
             manager: if manager.is_empty() { "unknown" } else { manager },
             api_version: &target.api_version,
             subresource: &request.subresource,
             now: self.inner.config.clock.now(),
-            schema: &target.schema,
+            schema: target.schema()?,
             reset: match part {
                 Part::Whole => target.kind.reset_fields,
                 Part::View(view) => view.reset_fields,
                 Part::Scale => &[],
             },
-        }
+        })
     }
 }
 

@@ -17,7 +17,7 @@ impl Core {
     /// Answers a review.
     pub(super) async fn review(&self, request: &Request) -> Result<Reply, Status> {
         let target = self.target(request)?;
-        let (mut review, warnings) = body::object(request, &target.schema, &target.gvk())?;
+        let (mut review, warnings) = body::object(request, target.schema()?, &target.gvk())?;
         let mut admission = review_of(request, &target.kind, Operation::Create, Some(&mut review), None);
         self.admit(&mut admission)?;
         if target.kind.kind == "SelfSubjectRulesReview" && value::text(&review, "spec.namespace").is_empty() {

@@ -1,5 +1,7 @@
 //! What a request is about, looked up in the table of kinds.
 
+use std::sync::OnceLock;
+
 use api::kind::{self, KindRef};
 use api::kinds;
 use api::request::{Request, Verb};
@@ -57,7 +59,8 @@ pub(super) struct Target {
     pub stored: KindRef,
     /// The `apiVersion` under which they are kept.
     pub stored_version: String,
-    pub schema: SchemaRef,
+    /// Made when first asked for: reading objects of a custom kind takes none.
+    schema: OnceLock<SchemaRef>,
     /// `v1` or `apps/v1`.
     pub api_version: String,
     /// Empty for cluster-scoped kinds and for all namespaces.
@@ -112,7 +115,6 @@ impl Target {
     /// 500 when the tables of kinds and schemas do not fit together.
     pub fn new(kind: impl Into<KindRef>, namespace: String, name: String) -> Result<Self, Status> {
         let kind = kind.into();
-        let schema = kind.schema()?;
         let (group, version) = kind.stored_as();
         let stored = match kinds::find_kind(group, version, kind.kind) {
             Some(stored) if kind.custom().is_none() => stored.into(),
@@ -127,7 +129,7 @@ impl Target {
             kind,
             stored,
             stored_version,
-            schema,
+            schema: OnceLock::new(),
             api_version,
             namespace,
             name,
@@ -148,6 +150,18 @@ impl Target {
                 .map(Part::View)
                 .ok_or_else(Status::no_such_path),
         }
+    }
+
+    /// The schema of the served form.
+    ///
+    /// # Errors
+    /// 500 when the tables of kinds and schemas do not fit together.
+    pub fn schema(&self) -> Result<&SchemaRef, Status> {
+        if let Some(schema) = self.schema.get() {
+            return Ok(schema);
+        }
+        let made = self.kind.schema()?;
+        Ok(self.schema.get_or_init(|| made))
     }
 
     /// Group, version and kind of the served form.
