@@ -109,7 +109,8 @@ fn a_registry_that_hangs_is_told_of_and_holds_up_nobody() {
         let hostile = Hostile::start();
         let registry = Registry::start(dir);
         let cluster = Cluster::start(dir, &["--registry-timeout", "2"]);
-        hostile.fail("manifests", &vec![Fault::Hang; 4]);
+        // More often than anybody tries while this lasts.
+        hostile.fail("manifests", &vec![Fault::Hang; 200]);
         let stuck = format!("{}/stuck:1", hostile.address);
         cluster.apply(&true_pod("stuck", &stuck, ""));
         let image = registry.push(&busybox_archive(dir, "busybox:1"), "tools/busybox:1");

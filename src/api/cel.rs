@@ -23,8 +23,8 @@ mod val;
 
 use std::fmt;
 
-use lex::is_reserved;
 use expr::Expr;
+use lex::is_reserved;
 
 pub use eval::{Budget, EXCEEDED, Scope};
 pub use strings::{duration, pattern as strings_pattern};

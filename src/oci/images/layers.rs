@@ -13,6 +13,11 @@ use super::{ImageError, disk, manifest, unpack};
 /// Size of the buffers between disk, decompression and disk.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
 
+/// What an archive may lack at its end: the padding of its last file and the two
+/// blocks of nothing. Some tools leave them out, and Go's reader does not mind.
+/// Only where a digest vouches that nothing else is missing.
+const TAIL_BYTES: u64 = 511 + 2 * 512;
+
 /// A window of 128 MiB: what zstd's own tools take without being asked.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
@@ -46,7 +51,8 @@ pub(super) fn add(
     }
     let mut budget = Budget::of(dir, bytes)?;
     let temp = temporary(dir, "layer")?;
-    let result = unpack_at(&temp, archive, &mut budget).and_then(|diff_id| {
+    let tail = if expected.is_some() { TAIL_BYTES } else { 0 };
+    let result = unpack_at(&temp, archive, tail, &mut budget).and_then(|diff_id| {
         if let Some(wanted) = expected.filter(|wanted| **wanted != diff_id) {
             let text = format!("layer has diff_id {diff_id}, its image says {wanted}");
             return Err(ImageError::Unusable(text));
@@ -67,10 +73,16 @@ pub(super) fn add(
     result
 }
 
-fn unpack_at(temp: &Path, archive: impl Read + 'static, budget: &mut Budget) -> Result<String, ImageError> {
+/// Unpacks into a fresh folder; `tail` bytes may be missing at the archive's end.
+fn unpack_at(
+    temp: &Path,
+    archive: impl Read + 'static,
+    tail: u64,
+    budget: &mut Budget,
+) -> Result<String, ImageError> {
     let mut reader = Hashing::new(decompressed(archive)?);
     fs::create_dir(temp).map_err(disk("unpacking a layer"))?;
-    unpack::unpack(&mut reader, temp, budget)?;
+    unpack::unpack(&mut (&mut reader).chain(io::repeat(0).take(tail)), temp, budget)?;
     // What follows the archive's end counts in the digest too, and in the budget.
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
@@ -167,4 +179,35 @@ pub(super) fn size(path: &Path) -> u64 {
     }
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     entries.map(|entry| size(&entry.path())).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_archive_may_be_missing() {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(700);
+        builder
+            .append_data(&mut header, "file", &[b'x'; 700][..])
+            .unwrap();
+        let whole = builder.into_inner().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        // Header, content, and nothing that follows it.
+        for (name, length, tail, fits) in [
+            ("as umoci does", 512 + 700, TAIL_BYTES, true),
+            ("nobody vouches", 512 + 700, 0, false),
+            ("whole", whole.len(), 0, true),
+        ] {
+            let mut budget = Budget::of(dir.path(), whole.len() as u64).unwrap();
+            let archive = io::Cursor::new(whole[..length].to_vec());
+            let done = unpack_at(&dir.path().join(name), archive, tail, &mut budget);
+            assert_eq!(done.is_ok(), fits, "{name}: {done:?}");
+            if fits {
+                assert_eq!(fs::read(dir.path().join(name).join("file")).unwrap(), [b'x'; 700]);
+            }
+        }
+    }
 }

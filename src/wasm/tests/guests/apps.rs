@@ -64,7 +64,7 @@ async fn a_program_reaches_the_hosts_it_may_and_no_other() {
     let allowed = format!("http://127.0.0.1:{}", target.port());
     let (_free, free) = start(&host, vec![part(&host, "free", &["/..."], &[&allowed]).await]).await;
     let fetch = format!("/fetch?url=http://{target}/env/COLOUR");
-    assert_eq!(get(free, &fetch).await, (200, "target".into()));
+    assert_eq!(get(free, &fetch).await, (200, "HTTP 200\n\ntarget".into()));
     let other = part(&host, "bound", &["/fetch"], &["https://example.com"]).await;
     let (_bound, bound) = start(&host, vec![other]).await;
     let (status, text) = get(bound, &fetch).await;
@@ -75,8 +75,12 @@ async fn a_program_reaches_the_hosts_it_may_and_no_other() {
 #[tokio::test]
 async fn spins_own_interfaces_are_refused_by_name() {
     let text = r#"(component
-        (import "fermyon:spin/key-value@2.0.0" (instance $store (export "open" (func))))
-        (export "wasi:http/incoming-handler@0.2.0" (instance $store)))"#;
+        (import "fermyon:spin/key-value@2.0.0" (instance (export "open" (func))))
+        (core module $code (func (export "handle")))
+        (core instance $made (instantiate $code))
+        (func $handle (canon lift (core func $made "handle")))
+        (instance $handler (export "handle" (func $handle)))
+        (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#;
     let host = host();
     let compiled = host.compile(&digest(text.as_bytes()), text.into()).await;
     let error = compiled.unwrap_err().to_string();
