@@ -66,13 +66,24 @@ impl Node {
             tasks,
             control: None,
         };
+        match node.start_roles(role, node_ip).await {
+            Ok(()) => Ok(node),
+            Err(error) => {
+                // The store's threads must not outlive what they read.
+                node.shutdown().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_roles(&mut self, role: Role, node_ip: Addresses) -> anyhow::Result<()> {
         if role != Role::Agent {
-            node.start_control(node_ip).await?;
+            self.start_control(node_ip).await?;
         }
         if role != Role::Server {
-            node.start_agent(node_ip).await?;
+            self.start_agent(node_ip).await?;
         }
-        Ok(node)
+        Ok(())
     }
 
     async fn start_control(&mut self, node_ip: Addresses) -> anyhow::Result<()> {
@@ -80,7 +91,14 @@ impl Node {
         let store = Store::open(store::StoreConfig::new(&self.config.data_dir))
             .await
             .with_context(|| format!("cannot open the store in {}", self.config.data_dir.display()))?;
-        let server = control::start_server(&self.config, node_ip, store.clone(), &self.tasks).await?;
+        let server = match control::start_server(&self.config, node_ip, store.clone(), &self.tasks).await {
+            Ok(server) => server,
+            Err(error) => {
+                self.tasks.shutdown().await;
+                store.close().await;
+                return Err(error);
+            }
+        };
         control::start_controllers(&self.config, &server, clock, &self.tasks);
         let watched = store.clone();
         self.tasks.spawn("store", base::OnError::Shutdown, async move {

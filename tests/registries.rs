@@ -111,7 +111,8 @@ fn a_registry_that_hangs_is_told_of_and_holds_up_nobody() {
         let cluster = Cluster::start(dir, &["--registry-timeout", "2"]);
         // More often than anybody tries while this lasts.
         hostile.fail("manifests", &vec![Fault::Hang; 200]);
-        let stuck = format!("{}/stuck:1", hostile.address);
+        let manifest = "application/vnd.oci.image.manifest.v1+json";
+        let (stuck, _) = hostile.manifest("stuck", "1", manifest, &serde_json::json!({}));
         cluster.apply(&true_pod("stuck", &stuck, ""));
         let image = registry.push(&busybox_archive(dir, "busybox:1"), "tools/busybox:1");
         cluster.apply(&true_pod("free", &image, ""));

@@ -57,10 +57,13 @@ impl Pki {
 
     fn serving_key(&self, names: &[String], now: Timestamp) -> Result<CertifiedKey, PkiError> {
         let (cert_path, key_path) = (self.dir.join("serving.crt"), self.dir.join("serving.key"));
-        if let (Some(cert), Some(key)) = (files::read(&cert_path)?, files::read(&key_path)?)
+        // Damaged ones are made anew: nobody trusts this certificate but by its CA.
+        if let (Ok(Some(cert)), Ok(Some(key))) = (files::read(&cert_path), files::read(&key_path))
             && good(&cert, &self.serving_ca, names, now)
+            && let Ok(key) = certified(&cert, &key, &self.serving_ca)
+            && key.keys_match().is_ok()
         {
-            return certified(&cert, &key, &self.serving_ca);
+            return Ok(key);
         }
         let leaf = Leaf {
             name: "kube-apiserver".into(),
