@@ -62,6 +62,9 @@ enum Question {
     },
     /// Requests through a Service, straight to the pods, and through HAProxy.
     Services {
+        /// Who balances the Service: kernel or userspace.
+        #[arg(long, default_value = "kernel")]
+        proxy: String,
         /// Length of each of the rounds.
         #[arg(default_value_t = 5)]
         seconds: u64,
@@ -100,7 +103,9 @@ fn main() -> anyhow::Result<()> {
         Question::Idle { seconds } => runtime.block_on(idle::measure(&bin, &scratch, seconds)),
         Question::Pods { count } => runtime.block_on(pods::measure(&bin, &scratch, count)),
         Question::Containers { count } => runtime.block_on(containers::measure(&bin, &scratch, count)),
-        Question::Services { seconds } => runtime.block_on(services::measure(&bin, &scratch, seconds)),
+        Question::Services { proxy, seconds } => {
+            runtime.block_on(services::measure(&bin, &scratch, &proxy, seconds))
+        }
         Question::Wasm { seconds } => runtime.block_on(wasm_http::measure(&bin, &scratch, seconds)),
         Question::Density { pods } => runtime.block_on(density::measure(&bin, &scratch, &pods)),
         Question::Unpack { runs } => unpack::measure(&bin, &scratch, runs),

@@ -25,38 +25,7 @@ const ROUNDS: usize = 3;
 const NAME: &str = "web";
 
 /// Prints the table.
-pub async fn measure(bin: &Path, scratch: &Path, seconds: u64) -> anyhow::Result<()> {
-    let mut rows = vec![];
-    for (proxy, mode) in [("kernel", "http"), ("userspace", "tcp")] {
-        let scratch = scratch.join(proxy);
-        std::fs::create_dir_all(&scratch)?;
-        rows.extend(beside(bin, &scratch, seconds, proxy, mode).await?);
-    }
-    table::print(
-        &format!(
-            "Requests to {BACKENDS} native servers in pods, 32 clients, median of {ROUNDS} rounds of {seconds} s in turns"
-        ),
-        &[
-            "way",
-            "clients",
-            "requests/s",
-            "p50",
-            "p99",
-            "CPU of the machine per request",
-        ],
-        &rows,
-    );
-    Ok(())
-}
-
-/// One way of balancing Services, and HAProxy in a mode that does as much.
-async fn beside(
-    bin: &Path,
-    scratch: &Path,
-    seconds: u64,
-    proxy: &str,
-    mode: &str,
-) -> anyhow::Result<Vec<Vec<String>>> {
+pub async fn measure(bin: &Path, scratch: &Path, proxy: &str, seconds: u64) -> anyhow::Result<()> {
     let node = Node::start(bin, scratch, &["--service-proxy", proxy])?;
     pods::stock(&node, scratch)?;
     node.ready().await?;
@@ -66,10 +35,14 @@ async fn beside(
     for address in backends.iter().chain([&service]) {
         pods::first_byte(address).await?;
     }
+    // What does as much: requests told apart, or bytes passed on.
+    let mode = if proxy == "kernel" { "http" } else { "tcp" };
     let _haproxy = haproxy(scratch, &backends, mode)?;
-    let straight = "straight to a pod".to_owned();
     let ways = [
-        (straight, format!("http://{}:8080/", backends[0])),
+        (
+            "straight to a pod".to_owned(),
+            format!("http://{}:8080/", backends[0]),
+        ),
         (
             format!("through the Service, by {proxy}"),
             format!("http://{service}:8080/"),
@@ -89,7 +62,21 @@ async fn beside(
             rows.push([head, load::median(&rounds).cells()].concat());
         }
     }
-    Ok(rows)
+    table::print(
+        &format!(
+            "Requests to {BACKENDS} native servers in pods, 32 clients, median of {ROUNDS} rounds of {seconds} s in turns"
+        ),
+        &[
+            "way",
+            "clients",
+            "requests/s",
+            "p50",
+            "p99",
+            "CPU of the machine per request",
+        ],
+        &rows,
+    );
+    Ok(())
 }
 
 /// Loads each URL in turn, several times; the rounds of each.

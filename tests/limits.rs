@@ -115,6 +115,8 @@ fn guest_cpu(pid: u32) -> f64 {
 /// machine may be too busy to give it all at any one time).
 fn holds(what: &str, allowed: f64, mut used_seconds: impl FnMut() -> f64) {
     let mut shares = Vec::new();
+    // Its start, of which nothing is owed yet, is not counted.
+    std::thread::sleep(Duration::from_secs(5));
     for _ in 0..12 {
         let (began, before) = (Instant::now(), used_seconds());
         std::thread::sleep(Duration::from_secs(5));

@@ -7,6 +7,7 @@ use sys::nft::{Batch, Chain, ChainKind, Data, Element, Expr, Family, HookPoint, 
 
 use crate::config::NetworkConfig;
 use crate::names;
+use crate::services::ServiceProxy;
 use api::cidr::{Addresses, Cidr};
 
 /// Pods in namespaces of their own, as (address, address): the connection of
@@ -53,7 +54,11 @@ impl There {
             family,
             pods: config.pod_cidr.family(ipv6)?,
             node: config.node_cidr.family(ipv6)?,
-            services: config.service_cidr.family(ipv6),
+            // Sockets are refused by themselves where nobody listens.
+            services: config
+                .service_cidr
+                .family(ipv6)
+                .filter(|_| config.proxy == ServiceProxy::Kernel),
         })
     }
 }

@@ -56,6 +56,7 @@ impl Kernel {
     }
 
     /// Somebody may have flushed all rules: a firewall that was reloaded, say.
+    /// And what nobody needs any more is left behind here.
     pub(super) async fn check(&mut self, table: &Table) {
         let wanted: Vec<(Family, String)> = self
             .rules
@@ -74,6 +75,8 @@ impl Kernel {
             .await;
         if let Ok(false) = found {
             tracing::warn!("the kernel's service table has vanished; writing it anew");
+            self.replace(table).await;
+        } else if self.rules.iter().any(Rules::wasteful) {
             self.replace(table).await;
         }
     }

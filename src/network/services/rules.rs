@@ -1,7 +1,7 @@
 //! The plan as nftables elements: what a changed frontend adds to and takes
 //! from the sets of [`super::layout`]. Every change is set elements only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use api::cidr::Cidr;
@@ -11,11 +11,12 @@ use super::layout::{self, Class, GUARDED, Layout, REFUSE, SOURCES, octets};
 use super::table::Delta;
 use crate::plan::{Clients, Frontend, Group, Nobody, Place};
 
-/// One family's table of an instance, and which classes it has.
+/// One family's table of an instance, and which classes it has, with the
+/// number of frontends in each.
 #[derive(Debug)]
 pub(super) struct Rules {
     layout: Layout,
-    classes: BTreeSet<Class>,
+    classes: BTreeMap<Class, usize>,
 }
 
 impl Rules {
@@ -23,7 +24,7 @@ impl Rules {
     pub(super) fn new(table: String, family: Family, pods: Option<Cidr>) -> Rules {
         Rules {
             layout: Layout { table, family, pods },
-            classes: BTreeSet::new(),
+            classes: BTreeMap::new(),
         }
     }
 
@@ -35,6 +36,13 @@ impl Rules {
     /// Whose packets it sees.
     pub(super) fn family(&self) -> Family {
         self.layout.family
+    }
+
+    /// Whether writing the table anew would rid it of classes that nobody is in
+    /// any more. Not while clients are remembered: they would be forgotten.
+    pub(super) fn wasteful(&self) -> bool {
+        let remembers = |(class, users): (&Class, &usize)| class.sticky.is_some() && *users > 0;
+        self.classes.values().any(|users| *users == 0) && !self.classes.iter().any(remembers)
     }
 
     /// Replaces whatever table there is by one with these frontends, as far as
@@ -63,9 +71,15 @@ impl Rules {
             .iter()
             .filter(|delta| delta.frontend.family() == self.layout.family);
         ours.for_each(|delta| changes.frontend(delta));
-        for class in changes.classes {
-            if self.classes.insert(class) {
+        for class in changes.entered {
+            if !self.classes.contains_key(&class) {
                 self.layout.class(class, batch);
+            }
+            *self.classes.entry(class).or_default() += 1;
+        }
+        for class in changes.left {
+            if let Some(users) = self.classes.get_mut(&class) {
+                *users = users.saturating_sub(1);
             }
         }
         for (set, elements) in &changes.delete {
@@ -80,7 +94,8 @@ impl Rules {
 /// Elements to remove and to add, by set.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Changes {
-    classes: BTreeSet<Class>,
+    entered: Vec<Class>,
+    left: Vec<Class>,
     delete: BTreeMap<String, Vec<Element>>,
     add: BTreeMap<String, Vec<Element>>,
 }
@@ -93,11 +108,12 @@ impl Changes {
         let key = key(&delta.frontend);
         if before != after {
             let entries = layout::entries(delta.frontend.door());
-            if before.is_some() {
+            if let Some(class) = before {
+                self.left.push(class);
                 self.delete(entries, Element::Key(key.clone()));
             }
             if let Some(class) = after {
-                self.classes.insert(class);
+                self.entered.push(class);
                 self.add(
                     entries,
                     Element::Verdict(key.clone(), Verdict::Goto(class.name())),
@@ -303,7 +319,7 @@ mod tests {
         let changes = changes(at(), group(&[2, 3, 4]), group(&[2, 5, 4]));
         assert_eq!(sizes(&changes.delete), [("s3", 1)]);
         assert_eq!(sizes(&changes.add), [("s3", 1)]);
-        assert!(changes.classes.is_empty());
+        assert!(changes.entered.is_empty());
     }
 
     #[test]
