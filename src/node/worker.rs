@@ -17,6 +17,32 @@ use crate::folder::Folder;
 const JOIN_RETRY: Duration = Duration::from_millis(500);
 const JOIN_RETRY_MAX: Duration = Duration::from_secs(10);
 
+/// Files that a node opens for itself.
+const OWN_FILES: u64 = 1024;
+/// Files that stay open for a pod: what it listens on, and its log.
+const FILES_PER_POD: u64 = 2;
+/// What Kubernetes' own agent takes, whatever the machine is like.
+const PODS_LEAST: u32 = 110;
+
+/// No more pods than the process may have files for: without files it could
+/// not go on writing its state.
+fn pods_that_fit(wanted: u32) -> u32 {
+    let Ok(files) = sys::process::raise_open_files() else {
+        return wanted;
+    };
+    let fit = u32::try_from(files.saturating_sub(OWN_FILES) / FILES_PER_POD).unwrap_or(u32::MAX);
+    let fit = fit.max(PODS_LEAST);
+    if fit < wanted {
+        tracing::warn!(
+            wanted,
+            fit,
+            files,
+            "fewer pods than max-pods: raise the hard limit of open files"
+        );
+    }
+    wanted.min(fit)
+}
+
 /// What the agent is told.
 pub(super) fn settings(config: &Config, folder: &Folder, node_ip: Addresses) -> AgentConfig {
     let mut settings = AgentConfig::new(
@@ -34,7 +60,7 @@ pub(super) fn settings(config: &Config, folder: &Folder, node_ip: Addresses) -> 
     settings.domain.clone_from(&config.cluster_domain);
     settings.images.clone_from(&config.images);
     settings.timing.crash_base = config.crash_back_off;
-    settings.pods_max = config.max_pods;
+    settings.pods_max = pods_that_fit(config.max_pods);
     settings.limits.clone_from(&config.limits);
     settings
 }

@@ -16,19 +16,22 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::cluster::said;
+use super::tools;
 
-/// What process 1 does, given the host name and the scenario's folder: it forgets the mounts that others
+/// What process 1 does, given the host name, the scenario's folder and the program's: it forgets the mounts that others
 /// made in the folder so far, and has a `/tmp` of its own (process ids, which repeat from machine to
-/// machine, name files there) in which only that folder is shared.
+/// machine, name files there) in which only that folder is shared, and the program's if it is there.
 const INIT: &str = r#"
 set -e
 hostname "$1"
 grep " $2/" /proc/self/mounts | cut -d' ' -f2 | tac | xargs -r -n1 umount -l
 mount -t tmpfs tmpfs /mnt
-case "$2" in /tmp/*)
-    mkdir -p "/mnt/${2#/tmp/}"
-    mount --bind "$2" "/mnt/${2#/tmp/}" ;;
-esac
+for shared in "$2" "$3"; do
+    case "$shared" in /tmp/*)
+        mkdir -p "/mnt/${shared#/tmp/}"
+        mount --bind "$shared" "/mnt/${shared#/tmp/}" ;;
+    esac
+done
 mount --move /mnt /tmp
 ip link set lo up
 echo up
@@ -50,6 +53,7 @@ impl Machine {
             .args(["--kill-child=KILL", "--mount-proc", "--"])
             .args(["sh", "-c", INIT, "machine", name])
             .arg(dir)
+            .arg(tools::coracle().parent().expect("a folder"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
