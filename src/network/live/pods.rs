@@ -261,7 +261,9 @@ fn kernel_objects() -> BTreeSet<String> {
         routes
             .iter()
             .flatten()
-            .map(|r| format!("route {}/{}", r.destination, r.prefix)),
+            .map(|r| format!("route {}/{}", r.destination, r.prefix))
+            // Every link that is up gets this one by itself, some time after.
+            .filter(|route| route != "route fe80::/64"),
     );
     let tables = sys::nft::Nft::open()
         .unwrap()
