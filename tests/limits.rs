@@ -104,25 +104,23 @@ fn guest_cpu(pid: u32) -> f64 {
     nanoseconds as f64 / 1e9
 }
 
-/// Measures a share of a core over windows of some seconds: one must be what
-/// is allowed to within a share of it, and all together may not be half as much again.
-/// A machine that is busy with other scenarios gives less at one time, and at
-/// another notices late that somebody has had enough.
-fn holds(what: &str, allowed: f64, within: f64, mut used_seconds: impl FnMut() -> f64) {
+/// Measures a share of a core over windows of some seconds: none may exceed what
+/// is allowed by a tenth, and one must come as near from below (a machine that is
+/// busy with other scenarios may be unable to give it all at any one time).
+fn holds(what: &str, allowed: f64, mut used_seconds: impl FnMut() -> f64) {
     let mut shares = Vec::new();
     // Its start, of which nothing is owed yet, is not counted.
     std::thread::sleep(Duration::from_secs(5));
     for _ in 0..12 {
         let (began, before) = (Instant::now(), used_seconds());
-        std::thread::sleep(Duration::from_secs(5));
+        std::thread::sleep(Duration::from_secs(10));
         let share = (used_seconds() - before) / began.elapsed().as_secs_f64();
         shares.push(share);
-        let mean = shares.iter().sum::<f64>() / shares.len() as f64;
         assert!(
-            mean <= allowed * 1.5,
+            share <= allowed * 1.1,
             "{what}: {shares:.3?} of a core, {allowed} are allowed"
         );
-        if (share - allowed).abs() <= allowed * within {
+        if share >= allowed * 0.9 {
             eprintln!("{what}: {share:.3} of a core where {allowed} are allowed");
             return;
         }
@@ -144,7 +142,7 @@ fn cpu_limits_hold() {
         ));
         cluster.until("pod/oci", "{.status.phase}", "Running");
         let path = group(&cluster, dir, "oci");
-        holds("an OCI container", 0.1, 0.1, || {
+        holds("an OCI container", 0.1, || {
             sys::cgroup::usage(&path).cpu_ns as f64 / 1e9
         });
         cluster.ok(&["delete", "pod", "oci"]);
@@ -153,8 +151,7 @@ fn cpu_limits_hold() {
             cluster.apply(&limited(name, "local/endless:1", "Never", "", "{cpu: 50m}"));
             cluster.until(&format!("pod/{name}"), "{.status.phase}", "Running");
         }
-        // Known to be too much by a quarter; a tenth is what is promised.
-        holds("two Wasm containers", 0.1, 0.4, || guest_cpu(cluster.pid()));
+        holds("two Wasm containers", 0.1, || guest_cpu(cluster.pid()));
     });
 }
 

@@ -2,8 +2,7 @@
 
 use crate::limits::Account;
 use crate::ticker::Ticker;
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike;
+use nix::time::{ClockId, clock_gettime};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,14 +14,14 @@ use wasmtime::{Store, UpdateDeadline};
 #[derive(Clone)]
 pub(crate) struct Meter {
     account: Arc<Account>,
-    slice_start_us: Arc<AtomicU64>,
+    slice_start_ns: Arc<AtomicU64>,
 }
 
 impl Meter {
     pub(crate) fn new(account: Arc<Account>) -> Meter {
         Meter {
             account,
-            slice_start_us: Arc::default(),
+            slice_start_ns: Arc::default(),
         }
     }
 
@@ -51,7 +50,7 @@ impl Meter {
         let mut guest = pin!(guest);
         std::future::poll_fn(|cx| {
             let _running = ticker.enter();
-            self.slice_start_us.store(thread_cpu_us(), Relaxed);
+            self.slice_start_ns.store(thread_cpu_ns(), Relaxed);
             let poll = guest.as_mut().poll(cx);
             self.lap();
             poll
@@ -60,19 +59,19 @@ impl Meter {
     }
 
     fn lap(&self) {
-        let now = thread_cpu_us();
-        let start = self.slice_start_us.swap(now, Relaxed);
+        let now = thread_cpu_ns();
+        let start = self.slice_start_ns.swap(now, Relaxed);
         self.account
-            .charge(Duration::from_micros(now.saturating_sub(start)));
+            .charge(Duration::from_nanos(now.saturating_sub(start)));
     }
 }
 
-/// CPU time of the calling thread, in microseconds. The kernel scales user and
-/// system time so that their sum is exact.
-fn thread_cpu_us() -> u64 {
-    let Ok(usage) = getrusage(UsageWho::RUSAGE_THREAD) else {
-        return 0;
-    };
-    let us = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-    u64::try_from(us).unwrap_or(0)
+/// CPU time of the calling thread up to this moment, in nanoseconds. `getrusage`
+/// will not do: it tells what was booked at the kernel's last tick, and a slice
+/// is but a few of those long, so guests got a quarter more than their limit.
+fn thread_cpu_ns() -> u64 {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .ok()
+        .and_then(|used| u64::try_from(Duration::from(used).as_nanos()).ok())
+        .unwrap_or(0)
 }
