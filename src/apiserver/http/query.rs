@@ -56,6 +56,12 @@ impl Query {
         })?;
         Ok(Some(number))
     }
+
+    /// A number of which only those above zero mean something: what is below counts as zero.
+    fn whole(&self, key: &str) -> Result<Option<u64>, Status> {
+        let number: Option<i64> = self.number(key)?;
+        Ok(number.map(|number| u64::try_from(number).unwrap_or(0)))
+    }
 }
 
 /// The options of a request for `verb`, from its query and its user agent.
@@ -64,7 +70,7 @@ pub fn options(query: &Query, verb: Verb, user_agent: &str) -> Result<Options, S
     let mut options = Options {
         label_selector: text("labelSelector"),
         field_selector: text("fieldSelector"),
-        limit: query.number("limit")?.unwrap_or_default(),
+        limit: query.whole("limit")?.unwrap_or_default(),
         continue_token: text("continue"),
         resource_version: query
             .get("resourceVersion")
@@ -75,7 +81,7 @@ pub fn options(query: &Query, verb: Verb, user_agent: &str) -> Result<Options, S
         send_initial_events: query
             .get("sendInitialEvents")
             .map(|_| query.flag("sendInitialEvents")),
-        timeout_seconds: query.number("timeoutSeconds")?,
+        timeout_seconds: query.whole("timeoutSeconds")?,
         dry_run: query.get("dryRun").is_some(),
         field_manager: text("fieldManager"),
         field_validation: text("fieldValidation"),

@@ -232,17 +232,12 @@ fn timeout(query: &Query) -> Result<Duration, Status> {
 
 async fn follow(
     door: &Arc<Door>,
-    mut path: ResourcePath,
+    path: ResourcePath,
     about: &About,
     incoming: Incoming,
 ) -> Result<Response<Body>, Status> {
     let conversion = conversion(door, &path, &incoming)?;
-    let mut options = query::options(&incoming.query, Verb::Watch, incoming.user_agent())?;
-    // The old form `/watch/…/NAME` is a watch on the collection with a selector.
-    if !path.name.is_empty() {
-        options.field_selector = format!("metadata.name={}", path.name);
-        path.name.clear();
-    }
+    let options = query::options(&incoming.query, Verb::Watch, incoming.user_agent())?;
     let seconds = options.timeout_seconds.filter(|s| *s > 0);
     let spread = || WATCH_TIMEOUT_SECONDS + SystemRandom.below(WATCH_TIMEOUT_SECONDS);
     let timeout = Duration::from_secs(seconds.unwrap_or_else(spread));

@@ -27,6 +27,11 @@ impl Filter {
         let mut fields = FieldSelector::parse(&options.field_selector)
             .and_then(|fields| fields.for_kind(kind))
             .map_err(Status::bad_request)?;
+        if !name.is_empty() && !fields.is_everything() && fields.exact_name() != Some(name) {
+            return Err(Status::bad_request(
+                "fieldSelector metadata.name doesn't match requested name",
+            ));
+        }
         if kind.storage.is_some() {
             fields
                 .terms
@@ -141,7 +146,14 @@ mod tests {
         );
         assert!(filter("", "", "").is_everything());
         assert!(filter("app=web", "spec.nodeName=n1,metadata.name=web", "").matches(&pod));
-        assert!(filter("", "metadata.namespace=shop,status.phase=", "web").matches(&pod));
+        assert!(
+            filter(
+                "",
+                "metadata.namespace=shop,status.phase=,metadata.name=web",
+                "web"
+            )
+            .matches(&pod)
+        );
         assert!(!filter("app=db", "", "").matches(&pod));
         assert!(!filter("", "spec.nodeName!=n1", "").matches(&pod));
         assert!(!filter("", "", "we").matches(&pod));

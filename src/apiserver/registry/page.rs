@@ -3,8 +3,8 @@
 
 use api::request::Options;
 use api::status::{FieldError, Status};
-use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{DecodeError, Engine as _};
 use serde::{Deserialize, Serialize};
 
 /// Where the next page begins.
@@ -24,6 +24,8 @@ struct Wire {
 }
 
 const VERSION: &str = "meta.k8s.io/v1";
+/// The option that says how `resourceVersion` is meant.
+const MATCH: &str = "resourceVersionMatch";
 
 impl Token {
     /// The text that clients send back.
@@ -43,27 +45,46 @@ impl Token {
     /// # Errors
     /// 400 for one that we did not write.
     pub fn parse(text: &str) -> Result<Self, Status> {
-        let bad = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
+        let bad = |why: &str| {
+            Status::bad_request(format!("invalid continue token: continue key is not valid{why}"))
+        };
         let bytes = URL_SAFE_NO_PAD
             .decode(text.trim_end_matches('='))
-            .map_err(|e| bad(&e.to_string()))?;
-        let wire: Wire = serde_json::from_slice(&bytes).map_err(|e| bad(&e.to_string()))?;
-        if wire.v != VERSION || wire.rv == 0 {
+            .map_err(|error| bad(&format!(": illegal base64 data at input byte {}", place(&error))))?;
+        let wire: Wire = serde_json::from_slice(&bytes).map_err(|error| bad(&format!(": {error}")))?;
+        if wire.v != VERSION {
+            return Err(bad(&format!(
+                ": server does not recognize this encoded version {}",
+                wire.v
+            )));
+        }
+        if wire.rv == 0 {
             return Err(bad(
-                "incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+                ": incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
             ));
         }
-        let after = wire
-            .start
-            .strip_suffix('\0')
-            .ok_or_else(|| bad("incorrect start"))?;
-        if after.is_empty() || after.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Err(bad(after));
+        if wire.start.is_empty() {
+            return Err(bad(": encoded start key empty (version meta.k8s.io/v1)"));
+        }
+        let after = wire.start.strip_suffix('\0').unwrap_or_default();
+        // A token leads to a place in its own collection and nowhere else.
+        if after.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(bad(&format!(": {}", wire.start)));
         }
         Ok(Self {
             revision: u64::try_from(wire.rv).ok(),
             after: after.to_owned(),
         })
+    }
+}
+
+/// Where a text ceases to be base64.
+fn place(error: &DecodeError) -> usize {
+    match error {
+        DecodeError::InvalidByte(at, _)
+        | DecodeError::InvalidLastSymbol(at, _)
+        | DecodeError::InvalidLength(at) => *at,
+        DecodeError::InvalidPadding => 0,
     }
 }
 
@@ -112,12 +133,12 @@ pub(super) fn list_at(options: &Options) -> Result<At, Status> {
     if !errors.is_empty() {
         return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors));
     }
-    let revision = revision(given)?;
-    if !options.continue_token.is_empty() && revision.is_some_and(|r| r > 0) {
+    if !options.continue_token.is_empty() && !matches!(given, "" | "0") {
         return Err(Status::bad_request(
             "specifying resource version is not allowed when using continue",
         ));
     }
+    let revision = revision(given)?;
     Ok(match (revision, how) {
         (None, _) => At::Latest,
         (Some(revision), "Exact") => At::Exactly(revision),
@@ -128,29 +149,32 @@ pub(super) fn list_at(options: &Options) -> Result<At, Status> {
 }
 
 fn match_errors(options: &Options, given: &str, how: &str) -> Vec<FieldError> {
-    const FIELD: &str = "resourceVersionMatch";
     let mut errors = Vec::new();
     if how.is_empty() {
         return errors;
     }
     if given.is_empty() {
         errors.push(FieldError::forbidden(
-            FIELD,
+            MATCH,
             "resourceVersionMatch is forbidden unless resourceVersion is provided",
         ));
     }
     if !options.continue_token.is_empty() {
         errors.push(FieldError::forbidden(
-            FIELD,
+            MATCH,
             "resourceVersionMatch is forbidden when continue is provided",
         ));
     }
     if !matches!(how, "Exact" | "NotOlderThan") {
-        errors.push(FieldError::not_supported(FIELD, how, &["Exact", "NotOlderThan"]));
+        errors.push(FieldError::not_supported(
+            MATCH,
+            how,
+            &["Exact", "NotOlderThan", ""],
+        ));
     }
     if how == "Exact" && given == "0" {
         let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
-        errors.push(FieldError::forbidden(FIELD, why));
+        errors.push(FieldError::forbidden(MATCH, why));
     }
     errors
 }
@@ -166,7 +190,8 @@ pub(super) fn revision(text: &str) -> Result<Option<u64>, Status> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|_| digits).map(Some).ok_or_else(|| {
         let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
-        Status::bad_request(format!("invalid resource version: {why}"))
+        let error = FieldError::invalid("resourceVersion", text, why);
+        Status::bad_request(format!("invalid resource version: {error}"))
     })
 }
 
@@ -177,22 +202,34 @@ pub(super) fn revision(text: &str) -> Result<Option<u64>, Status> {
 pub(super) fn watch_begins_with_state(options: &Options) -> Result<bool, Status> {
     let given = options.resource_version.as_deref().unwrap_or_default();
     let how = options.resource_version_match.as_str();
-    let mut errors = Vec::new();
-    match options.send_initial_events {
-        None if !how.is_empty() => errors.push(FieldError::forbidden(
-            "resourceVersionMatch",
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        )),
-        Some(_) if how != "NotOlderThan" => errors.push(FieldError::forbidden(
-            "resourceVersionMatch",
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        )),
-        _ => {}
-    }
+    let errors = watch_errors(options, how);
     if !errors.is_empty() {
         return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors));
     }
     Ok(options.send_initial_events.unwrap_or(matches!(given, "" | "0")))
+}
+
+fn watch_errors(options: &Options, how: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let asked = options.send_initial_events.is_some();
+    let mut forbid = |why: &str| errors.push(FieldError::forbidden(MATCH, why));
+    if asked && how != "NotOlderThan" {
+        forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+    }
+    if how.is_empty() {
+        return errors;
+    }
+    if !asked {
+        forbid("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+    }
+    if how != "NotOlderThan" {
+        errors.push(FieldError::not_supported(MATCH, how, &["NotOlderThan"]));
+    }
+    if !options.continue_token.is_empty() {
+        let why = "resourceVersionMatch is forbidden when continue is provided";
+        errors.push(FieldError::forbidden(MATCH, why));
+    }
+    errors
 }
 
 #[cfg(test)]

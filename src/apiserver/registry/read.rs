@@ -164,9 +164,9 @@ impl Core {
 fn expired(error: StoreError, at: At, continued: Option<Token>) -> Status {
     match (error, at, continued) {
         (StoreError::Compacted { .. }, _, Some(token)) => page::token_expired(token),
-        (StoreError::Compacted { .. }, At::Exactly(revision), None) => Status::expired(format!(
-            "The resourceVersion for the provided list is too old: {revision}."
-        )),
+        (StoreError::Compacted { .. }, At::Exactly(_), None) => {
+            Status::expired("The resourceVersion for the provided list is too old.")
+        }
         (error, ..) => refuse::status(error),
     }
 }

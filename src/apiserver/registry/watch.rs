@@ -17,6 +17,8 @@ use super::{Core, page, read, refuse, text};
 
 /// How often a watcher that wants bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long before its end a watcher gets the last one, to go on from there.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// How long a watch lasts at least when its caller does not say.
 const LASTS_AT_LEAST_SECONDS: u64 = 1800;
 /// Marks the bookmark after the initial events.
@@ -39,7 +41,9 @@ impl Core {
         let mut pending = VecDeque::new();
         let mut from = revision;
         if with_state {
-            self.not_older_than(revision).await?;
+            if let Err(status) = self.not_older_than(revision).await {
+                return Ok(failed(status));
+            }
             let query = ListQuery::prefix(prefix.clone());
             let listing = self.inner.store.list(query).await.map_err(refuse::status)?;
             pending = listing.entries.into();
@@ -52,11 +56,12 @@ impl Core {
             Err(error) => return Ok(failed(broken(error, from))),
         };
         let options = &request.options;
-        let end = options.allow_watch_bookmarks && options.send_initial_events == Some(true);
+        let end = options.allow_watch_bookmarks && with_state;
         let lasts = options.timeout_seconds.filter(|s| *s > 0).unwrap_or_else(|| {
             LASTS_AT_LEAST_SECONDS + self.inner.config.random.below(LASTS_AT_LEAST_SECONDS)
         });
         let now = Instant::now();
+        let ends_at = now + Duration::from_secs(lasts);
         let follower = Follower {
             kind: target.kind.clone(),
             filter,
@@ -64,13 +69,22 @@ impl Core {
             state_at: end.then_some(from),
             watch,
             from,
-            bookmark_at: options.allow_watch_bookmarks.then(|| now + BOOKMARK_EVERY),
-            ends_at: now + Duration::from_secs(lasts),
+            bookmark_at: options.allow_watch_bookmarks.then(|| next_bookmark(now, ends_at)),
+            ends_at,
         };
         let kinds = self.inner.kinds.clone();
         let kind = target.kind;
         let withdrawn = async move { kinds.withdrawn(&kind).await };
         Ok(follower.stream().take_until(withdrawn).boxed())
+    }
+}
+
+/// When a watcher gets its next bookmark: with the beat, and once more just before the watch ends.
+fn next_bookmark(now: Instant, ends_at: Instant) -> Instant {
+    let beat = now + BOOKMARK_EVERY;
+    match ends_at.checked_sub(BOOKMARK_BEFORE_END) {
+        Some(last) if now < last && last < beat => last,
+        _ => beat,
     }
 }
 
@@ -136,7 +150,7 @@ impl Follower {
                 },
                 () = sleep_until(self.ends_at) => return None,
                 () = sleep_until(bookmark_at) => {
-                    self.bookmark_at = Some(Instant::now() + BOOKMARK_EVERY);
+                    self.bookmark_at = Some(next_bookmark(Instant::now(), self.ends_at));
                     return Some(Ok(self.bookmark(self.watch.progress().max(self.from), "")));
                 }
             }
@@ -209,6 +223,15 @@ mod tests {
             entry: entry.clone(),
             previous: previous.cloned(),
         }
+    }
+
+    #[test]
+    fn the_last_bookmark_comes_just_before_the_end() {
+        let now = Instant::now();
+        let after = |seconds: u64| now + Duration::from_secs(seconds);
+        assert_eq!(next_bookmark(now, after(1800)), after(60));
+        assert_eq!(next_bookmark(now, after(30)), after(28));
+        assert_eq!(next_bookmark(after(28), after(30)), after(88), "none is left");
     }
 
     #[test]
