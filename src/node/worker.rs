@@ -19,8 +19,9 @@ const JOIN_RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// Files that a node opens for itself.
 const OWN_FILES: u64 = 1024;
-/// Files that stay open for a pod: what it listens on, and its log.
-const FILES_PER_POD: u64 = 2;
+/// Files that stay open for a pod: what it listens on. An OCI pod has a process
+/// of its own that holds its files, and needs no more here either.
+const FILES_PER_POD: u64 = 1;
 /// What Kubernetes' own agent takes, whatever the machine is like.
 const PODS_LEAST: u32 = 110;
 

@@ -19,11 +19,12 @@ use crate::spec::{LogSpec, Stream};
 /// A line longer than this is written in parts (as containerd does).
 pub const LINE_BYTES_MAX: usize = 16 << 10;
 
-/// One container's log, open for writing.
+/// One container's log.
 #[derive(Debug)]
 pub struct Log {
     spec: LogSpec,
-    file: File,
+    /// None while it is closed.
+    file: Option<File>,
     bytes: u64,
     /// Lines whose end has not come yet, by stream.
     pending: [Vec<u8>; 2],
@@ -41,7 +42,7 @@ impl Log {
         let (file, bytes) = append(&spec.path)?;
         Ok(Log {
             spec: spec.clone(),
-            file,
+            file: Some(file),
             bytes,
             pending: Default::default(),
         })
@@ -96,6 +97,12 @@ impl Log {
         self.put(&out)
     }
 
+    /// Lets go of the file until something is written again: where one process
+    /// keeps the logs of thousands, files are scarcer than time.
+    pub fn close(&mut self) {
+        self.file = None;
+    }
+
     fn pending(&mut self, stream: Stream) -> &mut Vec<u8> {
         let [stdout, stderr] = &mut self.pending;
         match stream {
@@ -113,9 +120,21 @@ impl Log {
         if self.spec.bytes_max > 0 && self.bytes >= self.spec.bytes_max {
             self.rotate()?;
         }
-        self.file.write_all(out)?;
+        self.file()?.write_all(out)?;
         self.bytes += out.len() as u64;
         Ok(())
+    }
+
+    fn file(&mut self) -> io::Result<&File> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                let (file, bytes) = append(&self.spec.path)?;
+                self.bytes = bytes;
+                file
+            }
+        };
+        Ok(self.file.insert(file))
     }
 
     /// `PATH` becomes `PATH.1`, that `PATH.2`, the last one goes.
@@ -128,7 +147,7 @@ impl Log {
             }
         }
         fs::rename(&self.spec.path, rotated(&self.spec.path, 1))?;
-        (self.file, self.bytes) = append(&self.spec.path)?;
+        self.file = None;
         Ok(())
     }
 }
@@ -246,6 +265,20 @@ mod tests {
         assert_eq!(texts(&rotated(&path, 1)), ["stdout F 2"]);
         assert_eq!(texts(&rotated(&path, 2)), ["stdout F 1"]);
         assert!(!rotated(&path, 3).exists());
+    }
+
+    #[test]
+    fn a_closed_log_opens_again_where_it_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.log");
+        let mut log = open(&path, 40);
+        log.write(NOW, Stream::Stdout, b"one\n").unwrap();
+        log.close();
+        log.write(NOW, Stream::Stdout, b"two\n").unwrap();
+        assert_eq!(texts(&path), ["stdout F one", "stdout F two"]);
+        log.close();
+        log.write(NOW, Stream::Stdout, b"three\n").unwrap();
+        assert_eq!(texts(&path), ["stdout F three"]);
     }
 
     #[test]

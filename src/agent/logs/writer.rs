@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 /// Chunks that wait for a slow attached client before it loses some.
 const ATTACHED_CHUNKS_MAX: usize = 256;
 
-/// One container's log, open for writing. Shared by its two outputs.
+/// One container's log. Shared by its two outputs.
 pub struct LogWriter {
     path: PathBuf,
     clock: Arc<dyn Clock>,
@@ -28,13 +28,16 @@ struct State {
 }
 
 impl LogWriter {
-    /// Opens the log for appending.
+    /// Makes the log. Its file is open only while something is written: a node
+    /// has thousands of guests, and most of them are silent.
     ///
     /// # Errors
     /// The disk.
     pub fn open(spec: &LogSpec, clock: Arc<dyn Clock>) -> io::Result<LogWriter> {
+        let mut log = Log::open(spec)?;
+        log.close();
         let state = State {
-            log: Log::open(spec)?,
+            log,
             attached: Vec::new(),
             failed: false,
         };
@@ -50,6 +53,7 @@ impl LogWriter {
         let mut state = self.lock();
         state.tell(stream, bytes);
         let written = state.log.write(self.clock.now(), stream, bytes);
+        state.log.close();
         self.note(&mut state, written);
     }
 
@@ -58,6 +62,7 @@ impl LogWriter {
         let mut state = self.lock();
         state.attached.clear();
         let written = state.log.finish(self.clock.now());
+        state.log.close();
         self.note(&mut state, written);
     }
 
