@@ -365,10 +365,28 @@ impl Kind {
         graceful_delete: |_, _| None,
     };
 
+    /// A namespaced kind of the usual sort: a generation counts the changes of its spec, and its status is
+    /// written apart from it.
+    pub const WITH_STATUS: Kind = Kind {
+        prepare_create: metadata::create_without_status,
+        prepare_update: metadata::update_spec,
+        prepare_status: metadata::update_status,
+        reset_fields: &["status"],
+        reset_fields_status: &["spec"],
+        ..Kind::NAMESPACED
+    };
+
     /// An ordinary cluster-scoped kind without any behaviour.
     pub const CLUSTER: Kind = Kind {
         namespaced: false,
         ..Kind::NAMESPACED
+    };
+
+    /// A cluster-scoped kind of the usual sort; status writes of most of them lose their metadata too.
+    pub const CLUSTER_WITH_STATUS: Kind = Kind {
+        namespaced: false,
+        reset_fields_status: &["metadata", "spec"],
+        ..Kind::WITH_STATUS
     };
 
     /// A kind that is created to ask something and never stored.

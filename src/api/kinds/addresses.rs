@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{cells, metadata};
+use super::cells;
 use crate::kind::{Column, Kind, Subresource};
 use crate::names;
 use crate::status::FieldError;
@@ -18,15 +18,12 @@ pub static SERVICE_CIDR: Kind = Kind {
     storage_version_hash: "gNLvruQhW2g=",
     prepare_create: |range| crate::value::remove(range, "status"),
     prepare_update: |new, old| crate::value::keep(new, old, "status"),
-    prepare_status: metadata::update_status,
     validate: ranges,
     validate_update: |new, old| {
         let mut errors = Vec::new();
         Field::at(new, "spec.cidrs").immutable(old, &mut errors);
         errors
     },
-    reset_fields: &["status"],
-    reset_fields_status: &["metadata", "spec"],
     columns: &[Column::NAME, Column::text("CIDRs"), Column::AGE],
     row: |range, now| {
         let cidrs: Vec<&str> = list(range, "spec.cidrs")
@@ -35,7 +32,7 @@ pub static SERVICE_CIDR: Kind = Kind {
             .collect();
         vec![cells::name(range), json!(cidrs.join(",")), cells::age(range, now)]
     },
-    ..Kind::CLUSTER
+    ..Kind::CLUSTER_WITH_STATUS
 };
 
 /// `IPAddress`; its name is the address.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{cells, job, metadata};
+use super::{cells, job};
 use crate::kind::{Column, Kind, Subresource};
 use crate::selector;
 use crate::status::FieldError;
@@ -20,13 +20,8 @@ pub static KIND: Kind = Kind {
     subresources: &[Subresource::status("CronJob")],
     storage_version_hash: "sd5LIXh4Fjs=",
     default,
-    prepare_create: metadata::create_without_status,
-    prepare_update: metadata::update_spec,
-    prepare_status: metadata::update_status,
     validate,
     validate_update: |new, _| validate(new),
-    reset_fields: &["status"],
-    reset_fields_status: &["spec"],
     columns: &[
         Column::NAME,
         Column::text("Schedule"),
@@ -40,7 +35,7 @@ pub static KIND: Kind = Kind {
         Column::text("Selector").wide(),
     ],
     row,
-    ..Kind::NAMESPACED
+    ..Kind::WITH_STATUS
 };
 
 fn default(cron: &mut Value) {

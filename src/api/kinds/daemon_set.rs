@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{cells, metadata, workload};
+use super::{cells, workload};
 use crate::kind::{Column, Kind, Subresource};
 use crate::status::FieldError;
 use crate::value::{Field, fill, fill_text, get, get_mut, int, text};
@@ -19,15 +19,8 @@ pub static KIND: Kind = Kind {
     subresources: &[Subresource::status("DaemonSet")],
     storage_version_hash: "dd7pWHUlMKQ=",
     default,
-    prepare_create: metadata::create_without_status,
-    prepare_update: metadata::update_spec,
-    prepare_status: metadata::update_status,
     validate,
-    validate_update: |new, old| {
-        let mut errors = validate(new);
-        Field::at(new, "spec.selector").immutable(old, &mut errors);
-        errors
-    },
+    validate_update: |new, old| workload::with_same_selector(validate(new), new, old),
     validate_status: |new, old| {
         let mut errors = Vec::new();
         let status = Field::at(new, "status");
@@ -42,8 +35,6 @@ pub static KIND: Kind = Kind {
         workload::collision_count(new, old, &mut errors);
         errors
     },
-    reset_fields: &["status"],
-    reset_fields_status: &["spec"],
     columns: &[
         Column::NAME,
         Column::integer("Desired"),
@@ -58,7 +49,7 @@ pub static KIND: Kind = Kind {
         Column::text("Selector").wide(),
     ],
     row,
-    ..Kind::NAMESPACED
+    ..Kind::WITH_STATUS
 };
 
 fn default(set: &mut Value) {

@@ -19,20 +19,14 @@ pub static KIND: Kind = Kind {
     subresources: &[Subresource::scale(), Subresource::status("Deployment")],
     storage_version_hash: "8aSe+NMegvE=",
     default,
-    prepare_create: metadata::create_without_status,
     prepare_update,
     prepare_status: |new, old| {
         metadata::update_status(new, old);
         keep(new, old, "metadata.labels");
     },
     validate,
-    validate_update: |new, old| {
-        let mut errors = validate(new);
-        Field::at(new, "spec.selector").immutable(old, &mut errors);
-        errors
-    },
+    validate_update: |new, old| workload::with_same_selector(validate(new), new, old),
     validate_status,
-    reset_fields: &["status"],
     reset_fields_status: &["metadata.labels", "spec"],
     columns: &[
         Column::NAME,
@@ -45,7 +39,7 @@ pub static KIND: Kind = Kind {
         Column::text("Selector").wide(),
     ],
     row,
-    ..Kind::NAMESPACED
+    ..Kind::WITH_STATUS
 };
 
 fn default(deployment: &mut Value) {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{cells, metadata};
+use super::cells;
 use crate::kind::{Column, Kind, Subresource};
 use crate::status::FieldError;
 use crate::value::{Field, fill, get, get_mut, has, int, list, text};
@@ -25,11 +25,8 @@ pub const BASE: Kind = Kind {
     default,
     prepare_create: |scaler| crate::value::remove(scaler, "status"),
     prepare_update: |new, old| crate::value::keep(new, old, "status"),
-    prepare_status: metadata::update_status,
     validate,
     validate_update: |new, _| validate(new),
-    reset_fields: &["status"],
-    reset_fields_status: &["spec"],
     columns: &[
         Column::NAME,
         Column::text("Reference"),
@@ -40,7 +37,7 @@ pub const BASE: Kind = Kind {
         Column::AGE,
     ],
     row,
-    ..Kind::NAMESPACED
+    ..Kind::WITH_STATUS
 };
 
 fn default(scaler: &mut Value) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{cells, metadata};
+use super::cells;
 use crate::kind::{Column, Kind, Subresource};
 use crate::names;
 use crate::status::FieldError;
@@ -20,13 +20,8 @@ pub static KIND: Kind = Kind {
     short_names: &["ing"],
     subresources: &[Subresource::status("Ingress")],
     storage_version_hash: "39NQlfNR+bo=",
-    prepare_create: metadata::create_without_status,
-    prepare_update: metadata::update_spec,
-    prepare_status: metadata::update_status,
     validate,
     validate_update: |new, _| validate(new),
-    reset_fields: &["status"],
-    reset_fields_status: &["spec"],
     columns: &[
         Column::NAME,
         Column::text("Class"),
@@ -36,7 +31,7 @@ pub static KIND: Kind = Kind {
         Column::AGE,
     ],
     row,
-    ..Kind::NAMESPACED
+    ..Kind::WITH_STATUS
 };
 
 fn validate(ingress: &Value) -> Vec<FieldError> {

@@ -24,12 +24,8 @@ pub static KIND: Kind = Kind {
         metadata::create_without_status(job);
         own_selector(job);
     },
-    prepare_update: metadata::update_spec,
-    prepare_status: metadata::update_status,
     validate,
     validate_update,
-    reset_fields: &["status"],
-    reset_fields_status: &["spec"],
     field_names: &["status.successful"],
     fields: |job| {
         vec![(
@@ -48,7 +44,7 @@ pub static KIND: Kind = Kind {
         Column::text("Selector").wide(),
     ],
     row,
-    ..Kind::NAMESPACED
+    ..Kind::WITH_STATUS
 };
 
 fn default(job: &mut Value) {

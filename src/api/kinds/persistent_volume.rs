@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::cells;
 use super::persistent_volume_claim::{access_modes, class_or_unset, short_modes};
-use super::{cells, metadata};
 use crate::kind::{Column, Kind, Subresource};
 use crate::quantity::Quantity;
 use crate::status::FieldError;
@@ -34,7 +34,6 @@ pub static KIND: Kind = Kind {
     default,
     prepare_create: |volume| crate::value::set(volume, "status", json!({"phase": "Pending"})),
     prepare_update: |new, old| crate::value::keep(new, old, "status"),
-    prepare_status: metadata::update_status,
     validate,
     validate_update: |new, old| {
         let mut errors = validate(new);
@@ -45,7 +44,6 @@ pub static KIND: Kind = Kind {
         Field::at(new, "spec.volumeMode").immutable(old, &mut errors);
         errors
     },
-    reset_fields: &["status"],
     reset_fields_status: &["spec"],
     columns: &[
         Column::NAME,
@@ -61,7 +59,7 @@ pub static KIND: Kind = Kind {
         Column::text("VolumeMode").wide(),
     ],
     row,
-    ..Kind::CLUSTER
+    ..Kind::CLUSTER_WITH_STATUS
 };
 
 fn default(volume: &mut Value) {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{cells, metadata};
+use super::cells;
 use crate::kind::{Column, Kind, Subresource};
 use crate::quantity::Quantity;
 use crate::selector;
@@ -21,11 +21,8 @@ pub static KIND: Kind = Kind {
     default,
     prepare_create: |claim| crate::value::set(claim, "status", json!({"phase": "Pending"})),
     prepare_update: |new, old| crate::value::keep(new, old, "status"),
-    prepare_status: metadata::update_status,
     validate,
     validate_update,
-    reset_fields: &["status"],
-    reset_fields_status: &["spec"],
     columns: &[
         Column::NAME,
         Column::text("Status"),
@@ -38,7 +35,7 @@ pub static KIND: Kind = Kind {
         Column::text("VolumeMode").wide(),
     ],
     row,
-    ..Kind::NAMESPACED
+    ..Kind::WITH_STATUS
 };
 
 /// Defaults of a claim, or of a claim's template.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{cells, metadata, workload};
+use super::{cells, workload};
 use crate::kind::{Column, Kind, Subresource};
 use crate::selector;
 use crate::status::FieldError;
@@ -19,13 +19,8 @@ pub static KIND: Kind = Kind {
     subresources: &[Subresource::status("PodDisruptionBudget")],
     unconditional_update: false,
     storage_version_hash: "EVWiDmWqyJw=",
-    prepare_create: metadata::create_without_status,
-    prepare_update: metadata::update_spec,
-    prepare_status: metadata::update_status,
     validate,
     validate_update: |new, _| validate(new),
-    reset_fields: &["status"],
-    reset_fields_status: &["spec"],
     columns: &[
         Column::NAME,
         Column::text("Min Available"),
@@ -34,7 +29,7 @@ pub static KIND: Kind = Kind {
         Column::AGE,
     ],
     row,
-    ..Kind::NAMESPACED
+    ..Kind::WITH_STATUS
 };
 
 fn validate(budget: &Value) -> Vec<FieldError> {

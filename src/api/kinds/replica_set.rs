@@ -1,12 +1,12 @@
 //! ReplicaSet: keeps a number of like pods.
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{cells, metadata, workload};
-use crate::kind::{Column, Kind, Subresource};
+use super::workload;
+use crate::kind::{Kind, Subresource};
+use crate::selector;
 use crate::status::FieldError;
-use crate::value::{Field, fill, get_mut, int};
+use crate::value::{Field, fill, get, get_mut};
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -24,30 +24,12 @@ pub static KIND: Kind = Kind {
             fill(spec, "replicas", 1);
         }
     },
-    prepare_create: metadata::create_without_status,
-    prepare_update: metadata::update_spec,
-    prepare_status: metadata::update_status,
     validate,
-    validate_update: |new, old| {
-        let mut errors = validate(new);
-        Field::at(new, "spec.selector").immutable(old, &mut errors);
-        errors
-    },
-    validate_status,
-    reset_fields: &["status"],
-    reset_fields_status: &["spec"],
-    columns: &[
-        Column::NAME,
-        Column::integer("Desired"),
-        Column::integer("Current"),
-        Column::integer("Ready"),
-        Column::AGE,
-        Column::text("Containers").wide(),
-        Column::text("Images").wide(),
-        Column::text("Selector").wide(),
-    ],
-    row,
-    ..Kind::NAMESPACED
+    validate_update: |new, old| workload::with_same_selector(validate(new), new, old),
+    validate_status: workload::validate_replicas,
+    columns: workload::REPLICAS_COLUMNS,
+    row: |set, now| workload::replicas_row(set, selector::format(get(set, "spec.selector")), now),
+    ..Kind::WITH_STATUS
 };
 
 fn validate(set: &Value) -> Vec<FieldError> {
@@ -60,36 +42,16 @@ fn validate(set: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn validate_status(new: &Value, _old: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
-    workload::status_counts(new, &parts, &mut errors);
-    errors
-}
-
-fn row(set: &Value, now: Timestamp) -> Vec<Value> {
-    let count = |path: &str| json!(int(set, path).unwrap_or(0));
-    let [containers, images, selector] = workload::wide_cells(set);
-    vec![
-        cells::name(set),
-        count("spec.replicas"),
-        count("status.replicas"),
-        count("status.readyReplicas"),
-        cells::age(set, now),
-        containers,
-        images,
-        selector,
-    ]
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn counts_agree() {
         let set = json!({"status": {"replicas": 1, "readyReplicas": 2, "availableReplicas": -1}});
-        let texts: Vec<String> = validate_status(&set, &set)
+        let texts: Vec<String> = workload::validate_replicas(&set, &set)
             .iter()
             .map(ToString::to_string)
             .collect();

@@ -1,10 +1,9 @@
 //! ReplicationController: keeps a number of like pods; what came before ReplicaSet.
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{cells, metadata, pod, workload};
-use crate::kind::{Column, Kind, Subresource};
+use crate::kind::{Kind, Subresource};
 use crate::status::FieldError;
 use crate::value::{Field, fill, get, get_mut, has, int, set};
 
@@ -18,36 +17,17 @@ pub static KIND: Kind = Kind {
     subresources: &[Subresource::scale(), Subresource::status("ReplicationController")],
     storage_version_hash: "Jond2If31h0=",
     default,
-    prepare_create: metadata::create_without_status,
-    prepare_update: metadata::update_spec,
-    prepare_status: metadata::update_status,
     validate,
     validate_update: |new, _| validate(new),
-    validate_status: |new, _| {
-        let mut errors = Vec::new();
-        let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
-        workload::status_counts(new, &parts, &mut errors);
-        errors
-    },
+    validate_status: workload::validate_replicas,
     field_names: &["status.replicas"],
     fields: |controller| {
         let replicas = int(controller, "status.replicas").unwrap_or(0);
         vec![("status.replicas", replicas.to_string())]
     },
-    reset_fields: &["status"],
-    reset_fields_status: &["spec"],
-    columns: &[
-        Column::NAME,
-        Column::integer("Desired"),
-        Column::integer("Current"),
-        Column::integer("Ready"),
-        Column::AGE,
-        Column::text("Containers").wide(),
-        Column::text("Images").wide(),
-        Column::text("Selector").wide(),
-    ],
-    row,
-    ..Kind::NAMESPACED
+    columns: workload::REPLICAS_COLUMNS,
+    row: |set, now| workload::replicas_row(set, cells::labels(get(set, "spec.selector")), now),
+    ..Kind::WITH_STATUS
 };
 
 /// The template's labels are selected, and the controller's own, unless said otherwise.
@@ -91,23 +71,10 @@ fn validate(controller: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn row(controller: &Value, now: Timestamp) -> Vec<Value> {
-    let count = |path: &str| json!(int(controller, path).unwrap_or(0));
-    let (names, images) = cells::containers_and_images(controller, "spec.template.spec");
-    vec![
-        cells::name(controller),
-        count("spec.replicas"),
-        count("status.replicas"),
-        count("status.readyReplicas"),
-        cells::age(controller, now),
-        json!(names),
-        json!(images),
-        json!(cells::labels(get(controller, "spec.selector"))),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{cells, metadata};
+use super::cells;
 use crate::kind::{Column, Kind, Subresource};
 use crate::names;
 use crate::quantity::Quantity;
@@ -20,15 +20,12 @@ pub static KIND: Kind = Kind {
     storage_version_hash: "8uhSgffRX6w=",
     prepare_create: |quota| crate::value::remove(quota, "status"),
     prepare_update: |new, old| crate::value::keep(new, old, "status"),
-    prepare_status: metadata::update_status,
     validate,
     validate_update: |new, old| {
         let mut errors = validate(new);
         Field::at(new, "spec.scopes").immutable(old, &mut errors);
         errors
     },
-    reset_fields: &["status"],
-    reset_fields_status: &["spec"],
     columns: &[
         Column::NAME,
         Column::text("Request"),
@@ -36,7 +33,7 @@ pub static KIND: Kind = Kind {
         Column::AGE,
     ],
     row,
-    ..Kind::NAMESPACED
+    ..Kind::WITH_STATUS
 };
 
 fn validate(quota: &Value) -> Vec<FieldError> {

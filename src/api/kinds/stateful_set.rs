@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{cells, metadata, persistent_volume_claim, workload};
+use super::{cells, persistent_volume_claim, workload};
 use crate::kind::{Column, Kind, Subresource};
 use crate::status::FieldError;
 use crate::value::{Field, each, fill, fill_text, get, get_mut, int, remove, same, text};
@@ -30,9 +30,6 @@ pub static KIND: Kind = Kind {
     subresources: &[Subresource::scale(), Subresource::status("StatefulSet")],
     storage_version_hash: "H+vl74LkKdo=",
     default,
-    prepare_create: metadata::create_without_status,
-    prepare_update: metadata::update_spec,
-    prepare_status: metadata::update_status,
     validate,
     validate_update,
     validate_status: |new, old| {
@@ -47,8 +44,6 @@ pub static KIND: Kind = Kind {
         workload::collision_count(new, old, &mut errors);
         errors
     },
-    reset_fields: &["status"],
-    reset_fields_status: &["spec"],
     columns: &[
         Column::NAME,
         Column::text("Ready"),
@@ -57,7 +52,7 @@ pub static KIND: Kind = Kind {
         Column::text("Images").wide(),
     ],
     row,
-    ..Kind::NAMESPACED
+    ..Kind::WITH_STATUS
 };
 
 fn default(set: &mut Value) {

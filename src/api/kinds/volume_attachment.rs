@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{cells, csi_driver, metadata};
+use super::{cells, csi_driver};
 use crate::kind::{Column, Kind, Subresource};
 use crate::names;
 use crate::status::FieldError;
@@ -25,7 +25,6 @@ pub static KIND: Kind = Kind {
     storage_version_hash: "tJx/ezt6UDU=",
     prepare_create: |attachment| remove(attachment, "status"),
     prepare_update: |new, old| keep(new, old, "status"),
-    prepare_status: metadata::update_status,
     validate,
     validate_update: |new, old| {
         let mut errors = validate(new);
@@ -33,8 +32,6 @@ pub static KIND: Kind = Kind {
         errors
     },
     validate_status: |new, _| status(new),
-    reset_fields: &["status"],
-    reset_fields_status: &["metadata", "spec"],
     columns: &[
         Column::NAME,
         Column::text("Attacher"),
@@ -44,7 +41,7 @@ pub static KIND: Kind = Kind {
         Column::AGE,
     ],
     row,
-    ..Kind::CLUSTER
+    ..Kind::CLUSTER_WITH_STATUS
 };
 
 fn validate(attachment: &Value) -> Vec<FieldError> {

@@ -1,8 +1,10 @@
 //! What the kinds that make pods from a template have in common.
 
-use serde_json::Value;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
-use super::pod;
+use super::{cells, pod};
+use crate::kind::Column;
 use crate::selector::{self, LabelSelector};
 use crate::status::FieldError;
 use crate::value::{Field, get, get_mut, int};
@@ -42,6 +44,12 @@ pub fn selector_and_template(spec: &Field, errors: &mut Vec<FieldError>) {
     pod::validate_template(&spec.get("template"), errors);
 }
 
+/// `errors` of a changed object, and one more if its selector is another.
+pub fn with_same_selector(mut errors: Vec<FieldError>, new: &Value, old: &Value) -> Vec<FieldError> {
+    Field::at(new, "spec.selector").immutable(old, &mut errors);
+    errors
+}
+
 /// Pods that are kept running restart always, and have no deadline.
 pub fn always_running(spec: &Field, errors: &mut Vec<FieldError>) {
     let policy = spec.get("template.spec.restartPolicy");
@@ -71,6 +79,42 @@ pub fn status_counts(object: &Value, parts: &[&str], errors: &mut Vec<FieldError
     if available.int() > ready.int() && available.int().unwrap_or(0) > ready.int().unwrap_or(0) {
         errors.push(available.invalid("cannot be greater than readyReplicas"));
     }
+}
+
+/// Rules for the status of what only counts pods: ReplicaSet and ReplicationController.
+pub fn validate_replicas(new: &Value, _old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+    status_counts(new, &parts, &mut errors);
+    errors
+}
+
+/// The columns of what only counts pods.
+pub const REPLICAS_COLUMNS: &[Column] = &[
+    Column::NAME,
+    Column::integer("Desired"),
+    Column::integer("Current"),
+    Column::integer("Ready"),
+    Column::AGE,
+    Column::text("Containers").wide(),
+    Column::text("Images").wide(),
+    Column::text("Selector").wide(),
+];
+
+/// The cells of [`REPLICAS_COLUMNS`].
+pub fn replicas_row(object: &Value, selector: String, now: Timestamp) -> Vec<Value> {
+    let count = |path: &str| json!(int(object, path).unwrap_or(0));
+    let (containers, images) = cells::containers_and_images(object, "spec.template.spec");
+    vec![
+        cells::name(object),
+        count("spec.replicas"),
+        count("status.replicas"),
+        count("status.readyReplicas"),
+        cells::age(object, now),
+        json!(containers),
+        json!(images),
+        json!(selector),
+    ]
 }
 
 /// A count of hash collisions never goes down.
@@ -119,7 +163,7 @@ pub fn at_most_100_percent(field: &Field, errors: &mut Vec<FieldError>) {
 
 /// The cells CONTAINERS, IMAGES and SELECTOR.
 pub fn wide_cells(object: &Value) -> [Value; 3] {
-    let (containers, images) = super::cells::containers_and_images(object, "spec.template.spec");
+    let (containers, images) = cells::containers_and_images(object, "spec.template.spec");
     [
         containers.into(),
         images.into(),

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::{pool_name, requests};
 use crate::kind::{Column, Kind, Subresource};
+use crate::kinds::cells;
 use crate::kinds::csi_driver::driver_name;
-use crate::kinds::{cells, metadata};
 use crate::names;
 use crate::status::FieldError;
 use crate::value::{Field, get, get_mut, has, list, same};
@@ -31,7 +31,6 @@ pub static CLAIM: Kind = Kind {
     },
     prepare_create: |claim| crate::value::remove(claim, "status"),
     prepare_update: |new, old| crate::value::keep(new, old, "status"),
-    prepare_status: metadata::update_status,
     validate: |claim| spec(claim, "spec"),
     validate_update: |new, old| {
         let mut errors = Vec::new();
@@ -39,11 +38,10 @@ pub static CLAIM: Kind = Kind {
         errors
     },
     validate_status: status,
-    reset_fields: &["status"],
     reset_fields_status: &["metadata", "spec"],
     columns: &[Column::NAME, Column::text("State"), Column::AGE],
     row,
-    ..Kind::NAMESPACED
+    ..Kind::WITH_STATUS
 };
 
 /// `ResourceClaimTemplate`.

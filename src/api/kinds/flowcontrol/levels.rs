@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kind::{Column, Kind, Subresource};
-use crate::kinds::{cells, metadata};
+use crate::kinds::cells;
 use crate::status::FieldError;
 use crate::value::{Field, fill, fill_number, get, get_mut, text};
 
@@ -15,25 +15,14 @@ const HASH_BITS: u32 = 60;
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
-    group: "flowcontrol.apiserver.k8s.io",
     kind: "PriorityLevelConfiguration",
     plural: "prioritylevelconfigurations",
     singular: "prioritylevelconfiguration",
     subresources: &[Subresource::status("PriorityLevelConfiguration")],
     storage_version_hash: "Kir5PVfvNeI=",
     default,
-    prepare_create: metadata::create_without_status,
-    prepare_update: metadata::update_spec,
-    prepare_status: metadata::update_status,
     validate,
     validate_update: |new, _| validate(new),
-    validate_status: |new, _| {
-        let mut errors = Vec::new();
-        super::conditions(&Field::at(new, "status"), &mut errors);
-        errors
-    },
-    reset_fields: &["status"],
-    reset_fields_status: &["metadata", "spec"],
     columns: &[
         Column::NAME,
         Column::text("Type"),
@@ -44,7 +33,7 @@ pub static KIND: Kind = Kind {
         Column::AGE,
     ],
     row,
-    ..Kind::CLUSTER
+    ..super::BASE
 };
 
 fn default(level: &mut Value) {

@@ -3,8 +3,20 @@
 pub mod levels;
 pub mod schemas;
 
+use crate::kind::Kind;
 use crate::status::FieldError;
 use crate::value::Field;
+
+/// What both have in common.
+const BASE: Kind = Kind {
+    group: "flowcontrol.apiserver.k8s.io",
+    validate_status: |new, _| {
+        let mut errors = Vec::new();
+        conditions(&Field::at(new, "status"), &mut errors);
+        errors
+    },
+    ..Kind::CLUSTER_WITH_STATUS
+};
 
 /// Conditions in a status have types, each once.
 fn conditions(status: &Field, errors: &mut Vec<FieldError>) {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kind::{Column, Kind, Subresource};
-use crate::kinds::{cells, metadata};
+use crate::kinds::cells;
 use crate::names;
 use crate::status::FieldError;
 use crate::value::{Field, fill_number, get_mut, int, list, text};
@@ -25,7 +25,6 @@ const PRECEDENCE_MAX: i64 = 10_000;
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
-    group: "flowcontrol.apiserver.k8s.io",
     kind: "FlowSchema",
     plural: "flowschemas",
     singular: "flowschema",
@@ -36,18 +35,8 @@ pub static KIND: Kind = Kind {
             fill_number(spec, "matchingPrecedence", 1000);
         }
     },
-    prepare_create: metadata::create_without_status,
-    prepare_update: metadata::update_spec,
-    prepare_status: metadata::update_status,
     validate,
     validate_update: |new, _| validate(new),
-    validate_status: |new, _| {
-        let mut errors = Vec::new();
-        super::conditions(&Field::at(new, "status"), &mut errors);
-        errors
-    },
-    reset_fields: &["status"],
-    reset_fields_status: &["metadata", "spec"],
     columns: &[
         Column::NAME,
         Column::text("PriorityLevel"),
@@ -57,7 +46,7 @@ pub static KIND: Kind = Kind {
         Column::text("MissingPL"),
     ],
     row,
-    ..Kind::CLUSTER
+    ..super::BASE
 };
 
 fn validate(schema: &Value) -> Vec<FieldError> {
