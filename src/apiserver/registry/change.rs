@@ -125,7 +125,6 @@ impl Core {
         meta::settle_name(target, &mut new)?;
         meta::settle_namespace(target, &mut new)?;
         meta::inherit(&mut new, &live);
-        hooks::complete_update(target, *part, &mut new, &live);
         let mut review = review_of(
             request,
             &target.kind,
@@ -133,7 +132,7 @@ impl Core {
             Some(&mut new),
             Some(&live),
         );
-        self.admit(&mut review)?;
+        self.admit(&mut review).await?;
         part.prepare(&target.kind, &mut new, &live);
         let others = hooks::before_update(self, target, *part, request, &mut new, &live)?;
         let errors = part.check(&target.kind, &new, &live);
@@ -153,7 +152,7 @@ impl Core {
             Some(&mut new),
             Some(&live),
         );
-        self.admit_finally(&review)?;
+        self.admit_finally(&review).await?;
         let attempt = if remove::goes_with_change(&target.kind, &new, &live) {
             self.remove_changed(change, entry, &new).await?
         } else if meta::unchanged(&new, &live) || request.options.dry_run {

@@ -35,13 +35,6 @@ pub(super) fn before_create(
     }
 }
 
-/// Fills in what a client that does not know of it leaves out of a change.
-pub(super) fn complete_update(target: &Target, part: Part, new: &mut Value, live: &Value) {
-    if part.is_whole() && target.kind.group.is_empty() && target.kind.plural == "services" {
-        services::carry_over(new, live);
-    }
-}
-
 /// Completes a changed object; the operations go into the same commit as the object.
 pub(super) fn before_update(
     core: &Core,

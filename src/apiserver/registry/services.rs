@@ -112,64 +112,6 @@ fn node_ports(service: &Value) -> Vec<u16> {
     ports
 }
 
-/// Gives a changed Service what a client that knows only its own fields left out,
-/// and takes away what belonged to a type that it no longer has.
-pub(super) fn carry_over(new: &mut Value, live: &Value) {
-    if needs_cluster_ip(new) && needs_cluster_ip(live) {
-        for path in [
-            "spec.clusterIP",
-            "spec.clusterIPs",
-            "spec.ipFamilies",
-            "spec.ipFamilyPolicy",
-        ] {
-            if is_blank(value::get(new, path)) {
-                value::keep(new, live, path);
-            }
-        }
-    } else if !needs_cluster_ip(new) && needs_cluster_ip(live) {
-        let same = value::text(new, "spec.clusterIP") == value::text(live, "spec.clusterIP");
-        if same || value::text(new, "spec.clusterIP").is_empty() {
-            for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-                object::remove(new, &["spec", key]);
-            }
-        }
-    }
-    carry_ports(new, live);
-    if needs_health_port(new) && needs_health_port(live) {
-        if is_blank(value::get(new, "spec.healthCheckNodePort")) {
-            value::keep(new, live, "spec.healthCheckNodePort");
-        }
-    } else if needs_health_port(live) {
-        object::remove(new, &["spec", "healthCheckNodePort"]);
-    }
-}
-
-fn carry_ports(new: &mut Value, live: &Value) {
-    let before = value::list(live, "spec.ports");
-    if needs_node_ports(new) && needs_node_ports(live) {
-        let same = |a: &Value, b: &Value| {
-            a.get("port") == b.get("port") && value::text(a, "protocol") == value::text(b, "protocol")
-        };
-        value::each(new, "spec.ports", |port| {
-            if !is_blank(value::get(port, "nodePort")) {
-                return;
-            }
-            if let Some(old) = before.iter().find(|old| same(old, port)) {
-                value::keep(port, old, "nodePort");
-            }
-        });
-    } else if !needs_node_ports(new) && needs_node_ports(live) {
-        value::each(new, "spec.ports", |port| {
-            let ours = before
-                .iter()
-                .any(|old| old.get("nodePort") == port.get("nodePort"));
-            if ours {
-                value::remove(port, "nodePort");
-            }
-        });
-    }
-}
-
 pub(super) fn is_blank(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -319,31 +261,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_keeps_its_addresses_and_ports() {
-        let live = json!({"spec": {"type": "NodePort", "clusterIP": "10.43.0.9", "clusterIPs": ["10.43.0.9"],
-                          "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30001}]}});
-        let mut new = json!({"spec": {"type": "NodePort", "ports": [
-            {"port": 80, "protocol": "TCP"}, {"port": 81, "protocol": "TCP"}]}});
-        carry_over(&mut new, &live);
-        assert_eq!(new["spec"]["clusterIP"], "10.43.0.9");
-        assert_eq!(new["spec"]["ports"][0]["nodePort"], 30001);
-        assert_eq!(new["spec"]["ports"][1].get("nodePort"), None);
-        let mut plain = live.clone();
-        plain["spec"]["type"] = "ClusterIP".into();
-        carry_over(&mut plain, &live);
-        assert_eq!(plain["spec"]["ports"][0].get("nodePort"), None);
-        assert_eq!(held(&plain), [ip_key("10.43.0.9")]);
-        let mut name = live.clone();
-        name["spec"]["type"] = "ExternalName".into();
-        carry_over(&mut name, &live);
-        assert_eq!(name["spec"].get("clusterIP"), None);
-        assert!(held(&name).is_empty());
-    }
-
-    #[test]
     fn a_service_holds_each_port_once() {
         let service = json!({"spec": {"type": "NodePort", "clusterIP": "None", "ports": [
             {"port": 53, "protocol": "TCP", "nodePort": 30053}, {"port": 53, "protocol": "UDP", "nodePort": 30053}]}});
         assert_eq!(held(&service), [port_key(30053)]);
+    }
+
+    #[test]
+    fn a_service_holds_what_its_type_has() {
+        let mut service = json!({"spec": {"clusterIP": "10.43.0.9", "ports": [{"port": 80}]}});
+        assert_eq!(held(&service), [ip_key("10.43.0.9")]);
+        service["spec"]["type"] = "ExternalName".into();
+        assert!(held(&service).is_empty());
     }
 }

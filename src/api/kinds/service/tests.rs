@@ -146,6 +146,16 @@ fn what_was_handed_out_is_kept() {
 }
 
 #[test]
+fn node_ports_stay_until_they_are_taken_out() {
+    let mut old = stored();
+    old["spec"]["type"] = json!("LoadBalancer");
+    let mut new = old.clone();
+    new["spec"]["allocateLoadBalancerNodePorts"] = json!(false);
+    (KIND.prepare_update)(&mut new, &old);
+    assert_eq!(new["spec"]["ports"][0]["nodePort"], 30080);
+}
+
+#[test]
 fn cluster_ips_do_not_change() {
     let (_, errors) = updated(json!({"type": "NodePort", "clusterIP": "10.43.0.9", "ports": [{"port": 80}]}));
     assert_eq!(

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{addresses, may_have_node_ports, needs_cluster_ip, validate};
 use crate::status::FieldError;
-use crate::value::{Field, each, get, get_mut, has, int, keep, list, remove, same, set, text};
+use crate::value::{Field, each, get, get_mut, int, keep, list, remove, same, set, text};
 
 /// Before a spec write: status stays, and so do allocated values that the writer left out.
 pub fn prepare(new: &mut Value, old: &Value) {
@@ -54,11 +54,8 @@ fn carry_over(new: &mut Value, old: &Value) {
     let Some(spec) = get_mut(new, "spec") else { return };
     let (kind, old_kind) = (text(spec, "type").to_owned(), text(before, "type"));
     if needs_cluster_ip(&kind) && needs_cluster_ip(old_kind) {
-        if text(spec, "clusterIP").is_empty() {
-            keep(spec, before, "clusterIP");
-        }
-        for key in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            if !has(spec, key) {
+        for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            if Field::at(spec, key).is_blank() {
                 keep(spec, before, key);
             }
         }
