@@ -10,7 +10,13 @@ pub mod memory;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 
+use self::disk::SimDisk;
+use crate::cache::Cache;
+use crate::log::Log;
+use crate::state::State;
+use crate::upkeep::recycle;
 use world::{Stats, World};
 
 /// How many steps one history has.
@@ -26,6 +32,20 @@ fn run(seed: u64, forget_sync: bool) -> Result<Stats, String> {
         world.finish()
     });
     catch_unwind(history).unwrap_or_else(|_| Err("panicked".to_owned()))
+}
+
+/// Flushing, recycling, spares and sweeping, as the upkeep thread does them.
+fn tidy(state: &dyn State, cache: &Cache, log: &Mutex<Log>, disk: &SimDisk) {
+    let applied = state.flush().expect("flushing a simulated state");
+    let _ = recycle(log, disk, applied);
+    let compacted = cache.position().compacted;
+    state.sweep(compacted).expect("sweeping a simulated state");
+    let mut log = log.lock().expect("the log");
+    if log.wants_spare()
+        && let Ok(spare) = log.spare_maker().make()
+    {
+        let _ = log.reuse(spare);
+    }
 }
 
 #[test]

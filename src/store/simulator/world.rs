@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::disk::{Crash, SimDisk};
 use super::history::{History, Known};
 use super::memory::MemoryState;
+use super::tidy;
 use crate::cache::Cache;
 use crate::command::{Body, Command, Ticket};
 use crate::config::StoreConfig;
@@ -21,7 +22,6 @@ use crate::open::{self, Opened};
 use crate::raft::Job;
 use crate::state::State;
 use crate::types::{Expect, ListQuery, Op, Outcome, Record};
-use crate::upkeep::recycle;
 use crate::watch::Watch;
 
 const SEGMENT_BYTES: u64 = 8192;
@@ -334,23 +334,11 @@ impl World {
         }]);
     }
 
-    /// Flushing, recycling, spares and sweeping, as the upkeep thread does them.
+    /// A turn of the upkeep thread.
     fn upkeep(&mut self) {
         let disk = self.disk.clone();
         let process = self.process();
-        let applied = process.state.flush().expect("flushing a simulated state");
-        let _ = recycle(&process.log, &disk, applied);
-        let compacted = process.cache.position().compacted;
-        process
-            .state
-            .sweep(compacted)
-            .expect("sweeping a simulated state");
-        let mut log = process.log.lock().expect("the log");
-        if log.wants_spare()
-            && let Ok(spare) = log.spare_maker().make()
-        {
-            let _ = log.reuse(spare);
-        }
+        tidy(&*process.state, &process.cache, &process.log, &disk);
     }
 
     /// The writer takes the jobs whose time has come as one group.

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::super::disk::{Crash, SimDisk};
 use super::super::memory::MemoryState;
+use super::super::tidy;
 use crate::cache::Cache;
 use crate::command::{Body, Command, Ticket};
 use crate::config::StoreConfig;
@@ -24,7 +25,6 @@ use crate::plant::{Plant, Plants};
 use crate::raft::Job;
 use crate::state::State;
 use crate::types::Outcome;
-use crate::upkeep::recycle;
 use crate::watch::Watch;
 
 const SEGMENT_BYTES: u64 = 8192;
@@ -144,22 +144,10 @@ impl Machine {
         self.memory.crash();
     }
 
-    /// Flushing, recycling, spares and sweeping, as the upkeep thread does them.
+    /// A turn of the upkeep thread.
     pub fn upkeep(&mut self) {
         let Some(process) = &mut self.process else { return };
-        let applied = process.state.flush().expect("flushing a simulated state");
-        let _ = recycle(&process.log, &self.disk, applied);
-        let compacted = process.cache.position().compacted;
-        process
-            .state
-            .sweep(compacted)
-            .expect("sweeping a simulated state");
-        let mut log = process.log.lock().expect("the log");
-        if log.wants_spare()
-            && let Ok(spare) = log.spare_maker().make()
-        {
-            let _ = log.reuse(spare);
-        }
+        tidy(&*process.state, &process.cache, &process.log, &self.disk);
     }
 }
 
