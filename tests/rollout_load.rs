@@ -3,36 +3,11 @@
 use std::net::SocketAddr;
 
 use crate::support::load::Load;
-use crate::support::manifests::{POLITE, service, wasm_web};
+use crate::support::manifests::{POLITE, polite_web, wasm_web};
 use crate::support::{Cluster, assert_has, eventually, has, images, sandboxed};
 
 /// Requests a second.
 const RATE: u32 = 500;
-
-/// A Deployment of the polite server, slow to start, and its Service.
-fn polite_web(name: &str, replicas: u32) -> String {
-    format!(
-        r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: {name}}}
-spec:
-  replicas: {replicas}
-  selector: {{matchLabels: {{app: {name}}}}}
-  template:
-    metadata: {{labels: {{app: {name}}}}}
-    spec:
-      containers:
-      - name: web
-        image: {POLITE}
-        env: [{{name: START_DELAY_MS, value: "700"}}]
-        ports: [{{containerPort: 8080}}]
-        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
----
-{service}"#,
-        service = service(name)
-    )
-}
 
 /// Waits for a rollout to be over as kubectl sees it.
 fn rolled(cluster: &Cluster, replicas: u32) {

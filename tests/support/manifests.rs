@@ -6,6 +6,28 @@ pub const BUSYBOX: &str = "local/busybox:1";
 /// The image of `programs/polite.c`, made by [`super::images::polite_rootfs`].
 pub const POLITE: &str = "local/polite:1";
 
+/// A Deployment of one container `web`, which ends with the given lines, and its Service.
+fn web(name: &str, replicas: u32, container: &str) -> String {
+    format!(
+        r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      containers:
+      - name: web
+        ports: [{{containerPort: 8080}}]{container}
+---
+{service}"#,
+        service = service(name)
+    )
+}
+
 /// A Deployment of the hello-http guest and its Service; a replica counts as
 /// ready when the file `/state/ready` exists in it, if `gated`.
 pub fn wasm_web(name: &str, replicas: u32, gated: bool) -> String {
@@ -14,55 +36,38 @@ pub fn wasm_web(name: &str, replicas: u32, gated: bool) -> String {
     } else {
         ""
     };
-    format!(
+    let container = format!(
         r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: {name}}}
-spec:
-  replicas: {replicas}
-  selector: {{matchLabels: {{app: {name}}}}}
-  template:
-    metadata: {{labels: {{app: {name}}}}}
-    spec:
-      containers:
-      - name: web
         image: local/hello-http:1
-        ports: [{{containerPort: 8080}}]
         env:
         - {{name: GREETING, value: hello}}{gate}
         readinessProbe: {{httpGet: {{path: /ready, port: 8080}}, periodSeconds: 1, failureThreshold: 1}}
         volumeMounts: [{{name: state, mountPath: /state}}]
-      volumes: [{{name: state, emptyDir: {{}}}}]
----
-{service}"#,
-        service = service(name)
-    )
+      volumes: [{{name: state, emptyDir: {{}}}}]"#
+    );
+    web(name, replicas, &container)
 }
 
 /// A Deployment of busybox' web server, which answers with its host name, and its Service.
 pub fn oci_web(name: &str, replicas: u32) -> String {
-    format!(
+    let container = format!(
         r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: {name}}}
-spec:
-  replicas: {replicas}
-  selector: {{matchLabels: {{app: {name}}}}}
-  template:
-    metadata: {{labels: {{app: {name}}}}}
-    spec:
-      containers:
-      - name: web
         image: {BUSYBOX}
         command: [sh, -c, "mkdir -p /www && echo hello from $HOSTNAME > /www/index.html && exec httpd -f -p 8080 -h /www"]
-        ports: [{{containerPort: 8080}}]
-        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
----
-{service}"#,
-        service = service(name)
-    )
+        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}"#
+    );
+    web(name, replicas, &container)
+}
+
+/// A Deployment of the polite server, slow to start, and its Service.
+pub fn polite_web(name: &str, replicas: u32) -> String {
+    let container = format!(
+        r#"
+        image: {POLITE}
+        env: [{{name: START_DELAY_MS, value: "700"}}]
+        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}"#
+    );
+    web(name, replicas, &container)
 }
 
 /// A ClusterIP Service: port 80 leads to 8080 of the pods with label `app`.
