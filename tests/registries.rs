@@ -1,6 +1,7 @@
 //! Registries of all sorts, and what is published in them.
 
-use crate::support::hostile::{Fault, Hostile};
+use hostile_registry::{Fault, Hostile};
+
 use crate::support::images::{busybox_archive, spin_archive};
 use crate::support::registry::{self, Registry};
 use crate::support::{Cluster, assert_has, eventually, sandboxed, tools};

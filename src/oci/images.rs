@@ -4,9 +4,6 @@ mod app;
 mod assemble;
 mod bundle;
 mod download;
-#[cfg(test)]
-#[path = "../../tests/support/hostile.rs"]
-mod hostile;
 mod import;
 mod layers;
 mod lease;

@@ -2,7 +2,6 @@
 
 pub mod cluster;
 pub mod guests;
-pub mod hostile;
 pub mod hosts;
 pub mod images;
 pub mod latency;

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use hostile_registry::{Door, Fault, Hostile, digest};
 use serde_json::{Value, json};
 
-use super::hostile::{Door, Fault, Hostile, digest};
 use super::{Credentials, Image, ImageError, ImageKind, Images, ImagesConfig};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -1,7 +1,5 @@
-//! A registry in this process that misbehaves on request.
-
-// Two test programs share this file, and neither needs all of it.
-#![allow(dead_code)]
+//! A registry in this process that misbehaves on request: for the scenarios,
+//! and for the tests of the crate that pulls from it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read, Write};
