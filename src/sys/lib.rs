@@ -1,8 +1,8 @@
 //! The kernel, as the rest of Coracle sees it.
 //!
 //! This crate is the one home of `unsafe`: each block states why it is sound.
-//! Nothing here knows of Kubernetes, async runtimes or policy; functions do
-//! one thing to the kernel and report what it said.
+//! Nothing here knows of Kubernetes or policy, and only [`ready`] of an async
+//! runtime; functions do one thing to the kernel and report what it said.
 #![allow(unsafe_code)]
 
 pub mod cgroup;
@@ -14,6 +14,7 @@ pub mod nft;
 pub mod packet;
 pub mod process;
 pub mod pty;
+pub mod ready;
 pub mod sysctl;
 
 #[cfg(test)]

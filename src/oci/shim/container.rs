@@ -407,11 +407,7 @@ impl Container {
 /// Waits until the kernel has killed a process of the group for lack of memory.
 /// It gives notice before it does so, and sometimes finds some memory after all.
 async fn killed_for_memory(notice: OwnedFd, cgroup: &str) {
-    #[expect(
-        deprecated,
-        reason = "its replacement is unsafe, which an owned descriptor does not need"
-    )]
-    let Ok(notice) = AsyncFd::new(notice) else {
+    let Ok(notice) = sys::ready::watched(notice) else {
         return std::future::pending().await;
     };
     loop {

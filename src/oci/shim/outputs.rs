@@ -102,11 +102,7 @@ pub(super) fn terminal(listener: &UnixListener, stdin: bool) -> io::Result<Near>
     let fd = sys::pty::receive_fd(&stream)?;
     let flags = OFlag::from_bits_truncate(fcntl(&fd, FcntlArg::F_GETFL)?);
     fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    #[expect(
-        deprecated,
-        reason = "its replacement is unsafe, which an owned descriptor does not need"
-    )]
-    let terminal = Rc::new(AsyncFd::new(fd)?);
+    let terminal = Rc::new(sys::ready::watched(fd)?);
     Ok(Near {
         stdin: stdin.then(|| Input::Terminal(terminal.clone())),
         outputs: vec![(Stream::Stdout, Output::Terminal(terminal.clone()))],
