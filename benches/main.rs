@@ -14,6 +14,7 @@ mod node;
 mod pods;
 mod process;
 mod sandbox;
+mod service_table;
 mod services;
 mod startup;
 mod table;
@@ -69,6 +70,15 @@ enum Question {
         #[arg(default_value_t = 5)]
         seconds: u64,
     },
+    /// A node's table of many Services: loading it, and changing one endpoint.
+    Table {
+        /// How many Services.
+        #[arg(default_value_t = 5000)]
+        services: u32,
+        /// How often an endpoint changes.
+        #[arg(default_value_t = 401)]
+        changes: u32,
+    },
     /// Wasm HTTP beside native hyper and `wasmtime serve`.
     Wasm {
         /// Length of each of the rounds.
@@ -105,6 +115,9 @@ fn main() -> anyhow::Result<()> {
         Question::Containers { count } => runtime.block_on(containers::measure(&bin, &scratch, count)),
         Question::Services { proxy, seconds } => {
             runtime.block_on(services::measure(&bin, &scratch, &proxy, seconds))
+        }
+        Question::Table { services, changes } => {
+            runtime.block_on(service_table::measure(&scratch, services, changes))
         }
         Question::Wasm { seconds } => runtime.block_on(wasm_http::measure(&bin, &scratch, seconds)),
         Question::Density { pods } => runtime.block_on(density::measure(&bin, &scratch, &pods)),

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use nix::sys::resource::{UsageWho, getrusage};
 
 /// A program that ends with its owner.
 pub struct Peer(Child);
@@ -56,6 +57,17 @@ pub fn cpu(pid: u32) -> Duration {
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let used = fields.split_whitespace().skip(11).take(4);
     ticks(used.filter_map(|field| field.parse::<u64>().ok()).sum())
+}
+
+/// CPU time that this process has used, to the microsecond, with its threads and the children it has reaped.
+pub fn own_cpu() -> Duration {
+    let of = |who| {
+        let used = getrusage(who).ok()?;
+        let time = |t: nix::sys::time::TimeVal| Duration::new(t.tv_sec() as u64, t.tv_usec() as u32 * 1000);
+        Some(time(used.user_time()) + time(used.system_time()))
+    };
+    let both = [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN];
+    both.into_iter().filter_map(of).sum()
 }
 
 /// CPU time that the whole machine has spent on anything, interrupts included:

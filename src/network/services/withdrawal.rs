@@ -36,8 +36,8 @@ impl Services {
         self.caught_up().await;
     }
 
-    /// Waits until what the catalog has told so far is carried out.
-    async fn caught_up(&self) {
+    /// Waits until what the catalog has told so far is carried out on this node.
+    pub async fn caught_up(&self) {
         let (done, is_done) = oneshot::channel();
         // An error means that the task ended: nothing to wait for any more.
         if self.questions.send(done).is_ok() {
