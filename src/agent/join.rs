@@ -14,25 +14,20 @@ use std::time::Duration;
 use api::request::User;
 use api::status::Status;
 use base::{Random, SystemRandom};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use client::link::INSTANCE;
+use client::pin::{self, PinError};
 use client::{Client, Credentials, HttpApi, HttpConfig};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
-use rustls::pki_types::ServerName;
-use sha2::{Digest, Sha256};
-use tokio::net::TcpStream;
 
 use crate::disk;
 
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const POLL_EVERY: Duration = Duration::from_millis(200);
 const SIGN_TIMEOUT: Duration = Duration::from_secs(60);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between attempts to renew.
 const RENEW_RETRY: Duration = Duration::from_secs(600);
 
@@ -60,17 +55,9 @@ pub enum JoinError {
     /// The token's text is none.
     #[error("this is not an agent token: it should read coracle1.<hash>.agent.<secret>")]
     BadToken,
-    /// The server's URL is none.
-    #[error("{0:?} is not an https URL with a host")]
-    Url(String),
-    /// The server cannot be reached.
-    #[error("the server at {0} cannot be reached: {1}")]
-    Unreachable(String, String),
-    /// The server is not the one that made the token.
-    #[error(
-        "the server's certificate authority is not the one that the token names: wrong server, wrong token, or somebody in between"
-    )]
-    WrongServer,
+    /// The server is not to be had, or another one.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// Keys or certificates cannot be made.
     #[error("certificate: {0}")]
     Certificate(String),
@@ -97,7 +84,7 @@ impl JoinError {
     /// Whether it may be over by itself: the server is away, or not well.
     pub fn may_pass(&self) -> bool {
         match self {
-            JoinError::Unreachable(..) | JoinError::NotSigned => true,
+            JoinError::Pin(PinError::Unreachable(..)) | JoinError::NotSigned => true,
             JoinError::Refused(status) => status.code >= 500 || status.code == 429,
             _ => false,
         }
@@ -197,8 +184,8 @@ fn open(config: &JoinConfig, ca_pem: &str, credentials: Credentials) -> Result<H
 
 async fn first(config: &JoinConfig) -> Result<Identity, JoinError> {
     let token = config.token.as_deref().map(str::trim).ok_or(JoinError::NoToken)?;
-    let hash = ca_hash(token).ok_or(JoinError::BadToken)?;
-    let ca_pem = fetch_ca(&config.server, hash).await?;
+    let hash = pin::ca_hash(token, "agent").ok_or(JoinError::BadToken)?;
+    let ca_pem = pin::fetch_ca(&config.server, hash).await?;
     let credentials = Credentials {
         token: token.to_owned(),
         ..Credentials::default()
@@ -214,63 +201,6 @@ async fn first(config: &JoinConfig) -> Result<Identity, JoinError> {
         cert_pem,
         key_pem,
     })
-}
-
-/// The CA's hash out of a token.
-fn ca_hash(token: &str) -> Option<&str> {
-    match token.split('.').collect::<Vec<_>>().as_slice() {
-        ["coracle1", hash, "agent", secret] if hash.len() == 64 && !secret.is_empty() => Some(hash),
-        _ => None,
-    }
-}
-
-/// The certificate of that hash, out of those the server shows, as PEM.
-async fn fetch_ca(server: &str, hash: &str) -> Result<String, JoinError> {
-    let bad = || JoinError::Url(server.to_owned());
-    let uri: http::Uri = server.parse().map_err(|_| bad())?;
-    let host = uri
-        .host()
-        .ok_or_else(bad)?
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
-    let port = uri.port_u16().unwrap_or(443);
-    let unreachable = |why: String| JoinError::Unreachable(server.to_owned(), why);
-    let connect = async {
-        let stream = TcpStream::connect((host.as_str(), port))
-            .await
-            .map_err(|e| e.to_string())?;
-        let name = ServerName::try_from(host.clone()).map_err(|e| e.to_string())?;
-        let config = client::trust::anyone().map_err(|e| e.to_string())?;
-        let connector = tokio_rustls::TlsConnector::from(config);
-        connector.connect(name, stream).await.map_err(|e| e.to_string())
-    };
-    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect).await;
-    let stream = connected
-        .map_err(|_| unreachable("no answer".to_owned()))?
-        .map_err(unreachable)?;
-    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let found = chain
-        .iter()
-        .find(|cert| hex(&Sha256::digest(cert.as_ref())).eq_ignore_ascii_case(hash));
-    found.map(|cert| pem(cert.as_ref())).ok_or(JoinError::WrongServer)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn pem(der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let lines: Vec<&str> = text
-        .as_bytes()
-        .chunks(64)
-        .filter_map(|line| std::str::from_utf8(line).ok())
-        .collect();
-    format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        lines.join("\n")
-    )
 }
 
 /// Asks for a client certificate for the node and waits for it: certificate and key.
@@ -396,14 +326,6 @@ pub fn joined(data_dir: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tokens() {
-        let hash = "a".repeat(64);
-        assert_eq!(ca_hash(&format!("coracle1.{hash}.agent.s3")), Some(hash.as_str()));
-        assert_eq!(ca_hash(&format!("coracle1.{hash}.server.s3")), None);
-        assert_eq!(ca_hash("nonsense"), None);
-    }
 
     #[test]
     fn requests_name_the_node() {

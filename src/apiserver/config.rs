@@ -20,6 +20,10 @@ pub struct ServerConfig {
     /// The address that clients elsewhere reach this server at: in the kubeconfig's server URL
     /// when the server listens there, in the serving certificate and in the `kubernetes` endpoints.
     pub advertise: IpAddr,
+    /// The server's name among the servers of its cluster.
+    pub name: String,
+    /// Settings that all servers of the cluster share, handed to a new one as they are.
+    pub shared: serde_json::Value,
     /// Further names and addresses for the serving certificate.
     pub extra_sans: Vec<String>,
     /// Service addresses, such as `10.43.0.0/16`; the API itself is at the first one.
@@ -54,6 +58,8 @@ impl ServerConfig {
             data_dir: data_dir.into(),
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 6443))],
             advertise: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            name: "server".into(),
+            shared: serde_json::Value::Null,
             extra_sans: Vec::new(),
             service_cidr: "10.43.0.0/16".into(),
             node_ports: (30000, 32767),

@@ -8,8 +8,8 @@ use api::request::User;
 use api::status::Status;
 use base::{Clock, OnError, Tasks};
 use client::ApiRef;
-use store::Store;
-use tokio_rustls::TlsAcceptor;
+use store::{Store, StoreError};
+use tokio::sync::watch;
 
 use crate::authn::{Authn, ServiceAccounts};
 use crate::authz::Authorizer;
@@ -17,19 +17,30 @@ use crate::config::ServerConfig;
 use crate::discovery::Discovery;
 use crate::health::{Check, Health};
 use crate::http::local::LocalService;
-use crate::http::{Door, Listening, bind};
+use crate::http::{Door, Listening};
+use crate::leading::while_leading;
 use crate::lookup::{Lookup, StoreLookup};
+use crate::members::{Here, Members, Standing, endpoints};
 use crate::metrics::HttpMetrics;
 use crate::nodes::NodeLinks;
 use crate::openapi_routes::OpenApi;
+use crate::peers::{PeerDoor, PeerTls};
 use crate::pki::{Pki, PkiError, Serving};
 use crate::rbac::{self, Rbac};
 use crate::registry::{Core, CoreConfig};
 use crate::signer::Signer;
 use crate::tls;
 
+mod prepared;
+
+pub use prepared::Prepared;
+
 /// Ordinary requests that may be under way at once; more are told to come back.
 const REQUESTS_MAX: usize = 1000;
+/// How often a server that is joining looks whether it has the cluster's state.
+const NEWCOMER_INTERVAL: Duration = Duration::from_millis(20);
+/// Between attempts to prepare the cluster.
+const PREPARE_RETRY: Duration = Duration::from_secs(1);
 /// How often the serving certificate is looked at.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -45,6 +56,9 @@ pub enum StartError {
     /// The first objects cannot be written.
     #[error("preparing the cluster: {0}")]
     Prepare(#[from] Status),
+    /// The store has ended, or this server has no place in the cluster any more.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl From<rustls::Error> for StartError {
@@ -57,6 +71,7 @@ impl From<rustls::Error> for StartError {
 #[derive(Clone)]
 pub struct ApiServer {
     door: Arc<Door>,
+    store: Store,
     pki: Arc<Pki>,
     addresses: Arc<[SocketAddr]>,
 }
@@ -65,27 +80,52 @@ impl ApiServer {
     /// Opens the PKI, prepares the cluster in `store` and listens. Ready for requests when it
     /// returns. The server ends when `tasks` are cancelled.
     pub async fn start(config: ServerConfig, store: Store, tasks: &Tasks) -> Result<Self, StartError> {
+        Self::start_prepared(Prepared::new(config).await?, store, tasks).await
+    }
+
+    /// [`ApiServer::start`] of a server that was prepared before its store was open, and so can
+    /// be one of several. One that has just joined is ready when it has the cluster's state.
+    pub async fn start_prepared(prepared: Prepared, store: Store, tasks: &Tasks) -> Result<Self, StartError> {
         let started = Instant::now();
-        let listeners = bind(&config.listen).await?;
-        let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
-        let port = addresses.first().map_or(0, SocketAddr::port);
-        let (pki, serving) = keys(&config, port).await?;
-        let tls = TlsAcceptor::from(Arc::new(tls::server_config(&pki, serving.clone())?));
-        let door = Arc::new(door(&config, port, &pki, &store, tasks).await?);
+        let (opening, opened) = watch::channel(None);
+        let port = prepared.port();
+        let Prepared {
+            config,
+            listeners,
+            addresses,
+            pki,
+            serving,
+            peers,
+        } = prepared;
+        let identity = PeerTls::new(&pki.peer_ca, store.cluster(), store.member(), config.clock.now())?;
+        let identity = Arc::new(identity);
+        peers.introduce(identity.clone());
         let listening = Listening {
-            door: door.clone(),
-            tls,
+            door: opened,
+            tls: Arc::new(tls::server_config(&pki, serving.clone())?),
+            peers: PeerDoor::new(identity, store.clone()),
             grace: config.shutdown_grace,
         };
         listening.start(listeners, tasks);
-        background(&config, &pki, serving, &door, store, tasks);
+        let alone = taken_in(&store).await? == Standing::Alone;
+        let (door, core) = door(&config, port, &pki, &store, alone, tasks).await?;
+        let door = Arc::new(door);
+        opening.send_replace(Some(door.clone()));
+        background(&config, &pki, serving, &door, store.clone(), tasks);
+        lead(&config, &door, core, &store, alone, tasks);
         let took_ms = started.elapsed().as_millis() as u64;
         tracing::info!(?addresses, took_ms, "API server ready");
         Ok(Self {
             door,
+            store,
             pki,
             addresses: addresses.into(),
         })
+    }
+
+    /// Calls `start` whenever this server begins to lead, with tasks that end when it leads no more.
+    pub fn while_leading(&self, tasks: &Tasks, name: &str, start: impl Fn(&Tasks) + Send + 'static) {
+        while_leading(&self.store, tasks, name, start);
     }
 
     /// The API for callers in this process: the same door, the user a field of the request.
@@ -129,26 +169,27 @@ fn own_user() -> User {
     User::new("system:apiserver", &["system:masters"])
 }
 
-async fn keys(config: &ServerConfig, port: u16) -> Result<(Arc<Pki>, Arc<Serving>), StartError> {
-    let config = config.clone();
-    // Files are written and synced, which may take a slow disk a while.
-    let opened = tokio::task::spawn_blocking(move || {
-        let now = config.clock.now();
-        let pki = Pki::open(&config, port, now)?;
-        let serving = pki.serving(&config, now)?;
-        Ok::<_, PkiError>((Arc::new(pki), Arc::new(serving)))
-    });
-    Ok(opened.await.map_err(std::io::Error::other)??)
+/// Waits until this server is part of its cluster and has the cluster's state; what it is then.
+async fn taken_in(store: &Store) -> Result<Standing, StoreError> {
+    loop {
+        match Standing::of(&store.status().await?) {
+            Standing::Newcomer => tokio::time::sleep(NEWCOMER_INTERVAL).await,
+            Standing::Removed => return Err(StoreError::Removed),
+            standing => return Ok(standing),
+        }
+    }
 }
 
-/// Prepares the cluster and puts together what every request needs.
+/// Puts together what every request needs. A cluster of this server `alone` is prepared here, before the
+/// first request; one of several servers by whoever leads.
 async fn door(
     config: &ServerConfig,
     port: u16,
     pki: &Arc<Pki>,
     store: &Store,
+    alone: bool,
     tasks: &Tasks,
-) -> Result<Door, StartError> {
+) -> Result<(Door, Core), StartError> {
     let lookup: Arc<dyn Lookup> = Arc::new(StoreLookup(store.clone()));
     let tokens = ServiceAccounts::new(pki, &config.issuer(), lookup.clone(), config.clock.clone())?;
     let tokens = Arc::new(tokens);
@@ -159,7 +200,9 @@ async fn door(
         rbac.clone(),
         tokens.clone(),
     )?;
-    core.bootstrap().await?;
+    if alone {
+        core.bootstrap().await?;
+    }
     let kinds = core.kinds().clone();
     let definitions = core.load_definitions();
     tasks.spawn(
@@ -167,14 +210,21 @@ async fn door(
         OnError::Shutdown,
         core.clone().tend_definitions(definitions),
     );
-    let api: ApiRef = Arc::new(core);
-    rbac::reconcile::reconcile(&api, &lookup, &own_user()).await?;
+    tasks.spawn(
+        "keep standard objects",
+        OnError::Shutdown,
+        core.clone().keep_standard_objects(),
+    );
+    let api: ApiRef = Arc::new(core.clone());
+    if alone {
+        rbac::reconcile::reconcile(&api, &lookup, &own_user()).await?;
+    }
     // Not before: what was just written must hold for the first request, not a moment later.
     let revision = rbac.load(store);
     let follow = rbac.clone().follow(store.clone(), revision);
     tasks.spawn("follow roles", OnError::Shutdown, follow);
     let address = SocketAddr::new(config.advertise, port).to_string();
-    Ok(Door {
+    let door = Door {
         api,
         authn: Authn::new(
             pki.clone(),
@@ -185,6 +235,7 @@ async fn door(
         authorizer: rbac,
         lookup,
         nodes: NodeLinks::new(),
+        members: members(config, &address, pki, store),
         discovery: Discovery::new(kinds.clone(), address.clone()),
         openapi: OpenApi::new(kinds.clone()),
         kinds,
@@ -196,7 +247,53 @@ async fn door(
         stop: tasks.cancelled(),
         address,
         room: tokio::sync::Semaphore::new(REQUESTS_MAX),
-    })
+    };
+    Ok((door, core))
+}
+
+fn members(config: &ServerConfig, address: &str, pki: &Arc<Pki>, store: &Store) -> Members {
+    Members {
+        store: store.clone(),
+        pki: pki.clone(),
+        here: Here {
+            name: config.name.clone(),
+            address: address.to_owned(),
+        },
+        settings: config.shared.clone(),
+        data_dir: config.data_dir.clone(),
+    }
+}
+
+/// What this server does while it leads. A cluster of this server `alone` was prepared when it started.
+fn lead(config: &ServerConfig, door: &Arc<Door>, core: Core, store: &Store, alone: bool, tasks: &Tasks) {
+    let (door, clock, own) = (door.clone(), config.clock.clone(), config.advertise);
+    let (group, prepared) = (store.clone(), alone);
+    while_leading(store, tasks, "API server", move |spell| {
+        if !prepared {
+            spell.spawn(
+                "prepare the cluster",
+                OnError::Log,
+                prepare(core.clone(), door.clone()),
+            );
+        }
+        let publish = endpoints::publish(core.clone(), group.clone(), own, prepared, clock.clone());
+        spell.spawn("publish the API's addresses", OnError::Shutdown, publish);
+    });
+}
+
+/// Brings up to date what a newer version of this program wants every cluster to have.
+async fn prepare(core: Core, door: Arc<Door>) {
+    loop {
+        let prepared = async {
+            core.make_basics().await?;
+            rbac::reconcile::reconcile(&door.api, &door.lookup, &own_user()).await
+        };
+        match prepared.await {
+            Ok(()) => return,
+            Err(error) => tracing::warn!(%error, "could not prepare the cluster, trying again"),
+        }
+        tokio::time::sleep(PREPARE_RETRY).await;
+    }
 }
 
 fn core_config(config: &ServerConfig, port: u16) -> CoreConfig {
@@ -250,7 +347,10 @@ fn background(
         clock: clock.clone(),
         user: own_user(),
     };
-    tasks.spawn("sign certificates", OnError::Shutdown, signer.run());
+    let store = signer.store.clone();
+    while_leading(&store, tasks, "signer", move |spell| {
+        spell.spawn("sign certificates", OnError::Shutdown, signer.clone().run());
+    });
     let pki = pki.clone();
     tasks.spawn(
         "renew serving certificate",

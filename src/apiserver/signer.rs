@@ -130,6 +130,7 @@ fn is_another(csr: &Value, user: &str, node: &Value) -> bool {
 }
 
 /// Follows the requests in the store and deals with each.
+#[derive(Clone)]
 pub(crate) struct Signer {
     pub api: ApiRef,
     pub store: Store,

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 /// The Kubernetes version whose API is served.
 pub const KUBERNETES: &str = "v1.36.0";
 
+/// The version of this program.
+pub const OURS: &str = env!("CARGO_PKG_VERSION");
+
 /// `v1.36.0+coracle`, as nodes and `/version` report it.
 pub fn git_version() -> String {
     format!("{KUBERNETES}+coracle")

@@ -14,6 +14,7 @@ use crate::authz::Authorizer;
 use crate::discovery::Discovery;
 use crate::health::Health;
 use crate::lookup::Lookup;
+use crate::members::Members;
 use crate::metrics::HttpMetrics;
 use crate::nodes::{Dialer, NodeLinks};
 use crate::openapi_routes::OpenApi;
@@ -31,6 +32,8 @@ pub struct Door {
     pub lookup: Arc<dyn Lookup>,
     /// The way to the nodes.
     pub nodes: NodeLinks,
+    /// The servers of the cluster.
+    pub members: Members,
     /// The kinds that are served.
     pub kinds: Arc<ServedKinds>,
     /// What is served.

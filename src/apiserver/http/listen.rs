@@ -12,14 +12,17 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::watch;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::door::{Caller, Door};
 use super::handler;
 use crate::nodes::BoxError;
+use crate::peers::PeerDoor;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,8 +56,12 @@ pub(crate) async fn bind(addresses: &[SocketAddr]) -> std::io::Result<Vec<TcpLis
 
 /// A server on its listeners.
 pub(crate) struct Listening {
-    pub door: Arc<Door>,
-    pub tls: TlsAcceptor,
+    /// `None` until there is something to answer from; requests wait for it.
+    pub door: watch::Receiver<Option<Arc<Door>>>,
+    /// For clients.
+    pub tls: Arc<ServerConfig>,
+    /// For other servers, which do not wait.
+    pub peers: PeerDoor,
     /// How long open requests may take to end.
     pub grace: Duration,
 }
@@ -101,19 +108,34 @@ impl Listening {
         }
     }
 
+    /// The door, once it is open; `None` when the server stops before.
+    async fn opened(&self, stop: &CancellationToken) -> Option<Arc<Door>> {
+        let mut door = self.door.clone();
+        tokio::select! {
+            opened = door.wait_for(Option::is_some) => opened.ok()?.clone(),
+            () = stop.cancelled() => None,
+        }
+    }
+
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
         // Small answers must not wait for the other side's acknowledgement.
         let _ = stream.set_nodelay(true);
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await;
-        let stream = match handshake {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
-            Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+        let Some(hello) = timely(peer, hello).await else {
+            return;
+        };
+        if PeerDoor::is_wanted(&hello.client_hello()) {
+            return self.peers.serve(hello, peer, &stop).await;
+        }
+        let Some(stream) = timely(peer, hello.into_stream(self.tls.clone())).await else {
+            return;
+        };
+        let Some(door) = self.opened(&stop).await else {
+            return;
         };
         let chain = stream.get_ref().1.peer_certificates();
-        let certificate = Arc::new(self.door.authn.connection(chain));
+        let certificate = Arc::new(door.authn.connection(chain));
         let caller = Caller::Remote { peer, certificate };
-        let door = self.door.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let (door, caller) = (door.clone(), caller.clone());
             let request = request.map(|body| body.map_err(|error| -> BoxError { error.into() }).boxed());
@@ -133,6 +155,16 @@ impl Listening {
             tracing::debug!(%peer, error, "connection ended with an error");
         }
     }
+}
+
+/// What comes of one half of a handshake, in time.
+async fn timely<T>(peer: SocketAddr, half: impl Future<Output = std::io::Result<T>>) -> Option<T> {
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, half).await {
+        Ok(Ok(done)) => return Some(done),
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+    }
+    None
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {

@@ -1,6 +1,8 @@
 //! URL paths, taken apart by hand: all resources have paths of one shape.
 
-use api::request::ResourceRef;
+use api::request::{ResourceRef, User};
+
+use crate::authz::Attributes;
 
 /// What a path points at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,24 @@ pub struct ResourcePath {
     pub rest: String,
     /// Whether the old form `/api/v1/watch/…` was used.
     pub watch: bool,
+}
+
+impl ResourcePath {
+    /// What access is judged by when `user` wants to `verb` this.
+    pub fn asked(&self, user: &User, verb: &str) -> Attributes {
+        Attributes {
+            user: user.clone(),
+            verb: verb.to_owned(),
+            resource_request: true,
+            group: self.resource.group.clone(),
+            version: self.resource.version.clone(),
+            resource: self.resource.plural.clone(),
+            subresource: self.subresource.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            ..Attributes::default()
+        }
+    }
 }
 
 /// Parts of a namespace itself, which could otherwise be resources in it.

@@ -18,6 +18,7 @@ use super::handler::{Incoming, text};
 use super::path::ResourcePath;
 use super::query::{self, Query};
 use super::{delete_options, negotiate, reply, watch};
+use crate::members;
 use crate::metrics::About;
 use crate::nodes::Body;
 use crate::streams;
@@ -43,6 +44,9 @@ pub async fn answer(
     if streams::is_stream(&path) {
         let _running = door.counters.long_running(about);
         return streams::answer(door, path, incoming).await;
+    }
+    if members::is_about(&path) {
+        return members::answer(door, path, incoming).await;
     }
     let verb = verb(
         &path,

@@ -10,6 +10,7 @@ mod files;
 mod join;
 mod serving;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,43 @@ const DAY: i64 = 86_400;
 pub(crate) const LEAF_SECONDS: i64 = 365 * DAY;
 /// What ends sooner than this is made anew when the server starts.
 const RENEW_SECONDS: i64 = 90 * DAY;
+
+/// The files that all servers of a cluster share.
+const SHARED: [&str; 11] = [
+    "pki/client-ca.crt",
+    "pki/client-ca.key",
+    "pki/peer-ca.crt",
+    "pki/peer-ca.key",
+    "pki/serving-ca.crt",
+    "pki/serving-ca.key",
+    "pki/front-proxy-ca.crt",
+    "pki/front-proxy-ca.key",
+    "pki/service-account.key",
+    "server-token",
+    "agent-token",
+];
+
+/// Puts the files that another server of the cluster handed over into a data folder.
+///
+/// # Errors
+/// When one is missing, or the disk fails.
+pub fn take_over(data_dir: &Path, handed: &BTreeMap<String, String>) -> Result<(), PkiError> {
+    files::private_dir(&data_dir.join("pki"))?;
+    for name in SHARED {
+        let path = data_dir.join(name);
+        let Some(text) = handed.get(name) else {
+            let why = "the other server did not hand it over".to_owned();
+            return Err(PkiError::Malformed { path, why });
+        };
+        files::write_secret(&path, text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The first of the shared files that a data folder lacks.
+pub fn missing(data_dir: &Path) -> Option<&'static str> {
+    SHARED.into_iter().find(|name| !data_dir.join(name).exists())
+}
 
 /// Why keys or certificates cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +138,16 @@ impl Pki {
     /// The folder with the files.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The files that all servers of a cluster share, by their path in the data folder. Secrets.
+    pub fn shared_files(&self, data_dir: &Path) -> Result<BTreeMap<String, String>, PkiError> {
+        let read = |name: &&str| {
+            let path = data_dir.join(name);
+            let text = std::fs::read_to_string(&path).map_err(files::io(&path))?;
+            Ok(((*name).to_owned(), text))
+        };
+        SHARED.iter().map(read).collect()
     }
 
     /// A certificate and key for a client of that name and those groups.

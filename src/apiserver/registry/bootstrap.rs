@@ -1,4 +1,4 @@
-//! What every cluster has from its first moment on, and the repair of what a
+//! What every cluster has from its first moment on, where its API is, and the repair of what a
 //! crash of an older release or a careless hand may have left crooked.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ const NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", 
 
 impl Core {
     /// Makes what is missing, then settles the records of addresses.
-    pub(super) async fn make_basics(&self) -> Result<(), Status> {
+    pub(crate) async fn make_basics(&self) -> Result<(), Status> {
         for name in NAMESPACES {
             let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
             self.ensure("", "namespaces", "", namespace).await?;
@@ -38,12 +38,11 @@ impl Core {
             self.ensure("scheduling.k8s.io", "priorityclasses", "", class)
                 .await?;
         }
-        self.repair_addresses().await?;
-        self.publish_api().await
+        self.repair_addresses().await
     }
 
     /// A request of the server's own.
-    fn own(
+    pub(super) fn own(
         &self,
         verb: Verb,
         group: &str,
@@ -104,8 +103,8 @@ impl Core {
         self.change(&request).await.map(drop)
     }
 
-    /// The `kubernetes` Service, and where it leads: to this server.
-    async fn publish_api(&self) -> Result<(), Status> {
+    /// The `kubernetes` Service, and where it leads: to the servers at these addresses, all on one port.
+    pub(crate) async fn publish_api(&self, servers: &[IpAddr]) -> Result<(), Status> {
         let config = &self.inner.config;
         let first = self
             .inner
@@ -131,22 +130,20 @@ impl Core {
             target != Some(i64::from(port))
         })
         .await?;
-        let (endpoints, slice) = api_endpoints(config.advertise, config.port);
+        let (endpoints, slice) = api_endpoints(servers, config.port);
         let differs = |key: &'static str, new: &Value| {
             let new = new.clone();
             move |live: &Value| value::get(live, key) != value::get(&new, key)
         };
         self.publish("", "endpoints", endpoints.clone(), differs("subsets", &endpoints))
             .await?;
-        let other = differs("endpoints", &slice);
         let ports = differs("ports", &slice);
         self.publish("discovery.k8s.io", "endpointslices", slice.clone(), move |live| {
-            let address = |v: &Value| {
-                value::list(v, "endpoints")
-                    .first()
-                    .map(|e| value::get(e, "addresses").clone())
+            let addresses = |v: &Value| -> Vec<Value> {
+                let all = value::list(v, "endpoints").iter();
+                all.map(|e| value::get(e, "addresses").clone()).collect()
             };
-            (other(live) && address(live) != address(&slice)) || ports(live)
+            addresses(live) != addresses(&slice) || ports(live)
         })
         .await
     }
@@ -214,7 +211,7 @@ fn describe(what: &str) -> String {
 }
 
 /// The Endpoints and the EndpointSlice of the `kubernetes` Service.
-fn api_endpoints(address: IpAddr, port: u16) -> (Value, Value) {
+fn api_endpoints(servers: &[IpAddr], port: u16) -> (Value, Value) {
     let metadata = json!({
         "name": "kubernetes", "namespace": "default",
         "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
@@ -222,7 +219,7 @@ fn api_endpoints(address: IpAddr, port: u16) -> (Value, Value) {
     let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints", "metadata": metadata,
         "subsets": [{
-            "addresses": [{ "ip": address.to_string() }],
+            "addresses": servers.iter().map(|ip| json!({ "ip": ip.to_string() })).collect::<Vec<_>>(),
             "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
         }],
     });
@@ -232,8 +229,10 @@ fn api_endpoints(address: IpAddr, port: u16) -> (Value, Value) {
             "name": "kubernetes", "namespace": "default",
             "labels": { "kubernetes.io/service-name": "kubernetes" },
         },
-        "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
-        "endpoints": [{ "addresses": [address.to_string()], "conditions": { "ready": true } }],
+        "addressType": if servers.iter().all(IpAddr::is_ipv4) { "IPv4" } else { "IPv6" },
+        "endpoints": servers.iter().map(|ip| {
+            json!({ "addresses": [ip.to_string()], "conditions": { "ready": true } })
+        }).collect::<Vec<_>>(),
         "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
     });
     (endpoints, slice)

@@ -19,7 +19,7 @@ mod meta;
 mod page;
 mod pods;
 mod read;
-mod refuse;
+pub(crate) mod refuse;
 mod remove;
 mod reviews;
 mod scale;
@@ -27,6 +27,7 @@ mod services;
 mod target;
 mod text;
 mod token;
+mod upkeep;
 mod watch;
 mod world;
 
@@ -148,7 +149,8 @@ impl Core {
     /// # Errors
     /// When the store refuses.
     pub async fn bootstrap(&self) -> Result<(), Status> {
-        self.make_basics().await
+        self.make_basics().await?;
+        self.publish_api(&[self.inner.config.advertise]).await
     }
 
     /// The kinds that are served: those of the table, and what definitions add.

@@ -4,7 +4,7 @@ use api::status::{Cause, Details, Status};
 use store::StoreError;
 
 /// A store's failure as a status. Lost preconditions are for the caller, who knows what was asked.
-pub(super) fn status(error: StoreError) -> Status {
+pub(crate) fn status(error: StoreError) -> Status {
     match error {
         StoreError::Compacted { oldest } => too_old(0, oldest),
         StoreError::Future { asked, current } => too_large(asked, current),
@@ -28,6 +28,7 @@ pub(super) fn status(error: StoreError) -> Status {
             retry_after(&mut status, 1);
             status
         }
+        StoreError::Membership(why) => members(why),
         StoreError::Precondition { .. } => Status::new(
             409,
             "Conflict",
@@ -38,6 +39,11 @@ pub(super) fn status(error: StoreError) -> Status {
             Status::internal(other)
         }
     }
+}
+
+/// 409 for a change of the members that must not be made.
+pub(crate) fn members(why: String) -> Status {
+    Status::new(409, "Conflict", why)
 }
 
 /// 410 for a watch or list from a revision that is gone.

@@ -95,18 +95,7 @@ fn allowed(door: &Door, kind: Kind, path: &ResourcePath, incoming: &Incoming) ->
             ));
         }
     };
-    let asked = Attributes {
-        user: incoming.user.clone(),
-        verb: verb.to_owned(),
-        resource_request: true,
-        group: path.resource.group.clone(),
-        version: path.resource.version.clone(),
-        resource: path.resource.plural.clone(),
-        subresource: path.subresource.clone(),
-        namespace: path.namespace.clone(),
-        name: path.name.clone(),
-        ..Attributes::default()
-    };
+    let asked = path.asked(&incoming.user, verb);
     door.authorizer.authorize(&asked)?;
     // A WebSocket is opened with GET, but running a command is no reading: whoever may only
     // "get" must not gain what "create" stands for (Kubernetes since 1.35).

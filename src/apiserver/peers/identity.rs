@@ -1,0 +1,296 @@
+//! How servers prove to each other who they are.
+//!
+//! Each makes a certificate for itself when it starts and keeps it in memory:
+//! all of them hold the key of the peers' CA. The name in it is the member and
+//! its cluster, `MEMBER.CLUSTER.peers.coracle`, in hexadecimal digits.
+//!
+//! **Invariant:** no clock is asked whether a certificate is good. A server
+//! whose clock is wrong must not lose the others, and one that was away for
+//! years must be able to come back; who may be a member is the group's to say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rcgen::SanType;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::PROTOCOL;
+use crate::pki::{Ca, LEAF_SECONDS, Leaf, PkiError};
+
+const SUFFIX: &str = "peers.coracle";
+
+/// One member of one cluster, as certificates name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerName {
+    /// The cluster's id.
+    pub cluster: u64,
+    /// The member's id.
+    pub member: u64,
+}
+
+impl PeerName {
+    fn text(self) -> String {
+        format!("{:016x}.{:016x}.{SUFFIX}", self.member, self.cluster)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (member, rest) = text.split_once('.')?;
+        let (cluster, suffix) = rest.split_once('.')?;
+        let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
+        (suffix == SUFFIX).then_some(Self {
+            cluster: number(cluster)?,
+            member: number(member)?,
+        })
+    }
+
+    /// Whom a certificate names, if it names a server.
+    pub fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+        let names = certificate.subject_alternative_name().ok()??;
+        names.value.general_names.iter().find_map(|name| match name {
+            GeneralName::DNSName(text) => Self::parse(text),
+            _ => None,
+        })
+    }
+}
+
+/// This server's identity towards the others, and whom it takes for one of them.
+pub struct PeerTls {
+    me: PeerName,
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+}
+
+impl PeerTls {
+    /// The identity of the member `member` of `cluster`, certified by the peers' CA.
+    ///
+    /// # Errors
+    /// When the certificate cannot be made or TLS does not take it.
+    pub fn new(ca: &Ca, cluster: u64, member: u64, now: Timestamp) -> Result<Self, PkiError> {
+        let me = PeerName { cluster, member };
+        let name = me.text();
+        let leaf = Leaf {
+            sans: name
+                .as_str()
+                .try_into()
+                .map(SanType::DnsName)
+                .into_iter()
+                .collect(),
+            name,
+            client: true,
+            server: true,
+            ..Leaf::default()
+        };
+        let issued = ca.issue(&leaf, now, LEAF_SECONDS)?;
+        let unreadable = |error: rustls::pki_types::pem::Error| rustls::Error::General(error.to_string());
+        let chain = vec![CertificateDer::from_pem_slice(issued.cert_pem.as_bytes()).map_err(unreadable)?];
+        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).map_err(unreadable)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.der().clone())?;
+        let roots = Arc::new(roots);
+        Ok(Self {
+            me,
+            server: server(&provider, &roots, chain.clone(), key.clone_key())?,
+            client: client(&provider, &roots, chain, key)?,
+        })
+    }
+
+    /// Who this server is.
+    pub fn me(&self) -> PeerName {
+        self.me
+    }
+
+    /// For connections that come in.
+    pub fn server(&self) -> Arc<ServerConfig> {
+        self.server.clone()
+    }
+
+    /// For connections to others.
+    pub fn client(&self) -> Arc<ClientConfig> {
+        self.client.clone()
+    }
+
+    /// The name that the certificate of another member must have.
+    ///
+    /// # Errors
+    /// Never: such names are well-formed.
+    pub fn name_of(
+        &self,
+        member: u64,
+    ) -> Result<ServerName<'static>, rustls::pki_types::InvalidDnsNameError> {
+        let name = PeerName { member, ..self.me };
+        ServerName::try_from(name.text())
+    }
+}
+
+fn server(
+    provider: &Arc<CryptoProvider>,
+    roots: &Arc<RootCertStore>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, PkiError> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))?;
+    let mut config = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(Arc::new(AnyTime(verifier)))
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn client(
+    provider: &Arc<CryptoProvider>,
+    roots: &Arc<RootCertStore>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ClientConfig>, PkiError> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone())
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))?;
+    let mut config = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyTime(verifier)))
+        .with_client_auth_cert(chain, key)?;
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Checks everything about a certificate but its dates.
+#[derive(Debug)]
+struct AnyTime<V: ?Sized>(Arc<V>);
+
+/// A moment at which a certificate says that it is good.
+fn within(certificate: &CertificateDer<'_>) -> UnixTime {
+    let begins = X509Certificate::from_der(certificate).map_or(0, |(_, certificate)| {
+        certificate.validity().not_before.timestamp()
+    });
+    UnixTime::since_unix_epoch(Duration::from_secs(begins.max(0).unsigned_abs() + 1))
+}
+
+impl ServerCertVerifier for AnyTime<WebPkiServerVerifier> {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.0.verify_server_cert(leaf, rest, name, ocsp, within(leaf))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+impl ClientCertVerifier for AnyTime<dyn ClientCertVerifier> {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.0.verify_client_cert(leaf, rest, within(leaf))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+
+    /// Whether `dialler` and `dialled`, taken for `member`, would talk; who came.
+    async fn meet(dialler: &PeerTls, dialled: &PeerTls, member: u64) -> Option<PeerName> {
+        let (near, far) = tokio::io::duplex(16 << 10);
+        let accepting = TlsAcceptor::from(dialled.server()).accept(far);
+        let name = dialler.name_of(member).unwrap();
+        let dialling = TlsConnector::from(dialler.client()).connect(name, near);
+        let (accepted, connected) = tokio::join!(accepting, dialling);
+        let (accepted, _) = (accepted.ok()?, connected.ok()?);
+        let chain = accepted.get_ref().1.peer_certificates()?;
+        PeerName::of(chain.first()?)
+    }
+
+    #[tokio::test]
+    async fn members_know_each_other_by_name_whatever_the_time() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let now = Timestamp::now();
+        let ca = Ca::open(dir.path(), "peer-ca", "coracle-peer-ca", now).unwrap();
+        let foreign = Ca::open(other.path(), "peer-ca", "coracle-peer-ca", now).unwrap();
+        let long_ago = now - jiff::SignedDuration::from_hours(24 * 3000);
+        let (a, b) = (
+            PeerTls::new(&ca, 7, 1, now).unwrap(),
+            PeerTls::new(&ca, 7, 2, long_ago).unwrap(),
+        );
+        assert_eq!(meet(&a, &b, 2).await, Some(a.me()));
+        assert_eq!(meet(&b, &a, 1).await, Some(b.me()));
+        assert_eq!(meet(&a, &b, 3).await, None, "another member than was wanted");
+        let stranger = PeerTls::new(&foreign, 7, 1, now).unwrap();
+        assert_eq!(meet(&stranger, &b, 2).await, None, "a foreign certificate");
+        assert_eq!(meet(&a, &stranger, 1).await, None, "a foreign server");
+        let neighbour = PeerTls::new(&ca, 8, 2, now).unwrap();
+        assert_eq!(meet(&a, &neighbour, 2).await, None, "another cluster");
+    }
+}
