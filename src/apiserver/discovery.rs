@@ -1,6 +1,7 @@
 //! What the server serves: the plain lists of groups and resources, and
 //! aggregated discovery, which says everything in one answer.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::http::negotiate;
 use crate::pki::fingerprint;
+use crate::priorities;
 use crate::served::ServedKinds;
 
 /// A discovery document with its validator.
@@ -162,7 +164,7 @@ struct Shown {
 }
 
 impl Shown {
-    /// Groups in the order in which the table has them.
+    /// Groups by their priority, and by name where it is the same.
     fn groups(&self) -> Vec<&'static str> {
         let mut groups = Vec::new();
         for kind in &self.kinds {
@@ -170,6 +172,7 @@ impl Shown {
                 groups.push(kind.group);
             }
         }
+        groups.sort_by_key(|group| (Reverse(priorities::of(group, "").group), *group));
         groups
     }
 

@@ -73,6 +73,11 @@ impl ServedKinds {
         *self.changes.borrow()
     }
 
+    /// What tells of changes of what is served.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     /// Returns once a kind is not served any more, as when its definition is gone.
     pub async fn withdrawn(&self, kind: &KindRef) {
         let mut changes = self.changes.subscribe();

@@ -20,6 +20,7 @@ use super::{Core, CoreConfig};
 mod custom;
 mod every_kind;
 mod list_rules;
+mod standard;
 
 struct NoTokens;
 

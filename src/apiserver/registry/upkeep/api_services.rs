@@ -1,0 +1,136 @@
+//! An APIService for every group version that this server serves itself, as `kubectl get apiservices` shows them
+//! (Kubernetes' autoregistration).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::kind::KindRef;
+use api::object;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Collection, What, Write, condition};
+use crate::priorities::{self, REGISTRATION};
+
+/// The collection.
+pub(super) const SERVICES: Collection = (REGISTRATION, "apiservices");
+
+/// Says that a service is here because the server serves its group version.
+const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
+/// The value of those that are there from the start.
+const ON_START: &str = "onstart";
+/// The value of those that come and go with definitions.
+const ALWAYS: &str = "true";
+
+/// What every local service says of itself.
+const AVAILABLE: [&str; 3] = ["True", "Local", "Local APIServices are always available"];
+
+/// What has to be written, given what is served and what is there.
+pub(super) fn plan(kinds: &[KindRef], live: &[Value], now: Timestamp) -> Vec<Write> {
+    let served: BTreeSet<(&str, &str, bool)> = kinds
+        .iter()
+        .filter(|kind| kind.group != REGISTRATION)
+        .map(|kind| (kind.group, kind.version, kind.custom().is_some()))
+        .collect();
+    let wanted: BTreeMap<String, Value> = served
+        .into_iter()
+        .map(|(group, version, custom)| (format!("{version}.{group}"), service(group, version, custom)))
+        .collect();
+    let there: BTreeSet<&str> = live.iter().map(object::name).collect();
+    let missing = wanted.iter().filter(|(name, _)| !there.contains(name.as_str()));
+    let mut writes: Vec<Write> = missing.map(|(_, new)| write(What::Create, new.clone())).collect();
+    writes.extend(live.iter().filter_map(|service| {
+        let served = wanted.contains_key(object::name(service));
+        let managed = object::label(service, MANAGED).is_some();
+        if managed && !served {
+            return Some(write(What::Delete, service.clone()));
+        }
+        let local = service["spec"]["service"].is_null();
+        let new = condition(service, "Available", AVAILABLE, now).filter(|_| local)?;
+        Some(write(What::ReplaceStatus, new))
+    }));
+    writes
+}
+
+fn write(what: What, object: Value) -> Write {
+    Write {
+        collection: SERVICES,
+        what,
+        object,
+    }
+}
+
+fn service(group: &str, version: &str, custom: bool) -> Value {
+    let priority = priorities::of(group, version);
+    let mut spec = json!({
+        "version": version,
+        "groupPriorityMinimum": priority.group,
+        "versionPriority": priority.version,
+    });
+    if !group.is_empty() {
+        spec["group"] = group.into();
+    }
+    json!({
+        "apiVersion": format!("{REGISTRATION}/v1"), "kind": "APIService",
+        "metadata": {
+            "name": format!("{version}.{group}"),
+            "labels": { MANAGED: if custom { ALWAYS } else { ON_START } },
+        },
+        "spec": spec,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built_in() -> Vec<KindRef> {
+        api::kinds::all()
+            .iter()
+            .map(|kind| KindRef::BuiltIn(kind))
+            .collect()
+    }
+
+    #[test]
+    fn services_are_made_and_then_said_to_be_available() {
+        let kinds = built_in();
+        let made = plan(&kinds, &[], Timestamp::UNIX_EPOCH);
+        assert!(made.iter().all(|write| write.what == What::Create));
+        let names: Vec<&str> = made.iter().map(|write| object::name(&write.object)).collect();
+        for name in ["v1.", "v1.apps", "v1.autoscaling", "v2.autoscaling"] {
+            assert!(names.contains(&name), "{name} in {names:?}");
+        }
+        assert!(!names.iter().any(|name| name.contains(REGISTRATION)));
+        let live: Vec<Value> = made.into_iter().map(|write| write.object).collect();
+        let told = plan(&kinds, &live, Timestamp::UNIX_EPOCH);
+        assert_eq!(told.len(), live.len());
+        assert!(told.iter().all(|write| write.what == What::ReplaceStatus));
+        let live: Vec<Value> = told.into_iter().map(|write| write.object).collect();
+        assert_eq!(plan(&kinds, &live, Timestamp::UNIX_EPOCH), []);
+    }
+
+    #[test]
+    fn what_is_not_served_any_more_goes_unless_somebody_else_made_it() {
+        let kinds = built_in();
+        let first = plan(&kinds, &[], Timestamp::UNIX_EPOCH)
+            .into_iter()
+            .map(|w| w.object);
+        let mut live: Vec<Value> = first.collect();
+        live.push(service("gone.example.com", "v1", true));
+        let mut foreign = service("else.example.com", "v1", true);
+        foreign["metadata"]["labels"] = json!({});
+        foreign["spec"]["service"] = json!({"name": "a", "namespace": "b"});
+        live.push(foreign);
+        let writes = plan(&kinds, &live, Timestamp::UNIX_EPOCH);
+        let deleted: Vec<&str> = writes
+            .iter()
+            .filter(|write| write.what == What::Delete)
+            .map(|write| object::name(&write.object))
+            .collect();
+        assert_eq!(deleted, ["v1.gone.example.com"]);
+        assert!(
+            !writes
+                .iter()
+                .any(|w| object::name(&w.object) == "v1.else.example.com")
+        );
+    }
+}

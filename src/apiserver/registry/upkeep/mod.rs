@@ -1,0 +1,219 @@
+//! Objects that the server keeps in order by itself: those of flow control, and an APIService for every group version
+//! that it serves.
+//!
+//! Every server does this for itself; what it writes is a function of what is there, so several servers agree.
+
+mod api_services;
+mod flow_control;
+
+use std::time::Duration;
+
+use api::object;
+use api::request::{Request, Verb};
+use api::status::Status;
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use store::{StoreError, Watch};
+
+use super::{Core, text};
+use crate::lookup;
+
+/// Writes go through the store in batches; this many wait for one at a time.
+const AT_ONCE: usize = 64;
+/// Changes that come together are looked at together.
+const SETTLE: Duration = Duration::from_millis(20);
+/// How long a broken watch, or a store that refuses, is left alone.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// A collection that is kept in order.
+type Collection = (&'static str, &'static str);
+
+const COLLECTIONS: [Collection; 3] = [
+    flow_control::LEVELS,
+    flow_control::SCHEMAS,
+    api_services::SERVICES,
+];
+
+/// One write that brings an object into order.
+#[derive(Debug, PartialEq)]
+struct Write {
+    collection: Collection,
+    what: What,
+    object: Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Create,
+    Replace,
+    ReplaceStatus,
+    Delete,
+}
+
+impl Core {
+    /// Keeps these objects in order for ever. Call it once the definitions are loaded.
+    pub async fn keep_standard_objects(self) {
+        loop {
+            match self.keep_until_broken().await {
+                Err(StoreError::Closed) => return,
+                Err(error) => tracing::warn!(%error, "keeping the server's own objects broke off"),
+                Ok(()) => return,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn keep_until_broken(&self) -> Result<(), StoreError> {
+        let store = &self.inner.store;
+        let mut watches = Vec::new();
+        for (group, plural) in COLLECTIONS {
+            watches.push(store.watch(&lookup::prefix(group, plural, ""), store.revision())?);
+        }
+        let mut kinds = self.inner.kinds.changes();
+        loop {
+            kinds.mark_unchanged();
+            if let Err(status) = self.put_in_order().await {
+                tracing::warn!(%status, "could not put the server's own objects in order, trying again");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            if !changed(&mut watches, &mut kinds).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes what is missing or wrong; what the writes change is looked at again by the next call.
+    async fn put_in_order(&self) -> Result<(), Status> {
+        let now = self.inner.config.clock.now();
+        let live = |collection| self.stored(collection);
+        let (levels, schemas) = (live(flow_control::LEVELS)?, live(flow_control::SCHEMAS)?);
+        let mut writes = flow_control::plan(&levels, &schemas, now);
+        let services = live(api_services::SERVICES)?;
+        writes.extend(api_services::plan(&self.inner.kinds.all(), &services, now));
+        let requests: Result<Vec<Request>, Status> = writes.into_iter().map(|w| self.asked(w)).collect();
+        let results: Vec<_> = stream::iter(requests?)
+            .map(|request| async move { self.carry_out(&request).await })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        for result in results {
+            match result {
+                // Another server of the cluster was faster.
+                Err(status)
+                    if status.is_already_exists() || status.is_conflict() || status.is_not_found() => {}
+                other => drop(other?),
+            }
+        }
+        Ok(())
+    }
+
+    fn stored(&self, (group, plural): Collection) -> Result<Vec<Value>, Status> {
+        let (_, entries) = self.inner.store.peek_prefix(&lookup::prefix(group, plural, ""));
+        entries.iter().map(|entry| text::parse(entry)).collect()
+    }
+
+    fn asked(&self, write: Write) -> Result<Request, Status> {
+        let (group, plural) = write.collection;
+        let name = object::name(&write.object);
+        let (verb, name, part) = match write.what {
+            What::Create => (Verb::Create, "", ""),
+            What::Replace => (Verb::Update, name, ""),
+            What::ReplaceStatus => (Verb::Update, name, "status"),
+            What::Delete => (Verb::Delete, name, ""),
+        };
+        let mut request = self.own(verb, group, plural, "", name)?;
+        request.subresource = part.into();
+        if write.what != What::Delete {
+            request.body = write.object.to_string().into();
+        }
+        Ok(request)
+    }
+}
+
+/// Waits for a change and for those that come with it; `false` when the store is closed.
+async fn changed(
+    watches: &mut [Watch],
+    kinds: &mut tokio::sync::watch::Receiver<u64>,
+) -> Result<bool, StoreError> {
+    {
+        let events = watches.iter_mut().map(|watch| Box::pin(watch.next()));
+        let event = tokio::select! {
+            (event, ..) = futures_util::future::select_all(events) => Some(event),
+            _ = kinds.changed() => None,
+        };
+        if let Some(event) = event {
+            let Some(event) = event else { return Ok(false) };
+            event?;
+        }
+    }
+    tokio::time::sleep(SETTLE).await;
+    for watch in watches {
+        while let Some(event) = watch.try_next() {
+            event?;
+        }
+    }
+    Ok(true)
+}
+
+/// Whether `live` has everything that `wanted` says; it may say more, as defaults do.
+fn has_all(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => wanted
+            .iter()
+            .all(|(key, wanted)| live.get(key).is_some_and(|live| has_all(live, wanted))),
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len()
+                && live
+                    .iter()
+                    .zip(wanted)
+                    .all(|(live, wanted)| has_all(live, wanted))
+        }
+        _ => live == wanted,
+    }
+}
+
+/// A condition of a status, as it is or as it has to be from now on; `None` if the object has it already.
+fn condition(live: &Value, kind: &str, says: [&str; 3], now: Timestamp) -> Option<Value> {
+    let [status, reason, message] = says;
+    let wanted = json!({ "type": kind, "status": status, "reason": reason, "message": message });
+    let conditions = object::get_list(live, &["status", "conditions"]);
+    if conditions.iter().any(|condition| has_all(condition, &wanted)) {
+        return None;
+    }
+    let mut new = live.clone();
+    let mut others: Vec<Value> = conditions.iter().filter(|c| c["type"] != kind).cloned().collect();
+    let mut wanted = wanted;
+    wanted["lastTransitionTime"] = object::time_text(now).into();
+    others.push(wanted);
+    object::set(&mut new, &["status", "conditions"], others);
+    Some(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_defaults_add_makes_no_difference() {
+        let wanted = json!({"a": {"b": [{"c": 1}]}});
+        assert!(has_all(&json!({"a": {"b": [{"c": 1, "d": 2}]}, "e": 3}), &wanted));
+        assert!(!has_all(&json!({"a": {"b": [{"c": 1}, {"c": 1}]}}), &wanted));
+        assert!(!has_all(&json!({"a": {}}), &wanted));
+    }
+
+    #[test]
+    fn a_condition_is_replaced_and_others_stay() {
+        let live = json!({"status": {"conditions": [{"type": "A", "status": "False"}, {"type": "B"}]}});
+        let says = ["True", "Local", "Here"];
+        let new = condition(&live, "A", says, Timestamp::UNIX_EPOCH).unwrap();
+        let conditions = new["status"]["conditions"].as_array().unwrap();
+        assert_eq!(conditions.len(), 2);
+        assert_eq!(
+            (&conditions[0]["type"], &conditions[1]["status"]),
+            (&json!("B"), &json!("True"))
+        );
+        assert_eq!(condition(&new, "A", says, Timestamp::UNIX_EPOCH), None);
+    }
+}
