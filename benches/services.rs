@@ -22,7 +22,7 @@ use crate::table;
 const BACKENDS: usize = 3;
 const ROUNDS: usize = 3;
 /// The Service's name, and the label of its pods.
-const NAME: &str = "web";
+const SERVED: &str = "served";
 
 /// Prints the table.
 pub async fn measure(bin: &Path, scratch: &Path, proxy: &str, seconds: u64) -> anyhow::Result<()> {
@@ -30,18 +30,26 @@ pub async fn measure(bin: &Path, scratch: &Path, proxy: &str, seconds: u64) -> a
     pods::stock(&node, scratch)?;
     node.ready().await?;
     let client = node.client().await?;
-    let backends = backends(&client).await?;
+    // Each way has pods of its own. A pod remembers a closed connection by the
+    // client's port and clock for a minute; the clock that Linux shows differs by
+    // the address called, so one who calls now the pod and now the Service from
+    // the same port is now and then taken for a ghost and waits a second.
+    let [straight, served, proxied] = [
+        backends(&client, "straight").await?,
+        backends(&client, SERVED).await?,
+        backends(&client, "proxied").await?,
+    ];
     let service = service(&client).await?;
-    for address in backends.iter().chain([&service]) {
+    for address in straight.iter().chain(&served).chain(&proxied).chain([&service]) {
         pods::first_byte(address).await?;
     }
     // What does as much: requests told apart, or bytes passed on.
     let mode = if proxy == "kernel" { "http" } else { "tcp" };
-    let _haproxy = haproxy(scratch, &backends, mode)?;
+    let _haproxy = haproxy(scratch, &proxied, mode)?;
     let ways = [
         (
             "straight to a pod".to_owned(),
-            format!("http://{}:8080/", backends[0]),
+            format!("http://{}:8080/", straight[0]),
         ),
         (
             format!("through the Service, by {proxy}"),
@@ -94,17 +102,17 @@ pub fn interleave(
     Ok(rounds)
 }
 
-/// Makes the pods; their addresses.
-async fn backends(client: &kube::Client) -> anyhow::Result<Vec<String>> {
+/// Makes the pods of one way; their addresses.
+async fn backends(client: &kube::Client, app: &str) -> anyhow::Result<Vec<String>> {
     let api: Api<Pod> = Api::default_namespaced(client.clone());
     for number in 0..BACKENDS {
-        let mut pod = pods::pod(&format!("{NAME}-{number}"), pods::NATIVE)?;
-        pod.metadata.labels = Some([("app".to_owned(), NAME.to_owned())].into());
+        let mut pod = pods::pod(&format!("{app}-{number}"), pods::NATIVE)?;
+        pod.metadata.labels = Some([("app".to_owned(), app.to_owned())].into());
         api.create(&PostParams::default(), &pod).await?;
     }
     let mut addresses = vec![];
     for number in 0..BACKENDS {
-        addresses.push(address(&api, &format!("{NAME}-{number}")).await?);
+        addresses.push(address(&api, &format!("{app}-{number}")).await?);
     }
     Ok(addresses)
 }
@@ -124,8 +132,8 @@ pub async fn address(api: &Api<Pod>, name: &str) -> anyhow::Result<String> {
 async fn service(client: &kube::Client) -> anyhow::Result<String> {
     let api: Api<Service> = Api::default_namespaced(client.clone());
     let service = serde_json::from_value(json!({
-        "metadata": {"name": NAME},
-        "spec": {"selector": {"app": NAME}, "ports": [{"port": 8080}]},
+        "metadata": {"name": SERVED},
+        "spec": {"selector": {"app": SERVED}, "ports": [{"port": 8080}]},
     }))?;
     let made = api.create(&PostParams::default(), &service).await?;
     made.spec.and_then(|spec| spec.cluster_ip).context("a ClusterIP")
