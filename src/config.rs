@@ -98,7 +98,9 @@ pub struct Config {
     pub limits: agent::Limits,
     /// Server to join; `agent` only.
     pub server: Option<String>,
-    /// File with the token to join with; `agent` only.
+    /// Server whose cluster to join as a further server.
+    pub join: Option<String>,
+    /// File with the token to join with.
     pub token_file: Option<PathBuf>,
     /// Where images come from and how long they stay.
     pub images: agent::ImageSettings,
@@ -132,6 +134,7 @@ impl Config {
             max_pods: 4096,
             limits: agent::Limits::default(),
             server: None,
+            join: None,
             token_file: None,
             images: agent::ImageSettings::default(),
         }

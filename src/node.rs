@@ -1,7 +1,9 @@
 //! A node: every role wired to the others. The one place that knows them all.
 
 mod address;
+mod cluster;
 mod control;
+mod joining;
 mod worker;
 
 use std::net::SocketAddr;
@@ -88,10 +90,20 @@ impl Node {
 
     async fn start_control(&mut self, node_ip: Addresses) -> anyhow::Result<()> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let store = Store::open(store::StoreConfig::new(&self.config.data_dir))
-            .await
-            .with_context(|| format!("cannot open the store in {}", self.config.data_dir.display()))?;
-        let server = match control::start_server(&self.config, node_ip, store.clone(), &self.tasks).await {
+        let advertised = self.config.advertise_address.unwrap_or(node_ip.primary());
+        let address = SocketAddr::new(advertised, self.config.listen.port).to_string();
+        let (cluster, host) = joining::prepare(&mut self.config, &address).await?;
+        let prepared = control::prepare_server(&self.config, node_ip).await?;
+        let cluster = cluster.map(|cluster| cluster.number()).transpose()?;
+        let store = control::open_store(&self.config, &prepared, cluster).await?;
+        let starting = async {
+            let address = prepared.address().to_string();
+            let register = joining::register(host.as_ref(), &store, &self.config.node_name, &address);
+            let start = ApiServer::start_prepared(prepared, store.clone(), &self.tasks);
+            let start = async { start.await.context("cannot start the API server") };
+            tokio::try_join!(register, start).map(|((), server)| server)
+        };
+        let server = match starting.await {
             Ok(server) => server,
             Err(error) => {
                 self.tasks.shutdown().await;
@@ -100,6 +112,8 @@ impl Node {
             }
         };
         control::start_controllers(&self.config, &server, clock, &self.tasks);
+        let follower = joining::become_voter(store.clone());
+        self.tasks.spawn("become a voter", base::OnError::Log, follower);
         let watched = store.clone();
         self.tasks.spawn("store", base::OnError::Shutdown, async move {
             match watched.ended().await {

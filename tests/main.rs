@@ -28,6 +28,7 @@ mod kubectl;
 mod limits;
 mod lost;
 mod machines;
+mod members;
 mod mixed;
 mod oci;
 mod reboot;

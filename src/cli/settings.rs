@@ -128,7 +128,11 @@ pub struct Settings {
     #[arg(long, value_name = "URL")]
     pub server: Option<String>,
 
-    /// File with the server's agent token (`agent` only)
+    /// Server whose cluster to join as a further server (`server` and `up`), such as https://10.0.0.5:6443
+    #[arg(long, value_name = "URL")]
+    pub join: Option<String>,
+
+    /// File with the token to join with: the server's agent-token for `agent`, its server-token for --join
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
@@ -210,6 +214,7 @@ impl Settings {
                 .eviction_pressure_transition_period
                 .or(other.eviction_pressure_transition_period),
             server: self.server.or(other.server),
+            join: self.join.or(other.join),
             token_file: self.token_file.or(other.token_file),
             insecure_registry: if self.insecure_registry.is_empty() {
                 other.insecure_registry
@@ -280,6 +285,7 @@ impl Settings {
             config.crash_back_off = std::time::Duration::from_secs(seconds);
         }
         config.server = self.server;
+        config.join = self.join;
         config.token_file = self.token_file;
         if let Err(why) = config.check() {
             bail!(why);

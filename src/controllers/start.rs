@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// What the controllers need to be told.
+#[derive(Clone)]
 pub struct Settings {
     /// The cluster's pod ranges, each with the prefix length of a node's share.
     pub node_shares: Vec<(Cidr, u8)>,

@@ -3,25 +3,21 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use api::cidr::Addresses;
 use api::request::User;
 use apiserver::admission::TolerationSeconds;
-use apiserver::{ApiServer, ServerConfig, StartError};
+use apiserver::{ApiServer, Prepared, ServerConfig, StartError};
 use base::{Clock, Tasks};
 use client::Client;
 use controllers::View;
 use store::Store;
 
+use super::cluster::Shared;
 use crate::config::Config;
 
-/// Starts the API server over an open store.
-pub(super) async fn start_server(
-    config: &Config,
-    node_ip: Addresses,
-    store: Store,
-    tasks: &Tasks,
-) -> anyhow::Result<ApiServer> {
+/// Listens and opens the keys; the store comes next.
+pub(super) async fn prepare_server(config: &Config, node_ip: Addresses) -> anyhow::Result<Prepared> {
     let port = config.listen.port;
     let listen: Vec<SocketAddr> = match config.listen.address {
         Some(address) => vec![(address, port).into()],
@@ -39,21 +35,41 @@ pub(super) async fn start_server(
         not_ready: config.not_ready_toleration_seconds.into(),
         unreachable: config.unreachable_toleration_seconds.into(),
     };
+    settings.name.clone_from(&config.node_name);
+    settings.shared = serde_json::to_value(Shared::of(config))?;
     settings.extra_sans = vec![config.node_name.clone()];
     settings
         .extra_sans
         .extend(node_ip.iter().map(|ip| ip.to_string()));
-    ApiServer::start(settings, store, tasks)
-        .await
-        .map_err(|error| match error {
-            StartError::Listen(why) if why.kind() == std::io::ErrorKind::AddrInUse => {
-                anyhow!("{why}: stop what listens there, or choose another port with --listen")
-            }
-            other => anyhow::Error::new(other).context("cannot start the API server"),
-        })
+    Prepared::new(settings).await.map_err(|error| match error {
+        StartError::Listen(why) if why.kind() == std::io::ErrorKind::AddrInUse => {
+            anyhow!("{why}: stop what listens there, or choose another port with --listen")
+        }
+        other => anyhow::Error::new(other).context("cannot start the API server"),
+    })
 }
 
-/// Starts controllers and scheduler, which share their caches.
+/// Opens the store of a server: of the cluster given, or one that begins a cluster.
+pub(super) async fn open_store(
+    config: &Config,
+    prepared: &Prepared,
+    cluster: Option<u64>,
+) -> anyhow::Result<Store> {
+    let mut settings = store::StoreConfig::new(&config.data_dir);
+    settings.join = cluster;
+    settings.dialer = Some(prepared.dialer());
+    settings.here = store::Peer {
+        name: config.node_name.clone(),
+        address: prepared.address().to_string(),
+        ..store::Peer::default()
+    };
+    Store::open(settings)
+        .await
+        .with_context(|| format!("cannot open the store in {}", config.data_dir.display()))
+}
+
+/// Keeps the caches of controllers and scheduler, and starts both whenever this server leads: a new leader
+/// begins with what it knows.
 pub(super) fn start_controllers(config: &Config, server: &ApiServer, clock: Arc<dyn Clock>, tasks: &Tasks) {
     let client = Client::new(
         server.api(),
@@ -64,20 +80,24 @@ pub(super) fn start_controllers(config: &Config, server: &ApiServer, clock: Arc<
     )
     .with_manager("kube-controller-manager");
     let view = View::start(&client, tasks);
-    controllers::start(
-        client.clone(),
-        view.clone(),
-        clock.clone(),
-        tasks,
-        controllers::Settings {
-            node_shares: config.node_shares(),
-            balancer_pools: config.load_balancer_pools.clone(),
-            node_grace: config.node_monitor_grace_period,
-            root_ca: server.pki().serving_ca.pem().to_owned(),
-        },
-    );
     let scheduler = client
         .with_user(User::new("system:kube-scheduler", &["system:authenticated"]))
         .with_manager("kube-scheduler");
-    scheduler::start(scheduler, view.nodes, view.pods, clock, tasks);
+    let settings = controllers::Settings {
+        node_shares: config.node_shares(),
+        balancer_pools: config.load_balancer_pools.clone(),
+        node_grace: config.node_monitor_grace_period,
+        root_ca: server.pki().serving_ca.pem().to_owned(),
+    };
+    server.while_leading(tasks, "controllers and scheduler", move |spell| {
+        controllers::start(
+            client.clone(),
+            view.clone(),
+            clock.clone(),
+            spell,
+            settings.clone(),
+        );
+        let (nodes, pods) = (view.nodes.clone(), view.pods.clone());
+        scheduler::start(scheduler.clone(), nodes, pods, clock.clone(), spell);
+    });
 }

@@ -15,6 +15,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
 
 pub use ca::{Ca, Issued, Leaf};
@@ -188,6 +190,20 @@ impl Pki {
             && self.client_ca.issued(&old.client_cert_pem)
             && ends > now.as_second() + RENEW_SECONDS
     }
+}
+
+/// [`fingerprint`] of the certificate in a PEM file.
+///
+/// # Errors
+/// When it cannot be read or holds none.
+pub fn fingerprint_of_file(path: &Path) -> Result<String, PkiError> {
+    let text = std::fs::read_to_string(path).map_err(files::io(path))?;
+    let certificate = CertificateDer::from_pem_slice(text.as_bytes());
+    let malformed = |error: rustls::pki_types::pem::Error| PkiError::Malformed {
+        path: path.to_owned(),
+        why: error.to_string(),
+    };
+    Ok(fingerprint(&certificate.map_err(malformed)?))
 }
 
 /// Hexadecimal SHA-256 of a certificate.

@@ -37,6 +37,17 @@ impl Store {
         status.await.map_err(|_| self.inner.gone())
     }
 
+    /// Waits until this member's memory ([`peek`](Self::peek)) shows every write that was acknowledged
+    /// before the call, by whichever member. A leader's always does: nobody learns earlier what is
+    /// committed, and one that leads no more without knowing it can write nothing.
+    pub async fn catch_up(&self) -> Result<(), StoreError> {
+        let leads = self.inner.leadership.borrow().leads;
+        if leads {
+            return Ok(());
+        }
+        self.clearance().await
+    }
+
     /// Changes the group; any member takes this to the leader, which judges
     /// ([`StoreError::Membership`] is its refusal). A new member is a learner
     /// when this returns; a member that is promoted or removed counts, or

@@ -1,0 +1,230 @@
+//! Becoming one of several servers.
+//!
+//! ```text
+//! token ─▶ the authority that it names ─▶ POST joins: keys and settings, kept on disk
+//!    ─▶ store opens, empty ─▶ POST members: a learner, gets a snapshot ─▶ promotes itself ─▶ voter
+//! ```
+//! Each step can be done again: a join that was cut short goes on with the next `--join`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use api::status::Status;
+use apiserver::members::Standing;
+use apiserver::members::wire::{Handover, JoinRequest, NewMember, ROOT, id_text};
+use apiserver::pki;
+use client::pin::{self, PinError};
+use client::{Credentials, HttpApi, HttpConfig};
+use http::Method;
+use serde::Serialize;
+use store::{MemberChange, Store, StoreError};
+
+use super::cluster::Cluster;
+use crate::config::Config;
+
+/// Between attempts to reach a server, or to be promoted.
+const RETRY: Duration = Duration::from_millis(500);
+/// After so many attempts in vain a person is told.
+const ATTEMPTS_SILENT: u32 = 10;
+
+/// The server that lets this one in.
+pub(super) struct Host {
+    api: HttpApi,
+    url: String,
+}
+
+/// Connects to the server that `--join` names, which must have the authority that the token names, and so must
+/// the data folder if it has one.
+async fn host(url: &str, config: &Config) -> anyhow::Result<Host> {
+    let Some(file) = &config.token_file else {
+        bail!("--join needs --token-file: the file server-token in the data folder of that server");
+    };
+    let token = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the token in {}", file.display()))?;
+    let token = token.trim();
+    let Some(hash) = pin::ca_hash(token, "server") else {
+        bail!(
+            "{} holds no server token: take the file server-token of a server's data folder",
+            file.display()
+        );
+    };
+    if let Some(own) = authority(&config.data_dir)?
+        && !own.eq_ignore_ascii_case(hash)
+    {
+        bail!(
+            "{} belongs to another cluster than the one to join: give another --data-dir, or start without --join",
+            config.data_dir.display()
+        );
+    }
+    let mut attempts = 0;
+    let ca_pem = loop {
+        match pin::fetch_ca(url, hash).await {
+            Ok(pem) => break pem,
+            Err(error @ PinError::Unreachable(..)) => pause(&mut attempts, &error).await,
+            Err(error) => return Err(error).with_context(|| format!("cannot join {url}")),
+        }
+    };
+    let api = HttpApi::new(HttpConfig {
+        server: url.to_owned(),
+        ca_pem,
+        credentials: Credentials {
+            token: token.to_owned(),
+            ..Credentials::default()
+        },
+        ..HttpConfig::default()
+    })?;
+    Ok(Host {
+        api,
+        url: url.to_owned(),
+    })
+}
+
+async fn pause(attempts: &mut u32, error: &dyn std::fmt::Display) {
+    *attempts += 1;
+    if *attempts % ATTEMPTS_SILENT == 1 {
+        tracing::warn!("cannot join yet, trying on: {error}");
+    }
+    tokio::time::sleep(RETRY).await;
+}
+
+/// The hash of the authority in a data folder that has one.
+fn authority(data_dir: &Path) -> anyhow::Result<Option<String>> {
+    let path = data_dir.join("pki/serving-ca.crt");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let hash = pki::fingerprint_of_file(&path)?;
+    Ok(Some(hash))
+}
+
+impl Host {
+    /// Asks until there is an answer; a refusal is final.
+    async fn ask(&self, path: &str, question: &impl Serialize) -> anyhow::Result<bytes::Bytes> {
+        let body: bytes::Bytes = serde_json::to_vec(question)?.into();
+        let path = format!("{ROOT}/{path}");
+        let mut attempts = 0;
+        loop {
+            let status = match self.api.raw(Method::POST, &path, body.clone()).await {
+                Ok((200, answer)) => return Ok(answer),
+                Ok((code, answer)) => refusal(code, &answer),
+                Err(status) => status,
+            };
+            match status.code {
+                401 => bail!(
+                    "{} does not accept this token: take what stands in server-token in its data folder now",
+                    self.url
+                ),
+                429 | 500.. => pause(&mut attempts, &status).await,
+                _ => bail!("{} refused: {}", self.url, status.message),
+            }
+        }
+    }
+}
+
+fn refusal(code: u16, body: &[u8]) -> Status {
+    serde_json::from_slice(body)
+        .unwrap_or_else(|_| Status::new(code, "", format!("it answered with code {code}")))
+}
+
+/// Gets what the node needs to be one of several servers, unless it has it; `None` if it is not to join, and
+/// never did.
+///
+/// # Errors
+/// When it is refused, or the folder belongs to another cluster.
+pub(super) async fn prepare(
+    config: &mut Config,
+    address: &str,
+) -> anyhow::Result<(Option<Cluster>, Option<Host>)> {
+    let dir = config.data_dir.clone();
+    let host = match &config.join {
+        Some(url) => Some(host(&url.clone(), config).await?),
+        None => None,
+    };
+    let known = Cluster::read(&dir)?;
+    let lacks = pki::missing(&dir);
+    let cluster = match (known, &host) {
+        (Some(cluster), _) if lacks.is_none() => Some(cluster),
+        // The first server of a cluster needs nothing from itself, nor from those who joined it.
+        (None, _) if dir.join("raft").exists() => None,
+        (_, Some(host)) => Some(receive(host, config, address).await?),
+        (None, None) => None,
+        (Some(_), None) => bail!(
+            "{} was left behind by a join that was cut short: start it again with --join and --token-file",
+            dir.display()
+        ),
+    };
+    if let Some(cluster) = &cluster {
+        cluster.apply(config)?;
+        config.check().map_err(anyhow::Error::msg)?;
+    }
+    Ok((cluster, host))
+}
+
+async fn receive(host: &Host, config: &Config, address: &str) -> anyhow::Result<Cluster> {
+    let asked = JoinRequest {
+        name: config.node_name.clone(),
+        address: address.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        id: String::new(),
+    };
+    let answer: Handover = serde_json::from_slice(&host.ask("joins", &asked).await?)
+        .with_context(|| format!("{} gave an answer that is not understood", host.url))?;
+    let cluster = Cluster::new(answer.cluster, answer.settings)?;
+    cluster.write(&config.data_dir)?;
+    pki::take_over(&config.data_dir, &answer.files)?;
+    Ok(cluster)
+}
+
+/// Has the others take this server in, if they have not yet.
+///
+/// # Errors
+/// When they refuse, or nobody could be asked.
+pub(super) async fn register(
+    host: Option<&Host>,
+    store: &Store,
+    name: &str,
+    address: &str,
+) -> anyhow::Result<()> {
+    if Standing::of(&store.status().await?) != Standing::Newcomer {
+        return Ok(());
+    }
+    let Some(host) = host else {
+        bail!("this server has not been taken in yet: start it again with --join and --token-file");
+    };
+    let new = NewMember {
+        id: id_text(store.member()),
+        name: name.to_owned(),
+        address: address.to_owned(),
+    };
+    host.ask("members", &new).await?;
+    tracing::info!(address, "taken in as a learner, waiting for the cluster's state");
+    let mut attempts = 0;
+    while Standing::of(&store.status().await?) == Standing::Newcomer {
+        tokio::time::sleep(RETRY).await;
+        attempts += 1;
+        if attempts % (2 * ATTEMPTS_SILENT) == 0 {
+            tracing::warn!("no state has come yet: can the other servers reach this one at {address}?");
+        }
+    }
+    Ok(())
+}
+
+/// Promotes this server once it has caught up.
+///
+/// # Errors
+/// When the store has ended.
+pub(super) async fn become_voter(store: Store) -> Result<(), StoreError> {
+    while Standing::of(&store.status().await?) == Standing::Learner {
+        match store.change_members(MemberChange::Promote(store.member())).await {
+            Ok(()) => tracing::info!("this server is a voter now"),
+            Err(error @ (StoreError::Closed | StoreError::Stopped(_) | StoreError::Removed)) => {
+                return Err(error);
+            }
+            // It has not caught up, or another change is under way, or nobody leads at this moment.
+            Err(error) => tracing::debug!(%error, "not promoted yet"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+    Ok(())
+}
