@@ -8,8 +8,10 @@
 //! the shim holds the state, not this process.
 
 use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
@@ -87,30 +89,26 @@ impl Containers {
         let text = serde_json::to_vec(pod).map_err(|error| OciError::Create(error.to_string()))?;
         fs::write(dir.join("pod.json"), text).map_err(io("writing the pod's description"))?;
         let log = fs::File::create(dir.join("shim.log")).map_err(io("making the shim's log"))?;
+        let socket = bind(&dir.join("shim.sock")).map_err(io("making the shim's socket"))?;
         let mut child = tokio::process::Command::new(&self.config.program)
             .arg("shim")
             .arg(&dir)
             .arg(pod_cgroup(&self.config.instance_id, &pod.uid))
             .env_clear()
-            .stdin(Stdio::null())
+            .stdin(OwnedFd::from(socket))
             .stdout(log.try_clone().map_err(io("opening the shim's log"))?)
             .stderr(log)
             .spawn()
             .map_err(io("starting the shim"))?;
         let ready = tokio::time::timeout(SHIM_START_MAX, async {
-            loop {
-                if ask(&dir, &Ask::Hello).await.is_ok() {
-                    return Ok(());
-                }
-                tokio::select! {
-                    status = child.wait() => {
-                        let said = fs::read_to_string(dir.join("shim.log")).unwrap_or_default();
-                        let said = said.trim();
-                        return Err(OciError::Shim(format!("ended at once ({status:?}): {said}")));
-                    }
-                    () = tokio::time::sleep(Duration::from_millis(5)) => {}
-                }
+            if ask(&dir, &Ask::Hello).await.is_ok() {
+                return Ok(());
             }
+            // It has let go of its socket: it is about to end, if it has not ended yet.
+            let status = child.wait().await;
+            let said = fs::read_to_string(dir.join("shim.log")).unwrap_or_default();
+            let said = said.trim();
+            Err(OciError::Shim(format!("ended at once ({status:?}): {said}")))
         })
         .await
         .unwrap_or_else(|_| Err(OciError::Shim("did not answer".to_owned())));
@@ -464,6 +462,19 @@ fn unexpected(answer: &Answer) -> OciError {
 
 fn lost(error: std::io::Error) -> OciError {
     OciError::Shim(error.to_string())
+}
+
+/// The socket that a shim is given as its standard input: it can be asked from
+/// the first moment, and answers as soon as it can.
+fn bind(path: &Path) -> std::io::Result<UnixListener> {
+    // What is there belongs to a shim that is gone.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 /// Sends one request and reads its reply.

@@ -14,7 +14,8 @@ mod reaper;
 mod serve;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -75,17 +76,12 @@ fn step_back() -> i32 {
 }
 
 fn run(dir: &Path, cgroup: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let listener = given_socket()?;
     let oom_score_min = step_back();
     let pod: PodSpec = serde_json::from_slice(&fs::read(dir.join("pod.json"))?)?;
     nix::unistd::setsid()?;
     nix::sys::prctl::set_child_subreaper(true)?;
     settle(&pod)?;
-    let socket = dir.join("shim.sock");
-    // What is there belongs to a shim that is gone: the agent has asked it before.
-    let _ = fs::remove_file(&socket);
-    let listener = std::os::unix::net::UnixListener::bind(&socket)?;
-    fs::set_permissions(&socket, fs::Permissions::from_mode(0o600))?;
-    listener.set_nonblocking(true)?;
     fs::write(dir.join("shim.pid"), std::process::id().to_string())?;
     let surroundings = Rc::new(Surroundings {
         dir: dir.to_owned(),
@@ -102,6 +98,14 @@ fn run(dir: &Path, cgroup: &str) -> Result<(), Box<dyn std::error::Error>> {
         serve::serve(listener, surroundings).await
     })?;
     Ok(())
+}
+
+/// The socket that the agent has bound and given as standard input, which is empty from here on.
+fn given_socket() -> std::io::Result<UnixListener> {
+    let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    listener.set_nonblocking(true)?;
+    nix::unistd::dup2_stdin(fs::File::open("/dev/null")?)?;
+    Ok(listener)
 }
 
 /// Enters the namespaces that the pod's containers share.
