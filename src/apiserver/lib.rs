@@ -19,7 +19,6 @@ pub mod members;
 pub mod metrics;
 pub mod nodes;
 pub mod openapi_routes;
-pub mod outbound;
 pub mod peers;
 pub mod pki;
 mod priorities;

@@ -188,6 +188,10 @@ impl Api for Core {
 
 impl Core {
     async fn carry_out(&self, request: &Request) -> Result<Reply, Status> {
+        if !matches!(request.verb, Verb::Get | Verb::List | Verb::Watch) {
+            // What a write is judged by is never older than what some client was told, by whichever server.
+            self.inner.store.catch_up().await.map_err(refuse::status)?;
+        }
         match (request.verb, request.subresource.as_str()) {
             (Verb::Get, _) => self.get(request).await,
             (Verb::List, "") => self.list(request).await,

@@ -123,8 +123,11 @@ impl Core {
         Command { ticket, now_ms, body }.encode()
     }
 
-    /// Tells the group where this member is, if it does not know.
+    /// Tells the group where this member is, if it does not know. Alone it has nobody to tell.
     pub(super) fn announce(&mut self, now_ms: u64) {
+        if self.member.solitary() {
+            return;
+        }
         let here = &self.habits.here;
         let known = self.meta.roster.peer(self.meta.member);
         let busy = self.announcing.as_mut().is_some_and(|answer| {
