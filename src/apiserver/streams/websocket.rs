@@ -75,7 +75,11 @@ impl Framing {
 
     fn decode(self, message: Message) -> Option<(u8, Bytes)> {
         match (self, message) {
-            (Framing::Binary, Message::Binary(bytes)) => Some((*bytes.first()?, bytes.slice(1..))),
+            // Some clients (Kubernetes' for Python) send what is typed as text, channel and all.
+            (Framing::Binary, message) => {
+                let bytes = message.into_data();
+                Some((*bytes.first()?, bytes.slice(1..)))
+            }
             (Framing::Base64, Message::Text(text)) => {
                 let mut rest = text.chars();
                 let channel = rest.next()?.to_digit(10)?;
@@ -231,6 +235,8 @@ mod tests {
             assert_eq!(framing.decode(message), Some((1, Bytes::from_static(b"hello"))));
         }
         assert_eq!(Framing::Binary.decode(Message::Binary(Bytes::new())), None);
+        let typed = Framing::Binary.decode(Message::text("\u{0}ls\n"));
+        assert_eq!(typed, Some((0, Bytes::from_static(b"ls\n"))));
         assert_eq!(Framing::Base64.encode(1, b"hi"), Message::text("1aGk="));
         assert_eq!(Framing::Base64.decode(Message::text("1***")), None);
     }
