@@ -107,6 +107,17 @@ pub fn apply(live: Option<&Value>, applied: Value, write: &Write<'_>, force: boo
     Ok(merged)
 }
 
+/// What an apply of `config` would make of `live` if nobody owned any field (admission policies that mutate).
+///
+/// # Errors
+/// What of the configuration does not fit the schema.
+pub fn merged(live: &Value, config: &Value, schema: &Schema) -> Result<Value, String> {
+    match typed::problems(config, schema).as_slice() {
+        [] => Ok(typed::merge(live, config, schema)),
+        problems => Err(problems.join("; ")),
+    }
+}
+
 fn check_applied(applied: &Value, write: &Write<'_>) -> Result<(), Status> {
     if !applied.is_object() {
         return Err(Status::bad_request(

@@ -9,10 +9,12 @@
 //! what is done when evaluating. Values of the object under review are looked into in place, along their
 //! schema; nothing is copied that is not computed.
 
+mod authority;
 mod check;
 mod eval;
 mod expr;
 mod functions;
+mod json;
 mod lex;
 mod library;
 mod macros;
@@ -26,7 +28,9 @@ use std::fmt;
 use expr::Expr;
 use lex::is_reserved;
 
+pub use authority::{Answer, Authority, Permissions, Question};
 pub use eval::{Budget, EXCEEDED, Scope};
+pub use json::to_json;
 pub use strings::{duration, pattern as strings_pattern};
 pub use val::Val;
 

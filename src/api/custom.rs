@@ -65,6 +65,8 @@ pub struct CustomKind {
     list_kind: &'static str,
     has_status: bool,
     terminating: bool,
+    /// The webhook that converts between versions; `None` when a change of name does.
+    conversion: Option<Value>,
     /// The definition's UID and generation: what is made of it is made anew when they change.
     generation: (String, i64),
     compiled: OnceLock<Compiled>,
@@ -145,6 +147,8 @@ impl CustomKind {
             list_kind: intern::text(text(accepted, "listKind")),
             has_status,
             terminating: is_true(definition, "Terminating"),
+            conversion: (text(definition, "spec.conversion.strategy") == "Webhook")
+                .then(|| get(definition, "spec.conversion.webhook").clone()),
             generation: (object::uid(definition).to_owned(), object::generation(definition)),
             compiled: OnceLock::new(),
         }
@@ -168,6 +172,12 @@ impl CustomKind {
     /// Whether its definition is being deleted, so that no object may be made.
     pub fn is_terminating(&self) -> bool {
         self.terminating
+    }
+
+    /// The webhook that converts between its versions (`spec.conversion.webhook`); `None` when they differ in
+    /// their names alone.
+    pub fn conversion(&self) -> Option<&Value> {
+        self.conversion.as_ref()
     }
 
     /// What identifies the state of its definition.

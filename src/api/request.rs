@@ -2,9 +2,11 @@
 //! ends in a [`Request`].
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use serde_json::{Map, Value, json};
 
 use crate::status::Status;
 
@@ -30,6 +32,25 @@ impl User {
             groups: groups.iter().map(|g| (*g).to_owned()).collect(),
             ..Self::default()
         }
+    }
+
+    /// As `UserInfo` of `authentication.k8s.io/v1`, what is empty left out.
+    pub fn info(&self) -> Value {
+        let mut info = Map::new();
+        let mut put = |key: &str, value: Value| info.insert(key.to_owned(), value);
+        if !self.name.is_empty() {
+            put("username", self.name.as_str().into());
+        }
+        if !self.uid.is_empty() {
+            put("uid", self.uid.as_str().into());
+        }
+        if !self.groups.is_empty() {
+            put("groups", self.groups.clone().into());
+        }
+        if !self.extra.is_empty() {
+            put("extra", json!(self.extra));
+        }
+        Value::Object(info)
     }
 
     /// The user behind a request that carries no credentials.
@@ -149,6 +170,49 @@ pub struct Options {
     pub precondition_resource_version: Option<String>,
 }
 
+/// What there is to say about a request besides its answer, whatever that is. Copies share it.
+#[derive(Clone, Debug, Default)]
+pub struct Notes(Arc<Mutex<Said>>);
+
+#[derive(Debug, Default)]
+struct Said {
+    warnings: Vec<String>,
+    annotations: BTreeMap<String, String>,
+}
+
+impl Notes {
+    // A std mutex: nothing awaits while it is held.
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Warns the caller; the same text is said once.
+    pub fn warn(&self, text: impl Into<String>) {
+        let (mut said, text) = (self.said(), text.into());
+        if !said.warnings.contains(&text) {
+            said.warnings.push(text);
+        }
+    }
+
+    /// Adds an audit annotation; the first one under a key stays, as in Kubernetes.
+    pub fn annotate(&self, key: impl Into<String>, value: impl Into<String>) {
+        self.said()
+            .annotations
+            .entry(key.into())
+            .or_insert_with(|| value.into());
+    }
+
+    /// The texts of all warnings so far.
+    pub fn warnings(&self) -> Vec<String> {
+        self.said().warnings.clone()
+    }
+
+    /// The audit annotations so far.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        self.said().annotations.clone()
+    }
+}
+
 /// A request to the API, from wherever it came.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -170,6 +234,8 @@ pub struct Request {
     pub body: Bytes,
     /// Media type of the body; empty means JSON.
     pub content_type: String,
+    /// What is said about it besides the answer.
+    pub notes: Notes,
 }
 
 impl Request {
@@ -185,6 +251,7 @@ impl Request {
             options: Options::default(),
             body: Bytes::new(),
             content_type: String::new(),
+            notes: Notes::default(),
         }
     }
 }

@@ -68,6 +68,21 @@ impl ServedKinds {
         built_in.chain(custom).collect()
     }
 
+    /// The other versions in which the same objects are served.
+    pub fn equivalents(&self, kind: &Kind) -> Vec<KindRef> {
+        let stored = kind.stored_as();
+        let mut all = self.all();
+        all.retain(|other| {
+            let same_place = match other.custom() {
+                Some(_) => other.group == kind.group,
+                None => other.stored_as() == stored,
+            };
+            let itself = (other.group, other.version) == (kind.group, kind.version);
+            same_place && !itself && other.plural == kind.plural
+        });
+        all
+    }
+
     /// A number that changes whenever what is served does.
     pub fn state(&self) -> u64 {
         *self.changes.borrow()

@@ -194,9 +194,10 @@ async fn door(
     let tokens = ServiceAccounts::new(pki, &config.issuer(), lookup.clone(), config.clock.clone())?;
     let tokens = Arc::new(tokens);
     let rbac = Arc::new(Rbac::new(lookup.clone()));
+    let nodes = NodeLinks::new();
     let core = Core::new(
         store.clone(),
-        core_config(config, port),
+        core_config(config, port, nodes.clone()),
         rbac.clone(),
         tokens.clone(),
     )?;
@@ -223,6 +224,9 @@ async fn door(
     let revision = rbac.load(store);
     let follow = rbac.clone().follow(store.clone(), revision);
     tasks.spawn("follow roles", OnError::Shutdown, follow);
+    let revision = core.dynamic().load(store);
+    let follow = core.dynamic().clone().follow(store.clone(), revision);
+    tasks.spawn("follow webhooks and policies", OnError::Shutdown, follow);
     let address = SocketAddr::new(config.advertise, port).to_string();
     let door = Door {
         api,
@@ -234,7 +238,8 @@ async fn door(
         )?,
         authorizer: rbac,
         lookup,
-        nodes: NodeLinks::new(),
+        nodes,
+        core: core.clone(),
         members: members(config, &address, pki, store),
         discovery: Discovery::new(kinds.clone(), address.clone()),
         openapi: OpenApi::new(kinds.clone()),
@@ -296,8 +301,9 @@ async fn prepare(core: Core, door: Arc<Door>) {
     }
 }
 
-fn core_config(config: &ServerConfig, port: u16) -> CoreConfig {
+fn core_config(config: &ServerConfig, port: u16, nodes: NodeLinks) -> CoreConfig {
     CoreConfig {
+        nodes,
         service_cidr: config.service_cidr.clone(),
         node_ports: config.node_ports,
         toleration: config.toleration,

@@ -41,11 +41,26 @@ pub enum TlsError {
 }
 
 /// A configuration that trusts the given CAs only.
-pub(crate) fn config(ca_pem: &str, who: &Credentials, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
+///
+/// # Errors
+/// When certificates or keys make no sense.
+pub fn config(ca_pem: &str, who: &Credentials, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
     for cert in certificates("CA", ca_pem)? {
         roots.add(cert)?;
     }
+    trusting(roots, who, alpn)
+}
+
+/// A configuration that trusts these authorities; `alpn` is what may be spoken.
+///
+/// # Errors
+/// When the client's certificate or key makes no sense.
+pub fn trusting(
+    roots: RootCertStore,
+    who: &Credentials,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

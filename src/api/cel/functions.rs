@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::val::Val;
-use super::{library, ops, strings};
+use super::{authority, library, ops, strings};
 
 /// What a function without a receiver may be called, and with how many arguments.
 const GLOBAL: &[(&str, &[usize])] = &[
@@ -49,6 +49,7 @@ const GLOBAL: &[(&str, &[usize])] = &[
     ("optional.of", &[1]),
     ("optional.none", &[0]),
     ("optional.ofNonZeroValue", &[1]),
+    ("jsonpatch.escapeKey", &[1]),
 ];
 
 /// The same for methods; the receiver is not counted.
@@ -121,6 +122,8 @@ const METHODS: &[(&str, &[usize])] = &[
     ("subresource", &[1]),
     ("namespace", &[1]),
     ("name", &[1]),
+    ("fieldSelector", &[1]),
+    ("labelSelector", &[1]),
     ("path", &[1]),
     ("serviceAccount", &[2]),
     ("check", &[1]),
@@ -158,6 +161,7 @@ pub fn cost(name: &str, values: &[Val<'_>]) -> usize {
     let first = values.first().map_or(0, length);
     let second = values.get(1).map_or(0, length);
     match name {
+        "check" => authority::CHECK_COST,
         // Every item may have to be compared.
         "in" => values.get(1).map_or(0, Val::extent),
         "isSorted" | "sum" | "min" | "max" => first,
@@ -173,10 +177,23 @@ pub fn cost(name: &str, values: &[Val<'_>]) -> usize {
             first.saturating_add(second).div_ceil(10)
         }
         "startsWith" | "endsWith" => second.div_ceil(10),
-        "lowerAscii" | "upperAscii" | "trim" | "substring" | "string" | "bytes" | "quantity" | "url"
-        | "isURL" | "isQuantity" | "ip" | "isIP" | "cidr" | "isCIDR" | "timestamp" | "duration" => {
-            first.div_ceil(10)
-        }
+        "jsonpatch.escapeKey"
+        | "lowerAscii"
+        | "upperAscii"
+        | "trim"
+        | "substring"
+        | "string"
+        | "bytes"
+        | "quantity"
+        | "url"
+        | "isURL"
+        | "isQuantity"
+        | "ip"
+        | "isIP"
+        | "cidr"
+        | "isCIDR"
+        | "timestamp"
+        | "duration" => first.div_ceil(10),
         _ => 0,
     }
 }
@@ -194,6 +211,9 @@ pub fn global<'a>(name: &str, args: &[Val<'a>]) -> Result<Val<'a>, String> {
         ("optional.ofNonZeroValue", [a]) => Ok(Val::Optional(
             Some(a).filter(|a| !is_zero(a)).map(|a| Rc::new(a.clone())),
         )),
+        ("jsonpatch.escapeKey", [Val::Text(key)]) => {
+            Ok(Val::text(&key.replace('~', "~0").replace('/', "~1")))
+        }
         ("matches", [a, b]) => method("matches", &[a.clone(), b.clone()]),
         ("int" | "uint" | "double" | "string" | "bool" | "bytes" | "duration" | "timestamp", [a]) => {
             strings::convert(name, a)
@@ -213,6 +233,7 @@ pub fn method<'a>(name: &str, values: &[Val<'a>]) -> Result<Val<'a>, String> {
         [Val::Time(at), args @ ..] => strings::time_part(*at, name, args),
         [Val::Duration(span)] => strings::duration_part(*span, name),
         [Val::Optional(inner), args @ ..] => optional(inner.as_deref(), name, args),
+        [Val::Authority(on), args @ ..] => on.method(name, args),
         [on, args @ ..] => library::method(on, name, args),
         [] => Err("no such overload".to_owned()),
     }

@@ -20,7 +20,7 @@ pub fn method(at: usize, on: Expr, name: String, args: Vec<Expr>) -> Result<Expr
     let in_namespace = match &on.node {
         Node::Name(space) => matches!(
             space.as_str(),
-            "sets" | "optional" | "cel" | "math" | "strings" | "format"
+            "sets" | "optional" | "cel" | "math" | "strings" | "format" | "jsonpatch"
         ),
         _ => false,
     };

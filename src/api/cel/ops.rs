@@ -16,12 +16,14 @@ pub fn select<'a>(of: &Val<'a>, field: &str, lenient: bool) -> Result<Val<'a>, S
     match of {
         Val::Optional(None) => return Ok(Val::Optional(None)),
         Val::Optional(Some(inner)) => return Ok(optional(inner.field(field))),
+        Val::Authority(asked) => return asked.member(field),
         _ => {}
     }
     if !of.is_map() {
         return Err(NO_OVERLOAD.to_owned());
     }
     match (of.field(field), lenient) {
+        (Some(Val::Failed(why)), _) => Err(why.to_string()),
         (found, true) => Ok(optional(found)),
         (Some(found), false) => Ok(found),
         (None, false) => Err(format!("no such key: {field}")),

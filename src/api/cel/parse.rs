@@ -2,6 +2,7 @@
 
 use super::expr::{Expr, Literal, Node};
 use super::lex::{Kind, Token, is_reserved, lex};
+use super::val::unescape;
 use super::{Error, macros};
 
 /// Deepest nesting of brackets, and of everything together: what is parsed here is evaluated by recursion, on
@@ -20,6 +21,17 @@ pub fn parse(source: &str) -> Result<Expr, Error> {
     match parser.peek() {
         Kind::End => Ok(root),
         other => Err(parser.unexpected(&other.clone())),
+    }
+}
+
+/// Whether an expression names a type whose values mutations write down: `Object`, `Object.spec`, `JSONPatch`.
+fn is_type(expr: &Expr) -> bool {
+    match &expr.node {
+        Node::Name(name) => matches!(name.as_str(), "Object" | "JSONPatch"),
+        Node::Select {
+            of, optional: false, ..
+        } => is_type(of),
+        _ => false,
     }
 }
 
@@ -253,6 +265,9 @@ impl Parser {
                         optional,
                     },
                 );
+            } else if self.is("{") && is_type(&of) {
+                self.place += 1;
+                of = Expr::new(at, Node::Map(self.fields()?));
             } else {
                 return Ok(of);
             }
@@ -357,6 +372,25 @@ impl Parser {
             }
             let optional = self.accept("?");
             out.push((self.ternary()?, optional));
+        }
+        Ok(out)
+    }
+
+    /// The fields of an object that is written down with its type, which is a map to us.
+    fn fields(&mut self) -> Result<Vec<(Expr, Expr, bool)>, Error> {
+        let mut out = Vec::new();
+        while !self.accept("}") {
+            if !out.is_empty() {
+                self.expect(",")?;
+                if self.accept("}") {
+                    break;
+                }
+            }
+            let (optional, at) = (self.accept("?"), self.at());
+            let name = unescape(&self.name()?);
+            let key = Expr::new(at, Node::Literal(Literal::Text(name)));
+            self.expect(":")?;
+            out.push((key, self.ternary()?, optional));
         }
         Ok(out)
     }

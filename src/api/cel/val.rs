@@ -7,6 +7,7 @@ use std::rc::Rc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::authority::Authority;
 use crate::quantity::Quantity;
 
 /// A value. Objects and lists of what is under review stay where they are, with the schema that says how to
@@ -49,6 +50,10 @@ pub enum Val<'a> {
     Url(Rc<str>),
     /// An object or list under review, and its schema.
     Json(&'a Value, Option<&'a Value>),
+    /// What can be asked about permissions.
+    Authority(Authority<'a>),
+    /// A member that could not be computed: an error for whoever asks for it.
+    Failed(Rc<str>),
 }
 
 impl<'a> Val<'a> {
@@ -102,6 +107,8 @@ impl<'a> Val<'a> {
             Val::Ip(_) => "net.IP",
             Val::Cidr(..) => "net.CIDR",
             Val::Url(_) => "kubernetes.URL",
+            Val::Authority(asked) => asked.type_name(),
+            Val::Failed(_) => "error",
         }
     }
 

@@ -3,23 +3,26 @@
 //! [`World`], what is stored; they change only the object in their hands.
 
 mod certificates;
+pub mod dynamic;
 mod lifecycle;
 mod node_restriction;
 mod node_taint;
+pub mod policies;
 mod priority;
 mod service_account;
 mod tolerations;
+pub mod webhooks;
 
 pub use tolerations::TolerationSeconds;
 
-use api::kind::Kind;
+use api::kind::KindRef;
 use api::object;
-use api::request::User;
+use api::request::{Notes, Options, User};
 use api::status::Status;
 use base::Random;
 use serde_json::Value;
 
-use crate::authz::Attributes;
+use crate::authz::{Attributes, Decision};
 
 /// What kind of request is reviewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,20 @@ pub enum Operation {
     Update,
     /// A deletion.
     Delete,
+    /// A stream to what the object stands for, such as `exec`.
+    Connect,
+}
+
+impl Operation {
+    /// As rules and reviews write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
+        }
+    }
 }
 
 /// A request under review.
@@ -37,7 +54,7 @@ pub struct Review<'a> {
     /// What kind of request it is.
     pub operation: Operation,
     /// The kind in the path.
-    pub kind: &'a Kind,
+    pub kind: KindRef,
     /// The subresource in the path; empty for none.
     pub subresource: &'a str,
     /// The namespace in the path; empty for cluster scope.
@@ -46,6 +63,10 @@ pub struct Review<'a> {
     pub name: &'a str,
     /// Who asks.
     pub user: &'a User,
+    /// How.
+    pub options: &'a Options,
+    /// Where warnings go.
+    pub notes: &'a Notes,
     /// The new object, or the body of a subresource; `None` for deletions.
     pub object: Option<&'a mut Value>,
     /// The object as it is; `None` for creations.
@@ -96,8 +117,13 @@ pub trait World: Send + Sync {
     /// Every stored object of a kind, in all namespaces when `namespace` is empty.
     fn all(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value>;
 
+    /// Whether a user may do something, and why.
+    fn decision(&self, attributes: &Attributes) -> Decision;
+
     /// Whether a user may do something.
-    fn allows(&self, attributes: &Attributes) -> bool;
+    fn allows(&self, attributes: &Attributes) -> bool {
+        self.decision(attributes).allowed
+    }
 
     /// Where generated names come from.
     fn random(&self) -> &dyn Random;
@@ -144,6 +170,8 @@ pub fn plugins(toleration: TolerationSeconds) -> Vec<Box<dyn Plugin>> {
 pub(crate) mod testing {
     //! A small world made by hand, for the plugins' tests.
 
+    use std::sync::LazyLock;
+
     use base::SeededRandom;
 
     use super::*;
@@ -186,14 +214,20 @@ pub(crate) mod testing {
             these.map(|(_, _, o)| o).filter(inside).cloned().collect()
         }
 
-        fn allows(&self, attributes: &Attributes) -> bool {
-            self.allowed.contains(&attributes.verb.as_str())
+        fn decision(&self, attributes: &Attributes) -> Decision {
+            Decision {
+                allowed: self.allowed.contains(&attributes.verb.as_str()),
+                ..Decision::default()
+            }
         }
 
         fn random(&self) -> &dyn Random {
             &self.random
         }
     }
+
+    static OPTIONS: LazyLock<Options> = LazyLock::new(Options::default);
+    static NOTES: LazyLock<Notes> = LazyLock::new(Notes::default);
 
     /// A review of a creation.
     pub fn creation<'a>(group: &str, plural: &str, user: &'a User, object: &'a mut Value) -> Review<'a> {
@@ -202,11 +236,13 @@ pub(crate) mod testing {
             .find(|k| k.group == group && k.plural == plural);
         Review {
             operation: Operation::Create,
-            kind: kind.expect("a kind of the table"),
+            kind: KindRef::BuiltIn(kind.expect("a kind of the table")),
             subresource: "",
             namespace: "shop",
             name: "",
             user,
+            options: &OPTIONS,
+            notes: &NOTES,
             object: Some(object),
             old: None,
         }

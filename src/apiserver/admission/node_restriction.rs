@@ -63,8 +63,9 @@ fn pod(review: &Review<'_>, node: &str) -> Result<(), String> {
         Operation::Delete => Err(format!(
             "node {node:?} can only delete pods with spec.nodeName set to itself"
         )),
-        Operation::Update => Err(format!(
-            "unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods"
+        Operation::Update | Operation::Connect => Err(format!(
+            "unexpected operation {:?}, node {node:?} can only create and delete mirror pods",
+            review.operation.name()
         )),
     }
 }

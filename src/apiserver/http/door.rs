@@ -18,12 +18,15 @@ use crate::members::Members;
 use crate::metrics::HttpMetrics;
 use crate::nodes::{Dialer, NodeLinks};
 use crate::openapi_routes::OpenApi;
+use crate::registry::Core;
 use crate::served::ServedKinds;
 
 /// Everything behind the HTTP server, shared by all connections.
 pub struct Door {
     /// The registry: carries out what is about resources.
     pub api: ApiRef,
+    /// The same, for those who need more of it than that: streams are admitted like other requests.
+    pub core: Core,
     /// Who is asking.
     pub authn: Authn,
     /// Whether they may.

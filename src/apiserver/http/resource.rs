@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::request::{Options, PatchType, Request, Verb};
+use api::request::{Notes, Options, PatchType, Request, Verb};
 use api::status::Status;
 use base::{Random, SystemRandom};
 use bytes::Bytes;
@@ -184,6 +184,7 @@ async fn call(
     let limit = timeout(&incoming.query)?;
     let (parts, sent) = incoming.request.into_parts();
     let content_type = text(&parts.headers, &CONTENT_TYPE).to_owned();
+    let notes = Notes::default();
     let carried_out = async {
         let sent = body(&parts.headers, sent).await?;
         let deletes = matches!(verb, Verb::Delete | Verb::DeleteCollection);
@@ -191,6 +192,7 @@ async fn call(
             delete_options::merge(&mut options, &sent, &content_type)?;
         }
         let mut request = request(path, verb, incoming.user, options);
+        request.notes = notes.clone();
         if !deletes {
             request.body = sent;
             request.content_type = content_type;
@@ -200,7 +202,14 @@ async fn call(
     // A body that never comes counts like an answer that never comes.
     let answer = tokio::time::timeout(limit, carried_out).await;
     let late = || Status::timeout("Timeout: request did not complete within the allotted timeout");
-    let answer = answer.map_err(|_| late())??;
+    let answer = match answer.map_err(|_| late())? {
+        Ok(answer) => answer,
+        Err(status) => {
+            let mut response = reply::failure(&status);
+            reply::warn(&mut response, &notes.warnings());
+            return Ok(response);
+        }
+    };
     let body = conversion.body(answer.body)?;
     let mut response = reply::response(answer.code, conversion.form.content_type(), body.clone());
     let reads = matches!(verb, Verb::Get | Verb::List);

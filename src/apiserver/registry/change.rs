@@ -19,7 +19,7 @@ use crate::admission::Operation;
 use super::create::written;
 use super::target::{Part, Target};
 use super::world::review_of;
-use super::{Core, body, hooks, meta, read, refuse, remove, scale, text};
+use super::{Core, body, hooks, meta, refuse, remove, scale, text};
 
 /// How often a change is tried again that lost a race nobody asked it to win.
 const TRIES_MAX: usize = 24;
@@ -114,8 +114,7 @@ impl Core {
             request,
             ..
         } = change;
-        let mut live = text::parse(entry)?;
-        read::to_served(&mut live, &target.kind);
+        let mut live = self.to_served(text::parse(entry)?, &target.kind).await?;
         if target.kind.storage.is_some() {
             // What is compared must be in the one form.
             canon::canonicalize(&mut live, target.schema()?);
@@ -133,6 +132,7 @@ impl Core {
             Some(&live),
         );
         self.admit(&mut review).await?;
+        meta::inherit(&mut new, &live);
         part.prepare(&target.kind, &mut new, &live);
         let others = hooks::before_update(self, target, *part, request, &mut new, &live)?;
         let errors = part.check(&target.kind, &new, &live);
@@ -225,7 +225,7 @@ impl Core {
         new: &Value,
         others: Vec<Op>,
     ) -> Result<Option<Reply>, Status> {
-        let record = self.record(&change.target, new)?;
+        let record = self.stored_record(&change.target, new).await?;
         let mut ops = vec![Op::Put {
             key: entry.key.clone(),
             record,
@@ -234,12 +234,24 @@ impl Core {
         ops.extend(others);
         match self.inner.store.commit(ops).await {
             Ok(outcomes) => match written(outcomes) {
-                Some(entry) => change.reply_entry(&entry).map(Some),
+                Some(entry) => self.changed(change, &entry).await.map(Some),
                 None => Ok(None),
             },
             Err(StoreError::Precondition { .. }) => Ok(None),
             Err(error) => Err(refuse::status(error)),
         }
+    }
+
+    async fn changed(&self, change: &Change<'_>, entry: &Entry) -> Result<Reply, Status> {
+        let kind = &change.target.kind;
+        if change.part.is_scale() {
+            return change.reply(&self.to_served(text::parse(entry)?, kind).await?);
+        }
+        Ok(Reply {
+            code: 200,
+            body: self.served(&entry.text, kind).await?,
+            warnings: Vec::new(),
+        })
     }
 
     /// The change took the last thing away that kept a deleted object here.
@@ -337,18 +349,6 @@ impl<'a> Change<'a> {
         Ok(Reply {
             code: 200,
             body: body.into(),
-            warnings: Vec::new(),
-        })
-    }
-
-    fn reply_entry(&self, entry: &Entry) -> Result<Reply, Status> {
-        if self.part.is_scale() {
-            return self.reply(&text::parse(entry)?);
-        }
-        let body = read::served(&entry.text, &self.target.kind)?;
-        Ok(Reply {
-            code: 200,
-            body,
             warnings: Vec::new(),
         })
     }

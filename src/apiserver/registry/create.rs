@@ -12,10 +12,11 @@ use serde_json::Value;
 use store::{Entry, Expect, Op, Outcome, StoreError};
 
 use crate::admission::Operation;
+use crate::conversion;
 
 use super::target::{Part, Target};
 use super::world::review_of;
-use super::{Core, body, hooks, meta, read, refuse, text};
+use super::{Core, body, hooks, meta, refuse, text};
 
 /// Names tried for one `generateName` (apiserver `registry/generic`).
 const GENERATED_NAMES_MAX: usize = 8;
@@ -69,13 +70,14 @@ impl Core {
             new = apply::update_managed_fields(None, new, &write);
         }
         let mut review = review_of(request, &target.kind, Operation::Create, Some(&mut new), None);
-        self.admit(&mut review)?;
+        self.admit(&mut review).await?;
+        meta::settle_namespace(target, &mut new)?;
         let generated = object::name(&new).is_empty();
         let mut names_left = if generated { GENERATED_NAMES_MAX } else { 1 };
         let mut allocations_left = ALLOCATIONS_MAX;
         loop {
             match self.attempt(target, request, new.clone()).await? {
-                Attempt::Done(value, entry) => return created(target, value, entry),
+                Attempt::Done(value, entry) => return self.created(target, value, entry).await,
                 Attempt::NameTaken(name) => {
                     names_left -= 1;
                     if names_left == 0 {
@@ -114,7 +116,7 @@ impl Core {
         }
         canon::canonicalize(&mut new, target.schema()?);
         let review = review_of(request, &target.kind, Operation::Create, Some(&mut new), None);
-        self.admit_finally(&review)?;
+        self.admit_finally(&review).await?;
         let name = object::name(&new).to_owned();
         let key = target.key(&name);
         if request.options.dry_run {
@@ -131,7 +133,7 @@ impl Core {
                 Attempt::Done(new, None)
             });
         }
-        let record = self.record(target, &new)?;
+        let record = self.stored_record(target, &new).await?;
         let mut ops = vec![Op::Put {
             key,
             record,
@@ -157,6 +159,36 @@ impl Core {
                 text::record(&target.stored, &target.stored_version, &value, ttl)
             }
         }
+    }
+
+    /// The same, in the stored version, for which somebody else may have to be asked.
+    pub(super) async fn stored_record(
+        &self,
+        target: &Target,
+        value: &Value,
+    ) -> Result<store::Record, Status> {
+        if !conversion::by_webhook(&target.kind) {
+            return self.record(target, value);
+        }
+        let stored = self.to_stored(target, value.clone()).await?;
+        self.record(target, &stored)
+    }
+
+    async fn created(
+        &self,
+        target: &Target,
+        value: Value,
+        entry: Option<Arc<Entry>>,
+    ) -> Result<Reply, Status> {
+        let body = match entry {
+            Some(entry) => self.served(&entry.text, &target.kind).await?,
+            None => value.to_string().into(),
+        };
+        Ok(Reply {
+            code: 201,
+            body,
+            warnings: Vec::new(),
+        })
     }
 
     /// Who writes what, for managed fields.
@@ -188,18 +220,6 @@ pub(super) fn written(outcomes: Vec<Outcome>) -> Option<Arc<Entry>> {
         Some(Outcome::Put(entry) | Outcome::Deleted(entry)) => Some(entry),
         _ => None,
     }
-}
-
-fn created(target: &Target, value: Value, entry: Option<Arc<Entry>>) -> Result<Reply, Status> {
-    let body = match entry {
-        Some(entry) => read::served(&entry.text, &target.kind)?,
-        None => value.to_string().into(),
-    };
-    Ok(Reply {
-        code: 201,
-        body,
-        warnings: Vec::new(),
-    })
 }
 
 fn taken(target: &Target, new: &Value, name: &str) -> Status {

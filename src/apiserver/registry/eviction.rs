@@ -61,8 +61,8 @@ impl Core {
             Some(&mut eviction),
             None,
         );
-        self.admit(&mut review)?;
-        self.admit_finally(&review)?;
+        self.admit(&mut review).await?;
+        self.admit_finally(&review).await?;
         let mut options = options(&request.options, value::get(&eviction, "deleteOptions"));
         self.permit(&target, &mut options).await?;
         if !options.dry_run {

@@ -6,6 +6,7 @@
 //! resource version. A read joins or hands out stored text and parses nothing.
 
 mod addresses;
+mod admit;
 mod body;
 mod bootstrap;
 mod change;
@@ -28,6 +29,7 @@ mod target;
 mod text;
 mod token;
 mod upkeep;
+mod versions;
 mod watch;
 mod world;
 
@@ -35,7 +37,7 @@ mod world;
 mod tests;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use api::request::{EventStream, Reply, Request, Verb};
 use api::status::Status;
@@ -44,8 +46,11 @@ use base::{Clock, Random, SystemClock, SystemRandom};
 use client::Api;
 use store::Store;
 
+use crate::admission::dynamic::Dynamic;
 use crate::admission::{self, Plugin, TolerationSeconds};
 use crate::authz::{Attributes, Authorizer};
+use crate::nodes::{Dialer, NodeLinks};
+use crate::outbound::Outbound;
 use crate::served::ServedKinds;
 use crate::tokens::Tokens;
 
@@ -66,6 +71,8 @@ pub struct CoreConfig {
     pub toleration: TolerationSeconds,
     /// Seconds that events are kept.
     pub event_ttl_seconds: u32,
+    /// The way to the nodes, and through them to webhooks.
+    pub nodes: NodeLinks,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where names and UIDs come from.
@@ -82,6 +89,7 @@ impl CoreConfig {
             node_ports: (30000, 32767),
             toleration: TolerationSeconds::default(),
             event_ttl_seconds: 3600,
+            nodes: NodeLinks::new(),
             clock: Arc::new(SystemClock::new()),
             random: Arc::new(SystemRandom),
         }
@@ -100,6 +108,7 @@ struct Inner {
     authorizer: Arc<dyn Authorizer>,
     tokens: Arc<dyn Tokens>,
     plugins: Vec<Box<dyn Plugin>>,
+    dynamic: Arc<Dynamic>,
     kinds: Arc<ServedKinds>,
     /// One, or one for each family; the first is the default.
     service_ranges: Vec<ServiceRange>,
@@ -128,19 +137,22 @@ impl Core {
             last: config.node_ports.1,
         };
         let plugins = admission::plugins(config.toleration);
-        let inner = Inner {
-            store,
-            config,
-            authorizer,
-            tokens,
-            plugins,
-            kinds: Arc::default(),
-            service_ranges,
-            port_range,
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let kinds: Arc<ServedKinds> = Arc::default();
+        let inner = Arc::new_cyclic(|own: &Weak<Inner>| {
+            let dialer = Dialer::new(Arc::new(Itself(own.clone())), config.nodes.clone());
+            Inner {
+                store,
+                config,
+                authorizer,
+                tokens,
+                plugins,
+                dynamic: Arc::new(Dynamic::new(Outbound::new(dialer), kinds.clone())),
+                kinds,
+                service_ranges,
+                port_range,
+            }
+        });
+        Ok(Self { inner })
     }
 
     /// Makes what every cluster has (namespaces, priority classes, the `kubernetes` Service)
@@ -158,9 +170,36 @@ impl Core {
         &self.inner.kinds
     }
 
+    /// The webhooks and policies that are asked about requests.
+    pub fn dynamic(&self) -> &Arc<Dynamic> {
+        &self.inner.dynamic
+    }
+
     /// The store behind it.
     pub fn store(&self) -> &Store {
         &self.inner.store
+    }
+}
+
+/// The core for what it holds itself, which must not keep it alive.
+struct Itself(Weak<Inner>);
+
+impl Itself {
+    fn core(&self) -> Result<Core, Status> {
+        let inner = self.0.upgrade();
+        let inner = inner.ok_or_else(|| Status::unavailable("the server is shutting down"))?;
+        Ok(Core { inner })
+    }
+}
+
+#[async_trait]
+impl Api for Itself {
+    async fn call(&self, request: Request) -> Result<Reply, Status> {
+        self.core()?.call(request).await
+    }
+
+    async fn watch(&self, request: Request) -> Result<EventStream, Status> {
+        self.core()?.watch(request).await
     }
 }
 
@@ -168,7 +207,12 @@ impl Core {
 impl Api for Core {
     async fn call(&self, request: Request) -> Result<Reply, Status> {
         self.inner.authorizer.authorize(&Attributes::of(&request))?;
-        let mut reply = self.carry_out(&request).await?;
+        let carried_out = self.carry_out(&request).await;
+        let annotations = request.notes.annotations();
+        if !annotations.is_empty() {
+            tracing::debug!(user = request.user.name, ?annotations, "noted at admission");
+        }
+        let mut reply = carried_out?;
         let resource = &request.resource;
         let kind = self
             .inner
@@ -177,6 +221,7 @@ impl Api for Core {
         if let Some(kind) = kind.filter(|kind| !kind.warning.is_empty()) {
             reply.warnings.push(kind.warning.to_owned());
         }
+        reply.warnings.extend(request.notes.warnings());
         Ok(reply)
     }
 

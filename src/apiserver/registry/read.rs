@@ -78,10 +78,11 @@ impl Core {
         }
         let entry = self.entry(&target).await?.ok_or_else(|| target.not_found())?;
         let body = match part {
-            Part::Scale => scale::view(&target.kind, &text::parse(&entry)?)?
-                .to_string()
-                .into(),
-            _ => served(&entry.text, &target.kind)?,
+            Part::Scale => {
+                let object = self.to_served(text::parse(&entry)?, &target.kind).await?;
+                scale::view(&target.kind, &object)?.to_string().into()
+            }
+            _ => self.served(&entry.text, &target.kind).await?,
         };
         Ok(Reply {
             code: 200,
@@ -114,7 +115,9 @@ impl Core {
     pub(super) async fn list(&self, request: &Request) -> Result<Reply, Status> {
         let target = self.target(request)?;
         let page = self.page(&target, request).await?;
-        let body = join(&target, &page)?;
+        let texts: Vec<&Bytes> = page.entries.iter().map(|entry| &entry.text).collect();
+        let texts = self.served_all(&texts, &target.kind).await?;
+        let body = join(&target, &page, &texts);
         Ok(Reply {
             code: 200,
             body,
@@ -211,7 +214,7 @@ fn cut(listing: Listing, filter: &Filter, limit: usize, prefix_len: usize) -> Pa
 }
 
 /// The list's text: a head, and the objects' texts as they are stored.
-fn join(target: &Target, page: &Page) -> Result<Bytes, Status> {
+fn join(target: &Target, page: &Page, texts: &[Bytes]) -> Bytes {
     let kind = &target.kind;
     let mut metadata = serde_json::json!({ "resourceVersion": page.revision.to_string() });
     if let Some(next) = &page.next {
@@ -225,15 +228,15 @@ fn join(target: &Target, page: &Page) -> Result<Bytes, Status> {
         kind.list_kind(),
         kind.api_version()
     );
-    let size: usize = page.entries.iter().map(|e| e.text.len() + 1).sum();
+    let size: usize = texts.iter().map(|text| text.len() + 1).sum();
     let mut out = Vec::with_capacity(head.len() + size + 2);
     out.extend_from_slice(head.as_bytes());
-    for (i, entry) in page.entries.iter().enumerate() {
+    for (i, text) in texts.iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(&served(&entry.text, kind)?);
+        out.extend_from_slice(text);
     }
     out.extend_from_slice(b"]}");
-    Ok(out.into())
+    out.into()
 }

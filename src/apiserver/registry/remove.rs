@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 use store::{Entry, Expect, Op, StoreError};
 
 use crate::admission::Operation;
+use crate::conversion;
 
 use super::create::written;
 use super::target::Target;
 use super::world::review_of;
-use super::{Core, body, hooks, meta, read, refuse, text};
+use super::{Core, body, hooks, meta, refuse, text};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -186,19 +187,29 @@ impl Core {
     ) -> Result<Option<Removed>, Status> {
         let live = text::parse(entry)?;
         preconditions(target, options, &live)?;
-        let mut review = review_of(request, &target.kind, Operation::Delete, None, Some(&live));
+        let shown = match target.kind.storage.is_some() || target.kind.custom().is_some() {
+            true => Some(self.to_served(live.clone(), &target.kind).await?),
+            false => None,
+        };
+        let old = shown.as_ref().unwrap_or(&live);
+        let mut review = review_of(request, &target.kind, Operation::Delete, None, Some(old));
         review.name = &target.name;
-        self.admit(&mut review)?;
-        self.admit_finally(&review)?;
+        self.admit(&mut review).await?;
+        self.admit_finally(&review).await?;
         let fate = decide(&target.stored, &live, options, self.inner.config.clock.now());
         if options.dry_run {
-            return answer(target, &fate, entry, None).map(Some);
+            return self.answer(target, &fate, entry, None).await.map(Some);
         }
         let ops = match &fate {
-            Fate::Pending => return answer(target, &fate, entry, None).map(Some),
+            Fate::Pending => return self.answer(target, &fate, entry, None).await.map(Some),
             Fate::Gone => hooks::removal(entry, &live),
             Fate::Marked(value) => {
-                let record = text::record(&target.stored, &target.stored_version, value, None)?;
+                // Marked as it is stored, whichever version that was at the time.
+                let version = match conversion::by_webhook(&target.kind) {
+                    true => object::api_version(value),
+                    false => &target.stored_version,
+                };
+                let record = text::record(&target.stored, version, value, None)?;
                 vec![Op::Put {
                     key: entry.key.clone(),
                     record,
@@ -207,7 +218,10 @@ impl Core {
             }
         };
         match self.inner.store.commit(ops).await {
-            Ok(outcomes) => answer(target, &fate, entry, written(outcomes)).map(Some),
+            Ok(outcomes) => self
+                .answer(target, &fate, entry, written(outcomes))
+                .await
+                .map(Some),
             Err(StoreError::Precondition { .. }) => Ok(None),
             Err(error) => Err(refuse::status(error)),
         }
@@ -223,7 +237,7 @@ impl Core {
             let name = entry.key.rsplit('/').next().unwrap_or_default().to_owned();
             let one = Target::new(target.kind.clone(), target.namespace.clone(), name)?;
             match self.remove(&one, request, &options).await {
-                Ok(_) => items.push(read::served(&entry.text, &target.kind)?),
+                Ok(_) => items.push(self.served(&entry.text, &target.kind).await?),
                 Err(status) if status.is_not_found() => {}
                 Err(status) => return Err(status),
             }
@@ -241,6 +255,36 @@ impl Core {
             code: 200,
             body: out.into(),
             warnings: Vec::new(),
+        })
+    }
+}
+
+impl Core {
+    async fn answer(
+        &self,
+        target: &Target,
+        fate: &Fate,
+        before: &Entry,
+        after: Option<Arc<Entry>>,
+    ) -> Result<Removed, Status> {
+        let kind = &target.kind;
+        let returned = kind.group.is_empty() && RETURNED.contains(&kind.plural);
+        if *fate == Fate::Gone && !returned {
+            let mut details = json!({ "name": target.name, "kind": kind.plural, "uid": before.header.uid });
+            if !kind.group.is_empty() {
+                details["group"] = kind.group.into();
+            }
+            return Ok(Removed {
+                body: success(Some(details)),
+            });
+        }
+        let text = match (&after, fate) {
+            (Some(entry), _) => &entry.text,
+            (None, Fate::Marked(value)) => &Bytes::from(value.to_string()),
+            (None, _) => &before.text,
+        };
+        Ok(Removed {
+            body: self.served(text, kind).await?,
         })
     }
 }
@@ -267,33 +311,6 @@ fn preconditions(target: &Target, options: &Options, live: &Value) -> Result<(),
 
 /// Kinds whose deletion answers with the object rather than with a status.
 const RETURNED: &[&str] = &["pods", "services", "serviceaccounts"];
-
-fn answer(
-    target: &Target,
-    fate: &Fate,
-    before: &Entry,
-    after: Option<Arc<Entry>>,
-) -> Result<Removed, Status> {
-    let kind = &target.kind;
-    let returned = kind.group.is_empty() && RETURNED.contains(&kind.plural);
-    if *fate == Fate::Gone && !returned {
-        let mut details = json!({ "name": target.name, "kind": kind.plural, "uid": before.header.uid });
-        if !kind.group.is_empty() {
-            details["group"] = kind.group.into();
-        }
-        return Ok(Removed {
-            body: success(Some(details)),
-        });
-    }
-    let text = match (&after, fate) {
-        (Some(entry), _) => &entry.text,
-        (None, Fate::Marked(value)) => &Bytes::from(value.to_string()),
-        (None, _) => &before.text,
-    };
-    Ok(Removed {
-        body: read::served(text, kind)?,
-    })
-}
 
 /// A `Status` that says that something was done.
 pub(super) fn success(details: Option<Value>) -> Bytes {

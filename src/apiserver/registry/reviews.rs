@@ -5,7 +5,7 @@ use api::object;
 use api::request::{Reply, Request, User};
 use api::status::Status;
 use api::value;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::admission::Operation;
 use crate::authz::{Attributes, Decision};
@@ -19,7 +19,7 @@ impl Core {
         let target = self.target(request)?;
         let (mut review, warnings) = body::object(request, target.schema()?, &target.gvk())?;
         let mut admission = review_of(request, &target.kind, Operation::Create, Some(&mut review), None);
-        self.admit(&mut admission)?;
+        self.admit(&mut admission).await?;
         if target.kind.kind == "SelfSubjectRulesReview" && value::text(&review, "spec.namespace").is_empty() {
             return Err(Status::bad_request("no namespace on request"));
         }
@@ -30,7 +30,7 @@ impl Core {
         }
         let status = match target.kind.kind {
             "TokenReview" => self.token_review(&review).await?,
-            "SelfSubjectReview" => json!({ "userInfo": user_info(&request.user) }),
+            "SelfSubjectReview" => json!({ "userInfo": request.user.info() }),
             "SubjectAccessReview" | "LocalSubjectAccessReview" => self.access(subject(&review), &review),
             "SelfSubjectAccessReview" => self.access(request.user.clone(), &review),
             "SelfSubjectRulesReview" => self.rules(&request.user, &review),
@@ -55,7 +55,7 @@ impl Core {
         let audiences = texts(value::get(review, "spec.audiences"));
         Ok(match self.inner.tokens.review(token, &audiences).await {
             Ok((user, audiences)) => {
-                json!({ "authenticated": true, "user": user_info(&user), "audiences": audiences })
+                json!({ "authenticated": true, "user": user.info(), "audiences": audiences })
             }
             Err(why) => json!({ "user": {}, "error": why }),
         })
@@ -97,24 +97,6 @@ fn texts(list: &Value) -> Vec<String> {
         .filter_map(Value::as_str)
         .map(str::to_owned)
         .collect()
-}
-
-fn user_info(user: &User) -> Value {
-    let mut info = Map::new();
-    let mut put = |key: &str, value: Value| info.insert(key.to_owned(), value);
-    if !user.name.is_empty() {
-        put("username", user.name.as_str().into());
-    }
-    if !user.uid.is_empty() {
-        put("uid", user.uid.as_str().into());
-    }
-    if !user.groups.is_empty() {
-        put("groups", user.groups.clone().into());
-    }
-    if !user.extra.is_empty() {
-        put("extra", json!(user.extra));
-    }
-    Value::Object(info)
 }
 
 fn subject(review: &Value) -> User {

@@ -80,6 +80,8 @@ async fn world_of(authorizer: Arc<dyn Authorizer>) -> World {
     let core = Core::new(store, config, authorizer, Arc::new(NoTokens)).unwrap();
     core.bootstrap().await.unwrap();
     tokio::spawn(core.clone().tend_definitions(core.load_definitions()));
+    let revision = core.dynamic().load(core.store());
+    tokio::spawn(core.dynamic().clone().follow(core.store().clone(), revision));
     World {
         core,
         _folder: folder,

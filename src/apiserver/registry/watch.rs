@@ -13,7 +13,7 @@ use store::{Change, Entry, Event, ListQuery, StoreError, Watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::filter::Filter;
-use super::{Core, page, read, refuse, text};
+use super::{Core, page, refuse, text};
 
 /// How often a watcher that wants bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -63,6 +63,7 @@ impl Core {
         let now = Instant::now();
         let ends_at = now + Duration::from_secs(lasts);
         let follower = Follower {
+            core: self.clone(),
             kind: target.kind.clone(),
             filter,
             pending,
@@ -101,6 +102,7 @@ fn broken(error: StoreError, from: u64) -> Status {
 
 /// One watch under way.
 struct Follower {
+    core: Core,
     kind: KindRef,
     filter: Filter,
     /// Initial objects that have not been handed out.
@@ -130,7 +132,7 @@ impl Follower {
     async fn next(&mut self) -> Option<Result<WatchEvent, Status>> {
         while let Some(entry) = self.pending.pop_front() {
             if self.filter.matches(&entry) {
-                return Some(self.event(EventKind::Added, entry.text.clone()));
+                return Some(self.event(EventKind::Added, entry.text.clone()).await);
             }
         }
         if let Some(revision) = self.state_at.take() {
@@ -143,7 +145,7 @@ impl Follower {
                 event = self.watch.next() => match event? {
                     Ok(event) => {
                         if let Some((kind, object)) = seen(&self.filter, &event) {
-                            return Some(self.event(kind, object));
+                            return Some(self.event(kind, object).await);
                         }
                     }
                     Err(error) => return Some(Err(broken(error, self.from))),
@@ -157,10 +159,10 @@ impl Follower {
         }
     }
 
-    fn event(&self, kind: EventKind, object: Bytes) -> Result<WatchEvent, Status> {
+    async fn event(&self, kind: EventKind, object: Bytes) -> Result<WatchEvent, Status> {
         Ok(WatchEvent {
             kind,
-            object: read::served(&object, &self.kind)?,
+            object: self.core.served(&object, &self.kind).await?,
         })
     }
 

@@ -1,5 +1,6 @@
 //! The cluster as admission plugins see it: this server's memory.
 
+use api::kind::KindRef;
 use api::kinds;
 use api::object;
 use api::status::Status;
@@ -8,7 +9,7 @@ use serde_json::Value;
 use store::Entry;
 
 use crate::admission::{Operation, Review, World};
-use crate::authz::Attributes;
+use crate::authz::{Attributes, Decision};
 use crate::lookup;
 
 use super::{Core, text};
@@ -40,8 +41,8 @@ impl World for Core {
         entries.iter().filter_map(|entry| readable(entry)).collect()
     }
 
-    fn allows(&self, attributes: &Attributes) -> bool {
-        self.inner.authorizer.decide(attributes).allowed
+    fn decision(&self, attributes: &Attributes) -> Decision {
+        self.inner.authorizer.decide(attributes)
     }
 
     fn random(&self) -> &dyn Random {
@@ -55,39 +56,23 @@ fn readable(entry: &Entry) -> Option<Value> {
         .ok()
 }
 
-impl Core {
-    /// Lets every plugin complete the object or refuse the request.
-    pub(super) fn admit(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        self.inner
-            .plugins
-            .iter()
-            .try_for_each(|plugin| plugin.admit(review, self))
-    }
-
-    /// Lets every plugin refuse the request.
-    pub(super) fn admit_finally(&self, review: &Review<'_>) -> Result<(), Status> {
-        self.inner
-            .plugins
-            .iter()
-            .try_for_each(|plugin| plugin.validate(review, self))
-    }
-}
-
 /// Completes a review of a creation for requests without a body of the kind's own.
 pub(super) fn review_of<'a>(
     request: &'a api::request::Request,
-    kind: &'a api::kind::Kind,
+    kind: &KindRef,
     operation: Operation,
     object: Option<&'a mut Value>,
     old: Option<&'a Value>,
 ) -> Review<'a> {
     Review {
         operation,
-        kind,
+        kind: kind.clone(),
         subresource: &request.subresource,
         namespace: if kind.namespaced { &request.namespace } else { "" },
         name: &request.name,
         user: &request.user,
+        options: &request.options,
+        notes: &request.notes,
         object,
         old,
     }

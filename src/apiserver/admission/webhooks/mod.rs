@@ -1,0 +1,14 @@
+//! Webhooks that are asked about requests (`admissionregistration.k8s.io`).
+//!
+//! ```text
+//! configuration ─ hook.rs ─▶ Hook ─ matches? ─▶ question ─ outbound ─▶ answer ─▶ patch, warnings, denial
+//! ```
+
+mod call;
+pub mod hook;
+mod mutate;
+mod review;
+mod validate;
+
+pub use mutate::mutate;
+pub use validate::validate;

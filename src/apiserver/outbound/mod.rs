@@ -1,0 +1,184 @@
+//! Whom the server itself calls over HTTPS: webhooks, and servers that extend the API.
+//!
+//! ```text
+//! clientConfig ─▶ Endpoint ─▶ connection (kept and used again) ─▶ POST, bounded in time and size
+//!                    │ Service: through the agents' connections (nodes/dial.rs), URL: from here
+//! ```
+
+pub mod endpoint;
+mod failure;
+mod pool;
+mod roots;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::Credentials;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::nodes::Dialer;
+use endpoint::{Endpoint, Place};
+use pool::{Pool, Sender};
+
+/// The longest answer that is read.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// What is spoken: every server knows it.
+const ALPN: &[&[u8]] = &[b"http/1.1"];
+
+/// A connection's bytes, whatever carries them.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// A connection over which TLS has been agreed.
+pub type Secured = TlsStream<Box<dyn Stream>>;
+
+/// Calls webhooks and the like. Cheap to clone.
+#[derive(Clone)]
+pub struct Outbound {
+    dialer: Dialer,
+    pool: Arc<Pool>,
+}
+
+impl Outbound {
+    /// One that reaches Services through `dialer`.
+    pub fn new(dialer: Dialer) -> Self {
+        Self {
+            dialer,
+            pool: Arc::default(),
+        }
+    }
+
+    /// Posts JSON and returns the body of the answer; `query` has no question mark.
+    ///
+    /// # Errors
+    /// What went wrong, in the words of Go's client.
+    pub async fn post(
+        &self,
+        endpoint: &Endpoint,
+        query: &str,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, String> {
+        let shown = endpoint.shown(query);
+        let failed = |why: String| format!("Post {shown:?}: {why}");
+        let exchanged = tokio::time::timeout(within, self.exchange(endpoint, query, body)).await;
+        let exchanged = exchanged.map_err(|_| failed("context deadline exceeded".to_owned()))?;
+        let (code, answer) = exchanged.map_err(failed)?;
+        match code {
+            200..300 => Ok(answer),
+            code => Err(failure::answered(code, &answer)),
+        }
+    }
+
+    async fn exchange(&self, endpoint: &Endpoint, query: &str, body: Bytes) -> Result<(u16, Bytes), String> {
+        let mut request = request(endpoint, query, body).map_err(|error| error.to_string())?;
+        // One that was used before may have been closed meanwhile; what was not sent is sent over another.
+        while let Some(mut sender) = self.pool.take(endpoint) {
+            match sender.try_send_request(request).await {
+                Ok(response) => return self.read(endpoint, sender, response).await,
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(broken(&error.into_error())),
+                },
+            }
+        }
+        let stream = self.connect(endpoint, &Credentials::default()).await?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| broken(&error))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to a webhook ended");
+            }
+        });
+        let response = sender.send_request(request).await;
+        let response = response.map_err(|error| broken(&error))?;
+        self.read(endpoint, sender, response).await
+    }
+
+    async fn read(
+        &self,
+        endpoint: &Endpoint,
+        sender: Sender,
+        response: Response<Incoming>,
+    ) -> Result<(u16, Bytes), String> {
+        let code = response.status().as_u16();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await;
+        let body = body.map_err(|error| error.to_string())?.to_bytes();
+        self.pool.put(endpoint, sender);
+        Ok((code, body))
+    }
+
+    /// A fresh connection, the other side's certificate checked.
+    ///
+    /// # Errors
+    /// What went wrong, in the words of Go's libraries.
+    pub async fn connect(&self, endpoint: &Endpoint, who: &Credentials) -> Result<Secured, String> {
+        let config = match endpoint.authorities.as_str() {
+            "" => client::tls::trusting(roots::of_this_machine(), who, ALPN),
+            authorities => client::tls::config(authorities, who, ALPN),
+        };
+        let config = config.map_err(|error| format!("unable to load root certificates: {error}"))?;
+        let name = ServerName::try_from(endpoint.server_name.clone()).map_err(|error| error.to_string())?;
+        let stream = self.dial(&endpoint.place).await?;
+        let secured = TlsConnector::from(config).connect(name, stream).await;
+        secured.map_err(|error| failure::connecting(&error, &endpoint.server_name))
+    }
+
+    async fn dial(&self, place: &Place) -> Result<Box<dyn Stream>, String> {
+        match place {
+            Place::Host(host, port) => {
+                let connected = tokio::net::TcpStream::connect((host.as_str(), *port)).await;
+                let shown = match host.contains(':') {
+                    true => format!("[{host}]:{port}"),
+                    false => format!("{host}:{port}"),
+                };
+                let stream = connected.map_err(|error| failure::dialling(&error, &shown))?;
+                // Only a matter of speed.
+                let _ = stream.set_nodelay(true);
+                Ok(Box::new(stream))
+            }
+            Place::Service(namespace, name, port) => {
+                let dialled = self.dialer.service(namespace, name, &port.to_string()).await;
+                let dialled = dialled.map_err(|status| failure::resolving(&status, name))?;
+                Ok(Box::new(dialled.stream))
+            }
+        }
+    }
+}
+
+fn request(endpoint: &Endpoint, query: &str, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
+    let mark = if query.is_empty() { "" } else { "?" };
+    let authority = endpoint.origin.trim_start_matches("https://");
+    Request::builder()
+        .method(Method::POST)
+        .uri(format!("{}{mark}{query}", endpoint.path))
+        .header(HOST, authority)
+        .header(USER_AGENT, concat!("coracle/", env!("CARGO_PKG_VERSION")))
+        .header(CONTENT_TYPE, "application/json")
+        .header(ACCEPT, "application/json, */*")
+        .body(Full::new(body))
+}
+
+/// What a broken exchange comes to: an end that came too early is what Go calls EOF.
+fn broken(error: &hyper::Error) -> String {
+    if error.is_incomplete_message() || error.is_closed() {
+        return "EOF".to_owned();
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Admission of one request: plugins, then those whom users configured.
+
+use api::status::Status;
+use serde_json::Value;
+
+use crate::admission::Review;
+
+use super::{Core, scale};
+
+impl Core {
+    /// Lets everybody concerned complete the object or refuse the request; the second time plugins see what
+    /// others made of it.
+    pub(super) async fn admit(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        self.plug_in(review)?;
+        let dynamic = &self.inner.dynamic;
+        if review.subresource == "scale" {
+            return self.admit_scale(review).await;
+        }
+        let Some(mut turn) = dynamic.mutators(review) else {
+            return Ok(());
+        };
+        if turn.mutate(review, self).await? {
+            self.plug_in(review)?;
+            turn.mutate(review, self).await?;
+        }
+        Ok(())
+    }
+
+    fn plug_in(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        let mut plugins = self.inner.plugins.iter();
+        plugins.try_for_each(|plugin| plugin.admit(review, self))
+    }
+
+    /// Whoever is asked about a scale is shown one, not the object that it belongs to.
+    async fn admit_scale(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        let (mut new, old) = scales(review)?;
+        let mut shown = shown(review, new.as_mut(), old.as_ref());
+        let Some(mut turn) = self.inner.dynamic.mutators(&shown) else {
+            return Ok(());
+        };
+        if turn.mutate(&mut shown, self).await? {
+            turn.mutate(&mut shown, self).await?;
+        }
+        if let (Some(new), Some(object)) = (&new, review.object.as_deref_mut()) {
+            *object = scale::merge(&review.kind, object, new);
+        }
+        Ok(())
+    }
+
+    /// Lets everybody concerned refuse the request.
+    pub(super) async fn admit_finally(&self, review: &Review<'_>) -> Result<(), Status> {
+        let mut plugins = self.inner.plugins.iter();
+        plugins.try_for_each(|plugin| plugin.validate(review, self))?;
+        if review.subresource != "scale" {
+            return self.inner.dynamic.validate(review, self).await;
+        }
+        let (mut new, old) = scales(review)?;
+        let shown = shown(review, new.as_mut(), old.as_ref());
+        self.inner.dynamic.validate(&shown, self).await
+    }
+}
+
+fn scales(review: &Review<'_>) -> Result<(Option<Value>, Option<Value>), Status> {
+    let view = |value: &Value| scale::view(&review.kind, value);
+    let new = review.object.as_deref().map(view).transpose()?;
+    Ok((new, review.old.map(view).transpose()?))
+}
+
+/// The same review of other objects.
+fn shown<'a>(review: &Review<'a>, object: Option<&'a mut Value>, old: Option<&'a Value>) -> Review<'a> {
+    Review {
+        operation: review.operation,
+        kind: review.kind.clone(),
+        subresource: review.subresource,
+        namespace: review.namespace,
+        name: review.name,
+        user: review.user,
+        options: review.options,
+        notes: review.notes,
+        object,
+        old,
+    }
+}

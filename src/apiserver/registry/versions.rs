@@ -1,0 +1,81 @@
+//! Stored objects in the version that is asked for, and the other way round. Kinds whose versions differ in more
+//! than their names ask a webhook; nobody else waits here.
+
+use api::kind::KindRef;
+use api::object;
+use api::status::Status;
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::conversion;
+
+use super::target::Target;
+use super::{Core, read};
+
+impl Core {
+    /// An object's text in the form that callers see.
+    ///
+    /// # Errors
+    /// 500 when the stored text is damaged or a webhook does not convert it.
+    pub(super) async fn served(&self, text: &Bytes, kind: &KindRef) -> Result<Bytes, Status> {
+        if !conversion::by_webhook(kind) {
+            return read::served(text, kind);
+        }
+        let mut all = self.served_all(&[text], kind).await?;
+        all.pop().ok_or_else(|| Status::internal("nothing was converted"))
+    }
+
+    /// Texts of many objects in the form that callers see: a webhook is asked once for all of them.
+    ///
+    /// # Errors
+    /// As [`Core::served`].
+    pub(super) async fn served_all(&self, texts: &[&Bytes], kind: &KindRef) -> Result<Vec<Bytes>, Status> {
+        let Some(custom) = kind.custom().filter(|_| conversion::by_webhook(kind)) else {
+            return texts.iter().map(|text| read::served(text, kind)).collect();
+        };
+        let version = kind.api_version();
+        let parse = |text: &&Bytes| serde_json::from_slice::<Value>(text).map_err(Status::internal);
+        let objects = texts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let outbound = self.inner.dynamic.outbound();
+        let mut objects = conversion::to_version(outbound, custom, objects, &version).await?;
+        let shown = objects.iter_mut().map(|object| {
+            kind.fill(object);
+            object.to_string().into()
+        });
+        Ok(shown.collect())
+    }
+
+    /// A stored object in the form that callers see.
+    ///
+    /// # Errors
+    /// 500 when a webhook does not convert it.
+    pub(super) async fn to_served(&self, mut value: Value, kind: &KindRef) -> Result<Value, Status> {
+        if let Some(custom) = kind.custom().filter(|_| conversion::by_webhook(kind)) {
+            let outbound = self.inner.dynamic.outbound();
+            let made = conversion::to_version(outbound, custom, vec![value], &kind.api_version()).await?;
+            value = made.into_iter().next().unwrap_or_default();
+        }
+        read::to_served(&mut value, kind);
+        Ok(value)
+    }
+
+    /// An object as it is to be stored, where its versions differ in more than their names.
+    ///
+    /// # Errors
+    /// 500 when a webhook does not convert it.
+    pub(super) async fn to_stored(&self, target: &Target, value: Value) -> Result<Value, Status> {
+        let Some(custom) = target
+            .kind
+            .custom()
+            .filter(|_| conversion::by_webhook(&target.kind))
+        else {
+            return Ok(value);
+        };
+        let (mut value, outbound) = (value, self.inner.dynamic.outbound());
+        object::set(&mut value, &["apiVersion"], target.api_version.as_str());
+        let made = conversion::to_version(outbound, custom, vec![value], &target.stored_version).await?;
+        made.into_iter()
+            .next()
+            .ok_or_else(|| Status::internal("nothing was converted"))
+    }
+}
