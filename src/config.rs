@@ -7,6 +7,7 @@ use std::time::Duration;
 
 pub use api::cidr::{Addresses, Cidr, Ranges};
 pub use controllers::load_balancer::AddressPool;
+pub use controllers::node_lifecycle::EvictionPace;
 pub use network::{PodRouting, ServiceProxy};
 use serde::{Deserialize, Deserializer};
 
@@ -86,6 +87,8 @@ pub struct Config {
     pub cluster_domain: String,
     /// Time without heartbeat after which a node counts as lost.
     pub node_monitor_grace_period: Duration,
+    /// How fast lost nodes are emptied.
+    pub eviction_pace: EvictionPace,
     /// Seconds for which pods stay on a node that is not ready, unless they say themselves.
     pub not_ready_toleration_seconds: u32,
     /// Seconds for which pods stay on a node that cannot be reached, unless they say themselves.
@@ -128,6 +131,7 @@ impl Config {
             cluster_dns: None,
             cluster_domain: "cluster.local".to_owned(),
             node_monitor_grace_period: Duration::from_secs(40),
+            eviction_pace: EvictionPace::default(),
             not_ready_toleration_seconds: 300,
             unreachable_toleration_seconds: 300,
             crash_back_off: Duration::from_secs(10),

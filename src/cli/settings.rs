@@ -87,6 +87,22 @@ pub struct Settings {
     #[arg(long, value_name = "SECONDS")]
     pub node_monitor_grace_period: Option<u64>,
 
+    /// Lost nodes of a zone per second whose pods are given up [default: 0.1]
+    #[arg(long, value_name = "RATE")]
+    pub node_eviction_rate: Option<f64>,
+
+    /// The same in a zone that is unhealthy and not small; in a small one none are [default: 0.01]
+    #[arg(long, value_name = "RATE")]
+    pub secondary_node_eviction_rate: Option<f64>,
+
+    /// Share of a zone's nodes, 0 to 1, that must be lost for it to be unhealthy; at least three are [default: 0.55]
+    #[arg(long, value_name = "SHARE")]
+    pub unhealthy_zone_threshold: Option<f64>,
+
+    /// Most nodes of a zone that counts as small [default: 50]
+    #[arg(long, value_name = "COUNT")]
+    pub large_cluster_size_threshold: Option<usize>,
+
     /// Seconds for which pods stay on a node that is not ready, unless they say themselves [default: 300]
     #[arg(long, value_name = "SECONDS")]
     pub default_not_ready_toleration_seconds: Option<u32>,
@@ -198,6 +214,14 @@ impl Settings {
             cluster_dns: self.cluster_dns.or(other.cluster_dns),
             cluster_domain: self.cluster_domain.or(other.cluster_domain),
             node_monitor_grace_period: self.node_monitor_grace_period.or(other.node_monitor_grace_period),
+            node_eviction_rate: self.node_eviction_rate.or(other.node_eviction_rate),
+            secondary_node_eviction_rate: self
+                .secondary_node_eviction_rate
+                .or(other.secondary_node_eviction_rate),
+            unhealthy_zone_threshold: self.unhealthy_zone_threshold.or(other.unhealthy_zone_threshold),
+            large_cluster_size_threshold: self
+                .large_cluster_size_threshold
+                .or(other.large_cluster_size_threshold),
             default_not_ready_toleration_seconds: self
                 .default_not_ready_toleration_seconds
                 .or(other.default_not_ready_toleration_seconds),
@@ -238,6 +262,7 @@ impl Settings {
         let mut config = Config::new(data_dir);
         self.limit(&mut config)?;
         self.images(&mut config);
+        self.pace(&mut config)?;
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
@@ -291,6 +316,36 @@ impl Settings {
             bail!(why);
         }
         Ok(config)
+    }
+
+    /// How fast lost nodes are emptied.
+    fn pace(&self, config: &mut Config) -> anyhow::Result<()> {
+        let pace = &mut config.eviction_pace;
+        let fields = [
+            ("node-eviction-rate", self.node_eviction_rate, &mut pace.rate),
+            (
+                "secondary-node-eviction-rate",
+                self.secondary_node_eviction_rate,
+                &mut pace.secondary_rate,
+            ),
+            (
+                "unhealthy-zone-threshold",
+                self.unhealthy_zone_threshold,
+                &mut pace.unhealthy_share,
+            ),
+        ];
+        for (flag, given, field) in fields {
+            let Some(given) = given else { continue };
+            if !given.is_finite() || given < 0.0 {
+                bail!("--{flag} {given} is no number of 0 or more");
+            }
+            *field = given;
+        }
+        if pace.unhealthy_share > 1.0 {
+            bail!("--unhealthy-zone-threshold is a share of the nodes, between 0 and 1");
+        }
+        pace.small_zone_max = self.large_cluster_size_threshold.unwrap_or(pace.small_zone_max);
+        Ok(())
     }
 
     /// Where images come from and how long they stay.

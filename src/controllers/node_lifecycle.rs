@@ -14,6 +14,11 @@ use serde_json::json;
 use crate::plan::{Key, Plan, Write};
 use crate::view::View;
 use crate::{Reconciler, pods};
+use zones::{Turns, Verdict};
+
+mod zones;
+
+pub use zones::EvictionPace;
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -30,25 +35,42 @@ const PRESSURES: [(&str, &str); 4] = [
 /// How often a node that is not ready is looked at again: whether its pods are evicted depends on the others.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// In clusters of up to so many nodes nothing is evicted while most nodes are lost
-/// (kube-controller-manager's `--large-cluster-size-threshold`).
-const SMALL_CLUSTER: usize = 50;
-
 /// Marks nodes by their heartbeat; keyed by node.
 pub struct NodeHealth {
     /// Silence after which a node counts as lost.
-    pub grace: Duration,
+    grace: Duration,
+    /// How fast lost nodes are emptied.
+    pace: EvictionPace,
+    turns: Mutex<Turns>,
     /// When each node's lease was last seen to change, by our own clock, so
     /// that a node with a wrong clock is judged by its beat and not by its time.
     seen: Mutex<BTreeMap<String, (Option<Timestamp>, Timestamp)>>,
 }
 
 impl NodeHealth {
-    /// Counts a node as lost after `grace` without a heartbeat.
-    pub fn new(grace: Duration) -> Self {
+    /// Counts a node as lost after `grace` without a heartbeat, and empties lost ones at that pace.
+    pub fn new(grace: Duration, pace: EvictionPace) -> Self {
         Self {
             grace,
+            pace,
+            turns: Mutex::default(),
             seen: Mutex::default(),
+        }
+    }
+
+    /// Whether the pods of a lost node are evicted now. The node counts as lost whatever its condition says so far.
+    fn evicts(&self, node: &Node, view: &View, plan: &mut Plan, now: Timestamp) -> bool {
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        let lost = |n: &Node| n.metadata.name.as_deref() == Some(name) || ready_status(n) != "True";
+        match zones::judge(node, &view.nodes.list(), lost, &self.pace) {
+            Verdict::Nobody => false,
+            _ if is_evicting(node) => true,
+            Verdict::NoFurther => false,
+            Verdict::OneNodeEvery(distance) => {
+                let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+                let turn = turns.take(&zones::of(node), name, distance, now);
+                turn.map_err(|wait| plan.look_again(wait)).is_ok()
+            }
         }
     }
 
@@ -91,7 +113,7 @@ impl Reconciler for NodeHealth {
             (false, false) => "False",
             (false, true) => ready_status(&node),
         };
-        let evicting = ready == "True" || (lost || spoken) && evicts(&key.name, view);
+        let evicting = ready != "True" && (lost || spoken) && self.evicts(&node, view, &mut plan, now);
         retaint(&node, ready, evicting, &mut plan, now);
         if ready != "True" {
             plan.look_again(LOOK_AGAIN);
@@ -104,15 +126,12 @@ impl Reconciler for NodeHealth {
     }
 }
 
-/// Whether pods of nodes that are not ready are evicted at all: not when every node is lost, or most
-/// nodes of a small cluster, for then the fault is more likely on this side. `lost` counts as lost.
-fn evicts(lost: &str, view: &View) -> bool {
-    let nodes = view.nodes.list();
-    let is_lost = |node: &Node| node.metadata.name.as_deref() == Some(lost) || ready_status(node) != "True";
-    let gone = nodes.iter().filter(|node| is_lost(node)).count();
-    let all = nodes.len();
-    let most = gone > 2 && gone * 100 >= all * 55;
-    gone < all && !(most && all <= SMALL_CLUSTER)
+/// Whether its pods are being evicted already.
+fn is_evicting(node: &Node) -> bool {
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    taints
+        .into_iter()
+        .any(|taint| taint.effect == "NoExecute" && [NOT_READY, UNREACHABLE].contains(&taint.key.as_str()))
 }
 
 fn conditions(node: &Node) -> impl Iterator<Item = &NodeCondition> {
@@ -266,32 +285,56 @@ mod tests {
         .unwrap()
     }
 
-    fn cluster(ready: usize, lost: usize) -> View {
-        let mut view = View::empty();
-        let good = (0..ready).map(|n| node(&format!("good{n}"), "True"));
-        let bad = (0..lost).map(|n| node(&format!("bad{n}"), "Unknown"));
-        view.nodes = Cache::fixed(good.chain(bad));
-        view
+    /// The effects of the taints that lost nodes have after a look at each, in order, `seconds` after they
+    /// were seen for the first time.
+    fn effects(health: &NodeHealth, view: &View, lost: &[&str], seconds: i64) -> Vec<usize> {
+        let began: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let now = began + jiff::SignedDuration::from_secs(seconds);
+        let tainted = lost.iter().map(|name| {
+            let plan = health.reconcile(&Key::new("", *name), view, now);
+            let taints = plan.writes.iter().find_map(|write| match write {
+                Write::Patch(_, _, patch) => patch["spec"]["taints"].as_array().map(Vec::len),
+                _ => None,
+            });
+            taints.unwrap_or(0)
+        });
+        tainted.collect()
     }
 
     #[test]
-    fn nothing_is_evicted_when_all_or_most_nodes_are_lost() {
-        for (ready, lost, expected) in [
-            (1, 1, true),
-            (0, 1, false),
-            (0, 5, false),
-            (2, 3, false),
-            (3, 3, true),
-            (40, 60, true),
-        ] {
-            assert_eq!(
-                evicts("bad0", &cluster(ready, lost)),
-                expected,
-                "{ready} ready, {lost} lost"
-            );
-        }
-        // It counts as lost although its condition does not say so yet.
-        assert!(!evicts("good0", &cluster(1, 0)));
+    fn lost_nodes_are_emptied_one_after_the_other() {
+        let mut view = View::empty();
+        view.nodes = Cache::fixed([
+            node("a", "True"),
+            node("b", "True"),
+            node("c", "True"),
+            node("d", "True"),
+        ]);
+        let health = NodeHealth::new(Duration::from_secs(40), EvictionPace::default());
+        effects(&health, &view, &["a", "b"], 0);
+        // Two taints are all of them, one keeps new pods away.
+        assert_eq!(effects(&health, &view, &["a", "b"], 40), [2, 1]);
+        assert_eq!(effects(&health, &view, &["a", "b"], 45), [2, 1]);
+        assert_eq!(effects(&health, &view, &["b", "a"], 50), [2, 1]);
+    }
+
+    #[test]
+    fn what_has_begun_goes_on_unless_all_are_lost() {
+        let tainted = |name: &str| -> Node {
+            let taints = json!([{"key": UNREACHABLE, "effect": "NoSchedule"}, {"key": UNREACHABLE, "effect": "NoExecute"}]);
+            let mut node = node(name, "Unknown");
+            node.spec.get_or_insert_default().taints = serde_json::from_value(taints).unwrap();
+            node
+        };
+        let (bad, good) = (["b", "c", "d"].map(|n| node(n, "Unknown")), node("e", "True"));
+        let mut view = View::empty();
+        // Most of a small zone: no further node, but this one stays as it is.
+        view.nodes = Cache::fixed(bad.clone().into_iter().chain([tainted("a"), good]));
+        let health = NodeHealth::new(Duration::ZERO, EvictionPace::default());
+        assert_eq!(effects(&health, &view, &["a"], 0), [0]);
+        assert_eq!(effects(&health, &view, &["b"], 0), [1]);
+        view.nodes = Cache::fixed(bad.into_iter().chain([tainted("a")]));
+        assert_eq!(effects(&health, &view, &["a"], 0), [1]);
     }
 
     #[test]
@@ -299,7 +342,7 @@ mod tests {
         let mut view = View::empty();
         let new: Node = serde_json::from_value(json!({"metadata": {"name": "new"}})).unwrap();
         view.nodes = Cache::fixed([new, node("other", "True")]);
-        let health = NodeHealth::new(Duration::from_secs(40));
+        let health = NodeHealth::new(Duration::from_secs(40), EvictionPace::default());
         let plan = health.reconcile(
             &Key::new("", "new"),
             &view,
@@ -315,7 +358,7 @@ mod tests {
 
     /// The taints and the conditions that a silent node gets.
     fn silence(view: &View) -> (Value, Value) {
-        let health = NodeHealth::new(Duration::from_secs(40));
+        let health = NodeHealth::new(Duration::from_secs(40), EvictionPace::default());
         let at = |text: &str| -> Timestamp { text.parse().unwrap() };
         let key = Key::new("", "quiet");
         assert!(

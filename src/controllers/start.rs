@@ -22,6 +22,8 @@ pub struct Settings {
     pub node_shares: Vec<(Cidr, u8)>,
     /// Silence after which a node counts as lost.
     pub node_grace: Duration,
+    /// How fast lost nodes are emptied.
+    pub eviction_pace: node_lifecycle::EvictionPace,
     /// Where addresses of load balancers come from.
     pub balancer_pools: Vec<load_balancer::AddressPool>,
     /// The certificate, in PEM, by which pods know the API server.
@@ -84,7 +86,8 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
         &s,
     )
     .on_each(view.nodes.changes());
-    Harness::start(node_lifecycle::NodeHealth::new(settings.node_grace), 1, &s)
+    let health = node_lifecycle::NodeHealth::new(settings.node_grace, settings.eviction_pace);
+    Harness::start(health, 1, &s)
         .on_each(view.nodes.changes())
         .on(view.leases.changes(), |lease, _| {
             vec![Key::new("", lease.metadata.name.clone().unwrap_or_default())]

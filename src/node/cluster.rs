@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use controllers::node_lifecycle::EvictionPace;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ const FILE: &str = "cluster.json";
 const VERSION: u32 = 1;
 
 /// See the module.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Cluster {
     version: u32,
     /// The cluster's id, in hexadecimal digits.
@@ -26,7 +27,7 @@ pub(super) struct Cluster {
 }
 
 /// Settings that all servers of a cluster share, as flags spell them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Shared {
     pod_cidr: String,
@@ -37,6 +38,10 @@ pub(super) struct Shared {
     cluster_domain: String,
     load_balancer_pool: Vec<String>,
     node_monitor_grace_period: u64,
+    node_eviction_rate: f64,
+    secondary_node_eviction_rate: f64,
+    unhealthy_zone_threshold: f64,
+    large_cluster_size_threshold: usize,
     default_not_ready_toleration_seconds: u32,
     default_unreachable_toleration_seconds: u32,
 }
@@ -57,6 +62,10 @@ impl Shared {
                 .map(ToString::to_string)
                 .collect(),
             node_monitor_grace_period: config.node_monitor_grace_period.as_secs(),
+            node_eviction_rate: config.eviction_pace.rate,
+            secondary_node_eviction_rate: config.eviction_pace.secondary_rate,
+            unhealthy_zone_threshold: config.eviction_pace.unhealthy_share,
+            large_cluster_size_threshold: config.eviction_pace.small_zone_max,
             default_not_ready_toleration_seconds: config.not_ready_toleration_seconds,
             default_unreachable_toleration_seconds: config.unreachable_toleration_seconds,
         }
@@ -91,6 +100,12 @@ impl Shared {
         config.node_cidr_mask_size_ipv6 = self.node_cidr_mask_size_ipv6;
         config.cluster_domain.clone_from(&self.cluster_domain);
         config.node_monitor_grace_period = std::time::Duration::from_secs(self.node_monitor_grace_period);
+        config.eviction_pace = EvictionPace {
+            rate: self.node_eviction_rate,
+            secondary_rate: self.secondary_node_eviction_rate,
+            unhealthy_share: self.unhealthy_zone_threshold,
+            small_zone_max: self.large_cluster_size_threshold,
+        };
         config.not_ready_toleration_seconds = self.default_not_ready_toleration_seconds;
         config.unreachable_toleration_seconds = self.default_unreachable_toleration_seconds;
         Ok(())

@@ -87,6 +87,7 @@ pub(super) fn start_controllers(config: &Config, server: &ApiServer, clock: Arc<
         node_shares: config.node_shares(),
         balancer_pools: config.load_balancer_pools.clone(),
         node_grace: config.node_monitor_grace_period,
+        eviction_pace: config.eviction_pace,
         root_ca: server.pki().serving_ca.pem().to_owned(),
     };
     server.while_leading(tasks, "controllers and scheduler", move |spell| {
