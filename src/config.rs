@@ -85,6 +85,8 @@ pub struct Config {
     pub cluster_dns: Option<IpAddr>,
     /// Domain under which Services have names.
     pub cluster_domain: String,
+    /// How long what was is kept for watches and lists, at least; twice that at most.
+    pub compaction_interval: Duration,
     /// Time without heartbeat after which a node counts as lost.
     pub node_monitor_grace_period: Duration,
     /// How fast lost nodes are emptied.
@@ -130,6 +132,7 @@ impl Config {
             advertise_address: None,
             cluster_dns: None,
             cluster_domain: "cluster.local".to_owned(),
+            compaction_interval: Duration::from_secs(300),
             node_monitor_grace_period: Duration::from_secs(40),
             eviction_pace: EvictionPace::default(),
             not_ready_toleration_seconds: 300,

@@ -83,6 +83,10 @@ pub struct Settings {
     #[arg(long, value_name = "DOMAIN")]
     pub cluster_domain: Option<String>,
 
+    /// Seconds for which what was is kept for watches and lists, at least; twice that at most [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    pub compaction_interval: Option<u64>,
+
     /// Seconds without a heartbeat after which a node counts as lost [default: 40]
     #[arg(long, value_name = "SECONDS")]
     pub node_monitor_grace_period: Option<u64>,
@@ -122,6 +126,10 @@ pub struct Settings {
     /// Most processes and threads of one pod; 0 for no limit [default: 4096]
     #[arg(long, value_name = "NUMBER")]
     pub pod_pids_limit: Option<u64>,
+
+    /// Sysctls beyond the safe ones that pods may set, such as kernel.msg*,net.core.somaxconn [default: none]
+    #[arg(long, value_name = "NAME,...")]
+    pub allowed_unsafe_sysctls: Option<String>,
 
     /// Size at which a container's log is rotated, such as 10Mi [default: 10Mi]
     #[arg(long, value_name = "QUANTITY")]
@@ -213,6 +221,7 @@ impl Settings {
             advertise_address: self.advertise_address.or(other.advertise_address),
             cluster_dns: self.cluster_dns.or(other.cluster_dns),
             cluster_domain: self.cluster_domain.or(other.cluster_domain),
+            compaction_interval: self.compaction_interval.or(other.compaction_interval),
             node_monitor_grace_period: self.node_monitor_grace_period.or(other.node_monitor_grace_period),
             node_eviction_rate: self.node_eviction_rate.or(other.node_eviction_rate),
             secondary_node_eviction_rate: self
@@ -231,6 +240,7 @@ impl Settings {
             crash_back_off: self.crash_back_off.or(other.crash_back_off),
             max_pods: self.max_pods.or(other.max_pods),
             pod_pids_limit: self.pod_pids_limit.or(other.pod_pids_limit),
+            allowed_unsafe_sysctls: self.allowed_unsafe_sysctls.or(other.allowed_unsafe_sysctls),
             container_log_max_size: self.container_log_max_size.or(other.container_log_max_size),
             container_log_max_files: self.container_log_max_files.or(other.container_log_max_files),
             eviction_hard: self.eviction_hard.or(other.eviction_hard),
@@ -293,6 +303,9 @@ impl Settings {
         config.cluster_dns = self.cluster_dns;
         if let Some(domain) = self.cluster_domain {
             config.cluster_domain = domain;
+        }
+        if let Some(seconds) = self.compaction_interval {
+            config.compaction_interval = std::time::Duration::from_secs(seconds.max(1));
         }
         if let Some(seconds) = self.node_monitor_grace_period {
             config.node_monitor_grace_period = std::time::Duration::from_secs(seconds);
@@ -375,6 +388,9 @@ impl Settings {
         let limits = &mut config.limits;
         if let Some(pids) = self.pod_pids_limit {
             limits.pod_pids = pids;
+        }
+        if let Some(names) = &self.allowed_unsafe_sysctls {
+            limits.sysctls = names.split(',').map(|name| name.trim().to_owned()).collect();
         }
         if let Some(text) = &self.container_log_max_size {
             let size = text.parse::<api::quantity::Quantity>();

@@ -57,6 +57,7 @@ pub(super) async fn open_store(
 ) -> anyhow::Result<Store> {
     let mut settings = store::StoreConfig::new(&config.data_dir);
     settings.join = cluster;
+    settings.keep_history = Some(config.compaction_interval);
     settings.dialer = Some(prepared.dialer());
     settings.here = store::Peer {
         name: config.node_name.clone(),
