@@ -47,6 +47,19 @@ impl Core {
         Ok(())
     }
 
+    /// Lets everybody whom users configured refuse a stream. What they would change of what is wanted is not
+    /// heeded.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn admit_stream(&self, mut review: Review<'_>) -> Result<(), Status> {
+        let dynamic = &self.inner.dynamic;
+        if let Some(mut turn) = dynamic.mutators(&review) {
+            turn.mutate(&mut review, self).await?;
+        }
+        dynamic.validate(&review, self).await
+    }
+
     /// Lets everybody concerned refuse the request.
     pub(super) async fn admit_finally(&self, review: &Review<'_>) -> Result<(), Status> {
         let mut plugins = self.inner.plugins.iter();

@@ -1,6 +1,7 @@
 //! Requests that are not about objects but lead to a node: logs, exec, attach,
 //! port-forward, proxies, and the connection an agent dials.
 
+mod admission;
 mod connect;
 mod exec;
 mod link;
@@ -71,6 +72,7 @@ pub async fn answer(
         return Err(Status::no_such_path());
     };
     allowed(door, kind, &path, &incoming)?;
+    admission::admit(door, kind, &path, &incoming).await?;
     match kind {
         Kind::Logs => logs::answer(door, &path, incoming).await,
         Kind::Exec | Kind::Attach => exec::answer(door, &path, incoming).await,

@@ -1,0 +1,176 @@
+//! A webhook server for the scenarios: what it does is in the path that it is asked under.
+//!
+//! `webhook ADDRESS:PORT FOLDER NAME…` makes itself a certificate for the names, writes it to `FOLDER/ca.crt`,
+//! and every request to `FOLDER/requests`, one a line.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::{Value, json};
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let address = args.next().expect("ADDRESS:PORT");
+    let folder = PathBuf::from(args.next().expect("FOLDER"));
+    let listener = TcpListener::bind(address).expect("an address to listen on");
+    let config = Arc::new(tls(&folder, args.collect()));
+    for stream in listener.incoming().flatten() {
+        let (config, folder) = (config.clone(), folder.clone());
+        std::thread::spawn(move || serve(stream, config, &folder));
+    }
+}
+
+fn tls(folder: &Path, names: Vec<String>) -> ServerConfig {
+    let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("TLS")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("a certificate and its key");
+    // Appears whole: whoever waits for it must not read half of it.
+    std::fs::write(folder.join("ca.tmp"), made.cert.pem()).expect("FOLDER");
+    std::fs::rename(folder.join("ca.tmp"), folder.join("ca.crt")).expect("FOLDER");
+    config
+}
+
+/// Answers the requests of one connection, one after another.
+fn serve(stream: TcpStream, config: Arc<ServerConfig>, folder: &Path) {
+    let connection = ServerConnection::new(config).expect("TLS");
+    let mut stream = BufReader::new(StreamOwned::new(connection, stream));
+    while let Some((path, body)) = request(&mut stream) {
+        let review: Value = serde_json::from_slice(&body).unwrap_or_default();
+        note(folder, &path, &review);
+        let (code, answer) = answer(path.split('?').next().unwrap_or_default(), &review);
+        let head = format!(
+            "HTTP/1.1 {code} Whatever\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            answer.len()
+        );
+        let stream = stream.get_mut();
+        if stream.write_all(head.as_bytes()).is_err() || stream.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+        // Whoever did not wait for the answer is no concern of ours.
+        let _ = stream.flush();
+    }
+}
+
+/// Path and body of the next request.
+fn request(stream: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
+    let mut line = String::new();
+    stream.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    let path = line.split(' ').nth(1)?.to_owned();
+    let mut length = 0;
+    loop {
+        let mut header = String::new();
+        stream.read_line(&mut header).ok().filter(|read| *read > 0)?;
+        let header = header.trim().to_ascii_lowercase();
+        if header.is_empty() {
+            break;
+        }
+        if let Some(value) = header.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
+    Some((path, body))
+}
+
+fn note(folder: &Path, path: &str, review: &Value) {
+    let request = &review["request"];
+    let line = json!({
+        "path": path, "operation": request["operation"], "resource": request["resource"]["resource"],
+        "part": request["subResource"], "name": request["name"], "dryRun": request["dryRun"],
+        "user": request["userInfo"]["username"], "kind": request["object"]["kind"],
+        "version": request["object"]["apiVersion"],
+    });
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("requests"));
+    writeln!(file.expect("FOLDER/requests"), "{line}").expect("FOLDER/requests");
+}
+
+fn answer(path: &str, review: &Value) -> (u16, String) {
+    let words: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let uid = &review["request"]["uid"];
+    let allowed = || json!({"uid": uid, "allowed": true});
+    let response = match words.as_slice() {
+        ["deny"] => {
+            json!({"uid": uid, "allowed": false, "status": {"code": 403, "message": "not on my watch"}})
+        }
+        ["deny-silently"] => json!({"uid": uid, "allowed": false}),
+        ["warn"] => json!({"uid": uid, "allowed": true, "warnings": ["that will end badly"]}),
+        ["stranger"] => json!({"uid": "somebody else", "allowed": true}),
+        ["slow"] => {
+            std::thread::sleep(Duration::from_secs(20));
+            allowed()
+        }
+        ["broken"] => return (500, "out of order".to_owned()),
+        ["append", letter] => patched(uid, review, letter),
+        ["convert"] => return (200, converted(review).to_string()),
+        _ => allowed(),
+    };
+    let answer = json!({
+        "apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response,
+    });
+    (200, answer.to_string())
+}
+
+/// Appends a letter to the annotation `order`, unless it ends in that letter: what was asked twice and changed
+/// by nobody in between stays as it is.
+fn patched(uid: &Value, review: &Value, letter: &str) -> Value {
+    let annotations = &review["request"]["object"]["metadata"]["annotations"];
+    let order = annotations["order"].as_str().unwrap_or_default();
+    if order.ends_with(letter) {
+        return json!({"uid": uid, "allowed": true});
+    }
+    let order = format!("{order}{letter}");
+    let patch = match annotations.is_object() {
+        true => json!([{"op": "add", "path": "/metadata/annotations/order", "value": order}]),
+        false => json!([{"op": "add", "path": "/metadata/annotations", "value": {"order": order}}]),
+    };
+    json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch.to_string())})
+}
+
+/// Boats: `v1` has `spec.crew`, `v2` has `spec.rowers` and `spec.cox`.
+fn converted(review: &Value) -> Value {
+    let request = &review["request"];
+    let wanted = request["desiredAPIVersion"].as_str().unwrap_or_default();
+    let objects = request["objects"].as_array().into_iter().flatten().cloned();
+    let objects: Vec<Value> = objects.map(|boat| convert(boat, wanted)).collect();
+    let sinking = objects.iter().any(|boat| boat["spec"]["sinking"] == true);
+    let result = match sinking {
+        true => json!({"status": "Failure", "message": "a sinking boat stays as it is"}),
+        false => json!({"status": "Success"}),
+    };
+    json!({
+        "apiVersion": review["apiVersion"], "kind": "ConversionReview",
+        "response": {"uid": request["uid"], "result": result, "convertedObjects": objects},
+    })
+}
+
+fn convert(mut boat: Value, wanted: &str) -> Value {
+    let count = |value: &Value| value.as_i64().unwrap_or(0);
+    let spec = boat["spec"].take();
+    let sinking = spec["sinking"].clone();
+    boat["spec"] = match wanted.ends_with("/v2") {
+        true => json!({"rowers": (count(&spec["crew"]) - 1).max(0), "cox": count(&spec["crew"]) > 0}),
+        false => json!({"crew": count(&spec["rowers"]) + i64::from(spec["cox"] == true)}),
+    };
+    if !sinking.is_null() {
+        boat["spec"]["sinking"] = sinking;
+    }
+    boat["apiVersion"] = wanted.into();
+    boat
+}
