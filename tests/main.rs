@@ -31,6 +31,7 @@ mod machines;
 mod members;
 mod mixed;
 mod oci;
+mod pods;
 mod reboot;
 mod registries;
 mod restart;

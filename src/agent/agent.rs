@@ -351,6 +351,7 @@ impl Start {
                 memory_bytes: number(memory),
                 storage_bytes: number(storage),
             },
+            table: self.service.table.clone(),
             tasks: self.tasks.clone(),
         }
     }

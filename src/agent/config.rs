@@ -91,6 +91,8 @@ impl Default for ImageSettings {
 pub struct Limits {
     /// Most processes and threads of one pod (the kubelet's `podPidsLimit`); 0 for no limit.
     pub pod_pids: u64,
+    /// Sysctls beyond the safe ones that pods may set (`allowedUnsafeSysctls`); `*` at an end stands for any rest.
+    pub sysctls: Vec<String>,
     /// Size at which a container's log is rotated (`containerLogMaxSize`); 0 for never.
     pub log_bytes: u64,
     /// Files kept of a container's log, the current one included (`containerLogMaxFiles`).
@@ -107,6 +109,7 @@ impl Default for Limits {
             // The kubelet knows none; this is what distributions that care set. A
             // fork bomb ends there, and hardly any program comes near.
             pod_pids: 4096,
+            sysctls: Vec::new(),
             log_bytes: 10 << 20,
             log_files: 5,
             eviction_hard: Thresholds::default(),

@@ -18,7 +18,10 @@ use crate::env::NodeFacts;
 use crate::moment::Moment;
 use crate::objects::ObjectStore;
 use crate::paths::Paths;
+use crate::pods::resize::Room;
+use crate::pods::resources::of_pod;
 use crate::pods::spec::{self, Role};
+use crate::pods::table::PodTable;
 use crate::runtime::Runtimes;
 use crate::volumes::VolumeMaker;
 
@@ -109,6 +112,8 @@ pub struct Context {
     pub services: Cache<Service>,
     /// What the node tells its pods of itself.
     pub facts: Arc<NodeFacts>,
+    /// The pods that are here.
+    pub table: PodTable,
     /// Admits so many starts of ordinary containers at a time.
     pub starts: tokio::sync::Semaphore,
 }
@@ -135,6 +140,8 @@ pub struct World {
     pub services: Cache<Service>,
     /// What the node is.
     pub facts: NodeFacts,
+    /// The pods that are here.
+    pub table: PodTable,
     /// For what follows objects in the background.
     pub tasks: base::Tasks,
 }
@@ -167,7 +174,26 @@ impl Context {
             objects,
             services: world.services,
             facts,
+            table: world.table,
             starts: tokio::sync::Semaphore::new(STARTS_AT_ONCE),
+        }
+    }
+
+    /// What pods other than the one with that UID leave of the node.
+    pub fn room_for(&self, uid: &str) -> Room {
+        let views = self.table.all();
+        let others = views
+            .iter()
+            .filter(|view| view.active && spec::uid(&view.pod) != uid);
+        let asked: Vec<oci::Resources> = others.map(|view| of_pod(&view.pod)).collect();
+        let sum = |of: fn(&oci::Resources) -> Option<u64>| asked.iter().filter_map(of).sum::<u64>();
+        let number = |n: i64| u64::try_from(n).unwrap_or(0);
+        let (cpu, memory) = (number(self.facts.cpu_millis), number(self.facts.memory_bytes));
+        Room {
+            cpu_millis: cpu.saturating_sub(sum(|r| r.cpu_request_millis)),
+            memory_bytes: memory.saturating_sub(sum(|r| r.memory_request_bytes)),
+            cpu_millis_all: cpu,
+            memory_bytes_all: memory,
         }
     }
 
@@ -195,10 +221,10 @@ fn pod_reference(pod: &Pod, container: Option<&str>) -> ObjectReference {
     let mut about = client::reference(pod);
     about.field_path = container.and_then(|name| {
         let (role, _) = spec::container(pod, name)?;
-        let list = if role == Role::Main {
-            "containers"
-        } else {
-            "initContainers"
+        let list = match role {
+            Role::Main => "containers",
+            Role::Init | Role::Sidecar => "initContainers",
+            Role::Ephemeral => "ephemeralContainers",
         };
         Some(format!("spec.{list}{{{name}}}"))
     });

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -30,6 +31,36 @@ pub fn hostname(pod: &Pod, node_name: &str) -> String {
     cut.trim_end_matches(['-', '.']).to_owned()
 }
 
+/// Longest host name of all, a domain included.
+const FQDN_BYTES_MAX: usize = 64;
+
+/// The name that the kernel is given: the host name, or with `setHostnameAsFQDN` the whole domain name.
+///
+/// # Errors
+/// The kubelet's text about a name that is too long for the kernel.
+pub fn kernel_hostname(pod: &Pod, config: &AgentConfig) -> Result<String, String> {
+    let hostname = hostname(pod, &config.node_name);
+    let wanted = spec::spec(pod).set_hostname_as_fqdn == Some(true) && !spec::host_network(pod);
+    let Some(fqdn) = fqdn(pod, &hostname, &config.domain).filter(|_| wanted) else {
+        return Ok(hostname);
+    };
+    if fqdn.len() > FQDN_BYTES_MAX {
+        return Err(format!(
+            "failed to construct FQDN from pod hostname and cluster domain, FQDN {fqdn} is too long \
+             ({FQDN_BYTES_MAX} characters is the max, {} characters requested)",
+            fqdn.len()
+        ));
+    }
+    Ok(fqdn)
+}
+
+/// The pod's name in the domain of its headless Service, if it is in one.
+fn fqdn(pod: &Pod, hostname: &str, domain: &str) -> Option<String> {
+    let subdomain = spec::spec(pod).subdomain.as_deref().filter(|s| !s.is_empty())?;
+    let namespace = spec::namespace(pod);
+    Some(format!("{hostname}.{subdomain}.{namespace}.svc.{domain}"))
+}
+
 /// Names and contents of the pod's files.
 pub fn of_pod(pod: &Pod, ip: Addresses, config: &AgentConfig) -> Vec<(&'static str, String)> {
     let hostname = hostname(pod, &config.node_name);
@@ -46,12 +77,8 @@ fn hosts(pod: &Pod, ip: Addresses, hostname: &str, domain: &str) -> String {
         let own = fs::read_to_string("/etc/hosts").unwrap_or_default();
         return format!("# Kubernetes-managed hosts file (host network).\n{own}{aliases}");
     }
-    let subdomain = spec::spec(pod).subdomain.as_deref().filter(|s| !s.is_empty());
-    let names = match subdomain {
-        Some(sub) => format!(
-            "{hostname}.{sub}.{}.svc.{domain}\t{hostname}",
-            spec::namespace(pod)
-        ),
+    let names = match fqdn(pod, hostname, domain) {
+        Some(fqdn) => format!("{fqdn}\t{hostname}"),
         None => hostname.to_owned(),
     };
     let own: String = ip.iter().map(|ip| format!("{ip}\t{names}\n")).collect();
@@ -65,6 +92,19 @@ fn hosts(pod: &Pod, ip: Addresses, hostname: &str, domain: &str) -> String {
          fe00::2\tip6-allrouters\n\
          {own}{aliases}"
     )
+}
+
+/// The names that the pod's hosts file gives beyond those of every pod: its own and its `hostAliases`.
+pub fn aliases_of(pod: &Pod, ip: Addresses, node_name: &str) -> Vec<(String, IpAddr)> {
+    let own = hostname(pod, node_name);
+    let mut all: Vec<(String, IpAddr)> = ip.iter().map(|ip| (own.clone(), ip)).collect();
+    for alias in spec::spec(pod).host_aliases.iter().flatten() {
+        let Ok(ip) = alias.ip.parse::<IpAddr>() else {
+            continue;
+        };
+        all.extend(alias.hostnames.iter().flatten().map(|name| (name.clone(), ip)));
+    }
+    all
 }
 
 fn aliases(pod: &Pod) -> String {
@@ -213,6 +253,20 @@ mod tests {
         let mut long = pod(json!({"containers": []}));
         long.metadata.name = Some(format!("{}-x", "a".repeat(62)));
         assert_eq!(hostname(&long, "n1"), "a".repeat(62));
+    }
+
+    #[test]
+    fn the_kernel_may_be_given_the_whole_name() {
+        let with =
+            |subdomain: &str| json!({"containers": [], "subdomain": subdomain, "setHostnameAsFQDN": true});
+        let name = |spec| kernel_hostname(&pod(spec), &config());
+        assert_eq!(name(with("sub")).unwrap(), "web-0.sub.ns.svc.cluster.local");
+        assert_eq!(name(with("")).unwrap(), "web-0");
+        let error = name(with(&"s".repeat(50))).unwrap_err();
+        assert!(
+            error.contains("is too long (64 characters is the max, 80 characters requested)"),
+            "{error}"
+        );
     }
 
     #[test]

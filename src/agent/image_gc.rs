@@ -169,9 +169,9 @@ impl Collector {
     /// The normalised images of all containers of pods here.
     fn names(&self) -> BTreeSet<String> {
         let views = self.table.all();
-        let containers = views.iter().flat_map(|view| spec::containers(&view.pod));
+        let containers = views.iter().flat_map(|view| spec::all_containers(&view.pod));
         containers
-            .filter_map(|(_, container)| Images::normalize(spec::image(container)).ok())
+            .filter_map(|(_, container)| Images::normalize(spec::image(&container)).ok())
             .collect()
     }
 

@@ -7,6 +7,7 @@
 //! pods/UID/etc/{hosts,hostname,resolv.conf}
 //! pods/UID/ends/CONTAINER.ATTEMPT/      termination messages
 //! objects/NAMESPACE/KIND.NAME.json      ConfigMaps and Secrets that pods here use
+//! seccomp/FILE                          seccomp profiles that pods name (`Localhost`)
 //! node.json                             the Node as last seen
 //! kept/KIND.json                        Services and the like as last seen
 //! ```
@@ -84,6 +85,11 @@ impl Paths {
     /// All objects of a kind as last seen.
     pub fn kept(&self, plural: &str) -> PathBuf {
         self.data.join("kept").join(format!("{plural}.json"))
+    }
+
+    /// Seccomp profiles that pods name.
+    pub fn seccomp(&self) -> PathBuf {
+        self.data.join("seccomp")
     }
 
     /// The Node as last seen.

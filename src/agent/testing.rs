@@ -200,7 +200,7 @@ impl PodNet for FakeNet {
             .or_insert((wanted.unwrap_or(next), wasm_only));
         Ok(Link {
             ip: ip.into(),
-            netns: None,
+            netns: (!wasm_only).then(|| "/proc/self/ns/net".into()),
             loopback: [127, 0, 0, 1].into(),
         })
     }
@@ -284,10 +284,11 @@ impl FakeNode {
             balancing: net.clone(),
             services: Cache::fixed([]),
             facts: node,
+            table: PodTable::default(),
             tasks: tasks.clone(),
         };
         let context = Arc::new(Context::new(config, world));
-        let table = PodTable::default();
+        let table = context.table.clone();
         let (evict, evictions) = tokio::sync::mpsc::unbounded_channel();
         let pressure = tokio::sync::watch::Sender::<crate::eviction::Pressure>::default();
         let manager = Manager::new(

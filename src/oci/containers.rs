@@ -23,7 +23,7 @@ use crate::images::{ImageKind, Images};
 use crate::protocol::{self, Answer, Ask, kind};
 use crate::spec::{
     Chunk, ContainerSpec, ContainerState, ContainersConfig, ExecSpec, Exit, Found, OciError, PodSpec,
-    Process, Stream, Usage,
+    Process, Resources, Stream, Usage,
 };
 
 /// How long a shim may take to answer its first question.
@@ -77,11 +77,6 @@ impl Containers {
         if ask(&dir, &Ask::Hello).await.is_ok() {
             return Ok(());
         }
-        if pod.share_pid {
-            return Err(OciError::Create(
-                "shareProcessNamespace is not supported yet".to_owned(),
-            ));
-        }
         self.limit(pod).map_err(io("limiting the pod's control group"))?;
         // A shim that died may have left processes, with nobody to watch or reap them.
         self.end_unwatched(&pod.uid);
@@ -127,13 +122,10 @@ impl Containers {
             ..sys::cgroup::Limits::default()
         };
         sys::cgroup::limit(&format!("/coracle-{}", self.config.instance_id), &all)?;
-        let limits = sys::cgroup::Limits {
-            cpu_shares: Some(pod.resources.cpu_shares()),
-            cpu_millis: pod.resources.cpu_limit_millis,
-            memory_bytes: pod.resources.memory_limit_bytes,
-            pids: pod.resources.pids_limit,
-        };
-        sys::cgroup::limit(&pod_cgroup(&self.config.instance_id, &pod.uid), &limits)
+        sys::cgroup::limit(
+            &pod_cgroup(&self.config.instance_id, &pod.uid),
+            &limits(&pod.resources),
+        )
     }
 
     /// Kills what is left of the pod's containers, ends its shim and removes
@@ -263,6 +255,25 @@ impl Containers {
             other => other.map(drop)?,
         }
         self.wait(id).await.map(drop)
+    }
+
+    /// Changes what a running container, and its pod as a whole, may use.
+    ///
+    /// # Errors
+    /// The kernel's, such as for less memory than is in use.
+    pub fn resize(
+        &self,
+        pod_uid: &str,
+        pod: &Resources,
+        id: &str,
+        container: &Resources,
+    ) -> Result<(), OciError> {
+        let whole = pod_cgroup(&self.config.instance_id, pod_uid);
+        // The pod's bounds hold its containers': they go up before and down after them.
+        let _ = sys::cgroup::limit(&whole, &limits(pod));
+        sys::cgroup::limit(&format!("{whole}/{id}"), &limits(container))
+            .and_then(|()| sys::cgroup::limit(&whole, &limits(pod)))
+            .map_err(io("changing the limits"))
     }
 
     /// Waits for its end; answers any number of times until it is removed.
@@ -420,6 +431,15 @@ impl Containers {
             .map(|entry| entry.path())
             .find(|dir| dir.join(id).is_dir())
             .ok_or_else(missing)
+    }
+}
+
+fn limits(of: &Resources) -> sys::cgroup::Limits {
+    sys::cgroup::Limits {
+        cpu_shares: Some(of.cpu_shares()),
+        cpu_millis: of.cpu_limit_millis,
+        memory_bytes: of.memory_limit_bytes,
+        pids: of.pids_limit,
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Surroundings {
     pub(crate) pod: PodSpec,
     /// The lowest OOM score that its processes can be given.
     pub(crate) oom_score_min: i32,
+    /// The first process of the PID namespace that the pod's containers share, if they share one.
+    pub(crate) pid_holder: Option<i32>,
 }
 
 /// The shim's `main`: to be called, before any thread exists, when the program
@@ -82,12 +84,21 @@ fn run(dir: &Path, cgroup: &str) -> Result<(), Box<dyn std::error::Error>> {
     nix::unistd::setsid()?;
     nix::sys::prctl::set_child_subreaper(true)?;
     settle(&pod)?;
+    let shm = dir.join(SHM);
+    if !pod.host_ipc {
+        memory(&shm)?;
+    }
+    let pid_holder = match pod.share_pid && !pod.host_pid {
+        true => Some(sys::pidns::hold()?),
+        false => None,
+    };
     fs::write(dir.join("shim.pid"), std::process::id().to_string())?;
     let surroundings = Rc::new(Surroundings {
         dir: dir.to_owned(),
         cgroup: cgroup.to_owned(),
         pod,
         oom_score_min,
+        pid_holder,
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -97,6 +108,19 @@ fn run(dir: &Path, cgroup: &str) -> Result<(), Box<dyn std::error::Error>> {
         let listener = tokio::net::UnixListener::from_std(listener)?;
         serve::serve(listener, surroundings).await
     })?;
+    Ok(())
+}
+
+/// What the pod's containers share as `/dev/shm`, below the pod's folder.
+pub(crate) const SHM: &str = "shm";
+
+/// The size that containerd gives it.
+const SHM_OPTIONS: &str = "mode=1777,size=65536k";
+
+fn memory(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    fs::create_dir_all(path)?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("shm"), path, Some("tmpfs"), flags, Some(SHM_OPTIONS))?;
     Ok(())
 }
 

@@ -111,6 +111,8 @@ pub struct User {
     pub gid: Option<u32>,
     /// Further groups, added to those the image's `/etc/group` gives.
     pub groups: Vec<u32>,
+    /// The image's `/etc/group` gives none.
+    pub only_given_groups: bool,
     /// Refuse to run as uid 0 (`CreateContainerConfigError`'s text comes from the agent where it can know).
     pub must_not_be_root: bool,
 }
@@ -131,6 +133,8 @@ pub struct Security {
     pub no_new_privileges: bool,
     /// `RuntimeDefault`, `Unconfined` or the path of a profile.
     pub seccomp: String,
+    /// Name of an AppArmor profile that the kernel has loaded; empty for none.
+    pub apparmor: String,
     /// `Default` (masked) or `Unmasked` /proc.
     pub proc_mount: String,
 }
@@ -144,6 +148,9 @@ pub struct Mount {
     pub path: String,
     /// Refuse writes.
     pub read_only: bool,
+    /// Refuse them in what is mounted below it, too.
+    #[serde(default)]
+    pub recursive: bool,
     /// `None`, `HostToContainer` or `Bidirectional`.
     pub propagation: String,
 }
@@ -195,6 +202,9 @@ pub struct ContainerSpec {
     pub stdin_once: bool,
     /// Its log.
     pub log: LogSpec,
+    /// Id of a running container of the pod whose PID namespace it joins.
+    #[serde(default)]
+    pub target: Option<String>,
 }
 
 /// How a container ended.

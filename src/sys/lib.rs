@@ -12,6 +12,7 @@ pub mod netlink;
 pub mod netns;
 pub mod nft;
 pub mod packet;
+pub mod pidns;
 pub mod process;
 pub mod pty;
 pub mod ready;

@@ -119,6 +119,12 @@ impl Instance {
         self.control.kill.cancel();
     }
 
+    /// Changes what it may use while it runs: bytes of memory, thousandths of a core. `None` leaves a limit
+    /// as it is; memory that is held beyond a lower one stays, and the next growth ends the program.
+    pub fn limit(&self, memory_bytes_max: Option<u64>, cpu_millis_max: Option<u32>) {
+        self.control.account.limit(memory_bytes_max, cpu_millis_max);
+    }
+
     /// What it uses and has used.
     pub fn usage(&self) -> Usage {
         self.control.account.usage()

@@ -6,7 +6,7 @@
 use crate::Usage;
 use crate::engine::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use wasmtime::ResourceLimiter;
@@ -20,14 +20,14 @@ const BURST: Duration = Duration::from_millis(100);
 
 /// Counters and limits of one instance.
 pub(crate) struct Account {
-    memory_bytes_max: u64,
+    memory_bytes_max: AtomicU64,
     memory_bytes: AtomicU64,
     memory_bytes_peak: AtomicU64,
     /// The most that one store has held: what the next one will probably need.
     store_bytes: AtomicU64,
     cpu_ns: AtomicU64,
     requests: AtomicU64,
-    throttle: Option<Mutex<Throttle>>,
+    throttle: Mutex<Option<Throttle>>,
     freed: Notify,
 }
 
@@ -53,13 +53,13 @@ impl std::fmt::Display for Bytes {
 impl Account {
     pub(crate) fn new(memory_bytes_max: u64, cpu_millis_max: Option<u32>) -> Account {
         Account {
-            memory_bytes_max,
+            memory_bytes_max: AtomicU64::new(memory_bytes_max),
             memory_bytes: AtomicU64::new(0),
             memory_bytes_peak: AtomicU64::new(0),
             store_bytes: AtomicU64::new(0),
             cpu_ns: AtomicU64::new(0),
             requests: AtomicU64::new(0),
-            throttle: cpu_millis_max.map(|millis| Mutex::new(Throttle::new(millis, Instant::now()))),
+            throttle: Mutex::new(cpu_millis_max.map(|millis| Throttle::new(millis, Instant::now()))),
             freed: Notify::new(),
         }
     }
@@ -80,21 +80,30 @@ impl Account {
     /// Books CPU time.
     pub(crate) fn charge(&self, used: Duration) {
         self.cpu_ns.fetch_add(used.as_nanos() as u64, Relaxed);
-        if let Some(throttle) = &self.throttle {
-            throttle
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .charge(used);
+        if let Some(throttle) = self.throttle().as_mut() {
+            throttle.charge(used);
+        }
+    }
+
+    fn throttle(&self) -> MutexGuard<'_, Option<Throttle>> {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the limits of a running instance; `None` leaves one as it is.
+    /// What is held beyond a lower memory limit stays: it is the next growth that fails.
+    pub(crate) fn limit(&self, memory_bytes_max: Option<u64>, cpu_millis_max: Option<u32>) {
+        if let Some(bytes) = memory_bytes_max {
+            self.memory_bytes_max.store(bytes, Relaxed);
+            self.freed.notify_waiters();
+        }
+        if let Some(millis) = cpu_millis_max {
+            *self.throttle() = Some(Throttle::new(millis, Instant::now()));
         }
     }
 
     /// How long the guest must pause to get back within its CPU limit.
     pub(crate) fn pause(&self) -> Option<Duration> {
-        let throttle = self.throttle.as_ref()?;
-        throttle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pause(Instant::now())
+        self.throttle().as_mut()?.pause(Instant::now())
     }
 
     /// Waits until a further store probably fits in beside those that exist,
@@ -106,7 +115,7 @@ impl Account {
             let freed = self.freed.notified();
             let used = self.memory_bytes.load(Relaxed);
             let next = self.store_bytes.load(Relaxed);
-            if used == 0 || used.saturating_add(next) <= self.memory_bytes_max {
+            if used == 0 || used.saturating_add(next) <= self.memory_bytes_max.load(Relaxed) {
                 return;
             }
             freed.await;
@@ -114,9 +123,9 @@ impl Account {
     }
 
     fn take(&self, bytes: u64) -> Result<(), OutOfMemory> {
+        let most = self.memory_bytes_max.load(Relaxed);
         let grant = self.memory_bytes.fetch_update(Relaxed, Relaxed, |used| {
-            used.checked_add(bytes)
-                .filter(|total| *total <= self.memory_bytes_max)
+            used.checked_add(bytes).filter(|total| *total <= most)
         });
         match grant {
             Ok(before) => {
@@ -124,7 +133,7 @@ impl Account {
                 Ok(())
             }
             Err(used) => Err(OutOfMemory {
-                limit: Bytes(self.memory_bytes_max),
+                limit: Bytes(most),
                 used: Bytes(used),
                 wanted: Bytes(bytes),
             }),
@@ -246,6 +255,20 @@ mod tests {
         assert_eq!(account.usage().memory_bytes_peak, 6 << 20);
         drop(two);
         assert_eq!(account.usage().memory_bytes, 0);
+    }
+
+    #[test]
+    fn limits_change_while_a_guest_runs() {
+        let account = Arc::new(Account::new(10 << 20, None));
+        let mut limiter = Limiter::new(account.clone());
+        assert!(limiter.memory_growing(0, 8 << 20, None).unwrap());
+        account.limit(Some(20 << 20), Some(500));
+        assert!(limiter.memory_growing(8 << 20, 16 << 20, None).unwrap());
+        account.charge(Duration::from_secs(1));
+        assert!(account.pause().is_some());
+        account.limit(Some(4 << 20), None);
+        assert!(limiter.memory_growing(16 << 20, 17 << 20, None).is_err());
+        assert_eq!(account.usage().memory_bytes, 16 << 20);
     }
 
     #[test]

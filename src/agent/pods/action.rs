@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use api::cidr::Addresses;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
 
+use super::resize::Resize;
 use super::spec;
 use super::state::{
     ContainerRecord, Doom, ExitRecord, Failure, ImageRef, ImageStage, LOST, Part, PodState, Run,
@@ -56,6 +57,11 @@ pub enum Action {
         /// How long it is given; preStop counts towards it.
         grace: Duration,
     },
+    /// Change what a running container may use.
+    Resize {
+        /// Which.
+        container: String,
+    },
     /// Give the whole pod up.
     Fail(Failure),
     /// Remove network and shim.
@@ -97,7 +103,7 @@ pub enum Verdict {
 }
 
 /// Something that happened to a pod on this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Happening {
     /// An image was found or not: reason and message.
     Image(String, Result<ImageRef, (String, String)>),
@@ -134,6 +140,15 @@ pub enum Happening {
         /// The verdict.
         verdict: Verdict,
     },
+    /// What a container may use was changed, or could not be.
+    Resized {
+        /// Which.
+        container: String,
+        /// Container id with its scheme.
+        container_id: String,
+        /// What it may use now, or the kernel's text.
+        result: Result<Option<ResourceRequirements>, String>,
+    },
     /// A container ended.
     Exited(String, ExitRecord),
     /// The sandbox was removed or not.
@@ -159,6 +174,7 @@ impl PodState {
             Action::Start { container, .. } => self.begin_start(pod, container, timing, now),
             Action::AnnounceCrashBackoff { container, .. } => self.record(container).crash_announced = true,
             Action::Stop { container, grace, .. } => self.begin_stop(container, now.mono + *grace),
+            Action::Resize { container } => self.record(container).resize = Resize::Under,
             Action::Fail(failure) => self.failure = Some(failure.clone()),
             Action::RemoveSandbox => self.sandbox = Part::Removing,
             Action::RemoveVolumes => self.volumes = Part::Removing,
@@ -167,6 +183,7 @@ impl PodState {
     }
 
     fn begin_start(&mut self, pod: &Pod, container: &str, timing: &Timing, now: Moment) {
+        let given = spec::container(pod, container).map(|(_, c)| c.resources.clone().unwrap_or_default());
         let has_startup = spec::container(pod, container).is_some_and(|(_, c)| c.startup_probe.is_some());
         let has_readiness = spec::container(pod, container).is_some_and(|(_, c)| c.readiness_probe.is_some());
         let record = self.record(container);
@@ -177,6 +194,7 @@ impl PodState {
             record.last = Some(exit.clone());
         }
         record.run = Run::Starting;
+        (record.given, record.resize) = (given, Resize::Done);
         record.crash_announced = false;
         record.hooked = false;
         record.startup_passed = !has_startup;
@@ -249,6 +267,14 @@ impl PodState {
                     Verdict::Kill(doom) => record.doomed = Some(doom),
                 });
             }
+            Happening::Resized {
+                container,
+                container_id,
+                result,
+            } => self.apply_to_run(&container, &container_id, |record| match result {
+                Ok(given) => (record.given, record.resize) = (given, Resize::Done),
+                Err(message) => record.resize = Resize::Failed { message, again },
+            }),
             Happening::Exited(container, exit) => self.apply_exited(&container, exit),
             Happening::SandboxRemoved(result) => self.sandbox = removed(result, again),
             Happening::VolumesRemoved(result) => self.volumes = removed(result, again),

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::initialized;
+use super::resize::{self, Resize};
 use super::spec::{self, Role};
 use super::state::{EVICTED, Part, PodState};
 use crate::moment::Moment;
@@ -30,6 +31,8 @@ pub fn compute(
     ];
     list.into_iter()
         .chain(disruption(state))
+        .chain(resize_pending(pod, state))
+        .chain(resize_under_way(pod, state))
         .map(|finding| finding.condition(pod, old, now))
         .collect()
 }
@@ -93,6 +96,28 @@ fn disruption(state: &PodState) -> Option<Finding> {
         "TerminationByKubelet",
         message,
     ))
+}
+
+/// The conditions that come and go with a change of what containers may use.
+pub const PASSING: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
+
+fn resize_pending(pod: &Pod, state: &PodState) -> Option<Finding> {
+    let (reason, message) = resize::waits(pod, state)?;
+    Some(Finding::because(PASSING[0], true, reason, message))
+}
+
+fn resize_under_way(pod: &Pod, state: &PodState) -> Option<Finding> {
+    if !resize::pending(pod, state) || resize::waits(pod, state).is_some() {
+        return None;
+    }
+    let error = state.containers.values().find_map(|record| match &record.resize {
+        Resize::Failed { message, .. } => Some(message.clone()),
+        _ => None,
+    });
+    Some(match error {
+        Some(message) => Finding::because(PASSING[1], true, "Error", message),
+        None => Finding::new(PASSING[1], true),
+    })
 }
 
 fn initialized_condition(pod: &Pod, state: &PodState, phase: &str) -> Finding {

@@ -12,7 +12,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::action::Action;
-use super::spec::{self, RestartPolicy, Role};
+use super::resize::{self, Resize, Step};
+use super::spec::{self, Role};
 use super::state::{ContainerRecord, Failure, ImageStage, Part, PodState, Run};
 use crate::config::Timing;
 use crate::moment::Moment;
@@ -35,6 +36,9 @@ impl Plan {
 /// The grace that a sidecar gets at least, even when the pod's is used up
 /// (the kubelet's `minimumGracePeriodInSeconds`).
 const SIDECAR_GRACE_MIN: Duration = Duration::from_secs(2);
+
+/// How soon a change that waits for room is looked at again.
+const RESIZE_AGAIN: Duration = Duration::from_secs(10);
 
 /// Decides what to do for a pod.
 pub fn decide(pod: &Pod, state: &PodState, timing: &Timing, now: Moment) -> Plan {
@@ -85,14 +89,10 @@ pub fn initialized(pod: &Pod, state: &PodState) -> bool {
 }
 
 /// Whether a container has ended and its policy does not bring it back.
-fn done(pod: &Pod, role: Role, container: &Container, record: &ContainerRecord) -> bool {
-    record.exited().is_some_and(
-        |exit| match spec::container_restart_policy(pod, role, container) {
-            RestartPolicy::Always => false,
-            RestartPolicy::OnFailure => exit.code == 0,
-            RestartPolicy::Never => true,
-        },
-    )
+pub fn done(pod: &Pod, role: Role, container: &Container, record: &ContainerRecord) -> bool {
+    record
+        .exited()
+        .is_some_and(|exit| !spec::restarts(pod, role, container, exit.code))
 }
 
 struct Decision<'a> {
@@ -185,13 +185,19 @@ impl Decision<'_> {
         };
         if pending.iter().all(settled) && self.due(&self.state.sandbox) {
             // An image that is not known may hold anything: an own namespace suits both.
-            let wasm_only = pending
-                .iter()
-                .all(|record| match (&record.image, &record.running_image) {
-                    (ImageStage::Ready(image), _) => image.wasm,
-                    (_, Some(image)) => record.active() && image.wasm,
-                    _ => false,
-                });
+            let security = spec::spec(self.pod).security_context.as_ref();
+            let sysctls = security
+                .and_then(|s| s.sysctls.as_ref())
+                .is_some_and(|s| !s.is_empty());
+            // Sysctls belong to a namespace: a pod that sets some has its own.
+            let wasm_only = !sysctls
+                && pending
+                    .iter()
+                    .all(|record| match (&record.image, &record.running_image) {
+                        (ImageStage::Ready(image), _) => image.wasm,
+                        (_, Some(image)) => record.active() && image.wasm,
+                        _ => false,
+                    });
             self.push(Action::MakeSandbox { wasm_only });
         }
     }
@@ -224,6 +230,10 @@ impl Decision<'_> {
     }
 
     fn start_containers(&mut self) {
+        // Whoever debugs a pod wants to see it before it is well.
+        for (role, container) in spec::all_containers(self.pod).filter(|(role, _)| *role == Role::Ephemeral) {
+            self.keep_running(role, &container, self.state.container(&container.name));
+        }
         let initialized = initialized(self.pod, self.state);
         for (role, container) in spec::init_containers(self.pod) {
             let record = self.state.container(&container.name);
@@ -249,7 +259,11 @@ impl Decision<'_> {
             Run::Refused { again, .. } if *again <= self.now.mono => self.start(container, record),
             Run::Refused { again, .. } => self.plan.wake_at(*again),
             Run::Starting | Run::Stopping { .. } => {}
-            Run::Running { .. } => self.stop_if_doomed(container, record),
+            Run::Running { .. } => {
+                if !self.stop_if_doomed(container, record) {
+                    self.resize(container, record);
+                }
+            }
             Run::Exited(exit) => {
                 if done(self.pod, role, container, record) {
                     return;
@@ -281,7 +295,8 @@ impl Decision<'_> {
         }
     }
 
-    fn stop_if_doomed(&mut self, container: &Container, record: &ContainerRecord) {
+    /// Ends a container that has to begin anew; whether it does.
+    fn stop_if_doomed(&mut self, container: &Container, record: &ContainerRecord) -> bool {
         let changed = record
             .running_image
             .as_ref()
@@ -293,26 +308,48 @@ impl Decision<'_> {
                 format!("Container {name} definition changed, will be restarted"),
                 spec::grace_seconds(self.pod),
             ),
-            None => return,
+            None => return false,
         };
-        let grace = Duration::from_secs(grace_seconds.max(0) as u64);
+        self.stop_for_restart(container, message, grace_seconds);
+        true
+    }
+
+    fn stop_for_restart(&mut self, container: &Container, message: String, grace_seconds: i64) {
         self.push(Action::Stop {
-            container: name.clone(),
+            container: container.name.clone(),
             message,
-            grace,
+            grace: Duration::from_secs(grace_seconds.max(0) as u64),
         });
+    }
+
+    /// Brings a running container to what its pod says that it may use.
+    fn resize(&mut self, container: &Container, record: &ContainerRecord) {
+        let Some(step) = resize::step(container, record) else {
+            return;
+        };
+        if self.state.room.is_none() || resize::waits(self.pod, self.state).is_some() {
+            return self.plan.wake_at(self.now.mono + RESIZE_AGAIN);
+        }
+        match &record.resize {
+            Resize::Under => {}
+            Resize::Failed { again, .. } if *again > self.now.mono => self.plan.wake_at(*again),
+            _ if step == Step::Restart => {
+                let text = format!("Container {} resize requires restart", container.name);
+                self.stop_for_restart(container, text, spec::grace_seconds(self.pod));
+            }
+            _ => self.push(Action::Resize {
+                container: container.name.clone(),
+            }),
+        }
     }
 
     // --- the way down ---
 
     fn wind_down(&mut self) {
-        let mains: Vec<&Container> = spec::containers(self.pod)
-            .filter(|(role, _)| *role != Role::Sidecar)
-            .map(|(_, container)| container)
-            .collect();
-        let mains_active = mains.iter().any(|c| self.state.container(&c.name).active());
-        for container in mains {
-            self.stop(container, Duration::ZERO);
+        let mut mains_active = false;
+        for (_, container) in spec::all_containers(self.pod).filter(|(role, _)| *role != Role::Sidecar) {
+            mains_active |= self.state.container(&container.name).active();
+            self.stop(&container, Duration::ZERO);
         }
         if mains_active {
             return;

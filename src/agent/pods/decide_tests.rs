@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::action::{Action, Happening, StartFailure, Verdict};
 use super::decide::{Plan, completed, decide};
+use super::resize::Room;
 use super::state::{Doom, ExitRecord, ImageRef, PodState};
 use crate::config::Timing;
 use crate::moment::Moment;
@@ -166,6 +167,7 @@ fn short(action: &Action) -> String {
         Action::Start { container, attempt } => format!("start {container} {attempt}"),
         Action::AnnounceCrashBackoff { container, delay } => format!("crash-backoff {container} {delay:?}"),
         Action::Stop { container, grace, .. } => format!("stop {container} {grace:?}"),
+        Action::Resize { container } => format!("resize {container}"),
         Action::Fail(failure) => format!("fail {}", failure.reason),
         Action::RemoveSandbox => "remove sandbox".to_owned(),
         Action::RemoveVolumes => "remove volumes".to_owned(),
@@ -184,6 +186,88 @@ fn a_pod_comes_up_images_first() {
     assert_eq!(story.texts(), ["sandbox wasm_only=true"]);
     story.parts_ready();
     assert_eq!(story.texts(), ["start a 0", "start b 0"]);
+}
+
+#[test]
+fn who_debugs_a_pod_comes_in_whatever_it_does_and_only_once() {
+    let mut story = Story::new(pod("Always", vec![container("i")], vec![container("a")]));
+    story.step();
+    for name in ["i", "a"] {
+        story.image(name, false);
+    }
+    story.step();
+    story.parts_ready();
+    assert_eq!(story.texts(), ["start i 0"]);
+    story.started("i");
+    let debugger = serde_json::from_value(serde_json::json!({"name": "d", "image": "d:1"})).unwrap();
+    story.pod.spec.as_mut().unwrap().ephemeral_containers = Some(vec![debugger]);
+    story.state.observe(&story.pod, story.now);
+    assert_eq!(story.texts(), ["fetch d"]);
+    story.image("d", false);
+    assert_eq!(story.texts(), ["start d 0"]);
+    story.started("d");
+    story.exited("d", 1);
+    assert!(story.texts().is_empty(), "it is not started again");
+    story.exited("i", 0);
+    assert_eq!(story.texts(), ["start a 0"]);
+}
+
+#[test]
+fn a_pod_that_ends_takes_its_debugger_along() {
+    let mut story = Story::new(pod("Never", vec![], vec![container("a")]));
+    let debugger = serde_json::from_value(serde_json::json!({"name": "d", "image": "d:1"})).unwrap();
+    story.pod.spec.as_mut().unwrap().ephemeral_containers = Some(vec![debugger]);
+    story.state.observe(&story.pod, story.now);
+    story.step();
+    story.image("a", false);
+    story.step();
+    story.parts_ready();
+    assert_eq!(story.texts(), ["fetch d", "start a 0"]);
+    story.image("d", false);
+    story.step();
+    story.started("a");
+    story.started("d");
+    story.exited("a", 0);
+    assert!(completed(&story.pod, &story.state));
+    assert_eq!(story.texts(), ["stop d 30s"]);
+}
+
+#[test]
+fn what_runs_is_resized_where_there_is_room() {
+    let mut story = Story::new(pod("Always", vec![], vec![container("a")]));
+    story.step();
+    story.image("a", false);
+    story.step();
+    story.parts_ready();
+    story.step();
+    story.started("a");
+    let wanted = serde_json::json!({"requests": {"cpu": "2"}});
+    let resources = serde_json::from_value(wanted).unwrap();
+    story.pod.spec.as_mut().unwrap().containers[0].resources = Some(resources);
+    let room = Room {
+        cpu_millis: 1000,
+        memory_bytes: 1,
+        cpu_millis_all: 4000,
+        memory_bytes_all: 1,
+    };
+    story.state.room = Some(room);
+    let plan = story.step();
+    assert!(
+        plan.actions.is_empty() && plan.wake.is_some(),
+        "it waits for room: {plan:?}"
+    );
+    story.state.room = Some(Room {
+        cpu_millis: 2000,
+        ..room
+    });
+    assert_eq!(story.texts(), ["resize a"]);
+    assert!(story.texts().is_empty(), "nothing is begun twice");
+    story.happen(Happening::Resized {
+        container: "a".to_owned(),
+        container_id: "fake://a".to_owned(),
+        result: Ok(story.pod.spec.as_ref().unwrap().containers[0].resources.clone()),
+    });
+    assert!(story.texts().is_empty());
 }
 
 #[test]

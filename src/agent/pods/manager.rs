@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use base::{OnError, Tasks};
-use client::{Cache, Change};
+use client::{Cache, Change, EventType};
 use k8s_openapi::api::core::v1::Pod;
 use oci::{ContainerState, Found};
 use tokio::sync::{mpsc, watch};
 
+use super::admit::Offer;
 use super::restore::{Survivor, restore};
 use super::spec;
-use super::state::ExitRecord;
+use super::state::{ExitRecord, Failure};
 use super::table::PodTable;
 use super::worker::{Inbox, Message, Worker};
 use crate::context::Context;
@@ -31,6 +32,8 @@ pub struct Manager {
     workers: HashMap<String, Inbox>,
     /// Containers that outlived the agent, by pod and container; taken by the pods' workers.
     survivors: HashMap<String, BTreeMap<String, Survivor>>,
+    /// What the machine has to offer.
+    offer: Offer,
     /// What the node is short of.
     pressure: watch::Receiver<Pressure>,
     evictions: mpsc::UnboundedReceiver<Eviction>,
@@ -49,12 +52,14 @@ impl Manager {
     ) -> Manager {
         let (ended, endings) = tokio::sync::mpsc::unbounded_channel();
         let (workers, survivors) = Default::default();
+        let offer = Offer::of_this_machine(&node.config.limits.sysctls);
         Manager {
             node,
             table,
             tasks,
             workers,
             survivors,
+            offer,
             pressure,
             evictions,
             ended,
@@ -123,15 +128,18 @@ impl Manager {
                 continue;
             };
             if spec::uid(&pod) == uid {
-                self.start(Arc::new(pod));
+                self.start(Arc::new(pod), None);
             }
         }
     }
 
-    fn start(&mut self, pod: Arc<Pod>) {
+    fn start(&mut self, pod: Arc<Pod>, failure: Option<Failure>) {
         let uid = spec::uid(&pod).to_owned();
         let survivors = self.survivors.remove(&uid).unwrap_or_default();
-        let state = restore(&pod, &survivors, self.node.now());
+        let mut state = restore(&pod, &survivors, self.node.now());
+        if !state.over {
+            state.failure = failure;
+        }
         let (worker, inbox, view) = Worker::new(self.node.clone(), pod.clone(), state);
         self.table.insert(&uid, view);
         self.workers.insert(uid.clone(), inbox);
@@ -168,11 +176,22 @@ impl Manager {
             .status
             .as_ref()
             .is_some_and(|s| s.container_statuses.is_some());
-        let refusal = match begun {
-            false => admit::refusal(&pod, *self.pressure.borrow()),
-            true => None,
-        };
-        self.start(pod);
+        if begun {
+            return self.start(pod, None);
+        }
+        if let Some(failure) = super::admit::refusal(&pod, &self.offer) {
+            let node = &self.node;
+            node.event(
+                &pod,
+                None,
+                EventType::Warning,
+                &failure.reason,
+                failure.message.clone(),
+            );
+            return self.start(pod, Some(failure));
+        }
+        let refusal = admit::refusal(&pod, *self.pressure.borrow());
+        self.start(pod, None);
         if let Some(message) = refusal {
             self.evict(Eviction { uid, message });
         }
@@ -241,8 +260,8 @@ impl Manager {
 /// Every ConfigMap and Secret that a pod needs to come back without a server.
 fn all_references(pod: &Pod) -> env::References {
     let mut all = volumes::references(pod);
-    for (_, container) in spec::containers(pod) {
-        let own = env::references(container);
+    for (_, container) in spec::all_containers(pod) {
+        let own = env::references(&container);
         all.config_maps.extend(own.config_maps);
         all.secrets.extend(own.secrets);
     }

@@ -2,8 +2,10 @@
 //! [`status`]) and who acts it out (one worker task per pod).
 
 pub mod action;
+pub mod admit;
 pub mod backoff;
 pub mod conditions;
+pub mod confinement;
 pub mod decide;
 #[cfg(test)]
 mod decide_tests;
@@ -12,6 +14,8 @@ pub mod manager;
 pub mod prober;
 pub mod report;
 pub mod reports;
+pub mod resize;
+pub mod resources;
 pub mod restore;
 pub mod spec;
 pub mod state;
@@ -19,6 +23,7 @@ pub mod status;
 #[cfg(test)]
 mod status_tests;
 pub mod table;
+pub mod wasm_rules;
 pub mod worker;
 #[cfg(test)]
 mod worker_tests;

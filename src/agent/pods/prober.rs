@@ -1,5 +1,6 @@
 //! The probes of one run of a container, in the real world.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ impl Prober {
     /// The task that asks; `None` where there is nothing to ask.
     pub fn run(self) -> Option<impl Future<Output = ()> + Send + 'static> {
         let (_, container) = spec::container(&self.pod, &self.name)?;
-        let mut plan = Plan::of(container);
+        let mut plan = Plan::of(&container);
         if self.startup_passed {
             plan.startup = None;
         }
@@ -49,16 +50,16 @@ impl Prober {
         Some(async move { run::run(plan, since_start, &self).await })
     }
 
-    fn container(&self) -> Option<&Container> {
+    fn container(&self) -> Option<Cow<'_, Container>> {
         spec::container(&self.pod, &self.name).map(|(_, container)| container)
     }
 
-    fn spec(&self, kind: ProbeKind) -> Option<&Probe> {
+    fn spec(&self, kind: ProbeKind) -> Option<Probe> {
         let container = self.container()?;
         match kind {
-            ProbeKind::Startup => container.startup_probe.as_ref(),
-            ProbeKind::Liveness => container.liveness_probe.as_ref(),
-            ProbeKind::Readiness => container.readiness_probe.as_ref(),
+            ProbeKind::Startup => container.startup_probe.clone(),
+            ProbeKind::Liveness => container.liveness_probe.clone(),
+            ProbeKind::Readiness => container.readiness_probe.clone(),
         }
     }
 }
@@ -75,7 +76,7 @@ impl run::World for Prober {
     async fn ask(&self, kind: ProbeKind) -> Answer {
         let subject = stop::subject(&self.context, &self.pod, &self.name, &self.container_id);
         match (self.spec(kind), subject) {
-            (Some(probe), Some(subject)) => subject.probe(probe).await,
+            (Some(probe), Some(subject)) => subject.probe(&probe).await,
             // An adopted container whose sandbox is still being found again.
             _ => Answer::Later,
         }
@@ -90,8 +91,8 @@ impl run::World for Prober {
 
     fn report(&self, kind: ProbeKind, verdict: bool) {
         let Some(container) = self.container() else { return };
-        let grace = spec::probe_grace_seconds(&self.pod, self.spec(kind));
-        if let Some(verdict) = run::verdict(kind, verdict, container, grace) {
+        let grace = spec::probe_grace_seconds(&self.pod, self.spec(kind).as_ref());
+        if let Some(verdict) = run::verdict(kind, verdict, &container, grace) {
             let (container, container_id) = (self.name.clone(), self.container_id.clone());
             let happening = Happening::Probed {
                 container,

@@ -8,6 +8,7 @@ use client::Client;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::{Value, json};
 
+use super::conditions::PASSING;
 use super::spec;
 use crate::context::Context;
 use crate::disk;
@@ -29,13 +30,31 @@ pub fn patch_of(status: &PodStatus) -> Value {
 ///
 /// # Errors
 /// The API's refusal; 409 when the name belongs to another pod by now.
-pub async fn send(client: &Client, pod: &Pod, status: Value) -> Result<(), Status> {
+pub async fn send(client: &Client, pod: &Pod, mut status: Value) -> Result<(), Status> {
+    drop_passed(pod, &mut status);
     let patch = json!({"metadata": {"uid": spec::uid(pod)}, "status": status});
     let (namespace, name) = (spec::namespace(pod), spec::name(pod));
     client
         .patch::<Pod>(namespace, name, PatchType::Strategic, &patch, "status")
         .await
         .map(drop)
+}
+
+/// Has those conditions removed that come and go, where the API still shows them.
+fn drop_passed(pod: &Pod, status: &mut Value) {
+    let shown = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
+    let passed = shown
+        .into_iter()
+        .flatten()
+        .filter(|c| PASSING.contains(&c.type_.as_str()));
+    let Some(list) = status.get_mut("conditions").and_then(Value::as_array_mut) else {
+        return;
+    };
+    for condition in passed {
+        if !list.iter().any(|c| c["type"] == condition.type_.as_str()) {
+            list.push(json!({"type": condition.type_, "$patch": "delete"}));
+        }
+    }
 }
 
 /// Keeps the pod with its status on disk, so that a node that starts without a
@@ -56,6 +75,20 @@ mod tests {
     use k8s_openapi::api::core::v1::PodCondition;
 
     use super::*;
+
+    #[test]
+    fn conditions_that_passed_are_removed() {
+        let pod: Pod = serde_json::from_value(json!({"status": {"conditions": [
+            {"type": "PodResizePending", "status": "True"}, {"type": "Mine", "status": "True"}]}}))
+        .unwrap();
+        let mut status = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+        drop_passed(&pod, &mut status);
+        assert_eq!(
+            status["conditions"][1],
+            json!({"type": "PodResizePending", "$patch": "delete"})
+        );
+        assert_eq!(status["conditions"].as_array().unwrap().len(), 2);
+    }
 
     #[test]
     fn what_a_condition_no_longer_says_is_removed() {

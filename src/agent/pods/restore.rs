@@ -44,10 +44,10 @@ pub fn restore(pod: &Pod, survivors: &BTreeMap<String, Survivor>, now: Moment) -
     }
     state.ip = addresses(status);
     state.over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-    for (role, container) in spec::containers(pod) {
+    for (role, container) in spec::all_containers(pod) {
         let old = status_of(status, role, &container.name);
         let survivor = survivors.get(&container.name);
-        let record = record(container, old, survivor, now);
+        let record = record(&container, old, survivor, now);
         state.containers.insert(container.name.clone(), record);
     }
     state.observe(pod, now);
@@ -65,6 +65,7 @@ fn status_of<'a>(status: &'a PodStatus, role: Role, name: &str) -> Option<&'a Co
     let list = match role {
         Role::Main => &status.container_statuses,
         Role::Init | Role::Sidecar => &status.init_container_statuses,
+        Role::Ephemeral => &status.ephemeral_container_statuses,
     };
     list.iter().flatten().find(|s| s.name == name)
 }
@@ -83,6 +84,7 @@ fn record(
     let Some(old) = old else { return record };
     let state = old.state.clone().unwrap_or_default();
     let last = old.last_state.clone().unwrap_or_default().terminated;
+    record.given = old.resources.clone();
     record.restarts = u32::try_from(old.restart_count).unwrap_or(0);
     record.last = last.map(|exit| exit_record(&exit, now));
     record.launched = record.last.is_some() || state.running.is_some() || state.terminated.is_some();

@@ -1,6 +1,8 @@
 //! Reading a pod's spec without wading through options.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe};
+use std::borrow::Cow;
+
+use k8s_openapi::api::core::v1::{Container, ContainerRestartRule, EphemeralContainer, Pod, PodSpec, Probe};
 
 /// What part a container plays in its pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +13,8 @@ pub enum Role {
     Sidecar,
     /// One of `spec.containers`.
     Main,
+    /// One of `spec.ephemeralContainers`: runs once, beside all others.
+    Ephemeral,
 }
 
 /// A pod's `restartPolicy`.
@@ -68,14 +72,59 @@ pub fn main_containers(pod: &Pod) -> impl DoubleEndedIterator<Item = &Container>
     spec(pod).containers.iter()
 }
 
-/// Every container with its role, init containers first.
+/// The containers that a pod is made with and their roles, init containers first.
 pub fn containers(pod: &Pod) -> impl DoubleEndedIterator<Item = (Role, &Container)> {
     init_containers(pod).chain(main_containers(pod).map(|c| (Role::Main, c)))
 }
 
+/// The containers that were added to the pod while it ran, such as `kubectl debug` does.
+pub fn ephemeral_containers(pod: &Pod) -> impl Iterator<Item = &EphemeralContainer> {
+    spec(pod).ephemeral_containers.iter().flatten()
+}
+
+/// Every container with its role, those that came later included.
+pub fn all_containers(pod: &Pod) -> impl Iterator<Item = (Role, Cow<'_, Container>)> {
+    let later = ephemeral_containers(pod).map(|c| (Role::Ephemeral, Cow::Owned(as_container(c))));
+    containers(pod)
+        .map(|(role, c)| (role, Cow::Borrowed(c)))
+        .chain(later)
+}
+
 /// The container of that name.
-pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<(Role, &'a Container)> {
-    containers(pod).find(|(_, c)| c.name == name)
+pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<(Role, Cow<'a, Container>)> {
+    all_containers(pod).find(|(_, c)| c.name == name)
+}
+
+/// An ephemeral container has the fields of any other, and its target beside.
+fn as_container(c: &EphemeralContainer) -> Container {
+    Container {
+        args: c.args.clone(),
+        command: c.command.clone(),
+        env: c.env.clone(),
+        env_from: c.env_from.clone(),
+        image: c.image.clone(),
+        image_pull_policy: c.image_pull_policy.clone(),
+        name: c.name.clone(),
+        security_context: c.security_context.clone(),
+        stdin: c.stdin,
+        stdin_once: c.stdin_once,
+        termination_message_path: c.termination_message_path.clone(),
+        termination_message_policy: c.termination_message_policy.clone(),
+        tty: c.tty,
+        volume_devices: c.volume_devices.clone(),
+        volume_mounts: c.volume_mounts.clone(),
+        working_dir: c.working_dir.clone(),
+        ..Container::default()
+    }
+}
+
+/// The container whose processes an ephemeral container wants to see.
+pub fn target_of<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
+    let container = ephemeral_containers(pod).find(|c| c.name == name)?;
+    container
+        .target_container_name
+        .as_deref()
+        .filter(|t| !t.is_empty())
 }
 
 fn init_role(container: &Container) -> Role {
@@ -95,10 +144,39 @@ pub fn restart_policy(pod: &Pod) -> RestartPolicy {
     }
 }
 
+/// Whether a container that ended with `code` is to be started again: its rules
+/// first, then its policy. An init container that ended well has done its part.
+pub fn restarts(pod: &Pod, role: Role, container: &Container, code: i32) -> bool {
+    if role == Role::Ephemeral || role == Role::Init && code == 0 {
+        return false;
+    }
+    let rules = container.restart_policy_rules.iter().flatten();
+    if rules.map(|rule| matches(rule, code)).any(|matches| matches) {
+        return true;
+    }
+    match container_restart_policy(pod, role, container) {
+        RestartPolicy::Always => true,
+        RestartPolicy::OnFailure => code != 0,
+        RestartPolicy::Never => false,
+    }
+}
+
+/// Whether a rule speaks of that exit code. All actions that there are begin the container anew.
+fn matches(rule: &ContainerRestartRule, code: i32) -> bool {
+    rule.exit_codes.as_ref().is_some_and(|codes| {
+        let listed = codes.values.iter().flatten().any(|value| *value == code);
+        match codes.operator.as_str() {
+            "In" => listed,
+            "NotIn" => !listed,
+            _ => false,
+        }
+    })
+}
+
 /// The policy that holds for one container: sidecars always restart, init
-/// containers of `Always` pods restart only on failure, and a main container
-/// may have a policy of its own.
-pub fn container_restart_policy(pod: &Pod, role: Role, container: &Container) -> RestartPolicy {
+/// containers of `Always` pods restart only on failure, what came later never
+/// does, and any other may have a policy of its own.
+fn container_restart_policy(pod: &Pod, role: Role, container: &Container) -> RestartPolicy {
     let own = match container.restart_policy.as_deref() {
         Some("Never") => RestartPolicy::Never,
         Some("OnFailure") => RestartPolicy::OnFailure,
@@ -107,6 +185,7 @@ pub fn container_restart_policy(pod: &Pod, role: Role, container: &Container) ->
     };
     match (role, own) {
         (Role::Sidecar, _) => RestartPolicy::Always,
+        (Role::Ephemeral, _) => RestartPolicy::Never,
         (Role::Init, RestartPolicy::Always) => RestartPolicy::OnFailure,
         (_, policy) => policy,
     }
@@ -199,5 +278,27 @@ mod tests {
             policies,
             [RestartPolicy::Always, RestartPolicy::Never, RestartPolicy::Never]
         );
+    }
+
+    #[test]
+    fn rules_go_before_the_policy() {
+        let pod: Pod = serde_json::from_value(serde_json::json!({"spec": {
+            "restartPolicy": "Never",
+            "initContainers": [{"name": "i", "restartPolicy": "OnFailure"}],
+            "containers": [{"name": "c", "restartPolicy": "Never", "restartPolicyRules": [
+                {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}},
+                {"action": "Restart", "exitCodes": {"operator": "NotIn", "values": [0, 1, 2]}}]}],
+            "ephemeralContainers": [{"name": "e", "targetContainerName": "c"}],
+        }}))
+        .unwrap();
+        let again = |name: &str, code: i32| {
+            let (role, container) = container(&pod, name).unwrap();
+            restarts(&pod, role, &container, code)
+        };
+        let found = [again("c", 42), again("c", 3), again("c", 1), again("c", 0)];
+        assert_eq!(found, [true, true, false, false]);
+        assert_eq!([again("i", 0), again("i", 1)], [false, true]);
+        assert_eq!([again("e", 0), again("e", 1)], [false, false]);
+        assert_eq!((target_of(&pod, "e"), target_of(&pod, "c")), (Some("c"), None));
     }
 }

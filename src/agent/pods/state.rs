@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use api::cidr::Addresses;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
 
 use super::backoff::{CrashBackoff, Doubling};
+use super::resize::{Resize, Room};
 use super::spec;
 use crate::moment::Moment;
 
@@ -143,7 +144,7 @@ pub enum Run {
 }
 
 /// Everything about one container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ContainerRecord {
     /// Its image.
     pub image: ImageStage,
@@ -171,6 +172,10 @@ pub struct ContainerRecord {
     pub ready_probe: bool,
     /// A probe or hook wants it restarted; the text for the event.
     pub doomed: Option<Doom>,
+    /// What its current run may use, where that is known.
+    pub given: Option<ResourceRequirements>,
+    /// The last change of that.
+    pub resize: Resize,
 }
 
 /// Why a running container has to go although its pod stays.
@@ -236,7 +241,7 @@ pub struct Failure {
 }
 
 /// Everything about one pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodState {
     /// Network and shim.
     pub sandbox: Part,
@@ -260,12 +265,14 @@ pub struct PodState {
     pub over: bool,
     /// Its removal from the API.
     pub removal: Part,
+    /// What the node could give it, as last looked at while it wanted something else than it has.
+    pub room: Option<Room>,
 }
 
 impl PodState {
     /// The state of a pod that was never seen before.
     pub fn new(pod: &Pod, now: Moment) -> PodState {
-        let containers = spec::containers(pod).map(|(_, c)| (c.name.clone(), ContainerRecord::default()));
+        let containers = spec::all_containers(pod).map(|(_, c)| (c.name.clone(), ContainerRecord::default()));
         PodState {
             containers: containers.collect(),
             started: Some(now.wall),
@@ -292,7 +299,7 @@ impl PodState {
 
     /// Takes note of a new version of the pod: its deletion, new containers' names.
     pub fn observe(&mut self, pod: &Pod, now: Moment) {
-        for (_, container) in spec::containers(pod) {
+        for (_, container) in spec::all_containers(pod) {
             self.containers.entry(container.name.clone()).or_default();
         }
         if pod.metadata.deletion_timestamp.is_some() {

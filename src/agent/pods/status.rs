@@ -3,14 +3,15 @@
 use api::cidr::Addresses;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, HostIP, Pod, PodIP, PodStatus,
+    ContainerStatus, HostIP, Pod, PodIP, PodStatus, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::backoff::go_duration;
 use super::conditions;
-use super::decide::initialized;
-use super::spec::{self, RestartPolicy, Role};
+use super::decide::{done, init_failed, initialized};
+use super::resize;
+use super::spec::{self, Role};
 use super::state::{ContainerRecord, ExitRecord, ImageStage, PodState, Run};
 use crate::config::Timing;
 use crate::moment::Moment;
@@ -41,7 +42,11 @@ impl View<'_> {
         }
         let init = self.statuses(spec::init_containers(pod));
         let main = self.statuses(spec::main_containers(pod).map(|c| (Role::Main, c)));
-        let phase = phase(pod, state, &init, &main);
+        let later: Vec<ContainerStatus> = spec::all_containers(pod)
+            .filter(|(role, _)| *role == Role::Ephemeral)
+            .map(|(role, container)| self.container(role, &container))
+            .collect();
+        let phase = phase(pod, state, &main);
         let ip = match spec::host_network(pod) {
             true => state.ip.map(|_| self.host_ip),
             false => state.ip,
@@ -49,6 +54,7 @@ impl View<'_> {
         let mut status = PodStatus {
             container_statuses: Some(main),
             init_container_statuses: (!init.is_empty()).then_some(init),
+            ephemeral_container_statuses: (!later.is_empty()).then_some(later),
             host_ip: Some(self.host_ip.primary().to_string()),
             host_ips: Some(
                 self.host_ip
@@ -84,28 +90,27 @@ pub fn qos_class(pod: &Pod) -> &str {
 }
 
 /// The pod's phase (kubelet `getPhase`).
-fn phase(pod: &Pod, state: &PodState, init: &[ContainerStatus], main: &[ContainerStatus]) -> &'static str {
+fn phase(pod: &Pod, state: &PodState, main: &[ContainerStatus]) -> &'static str {
     if state.failure.is_some() {
         return "Failed";
     }
-    let policy = spec::restart_policy(pod);
-    let roles = spec::init_containers(pod).map(|(role, _)| role);
-    let failed_init = roles.zip(init).any(|(role, status)| {
-        role == Role::Init
-            && terminated(status)
-                .or(last(status))
-                .is_some_and(|t| t.exit_code != 0)
-    });
-    if failed_init && policy == RestartPolicy::Never {
+    if init_failed(pod, state) {
         return "Failed";
     }
     if !initialized(pod, state) {
         return "Pending";
     }
-    main_phase(policy, main)
+    let again = |c: &Container| {
+        let record = state.container(&c.name);
+        record.exited().is_none() || !done(pod, Role::Main, c, record)
+    };
+    // On its way out, a pod that has come to rest is judged by how its containers ended.
+    let last = state.deadline.is_some() && !state.any_active();
+    main_phase(main, !last && spec::main_containers(pod).any(again))
 }
 
-fn main_phase(policy: RestartPolicy, main: &[ContainerStatus]) -> &'static str {
+/// `again`: some container runs, or will be started again.
+fn main_phase(main: &[ContainerStatus], again: bool) -> &'static str {
     let (mut waiting, mut running, mut stopped, mut succeeded) = (0, 0, 0, 0);
     for status in main {
         let state = status.state.as_ref();
@@ -120,14 +125,12 @@ fn main_phase(policy: RestartPolicy, main: &[ContainerStatus]) -> &'static str {
             waiting += 1;
         }
     }
-    match policy {
-        _ if waiting > 0 => "Pending",
-        _ if running > 0 => "Running",
-        _ if stopped == 0 => "Pending",
-        RestartPolicy::Always => "Running",
+    match (waiting, running, stopped) {
+        (1.., ..) | (0, 0, 0) => "Pending",
+        (_, 1.., _) => "Running",
+        _ if again => "Running",
         _ if stopped == succeeded => "Succeeded",
-        RestartPolicy::Never => "Failed",
-        RestartPolicy::OnFailure => "Running",
+        _ => "Failed",
     }
 }
 
@@ -171,6 +174,7 @@ impl View<'_> {
             _ => record.ready(),
         };
         let image = record.running_image.as_ref();
+        let given = resize::shown(record).filter(|_| role != Role::Ephemeral);
         ContainerStatus {
             name: container.name.clone(),
             image: image.map_or_else(|| spec::image(container).to_owned(), |i| i.name.clone()),
@@ -181,6 +185,9 @@ impl View<'_> {
             restart_count: i32::try_from(record.restarts).unwrap_or(i32::MAX),
             last_state: Some(last.map(exit_state).unwrap_or_default()),
             state: Some(state),
+            allocated_resources: given.as_ref().and_then(|given| given.requests.clone()),
+            resources: given,
+            volume_mounts: mounts(container),
             ..ContainerStatus::default()
         }
     }
@@ -260,6 +267,22 @@ fn image_waiting(reason: &str, message: &str, announced: bool) -> ContainerState
         }
         _ => waiting(reason, message),
     }
+}
+
+/// What the container sees of volumes, and how read-only that is.
+fn mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
+    let list = container.volume_mounts.as_ref()?.iter();
+    let shown = list.map(|mount| VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only,
+        recursive_read_only: mount.recursive_read_only.as_deref().map(|wanted| match wanted {
+            "IfPossible" | "Enabled" => "Enabled".to_owned(),
+            other => other.to_owned(),
+        }),
+        ..VolumeMountStatus::default()
+    });
+    Some(shown.collect())
 }
 
 fn container_id(record: &ContainerRecord) -> Option<String> {

@@ -16,6 +16,7 @@ use super::effects::{PodContext, finish, image, sandbox, start, stop};
 use super::prober;
 use super::report;
 use super::reports::{Report, Reports};
+use super::resize;
 use super::spec;
 use super::state::{EVICTED, Part, PodState, Run};
 use super::status;
@@ -146,6 +147,7 @@ impl Worker {
 
     /// Decides and begins until there is nothing to begin; when to wake up.
     fn decide(&mut self) -> Option<Duration> {
+        self.look_for_room();
         for _ in 0..ROUNDS_MAX {
             let (node, now) = (&self.context.node, self.context.node.now());
             let plan = decide(&self.pod, &self.state, &node.config.timing, now);
@@ -203,6 +205,7 @@ impl Worker {
                 message,
                 grace,
             } => self.stop(&container, message, grace),
+            Action::Resize { container } => self.resize(container),
             Action::Fail(failure) => {
                 context
                     .node
@@ -230,7 +233,7 @@ impl Worker {
         let Some((_, spec)) = spec::container(&self.pod, container) else {
             return;
         };
-        let image = spec::image(spec);
+        let image = spec::image(&spec);
         let node = &self.context.node;
         let text = format!("Back-off pulling image {image:?}");
         node.event(&self.pod, Some(container), EventType::Normal, "BackOff", text);
@@ -259,8 +262,17 @@ impl Worker {
 
     fn start(&mut self, container: String, attempt: u32, old: Option<String>) {
         let (context, pod) = (self.context.clone(), self.pod.clone());
+        let target = spec::target_of(&pod, &container)
+            .and_then(|name| self.state.container(name).container_id())
+            .map(str::to_owned);
+        let order = start::Order {
+            container: container.clone(),
+            attempt,
+            old,
+            target,
+        };
         self.job(async move {
-            match start::start(context, pod, &container, attempt, old).await {
+            match start::start(context, pod, order).await {
                 Ok(running) => Happening::Started {
                     container,
                     container_id: running.container_id,
@@ -335,6 +347,27 @@ impl Worker {
             stop::stop(context, pod, &container, &id, &message, grace, hurry).await;
         });
         self.stops.insert(name.to_owned(), handle);
+    }
+
+    fn resize(&mut self, container: String) {
+        let (context, pod) = (self.context.clone(), self.pod.clone());
+        let Some(id) = self.state.container(&container).container_id().map(str::to_owned) else {
+            return;
+        };
+        self.job(async move {
+            let result = stop::resize(context, pod, &container, &id).await;
+            Happening::Resized {
+                container,
+                container_id: id,
+                result,
+            }
+        });
+    }
+
+    /// Looks at what the node could give, while the pod wants something else than it has.
+    fn look_for_room(&mut self) {
+        self.state.room =
+            resize::pending(&self.pod, &self.state).then(|| self.context.node.room_for(spec::uid(&self.pod)));
     }
 
     fn finalize(&mut self, context: Arc<PodContext>, pod: Arc<Pod>) {

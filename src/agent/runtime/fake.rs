@@ -20,7 +20,7 @@ use base::Clock;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Ending, Launch, Runtime, RuntimeError, Sandbox};
+use super::{Change, Ending, Launch, Runtime, RuntimeError, Sandbox};
 use crate::logs::writer::LogWriter;
 
 /// A runtime that runs nothing.
@@ -214,6 +214,13 @@ impl Runtime for FakeRuntime {
             self.with(id, |container| self.finish(container, 137, 9, false))?;
         }
         Ok(())
+    }
+
+    async fn resize(&self, id: &str, change: &Change<'_>) -> Result<(), RuntimeError> {
+        let memory = change.container.memory_limit_bytes;
+        self.with(id, |container| {
+            self.note(format!("resize {} {memory:?}", container.launch.name));
+        })
     }
 
     async fn wait(&self, id: &str) -> Result<Ending, RuntimeError> {

@@ -26,6 +26,7 @@ pub struct GuestNetwork {
     loopback: Addresses,
     netns: Option<OwnedFd>,
     search: Vec<String>,
+    aliases: Vec<(String, IpAddr)>,
     node: Arc<dyn NodeNetwork>,
 }
 
@@ -34,11 +35,13 @@ impl GuestNetwork {
     /// are made, if not where the guests' threads are.
     pub fn new(sandbox: &Sandbox, netns: Option<OwnedFd>, node: Arc<dyn NodeNetwork>) -> GuestNetwork {
         let (ip, loopback, search) = (sandbox.ip, sandbox.loopback, sandbox.search.clone());
+        let aliases = sandbox.aliases.clone();
         GuestNetwork {
             ip,
             loopback,
             netns,
             search,
+            aliases,
             node,
         }
     }
@@ -88,6 +91,12 @@ impl Network for GuestNetwork {
     }
 
     async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        // What would stand in /etc/hosts goes before what name servers say.
+        let same = |known: &&(String, IpAddr)| known.0.eq_ignore_ascii_case(name);
+        let known: Vec<IpAddr> = self.aliases.iter().filter(same).map(|(_, ip)| *ip).collect();
+        if !known.is_empty() {
+            return Ok(known);
+        }
         self.node.resolve(name, &self.search).await
     }
 }
@@ -116,6 +125,7 @@ mod tests {
             loopback: [127, 128, 0, 9].into(),
             netns,
             search: Vec::new(),
+            aliases: Vec::new(),
             node: Arc::new(NoNetwork),
         }
     }

@@ -12,6 +12,7 @@ pub mod oci;
 mod suite;
 pub mod wasm;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +80,8 @@ pub struct Sandbox {
     pub qos: String,
     /// Search domains of its names.
     pub search: Vec<String>,
+    /// Names that its hosts file gives.
+    pub aliases: Vec<(String, IpAddr)>,
 }
 
 /// A container to be made.
@@ -122,6 +125,19 @@ pub struct Launch {
     pub port: u16,
     /// A `wasi:http` program answers many requests with one instance.
     pub reuse: bool,
+    /// Bare id of a running container of the same pod and runtime whose processes it sees.
+    pub target: Option<String>,
+}
+
+/// New limits of a running container.
+#[derive(Clone, Debug)]
+pub struct Change<'a> {
+    /// UID of its pod.
+    pub pod_uid: &'a str,
+    /// What it may use from now on.
+    pub container: Resources,
+    /// The same of the pod as a whole.
+    pub pod: Resources,
 }
 
 /// How a container ended.
@@ -162,6 +178,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// Asks it to end and kills it after `grace`; returns when it has ended.
     /// Called again with a shorter grace it hurries.
     async fn stop(&self, id: &str, grace: Duration) -> Result<(), RuntimeError>;
+
+    /// Changes what a running container may use.
+    async fn resize(&self, id: &str, change: &Change<'_>) -> Result<(), RuntimeError>;
 
     /// Waits for its end; may be asked any number of times until it is removed.
     async fn wait(&self, id: &str) -> Result<Ending, RuntimeError>;

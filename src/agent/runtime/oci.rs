@@ -6,7 +6,7 @@ use ::oci::{ContainerSpec, Containers, ExecSpec, Found, Mount, OciError, PodSpec
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Ending, Launch, Runtime, RuntimeError, Sandbox};
+use super::{Change, Ending, Launch, Runtime, RuntimeError, Sandbox};
 
 /// The beginning of these containers' ids in statuses.
 pub const SCHEME: &str = "coracle-oci";
@@ -67,6 +67,7 @@ impl Runtime for OciRuntime {
             host: mount.host.clone(),
             path: mount.path.clone(),
             read_only: mount.read_only,
+            recursive: mount.recursive,
             propagation: mount.propagation.clone(),
         });
         let spec = ContainerSpec {
@@ -86,6 +87,7 @@ impl Runtime for OciRuntime {
             stdin: launch.stdin,
             stdin_once: launch.stdin_once,
             log: launch.log.clone(),
+            target: launch.target.clone(),
         };
         Ok(self.containers.create(&spec).await?)
     }
@@ -96,6 +98,12 @@ impl Runtime for OciRuntime {
 
     async fn stop(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
         Ok(self.containers.stop(id, grace).await?)
+    }
+
+    async fn resize(&self, id: &str, change: &Change<'_>) -> Result<(), RuntimeError> {
+        Ok(self
+            .containers
+            .resize(change.pod_uid, &change.pod, id, &change.container)?)
     }
 
     async fn wait(&self, id: &str) -> Result<Ending, RuntimeError> {

@@ -44,6 +44,7 @@ fn sandbox() -> Sandbox {
         resources: Default::default(),
         qos: "BestEffort".into(),
         search: Vec::new(),
+        aliases: Vec::new(),
     }
 }
 
@@ -79,6 +80,7 @@ impl Bench<'_> {
             tty: false,
             stdin: false,
             stdin_once: false,
+            target: None,
             log,
             port: 8080,
             reuse: false,

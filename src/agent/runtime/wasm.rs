@@ -19,7 +19,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::guest::{GuestNetwork, NodeNetwork};
-use super::{Ending, Launch, Runtime, RuntimeError, Sandbox};
+use super::{Change, Ending, Launch, Runtime, RuntimeError, Sandbox};
 use crate::logs::writer::LogWriter;
 
 /// The beginning of these containers' ids in statuses.
@@ -388,6 +388,13 @@ impl Runtime for WasmRuntime {
             started.instance.stop(grace);
         }
         let _ = started.end.wait_for(Option::is_some).await;
+        Ok(())
+    }
+
+    async fn resize(&self, id: &str, change: &Change<'_>) -> Result<(), RuntimeError> {
+        let limits = &change.container;
+        let cpu = limits.cpu_limit_millis.and_then(|m| u32::try_from(m).ok());
+        self.started(id)?.instance.limit(limits.memory_limit_bytes, cpu);
         Ok(())
     }
 

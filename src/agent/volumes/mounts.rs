@@ -18,6 +18,8 @@ pub struct MountPoint {
     pub path: String,
     /// Refuse writes.
     pub read_only: bool,
+    /// Refuse them in what is mounted below it, too.
+    pub recursive: bool,
     /// `None`, `HostToContainer` or `Bidirectional`.
     pub propagation: String,
 }
@@ -51,6 +53,10 @@ pub fn resolve(
             host,
             path,
             read_only: wanted.read_only.unwrap_or(false) || made_by_agent,
+            recursive: matches!(
+                wanted.recursive_read_only.as_deref(),
+                Some("Enabled" | "IfPossible")
+            ),
             propagation: wanted.mount_propagation.clone().unwrap_or_default(),
         });
     }

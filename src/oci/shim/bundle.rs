@@ -167,11 +167,16 @@ const REFUSED: [(&str, &[&str]); 10] = [
     ("DAC_READ_SEARCH", &["open_by_handle_at"]),
 ];
 
-/// The configuration of a container whose user is known.
+/// The configuration of a container whose user is known; `target` is the process whose PID namespace it joins.
 ///
 /// # Errors
 /// A part of the specification that cannot be met, in words.
-pub(super) fn config(spec: &ContainerSpec, s: &Surroundings, user: &Identity) -> Result<Value, String> {
+pub(super) fn config(
+    spec: &ContainerSpec,
+    s: &Surroundings,
+    user: &Identity,
+    target: Option<i32>,
+) -> Result<Value, String> {
     if spec.args.is_empty() {
         return Err("no command specified".to_owned());
     }
@@ -188,9 +193,9 @@ pub(super) fn config(spec: &ContainerSpec, s: &Surroundings, user: &Identity) ->
         "ociVersion": "1.0.2",
         "process": process(spec, user, &capabilities, s),
         "root": {"path": "rootfs", "readonly": security.read_only_root},
-        "mounts": mounts(spec),
+        "mounts": mounts(spec, s),
         "linux": {
-            "namespaces": namespaces(s),
+            "namespaces": namespaces(s, target),
             "cgroupsPath": format!("{}/{}", s.cgroup, spec.id),
             "resources": resources(&spec.resources, security.privileged),
             "maskedPaths": masked,
@@ -276,6 +281,9 @@ fn process(
     if spec.security.no_new_privileges {
         process["noNewPrivileges"] = true.into();
     }
+    if !spec.security.apparmor.is_empty() {
+        process["apparmorProfile"] = spec.security.apparmor.as_str().into();
+    }
     process
 }
 
@@ -347,10 +355,12 @@ fn memory_bytes() -> u64 {
 }
 
 /// UTS, IPC and network are the shim's own, which are the pod's.
-fn namespaces(s: &Surroundings) -> Value {
+fn namespaces(s: &Surroundings, target: Option<i32>) -> Value {
     let mut list = vec![json!({"type": "mount"})];
-    if !s.pod.host_pid {
-        list.push(json!({"type": "pid"}));
+    match target.or(s.pid_holder) {
+        Some(pid) => list.push(json!({"type": "pid", "path": format!("/proc/{pid}/ns/pid")})),
+        None if !s.pod.host_pid => list.push(json!({"type": "pid"})),
+        None => {}
     }
     if !kills_one_by_one() {
         list.push(json!({"type": "cgroup"}));
@@ -385,7 +395,11 @@ fn resources(limits: &Resources, privileged: bool) -> Value {
     all
 }
 
-fn mounts(spec: &ContainerSpec) -> Value {
+fn mounts(spec: &ContainerSpec, s: &Surroundings) -> Value {
+    let shm = match s.pod.host_ipc {
+        true => std::path::PathBuf::from("/dev/shm"),
+        false => s.dir.join(super::SHM),
+    };
     let sys_option = if spec.security.privileged { "rw" } else { "ro" };
     let mut list = vec![
         json!({"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]}),
@@ -393,8 +407,8 @@ fn mounts(spec: &ContainerSpec) -> Value {
             "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]}),
         json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]}),
-        json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
-            "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]}),
+        json!({"destination": "/dev/shm", "type": "bind", "source": shm,
+            "options": ["rbind", "rprivate", "nosuid", "noexec", "nodev"]}),
         json!({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
             "options": ["nosuid", "noexec", "nodev"]}),
         json!({"destination": "/sys", "type": "sysfs", "source": "sysfs",
@@ -406,7 +420,11 @@ fn mounts(spec: &ContainerSpec) -> Value {
             "Bidirectional" => "rshared",
             _ => "rprivate",
         };
-        let access = if mount.read_only { "ro" } else { "rw" };
+        let access = match (mount.read_only, mount.recursive) {
+            (true, true) => "rro",
+            (true, false) => "ro",
+            (false, _) => "rw",
+        };
         list.push(json!({
             "destination": mount.path, "type": "bind", "source": mount.host,
             "options": ["rbind", propagation, access],
@@ -450,6 +468,7 @@ mod tests {
                 bytes_max: 0,
                 files_max: 1,
             },
+            target: None,
         }
     }
 
@@ -464,6 +483,7 @@ mod tests {
             cgroup: "/coracle-x/podu".into(),
             pod,
             oom_score_min: -998,
+            pid_holder: None,
         }
     }
 
@@ -491,13 +511,34 @@ mod tests {
 
     #[test]
     fn the_pods_environment_wins_and_an_empty_command_is_refused() {
-        let config = config(&spec(Security::default()), &surroundings(), &Identity::default()).unwrap();
+        let config = config(
+            &spec(Security::default()),
+            &surroundings(),
+            &Identity::default(),
+            None,
+        )
+        .unwrap();
         let env = config["process"]["env"].as_array().unwrap();
         assert!(env.contains(&json!("PATH=/bin")) && env.contains(&json!("HOSTNAME=h")));
         assert_eq!(config["linux"]["cgroupsPath"], "/coracle-x/podu/c");
         let mut empty = spec(Security::default());
         empty.args.clear();
-        assert!(super::config(&empty, &surroundings(), &Identity::default()).is_err());
+        assert!(super::config(&empty, &surroundings(), &Identity::default(), None).is_err());
+    }
+
+    #[test]
+    fn processes_are_shared_with_the_pod_or_with_one_container() {
+        let pid = |target, holder, host_pid| {
+            let mut s = surroundings();
+            (s.pid_holder, s.pod.host_pid) = (holder, host_pid);
+            let list = namespaces(&s, target);
+            let mut list = list.as_array().unwrap().iter();
+            list.find(|n| n["type"] == "pid").map(|n| n["path"].clone())
+        };
+        assert_eq!(pid(None, None, false), Some(Value::Null));
+        assert_eq!(pid(None, None, true), None);
+        assert_eq!(pid(None, Some(7), false), Some(json!("/proc/7/ns/pid")));
+        assert_eq!(pid(Some(9), Some(7), false), Some(json!("/proc/9/ns/pid")));
     }
 
     #[test]
@@ -507,7 +548,7 @@ mod tests {
                 seccomp: "RuntimeDefault".into(),
                 ..security
             });
-            let config = config(&spec, &surroundings(), &Identity::default()).unwrap();
+            let config = config(&spec, &surroundings(), &Identity::default(), None).unwrap();
             config["linux"]["seccomp"]["syscalls"][0]["names"]
                 .as_array()
                 .cloned()

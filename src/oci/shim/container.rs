@@ -61,6 +61,7 @@ impl Container {
         spec: ContainerSpec,
         layers: &[PathBuf],
         surroundings: Rc<Surroundings>,
+        target: Option<Pid>,
     ) -> Result<Self, OciError> {
         let dir = surroundings.dir.join(&spec.id);
         for sub in ["rootfs", "upper", "work"] {
@@ -72,7 +73,8 @@ impl Container {
         let root = dir.join("rootfs");
         let identity =
             passwd::resolve(&root, &spec.image.config.user, &spec.user).map_err(OciError::Create)?;
-        let config = bundle::config(&spec, &surroundings, &identity).map_err(OciError::Create)?;
+        let config = bundle::config(&spec, &surroundings, &identity, target.map(Pid::as_raw));
+        let config = config.map_err(OciError::Create)?;
         let config = serde_json::to_vec(&config).map_err(|error| OciError::Create(error.to_string()))?;
         fs::write(dir.join("config.json"), config).map_err(io("writing the bundle"))?;
         Ok(Self {
@@ -327,6 +329,11 @@ impl Container {
 
     pub(super) fn is_running(&self) -> bool {
         self.pid.get().is_some() && self.started.get().is_some()
+    }
+
+    /// Its main process, while it runs.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        self.pid.get()
     }
 
     /// The end, now or later.

@@ -41,7 +41,9 @@ pub(super) fn resolve(root: &Path, image: &str, pod: &User) -> Result<Identity, 
         return Err("container has runAsNonRoot and image will run as root".to_owned());
     }
     let mut groups = pod.groups.clone();
-    groups.extend(memberships(&group, &entry.name));
+    if !pod.only_given_groups {
+        groups.extend(memberships(&group, &entry.name));
+    }
     groups.sort_unstable();
     groups.dedup();
     let home = if entry.home.is_empty() {

@@ -6,6 +6,7 @@ use std::io;
 use std::rc::Rc;
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, mpsc};
@@ -126,7 +127,8 @@ impl Shim {
             Ask::Create { spec, layers } => {
                 if !self.containers.borrow().contains_key(&spec.id) {
                     let id = spec.id.clone();
-                    let container = Container::create(*spec, &layers, self.surroundings.clone())?;
+                    let target = self.target(spec.target.as_deref())?;
+                    let container = Container::create(*spec, &layers, self.surroundings.clone(), target)?;
                     self.containers.borrow_mut().insert(id, Rc::new(container));
                 }
                 Ok(Answer::Done)
@@ -149,6 +151,13 @@ impl Shim {
                 Err(OciError::Shim("asked in the wrong place".to_owned()))
             }
         }
+    }
+
+    /// The main process of the container whose processes another one is to see.
+    fn target(&self, id: Option<&str>) -> Result<Option<Pid>> {
+        let Some(id) = id else { return Ok(None) };
+        let pid = self.find(id)?.pid();
+        pid.map(Some).ok_or_else(|| OciError::NotRunning(id.to_owned()))
     }
 
     async fn wait(&self, id: &str) -> Result<Answer> {

@@ -35,12 +35,12 @@ pub async fn fetch(
     let fetch = Fetch {
         context: &context,
         pod: &pod,
-        container: spec,
+        container: &spec,
         launched,
     };
     let image = fetch.run().await?;
     let found = ImageRef {
-        name: spec::image(spec).to_owned(),
+        name: spec::image(&spec).to_owned(),
         id: image_id(&image),
         wasm: image.kind.is_wasm(),
     };

@@ -1,16 +1,15 @@
 //! From a container's spec to what its runtime is told. Pure but for the
 //! sub-paths that [`crate::volumes::mounts`] makes.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, Pod};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
-use oci::{Image, LogSpec, Resources, Security, User};
+use oci::{Image, LogSpec};
 
 use crate::env::expand_all;
-use crate::pods::spec;
+use crate::pods::confinement::{security, user};
+use crate::pods::resources::of_container;
+use crate::pods::{spec, wasm_rules};
 use crate::runtime::{self, Launch};
 use crate::volumes::MountPoint;
 
@@ -42,6 +41,10 @@ pub struct Parts<'a> {
     pub log: LogSpec,
     /// Its termination message file.
     pub end: PathBuf,
+    /// Bare id of the container whose processes it sees.
+    pub target: Option<String>,
+    /// Folder of seccomp profiles that pods name.
+    pub seccomp: &'a Path,
 }
 
 /// Puts a launch together.
@@ -50,14 +53,19 @@ pub struct Parts<'a> {
 /// The text behind `CreateContainerConfigError`.
 pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Launch, String> {
     let text = |list: &Option<Vec<String>>| expand_all(list.as_deref().unwrap_or_default(), &parts.env);
-    let mut args = runtime::arguments(&parts.image, &text(&container.command), &text(&container.args));
-    let user = user(pod, container, &parts.image)?;
-    let wasm = parts.image.kind.is_wasm();
-    let mut env = runtime::with_image_env(&parts.image, &parts.env);
+    let mut image = parts.image;
+    if let Some(signal) = container.lifecycle.as_ref().and_then(|l| l.stop_signal.clone()) {
+        image.config.stop_signal = signal;
+    }
+    let mut args = runtime::arguments(&image, &text(&container.command), &text(&container.args));
+    let user = user(pod, container, &image)?;
+    let wasm = image.kind.is_wasm();
+    let mut env = runtime::with_image_env(&image, &parts.env);
     let mut mounts = parts.mounts;
     if wasm {
+        wasm_rules::check(pod, container)?;
         // A Wasm artifact names no program: without this the first argument would be taken for it.
-        if names_no_program(container, &parts.image) {
+        if names_no_program(container, &image) {
             args.insert(0, container.name.clone());
         }
         // What the shim does for OCI containers.
@@ -71,6 +79,7 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
         host: parts.end,
         path: end_path(container).to_owned(),
         read_only: false,
+        recursive: false,
         propagation: String::new(),
     });
     Ok(Launch {
@@ -84,8 +93,8 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
         working_dir: container.working_dir.clone().unwrap_or_default(),
         user,
         mounts,
-        resources: resources(container),
-        security: security(pod, container),
+        resources: of_container(container),
+        security: security(pod, container, parts.seccomp),
         tty: container.tty.unwrap_or(false),
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
@@ -97,7 +106,8 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
             .as_ref()
             .and_then(|a| a.get(REUSE_ANNOTATION))
             .is_some_and(|v| v == "true"),
-        image: parts.image,
+        image,
+        target: parts.target,
     })
 }
 
@@ -138,142 +148,10 @@ fn add_etc(mounts: &mut Vec<MountPoint>, etc: &Path, host_network: bool) {
                 host,
                 path,
                 read_only: false,
+                recursive: false,
                 propagation: String::new(),
             });
         }
-    }
-}
-
-fn amount(list: Option<&BTreeMap<String, Text>>, name: &str) -> Option<Quantity> {
-    list?
-        .get(name)?
-        .0
-        .parse::<Quantity>()
-        .ok()
-        .filter(|q| !q.is_zero())
-}
-
-fn resources(container: &Container) -> Resources {
-    let resources = container.resources.as_ref();
-    let limits = resources.and_then(|r| r.limits.as_ref());
-    let requests = resources.and_then(|r| r.requests.as_ref());
-    let positive = |n: i64| u64::try_from(n).ok();
-    let millis = |list, name| amount(list, name).and_then(|q| positive(q.milli()));
-    let bytes = |list, name| amount(list, name).and_then(|q| positive(q.value()));
-    Resources {
-        cpu_request_millis: millis(requests, "cpu").or_else(|| millis(limits, "cpu")),
-        cpu_limit_millis: millis(limits, "cpu"),
-        memory_request_bytes: bytes(requests, "memory").or_else(|| bytes(limits, "memory")),
-        memory_limit_bytes: bytes(limits, "memory"),
-        pids_limit: None,
-    }
-}
-
-/// The sum over the containers that run together: a limit only where each has one.
-pub fn pod_resources(pod: &Pod) -> Resources {
-    let running = spec::containers(pod).filter(|(role, _)| *role != spec::Role::Init);
-    let all: Vec<Resources> = running.map(|(_, c)| resources(c)).collect();
-    let sum = |of: fn(&Resources) -> Option<u64>| all.iter().filter_map(of).reduce(u64::saturating_add);
-    let limit = |of: fn(&Resources) -> Option<u64>| {
-        all.iter()
-            .map(of)
-            .try_fold(0, |a: u64, b| Some(a.saturating_add(b?)))
-    };
-    let has_init = spec::init_containers(pod).any(|(role, _)| role == spec::Role::Init);
-    // An init container may need more than the others together; it has its own limits.
-    let limit = |of| if has_init { None } else { limit(of) };
-    Resources {
-        cpu_request_millis: sum(|r| r.cpu_request_millis),
-        memory_request_bytes: sum(|r| r.memory_request_bytes),
-        cpu_limit_millis: limit(|r| r.cpu_limit_millis),
-        memory_limit_bytes: limit(|r| r.memory_limit_bytes),
-        pids_limit: None,
-    }
-}
-
-fn user(pod: &Pod, container: &Container, image: &Image) -> Result<User, String> {
-    let (own, whole) = (
-        container.security_context.as_ref(),
-        spec::spec(pod).security_context.as_ref(),
-    );
-    let number = |n: Option<i64>| n.and_then(|n| u32::try_from(n).ok());
-    let uid = own
-        .and_then(|s| s.run_as_user)
-        .or(whole.and_then(|s| s.run_as_user));
-    let gid = own
-        .and_then(|s| s.run_as_group)
-        .or(whole.and_then(|s| s.run_as_group));
-    let must = own
-        .and_then(|s| s.run_as_non_root)
-        .or(whole.and_then(|s| s.run_as_non_root))
-        .unwrap_or(false);
-    let wasm = image.kind.is_wasm();
-    if must && !wasm {
-        check_not_root(pod, container, uid, &image.config.user)?;
-    }
-    let groups = whole
-        .and_then(|s| s.supplemental_groups.as_deref())
-        .unwrap_or_default()
-        .iter()
-        .copied();
-    let groups = groups
-        .chain(whole.and_then(|s| s.fs_group))
-        .filter_map(|n| number(Some(n)));
-    Ok(User {
-        uid: number(uid),
-        gid: number(gid),
-        groups: groups.collect(),
-        must_not_be_root: must,
-    })
-}
-
-/// The kubelet's `verifyRunAsNonRoot`.
-fn check_not_root(
-    pod: &Pod,
-    container: &Container,
-    uid: Option<i64>,
-    image_user: &str,
-) -> Result<(), String> {
-    let who = format!("(pod: {:?}, container: {})", spec::full_name(pod), container.name);
-    match uid {
-        Some(0) => return Err(format!("container's runAsUser breaks non-root policy {who}")),
-        Some(_) => return Ok(()),
-        None => {}
-    }
-    let name = image_user.split(':').next().unwrap_or_default();
-    match (name, name.parse::<u32>()) {
-        ("", _) | (_, Ok(0)) => Err(format!(
-            "container has runAsNonRoot and image will run as root {who}"
-        )),
-        (_, Ok(_)) => Ok(()),
-        (name, Err(_)) => Err(format!(
-            "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root {who}"
-        )),
-    }
-}
-
-fn security(pod: &Pod, container: &Container) -> Security {
-    let (own, whole) = (
-        container.security_context.as_ref(),
-        spec::spec(pod).security_context.as_ref(),
-    );
-    let capabilities = own.and_then(|s| s.capabilities.clone()).unwrap_or_default();
-    let profile = own
-        .and_then(|s| s.seccomp_profile.as_ref())
-        .or(whole.and_then(|s| s.seccomp_profile.as_ref()));
-    let seccomp = match profile {
-        Some(p) if p.type_ == "Localhost" => p.localhost_profile.clone().unwrap_or_default(),
-        Some(p) => p.type_.clone(),
-        None => "RuntimeDefault".to_owned(),
-    };
-    Security {
-        privileged: own.and_then(|s| s.privileged).unwrap_or(false),
-        add_capabilities: capabilities.add.unwrap_or_default(),
-        drop_capabilities: capabilities.drop.unwrap_or_default(),
-        read_only_root: own.and_then(|s| s.read_only_root_filesystem).unwrap_or(false),
-        no_new_privileges: own.and_then(|s| s.allow_privilege_escalation) == Some(false),
-        seccomp,
-        proc_mount: own.and_then(|s| s.proc_mount.clone()).unwrap_or_default(),
     }
 }
 
@@ -332,6 +210,8 @@ mod tests {
                 hostname,
                 log,
                 end,
+                target: None,
+                seccomp: Path::new("/profiles"),
             },
         )
     }
@@ -374,40 +254,5 @@ mod tests {
         assert_eq!(launch.args, ["c", "x"]);
         assert!(launch.env.contains(&("HOSTNAME".to_owned(), "p".to_owned())));
         assert_eq!(made(vec!["/app.wasm".to_owned()]).args, ["/app.wasm", "x"]);
-    }
-
-    #[test]
-    fn users_and_the_non_root_policy() {
-        let spec = |context: serde_json::Value| {
-            json!({"securityContext": {"runAsNonRoot": true, "fsGroup": 7, "supplementalGroups": [8]},
-                   "containers": [{"name": "c", "securityContext": context}]})
-        };
-        let user = made(spec(json!({"runAsUser": 5})), image("")).unwrap().user;
-        assert_eq!((user.uid, user.groups), (Some(5), vec![8, 7]));
-        assert!(made(spec(json!({})), image("1000:1000")).is_ok());
-        let who = "(pod: \"p_ns(u)\", container: c)";
-        let error = |context, user| made(spec(context), image(user)).unwrap_err();
-        assert_eq!(
-            error(json!({"runAsUser": 0}), ""),
-            format!("container's runAsUser breaks non-root policy {who}")
-        );
-        let text = format!("container has runAsNonRoot and image will run as root {who}");
-        assert_eq!(error(json!({}), ""), text);
-        assert!(error(json!({}), "nobody").contains("non-numeric user (nobody)"));
-    }
-
-    #[test]
-    fn pods_are_limited_where_every_container_is() {
-        let limited = json!({"name": "a", "resources": {"limits": {"memory": "1Mi"}}});
-        let pod = |containers: serde_json::Value| -> Pod {
-            serde_json::from_value(json!({"spec": {"containers": containers}})).unwrap()
-        };
-        let both = pod_resources(&pod(json!([limited, limited])));
-        assert_eq!(both.memory_limit_bytes, Some(2 << 20));
-        let one = pod_resources(&pod(json!([limited, {"name": "b"}])));
-        assert_eq!(
-            (one.memory_limit_bytes, one.memory_request_bytes),
-            (None, Some(1 << 20))
-        );
     }
 }

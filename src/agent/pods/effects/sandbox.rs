@@ -9,9 +9,9 @@ use network::{HostPort, Protocol};
 use oci::Resources;
 
 use super::PodContext;
-use super::launch::pod_resources;
 use crate::context::Link;
 use crate::files;
+use crate::pods::resources::of_pod;
 use crate::pods::spec;
 use crate::pods::status::qos_class;
 use crate::runtime::Sandbox;
@@ -52,7 +52,7 @@ async fn attempt(
         node.net.attach(spec::uid(pod), wasm_only, wanted).await?
     };
     write_files(context, pod, link.ip).await?;
-    let sandbox = describe(context, pod, &link);
+    let sandbox = describe(context, pod, &link)?;
     node.runtimes
         .wasm
         .open_pod(&sandbox)
@@ -105,15 +105,24 @@ async fn write_files(context: &PodContext, pod: &Pod, ip: Addresses) -> Result<(
     written.map_err(|e| e.to_string())
 }
 
-fn describe(context: &PodContext, pod: &Pod, link: &Link) -> Sandbox {
+fn describe(context: &PodContext, pod: &Pod, link: &Link) -> Result<Sandbox, String> {
     let (config, s) = (&context.node.config, spec::spec(pod));
     let security = s.security_context.as_ref();
     let sysctls = security.and_then(|c| c.sysctls.as_deref()).unwrap_or_default();
-    Sandbox {
+    if s.host_users == Some(false) {
+        return Err("can't set `hostUsers: false`, runtime does not support user namespaces".to_owned());
+    }
+    let mut search = network::dns::search_domains(spec::namespace(pod), &config.domain);
+    search.extend(
+        s.dns_config
+            .iter()
+            .flat_map(|dns| dns.searches.iter().flatten().cloned()),
+    );
+    Ok(Sandbox {
         uid: spec::uid(pod).to_owned(),
         namespace: spec::namespace(pod).to_owned(),
         name: spec::name(pod).to_owned(),
-        hostname: files::hostname(pod, &config.node_name),
+        hostname: files::kernel_hostname(pod, config)?,
         ip: link.ip,
         netns: link.netns.clone(),
         loopback: link.loopback,
@@ -127,11 +136,12 @@ fn describe(context: &PodContext, pod: &Pod, link: &Link) -> Sandbox {
             .collect(),
         resources: Resources {
             pids_limit: Some(config.limits.pod_pids).filter(|most| *most > 0),
-            ..pod_resources(pod)
+            ..of_pod(pod)
         },
         qos: qos_class(pod).to_owned(),
-        search: network::dns::search_domains(spec::namespace(pod), &config.domain),
-    }
+        search,
+        aliases: files::aliases_of(pod, link.ip, &config.node_name),
+    })
 }
 
 /// Removes the sandbox; repeating it, or doing it without one, is no error.

@@ -15,8 +15,8 @@ use crate::env::{self, services};
 use crate::logs;
 use crate::logs::reader::{LogOptions, last_text};
 use crate::pods::action::StartFailure;
-use crate::pods::spec;
 use crate::pods::state::{ExitRecord, LOST};
+use crate::pods::{spec, wasm_rules};
 use crate::runtime::{Ending, Launch, Runtime, RuntimeError};
 use crate::volumes::mounts;
 
@@ -35,17 +35,25 @@ pub struct Running {
     pub started: Timestamp,
 }
 
+/// What to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The container's name.
+    pub container: String,
+    /// How often it was started before.
+    pub attempt: u32,
+    /// Id of the run that this one replaces.
+    pub old: Option<String>,
+    /// Id of the running container whose processes it wants to see.
+    pub target: Option<String>,
+}
+
 /// Creates and starts a container.
 ///
 /// # Errors
 /// Why it does not run; events have been written.
-pub async fn start(
-    context: Arc<PodContext>,
-    pod: Arc<Pod>,
-    name: &str,
-    attempt: u32,
-    old_id: Option<String>,
-) -> Result<Running, StartFailure> {
+pub async fn start(context: Arc<PodContext>, pod: Arc<Pod>, order: Order) -> Result<Running, StartFailure> {
+    let name = order.container.as_str();
     let Some((_, container)) = spec::container(&pod, name) else {
         let (reason, message) = (
             "CreateContainerError".to_owned(),
@@ -56,11 +64,12 @@ pub async fn start(
     let start = Start {
         context: &context,
         pod: &pod,
-        container,
-        attempt,
+        container: &container,
+        attempt: order.attempt,
+        target: order.target.as_deref(),
     };
-    if let Some(old) = old_id {
-        start.forget(&old).await;
+    if let Some(old) = &order.old {
+        start.forget(old).await;
     }
     let result = start.run().await;
     result.inspect_err(|failure| {
@@ -74,6 +83,7 @@ struct Start<'a> {
     pod: &'a Pod,
     container: &'a Container,
     attempt: u32,
+    target: Option<&'a str>,
 }
 
 fn refused(reason: &str) -> impl Fn(String) -> StartFailure + '_ {
@@ -90,6 +100,8 @@ impl Start<'_> {
             .await
             .map_err(refused("CreateContainerConfigError"))?;
         let node = &self.context.node;
+        self.check_place(&launch)
+            .map_err(refused("CreateContainerError"))?;
         let runtime = node.runtimes.for_image(&launch.image).clone();
         let container_id = format!("{}://{}", runtime.scheme(), launch.id);
         // Held until the program runs; guests in this process need no turn.
@@ -122,6 +134,50 @@ impl Start<'_> {
         }
     }
 
+    /// An ordinary container needs a namespace that is its pod's own.
+    fn check_place(&self, launch: &Launch) -> Result<(), String> {
+        let sandbox = self.context.sandbox();
+        let shared = sandbox.is_none_or(|s| s.netns.is_none() && !s.host_network);
+        if shared && !launch.image.kind.is_wasm() {
+            return Err(
+                "all other containers of this pod are WebAssembly and share the node's network \
+                 namespace for them, which an ordinary container cannot join: use a WebAssembly image, or \
+                 make the pod anew with an ordinary container in it"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Says which fields say nothing to a guest, before its first start.
+    fn tell_what_has_no_meaning(&self) {
+        let fields = wasm_rules::without_meaning(self.pod, self.container);
+        if self.attempt == 0 && !fields.is_empty() {
+            let (name, fields) = (&self.container.name, fields.join(", "));
+            let text = format!("Container {name} is WebAssembly, to which this has no meaning: {fields}");
+            self.context.warn(self.pod, Some(name), "NotApplicable", text);
+        }
+    }
+
+    /// The bare id of the container whose processes this one is to see.
+    fn target(&self, wasm: bool) -> Result<Option<String>, String> {
+        let Some(name) = spec::target_of(self.pod, &self.container.name) else {
+            return Ok(None);
+        };
+        if wasm {
+            return Err("targetContainerName: a WebAssembly container sees no processes".to_owned());
+        }
+        let id = self
+            .target
+            .ok_or_else(|| format!("unable to find target container {name:?}"))?;
+        match self.context.node.runtimes.of_container(id) {
+            Some((runtime, id)) if runtime.scheme() == crate::runtime::oci::SCHEME => Ok(Some(id.to_owned())),
+            _ => Err(format!(
+                "target container {name:?} is WebAssembly and has no processes to see"
+            )),
+        }
+    }
+
     async fn launch(&self) -> Result<Launch, String> {
         let (node, pod, container) = (&self.context.node, self.pod, self.container);
         let image = self
@@ -149,6 +205,11 @@ impl Start<'_> {
             .map_err(|e| format!("{}: {e}", end.display()))?;
         let etc = node.paths.etc(uid);
         let id = node.random.hex(64);
+        let target = self.target(image.kind.is_wasm())?;
+        if image.kind.is_wasm() {
+            self.tell_what_has_no_meaning();
+        }
+        let seccomp = node.paths.seccomp();
         launch::launch(
             pod,
             container,
@@ -162,6 +223,8 @@ impl Start<'_> {
                 hostname: crate::files::hostname(pod, &node.config.node_name),
                 log,
                 end,
+                target,
+                seccomp: &seccomp,
             },
         )
     }
@@ -270,8 +333,8 @@ async fn message(context: &PodContext, pod: &Pod, name: &str, attempt: u32, endi
     let paths = &context.node.paths;
     let file = paths.end(spec::uid(pod), name, attempt).join(END_FILE);
     let log = paths.log(spec::uid(pod), name, attempt);
-    let policy = spec::container(pod, name).and_then(|(_, c)| c.termination_message_policy.as_deref());
-    let from_log = ending.code != 0 && policy == Some("FallbackToLogsOnError");
+    let policy = spec::container(pod, name).and_then(|(_, c)| c.termination_message_policy.clone());
+    let from_log = ending.code != 0 && policy.as_deref() == Some("FallbackToLogsOnError");
     let read = move || {
         let text = read_start(&file);
         if text.is_empty() && from_log {

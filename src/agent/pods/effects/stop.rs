@@ -1,14 +1,16 @@
-//! Hooks and the end of a container.
+//! Hooks, changes and the end of a running container.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{LifecycleHandler, Pod};
+use k8s_openapi::api::core::v1::{LifecycleHandler, Pod, ResourceRequirements};
 
 use super::PodContext;
 use super::start::runtime_of;
+use crate::pods::resources::{of_container, of_pod};
 use crate::pods::spec;
 use crate::probes::handler::Subject;
+use crate::runtime::Change;
 
 /// What a container still gets after its preStop hook has used up its grace
 /// (the kubelet's `minimumGracePeriodInSeconds`).
@@ -26,7 +28,7 @@ pub fn subject(context: &PodContext, pod: &Pod, name: &str, container_id: &str) 
     Some(Subject {
         runtime,
         id,
-        container: Arc::new(container.clone()),
+        container: Arc::new(container.into_owned()),
         ip,
     })
 }
@@ -95,6 +97,27 @@ pub async fn stop(
             format!("error killing container: {error}"),
         );
     }
+}
+
+/// Gives a running container what its pod says that it may use; what it has from now on.
+///
+/// # Errors
+/// The kernel's text.
+pub async fn resize(
+    context: Arc<PodContext>,
+    pod: Arc<Pod>,
+    name: &str,
+    container_id: &str,
+) -> Result<Option<ResourceRequirements>, String> {
+    let (runtime, id) = runtime_of(&context, container_id).ok_or("the container is gone")?;
+    let (_, container) = spec::container(&pod, name).ok_or("the container is gone from the pod")?;
+    let change = Change {
+        pod_uid: spec::uid(&pod),
+        container: of_container(&container),
+        pod: of_pod(&pod),
+    };
+    runtime.resize(&id, &change).await.map_err(|e| e.to_string())?;
+    Ok(container.resources.clone())
 }
 
 /// Waits until the pod, if it is being deleted, is out of the balancing.

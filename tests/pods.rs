@@ -1,0 +1,212 @@
+//! What a Pod can ask for, by kubectl against the real node: who debugs it,
+//! what it shares, what it is refused.
+
+use crate::support::manifests::{BUSYBOX, busybox_pod, idle_pod};
+use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
+
+#[test]
+fn a_running_pod_is_debugged_from_inside() {
+    sandboxed(|dir| {
+        let cluster = Cluster::stocked(dir, &[]);
+        cluster.apply(&idle_pod("box"));
+        cluster.pod_ready("box");
+        // Without a target the debugger has processes of its own; with one it sees the target's.
+        let debug = |name: &str, target: &[&str], script: &str| {
+            let image = format!("--image={BUSYBOX}");
+            let mut args = vec!["debug", "box", &image, "-c", name];
+            args.extend(target);
+            args.extend(["--", "sh", "-c", script]);
+            cluster.ok(&args);
+        };
+        debug("alone", &[], "ps; echo name $HOSTNAME; ip addr show eth0");
+        let ip = cluster.pod_ip("box");
+        cluster.logged("box", Some("alone"), &["name box", &ip]);
+        debug("inside", &["--target=main"], "ps; echo seen");
+        cluster.logged("box", Some("inside"), &["seen"]);
+        let seen = cluster.ok(&["logs", "box", "-c", "inside"]);
+        assert_has(&seen, &["trap 'exit 0' TERM"]);
+        let alone = cluster.ok(&["logs", "box", "-c", "alone"]);
+        assert!(!alone.contains("trap 'exit 0' TERM"), "{alone}");
+        // It ends for good, is shown as ended, and the pod is as it was.
+        let state = "{.status.ephemeralContainerStatuses[?(@.name==\"inside\")].state.terminated.exitCode}";
+        cluster.until("pod/box", state, "0");
+        let restarts = "{.status.containerStatuses[0].restartCount}";
+        assert_eq!(cluster.field("pod/box", restarts).unwrap(), "0");
+        cluster.pod_ready("box");
+        // One that runs on can be entered, and goes with the pod.
+        debug(
+            "stays",
+            &["--target=main"],
+            "trap 'exit 0' TERM; while :; do sleep 1; done",
+        );
+        let running = "{.status.ephemeralContainerStatuses[?(@.name==\"stays\")].state.running}";
+        eventually("the debugger", || {
+            has(&cluster.field("pod/box", running)?, &["startedAt"])
+        });
+        let out = cluster.try_ok(&["exec", "box", "-c", "stays", "--", "echo", "entered"]);
+        assert_eq!(out.unwrap(), "entered\n");
+        cluster.ok(&["delete", "pod", "box", "--timeout=60s"]);
+
+        // A pod of Wasm alone can be looked at by a Wasm program; an ordinary one is told why not.
+        cluster.apply(&crate::support::manifests::wasm_web("web", 1, false));
+        cluster.deployed("web", 1);
+        let pod = cluster.pods("app=web").into_iter().next().unwrap();
+        cluster.ok(&[
+            "debug",
+            &pod,
+            "--image=local/hello-cli:1",
+            "-c",
+            "guest",
+            "--",
+            "/hello",
+            "looking",
+        ]);
+        cluster.logged(&pod, Some("guest"), &["looking"]);
+        cluster.ok(&[
+            "debug",
+            &pod,
+            &format!("--image={BUSYBOX}"),
+            "-c",
+            "shell",
+            "--",
+            "sh",
+        ]);
+        cluster.event(&pod, "Failed", &["an ordinary container cannot join"]);
+    });
+}
+
+#[test]
+fn containers_share_processes_and_memory_where_the_pod_says_so() {
+    sandboxed(|dir| {
+        let cluster = Cluster::start(dir, &["--crash-back-off", "1"]);
+        cluster.busybox();
+        cluster.apply(&format!(
+            r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: shared}}
+spec:
+  shareProcessNamespace: true
+  hostname: db
+  subdomain: nest
+  setHostnameAsFQDN: true
+  containers:
+  - {{name: one, image: "{BUSYBOX}", command: [sh, -c, "echo memory > /dev/shm/note; trap 'exit 4' TERM; while :; do sleep 1; done"]}}
+  - {{name: two, image: "{BUSYBOX}", command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 1; done"]}}
+"#
+        ));
+        cluster.pod_ready("shared");
+        let two = |script: &str| cluster.try_ok(&["exec", "shared", "-c", "two", "--", "sh", "-c", script]);
+        assert_has(&two("cat /proc/1/comm").unwrap(), &["pause"]);
+        assert_has(&two("ps").unwrap(), &["trap 'exit 4' TERM", "trap 'exit 0' TERM"]);
+        assert_eq!(two("cat /dev/shm/note").unwrap(), "memory\n");
+        assert_eq!(two("hostname").unwrap(), "db.nest.default.svc.cluster.local\n");
+        // A signal across containers; the other one stays, and nothing of the old run does.
+        two("kill $(pgrep -f 'exit [4]')").unwrap();
+        let restarts =
+            |name: &str| format!("{{.status.containerStatuses[?(@.name==\"{name}\")].restartCount}}");
+        cluster.until("pod/shared", &restarts("one"), "1");
+        cluster.pod_ready("shared");
+        assert_eq!(cluster.field("pod/shared", &restarts("two")).unwrap(), "0");
+        let left = two("ps | grep -c '[e]xit 4'").unwrap();
+        assert_eq!(left.trim(), "1");
+        cluster.ok(&["delete", "pod", "shared", "--timeout=60s"]);
+    });
+}
+
+#[test]
+fn exit_codes_decide_who_begins_again() {
+    sandboxed(|dir| {
+        let cluster = Cluster::start(dir, &["--crash-back-off", "1"]);
+        cluster.busybox();
+        cluster.apply(&format!(
+            r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: picky}}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: main
+    image: "{BUSYBOX}"
+    command: [sh, -c, "n=$(cat /state/n || echo 0); echo $((n+1)) > /state/n; [ $n -lt 2 ] && exit 42; exit 7"]
+    restartPolicy: Never
+    restartPolicyRules:
+    - {{action: Restart, exitCodes: {{operator: In, values: [42]}}}}
+    volumeMounts: [{{name: state, mountPath: /state}}]
+  volumes: [{{name: state, emptyDir: {{}}}}]
+"#
+        ));
+        assert_eq!(cluster.finished("picky"), "Failed");
+        assert_eq!(cluster.exit_code("picky"), "7");
+        let restarts = "{.status.containerStatuses[0].restartCount}";
+        assert_eq!(cluster.field("pod/picky", restarts).unwrap(), "2");
+    });
+}
+
+#[test]
+fn what_this_node_cannot_give_is_refused_by_name() {
+    sandboxed(|dir| {
+        let cluster = Cluster::start(dir, &["--allowed-unsafe-sysctls", "kernel.msg*"]);
+        cluster.busybox();
+        let pod = |name: &str, spec: &str| {
+            format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  restartPolicy: Never\n  {spec}\n  \
+                 containers: [{{name: main, image: \"{BUSYBOX}\", command: [sh, -c, \"sysctl -n kernel.msgmax\"]}}]\n"
+            )
+        };
+        let refused = |name: &str, reason: &str, words: &[&str]| {
+            cluster.until(&format!("pod/{name}"), "{.status.phase}", "Failed");
+            assert_eq!(
+                cluster.field(&format!("pod/{name}"), "{.status.reason}").unwrap(),
+                reason
+            );
+            let message = cluster
+                .field(&format!("pod/{name}"), "{.status.message}")
+                .unwrap();
+            assert_has(&message, words);
+            cluster.event(name, reason, words);
+        };
+        cluster.apply(&pod("windows", "os: {name: windows}"));
+        refused("windows", "PodOSNotSupported", &["doesn't match node OS"]);
+        let sysctl =
+            |name: &str| format!("securityContext: {{sysctls: [{{name: {name}, value: \"9000\"}}]}}");
+        cluster.apply(&pod("unsafe", &sysctl("kernel.sem")));
+        refused(
+            "unsafe",
+            "SysctlForbidden",
+            &["forbidden sysctl: \"kernel.sem\" not allowlisted"],
+        );
+        cluster.apply(&pod("allowed", &sysctl("kernel.msgmax")));
+        assert_eq!(cluster.finished("allowed"), "Succeeded");
+        assert_eq!(cluster.ok(&["logs", "allowed"]), "9000\n");
+        cluster.apply(&pod("users", "hostUsers: false"));
+        cluster.event(
+            "users",
+            "FailedCreatePodSandBox",
+            &["runtime does not support user namespaces"],
+        );
+    });
+}
+
+#[test]
+fn a_pod_that_is_deleted_says_how_it_ended() {
+    sandboxed(|dir| {
+        let cluster = Cluster::start(dir, &[]);
+        cluster.busybox();
+        let script =
+            "trap 'echo last words > /dev/termination-log; exit 3' TERM; while :; do sleep 0.1; done";
+        cluster.apply(&busybox_pod("talker", "Always", script));
+        cluster.pod_ready("talker");
+        let mut watch = cluster
+            .kubectl(&["get", "pod", "talker", "-w", "-o"])
+            .arg("jsonpath={.status.phase} {.status.containerStatuses[0].state.terminated.message}{\"\\n\"}")
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        cluster.ok(&["delete", "pod", "talker", "--timeout=60s"]);
+        watch.kill().unwrap();
+        let out = watch.wait_with_output().unwrap();
+        assert_has(&String::from_utf8_lossy(&out.stdout), &["Failed last words"]);
+    });
+}
