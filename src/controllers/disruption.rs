@@ -11,12 +11,14 @@ use client::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference, Time};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::plan::{Key, Plan, Write};
-use crate::view::{View, controller_of, is_going, selects};
+use crate::view::{View, is_going, selects};
 use crate::{Reconciler, pods};
+use expected::expectation;
+
+mod expected;
 
 /// How long an evicted pod may take to be seen going before it counts as present again.
 const DELETION_MAX: Duration = Duration::from_secs(120);
@@ -67,8 +69,10 @@ impl Reconciler for Budgets {
             pods::is_ready(pod) && !is_going(pod.as_ref()) && !evicted.contains_key(name)
         });
         let healthy = number(healthy.count());
-        let status = match expectation(&budget, &mine, view, &mut plan) {
-            Ok((expected, desired)) => {
+        let status = match expectation(&budget, &mine, view, &mut plan, now) {
+            // The answer is on its way; nothing is known that was not known before.
+            Ok(None) => return plan,
+            Ok(Some((expected, desired))) => {
                 let count = Count {
                     expected,
                     desired,
@@ -123,90 +127,6 @@ fn evicted(
         plan.tell(pod.as_ref(), EventType::Warning, "NotDeleted", text);
     }
     kept
-}
-
-/// How many pods there should be, and how many of them must be healthy.
-fn expectation(
-    budget: &PodDisruptionBudget,
-    mine: &[&Arc<Pod>],
-    view: &View,
-    plan: &mut Plan,
-) -> Result<(i32, i32), String> {
-    let spec = budget.spec.clone().unwrap_or_default();
-    match (spec.max_unavailable, spec.min_available) {
-        (Some(max), _) => {
-            let expected = scale(budget, mine, view, plan)?;
-            Ok((expected, (expected - resolve(&max, expected)).max(0)))
-        }
-        (None, Some(IntOrString::Int(min))) => Ok((number(mine.len()), min)),
-        (None, Some(min)) => {
-            let expected = scale(budget, mine, view, plan)?;
-            Ok((expected, resolve(&min, expected)))
-        }
-        (None, None) => Ok((0, 0)),
-    }
-}
-
-/// A number, or a percentage of `total` rounded up.
-fn resolve(value: &IntOrString, total: i32) -> i32 {
-    match value {
-        IntOrString::Int(n) => *n,
-        IntOrString::String(text) => {
-            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            i32::try_from((percent * i64::from(total) + 99) / 100).unwrap_or(i32::MAX)
-        }
-    }
-}
-
-/// What the controllers of the pods want, together. Pods without a controller cannot be counted on.
-fn scale(
-    budget: &PodDisruptionBudget,
-    mine: &[&Arc<Pod>],
-    view: &View,
-    plan: &mut Plan,
-) -> Result<i32, String> {
-    let mut wanted: BTreeMap<String, i32> = BTreeMap::new();
-    let mut unmanaged = false;
-    for pod in mine {
-        let Some(owner) = controller_of(pod.as_ref()) else {
-            unmanaged = true;
-            continue;
-        };
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let (uid, replicas) = scale_of(owner, namespace, view)
-            .ok_or_else(|| format!("found no controllers for pod {:?}", pod.metadata.name))?;
-        wanted.insert(uid, replicas);
-    }
-    if unmanaged {
-        plan.tell(
-            budget,
-            EventType::Warning,
-            "UnmanagedPods",
-            "Pods selected by this PodDisruptionBudget were found to be unmanaged. As a result, the status of the PDB \
-             cannot be calculated correctly, which may result in undefined behavior. To account for these pods please \
-             set \".spec.minAvailable\" field of the PDB to an integer value."
-                .to_owned(),
-        );
-    }
-    Ok(wanted.values().sum())
-}
-
-/// The UID and the wanted pods of the topmost controller: a Deployment rather than its ReplicaSet.
-fn scale_of(owner: &OwnerReference, namespace: &str, view: &View) -> Option<(String, i32)> {
-    if owner.kind != "ReplicaSet" {
-        return None;
-    }
-    let set = view.replica_sets.get(namespace, &owner.name)?;
-    if set.metadata.uid.as_ref() != Some(&owner.uid) {
-        return None;
-    }
-    let above = controller_of(set.as_ref()).filter(|above| above.kind == "Deployment");
-    if let Some(deployment) = above.and_then(|above| view.deployments.get(namespace, &above.name)) {
-        let replicas = deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
-        return Some((deployment.metadata.uid.clone()?, replicas));
-    }
-    let replicas = set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
-    Some((owner.uid.clone(), replicas))
 }
 
 fn status(
@@ -273,6 +193,7 @@ fn condition(
     }
 }
 
+/// A count as the API has it.
 fn number(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
@@ -289,7 +210,9 @@ pub fn keys_for_pod(pod: &Pod, view: &View) -> Vec<Key> {
 
 #[cfg(test)]
 mod tests {
+    use super::expected::ANSWER_AFTER;
     use super::*;
+    use crate::scales::{Owner, STALE, Scales, Wanted};
     use client::Cache;
     use k8s_openapi::api::apps::v1::ReplicaSet;
     use serde_json::{Value, json};
@@ -383,6 +306,56 @@ mod tests {
         let (plan, status) = decide(budget(json!({"maxUnavailable": 1}), json!({})), pods);
         assert_eq!(status["disruptionsAllowed"], 0);
         assert_eq!(plan.events[0].1.reason, "UnmanagedPods");
+    }
+
+    /// What becomes of a budget of pods that a StatefulSet owns, whose scale is this.
+    fn of_stateful_set(wanted: Option<Wanted>) -> Plan {
+        let owner = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "u1", "controller": true}]);
+        let pods = three().into_iter().map(|mut pod| {
+            pod.metadata.owner_references = serde_json::from_value(owner.clone()).unwrap();
+            pod
+        });
+        let asked = Owner {
+            api_version: "apps/v1".into(),
+            kind: "StatefulSet".into(),
+            namespace: "d".into(),
+            name: "db".into(),
+        };
+        let mut view = View::empty();
+        view.budgets = Cache::fixed([budget(json!({"maxUnavailable": 2}), json!({}))]);
+        view.pods = Cache::fixed(pods);
+        view.scales = Scales::fixed(wanted.map(|wanted| (asked, wanted)));
+        let now: Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();
+        Budgets.reconcile(&Key::new("d", "b"), &view, now)
+    }
+
+    #[test]
+    fn owners_of_any_kind_are_asked_for_their_scale() {
+        let plan = of_stateful_set(None);
+        assert!(plan.writes.is_empty());
+        assert_eq!(plan.again, Some(ANSWER_AFTER));
+
+        let plan = of_stateful_set(Some(Wanted::Pods("u1".into(), 3)));
+        let Some(Write::Update(_, written)) = plan.writes.first() else {
+            panic!("{plan:?}")
+        };
+        assert_eq!(written["status"]["expectedPods"], 3);
+        assert_eq!(written["status"]["desiredHealthy"], 1);
+        assert_eq!(written["status"]["disruptionsAllowed"], 1);
+        assert_eq!(plan.again, Some(STALE));
+
+        for wanted in [
+            Wanted::Gone,
+            Wanted::Pods("another".into(), 3),
+            Wanted::Unknown("no scale".into()),
+        ] {
+            let plan = of_stateful_set(Some(wanted));
+            let Some(Write::Update(_, written)) = plan.writes.first() else {
+                panic!("{plan:?}")
+            };
+            assert_eq!(written["status"]["disruptionsAllowed"], 0);
+            assert_eq!(written["status"]["conditions"][0]["reason"], "SyncFailed");
+        }
     }
 
     #[test]

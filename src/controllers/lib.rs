@@ -23,6 +23,7 @@ pub mod pod_garbage;
 mod pods;
 pub mod replicaset;
 pub mod root_ca;
+pub mod scales;
 pub mod service_account;
 mod start;
 pub mod taint_eviction;

@@ -13,6 +13,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
 
+use crate::scales::Scales;
+
 /// The cluster, as far as controllers look at it.
 #[derive(Clone)]
 pub struct View {
@@ -42,6 +44,8 @@ pub struct View {
     pub root_cas: Cache<ConfigMap>,
     /// CertificateSigningRequests.
     pub requests: Cache<CertificateSigningRequest>,
+    /// What owners of pods want, of kinds that no cache here holds.
+    pub scales: Scales,
 }
 
 impl View {
@@ -62,6 +66,7 @@ impl View {
             budgets: Cache::start(client, all(), tasks),
             root_cas: Cache::start(client, all().fields("metadata.name=kube-root-ca.crt"), tasks),
             requests: Cache::start(client, all(), tasks),
+            scales: Scales::start(client, tasks),
         }
     }
 
@@ -81,6 +86,7 @@ impl View {
             budgets: Cache::fixed([]),
             root_cas: Cache::fixed([]),
             requests: Cache::fixed([]),
+            scales: Scales::fixed([]),
         }
     }
 
