@@ -136,6 +136,7 @@ impl Node {
         let agent = Agent::start(settings, client, &self.tasks)
             .await
             .context("cannot start the agent")?;
+        worker::be_reached(&self.config, &control.server, &agent, node_ip, &self.tasks)?;
         let link = agent.service();
         control
             .server

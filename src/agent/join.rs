@@ -23,7 +23,7 @@ use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateS
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 
-use crate::disk;
+use crate::{disk, servers};
 
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const POLL_EVERY: Duration = Duration::from_millis(200);
@@ -175,6 +175,7 @@ fn usable(cert_pem: &str, config: &JoinConfig) -> bool {
 fn open(config: &JoinConfig, ca_pem: &str, credentials: Credentials) -> Result<HttpApi, JoinError> {
     let config = HttpConfig {
         server: config.server.clone(),
+        others: servers::remembered(&config.data_dir),
         ca_pem: ca_pem.to_owned(),
         credentials,
         ..HttpConfig::default()

@@ -1,4 +1,6 @@
-//! What exactly one server of a cluster does: the one that leads.
+//! What exactly one server of a cluster does: the one that leads; and what one does that knows no leader.
+
+use std::time::Duration;
 
 use base::{OnError, Tasks};
 use store::{Leadership, Store};
@@ -29,6 +31,45 @@ async fn gate(
         }
     }
     Ok(())
+}
+
+/// How long there may be no leader before this server counts as cut off.
+const LEADERLESS_MAX: Duration = Duration::from_secs(5);
+
+/// Whether this server is cut off from the others: it knows no leader, and has not for a while. What is
+/// watched here would not change any more, however much changes elsewhere.
+pub fn follow_contact(store: &Store, tasks: &Tasks) -> watch::Receiver<bool> {
+    let (cut_off, receiver) = watch::channel(false);
+    tasks.spawn(
+        "contact with the other servers",
+        OnError::Shutdown,
+        contact(store.leadership(), cut_off, LEADERLESS_MAX),
+    );
+    receiver
+}
+
+async fn contact(
+    mut leadership: watch::Receiver<Leadership>,
+    cut_off: watch::Sender<bool>,
+    patience: Duration,
+) {
+    loop {
+        // An error: the store is closed, and nothing changes any more.
+        if leadership.wait_for(|now| now.leader.is_none()).await.is_err() {
+            return cut_off.closed().await;
+        }
+        let found = tokio::time::timeout(patience, leadership.wait_for(|now| now.leader.is_some()));
+        if found.await.map(drop).is_ok() {
+            continue;
+        }
+        tracing::warn!("this server has lost contact with the others: it ends watches and refuses new ones");
+        cut_off.send_replace(true);
+        if leadership.wait_for(|now| now.leader.is_some()).await.is_err() {
+            return cut_off.closed().await;
+        }
+        tracing::info!("this server is in contact with the others again");
+        cut_off.send_replace(false);
+    }
 }
 
 #[cfg(test)]
@@ -71,6 +112,21 @@ mod tests {
         }
         tasks.shutdown().await;
         assert_eq!(tasks.ended().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_server_is_cut_off_when_it_knows_no_leader_for_a_while() {
+        let known = |leader: Option<u64>| Leadership {
+            leader,
+            ..Leadership::default()
+        };
+        let (sender, receiver) = watch::channel(known(Some(1)));
+        let (cut_off, mut told) = watch::channel(false);
+        tokio::spawn(contact(receiver, cut_off, Duration::from_millis(20)));
+        sender.send_replace(known(None));
+        told.wait_for(|cut_off| *cut_off).await.unwrap();
+        sender.send_replace(known(Some(2)));
+        told.wait_for(|cut_off| !*cut_off).await.unwrap();
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ use crate::discovery::Discovery;
 use crate::health::{Check, Health};
 use crate::http::local::LocalService;
 use crate::http::{Door, Listening};
-use crate::leading::while_leading;
+use crate::leading::{follow_contact, while_leading};
 use crate::lookup::{Lookup, StoreLookup};
 use crate::members::{Here, Members, Standing, endpoints};
 use crate::metrics::HttpMetrics;
@@ -249,6 +249,7 @@ async fn door(
         metrics: config.metrics.clone(),
         tokens,
         clock: config.clock.clone(),
+        cut_off: follow_contact(store, tasks),
         stop: tasks.cancelled(),
         address,
         room: tokio::sync::Semaphore::new(REQUESTS_MAX),

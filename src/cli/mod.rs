@@ -2,8 +2,11 @@
 
 mod down;
 mod image;
+mod member;
 mod run;
+mod servers;
 mod settings;
+mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,9 +67,12 @@ The configuration file has the flags as its keys:
 
     /// Run the control plane alone
     #[command(after_help = "\
-Example:
+Examples:
   coracle server --advertise-address 10.0.0.5
-Machines join it with `coracle agent` and the file agent-token of its data folder.")]
+  coracle server --join https://10.0.0.5:6443 --token-file server-token
+Machines join it with `coracle agent` and the file agent-token of its data folder.
+Further servers join with --join and the file server-token; once they have, they start without both.
+Three servers go on when one is lost, five when two are: see `coracle member --help`.")]
     Server(Run),
 
     /// Run the node agent alone and join a server
@@ -77,6 +83,12 @@ Example:
 
     /// Import, list and remove images
     Image(image::ImageArgs),
+
+    /// List, remove and promote the servers of a cluster, hand leadership over
+    Member(member::MemberArgs),
+
+    /// Show how the servers of a cluster are: role, leader, term, lag, disk, alarms
+    Status(status::StatusArgs),
 
     /// Stop the node and remove everything it made on this host
     #[command(after_help = "\
@@ -119,6 +131,8 @@ pub fn main() -> ExitCode {
         Verb::Server(run) => run.start(crate::Role::Server),
         Verb::Agent(run) => run.start(crate::Role::Agent),
         Verb::Image(args) => image::run(args),
+        Verb::Member(args) => member::run(args),
+        Verb::Status(args) => status::run(args),
         Verb::Down(args) => down::run(args),
         Verb::Version => {
             println!("coracle {} (Kubernetes API v1.36)", env!("CARGO_PKG_VERSION"));

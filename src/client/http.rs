@@ -1,6 +1,6 @@
 //! The API on another machine: HTTP/2 over TLS, all requests on one connection.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use api::request::{EventKind, EventStream, Options, Reply, Request, Verb, WatchEvent};
@@ -14,23 +14,24 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::door::Api;
+use crate::places::{Place, Places};
 use crate::scan;
 use crate::tls::{self, Credentials, TlsError};
 use crate::url;
 
-/// How long connecting (TCP and TLS) may take.
+/// How long connecting (TCP and TLS) may take, and how long if there are other servers to try.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT_EACH: Duration = Duration::from_secs(3);
 /// How long an answer may take to arrive in full.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pings that notice a dead link, which at the edge is the normal kind.
-const PING_EVERY: Duration = Duration::from_secs(15);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest answer read into memory.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// The longest watch event.
@@ -41,6 +42,8 @@ const EVENT_BYTES_MAX: usize = 16 << 20;
 pub struct HttpConfig {
     /// The server's URL, such as `https://10.0.0.5:6443`.
     pub server: String,
+    /// Further servers of the same cluster, to go to when that one is away.
+    pub others: Vec<String>,
     /// The serving CA's certificates, PEM.
     pub ca_pem: String,
     /// How to prove who we are.
@@ -66,15 +69,14 @@ type Sender = http2::SendRequest<Full<Bytes>>;
 
 /// The door to an API server reached over HTTP. Connects when first asked and
 /// again whenever the connection is lost; `request.user` is ignored, the
-/// connection's credentials speak.
+/// connection's credentials speak. One that knows several servers goes to the
+/// next when the one it is at cannot be reached, or says that it cannot serve.
 pub struct HttpApi {
-    host: String,
-    port: u16,
-    server_name: ServerName<'static>,
+    // Std mutexes: nothing awaits while they are held.
+    places: Mutex<Places>,
     ca_pem: String,
     user_agent: HeaderValue,
-    // A std mutex: nothing awaits while it is held.
-    identity: Mutex<Identity>,
+    identity: Arc<Mutex<Identity>>,
     /// Held while connecting, so that a burst of requests makes one connection.
     connection: tokio::sync::Mutex<Option<Sender>>,
 }
@@ -109,32 +111,46 @@ impl HttpApi {
     /// # Errors
     /// When the URL, certificates or keys make no sense.
     pub fn new(config: HttpConfig) -> Result<Self, HttpError> {
-        let bad = || HttpError::Url(config.server.clone());
-        let uri: http::Uri = config.server.parse().map_err(|_| bad())?;
-        let host = uri
-            .host()
-            .filter(|_| uri.scheme_str() == Some("https"))
-            .ok_or_else(bad)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = if config.server_name.is_empty() {
-            host.clone()
-        } else {
-            config.server_name.clone()
-        };
+        let place =
+            |url: &String| Place::parse(url, &config.server_name).ok_or_else(|| HttpError::Url(url.clone()));
+        let others = config.others.iter().map(place).collect::<Result<_, _>>()?;
         let agent = if config.user_agent.is_empty() {
             concat!("coracle/", env!("CARGO_PKG_VERSION"))
         } else {
             config.user_agent.as_str()
         };
         Ok(Self {
-            port: uri.port_u16().unwrap_or(443),
-            server_name: ServerName::try_from(name).map_err(|_| bad())?,
-            identity: Mutex::new(Identity::new(&config.ca_pem, &config.credentials)?),
-            user_agent: HeaderValue::from_str(agent).map_err(|_| bad())?,
+            places: Mutex::new(Places::new(place(&config.server)?, others)),
+            identity: Arc::new(Mutex::new(Identity::new(&config.ca_pem, &config.credentials)?)),
+            user_agent: HeaderValue::from_str(agent).map_err(|_| HttpError::Url(config.server.clone()))?,
             ca_pem: config.ca_pem,
             connection: tokio::sync::Mutex::new(None),
-            host,
         })
+    }
+
+    /// A door to one server alone, for which this one speaks: whatever credentials it gets, both have.
+    ///
+    /// # Errors
+    /// When the URL makes no sense.
+    pub fn to(&self, server: &str) -> Result<Self, HttpError> {
+        let place = Place::parse(server, "").ok_or_else(|| HttpError::Url(server.to_owned()))?;
+        Ok(Self {
+            places: Mutex::new(Places::new(place, Vec::new())),
+            ca_pem: self.ca_pem.clone(),
+            user_agent: self.user_agent.clone(),
+            identity: self.identity.clone(),
+            connection: tokio::sync::Mutex::new(None),
+        })
+    }
+
+    /// From now on knows these servers beside the one it is at.
+    pub fn set_others(&self, servers: &[String]) {
+        let places = servers.iter().filter_map(|url| Place::parse(url, "")).collect();
+        self.places().replace(places);
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on speaks with other credentials, such as a renewed certificate.
@@ -166,7 +182,7 @@ impl HttpApi {
     /// # Errors
     /// The refusal of the server; 503 when it cannot be reached.
     pub async fn upgrade(&self, path: &str, protocol: &str) -> Result<Upgraded, Status> {
-        let stream = self.dial(&self.identity().h1).await?;
+        let (stream, place) = self.dial(&self.identity().h1).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(unreachable)?;
@@ -174,9 +190,8 @@ impl HttpApi {
         let mut request = self.prepare(Method::POST, path, "", Bytes::new())?;
         // HTTP/1.1 has its authority in a header and its target without it.
         *request.uri_mut() = path.parse().map_err(Status::internal)?;
-        let authority = format!("{}:{}", self.bracketed_host(), self.port);
         let headers = request.headers_mut();
-        headers.insert(header::HOST, value(&authority)?);
+        headers.insert(header::HOST, value(&place.authority())?);
         headers.insert(header::UPGRADE, value(protocol)?);
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         let response = sender.send_request(request).await.map_err(unreachable)?;
@@ -193,14 +208,6 @@ impl HttpApi {
             .clone()
     }
 
-    fn bracketed_host(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        }
-    }
-
     fn prepare(
         &self,
         method: Method,
@@ -208,7 +215,7 @@ impl HttpApi {
         content_type: &str,
         body: Bytes,
     ) -> Result<http::Request<Full<Bytes>>, Status> {
-        let uri = format!("https://{}:{}{path}", self.bracketed_host(), self.port);
+        let uri = format!("https://{}{path}", self.places().at().authority());
         let mut request = http::Request::builder()
             .method(method)
             .uri(uri)
@@ -228,19 +235,26 @@ impl HttpApi {
         request.body(Full::new(body)).map_err(Status::internal)
     }
 
-    async fn dial(&self, tls: &Arc<rustls::ClientConfig>) -> Result<TlsStream<TcpStream>, Status> {
-        let connect = async {
-            let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-            stream.set_nodelay(true)?;
-            TlsConnector::from(tls.clone())
-                .connect(self.server_name.clone(), stream)
-                .await
+    /// Connects to the first server that can be reached.
+    async fn dial(&self, tls: &Arc<rustls::ClientConfig>) -> Result<(TlsStream<TcpStream>, Place), Status> {
+        let all = self.places().all();
+        let patience = if all.len() > 1 {
+            CONNECT_TIMEOUT_EACH
+        } else {
+            CONNECT_TIMEOUT
         };
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect).await;
-        let connected = connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-        connected.map_err(|e| {
-            Status::unavailable(format!("dial tcp {}:{}: {e}", self.bracketed_host(), self.port))
-        })
+        let mut failures = Vec::new();
+        for place in all {
+            let connected = tokio::time::timeout(patience, connect(&place, tls)).await;
+            match connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
+                Ok(stream) => {
+                    self.places().arrive(&place);
+                    return Ok((stream, place));
+                }
+                Err(error) => failures.push(format!("dial tcp {}: {error}", place.authority())),
+            }
+        }
+        Err(Status::unavailable(failures.join("; ")))
     }
 
     async fn sender(&self) -> Result<Sender, Status> {
@@ -248,7 +262,7 @@ impl HttpApi {
         if let Some(sender) = slot.as_ref().filter(|s| !s.is_closed()) {
             return Ok(sender.clone());
         }
-        let stream = self.dial(&self.identity().h2).await?;
+        let (stream, _) = self.dial(&self.identity().h2).await?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_EVERY)
@@ -295,12 +309,35 @@ impl HttpApi {
         let response = self
             .send(self.prepare(url::method(request.verb), &path, content_type, body)?)
             .await?;
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            self.leave().await;
+        }
         if response.status().is_success() {
             Ok(response)
         } else {
             Err(refusal(response).await)
         }
     }
+
+    /// The server cannot serve, such as one that was cut off from the others: the next request goes to the
+    /// next one, if there is another.
+    async fn leave(&self) {
+        let others = {
+            let mut places = self.places();
+            places.leave();
+            places.all().len() > 1
+        };
+        if others {
+            *self.connection.lock().await = None;
+        }
+    }
+}
+
+async fn connect(place: &Place, tls: &Arc<rustls::ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect((place.host.as_str(), place.port)).await?;
+    stream.set_nodelay(true)?;
+    let name = place.server_name.clone();
+    TlsConnector::from(tls.clone()).connect(name, stream).await
 }
 
 async fn send_on(

@@ -173,7 +173,7 @@ impl Kubeconfig {
                 token: self.token.clone(),
             },
             server_name: self.tls_server_name.clone(),
-            user_agent: String::new(),
+            ..HttpConfig::default()
         }
     }
 }

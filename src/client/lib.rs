@@ -14,6 +14,7 @@ mod http;
 pub mod kubeconfig;
 pub mod link;
 pub mod pin;
+mod places;
 pub mod queue;
 mod reflect;
 mod scan;

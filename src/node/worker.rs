@@ -1,14 +1,18 @@
 //! The agent's side of a node: in the server's process, or joined to one elsewhere.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent::servers::Follower;
 use agent::{Agent, AgentConfig, JoinConfig};
 use anyhow::{Context, bail};
 use api::cidr::Addresses;
 use api::request::User;
+use apiserver::ApiServer;
+use apiserver::pki::PkiError;
 use base::{Backoff, OnError, SystemRandom, Tasks};
-use client::{Client, HttpApi};
+use client::{Client, Credentials, HttpApi, HttpConfig};
 
 use crate::config::Config;
 use crate::folder::Folder;
@@ -16,6 +20,9 @@ use crate::folder::Folder;
 /// Between attempts to join a server that is not there.
 const JOIN_RETRY: Duration = Duration::from_millis(500);
 const JOIN_RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// How often a server makes its own node a new certificate; one is good for a year.
+const RENEW_EVERY: Duration = Duration::from_secs(30 * 86_400);
 
 /// Files that a node opens for itself.
 const OWN_FILES: u64 = 1024;
@@ -98,15 +105,83 @@ pub(super) async fn join(config: &Config, settings: AgentConfig, tasks: &Tasks) 
     };
     let api = connect(&joining).await?;
     let agent = Agent::start(settings, Client::new(api.clone(), user(config)), tasks).await?;
-    let (name, service, link) = (config.node_name.clone(), agent.service(), api.clone());
-    tasks.spawn("link to the server", OnError::Log, async move {
-        agent::server::dial::run(link, &name, service).await;
-    });
+    let follower = Follower {
+        api: api.clone(),
+        client: Client::new(api.clone(), user(config)),
+        node_name: config.node_name.clone(),
+        service: agent.service(),
+        told: Some(server.clone()),
+        own: Vec::new(),
+        data_dir: Some(joining.data_dir.clone()),
+        tasks: tasks.clone(),
+    };
+    let known = agent::servers::remembered(&joining.data_dir);
+    tasks.spawn("follow the servers", OnError::Log, follower.run(known));
     tasks.spawn("renew the certificate", OnError::Log, async move {
         agent::join::renew(&joining, &api).await;
     });
     agent.ready().await;
     Ok(())
+}
+
+/// Keeps the agent of a server in the same process within reach of the other servers, for which it needs a
+/// node's certificate.
+///
+/// # Errors
+/// When the certificate cannot be made.
+pub(super) fn be_reached(
+    config: &Config,
+    server: &ApiServer,
+    agent: &Agent,
+    node_ip: Addresses,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
+    let (pki, name) = (server.pki().clone(), format!("system:node:{}", config.node_name));
+    let issue = move || {
+        let issued = pki.client(&name, &["system:nodes"], jiff::Timestamp::now());
+        issued.map(|issued| Credentials {
+            cert_pem: issued.cert_pem,
+            key_pem: issued.key_pem,
+            token: String::new(),
+        })
+    };
+    let own = config.advertise_address.unwrap_or(node_ip.primary());
+    let api = Arc::new(HttpApi::new(HttpConfig {
+        server: format!("https://{}", SocketAddr::new(own, config.listen.port)),
+        ca_pem: server.pki().serving_ca.pem().to_owned(),
+        credentials: issue()?,
+        ..HttpConfig::default()
+    })?);
+    let follower = Follower {
+        api: api.clone(),
+        client: Client::new(server.api(), user(config)),
+        node_name: config.node_name.clone(),
+        service: agent.service(),
+        told: None,
+        own: vec![own],
+        data_dir: None,
+        tasks: tasks.clone(),
+    };
+    tasks.spawn("follow the servers", OnError::Log, follower.run(Vec::new()));
+    tasks.spawn(
+        "renew the node's certificate",
+        OnError::Log,
+        renew_own(api, issue),
+    );
+    Ok(())
+}
+
+async fn renew_own(api: Arc<HttpApi>, issue: impl Fn() -> Result<Credentials, PkiError>) {
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        let renewed = match issue() {
+            Ok(credentials) => api.set_credentials(&credentials).await.map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = renewed {
+            tracing::warn!(%error, "the node's certificate was not renewed");
+        }
+    }
 }
 
 /// Joins, for as long as it takes until the server is there; a refusal is final.

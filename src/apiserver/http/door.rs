@@ -7,6 +7,7 @@ use api::request::User;
 use base::Clock;
 use base::telemetry::Metrics;
 use client::ApiRef;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::authn::{Authn, CertificateUser, ServiceAccounts};
@@ -53,6 +54,8 @@ pub struct Door {
     pub tokens: Arc<ServiceAccounts>,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
+    /// Whether this server is cut off from the others, so that nothing can be watched here.
+    pub cut_off: watch::Receiver<bool>,
     /// Cancelled when the server stops; long-running answers end then.
     pub stop: CancellationToken,
     /// `host:port` at which clients elsewhere reach this server.

@@ -249,6 +249,11 @@ async fn follow(
     about: &About,
     incoming: Incoming,
 ) -> Result<Response<Body>, Status> {
+    if *door.cut_off.borrow() {
+        return Err(Status::unavailable(
+            "this server has lost contact with the others: ask another one",
+        ));
+    }
     let conversion = conversion(door, &path, &incoming)?;
     let options = query::options(&incoming.query, Verb::Watch, incoming.user_agent())?;
     let seconds = options.timeout_seconds.filter(|s| *s > 0);
@@ -261,6 +266,7 @@ async fn follow(
     let limits = watch::Limits {
         timeout,
         stop: door.stop.clone(),
+        cut_off: door.cut_off.clone(),
     };
     let request = incoming.request;
     if upgrade::wanted(request.version(), request.headers()) == Some(Wanted::WebSocket) {

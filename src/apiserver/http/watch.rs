@@ -26,6 +26,8 @@ pub struct Limits {
     pub timeout: Duration,
     /// When the server stops.
     pub stop: CancellationToken,
+    /// When it loses contact with the other servers: whoever asks another one learns more.
+    pub cut_off: tokio::sync::watch::Receiver<bool>,
 }
 
 /// The body of an answer to a watch. `running` counts it until it is dropped.
@@ -63,11 +65,13 @@ pub fn socket(
 
 impl Limits {
     /// Comes when the watch is over; `running` counts it until then.
-    async fn end(self, running: Running) {
+    async fn end(mut self, running: Running) {
         let _running = running;
         tokio::select! {
             () = tokio::time::sleep(self.timeout) => {}
             () = self.stop.cancelled() => {}
+            // It fails when the server ends.
+            _ = self.cut_off.wait_for(|cut_off| *cut_off) => {}
         }
     }
 }
@@ -177,9 +181,11 @@ mod tests {
         };
         let events = stream::iter([Ok(added), Err(Status::expired("too old"))]).boxed();
         let metrics = HttpMetrics::new(&base::telemetry::Metrics::new());
+        let (_contact, cut_off) = tokio::sync::watch::channel(false);
         let limits = Limits {
             timeout: Duration::from_secs(9),
             stop: CancellationToken::new(),
+            cut_off,
         };
         let body = body(
             events,
@@ -200,9 +206,11 @@ mod tests {
     #[tokio::test]
     async fn a_watch_ends_with_its_time() {
         let metrics = HttpMetrics::new(&base::telemetry::Metrics::new());
+        let (_contact, cut_off) = tokio::sync::watch::channel(false);
         let limits = Limits {
             timeout: Duration::from_millis(3),
             stop: CancellationToken::new(),
+            cut_off,
         };
         let events = stream::pending().boxed();
         let body = body(

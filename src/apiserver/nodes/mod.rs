@@ -50,7 +50,9 @@ pub struct NodeLinks {
 }
 
 struct Links {
-    by_node: HashMap<String, Link>,
+    /// A node may have several, for a moment or because it reaches this server by two addresses; the
+    /// latest is used.
+    by_node: HashMap<String, Vec<Link>>,
     next_id: u64,
     connected: watch::Sender<usize>,
 }
@@ -72,7 +74,7 @@ impl NodeLinks {
     }
 
     /// Registers the agent of a node in this process, which is called as `service(request)`;
-    /// replaces an earlier link of that name.
+    /// takes the place of earlier links of that name.
     pub fn register_local<F, Answer, B, E>(&self, node: &str, service: F)
     where
         F: Fn(Request<Body>) -> Answer + Send + Sync + 'static,
@@ -88,6 +90,7 @@ impl NodeLinks {
                 Ok(response.map(|body| body.map_err(|error| error.into()).boxed()))
             })
         });
+        self.unregister(node);
         self.insert(node, Link::Local(call));
     }
 
@@ -113,7 +116,7 @@ impl NodeLinks {
 
     fn insert(&self, node: &str, link: Link) {
         let mut links = self.lock();
-        links.by_node.insert(node.to_owned(), link);
+        links.by_node.entry(node.to_owned()).or_default().push(link);
         let count = links.by_node.len();
         links.connected.send_replace(count);
     }
@@ -126,7 +129,11 @@ impl NodeLinks {
 #[async_trait]
 impl NodeDialer for NodeLinks {
     async fn request(&self, node: &str, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let link = self.lock().by_node.get(node).cloned();
+        let link = self
+            .lock()
+            .by_node
+            .get(node)
+            .and_then(|links| links.last().cloned());
         let answer = match link {
             Some(Link::Local(call)) => call(request).await,
             Some(Link::Remote { sender, .. }) => tunnel::send(sender, request).await,

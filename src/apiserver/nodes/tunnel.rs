@@ -65,14 +65,18 @@ impl NodeLinks {
         links.next_id
     }
 
-    /// Removes the link unless the agent has meanwhile come back on a newer connection.
+    /// Removes a link; the node may have another one.
     fn remove_remote(&self, node: &str, ended: u64) {
         let mut links = self.lock();
-        if matches!(links.by_node.get(node), Some(Link::Remote { id, .. }) if *id == ended) {
+        let Some(all) = links.by_node.get_mut(node) else {
+            return;
+        };
+        all.retain(|link| !matches!(link, Link::Remote { id, .. } if *id == ended));
+        if all.is_empty() {
             links.by_node.remove(node);
-            let count = links.by_node.len();
-            links.connected.send_replace(count);
         }
+        let count = links.by_node.len();
+        links.connected.send_replace(count);
     }
 }
 
