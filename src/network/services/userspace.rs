@@ -24,8 +24,8 @@ const UDP_IDLE: Duration = Duration::from_secs(60);
 const UDP_CLIENTS_MAX: usize = 4096;
 /// What fits into one datagram.
 const DATAGRAM_MAX: usize = 65_535;
-/// Bytes in flight per direction of a connection.
-const BUFFER: usize = 64 << 10;
+/// Bytes in flight per direction of a connection: most are short, and pay for it each.
+const BUFFER: usize = 16 << 10;
 
 /// Where clients arrive.
 type Door = (SocketAddr, Protocol);
