@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
 use crate::support::manifests::{BUSYBOX, busybox_pod, idle_pod};
+use crate::support::rest::Answer;
 use crate::support::{Cluster, PATIENCE, assert_has, eventually, has, sandboxed, tools};
 
 /// Runs `coracle up` until it is ready or has ended; what it said, if it ended.
@@ -270,62 +271,161 @@ fn a_damaged_file_is_made_anew_or_named() {
     });
 }
 
-/// Writes ConfigMaps until one is refused; the names of those that were acknowledged.
-fn write_until_refused(cluster: &Cluster) -> Vec<String> {
+fn write(cluster: &Cluster, name: &str, bytes: usize) -> Answer {
+    let value = "x".repeat(bytes);
+    let body = format!(
+        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}"}},"data":{{"v":"{value}"}}}}"#
+    );
+    cluster.post("/api/v1/namespaces/default/configmaps", &body)
+}
+
+/// Writes ConfigMaps until one is refused; the names of those that were
+/// acknowledged, and the refusal.
+fn write_until_refused(cluster: &Cluster) -> (Vec<String>, Answer) {
     let mut done = Vec::new();
-    let value = "x".repeat(200_000);
     for n in 0..2000 {
         let name = format!("full-{n}");
-        let body = format!(
-            r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}"}},"data":{{"v":"{value}"}}}}"#
-        );
-        if cluster.post("/api/v1/namespaces/default/configmaps", &body).code != 201 {
-            return done;
+        let answer = write(cluster, &name, 200_000);
+        if answer.code != 201 {
+            return (done, answer);
         }
         done.push(name);
     }
     panic!("the disk never got full");
 }
 
-fn nothing_acknowledged_is_lost(dir: &Path, folder: &str) {
-    let disk = Disk::mount(&dir.join("data").join(folder), 400);
-    // Without its version the folder would pass for somebody else's.
-    std::fs::write(dir.join("data/version"), "1\n").unwrap();
-    let mut cluster = Cluster::start(dir, &[]);
-    cluster.ok(&["create", "configmap", "before", "--from-literal=a=b"]);
-    disk.fill();
-    let written = write_until_refused(&cluster);
-    eprintln!("{folder} is full after {} more writes", written.len());
-    eventually("a word about it", || {
-        has(&cluster.log(), &["No space left on device"])
-    });
-    assert!(!cluster.log().contains("panicked"), "{}", cluster.log());
-    disk.empty();
-    // It may have ended by itself, saying why.
-    cluster.kill();
-    cluster.restart();
-    cluster.ready();
-    assert_eq!(cluster.field("configmap/before", "{.data.a}").unwrap(), "b");
+fn assert_all_there(cluster: &Cluster, written: &[String]) {
     let there = cluster.ok(&["get", "configmaps", "-o", "name"]);
-    for name in &written {
+    for name in written {
         assert!(
             there.lines().any(|line| line == format!("configmap/{name}")),
             "{name} was acknowledged"
         );
     }
-    cluster.ok(&["create", "configmap", "after"]);
+}
+
+/// A full disk under a part of the store: writes are refused with the reason,
+/// reads and watches go on, and the same process writes again once there is room.
+fn a_full_disk_only_stops_writes(dir: &Path, folder: &str) {
+    let disk = Disk::mount(&dir.join("data").join(folder), 400);
+    // Without its version the folder would pass for somebody else's.
+    std::fs::write(dir.join("data/version"), "1\n").unwrap();
+    let mut cluster = Cluster::start(dir, &[]);
+    let pid = cluster.pid();
+    cluster.ok(&["create", "configmap", "before", "--from-literal=a=b"]);
+    let mut watch = Watching::start(&cluster);
+    disk.fill();
+    let (written, refusal) = write_until_refused(&cluster);
+    eprintln!(
+        "{folder} is full after {} more writes: {}",
+        written.len(),
+        refusal.message()
+    );
+    let words = [
+        "the store cannot write now",
+        "No space left on device",
+        "reads go on",
+    ];
+    refusal.is(503, "ServiceUnavailable", &words);
+    // It stays so, for small writes too, and everything can be read.
+    eventually("refusals of small writes", || {
+        match write(&cluster, "small", 10) {
+            answer if answer.code == 503 => Ok(()),
+            answer => Err(answer.body.to_string()),
+        }
+    });
+    assert_eq!(cluster.field("configmap/before", "{.data.a}").unwrap(), "b");
+    assert_all_there(&cluster, &written);
+    disk.empty();
+    eventually("a write", || match write(&cluster, "after", 10) {
+        answer if answer.code == 201 => Ok(()),
+        answer => Err(answer.body.to_string()),
+    });
+    watch.until("after");
+    assert_eq!(cluster.pid(), pid, "it went on by itself");
+    assert_has(&cluster.log(), &["the store takes writes again"]);
+    assert!(!cluster.log().contains("panicked"), "{}", cluster.log());
+    // What was acknowledged before and after is on the disk.
+    cluster.kill();
+    cluster.restart();
+    cluster.ready();
+    assert_all_there(&cluster, &written);
+    assert_all_there(&cluster, &["before".into(), "after".into()]);
     drop(cluster);
     drop(disk);
 }
 
-#[test]
-fn a_full_disk_under_the_log_loses_nothing() {
-    sandboxed(|dir| nothing_acknowledged_is_lost(dir, "raft"));
+/// A watch of ConfigMaps that must never break off.
+struct Watching {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Watching {
+    fn start(cluster: &Cluster) -> Self {
+        let mut child = cluster.stream("/api/v1/namespaces/default/configmaps?watch=1");
+        let stdout = child.stdout.take().expect("stdout");
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// Waits until it tells of an object.
+    fn until(&mut self, name: &str) {
+        let wanted = format!(""name":"{name}"");
+        while !self
+            .lines
+            .recv_timeout(PATIENCE)
+            .expect("the watch goes on")
+            .contains(&wanted)
+        {}
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        // It may have ended with the server.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 #[test]
-fn a_full_disk_under_the_state_loses_nothing() {
-    sandboxed(|dir| nothing_acknowledged_is_lost(dir, "state"));
+fn a_full_disk_under_the_log_stops_writes_and_nothing_else() {
+    sandboxed(|dir| a_full_disk_only_stops_writes(dir, "raft"));
+}
+
+#[test]
+fn a_full_disk_under_the_state_stops_writes_and_nothing_else() {
+    sandboxed(|dir| a_full_disk_only_stops_writes(dir, "state"));
+}
+
+#[test]
+fn a_state_on_a_disk_that_became_read_only_is_written_again_when_it_is_not() {
+    sandboxed(|dir| {
+        let disk = Disk::mount(&dir.join("data/state"), 100);
+        std::fs::write(dir.join("data/version"), "1\n").unwrap();
+        let cluster = Cluster::start(dir, &[]);
+        cluster.ok(&["create", "configmap", "before", "--from-literal=a=b"]);
+        // The state is flushed once in a while only: more than that is written.
+        run("mount", &["-o", "remount,ro", disk.0.to_str().unwrap()]);
+        let (written, refusal) = write_until_refused(&cluster);
+        let words = ["the store cannot write now", "Read-only file system"];
+        refusal.is(503, "ServiceUnavailable", &words);
+        assert_all_there(&cluster, &written);
+        run("mount", &["-o", "remount,rw", disk.0.to_str().unwrap()]);
+        eventually("a write", || match write(&cluster, "after", 10) {
+            answer if answer.code == 201 => Ok(()),
+            answer => Err(answer.body.to_string()),
+        });
+        assert_all_there(&cluster, &written);
+        drop(cluster);
+        drop(disk);
+    });
 }
 
 #[test]

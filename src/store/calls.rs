@@ -168,6 +168,16 @@ impl Calls {
         );
     }
 
+    /// The disk takes nothing any more, for this reason: nobody shall wait for it.
+    pub fn suspend(&mut self, reason: &str) {
+        let why = |uncertain| StoreError::Unwritable {
+            reason: reason.to_owned(),
+            uncertain,
+        };
+        self.give_up(|call| call.handed.is_some(), || why(true));
+        self.refuse(|| why(false));
+    }
+
     /// Refuses all.
     pub fn refuse(&mut self, why: impl Fn() -> StoreError) {
         self.give_up(|_| true, why);

@@ -22,10 +22,12 @@ use crate::reads::{Clearance, Reads};
 use crate::state::{Export, Install, Meta, State};
 use crate::status::{Leadership, Status};
 use crate::types::Outcome;
+use suspension::Unwritten;
 
 mod applying;
 mod proposing;
 mod snapshots;
+mod suspension;
 
 /// How many entries one command expires at most.
 const EXPIRE_MAX: usize = 1000;
@@ -118,6 +120,10 @@ pub struct Core {
     /// When compaction was last considered, and the revision then.
     mark: (Duration, u64),
     leadership: watch::Sender<Leadership>,
+    /// Why nothing can be written, while this is so.
+    suspended: Option<String>,
+    /// What was applied and the state did not take. Nothing else is done before it has.
+    unwritten: Option<Unwritten>,
 }
 
 impl Core {
@@ -147,12 +153,22 @@ impl Core {
             announcing: None,
             mark,
             leadership: watch::Sender::default(),
+            suspended: None,
+            unwritten: None,
         })
     }
 
     /// Takes calls, to be proposed in this order in one go.
     pub fn submit(&mut self, calls: Vec<Call>) {
-        calls.into_iter().for_each(|call| self.calls.add(call));
+        for call in calls {
+            match &self.suspended {
+                None => self.calls.add(call),
+                Some(reason) => drop(call.answer.send(Err(StoreError::Unwritable {
+                    reason: reason.clone(),
+                    uncertain: false,
+                }))),
+            }
+        }
     }
 
     /// Asks for clearance to read the cache linearizably.
@@ -169,6 +185,8 @@ impl Core {
     pub fn receive(&mut self, from: u64, parcel: Parcel) -> Result<Result<(), StoreError>, StoreError> {
         let removed = self.meta.roster.removed.contains(&from);
         match parcel {
+            // As if the network had lost it.
+            Parcel::Raft(message) if self.cannot_take(&message) => {}
             Parcel::Removed if self.member.knows(from) => return Err(StoreError::Removed),
             Parcel::Removed => {}
             _ if removed => self.outbox.push((from, Parcel::Removed)),
@@ -212,7 +230,10 @@ impl Core {
 
     /// Lets a Raft tick pass.
     pub fn tick(&mut self) {
-        self.member.tick();
+        // What it would send could not go out, and would pile up.
+        if self.unwritten.is_none() {
+            self.member.tick();
+        }
         self.calls.tick();
         if let Some(batch) = self.reads.tick() {
             self.ask(batch);
@@ -222,6 +243,9 @@ impl Core {
     /// Does one piece of work; `None` when there is none. Call it until then
     /// after anything else was called.
     pub fn turn(&mut self) -> Result<Option<Turn>, StoreError> {
+        if self.unwritten.is_some() {
+            return Ok(None);
+        }
         self.dispatch();
         if let Some(batch) = self.reads.next_batch() {
             self.ask(batch);
@@ -254,9 +278,7 @@ impl Core {
                 self.reads.answered(batch, index);
             }
         }
-        let early = self.habits.plants.has(Plant::ReadUnapplied);
-        self.reads
-            .release(if early { u64::MAX - 1 } else { self.meta.applied });
+        self.release_reads();
         self.notice_role();
         Ok(Some(Turn {
             parcels,
@@ -270,7 +292,7 @@ impl Core {
     /// come and compacting. `now_ms` is wall-clock time since the Unix epoch.
     pub fn chores(&mut self, now_ms: u64, monotonic: Duration) -> Result<(), StoreError> {
         self.announce(now_ms);
-        if !self.member.settled() {
+        if !self.member.settled() || self.suspended.is_some() {
             return Ok(());
         }
         let mut bodies = vec![];
@@ -365,6 +387,15 @@ impl Core {
             .map(u64::to_le_bytes)
             .concat();
         (whose == ours).then_some(u64::from_le_bytes(batch.try_into().ok()?))
+    }
+
+    fn release_reads(&mut self) {
+        // What was applied and not written is not visible yet either.
+        if self.unwritten.is_none() {
+            let early = self.habits.plants.has(Plant::ReadUnapplied);
+            self.reads
+                .release(if early { u64::MAX - 1 } else { self.meta.applied });
+        }
     }
 
     fn due_compaction(&mut self, monotonic: Duration) -> Option<u64> {

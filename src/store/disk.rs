@@ -16,7 +16,7 @@ pub trait Disk: Send + Sync {
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens a file for reading and writing.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
-    /// Removes a file.
+    /// Removes a file; when this returns, it stays removed after a power cut.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Where a file lies, for messages.
     fn path(&self, name: &str) -> PathBuf;
@@ -72,18 +72,13 @@ impl Disk for Folder {
             .read(true)
             .write(true)
             .create_new(true)
-            .open(path)?;
-        // Really written, not fallocate: the file system would have to note at
-        // each sync that blocks are no longer unwritten, which doubles its cost.
-        let zeros = vec![0; FILL_BYTES.min(size as usize)];
-        let mut offset = 0;
-        while offset < size {
-            let length = zeros.len().min((size - offset) as usize);
-            file.write_all_at(&zeros[..length], offset)?;
-            offset += length as u64;
+            .open(&path)?;
+        let made = prefill(&file, size).and_then(|()| File::open(&self.path)?.sync_all());
+        if let Err(error) = made {
+            // What there is of it takes room that is wanted, most likely.
+            let _ = std::fs::remove_file(path);
+            return Err(error);
         }
-        file.sync_all()?;
-        File::open(&self.path)?.sync_all()?;
         Ok(Arc::new(file))
     }
 
@@ -97,12 +92,26 @@ impl Disk for Folder {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.path.join(name))
+        std::fs::remove_file(self.path.join(name))?;
+        File::open(&self.path)?.sync_all()
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+}
+
+/// Really written, not fallocate: the file system would have to note at each
+/// sync that blocks are no longer unwritten, which doubles its cost.
+fn prefill(file: &File, size: u64) -> io::Result<()> {
+    let zeros = vec![0; FILL_BYTES.min(size as usize)];
+    let mut offset = 0;
+    while offset < size {
+        let length = zeros.len().min((size - offset) as usize);
+        file.write_all_at(&zeros[..length], offset)?;
+        offset += length as u64;
+    }
+    file.sync_all()
 }
 
 impl DiskFile for File {

@@ -8,17 +8,19 @@
 //! When nothing else waits, the driver persists by itself: with one client,
 //! thread hops would cost as much as the disk. When more waits, the writer
 //! syncs one group while the driver takes in the next and applies the last.
+//!
+//! While the disk under the log or the state takes nothing, the core is
+//! suspended (`core/suspension.rs`), and both are tried again once a second.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use base::Clock;
-use tokio::sync::oneshot;
-use tracing::warn;
+use tokio::sync::{oneshot, watch};
+use tracing::{info, warn};
 
 use crate::core::{Arrival, Call, Core, Shipment, Turn, addressed};
 use crate::error::StoreError;
@@ -29,6 +31,10 @@ use crate::raft::Job;
 use crate::reads::Clearance;
 use crate::status::Status;
 use crate::upkeep::{Chore, Upkeep};
+use writer::Writer;
+pub use writer::{Written, write};
+
+mod writer;
 
 /// Raft's tick, when there are peers.
 const TICK: Duration = Duration::from_millis(50);
@@ -57,15 +63,12 @@ pub enum Input {
     Unreachable(u64),
     /// Somebody wants to know how things are.
     Status(oneshot::Sender<Status>),
-    /// The writer finished jobs up to a number.
-    Persisted(Result<Written, StoreError>),
+    /// The writer finished jobs.
+    Persisted(Written),
+    /// The log takes nothing, for this reason; the writer goes on trying.
+    Ailing(String),
     /// The store is to be closed.
     Stop,
-}
-
-/// Jobs that are durable now.
-pub struct Written {
-    jobs: Vec<Job>,
 }
 
 /// The way to the other members.
@@ -109,6 +112,10 @@ pub struct Driver {
     next_tick: Instant,
     next_chores: Instant,
     stopping: bool,
+    /// Why the log takes nothing, while this is so.
+    ailing: Option<String>,
+    /// Tells others why nothing is written.
+    alarm: watch::Sender<Option<String>>,
     /// Whether the cache alone answers reads linearizably.
     local_reads: Arc<AtomicBool>,
 }
@@ -132,6 +139,8 @@ pub struct Parts {
     /// Kept up to date by the driver: this member is all of the group, so what
     /// its cache holds is the latest there is.
     pub local_reads: Arc<AtomicBool>,
+    /// Why no writes are taken, while this is so.
+    pub alarm: watch::Sender<Option<String>>,
     /// A flush is asked for each time the log has grown by this.
     pub flush_log_bytes: u64,
 }
@@ -155,6 +164,8 @@ impl Driver {
             next_tick: now + TICK,
             next_chores: now + CHORES,
             stopping: false,
+            ailing: None,
+            alarm: parts.alarm,
             local_reads: parts.local_reads,
         })
     }
@@ -166,6 +177,9 @@ impl Driver {
         while self.core.alone() && !self.core.settled() {
             self.gather()?;
             self.pump()?;
+            if let Some(reason) = self.core.suspended() {
+                return Err(StoreError::Stopped(reason.to_owned()));
+            }
         }
         self.upkeep.ask(Chore::Sweep);
         Ok(())
@@ -173,7 +187,8 @@ impl Driver {
 
     /// Works until the store is closed or cannot go on.
     pub fn run(&mut self) -> Result<(), StoreError> {
-        while !(self.stopping && self.writer.outstanding == 0) {
+        // What a disk does not take now was promised to nobody.
+        while !(self.stopping && (self.writer.outstanding == 0 || self.ailing.is_some())) {
             self.gather()?;
             self.pump()?;
         }
@@ -205,7 +220,8 @@ impl Driver {
                     calls.push(call);
                 }
                 Some(Input::Read(clearance)) => self.core.read(clearance),
-                Some(Input::Persisted(written)) => self.written(written?),
+                Some(Input::Persisted(written)) => self.written(written),
+                Some(Input::Ailing(reason)) => self.ailing = Some(reason),
                 Some(Input::Stop) => self.stopping = true,
                 Some(other) => self.hear(other)?,
             }
@@ -237,7 +253,7 @@ impl Driver {
             Input::Shipped(to, arrived) => self.core.snapshot_sent(to, arrived),
             Input::Unreachable(id) => self.core.unreachable(id),
             Input::Status(asked) => drop(asked.send(self.core.status())),
-            Input::Call(_) | Input::Read(_) | Input::Persisted(_) | Input::Stop => {}
+            Input::Call(_) | Input::Read(_) | Input::Persisted(_) | Input::Ailing(_) | Input::Stop => {}
         }
         Ok(())
     }
@@ -273,6 +289,10 @@ impl Driver {
             self.next_chores = now + CHORES;
             let now_ms = u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0);
             self.core.chores(now_ms, self.clock.monotonic())?;
+            self.core.retry()?;
+            if self.core.stuck() {
+                self.upkeep.ask(Chore::Mend);
+            }
         }
         Ok(())
     }
@@ -300,6 +320,7 @@ impl Driver {
             self.peers = self.core.peers().to_vec();
             self.transport.peers(&self.peers);
         }
+        self.raise_alarm();
         self.local_reads
             .store(self.core.alone() && self.core.settled(), Ordering::Release);
         Ok(())
@@ -309,13 +330,35 @@ impl Driver {
         if self.writer.outstanding > 0 || (job.must_sync && self.more_waits()) {
             return self.writer.send(job);
         }
-        let jobs = vec![job];
-        write(&self.log, &jobs)?;
+        let mut jobs = vec![job];
+        if let Err(error) = write(&self.log, &jobs) {
+            self.ailing = Some(error.to_string());
+            return jobs.drain(..).try_for_each(|job| self.writer.send(job));
+        }
         self.written(Written { jobs });
         Ok(())
     }
 
+    /// Suspends the core while log or state take nothing, and says so.
+    fn raise_alarm(&mut self) {
+        match &self.ailing {
+            Some(reason) if self.core.suspended() != Some(reason) => self.core.suspend(reason),
+            None if !self.core.stuck() && self.core.suspended().is_some() => self.core.resume(),
+            _ => {}
+        }
+        let now = self.core.suspended();
+        if self.alarm.borrow().as_deref() == now {
+            return;
+        }
+        match now {
+            Some(reason) => warn!(reason, "the store cannot write; reads go on"),
+            None => info!("the store takes writes again"),
+        }
+        self.alarm.send_replace(now.map(str::to_owned));
+    }
+
     fn written(&mut self, written: Written) {
+        self.ailing = None;
         self.writer.outstanding = self.writer.outstanding.saturating_sub(written.jobs.len());
         for job in written.jobs {
             self.core.persisted(job.number);
@@ -350,77 +393,4 @@ impl Driver {
             self.transport.send(to, parcel);
         }
     }
-}
-
-/// The thread that persists while the driver does something else.
-struct Writer {
-    jobs: Option<Sender<Job>>,
-    /// Jobs sent of which nothing has been heard yet.
-    outstanding: usize,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Writer {
-    fn start(log: Arc<Mutex<Log>>, notices: Sender<Input>) -> Result<Writer, StoreError> {
-        let (jobs, todo) = channel::<Job>();
-        let work = move || {
-            while let Ok(job) = todo.recv() {
-                let mut jobs = vec![job];
-                jobs.extend(todo.try_iter().take(INPUTS_MAX));
-                let written = write(&log, &jobs).map(|()| Written { jobs });
-                let failed = written.is_err();
-                let heard = notices.send(Input::Persisted(written)).is_ok();
-                if failed || !heard {
-                    // After a failed sync nothing may be written any more.
-                    return todo.into_iter().for_each(drop);
-                }
-            }
-        };
-        let thread = std::thread::Builder::new()
-            .name("store-log".into())
-            .spawn(work)
-            .map_err(|source| StoreError::Io {
-                what: "starting a thread".into(),
-                source,
-            })?;
-        Ok(Writer {
-            jobs: Some(jobs),
-            outstanding: 0,
-            thread: Some(thread),
-        })
-    }
-
-    fn send(&mut self, job: Job) -> Result<(), StoreError> {
-        self.outstanding += 1;
-        let sent = self.jobs.as_ref().map(|jobs| jobs.send(job));
-        match sent {
-            Some(Ok(())) => Ok(()),
-            _ => Err(StoreError::Stopped("the log's thread has ended".into())),
-        }
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.jobs.take();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Persists jobs, as many in one batch as can be. Returns at once if none of them needs a sync.
-pub fn write(log: &Mutex<Log>, jobs: &[Job]) -> Result<(), StoreError> {
-    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-    // What begins the log anew comes first in its batch.
-    for jobs in jobs.chunk_by(|_, next| next.base.is_none()) {
-        let base = jobs.first().and_then(|job| job.base);
-        let hard = jobs.iter().rev().find_map(|job| job.hard.clone());
-        if jobs.iter().any(|job| job.must_sync) {
-            log.append_from(base, jobs.iter().flat_map(|job| &job.entries), hard)?;
-        } else if let Some(hard) = hard {
-            log.defer(hard);
-        }
-    }
-    Ok(())
 }

@@ -67,6 +67,18 @@ pub enum StoreError {
          `coracle server --join`"
     )]
     Removed,
+    /// The disk takes no writes; what is stored can be read. The store goes on
+    /// by itself as soon as the disk does.
+    #[error(
+        "the store cannot write now{}: {reason}; reads go on, and writes as soon as the disk takes them",
+        if *.uncertain { ", and whether this write is done will be seen then" } else { "" }
+    )]
+    Unwritable {
+        /// What the disk or its file system said.
+        reason: String,
+        /// The call was on its way already: it may be done, now or later. Otherwise nothing was done.
+        uncertain: bool,
+    },
     /// Too many writes are under way. Nothing was done; try again.
     #[error("too many writes are under way")]
     Overloaded,

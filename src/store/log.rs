@@ -3,7 +3,8 @@
 //! One append is one write and one sync. Segments whose entries are all in the
 //! flushed state are blanked and used again, so that appending never makes the
 //! file system allocate or move metadata. File names mean nothing: each
-//! segment's header says which one it is.
+//! segment's header says which one it is. After a failed write or sync the
+//! segment is given up (`log/repair.rs`).
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,8 +15,10 @@ use raft::eraftpb::{Entry, HardState};
 use crate::disk::{Disk, DiskFile};
 use crate::error::StoreError;
 use crate::segment::{self, HEADER_BYTES, Header, Identity, Place};
+use repair::Repair;
 
 mod recovery;
+mod repair;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +41,10 @@ pub struct Segment {
     size: u64,
     /// From the header; 0 in a spare.
     number: u64,
+    /// The first number of the segments that this one stands for: its own, unless it repeats others.
+    first: u64,
+    /// The highest index of any entry before this segment.
+    before: u64,
     /// The highest index of any entry in this segment or before it.
     last_index: u64,
 }
@@ -52,6 +59,10 @@ pub struct Log {
     spares: Vec<Segment>,
     /// Makes file names that are not taken.
     names: u64,
+    /// The highest number of any segment that was ever begun.
+    number: u64,
+    /// What must be done before anything else is appended.
+    repair: Option<Repair>,
     /// Where the next frame goes in the last segment.
     offset: u64,
     ordinal: u32,
@@ -67,6 +78,9 @@ pub struct Log {
     /// Plants the bug that the simulator must find: no sync before the answer.
     #[cfg(test)]
     pub forget_sync: bool,
+    /// Plants another: a sync that failed is asked for once more, and believed.
+    #[cfg(test)]
+    pub sync_again: bool,
 }
 
 impl Log {
@@ -80,7 +94,8 @@ impl Log {
         };
         log.clear()?;
         let first = log.new_segment(FIRST_SEGMENT_BYTES.min(segment_bytes))?;
-        log.begin(first, &[])?;
+        let header = log.next_header();
+        log.begin(first, header, &[])?;
         Ok(log)
     }
 
@@ -101,7 +116,8 @@ impl Log {
 
     /// Appends entries and the hard state as one batch; durable when it
     /// returns. With a `base`, the log first begins anew after that index.
-    /// After an error the log must not be used any more.
+    /// After an error nobody knows what of it is on the disk: the next thing
+    /// appended must be the same batch, or one that begins with it.
     pub fn append_from<'a>(
         &mut self,
         base: Option<u64>,
@@ -114,6 +130,7 @@ impl Log {
         if let Some(base) = base {
             (self.base, self.last_index) = (base, base);
             segment::put_base(&mut buffer, base);
+            self.forget_old();
         }
         for entry in entries {
             self.last_index = entry.index;
@@ -126,6 +143,8 @@ impl Log {
             segment::put_hard(&mut buffer, &self.hard);
         }
         let done = self.append_frame(&mut buffer, start);
+        // It may have been in what was not written.
+        self.hard_deferred |= done.is_err();
         // One huge batch must not hold its memory for ever.
         if buffer.capacity() <= 1 << 20 {
             self.buffer = buffer;
@@ -199,6 +218,8 @@ impl Log {
             live: VecDeque::new(),
             spares: vec![],
             names: 0,
+            number: 0,
+            repair: None,
             offset: 0,
             ordinal: 0,
             hard: HardState::default(),
@@ -209,6 +230,8 @@ impl Log {
             buffer: vec![],
             #[cfg(test)]
             forget_sync: false,
+            #[cfg(test)]
+            sync_again: false,
         }
     }
 
@@ -224,70 +247,107 @@ impl Log {
     }
 
     fn append_frame(&mut self, buffer: &mut Vec<u8>, start: usize) -> Result<(), StoreError> {
+        if self.repair.is_some() {
+            return self.append_repeated(buffer, start);
+        }
         let size = self.live.back().map_or(0, |segment| segment.size);
         let length = buffer.len().next_multiple_of(8) as u64;
-        self.appended += length;
         if self.offset + length > size {
             // The frame's header cannot be sealed before its segment is known.
-            let wanted = (HEADER_BYTES as u64 + length)
-                .max(self.segment_bytes)
-                .next_multiple_of(4096);
-            let next = self.next_segment(wanted)?;
-            return self.begin_with(next, buffer, start);
+            let next = self.next_segment(self.wanted(length))?;
+            let header = self.next_header();
+            return self.begin_with(next, header, buffer, start);
         }
         segment::seal_frame(buffer, start, self.place());
+        self.write(buffer)?;
         self.ordinal += 1;
-        self.write(buffer)
+        Ok(())
     }
 
-    fn begin_with(&mut self, next: Segment, buffer: &mut Vec<u8>, start: usize) -> Result<(), StoreError> {
-        let number = self.live.back().map_or(0, |segment| segment.number) + 1;
-        segment::seal_frame(
-            buffer,
-            start,
-            Place {
-                log: self.identity.log,
-                segment: number,
-                ordinal: 0,
-            },
-        );
+    /// Begins a segment with a frame, which is not sealed yet.
+    fn begin_with(
+        &mut self,
+        next: Segment,
+        header: Header,
+        frame: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<(), StoreError> {
+        let place = Place {
+            log: self.identity.log,
+            segment: header.number,
+            ordinal: 0,
+        };
+        segment::seal_frame(frame, start, place);
+        self.begin(next, header, frame)?;
         self.ordinal = 1;
-        self.begin(next, buffer)
+        Ok(())
     }
 
     /// Puts a blank segment at the end of the chain, with its first frame.
-    fn begin(&mut self, mut next: Segment, frame: &[u8]) -> Result<(), StoreError> {
-        next.number = self.live.back().map_or(0, |segment| segment.number) + 1;
-        let header = Header {
+    fn begin(&mut self, mut next: Segment, header: Header, frame: &[u8]) -> Result<(), StoreError> {
+        next.take_on(&header);
+        next.last_index = header.last_index;
+        self.number = header.number;
+        let before = (self.offset, self.ordinal);
+        (self.offset, self.ordinal) = (0, 0);
+        self.live.push_back(next);
+        let begun = self.write(&[&header.encode(), frame].concat());
+        if begun.is_err() {
+            (self.offset, self.ordinal) = before;
+            self.scrap_last();
+        }
+        begun
+    }
+
+    /// The header of the segment that comes next.
+    fn next_header(&self) -> Header {
+        Header {
             identity: self.identity,
-            number: next.number,
+            number: self.number + 1,
             last_index: self.live.back().map_or(0, |segment| segment.last_index),
             hard: self.hard.clone(),
             base: self.base,
-        };
-        self.live.push_back(next);
-        self.offset = 0;
-        self.write(&[&header.encode(), frame].concat())
+            repeats: 0,
+        }
+    }
+
+    /// The size of a segment that shall begin with a frame of `length` bytes.
+    fn wanted(&self, length: u64) -> u64 {
+        (HEADER_BYTES as u64 + length)
+            .max(self.segment_bytes)
+            .next_multiple_of(4096)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let Some(segment) = self.live.back_mut() else {
+        let Some(segment) = self.live.back() else {
             return Ok(());
         };
-        let written = segment.file.write_at(self.offset, bytes);
-        segment.last_index = segment.last_index.max(self.last_index);
+        let (file, name) = (segment.file.clone(), segment.name.clone());
+        let written = file.write_at(self.offset, bytes);
+        let written = written.map_err(|e| self.io_error("writing", &name, e));
+        let done = written.and_then(|()| self.sync(&*file).map_err(|e| self.io_error("syncing", &name, e)));
+        if let Err(error) = done {
+            self.give_up_last();
+            return Err(error);
+        }
         self.offset += bytes.len() as u64;
-        let name = segment.name.clone();
-        written.map_err(|e| self.io_error("writing", &name, e))?;
-        self.sync_last().map_err(|e| self.io_error("syncing", &name, e))
+        self.appended += bytes.len() as u64;
+        if let Some(segment) = self.live.back_mut() {
+            segment.last_index = segment.last_index.max(self.last_index);
+        }
+        Ok(())
     }
 
-    fn sync_last(&self) -> io::Result<()> {
+    fn sync(&self, file: &dyn DiskFile) -> io::Result<()> {
         #[cfg(test)]
         if self.forget_sync {
             return Ok(());
         }
-        self.live.back().map_or(Ok(()), |segment| segment.file.sync())
+        #[cfg(test)]
+        if self.sync_again {
+            return file.sync().or_else(|_| file.sync());
+        }
+        file.sync()
     }
 
     fn place(&self) -> Place {
@@ -324,6 +384,18 @@ impl Log {
     }
 }
 
+impl Segment {
+    /// Becomes what a header says that it is.
+    fn take_on(&mut self, header: &Header) {
+        self.number = header.number;
+        self.first = match header.repeats {
+            0 => header.number,
+            repeats => repeats,
+        };
+        self.before = header.last_index;
+    }
+}
+
 /// Makes one blank segment.
 pub struct SpareMaker {
     disk: Arc<dyn Disk>,
@@ -341,6 +413,8 @@ impl SpareMaker {
             file,
             size: self.size,
             number: 0,
+            first: 0,
+            before: 0,
             last_index: 0,
         })
     }

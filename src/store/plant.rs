@@ -7,6 +7,9 @@ pub enum Plant {
     /// Entries are acknowledged before they are synced: a mistake of the simulated disk alone.
     #[cfg(test)]
     AcknowledgeUnsynced,
+    /// After a sync that failed, another one is believed. Planted in the log, in tests alone.
+    #[cfg(test)]
+    SyncAgain,
     /// A vote goes out before it is durable. Not found within the budget yet: it takes a second
     /// candidate in the same term.
     VoteUnsynced,

@@ -98,6 +98,10 @@ impl State for Rocks {
         self.database().sweep(compacted)
     }
 
+    fn renew(&self) -> Result<(), StoreError> {
+        copy::renew(&self.place)
+    }
+
     fn export(&self) -> Result<Box<dyn Export>, StoreError> {
         copy::export(self.database())
     }

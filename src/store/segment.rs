@@ -3,7 +3,7 @@
 //! ```text
 //! segment = header (128 bytes) frame* rest
 //! header  = magic[8] version:u32 flags:u32 log:u64 cluster:u64 member:u64 number:u64
-//!           last_index:u64 term:u64 vote:u64 commit:u64 base:u64 zeros crc:u32
+//!           last_index:u64 term:u64 vote:u64 commit:u64 base:u64 repeats:u64 zeros crc:u32
 //! frame   = magic:u32 crc:u32 length:u32 ordinal:u32 segment:u64 body[length] zeros to 8
 //! body    = item*
 //! item    = 1 term index type context data | 2 term vote commit | 3 base   (LEB128)
@@ -58,6 +58,10 @@ pub struct Header {
     pub hard: HardState,
     /// Index of the last snapshot from which the log began anew; 0 if it never did.
     pub base: u64,
+    /// If not 0: the segments from this number on were given up after a failed write or
+    /// sync, and whatever of them counts is in this one's first batch. A segment of
+    /// this sort whose first batch is not whole was never part of the log.
+    pub repeats: u64,
 }
 
 /// What a segment's first bytes turned out to be.
@@ -100,6 +104,7 @@ impl Header {
             hard.vote,
             hard.commit,
             self.base,
+            self.repeats,
         ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -141,6 +146,7 @@ impl Header {
                 commit: number(7),
             },
             base: number(8),
+            repeats: number(9),
         }))
     }
 }
@@ -358,6 +364,7 @@ mod tests {
             last_index: 5,
             hard,
             base: 7,
+            repeats: 2,
         };
         let good = header.encode();
         assert_eq!(Header::decode(&good), Ok(Start::Header(header)));

@@ -15,6 +15,7 @@ use std::sync::Mutex;
 use self::disk::SimDisk;
 use crate::cache::Cache;
 use crate::log::Log;
+use crate::plant::Plant;
 use crate::state::State;
 use crate::upkeep::recycle;
 use world::{Stats, World};
@@ -23,9 +24,9 @@ use world::{Stats, World};
 const STEPS: usize = 250;
 
 /// Runs one history; the error says what was wrong with it.
-fn run(seed: u64, forget_sync: bool) -> Result<Stats, String> {
+fn run(seed: u64, plant: Option<Plant>) -> Result<Stats, String> {
     let history = AssertUnwindSafe(|| {
-        let mut world = World::new(seed, forget_sync)?;
+        let mut world = World::new(seed, plant)?;
         for _ in 0..STEPS {
             world.step()?;
         }
@@ -36,8 +37,9 @@ fn run(seed: u64, forget_sync: bool) -> Result<Stats, String> {
 
 /// Flushing, recycling, spares and sweeping, as the upkeep thread does them.
 fn tidy(state: &dyn State, cache: &Cache, log: &Mutex<Log>, disk: &SimDisk) {
-    let applied = state.flush().expect("flushing a simulated state");
-    let _ = recycle(log, disk, applied);
+    if let Ok(applied) = state.flush() {
+        let _ = recycle(log, disk, applied);
+    }
     let compacted = cache.position().compacted;
     state.sweep(compacted).expect("sweeping a simulated state");
     let mut log = log.lock().expect("the log");
@@ -52,7 +54,7 @@ fn tidy(state: &dyn State, cache: &Cache, log: &Mutex<Log>, disk: &SimDisk) {
 fn nothing_acknowledged_is_ever_lost() {
     let mut total = Stats::default();
     for seed in 0..400 {
-        match run(seed, false) {
+        match run(seed, None) {
             Ok(stats) => total.add(&stats),
             Err(error) => panic!("seed {seed}: {error}"),
         }
@@ -61,21 +63,34 @@ fn nothing_acknowledged_is_ever_lost() {
     assert!(total.acknowledged > 10_000 && total.refused > 2_000, "{total:?}");
     assert!(total.crashes > 1_000 && total.compactions > 200, "{total:?}");
     assert!(total.expired > 200 && total.reads > 5_000, "{total:?}");
+    assert!(total.suspended > 400 && total.uncertain > 100, "{total:?}");
 }
 
 #[test]
 fn histories_can_be_repeated() {
     for seed in 0..10 {
-        assert_eq!(run(seed, false), run(seed, false));
+        assert_eq!(run(seed, None), run(seed, None));
     }
+}
+
+fn found_in_100(plant: Plant) -> usize {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let found = (0..100).filter(|seed| run(*seed, Some(plant)).is_err()).count();
+    std::panic::set_hook(hook);
+    found
 }
 
 /// Plants the classic bug, an answer before the sync, and expects to be told.
 #[test]
 fn answering_before_the_sync_is_found() {
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let found = (0..100).filter(|seed| run(*seed, true).is_err()).count();
-    std::panic::set_hook(hook);
+    let found = found_in_100(Plant::AcknowledgeUnsynced);
     assert!(found > 50, "found in only {found} of 100 histories");
+}
+
+/// The other classic: a sync fails, is tried again and believed.
+#[test]
+fn believing_the_second_sync_is_found() {
+    let found = found_in_100(Plant::SyncAgain);
+    assert!(found > 5, "found in only {found} of 100 histories");
 }

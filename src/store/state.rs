@@ -39,6 +39,9 @@ pub trait State: Send + Sync {
     /// Physically removes some of the versions that compaction up to
     /// `compacted` made unreachable; true if there may be more.
     fn sweep(&self, compacted: u64) -> Result<bool, StoreError>;
+    /// After a failed write or flush: makes the state take writes again, if that
+    /// can be done now. Nothing that was written is lost by it.
+    fn renew(&self) -> Result<(), StoreError>;
     /// A copy of everything as it is now, to be read while writing goes on.
     fn export(&self) -> Result<Box<dyn Export>, StoreError>;
     /// A new, empty state beside this one, to take in another member's copy.

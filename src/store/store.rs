@@ -45,6 +45,7 @@ struct Inner {
     ended: watch::Receiver<bool>,
     whoami: Whoami,
     leadership: watch::Receiver<Leadership>,
+    alarm: watch::Receiver<Option<String>>,
     door: Door,
 }
 
@@ -157,6 +158,12 @@ impl Store {
         self.inner.failure.get().cloned()
     }
 
+    /// Why writes are refused now ([`StoreError::Unwritable`]), while they are:
+    /// the disk takes none. Reads go on, and writes as soon as it does.
+    pub fn suspended(&self) -> watch::Receiver<Option<String>> {
+        self.inner.alarm.clone()
+    }
+
     /// Waits until the store has ended, by [`close`](Self::close) or by
     /// itself; the text says why it stopped by itself.
     pub async fn ended(&self) -> Option<String> {
@@ -253,6 +260,7 @@ struct Thread {
     local_reads: Arc<AtomicBool>,
     whoami: Whoami,
     leadership: watch::Receiver<Leadership>,
+    alarm: watch::Receiver<Option<String>>,
     door: Door,
 }
 
@@ -293,6 +301,7 @@ impl Thread {
             ended,
             whoami: thread.whoami,
             leadership: thread.leadership.clone(),
+            alarm: thread.alarm.clone(),
             door: thread.door.clone(),
         };
         let _ = ready.send(Ok(inner));
@@ -329,7 +338,9 @@ impl Thread {
             )),
             None => Box::new(NoPeers),
         };
+        let (raise, alarm) = watch::channel(None);
         let mut driver = Driver::new(Parts {
+            alarm: raise,
             core,
             log: log.clone(),
             inputs,
@@ -356,6 +367,7 @@ impl Thread {
             local_reads,
             whoami,
             leadership,
+            alarm,
             door,
         })
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
@@ -19,6 +19,10 @@ use crate::state::State;
 
 /// Pause between portions of sweeping, so that it never competes with clients.
 const SWEEP_PAUSE: Duration = Duration::from_millis(5);
+/// A chore that fails again and again is told of this often.
+const COMPLAINTS: Duration = Duration::from_secs(30);
+/// How many chores there are.
+const CHORES: usize = 4;
 
 /// Something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub enum Chore {
     Spare,
     /// Remove what compaction made unreachable.
     Sweep,
+    /// Make the state take writes again, after it did not.
+    Mend,
 }
 
 /// The thread and the way to it. Dropping it ends the thread.
@@ -41,7 +47,7 @@ pub struct Upkeep {
 #[derive(Default)]
 struct Flags {
     /// One per chore: it is waiting or being done.
-    pending: [AtomicBool; 3],
+    pending: [AtomicBool; CHORES],
     stopping: AtomicBool,
 }
 
@@ -105,6 +111,7 @@ impl Drop for Upkeep {
 
 impl Worker {
     fn run(self, todo: Receiver<Chore>) {
+        let mut told: [Option<Instant>; CHORES] = [None; CHORES];
         while let Ok(chore) = todo.recv() {
             if self.flags.stopping.load(Ordering::Acquire) {
                 return;
@@ -115,9 +122,16 @@ impl Worker {
                 Chore::Flush => self.flush(),
                 Chore::Spare => self.spare(),
                 Chore::Sweep => self.sweep(),
+                Chore::Mend => self.state.renew(),
             };
-            if let Err(error) = done {
-                warn!(?chore, %error, "store upkeep failed");
+            let told = &mut told[chore as usize];
+            match done {
+                Ok(()) => *told = None,
+                Err(_) if told.is_some_and(|at| at.elapsed() < COMPLAINTS) => {}
+                Err(error) => {
+                    warn!(?chore, %error, "store upkeep failed");
+                    *told = Some(Instant::now());
+                }
             }
         }
     }
@@ -165,7 +179,9 @@ pub fn recycle(log: &Mutex<Log>, disk: &dyn Disk, applied: u64) -> Result<(), St
             lock(log).keep(released);
             return Err(error);
         }
-        if let Err(error) = lock(log).reuse(segment) {
+        // In a statement of its own: the lock must be free again below.
+        let reused = lock(log).reuse(segment);
+        if let Err(error) = reused {
             lock(log).keep(released);
             return Err(error);
         }

@@ -23,6 +23,8 @@ pub(crate) fn status(error: StoreError) -> Status {
             retry_after(&mut status, 1);
             status
         }
+        // Without a time to try again: the disk's owner must do something first.
+        StoreError::Unwritable { .. } => Status::unavailable(error.to_string()),
         StoreError::NotLeader { .. } | StoreError::Removed | StoreError::Closed | StoreError::Stopped(_) => {
             let mut status = Status::unavailable(format!("the store cannot answer: {error}"));
             retry_after(&mut status, 1);

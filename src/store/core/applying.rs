@@ -2,13 +2,13 @@
 
 use ::raft::eraftpb::{ConfChangeV2, Entry};
 
+use super::suspension::Unwritten;
 use super::{Core, NOBODY};
 use crate::apply::{Applier, Position, Verdict};
 use crate::command::{Body, Command};
 use crate::error::StoreError;
 use crate::plant::Plant;
 use crate::raft;
-use crate::state::Meta;
 
 impl Core {
     pub(super) fn position(&self) -> Position {
@@ -42,25 +42,33 @@ impl Core {
         }
         let (events, after) = applier.finish();
         (self.meta.revision, self.meta.compacted) = (after.revision, after.compacted);
-        match self.habits.plants.has(Plant::ApplyTwice) {
-            false => self.state.write(&events, &self.meta)?,
-            true => {
-                let applied = self.meta.applied.saturating_sub(4).max(self.meta.installed);
-                let meta = Meta {
-                    applied,
-                    ..self.meta.clone()
-                };
-                self.state.write(&events, &meta)?;
+        self.write_state(Unwritten { events, verdicts })?;
+        Ok(after.compacted > position.compacted)
+    }
+
+    /// Writes what was applied, shows it and answers; or keeps it, if the state cannot take it.
+    pub(super) fn write_state(&mut self, applied: Unwritten) -> Result<(), StoreError> {
+        let mut meta = self.meta.clone();
+        if self.habits.plants.has(Plant::ApplyTwice) {
+            meta.applied = meta.applied.saturating_sub(4).max(meta.installed);
+        }
+        match self.state.write(&applied.events, &meta) {
+            Ok(()) => {}
+            Err(error @ (StoreError::State { .. } | StoreError::Io { .. })) => {
+                self.unwritten = Some(applied);
+                self.suspend(&error.to_string());
+                return Ok(());
             }
+            Err(error) => return Err(error),
         }
         // First visible, then acknowledged: a reader who heard of a write sees it.
-        self.cache.publish(&events, after);
+        self.cache.publish(&applied.events, self.position());
         self.member.applied(&self.meta);
-        for (number, verdict) in verdicts {
+        for (number, verdict) in applied.verdicts {
             self.answer(number, verdict);
         }
         self.calls.fence(self.meta.applied_term);
-        Ok(after.compacted > position.compacted)
+        Ok(())
     }
 
     /// What an entry carries, and whether it fits; what it does to the group is done.

@@ -37,7 +37,7 @@ impl Core {
     pub(super) fn target(&self) -> Target {
         let term = self.member.term();
         match self.member.leader() {
-            _ if self.member.handing_over() => Target::Nobody,
+            _ if self.suspended.is_some() || self.member.handing_over() => Target::Nobody,
             _ if self.member.leads() => Target::Here { term },
             Some(leader) if leader != self.meta.member => Target::There { leader, term },
             _ => Target::Nobody,
@@ -125,7 +125,7 @@ impl Core {
 
     /// Tells the group where this member is, if it does not know. Alone it has nobody to tell.
     pub(super) fn announce(&mut self, now_ms: u64) {
-        if self.member.solitary() {
+        if self.suspended.is_some() || self.member.solitary() {
             return;
         }
         let here = &self.habits.here;

@@ -31,6 +31,9 @@ impl Core {
         if !fits {
             return Err(refused("it is not about the state that came with it"));
         }
+        if self.suspended.is_some() {
+            return Err(refused("the disk takes no writes"));
+        }
         if self.arrived.is_some() {
             return Err(refused("another one came first"));
         }

@@ -1,5 +1,10 @@
 //! Opening a log: reading what is there, telling a torn last write (which is
 //! cut off: it was never acknowledged) from damage (which is an error).
+//!
+//! What is read may still be in the page cache only: the process was killed and
+//! not the machine, perhaps after a sync that failed and that the kernel has
+//! forgotten. So the last batch is written again before anything builds upon it;
+//! those before it were synced, or it would not have been begun.
 
 use std::io;
 use std::sync::Arc;
@@ -7,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use raft::eraftpb::{Entry, HardState};
 
-use super::{Log, SUFFIX, Segment, io_error};
+use super::{Log, SUFFIX, Segment, blank, io_error};
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::segment::{self, Batch, HEADER_BYTES, Header, Place, Start};
@@ -34,24 +39,21 @@ impl Log {
         applied: u64,
     ) -> Result<Option<(Log, Recovered)>, StoreError> {
         let (found, spares, broken) = survey(&*disk)?;
-        let Some((first, _)) = found.first() else {
+        let names = found.iter().map(|(_, s)| s).chain(&spares).chain(&broken);
+        let names = names.map(name_number).max().unwrap_or(0);
+        let Sorted { chain, void } = sort(&*disk, found)?;
+        let Some((first, _)) = chain.first() else {
             return no_segment(&*disk, &broken).map(|()| None);
         };
         let mut log = Log::empty(disk, first.identity, segment_bytes);
-        log.names = spares
-            .iter()
-            .chain(found.iter().map(|(_, s)| s))
-            .chain(&broken)
-            .map(name_number)
-            .max()
-            .unwrap_or(0);
+        log.names = names;
         let mut recovered = Recovered {
             hard: first.hard.clone(),
             last_index: first.last_index,
             base: first.base,
             ..Recovered::default()
         };
-        log.replay(found, applied, &mut recovered)?;
+        log.replay(chain, applied, &mut recovered)?;
         log.check_broken(&broken)?;
         // What was read may still be in the page cache only (the process was
         // killed, not the machine): make it durable before building upon it. Blank
@@ -63,7 +65,10 @@ impl Log {
                 .sync()
                 .map_err(|e| log.io_error("syncing", &segment.name, e))?;
         }
-        for segment in spares.into_iter().chain(broken) {
+        for segment in &void {
+            blank(&*log.disk, segment)?;
+        }
+        for segment in spares.into_iter().chain(broken).chain(void) {
             log.reuse(segment)?;
         }
         Ok(Some((log, recovered)))
@@ -75,11 +80,13 @@ impl Log {
         applied: u64,
         recovered: &mut Recovered,
     ) -> Result<(), StoreError> {
+        let mut rewrite = None;
         for (header, mut segment) in found {
             self.check_chain(&header, &segment)?;
             let bytes = read_all(&segment).map_err(|e| self.io_error("reading", &segment.name, e))?;
             recovered.hard = header.hard.clone();
             (self.offset, self.ordinal) = (HEADER_BYTES as u64, 0);
+            let mut last = 0;
             while let Some((place, body, next)) =
                 segment::frame_at(&bytes, self.offset as usize, self.identity.log)
             {
@@ -91,12 +98,18 @@ impl Log {
                 recovered
                     .take(batch, applied)
                     .map_err(|e| self.damaged(&segment.name, self.offset, e))?;
+                // The first one was written together with the header.
+                last = if self.ordinal == 0 { 0 } else { self.offset };
                 (self.offset, self.ordinal) = (next as u64, self.ordinal + 1);
             }
             self.check_tail(&header, &segment, &bytes)?;
+            segment.take_on(&header);
+            self.number = header.number;
             segment.last_index = header.last_index.max(recovered.last_index);
             self.live.push_back(segment);
+            rewrite = Some((last, bytes));
         }
+        self.write_again(rewrite)?;
         (self.hard, self.last_index) = (recovered.hard.clone(), recovered.last_index);
         self.base = recovered.base;
         Ok(())
@@ -110,12 +123,25 @@ impl Log {
             });
         }
         match self.live.back() {
-            Some(before) if before.number + 1 != header.number => {
+            // It may stand for some before it, which were given up.
+            Some(before) if ![header.number, header.repeats].contains(&(before.number + 1)) => {
                 let reason = format!("segment {} before it is missing", header.number - 1);
                 Err(self.damaged(&segment.name, 0, reason))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Writes the last batch once more; all is synced afterwards.
+    fn write_again(&self, last: Option<(u64, Bytes)>) -> Result<(), StoreError> {
+        let (Some((offset, bytes)), Some(segment)) = (last, self.live.back()) else {
+            return Ok(());
+        };
+        let batch = bytes
+            .get(offset as usize..(self.offset as usize).min(bytes.len()))
+            .unwrap_or_default();
+        let written = segment.file.write_at(offset, batch);
+        written.map_err(|e| self.io_error("writing", &segment.name, e))
     }
 
     /// An invalid frame is a torn last write unless something valid follows it.
@@ -181,6 +207,53 @@ impl Recovered {
     }
 }
 
+/// Segments in use, by what they are worth.
+struct Sorted {
+    /// Those that hold the log, in order.
+    chain: Vec<(Header, Segment)>,
+    /// Those that were given up, or begun to take the place of such and not finished.
+    void: Vec<Segment>,
+}
+
+/// Tells segments that count from those that were given up, see `log/repair.rs`.
+fn sort(disk: &dyn Disk, found: Vec<(Header, Segment)>) -> Result<Sorted, StoreError> {
+    let (mut chain, mut void) = (vec![], vec![]);
+    // Everything from here on is repeated in a later segment.
+    let mut repeated = u64::MAX;
+    for (header, segment) in found.into_iter().rev() {
+        let counts = header.number < repeated && (header.repeats == 0 || is_whole(disk, &header, &segment)?);
+        if counts && header.repeats > 0 {
+            repeated = repeated.min(header.repeats);
+        }
+        match counts {
+            true => chain.push((header, segment)),
+            false => void.push(segment),
+        }
+    }
+    chain.reverse();
+    // Oldest first: should the machine stop in between, there must be no hole.
+    void.reverse();
+    Ok(Sorted { chain, void })
+}
+
+/// Whether a segment that repeats others has all of its first batch. Without it, but with a later one, it is damaged.
+fn is_whole(disk: &dyn Disk, header: &Header, segment: &Segment) -> Result<bool, StoreError> {
+    let bytes = read_all(segment).map_err(|e| io_error(disk, "reading", &segment.name, e))?;
+    let log = header.identity.log;
+    let ours = |place: Place| place.segment == header.number;
+    if segment::frame_at(&bytes, HEADER_BYTES, log).is_some_and(|(place, ..)| ours(place)) {
+        return Ok(true);
+    }
+    match segment::find_frame(&bytes, HEADER_BYTES, log, ours) {
+        None => Ok(false),
+        Some(at) => Err(StoreError::Damaged {
+            file: disk.path(&segment.name),
+            offset: HEADER_BYTES as u64,
+            reason: format!("a batch is unreadable, but one at offset {at} follows it"),
+        }),
+    }
+}
+
 type Survey = (Vec<(Header, Segment)>, Vec<Segment>, Vec<Segment>);
 
 /// Reads every segment's header: those in use in order, the blank, the unreadable.
@@ -218,26 +291,16 @@ fn inspect(disk: &dyn Disk, name: String) -> Result<(Segment, Start), StoreError
             segment::VERSION
         ),
     })?;
-    Ok((
-        Segment {
-            name,
-            file,
-            size,
-            number: 0,
-            last_index: 0,
-        }
-        .numbered(&start),
-        start,
-    ))
-}
-
-impl Segment {
-    fn numbered(mut self, start: &Start) -> Segment {
-        if let Start::Header(header) = start {
-            self.number = header.number;
-        }
-        self
-    }
+    let segment = Segment {
+        name,
+        file,
+        size,
+        number: 0,
+        first: 0,
+        before: 0,
+        last_index: 0,
+    };
+    Ok((segment, start))
 }
 
 /// No segment in use: fine if the first write was torn, damage if there is more.
@@ -256,7 +319,7 @@ fn no_segment(disk: &dyn Disk, broken: &[Segment]) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn read_all(segment: &Segment) -> io::Result<Bytes> {
+pub(super) fn read_all(segment: &Segment) -> io::Result<Bytes> {
     let mut bytes = vec![0; segment.size as usize];
     segment.file.read_at(0, &mut bytes)?;
     Ok(bytes.into())

@@ -3,7 +3,7 @@
 use base::{Random, SeededRandom};
 
 use super::*;
-use crate::simulator::disk::{Crash, SimDisk};
+use crate::simulator::disk::{Crash, SimDisk, TROUBLES, Trouble};
 
 const SEGMENT: u64 = 4096;
 
@@ -255,5 +255,59 @@ fn a_segment_that_was_seen_blank_stays_blank() {
     for seed in 0..20 {
         disk.crash(Crash::PowerCut, &SeededRandom::new(seed));
         assert!(open(&disk, 4).is_ok(), "opening after the power cut");
+    }
+}
+
+/// After a sync that failed nothing is written to that file any more, and what
+/// was synced in it before is in the next one too.
+#[test]
+fn a_failed_sync_gives_the_segment_up() {
+    let (disk, random) = (SimDisk::default(), SeededRandom::new(3));
+    let mut log = create(&disk);
+    append(&mut log, 1..=2, 100);
+    disk.trouble(Trouble::Sync, 2);
+    let batch = [entry(3, 100)];
+    assert!(log.append(batch.iter(), None).is_err());
+    assert!(
+        log.append(batch.iter(), None).is_err(),
+        "the second one failed too"
+    );
+    let given_up = disk.bytes("00000001.log");
+    log.append(batch.iter(), None).expect("the third one");
+    append(&mut log, 4..=4, 100);
+    assert_eq!(disk.bytes("00000001.log"), given_up);
+    // Even without anything of the old segment all is there.
+    disk.flip("00000001.log", 0);
+    disk.crash(Crash::PowerCut, &random);
+    let (_, recovered) = open(&disk, 0).expect("opening after a power cut");
+    assert_eq!(indexes(&recovered), [1, 2, 3, 4]);
+}
+
+/// Troubles, kills and power cuts in any order: what was appended is there.
+#[test]
+fn no_trouble_loses_what_was_appended() {
+    for seed in 0..300 {
+        let (disk, random) = (SimDisk::default(), SeededRandom::new(seed));
+        let mut log = create(&disk);
+        let mut last = 0;
+        for _ in 0..30 {
+            match random.below(6) {
+                0 => disk.trouble(TROUBLES[random.below(4) as usize], 1 + random.below(3)),
+                1 => {
+                    let how = [Crash::Kill, Crash::PowerCut][random.below(2) as usize];
+                    disk.crash(how, &random);
+                    let (opened, recovered) = open(&disk, 0).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+                    assert!(recovered.last_index >= last, "seed {seed}");
+                    last = recovered.last_index;
+                    log = opened;
+                }
+                _ => {
+                    let batch = [entry(last + 1, random.below(900) as usize)];
+                    if log.append(batch.iter(), None).is_ok() {
+                        last += 1;
+                    }
+                }
+            }
+        }
     }
 }

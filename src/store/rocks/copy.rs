@@ -11,6 +11,9 @@ use crate::state::{Export, Import, Install, Sieve, Version};
 /// Versions are handed out in portions of about this size.
 const PORTION_BYTES: usize = 256 << 10;
 
+/// What RocksDB's error says when the disk is full.
+const NO_SPACE: &str = "No space left";
+
 type Portion = Result<Vec<Version>, StoreError>;
 
 /// Reads from a thread, because RocksDB's snapshot borrows the database.
@@ -58,6 +61,32 @@ impl Export for Copy {
         // The thread ends when it has handed out everything.
         self.portions.recv().unwrap_or_else(|_| Ok(vec![]))
     }
+}
+
+/// Makes a database that refused to write take writes again. When the disk was
+/// full it does so by itself, soon after there is room. After other failures it
+/// never would, but what was written to it can still be read: a copy of it takes its place.
+pub fn renew(place: &Arc<Place>) -> Result<(), StoreError> {
+    let (_, database) = place.current();
+    match database.flush() {
+        Err(error) if !error.to_string().contains(NO_SPACE) => {}
+        done => return done.map(drop),
+    }
+    let Some(meta) = database.meta()? else {
+        return Err(StoreError::Stopped("the state has no meta data".into()));
+    };
+    let mut copy = import(place.clone())?;
+    let mut added = Ok(());
+    database.copy(
+        PORTION_BYTES,
+        || (),
+        |portion| {
+            added = copy.add(portion, meta.compacted);
+            added.is_ok()
+        },
+    )?;
+    added?;
+    copy.finish()?(&meta)
 }
 
 /// A copy that is being taken in.

@@ -323,7 +323,7 @@ impl Database {
         &self,
         bytes: usize,
         begun: impl FnOnce(),
-        take: impl Fn(Vec<Version>) -> bool,
+        mut take: impl FnMut(Vec<Version>) -> bool,
     ) -> Result<(), StoreError> {
         let snapshot = self.db.snapshot();
         begun();

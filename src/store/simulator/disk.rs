@@ -1,5 +1,7 @@
 //! A disk that forgets: what was not synced survives a power cut by chance,
-//! sector by sector, and the machine may stop between any two operations.
+//! sector by sector, and the machine may stop between any two operations. It
+//! also fills up, fails and becomes read-only for a while; after a failed sync
+//! its cache believes, as Linux' does, that everything is on the platter.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,6 +23,22 @@ pub enum Crash {
     Kill,
 }
 
+/// What a disk may refuse for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// There is no room for new files.
+    Full,
+    /// Writes stop half-way.
+    Write,
+    /// Syncs fail, and what they were about counts as synced to the cache.
+    Sync,
+    /// Nothing can be changed.
+    ReadOnly,
+}
+
+/// All of them, to choose from.
+pub const TROUBLES: [Trouble; 4] = [Trouble::Full, Trouble::Write, Trouble::Sync, Trouble::ReadOnly];
+
 /// The simulated disk; clones are the same disk.
 #[derive(Clone, Default)]
 pub struct SimDisk {
@@ -32,6 +50,8 @@ struct Inner {
     files: BTreeMap<String, Content>,
     /// Operations left until everything fails.
     fuse: Option<u64>,
+    /// How many more operations fail, and how.
+    trouble: Option<(Trouble, u64)>,
 }
 
 struct Content {
@@ -54,6 +74,11 @@ impl SimDisk {
         self.lock().fuse = Some(operations);
     }
 
+    /// So many operations fail from now on.
+    pub fn trouble(&self, trouble: Trouble, operations: u64) {
+        self.lock().trouble = Some((trouble, operations));
+    }
+
     /// Whether the fuse has burnt down: the machine is as good as stopped.
     pub fn dead(&self) -> bool {
         self.lock().fuse == Some(0)
@@ -63,6 +88,7 @@ impl SimDisk {
     pub fn crash(&self, how: Crash, random: &dyn Random) {
         let mut inner = self.lock();
         inner.fuse = None;
+        inner.trouble = None;
         if how == Crash::Kill {
             return;
         }
@@ -120,6 +146,16 @@ impl Inner {
         }
     }
 
+    /// Whether an operation meets with one of these troubles.
+    fn suffers(&mut self, kinds: &[Trouble]) -> Option<Trouble> {
+        let (trouble, left) = self.trouble.as_mut()?;
+        if *left == 0 || !kinds.contains(trouble) {
+            return None;
+        }
+        *left -= 1;
+        Some(*trouble)
+    }
+
     fn content(&mut self, name: &str) -> io::Result<&mut Content> {
         self.files.get_mut(name).ok_or(io::ErrorKind::NotFound.into())
     }
@@ -133,6 +169,9 @@ impl Disk for SimDisk {
     fn create(&self, name: &str, size: u64) -> io::Result<Arc<dyn DiskFile>> {
         let mut inner = self.lock();
         inner.burn()?;
+        if inner.suffers(&[Trouble::Full, Trouble::ReadOnly]).is_some() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         if inner.files.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -160,6 +199,9 @@ impl Disk for SimDisk {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut inner = self.lock();
         inner.burn()?;
+        if inner.suffers(&[Trouble::ReadOnly]).is_some() {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         inner
             .files
             .remove(name)
@@ -188,6 +230,12 @@ impl DiskFile for SimFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.disk.lock();
         let burnt = inner.burn();
+        let suffers = inner.suffers(&[Trouble::Write, Trouble::ReadOnly]);
+        let bytes = match suffers {
+            None => bytes,
+            Some(Trouble::ReadOnly) => return Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            Some(_) => &bytes[..bytes.len() / 2],
+        };
         let content = inner.content(&self.name)?;
         let (start, end) = (offset as usize, offset as usize + bytes.len());
         assert!(
@@ -197,15 +245,24 @@ impl DiskFile for SimFile {
         // Even the write during which the machine stops may reach the disk.
         content.seen[start..end].copy_from_slice(bytes);
         content.pending.push((start, end));
-        burnt
+        match suffers {
+            None => burnt,
+            Some(_) => Err(io::Error::other("the disk fails")),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut inner = self.disk.lock();
         inner.burn()?;
+        let fails = inner.suffers(&[Trouble::Sync]).is_some();
         let content = inner.content(&self.name)?;
-        content.pending.clear();
-        content.durable.clone_from(&content.seen);
+        let pending = std::mem::take(&mut content.pending);
+        if fails {
+            return Err(io::Error::other("the disk fails"));
+        }
+        for (start, end) in pending {
+            content.durable[start..end].copy_from_slice(&content.seen[start..end]);
+        }
         Ok(())
     }
 }

@@ -61,6 +61,7 @@ fn groups_lose_nothing_and_agree() {
         total.snapshots > 3 * SEEDS && total.changes > 4 * SEEDS,
         "{total:?}"
     );
+    assert!(total.suspended > 20 * SEEDS, "{total:?}");
     assert!(
         total.followed > 200 * SEEDS && total.forwarded > 100 * SEEDS,
         "{total:?}"
@@ -111,6 +112,7 @@ fn found_after(plant: Plant) -> Option<u64> {
 fn planted_bugs_are_found() {
     let plants = [
         Plant::AcknowledgeUnsynced,
+        Plant::SyncAgain,
         Plant::ReadUnasked,
         Plant::ReadUnapplied,
         Plant::ForgetMembers,

@@ -122,7 +122,7 @@ impl History {
     ) -> Result<Known, String> {
         let outcomes = match answer {
             Ok(outcomes) => outcomes,
-            Err(StoreError::Precondition { .. }) => {
+            Err(StoreError::Precondition { .. } | StoreError::Unwritable { uncertain: false, .. }) => {
                 self.calls[call].known = Known::Refused;
                 return self.check_call(call).map(|()| Known::Refused);
             }

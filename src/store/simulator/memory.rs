@@ -17,6 +17,10 @@ pub struct MemoryState {
 
 #[derive(Default)]
 struct Inner {
+    /// So many writes and flushes fail from now on, until it is renewed after them.
+    refusals: u64,
+    /// It has refused, and does so until it is renewed.
+    sick: bool,
     now: Content,
     flushed: Content,
 }
@@ -33,10 +37,31 @@ impl MemoryState {
     pub fn crash(&self) {
         let mut inner = self.lock();
         inner.now = inner.flushed.clone();
+        (inner.refusals, inner.sick) = (0, false);
+    }
+
+    /// Refuses to write so often, from now on.
+    pub fn refuse(&self, times: u64) {
+        self.lock().refusals = times;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("a simulated state")
+    }
+}
+
+impl Inner {
+    /// Fails while the disk below takes nothing, and once it has failed until it is renewed.
+    fn take(&mut self) -> Result<(), StoreError> {
+        self.sick |= self.refusals > 0;
+        self.refusals = self.refusals.saturating_sub(1);
+        match self.sick {
+            false => Ok(()),
+            true => Err(StoreError::Io {
+                what: "writing the state".into(),
+                source: std::io::ErrorKind::StorageFull.into(),
+            }),
+        }
     }
 }
 
@@ -74,7 +99,9 @@ impl State for MemoryState {
     }
 
     fn write(&self, events: &[Arc<Event>], meta: &Meta) -> Result<(), StoreError> {
-        let now = &mut self.lock().now;
+        let mut inner = self.lock();
+        inner.take()?;
+        let now = &mut inner.now;
         for event in events {
             let version = (event.kind == Change::Put).then(|| event.entry.clone());
             let key = event.entry.key.clone();
@@ -90,6 +117,7 @@ impl State for MemoryState {
 
     fn flush(&self) -> Result<u64, StoreError> {
         let mut inner = self.lock();
+        inner.take()?;
         inner.flushed = inner.now.clone();
         Ok(inner.now.meta.as_ref().map_or(0, |meta| meta.applied))
     }
@@ -163,6 +191,14 @@ impl State for MemoryState {
         now.versions.retain(|_, versions| !versions.is_empty());
         Ok(false)
     }
+
+    fn renew(&self) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        inner.sick = inner.refusals > 0;
+        inner.refusals = inner.refusals.saturating_sub(1);
+        Ok(())
+    }
+
     fn export(&self) -> Result<Box<dyn Export>, StoreError> {
         let inner = self.lock();
         let mut left: Vec<Version> = vec![];

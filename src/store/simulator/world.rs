@@ -7,7 +7,7 @@ use std::time::Duration;
 use base::{Random, SeededRandom};
 use tokio::sync::oneshot;
 
-use super::disk::{Crash, SimDisk};
+use super::disk::{Crash, SimDisk, TROUBLES};
 use super::history::{History, Known};
 use super::memory::MemoryState;
 use super::tidy;
@@ -19,6 +19,7 @@ use crate::driver;
 use crate::error::StoreError;
 use crate::log::Log;
 use crate::open::{self, Opened};
+use crate::plant::Plant;
 use crate::raft::Job;
 use crate::state::State;
 use crate::types::{Expect, ListQuery, Op, Outcome, Record};
@@ -36,6 +37,10 @@ pub struct Stats {
     pub compactions: u64,
     pub expired: u64,
     pub reads: u64,
+    /// How often the disk took nothing.
+    pub suspended: u64,
+    /// Writes of which nobody knew, because of that.
+    pub uncertain: u64,
 }
 
 impl Stats {
@@ -46,6 +51,8 @@ impl Stats {
         self.compactions += other.compactions;
         self.expired += other.expired;
         self.reads += other.reads;
+        self.suspended += other.suspended;
+        self.uncertain += other.uncertain;
     }
 }
 
@@ -62,6 +69,8 @@ struct Process {
     calls: u64,
     /// Jobs with the step at which the writer gets to them.
     jobs: VecDeque<(Job, u64)>,
+    /// The log has taken nothing the last time.
+    ailing: bool,
     waiting: Vec<(usize, oneshot::Receiver<Outcomes>)>,
     /// Reads with the revision that they must see.
     reading: Vec<(u64, oneshot::Receiver<Result<(), StoreError>>)>,
@@ -83,7 +92,7 @@ pub struct World {
     random: SeededRandom,
     disk: SimDisk,
     memory: Arc<MemoryState>,
-    forget_sync: bool,
+    plant: Option<Plant>,
     history: History,
     process: Option<Process>,
     now_ms: u64,
@@ -93,12 +102,12 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, forget_sync: bool) -> Result<World, String> {
+    pub fn new(seed: u64, plant: Option<Plant>) -> Result<World, String> {
         let mut world = World {
             random: SeededRandom::new(seed),
             disk: SimDisk::default(),
             memory: Arc::default(),
-            forget_sync,
+            plant,
             history: History::default(),
             process: None,
             now_ms: 1_000_000,
@@ -124,6 +133,7 @@ impl World {
             88..90 => self.compact(),
             90..92 => self.disk.light_fuse(self.random.below(6)),
             92..94 => return self.crash(),
+            94..97 => self.trouble(),
             _ => {}
         }
         self.write_due();
@@ -198,7 +208,8 @@ impl World {
         let disk: Arc<SimDisk> = Arc::new(self.disk.clone());
         let state: Arc<dyn State> = self.memory.clone();
         let (mut log, recovered, meta) = open::resume(&config, disk.clone(), state.meta()?)?;
-        log.forget_sync = self.forget_sync;
+        log.forget_sync = self.plant == Some(Plant::AcknowledgeUnsynced);
+        log.sync_again = self.plant == Some(Plant::SyncAgain);
         let origin = self.random.number();
         let Opened {
             core,
@@ -219,6 +230,7 @@ impl World {
             origin,
             calls: 0,
             jobs: VecDeque::new(),
+            ailing: false,
             waiting: vec![],
             reading: vec![],
             master,
@@ -307,12 +319,22 @@ impl World {
         process.core.tick();
     }
 
+    /// The disk below the log or the state takes nothing for a while.
+    fn trouble(&mut self) {
+        let trouble = TROUBLES[self.random.below(4) as usize];
+        match self.random.below(3) {
+            0 => self.memory.refuse(1 + self.random.below(4)),
+            _ => self.disk.trouble(trouble, 1 + self.random.below(4)),
+        }
+    }
+
     fn chores(&mut self) {
         let (now_ms, before) = (self.now_ms, Duration::from_millis(self.now_ms));
         self.process()
             .core
             .chores(now_ms, before)
             .expect("chores over a simulated state");
+        self.mend();
     }
 
     fn compact(&mut self) {
@@ -347,8 +369,45 @@ impl World {
         let process = self.process();
         let due = process.jobs.iter().take_while(|(_, at)| *at <= step).count();
         let jobs: Vec<Job> = process.jobs.drain(..due).map(|(job, _)| job).collect();
-        if !jobs.is_empty() && driver::write(&process.log, &jobs).is_ok() {
-            jobs.iter().for_each(|job| process.core.persisted(job.number));
+        if !jobs.is_empty() {
+            self.write(jobs);
+        }
+    }
+
+    /// Writes jobs, or keeps them for another attempt.
+    fn write(&mut self, jobs: Vec<Job>) {
+        let step = self.step;
+        let process = self.process();
+        match driver::write(&process.log, &jobs) {
+            Ok(()) => {
+                process.ailing = false;
+                jobs.iter().for_each(|job| process.core.persisted(job.number));
+            }
+            Err(error) => {
+                process.ailing = true;
+                process.core.suspend(&error.to_string());
+                let jobs = jobs.into_iter().rev();
+                jobs.for_each(|job| process.jobs.push_front((job, step)));
+                self.stats.suspended += 1;
+            }
+        }
+        self.resume();
+    }
+
+    /// Tries once more what the state did not take.
+    fn mend(&mut self) {
+        let process = self.process();
+        if process.core.stuck() {
+            let _ = process.state.renew();
+            process.core.retry().expect("a simulated state");
+        }
+        self.resume();
+    }
+
+    fn resume(&mut self) {
+        let process = self.process();
+        if !process.ailing && !process.core.stuck() && process.core.suspended().is_some() {
+            process.core.resume();
         }
     }
 
@@ -359,16 +418,16 @@ impl World {
             let Some(job) = turn.job else { continue };
             let idle = self.process().jobs.is_empty();
             if idle && (!job.must_sync || self.random.below(2) == 0) {
-                let process = self.process();
-                if driver::write(&process.log, std::slice::from_ref(&job)).is_err() {
+                self.write(vec![job]);
+                if self.disk.dead() {
                     return self.crash();
                 }
-                process.core.persisted(job.number);
             } else {
                 let at = self.step + self.random.below(5);
                 self.process().jobs.push_back((job, at));
             }
         }
+        self.stats.suspended += u64::from(self.process().core.stuck());
         self.listen()
     }
 
@@ -387,10 +446,18 @@ impl World {
         }
         for (call, mut waiting) in std::mem::take(&mut process.waiting) {
             match waiting.try_recv() {
+                Ok(Err(error))
+                    if !matches!(
+                        error,
+                        StoreError::Precondition { .. } | StoreError::Unwritable { .. }
+                    ) =>
+                {
+                    return Err(format!("a group of one answers {error}"));
+                }
                 Ok(answer) => match self.history.answered(call, answer.as_deref())? {
                     Known::Done => self.stats.acknowledged += 1,
                     Known::Refused => self.stats.refused += 1,
-                    Known::Open => return Err("a group of one cannot lose its leader".into()),
+                    Known::Open => self.stats.uncertain += 1,
                 },
                 Err(_) => process.waiting.push((call, waiting)),
             }
@@ -412,6 +479,7 @@ impl World {
         for _ in 0..100 {
             self.pump()?;
             self.step += 10;
+            self.mend();
             self.write_due();
             if self.disk.dead() {
                 return self.crash();

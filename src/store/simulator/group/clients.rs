@@ -135,7 +135,12 @@ impl Clients {
                 true
             }
             Err(StoreError::Precondition { .. }) => false,
-            Err(StoreError::Uncertain | StoreError::Closed | StoreError::Stopped(_)) => return Ok(false),
+            Err(
+                StoreError::Uncertain
+                | StoreError::Unwritable { uncertain: true, .. }
+                | StoreError::Closed
+                | StoreError::Stopped(_),
+            ) => return Ok(false),
             // Nothing was done, it says: then it must never be seen.
             Err(_) => {
                 asked.refused = true;

@@ -45,6 +45,8 @@ pub struct Process {
     pub calls: u64,
     /// Jobs with the step at which the writer gets to them.
     pub jobs: VecDeque<(Job, u64)>,
+    /// The log has taken nothing the last time.
+    ailing: bool,
     /// Sees everything, at once.
     pub master: Watch,
 }
@@ -106,6 +108,7 @@ impl Machine {
             address: format!("{:x}:6443", self.id),
         };
         log.forget_sync = self.plants.has(Plant::AcknowledgeUnsynced);
+        log.sync_again = self.plants.has(Plant::SyncAgain);
         let origin = random.number();
         let opened = open::assemble(&config, state, disk, log, recovered, meta, origin)?;
         let Opened {
@@ -127,6 +130,7 @@ impl Machine {
             origin,
             calls: 0,
             jobs: VecDeque::new(),
+            ailing: false,
             master,
         });
         Ok(())
@@ -172,22 +176,44 @@ impl Process {
     }
 
     /// The writer takes the jobs whose time has come as one group. Returns what
-    /// goes out then; false if the disk is dead.
-    pub fn write_due(&mut self, now: u64) -> Result<Vec<::raft::eraftpb::Message>, StoreError> {
+    /// goes out then.
+    pub fn write_due(&mut self, now: u64) -> Vec<::raft::eraftpb::Message> {
         let due = self.jobs.iter().take_while(|(_, at)| *at <= now).count();
         let jobs: Vec<Job> = self.jobs.drain(..due).map(|(job, _)| job).collect();
-        self.write(jobs)
+        self.write(jobs, now)
     }
 
-    /// Persists jobs, and says so.
-    pub fn write(&mut self, jobs: Vec<Job>) -> Result<Vec<::raft::eraftpb::Message>, StoreError> {
-        driver::write(&self.log, &jobs)?;
+    /// Persists jobs, and says so; or keeps them for another attempt.
+    pub fn write(&mut self, jobs: Vec<Job>, now: u64) -> Vec<::raft::eraftpb::Message> {
         let mut messages = vec![];
+        if jobs.is_empty() {
+            return messages;
+        }
+        if let Err(error) = driver::write(&self.log, &jobs) {
+            self.ailing = true;
+            self.core.suspend(&error.to_string());
+            let jobs = jobs.into_iter().rev();
+            jobs.for_each(|job| self.jobs.push_front((job, now)));
+            return messages;
+        }
+        self.ailing = false;
         for job in jobs {
             self.core.persisted(job.number);
             messages.extend(job.messages);
         }
-        Ok(messages)
+        messages
+    }
+
+    /// Tries once more what the state did not take.
+    pub fn mend(&mut self) -> Result<(), StoreError> {
+        if self.core.stuck() {
+            self.state.renew()?;
+            self.core.retry()?;
+        }
+        if !self.ailing && !self.core.stuck() && self.core.suspended().is_some() {
+            self.core.resume();
+        }
+        Ok(())
     }
 
     /// The next piece of work.

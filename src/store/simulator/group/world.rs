@@ -34,6 +34,8 @@ pub struct Stats {
     pub changes: u64,
     pub forwarded: u64,
     pub followed: u64,
+    /// Steps that a machine spent without being able to write.
+    pub suspended: u64,
 }
 
 impl Stats {
@@ -46,19 +48,24 @@ impl Stats {
         self.changes += other.changes;
         self.forwarded += other.forwarded;
         self.followed += other.followed;
+        self.suspended += other.suspended;
     }
 }
 
 /// What somebody waits for, and at which machine.
 enum Waiting {
     Write(usize, usize, Outcomes),
-    Read(
-        usize,
-        usize,
-        &'static str,
-        oneshot::Receiver<Result<(), StoreError>>,
-    ),
+    Read(Reading, oneshot::Receiver<Result<(), StoreError>>),
     Change(usize, Outcomes),
+}
+
+/// A read on its way.
+struct Reading {
+    at: usize,
+    /// Of the process that was asked: one that is started again knows nothing of it.
+    origin: u64,
+    number: usize,
+    key: &'static str,
 }
 
 /// A watch that follows its prefix from machine to machine.
@@ -138,7 +145,8 @@ impl World {
             520..540 => self.compact(),
             540..543 => self.crash_one(),
             543..545 => self.burn_one(),
-            545..570 => self.boot_one()?,
+            545..548 => self.trouble_one(),
+            548..570 => self.boot_one()?,
             570..574 => self.cut_one(),
             574..590 => self.network.heal_some(&self.random),
             590..620 => self.administrate()?,
@@ -235,9 +243,12 @@ impl World {
             let monotonic = std::time::Duration::from_millis(self.now * 20);
             process.core.chores(now_ms, monotonic).map_err(text)?;
         }
-        match process.write_due(self.now) {
-            Ok(messages) => self.send_raft(at, messages),
-            Err(_) => self.crash(at),
+        let messages = process.write_due(self.now);
+        process.mend().map_err(text)?;
+        self.stats.suspended += u64::from(process.core.suspended().is_some());
+        self.send_raft(at, messages);
+        if self.machines[at].disk.dead() {
+            self.crash(at);
         }
         self.pump(at)
     }
@@ -285,9 +296,10 @@ impl World {
             return Ok(());
         };
         if process.jobs.is_empty() && (!job.must_sync || late == 0) {
-            match process.write(vec![job]) {
-                Ok(messages) => self.send_raft(at, messages),
-                Err(_) => self.crash(at),
+            let messages = process.write(vec![job], self.now);
+            self.send_raft(at, messages);
+            if self.machines[at].disk.dead() {
+                self.crash(at);
             }
         } else {
             process.jobs.push_back((job, self.now + late));

@@ -4,7 +4,7 @@ use base::Random;
 use tokio::sync::oneshot;
 
 use super::super::clients::{Wish, value};
-use super::{Follower, KEYS, PREFIXES, Waiting, World, text};
+use super::{Follower, KEYS, PREFIXES, Reading, Waiting, World, text};
 use crate::command::Body;
 use crate::error::StoreError;
 use crate::types::{Expect, Op, Record};
@@ -22,10 +22,10 @@ impl World {
                     Err(oneshot::error::TryRecvError::Closed) => {}
                     Err(_) => self.waiting.push(Waiting::Write(at, number, outcome)),
                 },
-                Waiting::Read(at, number, key, mut cleared) => match cleared.try_recv() {
-                    Ok(Ok(())) => self.read_now(at, number, key),
+                Waiting::Read(reading, mut cleared) => match cleared.try_recv() {
+                    Ok(Ok(())) => self.read_now(&reading),
                     Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {}
-                    Err(_) => self.waiting.push(Waiting::Read(at, number, key, cleared)),
+                    Err(_) => self.waiting.push(Waiting::Read(reading, cleared)),
                 },
                 Waiting::Change(at, mut outcome) => match outcome.try_recv() {
                     Ok(answer) => self.stats.changes += u64::from(answer.is_ok()),
@@ -42,11 +42,13 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn read_now(&mut self, at: usize, number: usize, key: &'static str) {
+    fn read_now(&mut self, reading: &Reading) {
         use crate::apply::View;
-        if let Some(process) = &self.machines[at].process {
-            let entry = process.cache.entry(key);
-            self.clients.read(number, entry.as_deref(), self.now);
+        if let Some(process) = &self.machines[reading.at].process
+            && process.origin == reading.origin
+        {
+            let entry = process.cache.entry(reading.key);
+            self.clients.read(reading.number, entry.as_deref(), self.now);
             self.stats.reads += 1;
         }
     }
@@ -98,7 +100,14 @@ impl World {
         let (clearance, cleared) = oneshot::channel();
         if let Some(process) = &mut self.machines[at].process {
             process.core.read(clearance);
-            self.waiting.push(Waiting::Read(at, number, key, cleared));
+            let origin = process.origin;
+            let reading = Reading {
+                at,
+                origin,
+                number,
+                key,
+            };
+            self.waiting.push(Waiting::Read(reading, cleared));
         }
     }
 

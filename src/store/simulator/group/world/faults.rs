@@ -2,6 +2,7 @@
 
 use base::{Random, SeededRandom};
 
+use super::super::super::disk::TROUBLES;
 use super::super::machine::Machine;
 use super::{MACHINES_MAX, Waiting, World, text};
 use crate::command::Body;
@@ -31,6 +32,17 @@ impl World {
     pub(super) fn burn_one(&mut self) {
         if let Some(at) = self.running() {
             self.machines[at].disk.light_fuse(self.random.below(6));
+        }
+    }
+
+    /// A disk takes nothing for a while, below the log or below the state.
+    pub(super) fn trouble_one(&mut self) {
+        let Some(at) = self.running() else { return };
+        let trouble = TROUBLES[self.random.below(4) as usize];
+        let times = 1 + self.random.below(30);
+        match self.random.below(3) {
+            0 => self.machines[at].memory.refuse(times),
+            _ => self.machines[at].disk.trouble(trouble, times),
         }
     }
 
