@@ -14,6 +14,7 @@ mod access;
 mod bad_days;
 mod between;
 mod churn;
+mod clients;
 mod clusters;
 mod crash;
 mod crashes;

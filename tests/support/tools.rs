@@ -2,11 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The program under test.
 pub fn coracle() -> PathBuf {
     std::env::var_os("CORACLE_BIN")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_coracle")), PathBuf::from)
+}
+
+/// An example of this workspace, which cargo puts beside the binary.
+pub fn example(name: &str) -> PathBuf {
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_coracle"));
+    built.with_file_name("examples").join(name)
 }
 
 /// Every kubectl on this machine by its minor version: those on PATH, and
@@ -34,7 +41,7 @@ pub fn kubectls() -> BTreeMap<u32, PathBuf> {
         }
     }
     if found.is_empty() {
-        let plain = std::process::Command::new("kubectl")
+        let plain = Command::new("kubectl")
             .args(["version", "--client", "-o", "json"])
             .output();
         let text = plain
@@ -76,11 +83,54 @@ pub fn oldest_and_newest() -> Vec<(u32, PathBuf)> {
     pair
 }
 
+/// Where `make setup` puts what it installs beside the system.
+fn cache() -> PathBuf {
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    std::env::var_os("CORACLE_CACHE").map_or_else(|| home.join(".cache/coracle"), PathBuf::from)
+}
+
+/// A language that Kubernetes has a client for.
+#[derive(Clone, Copy, Debug)]
+pub enum Language {
+    /// Python, with the package `kubernetes`.
+    Python,
+    /// JavaScript, with the package `@kubernetes/client-node`.
+    JavaScript,
+}
+
+impl Language {
+    /// A program of `tests/clients` with its client, to be completed; `None`, said aloud, where the client is not
+    /// installed, which under CI is a failure.
+    pub fn program(self, name: &str) -> Option<Command> {
+        let folder = cache().join("tools/clients");
+        let mut command = match self {
+            Language::Python => Command::new(folder.join("python/bin/python")),
+            Language::JavaScript => {
+                let mut command = Command::new("node");
+                command.env("NODE_PATH", folder.join("javascript/node_modules"));
+                command
+            }
+        };
+        let proof = match self {
+            Language::Python => "python/installed",
+            Language::JavaScript => "javascript/installed",
+        };
+        if !folder.join(proof).is_file() {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "CI must have the {self:?} client: run make setup"
+            );
+            eprintln!("SKIPPED {name}: Kubernetes' {self:?} client is not installed (make setup does it)");
+            return None;
+        }
+        command.arg(checkout().join("tests/clients").join(name));
+        Some(command)
+    }
+}
+
 /// Debian's docker-registry, where `make setup` unpacked it or on PATH.
 pub fn registry() -> PathBuf {
-    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    let cache = std::env::var_os("CORACLE_CACHE").map_or_else(|| home.join(".cache/coracle"), PathBuf::from);
-    let unpacked = cache.join("tools/usr/bin/docker-registry");
+    let unpacked = cache().join("tools/usr/bin/docker-registry");
     if unpacked.is_file() {
         unpacked
     } else {
