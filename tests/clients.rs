@@ -1,6 +1,7 @@
 //! Clients that others wrote, in their own languages: Kubernetes' for Python and for JavaScript, and kube-rs.
 //!
-//! The programs are in `tests/clients/` and `examples/operator.rs`; `tools/setup` installs what they are made with.
+//! The programs are in `tests/clients/` and `tests/operator/`; `tools/setup` installs what the former are made with,
+//! `tools/run-tests` builds the latter.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -94,9 +95,7 @@ fn operator(cluster: &Cluster) -> Running {
     let errors = log.try_clone().expect("a log");
     let running = Running::start(
         cluster,
-        Command::new(tools::example("operator"))
-            .stdout(log)
-            .stderr(errors),
+        Command::new(tools::operator()).stdout(log).stderr(errors),
     );
     eventually("the operator is ready", || {
         let said = std::fs::read_to_string(cluster.home().join("operator.log")).unwrap_or_default();

@@ -128,6 +128,20 @@ impl Language {
     }
 }
 
+/// The operator of `tests/operator`, where `tools/run-tests` built it.
+pub fn operator() -> PathBuf {
+    let tests = std::env::current_exe().expect("this program");
+    let target = tests.ancestors().nth(3).expect("a target folder");
+    let file = target.join("operator/debug/operator");
+    let command = "cargo build --manifest-path tests/operator/Cargo.toml --target-dir";
+    assert!(
+        file.is_file(),
+        "build it: {command} {}/operator",
+        target.display()
+    );
+    file
+}
+
 /// Debian's docker-registry, where `make setup` unpacked it or on PATH.
 pub fn registry() -> PathBuf {
     let unpacked = cache().join("tools/usr/bin/docker-registry");

@@ -5,7 +5,7 @@
 //! what it has seen, and cleans up before it lets a Greeting go.
 //!
 //! ```sh
-//! cargo run --example operator
+//! cargo run --manifest-path tests/operator/Cargo.toml
 //! kubectl apply -f - <<< '{"apiVersion": "example.coracle.dev/v1", "kind": "Greeting",
 //!     "metadata": {"name": "hello"}, "spec": {"text": "Hello", "times": 2}}'
 //! ```
