@@ -5,6 +5,8 @@
 //! them; `benches/run QUESTION` asks one. Each runs in mount, network and
 //! process namespaces of its own, as root, and leaves nothing behind.
 
+mod api;
+mod api_watch;
 mod backend;
 mod containers;
 mod density;
@@ -48,6 +50,12 @@ enum Question {
         /// How long it is looked at.
         #[arg(default_value_t = 300)]
         seconds: u64,
+    },
+    /// What do the API's verbs cost, how late are events, what do objects and kinds take of memory?
+    Api {
+        /// How many objects.
+        #[arg(default_value_t = 5000)]
+        objects: usize,
     },
     /// How long from POST of a pod to its first answered byte?
     Pods {
@@ -111,6 +119,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.question {
         Question::Startup { runs } => startup::measure(&bin, &scratch, runs),
         Question::Idle { seconds } => runtime.block_on(idle::measure(&bin, &scratch, seconds)),
+        Question::Api { objects } => runtime.block_on(api::measure(&bin, &scratch, objects)),
         Question::Pods { count } => runtime.block_on(pods::measure(&bin, &scratch, count)),
         Question::Containers { count } => runtime.block_on(containers::measure(&bin, &scratch, count)),
         Question::Services { proxy, seconds } => {

@@ -71,9 +71,14 @@ impl Node {
         process::memory(self.pid(), what)
     }
 
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.data.join("admin.kubeconfig")
+    }
+
     /// A client with the administrator's certificate.
     pub async fn client(&self) -> anyhow::Result<kube::Client> {
-        let file = Kubeconfig::read_from(self.data.join("admin.kubeconfig"))?;
+        let file = Kubeconfig::read_from(self.kubeconfig())?;
         let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
         Ok(kube::Client::try_from(config)?)
     }

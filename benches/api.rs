@@ -1,0 +1,243 @@
+//! The API server's verbs: what they cost it, and how many of them it answers.
+//!
+//! 32 connections of HTTP/2 with one request each under way, ConfigMaps of 1 KiB. The load generator shares the
+//! machine, so CPU of the node says more than requests per second.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use client::{HttpApi, Kubeconfig};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::api_watch;
+use crate::node::Node;
+use crate::table::{self, mib};
+
+/// Connections, each with one request under way.
+pub const CONNECTIONS: usize = 32;
+/// Bytes of an object's text.
+const TEXT_BYTES: usize = 1024;
+/// Definitions of kinds.
+const DEFINITIONS: usize = 1000;
+/// How often everything is listed.
+const LISTS: usize = 20;
+/// What a server frees after work it frees within this time.
+const REST: Duration = Duration::from_secs(5);
+
+/// Where the objects are.
+pub const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// Prints the tables for that many objects.
+pub async fn measure(bin: &Path, scratch: &Path, objects: usize) -> anyhow::Result<()> {
+    let node = Node::start(bin, scratch, &[])?;
+    node.ready().await?;
+    tokio::time::sleep(REST).await;
+    let idle = node.memory("VmRSS");
+    let doors = doors(&node, CONNECTIONS)?;
+    let mut rows = Vec::new();
+    let create = |n: usize| (Method::POST, MAPS.to_owned(), map(n, "created"));
+    rows.push(verb(&node, &doors, "create", objects, create, "1,700", "1.03").await?);
+    tokio::time::sleep(REST).await;
+    let full = node.memory("VmRSS");
+    let get = |n: usize| {
+        (
+            Method::GET,
+            format!("{MAPS}/bench-{}", n % objects),
+            String::new(),
+        )
+    };
+    rows.push(verb(&node, &doors, "GET", 4 * objects, get, "3,500–4,700", "0.46").await?);
+    let put = |n: usize| (Method::PUT, format!("{MAPS}/bench-{n}"), map(n, "put"));
+    rows.push(verb(&node, &doors, "PUT", objects, put, "1,550", "–").await?);
+    let head = [
+        "verb",
+        "CPU s per 1,000",
+        "a second",
+        "Kubernetes 1.36: CPU s per 1,000",
+        "a second",
+    ];
+    table::print(
+        &format!("{objects} ConfigMaps of 1 KiB over {CONNECTIONS} connections"),
+        &head,
+        &rows,
+    );
+    lists(&node, &doors).await?;
+    api_watch::measure(&node, &doors, objects).await?;
+    let defined = definitions(&node, &doors).await?;
+    let rows = [
+        (
+            "idle, server and agent",
+            format!("{:.0} MiB", mib(idle)),
+            "517 MiB, control plane alone",
+        ),
+        (
+            "per stored ConfigMap",
+            format!("{:.1} KiB", grown(idle, full) / 1024.0 / objects as f64),
+            "–",
+        ),
+        (
+            "1,000 CustomResourceDefinitions",
+            format!("{:.0} MiB", defined / f64::from(1 << 20)),
+            "–",
+        ),
+    ];
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|(what, ours, k8s)| vec![what.into(), ours, k8s.into()])
+        .collect();
+    table::print("Resident memory", &["what", "coracle", "Kubernetes 1.36"], &rows);
+    Ok(())
+}
+
+fn grown(before: u64, after: u64) -> f64 {
+    after.saturating_sub(before) as f64
+}
+
+/// That many connections to the node.
+pub fn doors(node: &Node, count: usize) -> anyhow::Result<Vec<Arc<HttpApi>>> {
+    let kubeconfig = Kubeconfig::read(&node.kubeconfig())?;
+    (0..count)
+        .map(|_| Ok(Arc::new(HttpApi::new(kubeconfig.http_config())?)))
+        .collect()
+}
+
+/// The text of an object; its labels and name are beside the 1 KiB.
+pub fn map(number: usize, phase: &str) -> String {
+    let metadata = json!({ "name": format!("bench-{number}"), "labels": { "phase": phase } });
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata,
+        "data": { "text": "x".repeat(TEXT_BYTES), "number": number.to_string() },
+    })
+    .to_string()
+}
+
+/// Does `count` requests; CPU for a thousand, and how many a second.
+async fn verb(
+    node: &Node,
+    doors: &[Arc<HttpApi>],
+    name: &str,
+    count: usize,
+    request: impl Fn(usize) -> (Method, String, String),
+    their_rate: &str,
+    their_cpu: &str,
+) -> anyhow::Result<Vec<String>> {
+    let (cpu, began) = (node.cpu(), Instant::now());
+    all(doors, count, request).await?;
+    let (used, took) = (node.cpu() - cpu, began.elapsed());
+    Ok(vec![
+        name.to_owned(),
+        format!("{:.3}", used.as_secs_f64() * 1000.0 / count as f64),
+        format!("{:.0}", count as f64 / took.as_secs_f64()),
+        their_cpu.to_owned(),
+        their_rate.to_owned(),
+    ])
+}
+
+/// Does `count` requests, one under way on each connection; every one must succeed.
+async fn all(
+    doors: &[Arc<HttpApi>],
+    count: usize,
+    request: impl Fn(usize) -> (Method, String, String),
+) -> anyhow::Result<()> {
+    let workers = doors.iter().enumerate().map(|(first, door)| {
+        let numbers = (first..count).step_by(doors.len());
+        let request = &request;
+        async move {
+            for number in numbers {
+                let (method, path, body) = request(number);
+                sent(door, method, &path, body).await?;
+            }
+            anyhow::Ok(())
+        }
+    });
+    stream::iter(workers)
+        .buffer_unordered(doors.len())
+        .try_collect::<()>()
+        .await
+}
+
+/// Sends one request, which must succeed; the answer.
+pub async fn sent(door: &HttpApi, method: Method, path: &str, body: String) -> anyhow::Result<Value> {
+    let (code, answer) = raw(door, method, path, body).await?;
+    ensure!(code < 300, "{path}: {code} {}", String::from_utf8_lossy(&answer));
+    Ok(serde_json::from_slice(&answer)?)
+}
+
+async fn raw(door: &HttpApi, method: Method, path: &str, body: String) -> anyhow::Result<(u16, Vec<u8>)> {
+    let answer = door.raw(method, path, body.into()).await;
+    let (code, bytes) = answer.map_err(|status| anyhow::anyhow!("{path}: {}", status.message))?;
+    Ok((code, bytes.to_vec()))
+}
+
+async fn lists(node: &Node, doors: &[Arc<HttpApi>]) -> anyhow::Result<()> {
+    let door = doors.first().context("a connection")?;
+    let (mut took, mut bytes) = (Vec::new(), 0);
+    let cpu = node.cpu();
+    for _ in 0..LISTS {
+        let began = Instant::now();
+        let (code, answer) = raw(door, Method::GET, MAPS, String::new()).await?;
+        ensure!(code == 200, "LIST: {code}");
+        took.push(table::ms(began.elapsed()));
+        bytes = answer.len();
+    }
+    let used = table::ms(node.cpu() - cpu) / LISTS as f64;
+    let row = vec![
+        format!("{:.1} MB", bytes as f64 / 1e6),
+        format!("{used:.1} ms"),
+        format!("{:.0} ms", table::median(&took)),
+        "71–84 ms".to_owned(),
+    ];
+    let head = [
+        "LIST of all",
+        "CPU",
+        "wall, median",
+        "Kubernetes 1.36: wall (7.3 MB)",
+    ];
+    table::print(&format!("LIST over one connection, {LISTS} times"), &head, &[row]);
+    Ok(())
+}
+
+/// Makes the definitions, waits until all are served; bytes of memory that they take.
+async fn definitions(node: &Node, doors: &[Arc<HttpApi>]) -> anyhow::Result<f64> {
+    let before = node.memory("VmRSS");
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    all(doors, DEFINITIONS, |n| {
+        (Method::POST, path.to_owned(), definition(n))
+    })
+    .await?;
+    let door = doors.first().context("a connection")?;
+    for number in 0..DEFINITIONS {
+        let served = format!("/apis/bench{number}.example.com/v1/things");
+        while raw(door, Method::GET, &served, String::new()).await?.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    tokio::time::sleep(REST).await;
+    Ok(grown(before, node.memory("VmRSS")))
+}
+
+/// A definition of the size that people's have: thirty described fields.
+fn definition(number: usize) -> String {
+    let field = |n: usize| {
+        let text = json!({ "type": "string", "maxLength": 64, "description": format!("What field {n} of the thing means.") });
+        (format!("field{n}"), text)
+    };
+    let fields: serde_json::Map<String, Value> = (0..30).map(field).collect();
+    let group = format!("bench{number}.example.com");
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": format!("things.{group}") },
+        "spec": {
+            "group": group, "scope": "Namespaced",
+            "names": { "plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList" },
+            "versions": [{ "name": "v1", "served": true, "storage": true, "subresources": { "status": {} },
+                "schema": { "openAPIV3Schema": { "type": "object", "properties": {
+                    "spec": { "type": "object", "properties": fields } } } } }],
+        },
+    })
+    .to_string()
+}
