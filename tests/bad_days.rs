@@ -376,7 +376,7 @@ impl Watching {
 
     /// Waits until it tells of an object.
     fn until(&mut self, name: &str) {
-        let wanted = format!(""name":"{name}"");
+        let wanted = format!(r#""name":"{name}""#);
         while !self
             .lines
             .recv_timeout(PATIENCE)
