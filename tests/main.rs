@@ -41,5 +41,6 @@ mod rollout_load;
 mod services;
 mod services_balancer;
 mod services_policies;
+mod services_userspace;
 mod startup;
 mod wasm;

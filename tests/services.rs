@@ -1,40 +1,8 @@
 //! Deployments of both sorts behind Services, asked from everywhere.
 
 use crate::support::manifests::{idle_pod, oci_web, wasm_web};
-use crate::support::pod::all_answer;
+use crate::support::pod::{all_answer, asked_from_everywhere};
 use crate::support::{Cluster, assert_has, eventually, sandboxed};
-
-/// A Wasm pod to ask from; its address.
-fn wasm_client(cluster: &Cluster) -> String {
-    cluster.ok(&["run", "wasm-client", "--image=local/hello-http:1"]);
-    cluster.pod_ready("wasm-client");
-    cluster.pod_ip("wasm-client")
-}
-
-/// Every replica answers through the Service: from the host, from an OCI pod, from a Wasm pod.
-fn asked_from_everywhere(cluster: &Cluster, service: &str, oci: &str, wasm_ip: &str) {
-    let replicas = cluster.pods(&format!("app={service}"));
-    assert_eq!(replicas.len(), 3, "{replicas:?}");
-    let address = format!("http://{}/", cluster.cluster_ip(service));
-    all_answer(&format!("{service} from the host"), &replicas, || {
-        cluster.curl(&address)
-    });
-    all_answer(&format!("{service} from an OCI pod"), &replicas, || {
-        cluster.wget(oci, &address)
-    });
-    all_answer(&format!("{service} from a Wasm pod"), &replicas, || {
-        cluster.fetch(wasm_ip, &address)
-    });
-    for name in [service.to_owned(), format!("{service}.default.svc.cluster.local")] {
-        let url = format!("http://{name}/");
-        all_answer(&format!("{url} from an OCI pod"), &replicas, || {
-            cluster.wget(oci, &url)
-        });
-        all_answer(&format!("{url} from a Wasm pod"), &replicas, || {
-            cluster.fetch(wasm_ip, &url)
-        });
-    }
-}
 
 #[test]
 fn a_wasm_deployment_answers_through_its_service() {
@@ -42,7 +10,7 @@ fn a_wasm_deployment_answers_through_its_service() {
         let cluster = Cluster::stocked(dir, &[]);
         cluster.apply(&wasm_web("web", 3, false));
         cluster.apply(&idle_pod("oci-client"));
-        let wasm_ip = wasm_client(&cluster);
+        let wasm_ip = cluster.wasm_client();
         cluster.pod_ready("oci-client");
         cluster.deployed("web", 3);
         asked_from_everywhere(&cluster, "web", "oci-client", &wasm_ip);
@@ -55,7 +23,7 @@ fn an_oci_deployment_answers_through_its_service() {
         let cluster = Cluster::stocked(dir, &[]);
         cluster.apply(&oci_web("web", 3));
         cluster.apply(&idle_pod("oci-client"));
-        let wasm_ip = wasm_client(&cluster);
+        let wasm_ip = cluster.wasm_client();
         cluster.pod_ready("oci-client");
         cluster.deployed("web", 3);
         asked_from_everywhere(&cluster, "web", "oci-client", &wasm_ip);

@@ -2,9 +2,11 @@
 //! names of their own, and ports of the node.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::support::manifests::{BUSYBOX, idle_pod, oci_web, service, wasm_web};
 use crate::support::sandbox::NODE_IP;
+use crate::support::udp::{self, Client};
 use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
 
 fn patch(cluster: &Cluster, service: &str, spec: &str) {
@@ -270,35 +272,10 @@ fn node_ports_policies_and_health_checks() {
 fn udp_finds_its_server_and_leaves_it() {
     sandboxed(|dir| {
         let cluster = Cluster::stocked(dir, &[]);
-        let server = |word: &'static [u8]| {
-            let socket = std::net::UdpSocket::bind((NODE_IP, 0)).expect("a socket");
-            let port = socket.local_addr().expect("an address").port();
-            std::thread::spawn(move || {
-                let mut buffer = [0; 64];
-                while let Ok((_, from)) = socket.recv_from(&mut buffer) {
-                    let _ = socket.send_to(word, from);
-                }
-            });
-            port
-        };
-        let (first, second) = (server(b"first"), server(b"second"));
-        let slice = |port: u16| {
-            format!(
-                r#"
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: echo-1, labels: {{kubernetes.io/service-name: echo}}}}
-addressType: IPv4
-ports: [{{name: "", port: {port}, protocol: UDP}}]
-endpoints: [{{addresses: [{NODE_IP}]}}]
-"#
-            )
-        };
-        cluster.apply(
-            "{apiVersion: v1, kind: Service, metadata: {name: echo}, \
-             spec: {type: NodePort, ports: [{port: 7, protocol: UDP}]}}",
-        );
-        cluster.apply(&slice(first));
+        let node: IpAddr = NODE_IP.parse().expect("an address");
+        let (first, second) = (udp::server(node, b"first"), udp::server(node, b"second"));
+        cluster.apply(&udp::echo_service(false));
+        cluster.apply(&udp::echo_slice(node, first));
         let node_port = cluster
             .field("service/echo", "{.spec.ports[0].nodePort}")
             .unwrap();
@@ -306,23 +283,11 @@ endpoints: [{{addresses: [{NODE_IP}]}}]
             format!("{}:7", cluster.cluster_ip("echo")),
             format!("{NODE_IP}:{node_port}"),
         ] {
-            cluster.apply(&slice(first));
-            let client = std::net::UdpSocket::bind((NODE_IP, 0)).expect("a socket");
-            client
-                .set_read_timeout(Some(std::time::Duration::from_millis(500)))
-                .expect("a timeout");
-            client.connect(&to).expect("a way there");
-            let told = |word: &str| {
-                eventually(&format!("{word} at {to}"), || {
-                    let mut said = [0; 16];
-                    client.send(b"who?").map_err(|e| e.to_string())?;
-                    let length = client.recv(&mut said).map_err(|e| e.to_string())?;
-                    has(&String::from_utf8_lossy(&said[..length]), &[word])
-                });
-            };
-            told("first");
-            cluster.apply(&slice(second));
-            told("second");
+            cluster.apply(&udp::echo_slice(node, first));
+            let client = Client::new(node, to.parse().expect("an address"));
+            client.told("first");
+            cluster.apply(&udp::echo_slice(node, second));
+            client.told("second");
         }
     });
 }

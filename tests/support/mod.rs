@@ -16,6 +16,7 @@ pub mod registry;
 pub mod rest;
 pub mod sandbox;
 pub mod tools;
+pub mod udp;
 pub mod watcher;
 
 use std::time::{Duration, Instant};

@@ -36,6 +36,13 @@ impl Cluster {
         })
     }
 
+    /// A Wasm pod to ask from; its address.
+    pub fn wasm_client(&self) -> String {
+        self.ok(&["run", "wasm-client", "--image=local/hello-http:1"]);
+        self.pod_ready("wasm-client");
+        self.pod_ip("wasm-client")
+    }
+
     /// The names of the pods a selector finds.
     pub fn pods(&self, selector: &str) -> BTreeSet<String> {
         let path = "jsonpath={.items[*].metadata.name}";
@@ -136,4 +143,29 @@ pub fn all_answer(what: &str, names: &BTreeSet<String>, mut ask: impl FnMut() ->
             Err(format!("no answer of {missing:?} yet"))
         }
     });
+}
+
+/// Every replica answers through the Service: from the host, from an OCI pod, from a Wasm pod.
+pub fn asked_from_everywhere(cluster: &Cluster, service: &str, oci: &str, wasm_ip: &str) {
+    let replicas = cluster.pods(&format!("app={service}"));
+    assert_eq!(replicas.len(), 3, "{replicas:?}");
+    let address = format!("http://{}/", cluster.cluster_ip(service));
+    all_answer(&format!("{service} from the host"), &replicas, || {
+        cluster.curl(&address)
+    });
+    all_answer(&format!("{service} from an OCI pod"), &replicas, || {
+        cluster.wget(oci, &address)
+    });
+    all_answer(&format!("{service} from a Wasm pod"), &replicas, || {
+        cluster.fetch(wasm_ip, &address)
+    });
+    for name in [service.to_owned(), format!("{service}.default.svc.cluster.local")] {
+        let url = format!("http://{name}/");
+        all_answer(&format!("{url} from an OCI pod"), &replicas, || {
+            cluster.wget(oci, &url)
+        });
+        all_answer(&format!("{url} from a Wasm pod"), &replicas, || {
+            cluster.fetch(wasm_ip, &url)
+        });
+    }
 }

@@ -97,7 +97,8 @@ fn prepare() {
     run("ip", &["route", "add", "default", "via", "192.0.2.1"]);
 }
 
-fn run(program: &str, args: &[&str]) {
+/// Runs a program of this machine that must succeed.
+pub fn run(program: &str, args: &[&str]) {
     let status = Command::new(program).args(args).status();
     assert!(status.is_ok_and(|status| status.success()), "{program} {args:?}");
 }
