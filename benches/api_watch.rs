@@ -27,13 +27,10 @@ type Times = HashMap<u64, Instant>;
 
 /// Prints how late events arrive after the answers to the PUTs that made them.
 pub async fn measure(node: &Node, doors: &[Arc<HttpApi>], changes: usize) -> anyhow::Result<()> {
-    let list = bench::sent(
-        doors.first().context("a connection")?,
-        Method::GET,
-        &format!("{MAPS}?limit=1"),
-        String::new(),
-    );
-    let from = list.await?["metadata"]["resourceVersion"]
+    let door = doors.first().context("a connection")?;
+    let path = format!("{MAPS}?limit=1");
+    let list = bench::sent(door, Method::GET, &path, String::new()).await?;
+    let from = list["metadata"]["resourceVersion"]
         .as_str()
         .context("a revision")?
         .to_owned();
