@@ -192,6 +192,9 @@ impl Node {
 
     /// Ends everything in order. OCI containers keep running; the next start finds them.
     pub async fn shutdown(self) {
+        if let Some(control) = &self.control {
+            control::step_down(&control.store).await;
+        }
         self.tasks.shutdown().await;
         if let Some(control) = self.control {
             control.store.close().await;

@@ -22,6 +22,7 @@ mod custom;
 mod dual_stack;
 mod embed;
 mod errors;
+mod failover;
 mod hostile;
 mod images;
 mod join;

@@ -1,89 +1,16 @@
 //! Several servers: joining, answering for one another, and outliving each other.
 
 use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
 
-use crate::support::cluster::said;
-use crate::support::hosts::{Host, Hosts, Place};
-use crate::support::tools::coracle;
+use apiserver::peers::{PeerDialer, PeerTls};
+use apiserver::pki::Ca;
+use store::{Dialer, Peer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::hosts::Place;
+use crate::support::manifests::idle_pod;
+use crate::support::servers::Servers;
 use crate::support::{Cluster, assert_has, eventually, sandboxed};
-
-/// A cluster of servers on hosts of their own, `first`, `second` and so on.
-struct Servers {
-    all: Vec<Cluster>,
-    hosts: Vec<Arc<Host>>,
-    net: Hosts,
-}
-
-const NAMES: [&str; 4] = ["first", "second", "third", "fourth"];
-
-impl Servers {
-    /// The first server, and nobody else.
-    fn begin(dir: &Path) -> Self {
-        let net = Hosts::start(dir);
-        let host = net.first();
-        let first = Cluster::start_on(&host, "server", &["--node-name", "first"]);
-        Self {
-            all: vec![first],
-            hosts: vec![host],
-            net,
-        }
-    }
-
-    /// That many servers, all of them voters.
-    fn start(dir: &Path, count: usize) -> Self {
-        let mut servers = Self::begin(dir);
-        while servers.all.len() < count {
-            servers.join(&[]);
-        }
-        servers
-    }
-
-    /// Has another server join by way of the first, and waits until it votes.
-    fn join(&mut self, args: &[&str]) {
-        let name = NAMES[self.all.len()];
-        let host = self.net.add(name, Place::Lan);
-        let (url, token) = (self.url(0), self.token());
-        let args = [&["--join", &url, "--token-file", &token][..], args].concat();
-        let cluster = Cluster::start_on(&host, "server", &args);
-        self.all.push(cluster);
-        self.hosts.push(host);
-        self.until_role(0, name, "voter");
-    }
-
-    fn url(&self, at: usize) -> String {
-        format!("https://{}:6443", self.hosts[at].ip)
-    }
-
-    fn token(&self) -> String {
-        self.all[0].dir.join("server-token").display().to_string()
-    }
-
-    /// Runs `coracle member` or another verb of the administrator's, as if on that server.
-    fn coracle(&self, at: usize, args: &[&str]) -> Result<String, String> {
-        let mut command = Command::new(coracle());
-        command.args(args).arg("--data-dir").arg(&self.all[at].dir);
-        said(self.hosts[at].output(&mut command))
-    }
-
-    /// The members as a server shows them.
-    fn members(&self, at: usize) -> Result<serde_json::Value, String> {
-        let text = self.all[at].try_ok(&["get", "--raw", "/apis/coracle.dev/v1/members"])?;
-        serde_json::from_str(&text).map_err(|error| error.to_string())
-    }
-
-    fn until_role(&self, at: usize, name: &str, role: &str) {
-        eventually(&format!("{name} is {role}"), || {
-            let members = self.members(at)?;
-            let mut all = members["items"].as_array().into_iter().flatten();
-            match all.any(|member| member["name"] == name && member["role"] == role) {
-                true => Ok(()),
-                false => Err(members.to_string()),
-            }
-        });
-    }
-}
 
 #[test]
 fn servers_join_and_answer_for_one_another() {
@@ -102,5 +29,224 @@ fn servers_join_and_answer_for_one_another() {
         servers.all[1].until("endpoints/kubernetes", path, &ips.join(" "));
         let slice = "endpointslice/kubernetes";
         servers.all[2].until(slice, "{.endpoints[*].addresses[0]}", &ips.join(" "));
+    });
+}
+
+#[test]
+fn a_dead_server_is_replaced_and_what_would_lose_the_majority_is_refused() {
+    sandboxed(|dir| {
+        let mut servers = Servers::start(dir, 3);
+        servers.hand_over(1);
+        assert_has(
+            &servers.coracle(0, &["member", "remove", "second"]).unwrap_err(),
+            &["leads", "hand leadership to another one first"],
+        );
+        let status = servers.coracle(2, &["status"]).unwrap();
+        assert_has(
+            &status,
+            &[
+                "NAME",
+                "LAG",
+                "DISK FREE",
+                "first",
+                "second",
+                "third",
+                "voter",
+                "yes",
+            ],
+        );
+
+        servers.all[2].kill();
+        // At once, when nobody could have missed it yet.
+        let refused = servers.coracle(0, &["member", "remove", "first"]).unwrap_err();
+        assert_has(&refused, &["only 1 of 2 voters would be reachable"]);
+        assert_has(&refused, &["2 are needed to go on"]);
+        let status = servers.coracle(0, &["status"]).unwrap();
+        assert_has(&status, &["unreachable"]);
+
+        servers.coracle(0, &["member", "remove", "third"]).unwrap();
+        assert_has(
+            &servers.coracle(0, &["member", "remove", "third"]).unwrap_err(),
+            &["not found"],
+        );
+        servers.all[0].ok(&["create", "configmap", "meanwhile"]);
+        servers.join(&[]);
+        servers.all[3].ok(&["get", "configmap", "meanwhile"]);
+        let members = servers.coracle(3, &["member", "list"]).unwrap();
+        assert_has(&members, &["first", "second", "fourth", "192.0.2.13:6443"]);
+        assert!(!members.contains("third"), "{members}");
+
+        // Whoever was removed is told so, and stops.
+        let args = ["--node-name", "third"];
+        let mut child = servers.hosts[2].launch("server", &args);
+        let ended = child.wait().expect("its end");
+        assert!(!ended.success());
+        assert_has(
+            &servers.all[2].log(),
+            &[
+                "this server was removed from the cluster",
+                "empty its data folder",
+            ],
+        );
+    });
+}
+
+#[test]
+fn who_may_not_join_is_told_why() {
+    sandboxed(|dir| {
+        let servers = Servers::start(dir, 2);
+        let host = servers.net.add("other", Place::Lan);
+        let (url, token) = (servers.url(0), servers.token());
+        let refused = |data: &Path, args: &[&str]| {
+            let mut command = std::process::Command::new(crate::support::tools::coracle());
+            command.arg("server").arg("--data-dir").arg(data).args(args);
+            crate::support::cluster::said(host.output(&mut command)).expect_err("a refusal")
+        };
+        let data = host.data();
+        let join = ["--join", &url, "--token-file", &token];
+        assert_has(&refused(&data, &join[..2]), &["--token-file", "server-token"]);
+        let agents = servers.all[0].dir.join("agent-token").display().to_string();
+        assert_has(
+            &refused(&data, &["--join", &url, "--token-file", &agents]),
+            &["holds no server token"],
+        );
+        let named = [&join[..], &["--node-name", "second"]].concat();
+        assert_has(
+            &refused(&data, &named),
+            &[
+                "a server named second is a member already",
+                "member remove second",
+            ],
+        );
+        let taken = [&join[..], &["--advertise-address", &servers.hosts[1].ip]].concat();
+        assert_has(&refused(&data, &taken), &["belongs to the member second"]);
+        let port = [&join[..], &["--listen", "7443"]].concat();
+        assert_has(&refused(&data, &port), &["--listen 6443"]);
+        let range = [&join[..], &["--pod-cidr", "10.200.0.0/16"]].concat();
+        assert_has(
+            &refused(&data, &range),
+            &["--pod-cidr 10.200.0.0/16 is not what the cluster has"],
+        );
+        // The token of a cluster that this is not, and a secret that is wrong.
+        let text = std::fs::read_to_string(&token).unwrap();
+        let parts: Vec<&str> = text.trim().split('.').collect();
+        let forged = |hash: &str, secret: &str| {
+            let file = dir.join("forged-token");
+            std::fs::write(&file, format!("coracle1.{hash}.server.{secret}")).unwrap();
+            file.display().to_string()
+        };
+        let fresh = dir.join("fresh");
+        let wrong = forged(&"a".repeat(64), parts[3]);
+        assert_has(
+            &refused(&fresh, &["--join", &url, "--token-file", &wrong]),
+            &["not the one that the token names"],
+        );
+        let wrong = forged(parts[1], &"b".repeat(64));
+        assert_has(
+            &refused(&fresh, &["--join", &url, "--token-file", &wrong]),
+            &["does not accept this token"],
+        );
+        // A folder of another cluster stays what it is.
+        let lone = servers.net.add("lone", Place::Lan);
+        drop(Cluster::start_on(&lone, "server", &[]));
+        assert_has(&refused(&lone.data(), &join), &["belongs to another cluster"]);
+    });
+}
+
+#[test]
+fn strangers_and_garbage_do_no_harm() {
+    sandboxed(|dir| {
+        let servers = Servers::start(dir, 2);
+        let members = servers.members(0).unwrap();
+        let number = |value: &serde_json::Value| u64::from_str_radix(value.as_str().unwrap(), 16).unwrap();
+        let cluster = number(&members["cluster"]);
+        let first = &members["items"][0];
+        let peer = Peer {
+            id: number(&first["id"]),
+            name: "first".to_owned(),
+            address: first["address"].as_str().unwrap().to_owned(),
+        };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let dial = |authority: &Path, cluster: u64| {
+            let now = jiff::Timestamp::now();
+            let ca = Ca::open(authority, "peer-ca", "coracle-peer-ca", now).unwrap();
+            let dialer = PeerDialer::default();
+            dialer.introduce(PeerTls::new(&ca, cluster, 0xbad, now).unwrap().into());
+            runtime.block_on(dialer.dial(&peer))
+        };
+        let foreign = dir.join("foreign");
+        std::fs::create_dir(&foreign).unwrap();
+        assert!(dial(&foreign, cluster).is_err());
+        let refused = "refused a connection that claims to be another server's";
+        eventually("the refusal in the log", || {
+            match servers.all[0].log().contains(refused) {
+                true => Ok(()),
+                false => Err("not yet".to_owned()),
+            }
+        });
+
+        // With a certificate of this cluster, and nothing sensible to say.
+        let genuine = servers.all[0].dir.join("pki");
+        for garbage in [
+            vec![0u8; 4096],
+            b"CORACPER garbage of another sort ....................".to_vec(),
+        ] {
+            let mut stream = dial(&genuine, cluster).expect("a connection");
+            runtime.block_on(async {
+                stream.write_all(&garbage).await.unwrap();
+                stream.flush().await.unwrap();
+                let mut rest = Vec::new();
+                // However it ends, it ends.
+                let _ = stream.read_to_end(&mut rest).await;
+                assert!(rest.is_empty());
+            });
+        }
+        assert_has(
+            &servers.all[0].log(),
+            &["closed the connection of another server", "greeting"],
+        );
+        servers.all[1].ok(&["create", "configmap", "unharmed"]);
+        servers.all[0].ok(&["get", "configmap", "unharmed"]);
+    });
+}
+
+#[test]
+fn nodes_are_reached_from_every_server_and_move_over() {
+    sandboxed(|dir| {
+        let mut servers = Servers::start(dir, 3);
+        let edge = servers.net.add("edge", Place::Lan);
+        let token = servers.all[0].dir.join("agent-token").display().to_string();
+        let url = servers.url(0);
+        let mut agent = Cluster::start_on(&edge, "agent", &["--server", &url, "--token-file", &token]);
+        agent.busybox();
+        servers.all[1].ready();
+        servers.all[1].apply(&idle_pod("box"));
+        servers.all[2].pod_ready("box");
+        for server in &servers.all {
+            let said = eventually("exec by way of each server", || {
+                server.exec("box", &["echo", "here"])
+            });
+            assert_eq!(said, "here\n");
+        }
+
+        // The server that the node was told of is gone, and the node restarts: it remembers the others.
+        servers.all[0].kill();
+        eventually("exec without the first server", || {
+            servers.all[1].exec("box", &["true"])
+        });
+        agent.kill();
+        agent.restart();
+        servers.until_led(1);
+        servers.all[1].apply(&idle_pod("second-box"));
+        servers.all[2].pod_ready("second-box");
+        eventually("exec in the new pod", || {
+            servers.all[2].exec("second-box", &["true"])
+        });
+
+        // And the first one is told of everything when it is back.
+        servers.all[0].restart();
+        eventually("exec by way of the first server", || {
+            servers.all[0].exec("second-box", &["true"])
+        });
     });
 }

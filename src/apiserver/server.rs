@@ -20,7 +20,7 @@ use crate::http::local::LocalService;
 use crate::http::{Door, Listening};
 use crate::leading::{follow_contact, while_leading};
 use crate::lookup::{Lookup, StoreLookup};
-use crate::members::{Here, Members, Standing, endpoints};
+use crate::members::{Gauges, Here, Members, Standing, endpoints};
 use crate::metrics::HttpMetrics;
 use crate::nodes::NodeLinks;
 use crate::openapi_routes::OpenApi;
@@ -267,6 +267,7 @@ fn members(config: &ServerConfig, address: &str, pki: &Arc<Pki>, store: &Store) 
         },
         settings: config.shared.clone(),
         data_dir: config.data_dir.clone(),
+        gauges: Gauges::new(&config.metrics),
     }
 }
 

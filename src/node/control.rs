@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use api::cidr::Addresses;
@@ -11,10 +12,37 @@ use apiserver::{ApiServer, Prepared, ServerConfig, StartError};
 use base::{Clock, Tasks};
 use client::Client;
 use controllers::View;
-use store::Store;
+use store::{MemberChange, Store};
 
 use super::cluster::Shared;
 use crate::config::Config;
+
+/// How long leadership may take to change hands when a server stops.
+const HAND_OVER_MAX: Duration = Duration::from_secs(2);
+
+/// Hands leadership to the member that lacks least, if this one leads others: they need not find out that it
+/// is gone.
+pub(super) async fn step_down(store: &Store) {
+    let mut leadership = store.leadership();
+    let leads = leadership.borrow().leads;
+    let Ok(status) = store.status().await else { return };
+    let heirs = status.health.iter().filter(|health| {
+        health.active && health.id != status.member && status.members.voters.contains(&health.id)
+    });
+    let Some(heir) = heirs.max_by_key(|health| health.matched).filter(|_| leads) else {
+        return;
+    };
+    let handed = async {
+        store.change_members(MemberChange::Lead(heir.id)).await?;
+        let _ = leadership.wait_for(|now| !now.leads).await;
+        Ok::<_, store::StoreError>(())
+    };
+    match tokio::time::timeout(HAND_OVER_MAX, handed).await {
+        Ok(Ok(())) => tracing::info!(to = format_args!("{:x}", heir.id), "leadership was handed over"),
+        Ok(Err(error)) => tracing::info!(%error, "leadership was not handed over"),
+        Err(_) => tracing::info!("leadership was not handed over in time"),
+    }
+}
 
 /// Listens and opens the keys; the store comes next.
 pub(super) async fn prepare_server(config: &Config, node_ip: Addresses) -> anyhow::Result<Prepared> {

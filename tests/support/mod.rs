@@ -15,6 +15,7 @@ pub mod reboot;
 pub mod registry;
 pub mod rest;
 pub mod sandbox;
+pub mod servers;
 pub mod tools;
 pub mod udp;
 pub mod watcher;

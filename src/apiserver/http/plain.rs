@@ -51,7 +51,10 @@ async fn find(door: &Door, incoming: &Incoming, path: &str) -> Result<Option<Res
     match path.trim_end_matches('/') {
         "" => json(json!({"paths": paths()})),
         "/version" => json(version::info()),
-        "/metrics" => Ok(Some(reply::response(200, METRICS_TYPE, door.metrics.encode()))),
+        "/metrics" => {
+            door.members.measure().await;
+            Ok(Some(reply::response(200, METRICS_TYPE, door.metrics.encode())))
+        }
         "/openid/v1/jwks" => {
             let body = door.tokens.key_set().to_string();
             Ok(Some(reply::response(200, "application/jwk-set+json", body)))

@@ -23,6 +23,13 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long leadership may take to change hands.
 const HAND_OVER_MAX: Duration = Duration::from_secs(10);
 
+/// A leader notices within this time that a server does not answer any more. Before, one that has just died
+/// would still be counted on.
+const LIVENESS: Duration = Duration::from_millis(1500);
+/// For a moment after each count the leader has heard of nobody: so often is it asked again, so far apart.
+const REMOVALS: usize = 4;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(130);
+
 /// What a request wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
@@ -186,7 +193,19 @@ impl Members {
 
     async fn remove(&self, name: &str) -> Result<Member, Status> {
         let (id, member) = self.id(name).await?;
-        self.change(MemberChange::Remove(id)).await?;
+        if member.role == "voter" {
+            tokio::time::sleep(LIVENESS).await;
+        }
+        let mut refused = self.change(MemberChange::Remove(id)).await;
+        for _ in 0..REMOVALS {
+            match &refused {
+                Err(status) if status.is_conflict() => {}
+                _ => break,
+            }
+            tokio::time::sleep(REMOVAL_PAUSE).await;
+            refused = self.change(MemberChange::Remove(id)).await;
+        }
+        refused?;
         tracing::info!(name = member.name, "a server was removed");
         Ok(member)
     }

@@ -16,6 +16,7 @@
 
 mod answer;
 pub(crate) mod endpoints;
+mod gauges;
 mod judge;
 mod standing;
 mod state;
@@ -28,6 +29,7 @@ use serde_json::Value;
 use store::Store;
 
 pub use answer::{answer, is_about};
+pub use gauges::Gauges;
 pub use judge::Here;
 pub use standing::Standing;
 
@@ -45,4 +47,15 @@ pub struct Members {
     pub settings: Value,
     /// The folder of this server's data.
     pub data_dir: PathBuf,
+    /// What the metrics show of it.
+    pub gauges: Gauges,
+}
+
+impl Members {
+    /// Brings the gauges up to date.
+    pub async fn measure(&self) {
+        if let Ok(status) = self.store.status().await {
+            self.gauges.update(&status, &self.here);
+        }
+    }
 }

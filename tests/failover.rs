@@ -1,0 +1,293 @@
+//! Servers come and go while clients write and watch: what was acknowledged stays, and no watch loses or
+//! repeats anything.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use api::request::{EventKind, Options, Request, ResourceRef, User, Verb};
+use api::status::Status;
+use client::{Api, HttpApi, HttpConfig, Kubeconfig};
+use futures_util::StreamExt;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use crate::support::servers::Servers;
+use crate::support::{eventually, sandboxed};
+
+const WRITERS: usize = 4;
+/// Longest time without a write while one server of three is lost.
+const PAUSE_MAX: Duration = Duration::from_secs(20);
+
+/// Clients at work, and what they were told.
+struct Work {
+    stop: AtomicBool,
+    /// Revisions of acknowledged writes, by the object's name.
+    acknowledged: Mutex<BTreeMap<String, u64>>,
+    count: AtomicUsize,
+}
+
+/// A client that begins at one server and knows them all.
+fn client(servers: &Servers, first: usize) -> HttpApi {
+    let kubeconfig = Kubeconfig::read(&servers.all[0].dir.join("admin.kubeconfig")).expect("a kubeconfig");
+    let config = HttpConfig {
+        server: servers.url(first),
+        others: (0..servers.all.len()).map(|at| servers.url(at)).collect(),
+        ..kubeconfig.http_config()
+    };
+    HttpApi::new(config).expect("a client")
+}
+
+fn request(verb: Verb) -> Request {
+    let place = ResourceRef::new("", "v1", "configmaps");
+    Request::new(User::anonymous(), verb, place, "default", "")
+}
+
+fn revision(object: &Value) -> u64 {
+    let text = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    text.parse().unwrap_or(0)
+}
+
+impl Work {
+    fn acknowledged(&self) -> BTreeMap<String, u64> {
+        self.acknowledged.lock().expect("no writer panics").clone()
+    }
+
+    /// Makes one object after the other. One whose making was not answered may be there or not; it is made
+    /// again until it certainly is.
+    async fn write(self: Arc<Self>, api: HttpApi, writer: usize) {
+        for number in 0.. {
+            let name = format!("w{writer}-{number}");
+            let mut create = request(Verb::Create);
+            create.body = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#).into();
+            let mut doubtful = false;
+            loop {
+                if self.stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                match api.call(create.clone()).await {
+                    Ok(reply) => {
+                        let object: Value = serde_json::from_slice(&reply.body).expect("an object");
+                        let known = self
+                            .acknowledged
+                            .lock()
+                            .expect("no writer panics")
+                            .insert(name, revision(&object));
+                        assert_eq!(known, None, "made twice");
+                        self.count.fetch_add(1, Ordering::Relaxed);
+                        break;
+                    }
+                    Err(status) if status.is_already_exists() => {
+                        assert!(doubtful, "{name} is there before it was made");
+                        break;
+                    }
+                    Err(_) => {
+                        doubtful = true;
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Watches from a revision, at whichever server answers; what was told, by revision.
+    async fn watch(self: Arc<Self>, api: HttpApi, from: u64) -> BTreeMap<u64, String> {
+        let mut told = BTreeMap::new();
+        let mut at = from;
+        while !self.seen_all(&told) {
+            let mut watch = request(Verb::Watch);
+            watch.options = Options {
+                resource_version: Some(at.to_string()),
+                ..Options::default()
+            };
+            match api.watch(watch).await {
+                Ok(events) => self.take(events, &mut at, &mut told).await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+        told
+    }
+
+    async fn take(
+        &self,
+        mut events: api::request::EventStream,
+        at: &mut u64,
+        told: &mut BTreeMap<u64, String>,
+    ) {
+        while !self.seen_all(told) {
+            // A watch on which nothing happens any more is looked at again.
+            let next = tokio::time::timeout(Duration::from_millis(500), events.next()).await;
+            let event = match next {
+                Err(_) => continue,
+                Ok(None | Some(Err(Status { code: 500.., .. }))) => return,
+                Ok(Some(event)) => event.expect("an event"),
+            };
+            assert_eq!(event.kind, EventKind::Added);
+            let object: Value = serde_json::from_slice(&event.object).expect("an object");
+            let revision = revision(&object);
+            assert!(revision > *at, "{revision} after {at}: out of order, or repeated");
+            *at = revision;
+            told.insert(
+                revision,
+                object["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+            );
+        }
+    }
+
+    /// Whether the writers have stopped and all that was acknowledged was told.
+    fn seen_all(&self, told: &BTreeMap<u64, String>) -> bool {
+        self.stop.load(Ordering::Relaxed)
+            && self
+                .acknowledged()
+                .values()
+                .all(|revision| told.contains_key(revision))
+    }
+
+    /// Waits until more is written; how long that took.
+    fn goes_on(&self, what: &str) -> Duration {
+        let (began, before) = (Instant::now(), self.count.load(Ordering::Relaxed));
+        // Those on their way when it happened do not count.
+        let wanted = before + 2 * WRITERS;
+        while self.count.load(Ordering::Relaxed) < wanted {
+            assert!(began.elapsed() < PAUSE_MAX, "{what}: no writes for {PAUSE_MAX:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        eprintln!("{what}: writes went on after {:?}", began.elapsed());
+        began.elapsed()
+    }
+}
+
+struct Clients {
+    work: Arc<Work>,
+    runtime: tokio::runtime::Runtime,
+    watches: Vec<JoinHandle<BTreeMap<u64, String>>>,
+    writers: Vec<JoinHandle<()>>,
+}
+
+impl Clients {
+    /// Writers and a watch at each server.
+    fn start(servers: &Servers) -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let work = Arc::new(Work {
+            stop: AtomicBool::new(false),
+            acknowledged: Mutex::default(),
+            count: AtomicUsize::new(0),
+        });
+        let listed = runtime
+            .block_on(client(servers, 0).call(request(Verb::List)))
+            .expect("a list");
+        let from = revision(&serde_json::from_slice(&listed.body).expect("a list"));
+        let watch = |at| runtime.spawn(work.clone().watch(client(servers, at), from));
+        let watches = (0..servers.all.len()).map(watch).collect();
+        let write = |n| runtime.spawn(work.clone().write(client(servers, n % servers.all.len()), n));
+        let writers = (0..WRITERS).map(write).collect();
+        let clients = Self {
+            work,
+            watches,
+            writers,
+            runtime,
+        };
+        clients.work.goes_on("the beginning");
+        clients
+    }
+
+    /// Ends them, and compares what they were told with what every server shows.
+    fn end(self, servers: &Servers) {
+        self.work.stop.store(true, Ordering::Relaxed);
+        for writer in self.writers {
+            self.runtime.block_on(writer).expect("a writer");
+        }
+        let acknowledged = self.work.acknowledged();
+        eprintln!("{} writes were acknowledged", acknowledged.len());
+        for watch in self.watches {
+            let told = async { tokio::time::timeout(Duration::from_secs(60), watch).await };
+            let told = self
+                .runtime
+                .block_on(told)
+                .expect("all events in time")
+                .expect("a watch");
+            for (name, revision) in &acknowledged {
+                assert_eq!(told.get(revision), Some(name));
+            }
+        }
+        for server in &servers.all {
+            let path = "jsonpath={range .items[*]}{.metadata.name}={.metadata.resourceVersion} {end}";
+            let shown = eventually("a list", || server.try_ok(&["get", "configmaps", "-o", path]));
+            let shown: BTreeMap<&str, &str> = shown
+                .split_whitespace()
+                .filter_map(|pair| pair.split_once('='))
+                .collect();
+            for (name, revision) in &acknowledged {
+                assert_eq!(
+                    shown.get(name.as_str()),
+                    Some(&revision.to_string().as_str()),
+                    "{name} is lost"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_leaders_are_killed_and_restarted() {
+    sandboxed(|dir| {
+        let mut servers = Servers::start(dir, 3);
+        let clients = Clients::start(&servers);
+        for round in 0..3 {
+            let leader = servers.until_led(round);
+            servers.all[leader].kill();
+            clients.work.goes_on("the leader was killed");
+            servers.all[leader].restart();
+            let name = servers.hosts[leader].name.clone();
+            servers.until_role(leader, &name, "voter");
+        }
+        // Orderly: handed over, stopped and started again, one after the other.
+        for at in 0..3 {
+            servers.hand_over((at + 1) % 3);
+            clients.work.goes_on("leadership was handed over");
+            servers.all[at].stop();
+            clients.work.goes_on("a server was stopped");
+            servers.all[at].restart();
+            servers.until_led(at);
+        }
+        clients.end(&servers);
+    });
+}
+
+#[test]
+fn a_leader_that_is_cut_off_is_replaced_and_serves_nobody() {
+    sandboxed(|dir| {
+        let servers = Servers::start(dir, 3);
+        servers.hand_over(1);
+        let clients = Clients::start(&servers);
+        servers.hosts[1].cut();
+        clients.work.goes_on("the leader was cut off");
+        let inside = servers.all[1].dir.join("admin.kubeconfig");
+        let kubectl = crate::support::tools::kubectls()
+            .into_iter()
+            .next_back()
+            .expect("a kubectl")
+            .1;
+        let ask = |args: &[&str]| {
+            let mut command = std::process::Command::new(&kubectl);
+            command
+                .args(args)
+                .arg("--kubeconfig")
+                .arg(&inside)
+                .env("HOME", servers.all[1].home());
+            crate::support::cluster::said(servers.hosts[1].output(&mut command))
+        };
+        for args in [&["create", "configmap", "lost"][..], &["get", "configmaps"]] {
+            let refused = ask(args).expect_err("a server without the others answers");
+            assert!(refused.contains("no leader"), "{refused}");
+        }
+        servers.hosts[1].mend();
+        servers.all[0].ok(&["create", "configmap", "mended"]);
+        eventually("the server that is back has caught up", || {
+            servers.all[1].try_ok(&["get", "configmap", "mended"])
+        });
+        clients.end(&servers);
+        servers.all[1].refused(&["get", "configmap", "lost"]);
+    });
+}
