@@ -210,3 +210,245 @@ fn a_pod_that_is_deleted_says_how_it_ended() {
         assert_has(&String::from_utf8_lossy(&out.stdout), &["Failed last words"]);
     });
 }
+
+#[test]
+fn what_runs_may_use_more_without_a_restart() {
+    sandboxed(|dir| {
+        let cluster = Cluster::stocked(dir, &[]);
+        let resources = "resources: {limits: {cpu: 200m, memory: 48Mi}}";
+        cluster.apply(&format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: grows}}\nspec:\n  containers:\n  - {{name: main, image: \
+             \"{BUSYBOX}\", command: [sh, -c, \"trap 'exit 0' TERM; while :; do sleep 1; done\"], {resources}}}\n  \
+             - {{name: guest, image: local/hello-http:1, {resources}}}\n"
+        ));
+        cluster.pod_ready("grows");
+        let resize = |name: &str, cpu: &str, memory: &str| {
+            let patch = format!(
+                r#"{{"spec":{{"containers":[{{"name":"{name}","resources":{{"requests":{{"cpu":"{cpu}","memory":"{memory}"}},"limits":{{"cpu":"{cpu}","memory":"{memory}"}}}}}}]}}}}"#
+            );
+            cluster.try_ok(&["patch", "pod", "grows", "--subresource", "resize", "-p", &patch])
+        };
+        let field =
+            |name: &str, path: &str| format!("{{.status.containerStatuses[?(@.name==\"{name}\")].{path}}}");
+        for name in ["main", "guest"] {
+            resize(name, "300m", "160Mi").unwrap();
+            cluster.until("pod/grows", &field(name, "resources.limits.memory"), "160Mi");
+            cluster.until("pod/grows", &field(name, "allocatedResources.cpu"), "300m");
+            assert_eq!(
+                cluster.field("pod/grows", &field(name, "restartCount")).unwrap(),
+                "0"
+            );
+        }
+        // More than the first limit, held at once.
+        let held = cluster.exec("grows", &["sh", "-c", "tail -c 100m /dev/zero | wc -c"]);
+        assert_eq!(held.unwrap().trim(), "104857600");
+        let pending = "{.status.conditions[?(@.type==\"PodResizePending\")].reason}";
+        resize("main", "1000", "160Mi").unwrap();
+        cluster.until("pod/grows", pending, "Infeasible");
+        resize("main", "250m", "160Mi").unwrap();
+        cluster.until("pod/grows", &field("main", "resources.limits.cpu"), "250m");
+        cluster.until("pod/grows", pending, "");
+    });
+}
+
+#[test]
+fn a_guests_own_program_runs_again_by_exec() {
+    sandboxed(|dir| {
+        let cluster = Cluster::stocked(dir, &[]);
+        cluster.apply(
+            r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: guest}
+spec:
+  containers:
+  - name: main
+    image: local/hello-cli:1
+    args: [first, run, --sleep, "100000000"]
+    env: [{name: COLOUR, value: green}]
+    livenessProbe: {exec: {command: [main, probed]}, periodSeconds: 1, failureThreshold: 1}
+    lifecycle: {postStart: {exec: {command: [main, hooked]}}}
+"#,
+        );
+        cluster.pod_ready("guest");
+        let said = cluster.exec("guest", &["main", "second", "run"]).unwrap();
+        assert_has(&said, &["second", "run"]);
+        assert!(!said.contains("first"), "{said}");
+        let other = cluster.exec("guest", &["sh"]).unwrap_err();
+        assert_has(&other, &["holds no program but its own, \"main\""]);
+        // What it prints there is not in the container's log, and the first run goes on.
+        let log = cluster.ok(&["logs", "guest"]);
+        assert!(log.contains("first") && !log.contains("second"), "{log}");
+        assert_eq!(
+            cluster
+                .field("pod/guest", "{.status.containerStatuses[0].restartCount}")
+                .unwrap(),
+            "0"
+        );
+    });
+}
+
+#[test]
+fn what_a_guest_cannot_have_is_named() {
+    sandboxed(|dir| {
+        let cluster = Cluster::start(dir, &[]);
+        cluster.guests();
+        let pod = |name: &str, rest: &str| {
+            format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  hostAliases: [{{ip: 127.0.0.1, \
+                 hostnames: [me.test]}}]\n  containers:\n  - {{name: main, image: local/hello-http:1, {rest}}}\n"
+            )
+        };
+        cluster.apply(&pod(
+            "greedy",
+            "tty: true, securityContext: {privileged: true, capabilities: {add: [NET_ADMIN]}}",
+        ));
+        let words = ["securityContext.privileged, securityContext.capabilities.add, tty"];
+        cluster.event("greedy", "Failed", &words);
+        cluster.until(
+            "pod/greedy",
+            "{.status.containerStatuses[0].state.waiting.reason}",
+            "CreateContainerConfigError",
+        );
+        cluster.apply(&pod(
+            "named",
+            "securityContext: {runAsUser: 1000, runAsNonRoot: true}",
+        ));
+        cluster.pod_ready("named");
+        cluster.event("named", "NotApplicable", &["securityContext.runAsUser"]);
+        // A name that only the pod's own hosts file would give.
+        let ip = cluster.pod_ip("named");
+        assert_has(
+            &cluster.fetch(&ip, "http://me.test:8080/").unwrap(),
+            &["hello from named"],
+        );
+    });
+}
+
+#[test]
+fn secrets_lie_in_memory_and_folders_in_volumes_are_everybodys() {
+    sandboxed(|dir| {
+        let cluster = Cluster::start(dir, &[]);
+        cluster.busybox();
+        cluster.ok(&[
+            "create",
+            "secret",
+            "generic",
+            "keys",
+            "--from-literal=password=swordfish",
+        ]);
+        cluster.apply(&format!(
+            r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: files}}
+spec:
+  securityContext: {{runAsUser: 1000, supplementalGroups: [4242], supplementalGroupsPolicy: Strict}}
+  containers:
+  - name: main
+    image: "{BUSYBOX}"
+    command: [sh, -c, "echo mine > /data/file; trap 'exit 0' TERM; while :; do sleep 1; done"]
+    env: [{{name: POD, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]
+    volumeMounts:
+    - {{name: keys, mountPath: /keys, readOnly: true, recursiveReadOnly: Enabled}}
+    - {{name: scratch, mountPath: /data, subPathExpr: $(POD)/deep}}
+  volumes:
+  - {{name: keys, secret: {{secretName: keys}}}}
+  - {{name: scratch, emptyDir: {{}}}}
+"#
+        ));
+        cluster.pod_ready("files");
+        let said = |script: &str| cluster.exec("files", &["sh", "-c", script]).unwrap();
+        assert_eq!(said("cat /keys/password"), "swordfish");
+        assert_has(&said("grep ' /keys ' /proc/mounts"), &["tmpfs", "ro"]);
+        assert_eq!(said("cat /data/file"), "mine\n");
+        assert_has(&said("id -G"), &["4242"]);
+        assert_eq!(
+            cluster
+                .field(
+                    "pod/files",
+                    "{.status.containerStatuses[0].volumeMounts[?(@.name==\"keys\")].recursiveReadOnly}"
+                )
+                .unwrap(),
+            "Enabled"
+        );
+        cluster.ok(&["delete", "pod", "files", "--timeout=60s"]);
+        let left = std::fs::read_dir(dir.join("data/memory")).unwrap().count();
+        assert_eq!(left, 0, "a deleted pod's Secrets stay in memory");
+    });
+}
+
+#[test]
+fn classes_of_runtimes_are_known_or_named() {
+    sandboxed(|dir| {
+        let cluster = Cluster::start(dir, &[]);
+        cluster.busybox();
+        cluster.apply(
+            "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {name: plain}\nhandler: runc\n\
+             overhead: {podFixed: {cpu: 10m}}\n---\napiVersion: node.k8s.io/v1\nkind: RuntimeClass\n\
+             metadata: {name: strange}\nhandler: gvisor\n",
+        );
+        let pod = |class: &str| {
+            idle_pod(class).replace(
+                "  restartPolicy:",
+                &format!("  runtimeClassName: {class}\n  restartPolicy:"),
+            )
+        };
+        let apply = |manifest: &str| cluster.feed(&["apply", "-f", "-"], manifest);
+        eventually("a pod of that class", || apply(&pod("plain")));
+        cluster.pod_ready("plain");
+        assert_eq!(cluster.field("pod/plain", "{.spec.overhead.cpu}").unwrap(), "10m");
+        eventually("a pod of the other", || apply(&pod("strange")));
+        cluster.event(
+            "strange",
+            "FailedCreatePodSandBox",
+            &["no runtime for \"gvisor\" is configured"],
+        );
+        let why = apply(&pod("absent")).unwrap_err();
+        assert_has(&why, &["pod rejected: RuntimeClass \"absent\" not found"]);
+    });
+}
+
+#[test]
+fn the_node_says_what_its_pods_use() {
+    sandboxed(|dir| {
+        let cluster = Cluster::stocked(dir, &[]);
+        cluster.apply(&idle_pod("box"));
+        cluster.apply(&crate::support::manifests::wasm_web("web", 1, false));
+        cluster.pod_ready("box");
+        cluster.deployed("web", 1);
+        let node = cluster.ok(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"]);
+        let raw = |path: &str| cluster.ok(&["get", "--raw", &format!("/api/v1/nodes/{node}/proxy/{path}")]);
+        let summary: serde_json::Value = serde_json::from_str(&raw("stats/summary")).unwrap();
+        let pods = summary["pods"].as_array().unwrap();
+        assert_eq!(pods.len(), 2, "{summary}");
+        for pod in pods {
+            let container = &pod["containers"][0];
+            assert!(
+                container["memory"]["workingSetBytes"].as_u64().unwrap() > 0,
+                "{pod}"
+            );
+            assert!(
+                container["cpu"]["usageCoreNanoSeconds"].as_u64().is_some(),
+                "{pod}"
+            );
+        }
+        assert!(summary["node"]["cpu"]["usageCoreNanoSeconds"].as_u64().unwrap() > 0);
+        let again: serde_json::Value = serde_json::from_str(&raw("stats/summary")).unwrap();
+        assert!(
+            again["node"]["cpu"]["usageNanoCores"].as_u64().is_some(),
+            "{again}"
+        );
+        let labels = "container=\"main\",namespace=\"default\",pod=\"box\"";
+        for name in [
+            "container_cpu_usage_seconds_total",
+            "container_memory_working_set_bytes",
+        ] {
+            assert_has(&raw("metrics/resource"), &[&format!("{name}{{{labels}}} ")]);
+        }
+        assert_has(
+            &raw("metrics/cadvisor"),
+            &["container_processes{container=\"main\"", "machine_cpu_cores "],
+        );
+    });
+}

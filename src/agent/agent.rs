@@ -34,6 +34,7 @@ use crate::runtime::Runtimes;
 use crate::runtime::oci::OciRuntime;
 use crate::runtime::wasm::WasmRuntime;
 use crate::server::LinkService;
+use crate::volumes;
 use crate::wiring::GuestServices;
 
 /// Why an agent cannot start.
@@ -248,6 +249,10 @@ impl Start {
     }
 
     async fn run_pods(&self, node_cidr: &str) -> Result<(), AgentError> {
+        // Before any pod: what is mounted later is not seen by those that began before.
+        if let Err(error) = volumes::memory::open(&self.paths.memory()) {
+            tracing::warn!(%error, "volumes of Secrets lie on the disk: no memory can be mounted for them");
+        }
         let (client, tasks) = (&self.client, &self.tasks);
         let network_config = network_config(&self.config, node_cidr)?;
         let network = PodNetwork::open(network_config.clone()).await?;
@@ -276,21 +281,21 @@ impl Start {
         let pods = Cache::<Pod>::start(client, selectors, tasks);
         let _ = self.service.context.set(context.clone());
         let (evict, evictions) = mpsc::unbounded_channel();
+        let collector = Arc::new(Collector {
+            node: context.clone(),
+            images: self.images.clone(),
+            table: self.service.table.clone(),
+            host,
+        });
         let evictor = Evictor {
             node: context.clone(),
             machine: self.machine.clone(),
-            images: self.images.clone(),
+            images: collector.clone(),
             table: self.service.table.clone(),
             pressure: self.pressure.clone(),
             evict,
         };
         tasks.spawn("eviction", OnError::Log, evictor.run());
-        let collector = Collector {
-            node: context.clone(),
-            images: self.images.clone(),
-            table: self.service.table.clone(),
-            host,
-        };
         tasks.spawn("image garbage collection", OnError::Log, collector.run());
         let (table, pressure) = (self.service.table.clone(), self.pressure.subscribe());
         let manager = Manager::new(context, table, tasks.clone(), pressure, evictions);
@@ -365,13 +370,16 @@ impl Start {
 pub async fn teardown(config: &AgentConfig) -> Result<(), AgentError> {
     let images = Images::open(images_config(config)?).await?;
     let ended = oci::containers::end_all(&containers_config(config), &images).await;
-    let (pods, id, data) = (
-        Paths::new(&config.data_dir).pods(),
+    let paths = Paths::new(&config.data_dir);
+    let (pods, memory, id, data) = (
+        paths.pods(),
+        paths.memory(),
         config.instance_id.clone(),
         config.data_dir.clone(),
     );
     let cleaned = tokio::task::spawn_blocking(move || {
-        crate::volumes::unmount_below(&pods);
+        volumes::unmount_below(&pods);
+        volumes::unmount_below(&memory);
         network::cleanup(&id, &data)
     });
     let cleaned = cleaned

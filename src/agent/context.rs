@@ -23,6 +23,7 @@ use crate::pods::resources::of_pod;
 use crate::pods::spec::{self, Role};
 use crate::pods::table::PodTable;
 use crate::runtime::Runtimes;
+use crate::stats::LastSample;
 use crate::volumes::VolumeMaker;
 
 /// Where images come from.
@@ -114,6 +115,8 @@ pub struct Context {
     pub facts: Arc<NodeFacts>,
     /// The pods that are here.
     pub table: PodTable,
+    /// What was last used, for rates.
+    pub last: LastSample,
     /// Admits so many starts of ordinary containers at a time.
     pub starts: tokio::sync::Semaphore,
 }
@@ -175,6 +178,7 @@ impl Context {
             services: world.services,
             facts,
             table: world.table,
+            last: LastSample::default(),
             starts: tokio::sync::Semaphore::new(STARTS_AT_ONCE),
         }
     }

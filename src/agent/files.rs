@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(name(with("")).unwrap(), "web-0");
         let error = name(with(&"s".repeat(50))).unwrap_err();
         assert!(
-            error.contains("is too long (64 characters is the max, 80 characters requested)"),
+            error.contains("is too long (64 characters is the max, 77 characters requested)"),
             "{error}"
         );
     }

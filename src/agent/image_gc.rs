@@ -2,6 +2,7 @@
 //! unused first (the kubelet's image garbage collection).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ fn in_use(images: &[Image], names: &BTreeSet<String>) -> BTreeSet<String> {
     used.map(|image| image.digest.clone()).collect()
 }
 
-/// Looks at the disk until it is dropped.
+/// Keeps the disk free of images that nobody uses.
 pub struct Collector {
     /// The node.
     pub node: Arc<Context>,
@@ -81,8 +82,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Looks again and again.
-    pub async fn run(self) {
+    /// Looks at the disk again and again.
+    pub async fn run(self: Arc<Self>) {
         let mut seen = BTreeMap::new();
         let mut failed_before = false;
         let mut timer = tokio::time::interval(self.node.config.images.gc_period);
@@ -148,6 +149,25 @@ impl Collector {
                  found {freed} bytes eligible to free."
             ),
         ))
+    }
+
+    /// Removes every image that no pod here uses, however young, and what is left of earlier ones; the bytes freed.
+    ///
+    /// # Errors
+    /// The disk; what was removed by then stays removed.
+    pub async fn remove_unused(&self) -> Result<u64, oci::ImageError> {
+        let images = self.images.list().await?;
+        let in_use = in_use(&images, &self.names());
+        let mut freed = 0;
+        for image in images.iter().filter(|image| !in_use.contains(&image.digest)) {
+            freed += self.remove(&images, &image.digest).await?;
+        }
+        Ok(freed + self.images.collect(&[]).await?)
+    }
+
+    /// The folder in which the images lie.
+    pub fn dir(&self) -> &Path {
+        self.images.dir()
     }
 
     async fn remove(&self, images: &[Image], digest: &str) -> Result<u64, oci::ImageError> {

@@ -29,6 +29,7 @@ pub mod pods;
 pub mod probes;
 pub mod runtime;
 pub mod server;
+pub mod stats;
 pub mod servers;
 #[cfg(test)]
 mod testing;

@@ -3,6 +3,7 @@
 //! ```text
 //! pods/UID/pod.json                     the pod as last seen, with its last status
 //! pods/UID/volumes/KIND/NAME/           volumes
+//! memory/UID/KIND/NAME/                 volumes that may hold secrets: a file system in memory
 //! pods/UID/logs/CONTAINER/ATTEMPT.log   CRI logs; rotated ones end in .1, .2 …
 //! pods/UID/etc/{hosts,hostname,resolv.conf}
 //! pods/UID/ends/CONTAINER.ATTEMPT/      termination messages
@@ -52,9 +53,24 @@ impl Paths {
         self.pod(uid).join("pod.json")
     }
 
-    /// A volume's folder; volume names are DNS labels.
+    /// A volume's folder; volume names are DNS labels. What may hold secrets is kept in memory.
     pub fn volume(&self, uid: &str, kind: &str, name: &str) -> PathBuf {
-        self.pod(uid).join("volumes").join(kind).join(name)
+        let root = match kind {
+            "secret" | "projected" | "downward-api" => self.memory_of(uid),
+            _ => self.pod(uid).join("volumes"),
+        };
+        root.join(kind).join(name)
+    }
+
+    /// Where a memory file system holds volumes of all pods.
+    pub fn memory(&self) -> PathBuf {
+        self.data.join("memory")
+    }
+
+    /// The part of it that is a pod's.
+    pub fn memory_of(&self, uid: &str) -> PathBuf {
+        let folder = self.pod(uid);
+        self.memory().join(folder.file_name().unwrap_or_default())
     }
 
     /// A container's log.

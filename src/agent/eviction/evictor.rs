@@ -12,6 +12,7 @@ use super::rank;
 use super::signals::{Met, Pressure, PressureHistory, Signal};
 use super::usage::{self, PodUse};
 use crate::context::Context;
+use crate::image_gc::Collector;
 use crate::node::machine::Machine;
 use crate::pods::spec;
 use crate::pods::table::{PodTable, PodView};
@@ -31,8 +32,8 @@ pub struct Evictor {
     pub node: Arc<Context>,
     /// What the machine is.
     pub machine: Machine,
-    /// For giving up what no image needs.
-    pub images: oci::Images,
+    /// For giving up images before pods.
+    pub images: Arc<Collector>,
     /// The node's pods.
     pub table: PodTable,
     /// Where pressure is told.
@@ -111,8 +112,9 @@ impl Evictor {
             "the node is short"
         );
         if !matches!(met.signal, Signal::Memory | Signal::Pids) {
-            if let Err(error) = self.images.collect(&[]).await {
-                tracing::warn!(%error, "images were not tidied up");
+            match self.images.remove_unused().await {
+                Ok(freed) => tracing::info!(freed, "unused images were given up"),
+                Err(error) => tracing::warn!(%error, "unused images could not be given up"),
             }
             if !self.look().await.iter().any(|again| again.signal == met.signal) {
                 return;

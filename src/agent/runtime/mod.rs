@@ -11,6 +11,7 @@ pub mod oci;
 #[cfg(test)]
 mod suite;
 pub mod wasm;
+mod wasm_exec;
 
 use std::net::IpAddr;
 use std::path::PathBuf;

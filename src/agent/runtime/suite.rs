@@ -48,43 +48,55 @@ fn sandbox() -> Sandbox {
     }
 }
 
+/// A container of that program and nothing else.
+pub(super) fn launch_of(program: &str) -> Launch {
+    let log = LogSpec {
+        path: "/nowhere".into(),
+        bytes_max: 1 << 20,
+        files_max: 2,
+    };
+    let image = Image {
+        references: vec!["test:1".into()],
+        digest: String::new(),
+        id: String::new(),
+        size_bytes: 0,
+        config: ImageConfig::default(),
+        kind: ImageKind::Oci { layers: Vec::new() },
+    };
+    Launch {
+        id: "c".into(),
+        pod_uid: "u-1".into(),
+        title: "ns/p/c".into(),
+        name: "c".into(),
+        attempt: 0,
+        image,
+        args: vec![program.to_owned()],
+        env: Vec::new(),
+        working_dir: String::new(),
+        user: Default::default(),
+        mounts: Vec::new(),
+        resources: Default::default(),
+        security: Default::default(),
+        tty: false,
+        stdin: false,
+        stdin_once: false,
+        target: None,
+        log,
+        port: 8080,
+        reuse: false,
+    }
+}
+
 impl Bench<'_> {
     fn launch(&self, id: &str, script: Script) -> Launch {
-        let log = LogSpec {
-            path: self.dir.join(format!("{id}.log")),
-            bytes_max: 1 << 20,
-            files_max: 2,
-        };
-        let image = Image {
-            references: vec!["test:1".into()],
-            digest: String::new(),
-            id: String::new(),
-            size_bytes: 0,
-            config: ImageConfig::default(),
-            kind: ImageKind::Oci { layers: Vec::new() },
-        };
         let mut launch = Launch {
             id: id.into(),
-            pod_uid: "u-1".into(),
             title: format!("ns/p/{id}"),
             name: id.into(),
-            attempt: 0,
-            image,
-            args: Vec::new(),
-            env: Vec::new(),
-            working_dir: String::new(),
-            user: Default::default(),
-            mounts: Vec::new(),
-            resources: Default::default(),
-            security: Default::default(),
-            tty: false,
-            stdin: false,
-            stdin_once: false,
-            target: None,
-            log,
-            port: 8080,
-            reuse: false,
+            ..launch_of("")
         };
+        launch.log.path = self.dir.join(format!("{id}.log"));
+        launch.args.clear();
         (self.prepare)(&mut launch, script, self.dir);
         launch
     }

@@ -19,6 +19,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::guest::{GuestNetwork, NodeNetwork};
+use super::wasm_exec;
 use super::{Change, Ending, Launch, Runtime, RuntimeError, Sandbox};
 use crate::logs::writer::LogWriter;
 
@@ -45,13 +46,15 @@ struct State {
 struct Container {
     pod_uid: String,
     name: String,
+    /// What it is made from, for runs of its program beside the first.
+    origin: Arc<Prepared>,
     /// Where its `wasi:http` program listens.
     port: Option<u16>,
     stage: Stage,
 }
 
 enum Stage {
-    Created(Box<Prepared>),
+    Created,
     Starting,
     Started(Started),
 }
@@ -110,12 +113,12 @@ impl WasmRuntime {
         }
     }
 
-    async fn run(&self, prepared: Prepared) -> Result<(Started, Timestamp), WasmError> {
+    async fn run(&self, origin: &Prepared) -> Result<(Started, Timestamp), WasmError> {
         let Prepared {
             programs,
             launch,
             network,
-        } = prepared;
+        } = origin;
         let log = LogWriter::open(&launch.log, self.clock.clone());
         let log = Arc::new(log.map_err(|source| WasmError::Io {
             context: "opening the log".into(),
@@ -132,11 +135,11 @@ impl WasmRuntime {
             (ImageKind::App { components }, programs) => {
                 let parts = components.iter().zip(programs);
                 let parts =
-                    parts.map(|(part, program)| app_part(part, program, &launch, network.clone(), &log));
+                    parts.map(|(part, program)| app_part(part, program, launch, network.clone(), &log));
                 self.host.start_app(parts.collect::<Result<_, _>>()?).await?
             }
             (_, [program, ..]) => {
-                let spec = instance_spec(program, &launch, network, &log, stdin);
+                let spec = instance_spec(program, launch, network.clone(), &log, stdin);
                 self.host.start(program, spec).await?
             }
             (_, []) => return Err(WasmError::Spec("the image holds no program".into())),
@@ -339,11 +342,12 @@ impl Runtime for WasmRuntime {
             pod_uid: launch.pod_uid.clone(),
             name: launch.name.clone(),
             port,
-            stage: Stage::Created(Box::new(Prepared {
+            origin: Arc::new(Prepared {
                 programs,
                 launch: launch.clone(),
                 network,
-            })),
+            }),
+            stage: Stage::Created,
         };
         state.containers.insert(launch.id.clone(), container);
         Ok(())
@@ -351,18 +355,18 @@ impl Runtime for WasmRuntime {
 
     async fn start(&self, id: &str) -> Result<Timestamp, RuntimeError> {
         let not_found = || RuntimeError::NotFound(id.to_owned());
-        let prepared = {
+        let origin = {
             let mut state = self.lock();
             let container = state.containers.get_mut(id).ok_or_else(not_found)?;
             match std::mem::replace(&mut container.stage, Stage::Starting) {
-                Stage::Created(prepared) => *prepared,
+                Stage::Created => container.origin.clone(),
                 other => {
                     container.stage = other;
                     return Err(RuntimeError::Start("it was started before".to_owned()));
                 }
             }
         };
-        match self.run(prepared).await {
+        match self.run(&origin).await {
             Ok((started, since)) => {
                 let mut state = self.lock();
                 // Closed meanwhile: nobody will ever stop it again.
@@ -413,9 +417,24 @@ impl Runtime for WasmRuntime {
         Ok(())
     }
 
-    async fn exec(&self, _: &str, _: &ExecSpec) -> Result<Process, RuntimeError> {
-        let text = "a WebAssembly container has no other program to run: exec is not supported";
-        Err(RuntimeError::Unsupported(text.to_owned()))
+    async fn exec(&self, id: &str, exec: &ExecSpec) -> Result<Process, RuntimeError> {
+        let started = self.started(id)?;
+        let origin = self.lock().containers.get(id).map(|c| c.origin.clone());
+        let origin = origin.ok_or_else(|| RuntimeError::NotFound(id.to_owned()))?;
+        let args = wasm_exec::arguments(&origin.launch, &exec.args)?;
+        let program = match origin.programs.as_slice() {
+            [program] if program.kind() != ProgramKind::Http => program,
+            _ => {
+                let text = "the container's program answers HTTP and cannot be run as a command";
+                return Err(RuntimeError::Unsupported(text.to_owned()));
+            }
+        };
+        let (far, near) = wasm_exec::streams(exec);
+        let network = origin.network.clone();
+        let mut spec = instance_spec(program, &origin.launch, network, &started.log, far.stdin);
+        (spec.args, spec.stdout, spec.stderr) = (args, far.stdout, far.stderr);
+        let instance = self.host.start(program, spec).await;
+        Ok(near.join(instance.map_err(|error| RuntimeError::Start(error.to_string()))?))
     }
 
     async fn attach(&self, id: &str, stdin: bool) -> Result<Process, RuntimeError> {

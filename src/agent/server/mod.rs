@@ -91,7 +91,7 @@ impl LinkService {
                 forward::answer(&target, &query, request.into_body()).await
             }
             [DIAL, address] if post => forward::dial(address, request.into_body()).await,
-            [NODE, rest @ ..] if get => node::answer(self, rest, &query),
+            [NODE, rest @ ..] if get => node::answer(self, rest, &query).await,
             _ => Err(Status::no_such_path()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 /// Checks (and for the `OrCreate` types makes) what a hostPath volume names.
@@ -54,15 +54,18 @@ pub fn sub_path(volume: &Path, sub_path: &str) -> Result<PathBuf, String> {
     {
         return bad("it must be a relative path without '..'");
     }
-    let root = match volume.canonicalize() {
-        Ok(root) => root,
+    let found = volume
+        .canonicalize()
+        .and_then(|root| Ok((fs::metadata(&root)?, root)));
+    let (like, root) = match found {
+        Ok(found) => found,
         Err(error) => return bad(&error.to_string()),
     };
     let mut path = root.clone();
     for part in relative.components() {
         path.push(part);
         if fs::symlink_metadata(&path).is_err()
-            && let Err(error) = fs::DirBuilder::new().mode(0o755).create(&path)
+            && let Err(error) = make_like(&path, &like)
         {
             return bad(&error.to_string());
         }
@@ -73,6 +76,13 @@ pub fn sub_path(volume: &Path, sub_path: &str) -> Result<PathBuf, String> {
         };
     }
     Ok(path)
+}
+
+/// Makes a folder that whoever may use the volume may use, whatever this process' mask is.
+fn make_like(path: &Path, volume: &fs::Metadata) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(path)?;
+    std::os::unix::fs::chown(path, None, Some(volume.gid()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(volume.mode() & 0o7777))
 }
 
 #[cfg(test)]
@@ -115,6 +125,9 @@ mod tests {
         let root = volume.canonicalize().unwrap();
         assert_eq!(sub_path(&volume, "a/b"), Ok(root.join("a/b")));
         assert_eq!(sub_path(&volume, "link"), Ok(root.join("real")));
+        fs::set_permissions(&volume, fs::Permissions::from_mode(0o777)).unwrap();
+        let shared = sub_path(&volume, "shared").unwrap();
+        assert_eq!(fs::metadata(shared).unwrap().mode() & 0o777, 0o777);
         for bad in [
             "../secret",
             "/etc",

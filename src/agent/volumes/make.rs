@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::host::check_host_path;
+use super::memory::is_mounted;
 use super::payload::{self, Inputs, Payload};
 use super::tokens::Tokens;
 use super::{atomic, kind_and_path};
@@ -152,8 +153,12 @@ impl VolumeMaker {
     /// When something is still in use.
     pub async fn remove(&self, pod_uid: &str) -> Result<(), String> {
         self.objects.unfollow(pod_uid);
-        let root = self.paths.pod(pod_uid).join("volumes");
-        let removed = tokio::task::spawn_blocking(move || remove(&root)).await;
+        let roots = [
+            self.paths.pod(pod_uid).join("volumes"),
+            self.paths.memory_of(pod_uid),
+        ];
+        let removed =
+            tokio::task::spawn_blocking(move || roots.iter().try_for_each(|root| remove(root))).await;
         removed
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())
@@ -201,7 +206,7 @@ fn plain(volume: &Volume, path: &Path, group: Option<u32>) -> Result<(), String>
             .as_ref()
             .and_then(|q| q.0.parse::<Quantity>().ok())
             .map(|q| q.value());
-        memory(path, size.filter(|size| *size > 0)).map_err(fail)?;
+        mount_memory(path, size.filter(|size| *size > 0)).map_err(fail)?;
     }
     if let Some(group) = group {
         chown(path, None, Some(group)).map_err(fail)?;
@@ -210,13 +215,7 @@ fn plain(volume: &Volume, path: &Path, group: Option<u32>) -> Result<(), String>
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(fail)
 }
 
-/// Whether a folder is on another file system than the one it lies in.
-fn is_mounted(path: &Path) -> bool {
-    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
-    device(path) != path.parent().and_then(device)
-}
-
-fn memory(path: &Path, size: Option<i64>) -> io::Result<()> {
+fn mount_memory(path: &Path, size: Option<i64>) -> io::Result<()> {
     let options = size.map(|bytes| format!("size={bytes}"));
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let mounted = mount(Some("tmpfs"), path, Some("tmpfs"), flags, options.as_deref());

@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod host;
 pub mod make;
+pub mod memory;
 pub mod mounts;
 pub mod payload;
 pub mod tokens;

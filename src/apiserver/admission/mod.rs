@@ -9,6 +9,7 @@ mod node_restriction;
 mod node_taint;
 pub mod policies;
 mod priority;
+mod runtime_class;
 mod service_account;
 mod tolerations;
 pub mod webhooks;
@@ -160,6 +161,7 @@ pub fn plugins(toleration: TolerationSeconds) -> Vec<Box<dyn Plugin>> {
         Box::new(node_taint::TaintNodesByCondition),
         Box::new(priority::Priority),
         Box::new(tolerations::DefaultTolerationSeconds(toleration)),
+        Box::new(runtime_class::RuntimeClass),
         Box::new(certificates::CertificateApproval),
         Box::new(certificates::CertificateSigning),
         Box::new(certificates::CertificateSubjectRestriction),

@@ -5,6 +5,7 @@ pub mod credentials;
 pub mod finish;
 pub mod image;
 pub mod launch;
+mod runtime_class;
 pub mod sandbox;
 pub mod start;
 pub mod stop;

@@ -41,6 +41,7 @@ async fn attempt(
 ) -> Result<Addresses, String> {
     let node = &context.node;
     let host_network = spec::host_network(pod);
+    super::runtime_class::check(context, pod).await?;
     let link = if host_network {
         Link {
             ip: node.config.node_ips(),

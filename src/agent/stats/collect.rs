@@ -1,0 +1,205 @@
+//! Looks at the node and its pods once.
+
+use std::fs;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use oci::Usage;
+
+use crate::context::Context;
+use crate::eviction::usage::{self, PodUse};
+use crate::node::machine::Machine;
+use crate::pods::spec;
+use crate::pods::table::PodView;
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    /// When.
+    pub at: Timestamp,
+    /// The node.
+    pub node: NodeSample,
+    /// Its pods that have not ended.
+    pub pods: Vec<PodSample>,
+}
+
+/// The node as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeSample {
+    /// Its name.
+    pub name: String,
+    /// Since when the machine is up.
+    pub booted: Timestamp,
+    /// Cores.
+    pub cores: u64,
+    /// CPU time of everything since then, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Those that could be had.
+    pub memory_available_bytes: u64,
+    /// Processes and threads.
+    pub tasks: u64,
+    /// Most of these.
+    pub tasks_max: u64,
+    /// Bytes of the file system under the data folder, and those free.
+    pub storage: (u64, u64),
+}
+
+/// One pod.
+#[derive(Clone, Debug)]
+pub struct PodSample {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// Its containers that run.
+    pub containers: Vec<ContainerSample>,
+    /// What it has on the disk.
+    pub disk: PodUse,
+}
+
+/// One running container.
+#[derive(Clone, Debug, Default)]
+pub struct ContainerSample {
+    /// Its name.
+    pub name: String,
+    /// Its id, with its scheme.
+    pub id: String,
+    /// Its image.
+    pub image: String,
+    /// Since when it runs, if the API has heard of it.
+    pub started: Option<Timestamp>,
+    /// What it uses.
+    pub usage: Usage,
+}
+
+impl PodSample {
+    /// CPU time of its running containers, in nanoseconds.
+    pub fn cpu_ns(&self) -> u64 {
+        self.containers.iter().map(|c| c.usage.cpu_ns).sum()
+    }
+
+    /// Their memory, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.containers.iter().map(|c| c.usage.memory_bytes).sum()
+    }
+}
+
+/// Looks at everything; `disks` at what pods have on the disk too, which takes a walk through their folders.
+pub async fn collect(node: &Arc<Context>, disks: bool) -> Sample {
+    let at = node.clock.now();
+    let (name, data) = (node.config.node_name.clone(), node.paths.data().to_owned());
+    let whole = tokio::task::spawn_blocking(move || look_at_node(name, &data, at)).await;
+    let mut pods = Vec::new();
+    for view in node.table.all().into_iter().filter(|view| view.active) {
+        let mut containers = Vec::new();
+        for (name, container) in &view.containers {
+            let Some(id) = &container.container_id else {
+                continue;
+            };
+            let Some((runtime, bare)) = node.runtimes.of_container(id) else {
+                continue;
+            };
+            // One that has just ended uses nothing.
+            if let Ok(usage) = runtime.usage(bare).await {
+                containers.push(described(&view, name, id, usage));
+            }
+        }
+        let disk = if disks {
+            on_disk(node, &view).await
+        } else {
+            PodUse::default()
+        };
+        pods.push(PodSample {
+            pod: view.pod.clone(),
+            containers,
+            disk,
+        });
+    }
+    Sample {
+        at,
+        node: whole.unwrap_or_default(),
+        pods,
+    }
+}
+
+fn described(view: &PodView, name: &str, id: &str, usage: Usage) -> ContainerSample {
+    let image = spec::container(&view.pod, name).map(|(_, c)| spec::image(&c).to_owned());
+    let started = status_of(&view.pod, name).and_then(|status| {
+        let running = status.state.as_ref()?.running.as_ref()?;
+        running.started_at.as_ref().map(|time| time.0)
+    });
+    ContainerSample {
+        name: name.to_owned(),
+        id: id.to_owned(),
+        image: image.unwrap_or_default(),
+        started,
+        usage,
+    }
+}
+
+fn status_of<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let all = [
+        &status.container_statuses,
+        &status.init_container_statuses,
+        &status.ephemeral_container_statuses,
+    ];
+    all.into_iter().flatten().flatten().find(|s| s.name == name)
+}
+
+async fn on_disk(node: &Arc<Context>, view: &PodView) -> PodUse {
+    let (view, paths) = (view.clone(), node.paths.clone());
+    let looked = tokio::task::spawn_blocking(move || usage::on_disk(&view.pod, &view, &paths)).await;
+    looked.unwrap_or_default()
+}
+
+fn look_at_node(name: String, data: &std::path::Path, now: Timestamp) -> NodeSample {
+    let (machine, load) = (Machine::read(data), crate::node::machine::Load::read(data));
+    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let uptime = text("/proc/uptime");
+    let up = uptime
+        .split_whitespace()
+        .next()
+        .and_then(|s| s.parse::<f64>().ok());
+    let up = jiff::SignedDuration::from_secs_f64(up.unwrap_or(0.0));
+    NodeSample {
+        name,
+        booted: now.checked_sub(up).unwrap_or(now),
+        cores: machine.cpus,
+        cpu_ns: busy_ns(&text("/proc/stat")),
+        memory_bytes: machine.memory_bytes,
+        memory_available_bytes: load.memory_available_bytes,
+        tasks: load.tasks,
+        tasks_max: load.tasks_max,
+        storage: (load.storage_bytes, load.storage_available_bytes),
+    }
+}
+
+/// CPU time that all cores were not idle, from `/proc/stat`, which counts hundredths of a second.
+fn busy_ns(stat: &str) -> u64 {
+    const TICK_NS: u64 = 10_000_000;
+    const IDLE: [usize; 2] = [3, 4];
+    // Guest time, in the two columns after these, is part of user time already.
+    const COLUMNS: usize = 8;
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "));
+    let columns = line
+        .unwrap_or_default()
+        .split_whitespace()
+        .take(COLUMNS)
+        .enumerate();
+    let busy = columns.filter(|(at, _)| !IDLE.contains(at));
+    busy.filter_map(|(_, text)| text.parse::<u64>().ok()).sum::<u64>() * TICK_NS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_time_is_not_used() {
+        let stat = "cpu  10 1 5 1000 200 2 3 4 99 99\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        assert_eq!(busy_ns(stat), 25 * 10_000_000);
+        assert_eq!(busy_ns(""), 0);
+    }
+}
