@@ -11,6 +11,7 @@
 mod support;
 
 mod access;
+mod backups;
 mod bad_days;
 mod between;
 mod churn;
@@ -24,6 +25,7 @@ mod embed;
 mod errors;
 mod failover;
 mod hostile;
+mod image_gc;
 mod images;
 mod join;
 mod kubectl;
@@ -45,3 +47,4 @@ mod services_policies;
 mod services_userspace;
 mod startup;
 mod wasm;
+mod webhooks;

@@ -9,6 +9,7 @@
 pub mod admission;
 pub mod authn;
 pub mod authz;
+mod backup;
 pub mod config;
 pub mod conversion;
 pub mod discovery;

@@ -1,5 +1,6 @@
 //! The command line: what a person types.
 
+mod backup;
 mod down;
 mod image;
 mod member;
@@ -90,6 +91,21 @@ Example:
     /// Show how the servers of a cluster are: role, leader, term, lag, disk, alarms
     Status(status::StatusArgs),
 
+    /// Write everything that the cluster is made of to one file, while it works
+    #[command(after_help = "\
+Example:
+  coracle backup /mnt/usb/cluster-monday.backup
+The file is read back and checked before it gets its name. It holds the cluster's keys and all its Secrets.")]
+    Backup(backup::BackupArgs),
+
+    /// Make a cluster of one server from a backup, in an empty data folder
+    #[command(after_help = "\
+Example:
+  coracle restore /mnt/usb/cluster-monday.backup --data-dir /var/lib/coracle
+  coracle up
+Also when three servers were backed up: the other two join anew, with empty folders.")]
+    Restore(backup::RestoreArgs),
+
     /// Stop the node and remove everything it made on this host
     #[command(after_help = "\
 The data folder keeps the cluster's objects, so that `coracle up` brings everything back.
@@ -133,6 +149,8 @@ pub fn main() -> ExitCode {
         Verb::Image(args) => image::run(args),
         Verb::Member(args) => member::run(args),
         Verb::Status(args) => status::run(args),
+        Verb::Backup(args) => backup::backup(args),
+        Verb::Restore(args) => backup::restore(args),
         Verb::Down(args) => down::run(args),
         Verb::Version => {
             println!("coracle {} (Kubernetes API v1.36)", env!("CARGO_PKG_VERSION"));

@@ -1,5 +1,6 @@
 //! Speaking, as the administrator, with the servers of a cluster.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -107,6 +108,16 @@ impl Server {
     pub async fn change(&self, method: Method, path: &str) -> anyhow::Result<()> {
         let _: serde_json::Value = self.ask(method, path, CHANGE_PATIENCE).await?;
         Ok(())
+    }
+
+    /// Has it make a backup, and writes that to `out`.
+    ///
+    /// # Errors
+    /// When it refuses or breaks off, or `out` takes no more.
+    pub async fn backup(&self, out: &mut impl Write) -> anyhow::Result<()> {
+        let path = format!("{ROOT}/backup");
+        let downloaded = self.api.download(&path, |bytes| out.write_all(bytes)).await;
+        downloaded.map_err(|status| anyhow::anyhow!("{}: {}", self.url, status.message))
     }
 
     async fn ask<T: DeserializeOwned>(

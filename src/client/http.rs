@@ -176,6 +176,31 @@ impl HttpApi {
         Ok((code, read(response).await?))
     }
 
+    /// A `GET` whose answer may be of any size: hands it to `take` piece by piece.
+    ///
+    /// # Errors
+    /// The refusal of the server; 503 when it cannot be reached or breaks off, 500 when `take` fails.
+    pub async fn download(
+        &self,
+        path: &str,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), Status> {
+        let request = self.prepare(Method::GET, path, "application/json", Bytes::new())?;
+        let response = self.send(request).await?;
+        if !response.status().is_success() {
+            return Err(refusal(response).await);
+        }
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame =
+                frame.map_err(|e| Status::unavailable(format!("the server's answer broke off: {e}")))?;
+            if let Some(bytes) = frame.data_ref() {
+                take(bytes).map_err(Status::internal)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Turns a fresh connection into a stream of `protocol` by `POST path` with
     /// an `Upgrade` header.
     ///

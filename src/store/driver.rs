@@ -29,6 +29,7 @@ use crate::membership::Peer;
 use crate::parcel::Parcel;
 use crate::raft::Job;
 use crate::reads::Clearance;
+use crate::state::{Export, Meta};
 use crate::status::Status;
 use crate::upkeep::{Chore, Upkeep};
 use writer::Writer;
@@ -63,6 +64,8 @@ pub enum Input {
     Unreachable(u64),
     /// Somebody wants to know how things are.
     Status(oneshot::Sender<Status>),
+    /// Somebody wants a copy of everything, as it is now.
+    Copy(oneshot::Sender<Result<Copied, StoreError>>),
     /// The writer finished jobs.
     Persisted(Written),
     /// The log takes nothing, for this reason; the writer goes on trying.
@@ -70,6 +73,9 @@ pub enum Input {
     /// The store is to be closed.
     Stop,
 }
+
+/// A copy of the state, and what it knows beside its versions.
+pub type Copied = (Meta, Box<dyn Export>);
 
 /// The way to the other members.
 pub trait Transport: Send {
@@ -253,6 +259,7 @@ impl Driver {
             Input::Shipped(to, arrived) => self.core.snapshot_sent(to, arrived),
             Input::Unreachable(id) => self.core.unreachable(id),
             Input::Status(asked) => drop(asked.send(self.core.status())),
+            Input::Copy(asked) => drop(asked.send(self.core.copy())),
             Input::Call(_) | Input::Read(_) | Input::Persisted(_) | Input::Ailing(_) | Input::Stop => {}
         }
         Ok(())

@@ -28,6 +28,7 @@
 //! in it where the revision goes, and a small header for filters.
 
 mod apply;
+mod backup;
 mod cache;
 mod calls;
 mod check;
@@ -48,6 +49,7 @@ mod peers;
 mod plant;
 mod raft;
 mod reads;
+mod restore;
 mod rocks;
 mod segment;
 #[cfg(test)]
@@ -63,10 +65,12 @@ mod watch;
 mod window;
 mod wire;
 
+pub use backup::{About as BackupAbout, Backup, Files as BackupFiles, verify as verify_backup};
 pub use config::StoreConfig;
 pub use error::StoreError;
 pub use membership::{Change as MemberChange, Health, Peer};
 pub use peers::{Dialer, Dialling, Stream};
+pub use restore::restore;
 pub use status::{Leadership, Status};
 pub use store::Store;
 pub use types::{Change, Entry, Event, Expect, Header, ListQuery, Listing, Op, Outcome, Record};

@@ -54,6 +54,16 @@ impl Rocks {
         })
     }
 
+    /// Whether a folder holds a state.
+    pub fn is_in(dir: &Path) -> Result<bool, StoreError> {
+        Ok(!numbers(dir)?.is_empty())
+    }
+
+    /// The folder in `dir` that counts.
+    pub fn newest(dir: &Path) -> Result<PathBuf, StoreError> {
+        Ok(folder(dir, numbers(dir)?.into_iter().max().unwrap_or(0)))
+    }
+
     fn database(&self) -> Arc<Database> {
         self.place.current().1
     }

@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
 use crate::apply::View;
+use crate::backup::{Backup, Files};
 use crate::cache::Cache;
 use crate::command::{Body, Command, Ticket};
 use crate::config::StoreConfig;
@@ -150,6 +151,17 @@ impl Store {
     /// Forgets history before `revision`: it can be listed, older revisions cannot.
     pub async fn compact(&self, revision: u64) -> Result<(), StoreError> {
         self.call(Body::Compact(revision)).await.map(drop)
+    }
+
+    /// Begins a backup with everything that was acknowledged before the call, and
+    /// with small files that belong to it. Writing goes on meanwhile.
+    pub async fn backup(&self, files: &Files) -> Result<Backup, StoreError> {
+        self.clearance().await?;
+        let (asked, copied) = oneshot::channel();
+        let _ = self.inner.inputs.send(Input::Copy(asked));
+        let (meta, export) = copied.await.unwrap_or_else(|_| Err(self.inner.gone()))?;
+        let made_ms = u64::try_from(self.inner.clock.now().as_millisecond()).unwrap_or(0);
+        Ok(Backup::new(&meta, export, made_ms, files))
     }
 
     /// Why the store stopped by itself, if it did: writes are refused then,

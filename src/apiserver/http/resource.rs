@@ -18,11 +18,11 @@ use super::handler::{Incoming, text};
 use super::path::ResourcePath;
 use super::query::{self, Query};
 use super::{delete_options, negotiate, reply, watch};
-use crate::members;
 use crate::metrics::About;
 use crate::nodes::Body;
 use crate::streams;
 use crate::streams::upgrade::{self, Wanted};
+use crate::{backup, members};
 
 /// Larger bodies are refused (Kubernetes' limit).
 const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -44,6 +44,9 @@ pub async fn answer(
     if streams::is_stream(&path) {
         let _running = door.counters.long_running(about);
         return streams::answer(door, path, incoming).await;
+    }
+    if backup::is_about(&path) {
+        return backup::answer(door, path, incoming).await;
     }
     if members::is_about(&path) {
         return members::answer(door, path, incoming).await;

@@ -5,7 +5,7 @@ use ::raft::eraftpb::{Message, SnapshotMetadata};
 use super::{Arrival, Core, Shipment};
 use crate::error::StoreError;
 use crate::plant::Plant;
-use crate::state::Meta;
+use crate::state::{Export, Meta};
 
 impl Core {
     /// Takes a snapshot that came from another member.
@@ -45,6 +45,18 @@ impl Core {
     /// A shipment has arrived, or got lost.
     pub fn snapshot_sent(&mut self, to: u64, arrived: bool) {
         self.member.snapshot_sent(to, arrived);
+    }
+
+    /// A copy of the state as it is now.
+    pub fn copy(&self) -> Result<(Meta, Box<dyn Export>), StoreError> {
+        match self.suspended() {
+            // What was applied is not in the state yet.
+            Some(reason) if self.stuck() => Err(StoreError::Unwritable {
+                reason: reason.to_owned(),
+                uncertain: false,
+            }),
+            _ => Ok((self.meta.clone(), self.state.export()?)),
+        }
     }
 
     pub(super) fn ship(&self, mut message: Message) -> Result<Shipment, StoreError> {
