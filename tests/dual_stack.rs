@@ -1,7 +1,11 @@
 //! Pods, guests and Services with an address of each family, on one node.
 
+use std::net::{IpAddr, SocketAddr};
+
 use crate::support::manifests::{busybox_pod, idle_pod, oci_web, wasm_web};
 use crate::support::pod::all_answer;
+use crate::support::sandbox::{self, NODE_IP};
+use crate::support::udp::{self, Client};
 use crate::support::{Cluster, assert_has, eventually, sandboxed};
 
 const BOTH: [&str; 4] = [
@@ -10,6 +14,9 @@ const BOTH: [&str; 4] = [
     "--service-cidr",
     "10.43.0.0/16,fd00:43::/112",
 ];
+
+/// The node's own address of IPv6.
+const NODE_IP6: &str = "fd00:2::10";
 
 #[test]
 fn a_service_of_both_families_answers_on_both() {
@@ -66,6 +73,57 @@ fn answers_on_both(cluster: &Cluster, service: &str) {
             cluster.fetch(&guest, &url)
         });
     }
+}
+
+#[test]
+fn ports_of_the_node_answer_on_both() {
+    sandboxed(|dir| {
+        sandbox::run(
+            "ip",
+            &[
+                "-6",
+                "addr",
+                "add",
+                &format!("{NODE_IP6}/64"),
+                "dev",
+                "lan0",
+                "nodad",
+            ],
+        );
+        let node = format!("{NODE_IP},{NODE_IP6}");
+        let cluster = Cluster::stocked(dir, &[&BOTH[..], &["--node-ip", &node]].concat());
+        let port_of = |service: &str| {
+            let port = cluster.field(&format!("service/{service}"), "{.spec.ports[0].nodePort}");
+            port.expect("a Service").parse::<u16>().expect("a port")
+        };
+        let at = [NODE_IP, NODE_IP6].map(|ip| ip.parse::<IpAddr>().expect("an address"));
+        for (name, manifest) in [("oci", oci_web("oci", 2)), ("wasm", wasm_web("wasm", 2, false))] {
+            let both = "spec:\n  type: NodePort\n  ipFamilyPolicy: RequireDualStack\n  selector: {app:";
+            cluster.apply(&manifest.replace("spec:\n  selector: {app:", both));
+            cluster.deployed(name, 2);
+            let (port, replicas) = (port_of(name), cluster.pods(&format!("app={name}")));
+            for door in at.map(|ip| SocketAddr::new(ip, port)) {
+                let url = format!("http://{door}/");
+                all_answer(&url, &replicas, || {
+                    crate::support::cluster::curl(&["-g", "--max-time", "5", &url])
+                });
+            }
+        }
+
+        cluster.apply(&udp::echo_service(true));
+        let ips = cluster
+            .field("service/echo", "{.spec.clusterIPs[*]}")
+            .expect("addresses");
+        let port = port_of("echo");
+        for ip in at {
+            cluster.apply(&udp::echo_slice(ip, udp::server(ip, b"heard")));
+            let own = ips.split(' ').find(|own| own.contains(':') == ip.is_ipv6());
+            let own: IpAddr = own.expect("an address of each").parse().expect("an address");
+            for door in [SocketAddr::new(own, 7), SocketAddr::new(ip, port)] {
+                Client::new(ip, door).told("heard");
+            }
+        }
+    });
 }
 
 #[test]
