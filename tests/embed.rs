@@ -1,15 +1,9 @@
 //! Coracle inside other programs: the examples are built with the tests and run here.
 
-use std::path::PathBuf;
 use std::process::Command;
 
+use crate::support::tools::example;
 use crate::support::{assert_has, sandboxed};
-
-/// An example of this workspace, which cargo puts beside the binary.
-fn example(name: &str) -> PathBuf {
-    let built = PathBuf::from(env!("CARGO_BIN_EXE_coracle"));
-    built.with_file_name("examples").join(name)
-}
 
 fn output(command: &mut Command) -> String {
     let out = command.output().expect("the example");

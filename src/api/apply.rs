@@ -110,12 +110,21 @@ pub fn apply(live: Option<&Value>, applied: Value, write: &Write<'_>, force: boo
 /// What an apply of `config` would make of `live` if nobody owned any field (admission policies that mutate).
 ///
 /// # Errors
-/// What of the configuration does not fit the schema.
+/// What of the configuration does not fit the schema, or would replace what counts as one piece.
 pub fn merged(live: &Value, config: &Value, schema: &Schema) -> Result<Value, String> {
-    match typed::problems(config, schema).as_slice() {
-        [] => Ok(typed::merge(live, config, schema)),
-        problems => Err(problems.join("; ")),
+    let problems = typed::problems(config, schema);
+    if !problems.is_empty() {
+        return Err(problems.join("; "));
     }
+    let atoms = typed::atoms(config, schema);
+    if !atoms.is_empty() {
+        let paths: Vec<String> = atoms.iter().map(|path| path_text(path)).collect();
+        return Err(format!(
+            "invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {}",
+            paths.join(", ")
+        ));
+    }
+    Ok(typed::merge(live, config, schema))
 }
 
 fn check_applied(applied: &Value, write: &Write<'_>) -> Result<(), Status> {

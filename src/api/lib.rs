@@ -27,4 +27,5 @@ pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod table;
+pub mod typecheck;
 pub mod value;

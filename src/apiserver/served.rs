@@ -69,18 +69,18 @@ impl ServedKinds {
     }
 
     /// The other versions in which the same objects are served.
-    pub fn equivalents(&self, kind: &Kind) -> Vec<KindRef> {
-        let stored = kind.stored_as();
-        let mut all = self.all();
-        all.retain(|other| {
-            let same_place = match other.custom() {
-                Some(_) => other.group == kind.group,
-                None => other.stored_as() == stored,
-            };
-            let itself = (other.group, other.version) == (kind.group, kind.version);
-            same_place && !itself && other.plural == kind.plural
-        });
-        all
+    pub fn equivalents(&self, kind: &KindRef) -> Vec<KindRef> {
+        let itself = |other: &Kind| (other.group, other.version) == (kind.group, kind.version);
+        if kind.custom().is_none() {
+            let same = |other: &&&Kind| other.plural == kind.plural && other.stored_as() == kind.stored_as();
+            let others = self.built_in.iter().filter(same).filter(|other| !itself(other));
+            return others.map(|other| KindRef::BuiltIn(other)).collect();
+        }
+        let custom = self.custom.read().unwrap_or_else(PoisonError::into_inner);
+        let definition = format!("{}.{}", kind.plural, kind.group);
+        let versions = custom.by_definition.get(&definition).into_iter().flatten();
+        let others = versions.filter(|other| !itself(other.kind()));
+        others.cloned().map(KindRef::Custom).collect()
     }
 
     /// A number that changes whenever what is served does.

@@ -19,6 +19,7 @@ pub mod servers;
 pub mod tools;
 pub mod udp;
 pub mod watcher;
+pub mod webhook;
 
 use std::time::{Duration, Instant};
 

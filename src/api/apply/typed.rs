@@ -428,6 +428,27 @@ pub(super) fn problems(value: &Value, schema: &Schema) -> Vec<String> {
     out
 }
 
+/// The lists, maps and structs in an object that count as one piece each, by their paths.
+pub(super) fn atoms(value: &Value, schema: &Schema) -> Vec<Path> {
+    let (node, mut out) = (root(schema), Vec::new());
+    atoms_below(value, At::new(&node), &mut Path::default(), &mut out);
+    out
+}
+
+fn atoms_below(value: &Value, at: At<'_>, path: &mut Path, out: &mut Vec<Path>) {
+    let shape = at.shape();
+    let composite = matches!(at.node, Node::Struct(_) | Node::Map(_) | Node::List(_));
+    if matches!(shape, Shape::Leaf) && composite && !value.is_null() {
+        out.push(path.clone());
+    }
+    for (step, child) in shape.children(Some(value)).into_iter().flatten() {
+        let below = shape.step(&step);
+        path.push(step);
+        atoms_below(child, below, path, out);
+        path.pop();
+    }
+}
+
 fn check(value: &Value, at: At<'_>, path: &mut Path, out: &mut Vec<String>) {
     let wrong = |path: &Path, out: &mut Vec<String>, text: String| {
         out.push(format!("{}: {text}", crate::fields::path_text(path)));

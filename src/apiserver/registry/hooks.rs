@@ -5,7 +5,7 @@
 use api::object;
 use api::request::Request;
 use api::status::Status;
-use api::value;
+use api::{typecheck, value};
 use serde_json::Value;
 use store::{Entry, Expect, Op};
 
@@ -16,6 +16,8 @@ use super::target::{Part, Target};
 use super::{Core, meta, services};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
+const ADMISSION: &str = "admissionregistration.k8s.io";
+const POLICIES: &str = "validatingadmissionpolicies";
 
 /// Completes a new object; the operations go into the same commit as the object.
 pub(super) fn before_create(
@@ -31,7 +33,20 @@ pub(super) fn before_create(
             Ok(Vec::new())
         }
         (RBAC, _) => grants(core, target, request, new).map(|()| Vec::new()),
+        (ADMISSION, POLICIES) => {
+            judged(core, new);
+            Ok(Vec::new())
+        }
         _ => Ok(Vec::new()),
+    }
+}
+
+/// Says in a policy's status what its expressions look like beside the kinds that it matches. Kubernetes has a
+/// controller for it; here it is part of the write, so that nobody waits for it.
+fn judged(core: &Core, policy: &mut Value) {
+    let made = typecheck::status(policy, &core.inner.kinds.all());
+    for key in ["observedGeneration", "typeChecking"] {
+        object::set(policy, &["status", key], value::get(&made, key).clone());
     }
 }
 
@@ -49,6 +64,12 @@ pub(super) fn before_update(
     }
     match (target.kind.group, target.kind.plural) {
         ("", "services") => services::assign(core, new, Some(live)),
+        (ADMISSION, POLICIES) => {
+            if object::generation(new) != object::generation(live) {
+                judged(core, new);
+            }
+            Ok(Vec::new())
+        }
         (RBAC, _) => {
             let grants_more = ["rules", "aggregationRule", "subjects", "roleRef"]
                 .iter()

@@ -19,6 +19,7 @@ use super::{Core, CoreConfig};
 
 mod custom;
 mod every_kind;
+mod policies;
 mod list_rules;
 mod standard;
 
