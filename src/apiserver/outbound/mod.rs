@@ -85,6 +85,9 @@ impl Outbound {
         let mut request = request(endpoint, query, body).map_err(|error| error.to_string())?;
         // One that was used before may have been closed meanwhile; what was not sent is sent over another.
         while let Some(mut sender) = self.pool.take(endpoint) {
+            if sender.ready().await.is_err() {
+                continue;
+            }
             match sender.try_send_request(request).await {
                 Ok(response) => return self.read(endpoint, sender, response).await,
                 Err(mut error) => match error.take_message() {

@@ -31,7 +31,7 @@ impl Pool {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = idle.get_mut(&key(endpoint))?;
         while let Some((since, sender)) = kept.pop() {
-            if sender.is_ready() && since.elapsed() < IDLE_FOR {
+            if !sender.is_closed() && since.elapsed() < IDLE_FOR {
                 return Some(sender);
             }
         }

@@ -114,8 +114,10 @@ impl Dynamic {
     /// Who may change the object of a review; `None` when that is nobody.
     pub fn mutators(&self, review: &Review<'_>) -> Option<Turn<'_>> {
         let index = self.index();
-        let subject = Subject::of(review).filter(|_| !index.changes_nothing())?;
-        Some(self.turn(index, subject))
+        if index.changes_nothing() {
+            return None;
+        }
+        Some(self.turn(index, Subject::of(review)?))
     }
 
     /// Lets everybody concerned refuse a request.
