@@ -19,6 +19,7 @@ use client::{Credentials, HttpApi, HttpConfig};
 use http::Method;
 use serde::Serialize;
 use store::{MemberChange, Store, StoreError};
+use tokio::sync::OnceCell;
 
 use super::cluster::Cluster;
 use crate::config::Config;
@@ -28,55 +29,43 @@ const RETRY: Duration = Duration::from_millis(500);
 /// After so many attempts in vain a person is told.
 const ATTEMPTS_SILENT: u32 = 10;
 
-/// The server that lets this one in.
+/// The server that lets this one in. It is spoken to only if it is needed: a member starts without it.
 pub(super) struct Host {
-    api: HttpApi,
     url: String,
+    /// The hash of its authority, as the token names it.
+    hash: String,
+    token: String,
+    api: OnceCell<HttpApi>,
 }
 
-/// Connects to the server that `--join` names, which must have the authority that the token names, and so must
-/// the data folder if it has one.
-async fn host(url: &str, config: &Config) -> anyhow::Result<Host> {
+/// The server that `--join` names. The token must be one for servers, and of the cluster that the data folder
+/// belongs to, if it belongs to one.
+fn host(url: &str, config: &Config) -> anyhow::Result<Host> {
     let Some(file) = &config.token_file else {
         bail!("--join needs --token-file: the file server-token in the data folder of that server");
     };
     let token = std::fs::read_to_string(file)
         .with_context(|| format!("cannot read the token in {}", file.display()))?;
-    let token = token.trim();
-    let Some(hash) = pin::ca_hash(token, "server") else {
+    let token = token.trim().to_owned();
+    let Some(hash) = pin::ca_hash(&token, "server").map(str::to_owned) else {
         bail!(
             "{} holds no server token: take the file server-token of a server's data folder",
             file.display()
         );
     };
     if let Some(own) = authority(&config.data_dir)?
-        && !own.eq_ignore_ascii_case(hash)
+        && !own.eq_ignore_ascii_case(&hash)
     {
         bail!(
             "{} belongs to another cluster than the one to join: give another --data-dir, or start without --join",
             config.data_dir.display()
         );
     }
-    let mut attempts = 0;
-    let ca_pem = loop {
-        match pin::fetch_ca(url, hash).await {
-            Ok(pem) => break pem,
-            Err(error @ PinError::Unreachable(..)) => pause(&mut attempts, &error).await,
-            Err(error) => return Err(error).with_context(|| format!("cannot join {url}")),
-        }
-    };
-    let api = HttpApi::new(HttpConfig {
-        server: url.to_owned(),
-        ca_pem,
-        credentials: Credentials {
-            token: token.to_owned(),
-            ..Credentials::default()
-        },
-        ..HttpConfig::default()
-    })?;
     Ok(Host {
-        api,
         url: url.to_owned(),
+        hash,
+        token,
+        api: OnceCell::new(),
     })
 }
 
@@ -99,13 +88,36 @@ fn authority(data_dir: &Path) -> anyhow::Result<Option<String>> {
 }
 
 impl Host {
+    /// Connects to the server, which must have the authority that the token names.
+    async fn connect(&self) -> anyhow::Result<HttpApi> {
+        let mut attempts = 0;
+        let ca_pem = loop {
+            match pin::fetch_ca(&self.url, &self.hash).await {
+                Ok(pem) => break pem,
+                Err(error @ PinError::Unreachable(..)) => pause(&mut attempts, &error).await,
+                Err(error) => return Err(error).with_context(|| format!("cannot join {}", self.url)),
+            }
+        };
+        let credentials = Credentials {
+            token: self.token.clone(),
+            ..Credentials::default()
+        };
+        Ok(HttpApi::new(HttpConfig {
+            server: self.url.clone(),
+            ca_pem,
+            credentials,
+            ..HttpConfig::default()
+        })?)
+    }
+
     /// Asks until there is an answer; a refusal is final.
     async fn ask(&self, path: &str, question: &impl Serialize) -> anyhow::Result<bytes::Bytes> {
         let body: bytes::Bytes = serde_json::to_vec(question)?.into();
+        let api = self.api.get_or_try_init(|| self.connect()).await?;
         let path = format!("{ROOT}/{path}");
         let mut attempts = 0;
         loop {
-            let status = match self.api.raw(Method::POST, &path, body.clone()).await {
+            let status = match api.raw(Method::POST, &path, body.clone()).await {
                 Ok((200, answer)) => return Ok(answer),
                 Ok((code, answer)) => refusal(code, &answer),
                 Err(status) => status,
@@ -138,7 +150,7 @@ pub(super) async fn prepare(
 ) -> anyhow::Result<(Option<Cluster>, Option<Host>)> {
     let dir = config.data_dir.clone();
     let host = match &config.join {
-        Some(url) => Some(host(&url.clone(), config).await?),
+        Some(url) => Some(host(url, config)?),
         None => None,
     };
     let known = Cluster::read(&dir)?;
