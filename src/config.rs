@@ -97,6 +97,8 @@ pub struct Config {
     pub unreachable_toleration_seconds: u32,
     /// Wait before the first restart of a crashed container.
     pub crash_back_off: Duration,
+    /// Bytes that the store may take, history included; 0 for no limit.
+    pub quota_bytes: u64,
     /// Most pods on the node.
     pub max_pods: u32,
     /// What pods may use of the machine, and when they have to go.
@@ -138,6 +140,7 @@ impl Config {
             not_ready_toleration_seconds: 300,
             unreachable_toleration_seconds: 300,
             crash_back_off: Duration::from_secs(10),
+            quota_bytes: 2 << 30,
             max_pods: 4096,
             limits: agent::Limits::default(),
             server: None,

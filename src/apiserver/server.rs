@@ -108,6 +108,7 @@ impl ApiServer {
         };
         listening.start(listeners, tasks);
         let alone = taken_in(&store).await? == Standing::Alone;
+        store.register(&config.metrics);
         let (door, core) = door(&config, port, &pki, &store, alone, tasks).await?;
         let door = Arc::new(door);
         opening.send_replace(Some(door.clone()));

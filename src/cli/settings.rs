@@ -119,6 +119,11 @@ pub struct Settings {
     #[arg(long, value_name = "SECONDS")]
     pub crash_back_off: Option<u64>,
 
+    /// Bytes that the store may take, history included, before writes that grow are refused; 0 for no limit
+    /// [default: 2147483648]
+    #[arg(long, value_name = "BYTES")]
+    pub quota_bytes: Option<u64>,
+
     /// Most pods on this node; give it a range of that size too [default: 4096]
     #[arg(long, value_name = "COUNT")]
     pub max_pods: Option<u32>,
@@ -238,6 +243,7 @@ impl Settings {
                 .default_unreachable_toleration_seconds
                 .or(other.default_unreachable_toleration_seconds),
             crash_back_off: self.crash_back_off.or(other.crash_back_off),
+            quota_bytes: self.quota_bytes.or(other.quota_bytes),
             max_pods: self.max_pods.or(other.max_pods),
             pod_pids_limit: self.pod_pids_limit.or(other.pod_pids_limit),
             allowed_unsafe_sysctls: self.allowed_unsafe_sysctls.or(other.allowed_unsafe_sysctls),
@@ -309,6 +315,9 @@ impl Settings {
         }
         if let Some(seconds) = self.node_monitor_grace_period {
             config.node_monitor_grace_period = std::time::Duration::from_secs(seconds);
+        }
+        if let Some(bytes) = self.quota_bytes {
+            config.quota_bytes = bytes;
         }
         if let Some(pods) = self.max_pods {
             config.max_pods = pods;

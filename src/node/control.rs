@@ -86,6 +86,7 @@ pub(super) async fn open_store(
     let mut settings = store::StoreConfig::new(&config.data_dir);
     settings.join = cluster;
     settings.keep_history = Some(config.compaction_interval);
+    settings.quota_bytes = config.quota_bytes;
     settings.dialer = Some(prepared.dialer());
     settings.here = store::Peer {
         name: config.node_name.clone(),

@@ -23,6 +23,9 @@ pub struct StoreConfig {
     pub segment_bytes: u64,
     /// State is flushed, so that log can be recycled, each time the log has grown by this.
     pub flush_log_bytes: u64,
+    /// Bytes that the state may take, history included, before writes that grow are
+    /// refused; 0 for no limit.
+    pub quota_bytes: u64,
     /// Largest call that is accepted, encoded.
     pub request_bytes_max: usize,
     /// History older than this is compacted away, up to twice this late; `None` keeps all of it.
@@ -54,6 +57,8 @@ impl StoreConfig {
             watch_window_bytes: 4 << 20,
             segment_bytes: 4 << 20,
             flush_log_bytes: 8 << 20,
+            // As much as etcd's.
+            quota_bytes: 2 << 30,
             request_bytes_max: 8 << 20,
             keep_log_bytes: 4 << 20,
             join: None,

@@ -19,7 +19,7 @@ use crate::peers::Whoami;
 use crate::plant::{Plant, Plants};
 use crate::raft::{Job, Member};
 use crate::reads::{Clearance, Reads};
-use crate::state::{Export, Install, Meta, State};
+use crate::state::{Export, Install, Meta, State, Usage};
 use crate::status::{Leadership, Status};
 use crate::types::Outcome;
 use suspension::Unwritten;
@@ -366,6 +366,11 @@ impl Core {
                 vec![]
             },
         }
+    }
+
+    /// How much room the state takes.
+    pub fn usage(&self) -> Usage {
+        self.state.usage()
     }
 
     /// Where the members are.

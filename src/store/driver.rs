@@ -13,7 +13,7 @@
 //! suspended (`core/suspension.rs`), and both are tried again once a second.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,7 +26,9 @@ use crate::core::{Arrival, Call, Core, Shipment, Turn, addressed};
 use crate::error::StoreError;
 use crate::log::Log;
 use crate::membership::Peer;
+use crate::metrics::Counters;
 use crate::parcel::Parcel;
+use crate::quota;
 use crate::raft::Job;
 use crate::reads::Clearance;
 use crate::state::{Export, Meta};
@@ -43,6 +45,10 @@ const TICK: Duration = Duration::from_millis(50);
 const CHORES: Duration = Duration::from_secs(1);
 /// Inputs taken in one go.
 const INPUTS_MAX: usize = 1024;
+/// Files smaller than this are not worth the trouble of making them smaller.
+const WASTE_BYTES: u64 = 64 << 20;
+/// Pause between two times of making the state smaller.
+const TIDYING: Duration = Duration::from_secs(60);
 /// Bytes of calls taken in one go.
 const INPUT_BYTES_MAX: usize = 1 << 20;
 
@@ -124,6 +130,12 @@ pub struct Driver {
     alarm: watch::Sender<Option<String>>,
     /// Whether the cache alone answers reads linearizably.
     local_reads: Arc<AtomicBool>,
+    /// Bytes that the state may take.
+    quota: u64,
+    /// Bytes that it takes, while that is too much; else 0.
+    full: Arc<AtomicU64>,
+    counters: Arc<Counters>,
+    next_tidying: Instant,
 }
 
 /// What a driver is made of.
@@ -149,6 +161,12 @@ pub struct Parts {
     pub alarm: watch::Sender<Option<String>>,
     /// A flush is asked for each time the log has grown by this.
     pub flush_log_bytes: u64,
+    /// Bytes that the state may take; 0 for no limit.
+    pub quota: u64,
+    /// Kept up to date: bytes that it takes, while that is too much; else 0.
+    pub full: Arc<AtomicU64>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
 }
 
 impl Driver {
@@ -173,6 +191,10 @@ impl Driver {
             ailing: None,
             alarm: parts.alarm,
             local_reads: parts.local_reads,
+            quota: parts.quota,
+            full: parts.full,
+            counters: parts.counters,
+            next_tidying: now,
         })
     }
 
@@ -251,6 +273,8 @@ impl Driver {
             Input::Arrival(arrival) => {
                 if let Err(error) = self.core.arrive(*arrival) {
                     warn!(%error, "snapshot from another server refused");
+                } else {
+                    self.counters.snapshots_installed.inc();
                 }
                 // At once: the next message may be about what is in it.
                 self.pump()?;
@@ -296,6 +320,7 @@ impl Driver {
             self.next_chores = now + CHORES;
             let now_ms = u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0);
             self.core.chores(now_ms, self.clock.monotonic())?;
+            self.measure(now);
             self.core.retry()?;
             if self.core.stuck() {
                 self.upkeep.ask(Chore::Mend);
@@ -313,6 +338,7 @@ impl Driver {
                 compacted,
             } = turn;
             self.send(parcels);
+            self.counters.snapshots_sent.inc_by(shipments.len() as u64);
             shipments
                 .into_iter()
                 .for_each(|shipment| self.transport.ship(shipment));
@@ -361,7 +387,26 @@ impl Driver {
             Some(reason) => warn!(reason, "the store cannot write; reads go on"),
             None => info!("the store takes writes again"),
         }
+        self.counters.suspended.set(i64::from(now.is_some()));
         self.alarm.send_replace(now.map(str::to_owned));
+    }
+
+    /// Looks how much room the state takes, and has it made smaller where that helps.
+    fn measure(&mut self, now: Instant) {
+        let usage = self.core.usage();
+        let was = self.full.load(Ordering::Relaxed) > 0;
+        let full = quota::is_full(usage.bytes, self.quota, was);
+        if full != was {
+            warn!(bytes = usage.bytes, quota = self.quota, full, "the store's quota");
+        }
+        self.full
+            .store(if full { usage.bytes } else { 0 }, Ordering::Relaxed);
+        self.counters.measured(usage, self.quota, full);
+        let wasteful = usage.file_bytes > WASTE_BYTES && usage.file_bytes / 2 > usage.bytes;
+        if (full || wasteful) && now >= self.next_tidying {
+            self.next_tidying = now + TIDYING;
+            self.upkeep.ask(Chore::Defragment);
+        }
     }
 
     fn written(&mut self, written: Written) {

@@ -79,6 +79,17 @@ pub enum StoreError {
         /// The call was on its way already: it may be done, now or later. Otherwise nothing was done.
         uncertain: bool,
     },
+    /// The state is as large as it may be; nothing was done.
+    #[error(
+        "the store is full: it takes {bytes} of {quota} bytes; delete what is not needed, or raise quota-bytes; \
+         deletions and changes that do not grow are taken"
+    )]
+    Full {
+        /// What the state takes, history included.
+        bytes: u64,
+        /// What it may take.
+        quota: u64,
+    },
     /// Too many writes are under way. Nothing was done; try again.
     #[error("too many writes are under way")]
     Overloaded,

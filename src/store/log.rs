@@ -9,11 +9,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use raft::eraftpb::{Entry, HardState};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::StoreError;
+use crate::metrics::Counters;
 use crate::segment::{self, HEADER_BYTES, Header, Identity, Place};
 use repair::Repair;
 
@@ -75,6 +77,7 @@ pub struct Log {
     /// Bytes appended since the log was opened.
     appended: u64,
     buffer: Vec<u8>,
+    counters: Arc<Counters>,
     /// Plants the bug that the simulator must find: no sync before the answer.
     #[cfg(test)]
     pub forget_sync: bool,
@@ -97,6 +100,11 @@ impl Log {
         let header = log.next_header();
         log.begin(first, header, &[])?;
         Ok(log)
+    }
+
+    /// Counts in these from now on.
+    pub fn count_in(&mut self, counters: Arc<Counters>) {
+        self.counters = counters;
     }
 
     /// Whose log it is.
@@ -228,6 +236,7 @@ impl Log {
             base: 0,
             appended: 0,
             buffer: vec![],
+            counters: Arc::default(),
             #[cfg(test)]
             forget_sync: false,
             #[cfg(test)]
@@ -332,6 +341,7 @@ impl Log {
         }
         self.offset += bytes.len() as u64;
         self.appended += bytes.len() as u64;
+        self.counters.log_bytes.inc_by(bytes.len() as u64);
         if let Some(segment) = self.live.back_mut() {
             segment.last_index = segment.last_index.max(self.last_index);
         }
@@ -347,7 +357,10 @@ impl Log {
         if self.sync_again {
             return file.sync().or_else(|_| file.sync());
         }
-        file.sync()
+        let began = Instant::now();
+        let synced = file.sync();
+        self.counters.syncs.observe(began.elapsed().as_secs_f64());
+        synced
     }
 
     fn place(&self) -> Place {

@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::StoreError;
-use crate::state::{Expired, Export, Import, Meta, State};
+use crate::state::{Expired, Export, Import, Meta, State, Usage};
 use crate::types::{Entry, Event, ListQuery, Listing};
 
 mod copy;
 mod database;
+mod space;
 
 use database::Database;
 
@@ -106,6 +107,14 @@ impl State for Rocks {
 
     fn sweep(&self, compacted: u64) -> Result<bool, StoreError> {
         self.database().sweep(compacted)
+    }
+
+    fn usage(&self) -> Usage {
+        self.database().usage()
+    }
+
+    fn defragment(&self) -> Result<(), StoreError> {
+        self.database().defragment()
     }
 
     fn renew(&self) -> Result<(), StoreError> {

@@ -42,10 +42,25 @@ pub trait State: Send + Sync {
     /// After a failed write or flush: makes the state take writes again, if that
     /// can be done now. Nothing that was written is lost by it.
     fn renew(&self) -> Result<(), StoreError>;
+    /// How much room the state takes.
+    fn usage(&self) -> Usage;
+    /// Gives room back that deletions have left; goes on beside reads and writes.
+    fn defragment(&self) -> Result<(), StoreError>;
     /// A copy of everything as it is now, to be read while writing goes on.
     fn export(&self) -> Result<Box<dyn Export>, StoreError>;
     /// A new, empty state beside this one, to take in another member's copy.
     fn import(&self) -> Result<Box<dyn Import>, StoreError>;
+}
+
+/// How much room a state takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of what is in it, history included, in memory or on the disk.
+    pub bytes: u64,
+    /// Bytes of its files, with what is in them and does not count any more.
+    pub file_bytes: u64,
+    /// Bytes written to files since it was opened.
+    pub written_bytes: u64,
 }
 
 /// One version of a key, as it is stored: the value is `version.rs`'s.

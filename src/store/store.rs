@@ -3,9 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use base::Clock;
+use base::telemetry::Metrics;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
@@ -20,7 +21,9 @@ use crate::driver::{Driver, Input, NoPeers, Parts, Transport};
 use crate::error::StoreError;
 use crate::history::History;
 use crate::open::{self, Opened};
+use crate::metrics::Counters;
 use crate::peers::{Door, Peers, Whoami};
+use crate::quota;
 use crate::status::Leadership;
 use crate::types::{Entry, ListQuery, Listing, Op, Outcome};
 use crate::upkeep::{Upkeep, recycle};
@@ -47,6 +50,9 @@ struct Inner {
     whoami: Whoami,
     leadership: watch::Receiver<Leadership>,
     alarm: watch::Receiver<Option<String>>,
+    full: Arc<AtomicU64>,
+    quota: u64,
+    counters: Arc<Counters>,
     door: Door,
 }
 
@@ -82,6 +88,11 @@ impl Store {
     pub async fn commit(&self, ops: Vec<Op>) -> Result<Vec<Outcome>, StoreError> {
         for (index, op) in ops.iter().enumerate() {
             check(op).map_err(|reason| StoreError::Invalid { index, reason })?;
+        }
+        let bytes = self.inner.full.load(Ordering::Relaxed);
+        if bytes > 0 && quota::grow(&ops, &*self.inner.cache) {
+            let quota = self.inner.quota;
+            return Err(StoreError::Full { bytes, quota });
         }
         self.call(Body::Batch(ops)).await
     }
@@ -174,6 +185,20 @@ impl Store {
     /// the disk takes none. Reads go on, and writes as soon as it does.
     pub fn suspended(&self) -> watch::Receiver<Option<String>> {
         self.inner.alarm.clone()
+    }
+
+    /// What needs somebody's attention, in words: it stopped, cannot write, or is full.
+    pub fn alarms(&self) -> Vec<String> {
+        let suspended = self.suspended().borrow().clone();
+        let suspended = suspended.map(|reason| format!("cannot write: {reason}"));
+        let bytes = self.inner.full.load(Ordering::Relaxed);
+        let full = (bytes > 0).then(|| format!("store full: {bytes} of {} bytes", self.inner.quota));
+        self.failure().into_iter().chain(suspended).chain(full).collect()
+    }
+
+    /// Lets a registry show what the store counts.
+    pub fn register(&self, metrics: &Metrics) {
+        self.inner.counters.register(metrics);
     }
 
     /// Waits until the store has ended, by [`close`](Self::close) or by
@@ -273,6 +298,8 @@ struct Thread {
     whoami: Whoami,
     leadership: watch::Receiver<Leadership>,
     alarm: watch::Receiver<Option<String>>,
+    full: Arc<AtomicU64>,
+    counters: Arc<Counters>,
     door: Door,
 }
 
@@ -314,6 +341,9 @@ impl Thread {
             whoami: thread.whoami,
             leadership: thread.leadership.clone(),
             alarm: thread.alarm.clone(),
+            full: thread.full.clone(),
+            quota: config.quota_bytes,
+            counters: thread.counters.clone(),
             door: thread.door.clone(),
         };
         let _ = ready.send(Ok(inner));
@@ -351,8 +381,13 @@ impl Thread {
             None => Box::new(NoPeers),
         };
         let (raise, alarm) = watch::channel(None);
+        let (full, counters) = (Arc::<AtomicU64>::default(), Arc::<Counters>::default());
+        log.lock().unwrap_or_else(PoisonError::into_inner).count_in(counters.clone());
         let mut driver = Driver::new(Parts {
             alarm: raise,
+            quota: config.quota_bytes,
+            full: full.clone(),
+            counters: counters.clone(),
             core,
             log: log.clone(),
             inputs,
@@ -380,6 +415,8 @@ impl Thread {
             whoami,
             leadership,
             alarm,
+            full,
+            counters,
             door,
         })
     }

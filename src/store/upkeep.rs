@@ -22,7 +22,7 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(5);
 /// A chore that fails again and again is told of this often.
 const COMPLAINTS: Duration = Duration::from_secs(30);
 /// How many chores there are.
-const CHORES: usize = 4;
+const CHORES: usize = 5;
 
 /// Something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub enum Chore {
     Sweep,
     /// Make the state take writes again, after it did not.
     Mend,
+    /// Give room back that deletions have left.
+    Defragment,
 }
 
 /// The thread and the way to it. Dropping it ends the thread.
@@ -123,6 +125,7 @@ impl Worker {
                 Chore::Spare => self.spare(),
                 Chore::Sweep => self.sweep(),
                 Chore::Mend => self.state.renew(),
+                Chore::Defragment => self.state.defragment(),
             };
             let told = &mut told[chore as usize];
             match done {

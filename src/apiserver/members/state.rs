@@ -19,7 +19,7 @@ impl Members {
         let status = self.store.status().await?;
         let leader = status.leadership.leader;
         let (disk_free_bytes, disk_bytes) = self.disk();
-        let mut alarms: Vec<String> = self.store.failure().into_iter().collect();
+        let mut alarms = self.store.alarms();
         if leader.is_none() {
             alarms.push("no leader".to_owned());
         }

@@ -23,6 +23,7 @@ pub(crate) fn status(error: StoreError) -> Status {
             retry_after(&mut status, 1);
             status
         }
+        StoreError::Full { .. } => Status::new(507, "InsufficientStorage", error.to_string()),
         // Without a time to try again: the disk's owner must do something first.
         StoreError::Unwritable { .. } => Status::unavailable(error.to_string()),
         StoreError::NotLeader { .. } | StoreError::Removed | StoreError::Closed | StoreError::Stopped(_) => {

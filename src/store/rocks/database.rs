@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, FlushOptions,
-    LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+    LogLevel, Options, statistics::StatsLevel, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::codec::Malformed;
@@ -22,7 +22,7 @@ use crate::state::{Expired, Meta, Sieve, Verdict, Version};
 use crate::types::{Change, Entry, Event, ListQuery, Listing};
 use crate::version;
 
-const FAMILIES: [&str; 4] = ["data", "revs", "ttl", "meta"];
+pub(super) const FAMILIES: [&str; 4] = ["data", "revs", "ttl", "meta"];
 
 const META: &[u8] = b"meta";
 const SWEPT: &[u8] = b"swept";
@@ -39,8 +39,10 @@ const SWEEP_REVISIONS: usize = 1000;
 
 /// A database, open.
 pub struct Database {
-    db: DB,
+    pub(super) db: DB,
     unlogged: WriteOptions,
+    /// Kept because the counters of what is written hang on them.
+    pub(super) options: Options,
 }
 
 impl Database {
@@ -48,7 +50,8 @@ impl Database {
     pub fn open(path: &Path) -> Result<Database, StoreError> {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let families = FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache)));
-        let db = DB::open_cf_descriptors(&database_options(), path, families).map_err(|source| {
+        let options = database_options();
+        let db = DB::open_cf_descriptors(&options, path, families).map_err(|source| {
             StoreError::State {
                 what: "opening the state",
                 source,
@@ -56,10 +59,10 @@ impl Database {
         })?;
         let mut unlogged = WriteOptions::default();
         unlogged.disable_wal(true);
-        Ok(Database { db, unlogged })
+        Ok(Database { db, unlogged, options })
     }
 
-    fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
+    pub(super) fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
         self.db
             .cf_handle(name)
             .ok_or_else(|| malformed(Malformed("a family is missing")))
@@ -388,6 +391,9 @@ fn database_options() -> Options {
     options.set_table_cache_num_shard_bits(2);
     options.set_skip_stats_update_on_db_open(true);
     options.set_stats_dump_period_sec(0);
+    // Counters only: timers would cost time.
+    options.enable_statistics();
+    options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
     options.set_stats_persist_period_sec(0);
     // RocksDB's own log of doings, in the state folder: two short files.
     options.set_log_level(LogLevel::Warn);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::error::StoreError;
-use crate::state::{Expired, Export, Import, Install, Meta, Sieve, State, Verdict, Version};
+use crate::state::{Expired, Export, Import, Install, Meta, Sieve, State, Usage, Verdict, Version};
 use crate::types::{Change, Entry, Event, ListQuery, Listing};
 use crate::version;
 
@@ -190,6 +190,14 @@ impl State for MemoryState {
         }
         now.versions.retain(|_, versions| !versions.is_empty());
         Ok(false)
+    }
+
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
+
+    fn defragment(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn renew(&self) -> Result<(), StoreError> {
