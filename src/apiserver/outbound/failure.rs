@@ -21,7 +21,10 @@ fn handshake(error: &rustls::Error, server_name: &str) -> String {
         return error.to_string();
     };
     let why = match why {
-        CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
+        // A stranger may have taken the name of somebody known.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "certificate signed by unknown authority".to_owned()
+        }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "certificate has expired or is not yet valid: current time is after its end".to_owned()
         }
