@@ -143,9 +143,9 @@ async fn read(client: &Client, owner: &Owner) -> Wanted {
         Err(status) if status.is_not_found() => match get("").await {
             Ok(_) => {
                 let ResourceRef { group, plural, .. } = &resource;
-                Wanted::Unknown(format!(
-                    "{plural}.{group} does not implement the scale subresource"
-                ))
+                let dot = if group.is_empty() { "" } else { "." };
+                let what = format!("{plural}{dot}{group}");
+                Wanted::Unknown(format!("{what} does not implement the scale subresource"))
             }
             Err(status) if status.is_not_found() => Wanted::Gone,
             Err(status) => Wanted::Unknown(status.to_string()),
@@ -240,11 +240,17 @@ mod tests {
             known(&scales, &owner("apps/v1", "StatefulSet", "gone")).await,
             Wanted::Gone
         );
-        for strange in [owner("batch/v1", "Job", "once"), owner("a.io/v1", "Thing", "x")] {
-            let Wanted::Unknown(why) = known(&scales, &strange).await else {
-                panic!("{strange:?}")
-            };
-            assert!(why.ends_with("does not implement the scale subresource"), "{why}");
+        for (strange, why) in [
+            (
+                owner("batch/v1", "Job", "once"),
+                "jobs.batch does not implement the scale subresource",
+            ),
+            (
+                owner("a.io/v1", "Thing", "x"),
+                "no matches for kind \"Thing\" in version \"a.io/v1\"",
+            ),
+        ] {
+            assert_eq!(known(&scales, &strange).await, Wanted::Unknown(why.to_owned()));
         }
         let times = |server: &Server| {
             let asked = server.0.lock().unwrap();
