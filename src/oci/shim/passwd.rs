@@ -183,6 +183,7 @@ mod tests {
             gid: Some(8),
             groups: vec![9],
             must_not_be_root: true,
+            ..User::default()
         };
         let found = resolve(&root, "app", &pod).unwrap();
         assert_eq!((found.uid, found.gid, found.groups), (7, 8, vec![9]));
