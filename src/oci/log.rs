@@ -271,7 +271,7 @@ mod tests {
     fn a_closed_log_opens_again_where_it_ended() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("0.log");
-        let mut log = open(&path, 40);
+        let mut log = open(&path, 60);
         log.write(NOW, Stream::Stdout, b"one\n").unwrap();
         log.close();
         log.write(NOW, Stream::Stdout, b"two\n").unwrap();
