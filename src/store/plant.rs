@@ -10,8 +10,8 @@ pub enum Plant {
     /// After a sync that failed, another one is believed. Planted in the log, in tests alone.
     #[cfg(test)]
     SyncAgain,
-    /// A vote goes out before it is durable. Not found within the budget yet: it takes a second
-    /// candidate in the same term.
+    /// A vote goes out before it is durable. Not found within the budget yet, though the
+    /// simulator has two members stand in the same term on purpose (`duel`).
     VoteUnsynced,
     /// A read is let go without asking whether this member still leads.
     ReadUnasked,

@@ -87,6 +87,8 @@ pub struct World {
     waiting: Vec<Waiting>,
     followers: Vec<Follower>,
     now: u64,
+    /// Until then two members may stand in the same term.
+    duel_until: u64,
     values: u64,
     cluster: u64,
     term: u64,
@@ -123,6 +125,7 @@ impl World {
             waiting: vec![],
             followers: vec![],
             now: 0,
+            duel_until: 0,
             values: 0,
             cluster,
             term: 0,
@@ -150,6 +153,7 @@ impl World {
             570..574 => self.cut_one(),
             574..590 => self.network.heal_some(&self.random),
             590..620 => self.administrate()?,
+            620..624 => self.duel()?,
             _ => {}
         }
         self.pass()
@@ -281,8 +285,9 @@ impl World {
         }
         let Some(job) = turn.job else { return Ok(()) };
         // The moment between a vote and its sync is short, so it is looked for.
-        if job.hard.as_ref().is_some_and(|hard| hard.vote != 0) && job.must_sync && self.random.below(12) == 0
-        {
+        let vote = job.hard.as_ref().map_or(0, |hard| hard.vote);
+        let odds = if self.now < self.duel_until && vote != id { 2 } else { 12 };
+        if vote != 0 && job.must_sync && self.random.below(odds) == 0 {
             self.crash(at);
             return if self.random.below(3) > 0 {
                 self.start(at)
