@@ -56,7 +56,8 @@ impl Paths {
     /// A volume's folder; volume names are DNS labels. What may hold secrets is kept in memory.
     pub fn volume(&self, uid: &str, kind: &str, name: &str) -> PathBuf {
         let root = match kind {
-            "secret" | "projected" | "downward-api" => self.memory_of(uid),
+            // Not projections: their tokens must be there after a reboot without a server.
+            "secret" | "downward-api" => self.memory_of(uid),
             _ => self.pod(uid).join("volumes"),
         };
         root.join(kind).join(name)

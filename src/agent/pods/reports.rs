@@ -7,6 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::task::JoinHandle;
 
+use super::conditions::PASSING;
 use super::{report, spec};
 use crate::context::Context;
 
@@ -74,9 +75,24 @@ impl Reports {
             conditions.any(|c| c.type_ == "Ready" && c.status == "True")
         };
         let shown = pod.status.as_ref().is_some_and(ready);
-        if !shown && self.sent.as_ref().is_some_and(ready) {
+        let unready = !shown && self.sent.as_ref().is_some_and(ready);
+        if unready || self.lingers(pod) {
             self.sent = None;
         }
+    }
+
+    /// Whether the API shows a condition that has passed: when its end was told, it was not yet to be seen there.
+    fn lingers(&self, pod: &Pod) -> bool {
+        let types = |status: Option<&PodStatus>| -> Vec<String> {
+            let all = status.and_then(|s| s.conditions.as_ref()).into_iter().flatten();
+            all.map(|c| c.type_.clone()).collect()
+        };
+        let made = types(self.made.as_ref());
+        let shown = types(pod.status.as_ref());
+        PASSING.iter().any(|passing| {
+            let is_in = |list: &[String]| list.iter().any(|kind| kind == passing);
+            is_in(&shown) && !is_in(&made)
+        })
     }
 
     /// Begins to write a status if it is news; when to offer it again if that has to wait.
@@ -174,6 +190,20 @@ mod tests {
         assert!(reports.sent.is_some());
         reports.heard(&pod("False"));
         assert!(reports.sent.is_none());
+        let mut lingering = pod("True");
+        let conditions = lingering
+            .status
+            .as_mut()
+            .and_then(|s| s.conditions.as_mut())
+            .unwrap();
+        conditions.push(k8s_openapi::api::core::v1::PodCondition {
+            type_: PASSING[0].to_owned(),
+            status: "True".to_owned(),
+            ..Default::default()
+        });
+        let mut reports = Reports::new(&pod("True"), Duration::ZERO);
+        reports.heard(&lingering);
+        assert!(reports.sent.is_none(), "a condition that has passed");
         let mut reports = Reports::new(&pod("False"), Duration::ZERO);
         reports.heard(&pod("False"));
         assert!(reports.sent.is_some());

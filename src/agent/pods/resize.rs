@@ -89,6 +89,10 @@ pub fn step(container: &Container, record: &ContainerRecord) -> Option<Step> {
     if !matches!(record.run, Run::Running { .. }) {
         return None;
     }
+    // The common case, without reading a single quantity.
+    if container.resources.as_ref() == Some(given) {
+        return None;
+    }
     let (now, wanted) = (of(Some(given)), of_container(container));
     let cpu = (now.cpu_request_millis, now.cpu_limit_millis)
         != (wanted.cpu_request_millis, wanted.cpu_limit_millis);

@@ -12,6 +12,7 @@ pub mod oci;
 mod suite;
 pub mod wasm;
 mod wasm_exec;
+mod wasm_spec;
 
 use std::net::IpAddr;
 use std::path::PathBuf;

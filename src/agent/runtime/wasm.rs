@@ -2,16 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ::oci::{AppComponent, ExecSpec, Found, ImageKind, Process, Stream, Usage};
-use ::wasm::{
-    AllowedHosts, AppPart, ExitReason, Host, Instance, InstanceSpec, Mount, Network, Output, Program,
-    ProgramKind, Stdin, WasmError,
-};
+use ::oci::{ExecSpec, Found, ImageKind, Process, Usage};
+use ::wasm::{ExitReason, Host, Instance, Program, ProgramKind, Stdin, WasmError};
 use async_trait::async_trait;
 use base::Clock;
 use jiff::Timestamp;
@@ -20,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::guest::{GuestNetwork, NodeNetwork};
 use super::wasm_exec;
+use super::wasm_spec::{app_part, instance_spec};
 use super::{Change, Ending, Launch, Runtime, RuntimeError, Sandbox};
 use crate::logs::writer::LogWriter;
 
@@ -179,93 +176,6 @@ impl WasmRuntime {
             sender.send_replace(Some(ending));
         });
         receiver
-    }
-}
-
-fn instance_spec(
-    program: &Program,
-    launch: &Launch,
-    network: Arc<GuestNetwork>,
-    log: &Arc<LogWriter>,
-    stdin: Stdin,
-) -> InstanceSpec {
-    let ip = network.pod_ip();
-    let mut spec = InstanceSpec::new(launch.title.clone(), network);
-    spec.args = if launch.args.is_empty() {
-        vec![launch.name.clone()]
-    } else {
-        launch.args.clone()
-    };
-    spec.env = launch.env.clone();
-    if program.kind() == ProgramKind::Http {
-        spec.http_address = Some(SocketAddr::new(ip, launch.port));
-        if !spec.env.iter().any(|(name, _)| name == "PORT") {
-            spec.env.push(("PORT".to_owned(), launch.port.to_string()));
-        }
-    }
-    let mounts = launch.mounts.iter();
-    spec.mounts = mounts
-        .map(|m| Mount {
-            host: m.host.clone(),
-            guest: m.path.clone(),
-            read_only: m.read_only,
-        })
-        .collect();
-    spec.stdin = stdin;
-    spec.stdout = Arc::new(LogOutput {
-        log: log.clone(),
-        stream: Stream::Stdout,
-    });
-    spec.stderr = Arc::new(LogOutput {
-        log: log.clone(),
-        stream: Stream::Stderr,
-    });
-    spec.memory_bytes_max = launch.resources.memory_limit_bytes;
-    spec.cpu_millis_max = launch
-        .resources
-        .cpu_limit_millis
-        .and_then(|m| u32::try_from(m).ok());
-    spec.reuse = launch.reuse;
-    spec
-}
-
-/// One component of an application: the container's own settings, and what its image says.
-fn app_part(
-    component: &AppComponent,
-    program: &Program,
-    launch: &Launch,
-    network: Arc<GuestNetwork>,
-    log: &Arc<LogWriter>,
-) -> Result<AppPart, WasmError> {
-    let mut spec = instance_spec(program, launch, network, log, Stdin::None);
-    let given = component
-        .env
-        .iter()
-        .filter(|(name, _)| !spec.env.iter().any(|(n, _)| n == *name));
-    let given: Vec<_> = given.map(|(name, value)| (name.clone(), value.clone())).collect();
-    spec.env.extend(given);
-    spec.mounts.extend(component.files.as_ref().map(|folder| Mount {
-        host: folder.clone(),
-        guest: "/".to_owned(),
-        read_only: true,
-    }));
-    let hosts = component.allowed_outbound_hosts.iter().map(String::as_str);
-    spec.allowed_hosts = Some(AllowedHosts::parse(hosts)?);
-    Ok(AppPart {
-        program: program.clone(),
-        routes: component.routes.clone(),
-        spec,
-    })
-}
-
-struct LogOutput {
-    log: Arc<LogWriter>,
-    stream: Stream,
-}
-
-impl Output for LogOutput {
-    fn write(&self, bytes: &[u8]) {
-        self.log.write(self.stream, bytes);
     }
 }
 

@@ -189,7 +189,15 @@ fn plain(volume: &Volume, path: &Path, group: Option<u32>) -> Result<(), String>
     let Some(empty) = &volume.empty_dir else {
         return Ok(());
     };
-    let in_memory = empty.medium.as_deref() == Some("Memory");
+    let in_memory = match empty.medium.as_deref().unwrap_or_default() {
+        "" => false,
+        "Memory" => true,
+        other => {
+            return Err(format!(
+                "emptyDir with medium {other:?} is not supported by this node"
+            ));
+        }
+    };
     // After a reboot the folder of one in memory is there, but nothing is mounted on it.
     if path.is_dir() && (!in_memory || is_mounted(path)) {
         return Ok(());

@@ -73,6 +73,7 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
             env.push(("HOSTNAME".to_owned(), parts.hostname));
         }
     } else {
+        check_supported(container)?;
         add_etc(&mut mounts, parts.etc, spec::host_network(pod));
     }
     mounts.push(MountPoint {
@@ -116,6 +117,25 @@ fn names_no_program(container: &Container, image: &Image) -> bool {
     let config = &image.config;
     let from_image = !config.entrypoint.is_empty() || (container.args.is_none() && !config.cmd.is_empty());
     container.command.as_ref().is_none_or(Vec::is_empty) && !from_image
+}
+
+/// Refuses by name what this node cannot give any container.
+fn check_supported(container: &Container) -> Result<(), String> {
+    if container
+        .volume_devices
+        .as_ref()
+        .is_some_and(|list| !list.is_empty())
+    {
+        return Err("volumeDevices: block volumes are not supported by this node".to_owned());
+    }
+    let mut mounts = container.volume_mounts.iter().flatten();
+    match mounts.find(|m| m.mount_propagation.as_deref() == Some("Bidirectional")) {
+        Some(mount) => Err(format!(
+            "mountPropagation of {:?}: Bidirectional is not supported by this node, HostToContainer is",
+            mount.mount_path
+        )),
+        None => Ok(()),
+    }
 }
 
 /// `terminationMessagePath`.
@@ -237,6 +257,23 @@ mod tests {
             ]
         );
         assert_eq!(launch.security.seccomp, "RuntimeDefault");
+    }
+
+    #[test]
+    fn what_no_container_can_have_is_named() {
+        let with = |rest: serde_json::Value| {
+            let mut container = json!({"name": "c"});
+            container
+                .as_object_mut()
+                .unwrap()
+                .extend(rest.as_object().cloned().unwrap());
+            made(json!({"containers": [container]}), image("")).map(drop)
+        };
+        let shared =
+            json!({"volumeMounts": [{"name": "v", "mountPath": "/v", "mountPropagation": "Bidirectional"}]});
+        assert!(with(shared).unwrap_err().contains("mountPropagation of \"/v\""));
+        let device = json!({"volumeDevices": [{"name": "v", "devicePath": "/dev/v"}]});
+        assert!(with(device).unwrap_err().starts_with("volumeDevices:"));
     }
 
     #[test]
