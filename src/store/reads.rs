@@ -79,7 +79,7 @@ impl Reads {
         self.asked.retain(|_, batch| !batch.reads.is_empty());
         let (number, batch) = self.asked.last_key_value()?;
         let age = self.now - batch.since;
-        (age > 0 && age % REPEAT_TICKS == 0).then_some(*number)
+        (age > 0 && age.is_multiple_of(REPEAT_TICKS)).then_some(*number)
     }
 
     /// Batch `number`, and so all before it, is safe at `index`.
