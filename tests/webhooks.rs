@@ -234,6 +234,25 @@ fn policies_refuse_change_and_warn() {
     sandboxed(|dir| {
         let cluster = Cluster::start_as("server", dir.join("data"), &[]);
         cluster.apply(POLICY);
+        // What clients wait for before they rely on a policy.
+        let judged = cluster
+            .field("validatingadmissionpolicy/replicas", "{.status}")
+            .unwrap();
+        assert_eq!(judged, r#"{"observedGeneration":1,"typeChecking":{}}"#);
+        let wrong = POLICY.replace("object.spec.replicas <= 5", "object.replicas <= 5");
+        let wrong = wrong
+            .replace("name: replicas", "name: mistaken")
+            .replace("policyName: replicas", "policyName: x");
+        cluster
+            .feed(&["create", "-f", "-"], wrong.split("---").next().unwrap())
+            .unwrap();
+        let judged = cluster
+            .field("validatingadmissionpolicy/mistaken", "{.status.typeChecking}")
+            .unwrap();
+        assert_has(
+            &judged,
+            &["apps/v1, Kind=Deployment: ERROR: <input>:1:7: undefined field 'replicas'"],
+        );
         let many = ["create", "deployment", "many", "--image=x", "--replicas=6"];
         let words = "ValidatingAdmissionPolicy 'replicas' with binding 'everywhere' denied request: no more than 5 \
                      replicas, not 6";

@@ -20,6 +20,7 @@ impl Core {
         let (mut review, warnings) = body::object(request, target.schema()?, &target.gvk())?;
         let mut admission = review_of(request, &target.kind, Operation::Create, Some(&mut review), None);
         self.admit(&mut admission).await?;
+        self.admit_finally(&admission).await?;
         if target.kind.kind == "SelfSubjectRulesReview" && value::text(&review, "spec.namespace").is_empty() {
             return Err(Status::bad_request("no namespace on request"));
         }

@@ -32,6 +32,7 @@ impl Core {
         }
         let mut review = review_of(request, &target.kind, Operation::Create, Some(&mut asked), None);
         self.admit(&mut review).await?;
+        self.admit_finally(&review).await?;
         check(&target, &asked)?;
         let account = self.entry(&target).await?.ok_or_else(|| target.not_found())?;
         let account = text::parse(&account)?;
