@@ -137,6 +137,6 @@ mod tests {
             spell.spawn("work", OnError::Shutdown, async { Err::<(), _>("it broke") });
         };
         tasks.spawn("gate", OnError::Shutdown, gate(receiver, tasks.clone(), start));
-        assert_eq!(tasks.ended().await.as_deref(), Some("it broke"));
+        assert_eq!(tasks.ended().await.as_deref(), Some("work: it broke"));
     }
 }
