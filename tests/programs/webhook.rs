@@ -3,7 +3,7 @@
 //! `webhook ADDRESS:PORT FOLDER NAME…` makes itself a certificate for the names, writes it to `FOLDER/ca.crt`,
 //! and every request to `FOLDER/requests`, one a line.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
