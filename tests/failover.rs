@@ -259,6 +259,44 @@ fn nothing_acknowledged_is_lost_when_leaders_are_killed_and_restarted() {
     });
 }
 
+/// `FAILOVER_TRIALS=100` measures; the everyday run only shows that it can be measured.
+#[test]
+fn writes_pause_shortly_when_leadership_changes() {
+    let trials = std::env::var("FAILOVER_TRIALS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    sandboxed(move |dir| {
+        let mut servers = Servers::start(dir, 3);
+        let clients = Clients::start(&servers);
+        let (mut killed, mut handed_over) = (Vec::new(), Vec::new());
+        for _ in 0..trials.unwrap_or(3) {
+            let leader = servers.until_led(0);
+            servers.all[leader].kill();
+            killed.push(clients.work.goes_on("the leader was killed"));
+            servers.all[leader].restart();
+            servers.until_role(leader, &servers.hosts[leader].name, "voter");
+            servers.hand_over((servers.until_led(leader) + 1) % 3);
+            handed_over.push(clients.work.goes_on("leadership was handed over"));
+        }
+        clients.end(&servers);
+        eprintln!(
+            "{:24} {:>7} {:>9} {:>9} {:>9}",
+            "until writes went on", "trials", "p50 ms", "p99 ms", "max ms"
+        );
+        for (what, mut pauses) in [("leader killed", killed), ("leadership handed over", handed_over)] {
+            pauses.sort();
+            let at = |percent: usize| pauses[(pauses.len() - 1) * percent / 100].as_millis();
+            eprintln!(
+                "{what:24} {:>7} {:>9} {:>9} {:>9}",
+                pauses.len(),
+                at(50),
+                at(99),
+                at(100)
+            );
+        }
+    });
+}
+
 #[test]
 fn a_leader_that_is_cut_off_is_replaced_and_serves_nobody() {
     sandboxed(|dir| {

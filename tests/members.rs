@@ -252,3 +252,28 @@ fn nodes_are_reached_from_every_server_and_move_over() {
         });
     });
 }
+
+#[test]
+fn servers_that_run_pods_are_reached_from_each_other() {
+    sandboxed(|dir| {
+        let servers = Servers::start_as(dir, "up", 2);
+        let on = |name: &str, node: &str| {
+            idle_pod(name).replace("spec:\n  ", &format!("spec:\n  nodeName: {node}\n  "))
+        };
+        for (at, name) in ["first", "second"].into_iter().enumerate() {
+            servers.all[at].busybox();
+            servers.all[at].until(
+                &format!("node/{name}"),
+                "{.status.conditions[?(@.type==\"Ready\")].status}",
+                "True",
+            );
+            servers.all[1 - at].apply(&on(&format!("on-{name}"), name));
+        }
+        for server in &servers.all {
+            for pod in ["on-first", "on-second"] {
+                server.pod_ready(pod);
+                eventually("exec", || server.exec(pod, &["true"]));
+            }
+        }
+    });
+}

@@ -12,7 +12,7 @@ use apiserver::{ApiServer, Prepared, ServerConfig, StartError};
 use base::{Clock, Tasks};
 use client::Client;
 use controllers::View;
-use store::{MemberChange, Store};
+use store::{MemberChange, Store, StoreError};
 
 use super::cluster::Shared;
 use crate::config::Config;
@@ -20,28 +20,30 @@ use crate::config::Config;
 /// How long leadership may take to change hands when a server stops.
 const HAND_OVER_MAX: Duration = Duration::from_secs(2);
 
-/// Hands leadership to the member that lacks least, if this one leads others: they need not find out that it
-/// is gone.
+/// Hands leadership to another member if this one leads others: they need not find out that it is gone.
 pub(super) async fn step_down(store: &Store) {
-    let mut leadership = store.leadership();
-    let leads = leadership.borrow().leads;
-    let Ok(status) = store.status().await else { return };
-    let heirs = status.health.iter().filter(|health| {
-        health.active && health.id != status.member && status.members.voters.contains(&health.id)
-    });
-    let Some(heir) = heirs.max_by_key(|health| health.matched).filter(|_| leads) else {
+    if !store.leadership().borrow().leads {
         return;
-    };
-    let handed = async {
-        store.change_members(MemberChange::Lead(heir.id)).await?;
-        let _ = leadership.wait_for(|now| !now.leads).await;
-        Ok::<_, store::StoreError>(())
-    };
-    match tokio::time::timeout(HAND_OVER_MAX, handed).await {
-        Ok(Ok(())) => tracing::info!(to = format_args!("{:x}", heir.id), "leadership was handed over"),
+    }
+    match tokio::time::timeout(HAND_OVER_MAX, hand_over(store)).await {
+        Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::info!(%error, "leadership was not handed over"),
         Err(_) => tracing::info!("leadership was not handed over in time"),
     }
+}
+
+/// Hands over to the member that lacks least, if there is one, and waits until it has begun to lead.
+async fn hand_over(store: &Store) -> Result<(), StoreError> {
+    let status = store.status().await?;
+    let heirs = status.health.iter().filter(|health| {
+        health.active && health.id != status.member && status.members.voters.contains(&health.id)
+    });
+    if let Some(heir) = heirs.max_by_key(|health| health.matched) {
+        store.change_members(MemberChange::Lead(heir.id)).await?;
+        let _ = store.leadership().wait_for(|now| !now.leads).await;
+        tracing::info!(to = format_args!("{:x}", heir.id), "leadership was handed over");
+    }
+    Ok(())
 }
 
 /// Listens and opens the keys; the store comes next.

@@ -17,26 +17,34 @@ pub struct Servers {
     pub hosts: Vec<Arc<Host>>,
     /// What connects them.
     pub net: Hosts,
+    /// `server`, or `up` for servers that run pods too.
+    verb: &'static str,
 }
 
 const NAMES: [&str; 4] = ["first", "second", "third", "fourth"];
 
 impl Servers {
     /// The first server, and nobody else.
-    pub fn begin(dir: &Path) -> Self {
+    fn begin(dir: &Path, verb: &'static str) -> Self {
         let net = Hosts::start(dir);
         let host = net.first();
-        let first = Cluster::start_on(&host, "server", &["--node-name", "first"]);
+        let first = Cluster::start_on(&host, verb, &["--node-name", "first"]);
         Self {
             all: vec![first],
             hosts: vec![host],
             net,
+            verb,
         }
     }
 
     /// That many servers, all of them voters.
     pub fn start(dir: &Path, count: usize) -> Self {
-        let mut servers = Self::begin(dir);
+        Self::start_as(dir, "server", count)
+    }
+
+    /// The same of one role: `server`, or `up` for servers that run pods too.
+    pub fn start_as(dir: &Path, verb: &'static str, count: usize) -> Self {
+        let mut servers = Self::begin(dir, verb);
         while servers.all.len() < count {
             servers.join(&[]);
         }
@@ -49,7 +57,7 @@ impl Servers {
         let host = self.net.add(name, Place::Lan);
         let (url, token) = (self.url(0), self.token());
         let args = [&["--join", &url, "--token-file", &token][..], args].concat();
-        let cluster = Cluster::start_on(&host, "server", &args);
+        let cluster = Cluster::start_on(&host, self.verb, &args);
         self.all.push(cluster);
         self.hosts.push(host);
         self.until_role(0, name, "voter");
