@@ -168,7 +168,7 @@ impl Layout {
         let jump = |chain: &str| vec![Expr::verdict(Verdict::Jump(chain.into()))];
         let nat = |point| Some((ChainKind::Nat, point, DESTINATION_NAT));
         let mut foreign = vec![self.guard()];
-        foreign.extend(self.from_pods());
+        foreign.extend(self.pods_are_inside());
         foreign.push(jump(DISPATCH));
         self.chain(batch, "prerouting", nat(HookPoint::Prerouting), &foreign);
         let own = [self.guard(), jump(INSIDE), jump(DISPATCH)];
@@ -326,7 +326,7 @@ impl Layout {
     }
 
     /// What comes from pods of the cluster comes from inside.
-    fn from_pods(&self) -> Option<Vec<Expr>> {
+    fn pods_are_inside(&self) -> Option<Vec<Expr>> {
         let pods = self.pods?;
         Some(vec![
             Expr::source(self.family, r(0)),

@@ -10,6 +10,9 @@ use crate::error::StoreError;
 use crate::plant::Plant;
 use crate::raft;
 
+/// A command, and whether it fits: why not.
+type Judged = (Command, Result<(), String>);
+
 impl Core {
     pub(super) fn position(&self) -> Position {
         Position {
@@ -72,10 +75,7 @@ impl Core {
     }
 
     /// What an entry carries, and whether it fits; what it does to the group is done.
-    pub(super) fn prepare(
-        &mut self,
-        entry: Entry,
-    ) -> Result<Option<(Command, Result<(), String>)>, StoreError> {
+    pub(super) fn prepare(&mut self, entry: Entry) -> Result<Option<Judged>, StoreError> {
         let index = entry.index;
         let malformed = |reason: &str| StoreError::Format {
             what: format!("log entry {index}"),
