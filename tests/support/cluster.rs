@@ -359,6 +359,9 @@ fn spawn(host: Option<&Host>, verb: &str, data: &Path, args: &[String]) -> Child
     }
 }
 
+/// However full the disk of this machine is, scenarios are about something else, unless they say so.
+pub const ROOMY: [&str; 2] = ["--eviction-hard", "memory.available<50Mi"];
+
 /// Starts `coracle VERB`, which logs to a file beside its data.
 pub fn launch(host: Option<&Host>, verb: &str, data: &Path, args: &[String]) -> Child {
     let log = std::fs::OpenOptions::new()
@@ -369,10 +372,8 @@ pub fn launch(host: Option<&Host>, verb: &str, data: &Path, args: &[String]) -> 
     let level = std::env::var("CORACLE_LOG").unwrap_or_else(|_| "info".to_owned());
     let mut command = Command::new(coracle());
     command.arg(verb).arg("--data-dir").arg(data).args(args);
-    // However full this machine is, scenarios are about something else, unless they say so.
-    if !args.iter().any(|arg| arg == "--eviction-hard") {
-        // The machine that the scenarios run on may be short of disk, which is not their subject.
-        command.args(["--eviction-hard", "memory.available<50Mi"]);
+    if !args.iter().any(|arg| arg == ROOMY[0]) {
+        command.args(ROOMY);
     }
     command
         .env("CORACLE_LOG", level)
