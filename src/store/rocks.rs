@@ -24,6 +24,8 @@ use database::Database;
 
 /// What all the folders' names begin with.
 const NAME: &str = "state";
+/// Less room than this is none.
+const PROBE_BYTES: usize = 4 << 20;
 
 /// The state below a store's folder.
 pub struct Rocks {
@@ -149,6 +151,13 @@ impl Place {
         remove(&folder(&self.dir, old))
     }
 
+    /// Whether the disk takes writes: begins no large copy in vain.
+    fn probe(&self) -> Result<(), StoreError> {
+        let path = self.dir.join(format!("{NAME}.probe"));
+        let written = std::fs::write(&path, vec![0; PROBE_BYTES]).map_err(|e| io("writing", &path, e));
+        remove_file(&path).and(written)
+    }
+
     fn incoming(&self) -> PathBuf {
         self.dir.join(format!("{NAME}.incoming"))
     }
@@ -173,6 +182,13 @@ fn numbers(dir: &Path) -> Result<Vec<u64>, StoreError> {
         }
     }
     Ok(numbers)
+}
+
+fn remove_file(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("removing", path, error)),
+        _ => Ok(()),
+    }
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {

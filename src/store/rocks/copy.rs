@@ -6,13 +6,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use super::database::Database;
 use super::{Place, remove};
 use crate::error::StoreError;
-use crate::state::{Export, Import, Install, Sieve, Version};
+use crate::state::{Export, Import, Install, Meta, Sieve, Version};
 
 /// Versions are handed out in portions of about this size.
 const PORTION_BYTES: usize = 256 << 10;
-
-/// What RocksDB's error says when the disk is full.
-const NO_SPACE: &str = "No space left";
 
 type Portion = Result<Vec<Version>, StoreError>;
 
@@ -63,18 +60,27 @@ impl Export for Copy {
     }
 }
 
-/// Makes a database that refused to write take writes again. When the disk was
-/// full it does so by itself, soon after there is room. After other failures it
-/// never would, but what was written to it can still be read: a copy of it takes its place.
+/// Makes a database that refused to write take writes again. It never would by
+/// itself after most failures, but what was written to it can still be read: a
+/// copy of it takes its place, as soon as the disk takes one.
 pub fn renew(place: &Arc<Place>) -> Result<(), StoreError> {
     let (_, database) = place.current();
-    match database.flush() {
-        Err(error) if !error.to_string().contains(NO_SPACE) => {}
-        done => return done.map(drop),
+    if database.flush().is_ok() {
+        return Ok(());
     }
     let Some(meta) = database.meta()? else {
         return Err(StoreError::Stopped("the state has no meta data".into()));
     };
+    place.probe()?;
+    let copied = copy(place, &database, &meta);
+    if copied.is_err() {
+        // It takes room that is wanted.
+        remove(&place.incoming())?;
+    }
+    copied
+}
+
+fn copy(place: &Arc<Place>, database: &Database, meta: &Meta) -> Result<(), StoreError> {
     let mut copy = import(place.clone())?;
     let mut added = Ok(());
     database.copy(
@@ -86,7 +92,7 @@ pub fn renew(place: &Arc<Place>) -> Result<(), StoreError> {
         },
     )?;
     added?;
-    copy.finish()?(&meta)
+    copy.finish()?(meta)
 }
 
 /// A copy that is being taken in.

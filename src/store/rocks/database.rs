@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, FlushOptions,
-    LogLevel, Options, statistics::StatsLevel, ReadOptions, WriteBatch, WriteOptions,
+    LogLevel, Options, ReadOptions, WriteBatch, WriteOptions, statistics::StatsLevel,
 };
 
 use crate::codec::Malformed;
@@ -51,15 +51,17 @@ impl Database {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let families = FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache)));
         let options = database_options();
-        let db = DB::open_cf_descriptors(&options, path, families).map_err(|source| {
-            StoreError::State {
-                what: "opening the state",
-                source,
-            }
+        let db = DB::open_cf_descriptors(&options, path, families).map_err(|source| StoreError::State {
+            what: "opening the state",
+            source,
         })?;
         let mut unlogged = WriteOptions::default();
         unlogged.disable_wal(true);
-        Ok(Database { db, unlogged, options })
+        Ok(Database {
+            db,
+            unlogged,
+            options,
+        })
     }
 
     pub(super) fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
