@@ -308,8 +308,9 @@ fn assert_all_there(cluster: &Cluster, written: &[String]) {
 
 /// A full disk under a part of the store: writes are refused with the reason,
 /// reads and watches go on, and the same process writes again once there is room.
-fn a_full_disk_only_stops_writes(dir: &Path, folder: &str) {
+fn a_full_disk_only_stops_writes(dir: &Path, folder: &str, apart: Option<&Path>) {
     let disk = Disk::mount(&dir.join(folder), 400);
+    let _apart = apart.map(|path| Disk::mount(path, 400));
     // Without its version the folder would pass for somebody else's.
     std::fs::write(dir.join("data/version"), "1\n").unwrap();
     let mut cluster = Cluster::start(dir, &[]);
@@ -398,12 +399,16 @@ impl Drop for Watching {
 
 #[test]
 fn a_full_disk_under_the_log_stops_writes_and_nothing_else() {
-    sandboxed(|dir| a_full_disk_only_stops_writes(dir, "data/raft"));
+    sandboxed(|dir| a_full_disk_only_stops_writes(dir, "data/raft", None));
 }
 
 #[test]
-fn a_full_disk_under_log_and_state_stops_writes_and_nothing_else() {
-    sandboxed(|dir| a_full_disk_only_stops_writes(dir, "data"));
+fn a_full_disk_under_the_state_stops_writes_and_nothing_else() {
+    sandboxed(|dir| {
+        // The log has a disk of its own, so that it is the state that meets the end of the other.
+        let data = dir.join("data");
+        a_full_disk_only_stops_writes(dir, "data", Some(&data.join("raft")));
+    });
 }
 
 #[test]
