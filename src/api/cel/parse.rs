@@ -361,54 +361,49 @@ impl Parser {
         }
     }
 
-    fn items(&mut self) -> Result<Vec<(Expr, bool)>, Error> {
+    /// What stands between commas up to `end`; a comma may follow the last.
+    fn listed<T>(
+        &mut self,
+        end: &str,
+        mut one: impl FnMut(&mut Self) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
         let mut out = Vec::new();
-        while !self.accept("]") {
+        while !self.accept(end) {
             if !out.is_empty() {
                 self.expect(",")?;
-                if self.accept("]") {
+                if self.accept(end) {
                     break;
                 }
             }
-            let optional = self.accept("?");
-            out.push((self.ternary()?, optional));
+            out.push(one(self)?);
         }
         Ok(out)
+    }
+
+    fn items(&mut self) -> Result<Vec<(Expr, bool)>, Error> {
+        self.listed("]", |parser| {
+            let optional = parser.accept("?");
+            Ok((parser.ternary()?, optional))
+        })
     }
 
     /// The fields of an object that is written down with its type, which is a map to us.
     fn fields(&mut self) -> Result<Vec<(Expr, Expr, bool)>, Error> {
-        let mut out = Vec::new();
-        while !self.accept("}") {
-            if !out.is_empty() {
-                self.expect(",")?;
-                if self.accept("}") {
-                    break;
-                }
-            }
-            let (optional, at) = (self.accept("?"), self.at());
-            let name = unescape(&self.name()?);
+        self.listed("}", |parser| {
+            let (optional, at) = (parser.accept("?"), parser.at());
+            let name = unescape(&parser.name()?);
             let key = Expr::new(at, Node::Literal(Literal::Text(name)));
-            self.expect(":")?;
-            out.push((key, self.ternary()?, optional));
-        }
-        Ok(out)
+            parser.expect(":")?;
+            Ok((key, parser.ternary()?, optional))
+        })
     }
 
     fn entries(&mut self) -> Result<Vec<(Expr, Expr, bool)>, Error> {
-        let mut out = Vec::new();
-        while !self.accept("}") {
-            if !out.is_empty() {
-                self.expect(",")?;
-                if self.accept("}") {
-                    break;
-                }
-            }
-            let optional = self.accept("?");
-            let key = self.ternary()?;
-            self.expect(":")?;
-            out.push((key, self.ternary()?, optional));
-        }
-        Ok(out)
+        self.listed("}", |parser| {
+            let optional = parser.accept("?");
+            let key = parser.ternary()?;
+            parser.expect(":")?;
+            Ok((key, parser.ternary()?, optional))
+        })
     }
 }
