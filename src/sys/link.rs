@@ -73,6 +73,11 @@ impl Routing {
 
     /// The device of that name.
     pub fn link(&mut self, name: &str) -> io::Result<Option<Link>> {
+        self.named(name, parse_link)
+    }
+
+    /// What `parse` makes of the device of that name; `None` if there is none.
+    fn named<T>(&mut self, name: &str, parse: fn(&[u8]) -> Option<T>) -> io::Result<Option<T>> {
         let (found, ack) = self.socket.query(libc::RTM_GETLINK, 0, |b| {
             b.raw(&link_header(0, 0, 0)).text(libc::IFLA_IFNAME, name);
         })?;
@@ -80,7 +85,7 @@ impl Routing {
             libc::ENODEV => Ok(None),
             _ => ack
                 .into_result(&format!("look up link {name}"))
-                .map(|()| found.iter().find_map(|m| parse_link(&m.body))),
+                .map(|()| found.iter().find_map(|m| parse(&m.body))),
         }
     }
 

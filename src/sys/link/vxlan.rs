@@ -57,15 +57,7 @@ impl Routing {
 
     /// What the vxlan device of that name is like; `None` if there is none.
     pub fn vxlan(&mut self, name: &str) -> io::Result<Option<Vxlan>> {
-        let (found, ack) = self.socket.query(libc::RTM_GETLINK, 0, |b| {
-            b.raw(&link_header(0, 0, 0)).text(libc::IFLA_IFNAME, name);
-        })?;
-        match ack.errno {
-            libc::ENODEV => Ok(None),
-            _ => ack
-                .into_result(&format!("look up link {name}"))
-                .map(|()| found.iter().find_map(|m| parse(&m.body))),
-        }
+        self.named(name, parse)
     }
 }
 
