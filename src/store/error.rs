@@ -1,6 +1,6 @@
 //! Everything that can go wrong in the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::types::Entry;
@@ -139,4 +139,14 @@ pub enum StoreError {
     /// The Raft library refused.
     #[error("raft: {0}")]
     Raft(#[from] raft::Error),
+}
+
+impl StoreError {
+    /// What the operating system refused, while `doing` something to a file.
+    pub(crate) fn io(doing: &str, path: &Path, source: std::io::Error) -> Self {
+        Self::Io {
+            what: format!("{doing} {}", path.display()),
+            source,
+        }
+    }
 }

@@ -448,8 +448,5 @@ fn file_name(number: u64) -> String {
 }
 
 fn io_error(disk: &dyn Disk, doing: &str, name: &str, source: io::Error) -> StoreError {
-    StoreError::Io {
-        what: format!("{doing} {}", disk.path(name).display()),
-        source,
-    }
+    StoreError::io(doing, &disk.path(name), source)
 }

@@ -36,9 +36,12 @@ pub struct Opened {
 pub fn open(config: &StoreConfig, origin: u64) -> Result<Opened, StoreError> {
     make_folder(&config.dir)?;
     let raft = config.dir.join("raft");
-    let disk = Folder::open(&raft).map_err(|e| io("opening", &raft, e))?;
+    let disk = Folder::open(&raft).map_err(|e| StoreError::io("opening", &raft, e))?;
     let disk: Arc<dyn Disk> = Arc::new(disk);
-    let fresh = disk.list().map_err(|e| io("listing", &raft, e))?.is_empty();
+    let fresh = disk
+        .list()
+        .map_err(|e| StoreError::io("listing", &raft, e))?
+        .is_empty();
     let (state, made) = std::thread::scope(|scope| {
         let state = scope.spawn(|| Rocks::open(&config.dir));
         // A new log does not depend on the state: prefill it meanwhile.
@@ -186,12 +189,5 @@ fn new_identity(random: &dyn Random, join: Option<u64>) -> Identity {
 }
 
 fn make_folder(path: &Path) -> Result<(), StoreError> {
-    std::fs::create_dir_all(path).map_err(|e| io("making", path, e))
-}
-
-fn io(doing: &str, path: &Path, source: std::io::Error) -> StoreError {
-    StoreError::Io {
-        what: format!("{doing} {}", path.display()),
-        source,
-    }
+    std::fs::create_dir_all(path).map_err(|e| StoreError::io("making", path, e))
 }

@@ -20,7 +20,7 @@ use crate::disk::Folder;
 use crate::error::StoreError;
 use crate::membership::Roster;
 use crate::open::create_log;
-use crate::rocks::Rocks;
+use crate::rocks::{Rocks, remove};
 use crate::state::{Meta, State};
 
 /// How far behind the backup's revisions those of the restored store begin: more
@@ -33,7 +33,7 @@ const UNFINISHED: &str = "restoring";
 /// the backup says of itself; nothing is left behind by an error.
 pub fn restore(config: &StoreConfig, backup: impl Read) -> Result<About, StoreError> {
     let dir = &config.dir;
-    std::fs::create_dir_all(dir).map_err(|e| io("making", dir, e))?;
+    std::fs::create_dir_all(dir).map_err(|e| StoreError::io("making", dir, e))?;
     if Rocks::is_in(dir)? || dir.join("raft").exists() {
         return Err(StoreError::Format {
             what: dir.display().to_string(),
@@ -53,10 +53,10 @@ pub fn restore(config: &StoreConfig, backup: impl Read) -> Result<About, StoreEr
 }
 
 fn fill(config: &StoreConfig, dir: &Path, backup: impl Read) -> Result<About, StoreError> {
-    std::fs::create_dir(dir).map_err(|e| io("making", dir, e))?;
+    std::fs::create_dir(dir).map_err(|e| StoreError::io("making", dir, e))?;
     let source = Source::open(backup)?;
     let raft = dir.join("raft");
-    let disk = Folder::open(&raft).map_err(|e| io("making", &raft, e))?;
+    let disk = Folder::open(&raft).map_err(|e| StoreError::io("making", &raft, e))?;
     let fresh = StoreConfig {
         join: None,
         ..config.clone()
@@ -94,23 +94,9 @@ fn fill(config: &StoreConfig, dir: &Path, backup: impl Read) -> Result<About, St
 fn finish(unfinished: &Path, dir: &Path) -> Result<(), StoreError> {
     let state = Rocks::newest(unfinished)?;
     for (from, name) in [(state, "state"), (unfinished.join("raft"), "raft")] {
-        std::fs::rename(&from, dir.join(name)).map_err(|e| io("renaming", &from, e))?;
+        std::fs::rename(&from, dir.join(name)).map_err(|e| StoreError::io("renaming", &from, e))?;
         let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
-        synced.map_err(|e| io("syncing", dir, e))?;
+        synced.map_err(|e| StoreError::io("syncing", dir, e))?;
     }
     Ok(())
-}
-
-fn remove(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("removing", path, error)),
-        _ => Ok(()),
-    }
-}
-
-fn io(doing: &str, path: &Path, source: std::io::Error) -> StoreError {
-    StoreError::Io {
-        what: format!("{doing} {}", path.display()),
-        source,
-    }
 }

@@ -143,9 +143,9 @@ impl Place {
         let (old, _) = self.current();
         let new = folder(&self.dir, old + 1);
         let incoming = self.incoming();
-        std::fs::rename(&incoming, &new).map_err(|e| io("renaming", &incoming, e))?;
+        std::fs::rename(&incoming, &new).map_err(|e| StoreError::io("renaming", &incoming, e))?;
         let dir = std::fs::File::open(&self.dir).and_then(|dir| dir.sync_all());
-        dir.map_err(|e| io("syncing", &self.dir, e))?;
+        dir.map_err(|e| StoreError::io("syncing", &self.dir, e))?;
         let database = Arc::new(Database::open(&new)?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = (old + 1, database);
         remove(&folder(&self.dir, old))
@@ -154,7 +154,8 @@ impl Place {
     /// Whether the disk takes writes: begins no large copy in vain.
     fn probe(&self) -> Result<(), StoreError> {
         let path = self.dir.join(format!("{NAME}.probe"));
-        let written = std::fs::write(&path, vec![0; PROBE_BYTES]).map_err(|e| io("writing", &path, e));
+        let written =
+            std::fs::write(&path, vec![0; PROBE_BYTES]).map_err(|e| StoreError::io("writing", &path, e));
         remove_file(&path).and(written)
     }
 
@@ -173,8 +174,8 @@ fn folder(dir: &Path, number: u64) -> PathBuf {
 /// The numbers of the databases in `dir`.
 fn numbers(dir: &Path) -> Result<Vec<u64>, StoreError> {
     let mut numbers = vec![];
-    for entry in std::fs::read_dir(dir).map_err(|e| io("listing", dir, e))? {
-        let name = entry.map_err(|e| io("listing", dir, e))?.file_name();
+    for entry in std::fs::read_dir(dir).map_err(|e| StoreError::io("listing", dir, e))? {
+        let name = entry.map_err(|e| StoreError::io("listing", dir, e))?.file_name();
         match name.to_str().and_then(|name| name.strip_prefix(NAME)) {
             Some("") => numbers.push(0),
             Some(rest) => numbers.extend(rest.strip_prefix('.').and_then(|n| n.parse::<u64>().ok())),
@@ -186,21 +187,19 @@ fn numbers(dir: &Path) -> Result<Vec<u64>, StoreError> {
 
 fn remove_file(path: &Path) -> Result<(), StoreError> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("removing", path, error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io("removing", path, error))
+        }
         _ => Ok(()),
     }
 }
 
-fn remove(path: &Path) -> Result<(), StoreError> {
+/// Removes a folder with all that is in it, if it is there.
+pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("removing", path, error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io("removing", path, error))
+        }
         _ => Ok(()),
-    }
-}
-
-fn io(doing: &str, path: &Path, source: std::io::Error) -> StoreError {
-    StoreError::Io {
-        what: format!("{doing} {}", path.display()),
-        source,
     }
 }
