@@ -1,6 +1,7 @@
 //! From nothing to a Ready node.
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use crate::support::cluster::{curl, said};
@@ -111,4 +112,17 @@ fn the_program_explains_itself() {
         &run(&["up", "--pod-cidr", "10.64.0.1/10"]).unwrap_err(),
         &["10.64.0.0/10"],
     );
+}
+
+#[test]
+fn a_reader_who_goes_ends_the_program_in_silence() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut version = Command::new(tools::coracle());
+    let ended = version.arg("version").stdout(writer).output().unwrap();
+    assert_eq!(
+        ended.status.signal(),
+        Some(nix::sys::signal::Signal::SIGPIPE as i32)
+    );
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
 }

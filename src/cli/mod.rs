@@ -142,6 +142,12 @@ pub fn main() -> ExitCode {
         eprintln!("coracle: {error}");
         return ExitCode::from(2);
     }
+    // A node goes on when who reads its first line has gone; what prints for a person ends with him.
+    if !matches!(cli.verb, Verb::Up(_) | Verb::Server(_) | Verb::Agent(_))
+        && let Err(error) = sys::process::end_on_broken_pipe()
+    {
+        tracing::debug!(%error, "the kernel refused");
+    }
     let result = match cli.verb {
         Verb::Up(run) => run.start(crate::Role::Both),
         Verb::Server(run) => run.start(crate::Role::Server),

@@ -1,5 +1,6 @@
 //! `up`, `server`, `agent`: run a node until told to stop.
 
+use std::io::Write;
 use std::time::Instant;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,7 +24,8 @@ impl Run {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let result = runtime.block_on(async {
             let node = Node::start(config, role).await?;
-            println!("{}", ready_line(&node, role, began));
+            // Who reads it may have gone; the node goes on.
+            let _ = writeln!(std::io::stdout(), "{}", ready_line(&node, role, began));
             serve(node).await
         });
         // Blocking reads of standard streams must not hold up the end.

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 /// Sets how readily the kernel ends this process, and those it will start,
 /// when memory runs out: from -1000 (never) to 1000 (first).
@@ -34,6 +35,17 @@ pub fn set_nice(nice: i32) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Lets a write to a pipe whose reader has gone end this process in silence, as it ends every other
+/// command. Rust's own programs get an error instead, which `println!` panics about.
+///
+/// # Errors
+/// The kernel's.
+pub fn end_on_broken_pipe() -> io::Result<()> {
+    // SAFETY: the default action runs no code of ours.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+    Ok(())
 }
 
 /// Lets this process have as many files and sockets open as it can be allowed; how many that is.
