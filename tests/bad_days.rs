@@ -14,6 +14,7 @@ use std::sync::mpsc;
 use crate::support::cluster::ROOMY;
 use crate::support::manifests::{BUSYBOX, busybox_pod, idle_pod};
 use crate::support::rest::Answer;
+use crate::support::running::Running;
 use crate::support::{Cluster, PATIENCE, assert_has, eventually, has, sandboxed, tools};
 
 /// Runs `coracle up` until it is ready or has ended; what it said, if it ended.
@@ -360,7 +361,7 @@ fn a_full_disk_only_stops_writes(dir: &Path, folder: &str, apart: Option<&Path>)
 
 /// A watch of ConfigMaps that must never break off.
 struct Watching {
-    child: Child,
+    _client: Running,
     lines: mpsc::Receiver<String>,
 }
 
@@ -374,7 +375,10 @@ impl Watching {
                 let _ = sender.send(line);
             }
         });
-        Self { child, lines }
+        Self {
+            _client: Running(child),
+            lines,
+        }
     }
 
     /// Waits until it tells of an object.
@@ -386,14 +390,6 @@ impl Watching {
             .expect("the watch goes on")
             .contains(&wanted)
         {}
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        // It may have ended with the server.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

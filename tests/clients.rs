@@ -4,12 +4,13 @@
 //! `tools/run-tests` builds the latter.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::rest::As;
+use crate::support::running::Running;
 use crate::support::tools::{self, Language};
 use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
 
@@ -67,33 +68,22 @@ fn the_javascript_client_tells_its_story() {
     });
 }
 
-/// A client that goes on running; ended when dropped.
-struct Running(Child);
-
-impl Running {
-    fn start(cluster: &Cluster, command: &mut Command) -> Self {
-        let command = cluster.dress(command).stdin(Stdio::null());
-        Self(command.spawn().expect("the client"))
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.0.id()).expect("a pid"));
-        kill(pid, signal).expect("a signal");
-    }
+/// A client that goes on running.
+fn start(cluster: &Cluster, command: &mut Command) -> Running {
+    let command = cluster.dress(command).stdin(Stdio::null());
+    Running(command.spawn().expect("the client"))
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn signal(client: &Running, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(client.0.id()).expect("a pid"));
+    kill(pid, signal).expect("a signal");
 }
 
 /// kube-rs as an ordinary program.
 fn operator(cluster: &Cluster) -> Running {
     let log = std::fs::File::create(cluster.home().join("operator.log")).expect("a log");
     let errors = log.try_clone().expect("a log");
-    let running = Running::start(
+    let running = start(
         cluster,
         Command::new(tools::operator()).stdout(log).stderr(errors),
     );
@@ -203,7 +193,7 @@ fn informers_survive_restarts_and_expiry() {
         let file: PathBuf = cluster.home().join("informer");
         let informer = Language::JavaScript
             .program("informer.mjs")
-            .map(|mut command| Running::start(&cluster, command.arg(&file)));
+            .map(|mut command| start(&cluster, command.arg(&file)));
         let operator = operator(&cluster);
         let informed = |expected: &[&str]| {
             if informer.is_some() {
@@ -228,13 +218,13 @@ fn informers_survive_restarts_and_expiry() {
             .field("configmap/one", "{.metadata.resourceVersion}")
             .unwrap();
         let clients: Vec<&Running> = informer.iter().chain([&operator]).collect();
-        clients.iter().for_each(|client| client.signal(Signal::SIGSTOP));
+        clients.iter().for_each(|client| signal(client, Signal::SIGSTOP));
         cluster.kill();
         cluster.restart();
         cluster.ok(&["delete", "configmap", "b"]);
         cluster.apply(&greeting("two", "Again", 2));
         forgotten(&cluster, &then);
-        clients.iter().for_each(|client| client.signal(Signal::SIGCONT));
+        clients.iter().for_each(|client| signal(client, Signal::SIGCONT));
         text_is(&cluster, "two", "Again Again");
         informed(&["one=Hello", "two=Again Again"]);
     });

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::support::hosts::{Host, Hosts, Place};
 use crate::support::manifests::{busybox_pod, idle_pod, oci_web, wasm_web};
+use crate::support::running::Running;
 use crate::support::sandbox::NODE_IP;
 use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
 
@@ -20,9 +21,7 @@ fn hosts_are_machines_of_their_own() {
             hosts.add("far", Place::Far),
             hosts.add("behind", Place::BehindNat),
         );
-        for host in [&near, &far, &behind, &hosts.first()] {
-            serve_name(host);
-        }
+        let _serving = [&near, &far, &behind, &hosts.first()].map(serve_name);
         let first = hosts.first();
         for from in [&near, &far, &behind] {
             eventually("a way to the first host", || ask(from, &first));
@@ -41,20 +40,20 @@ fn hosts_are_machines_of_their_own() {
         near.power_off();
         near.power_on();
         assert!(ask(&first, &near).is_err(), "nothing runs after a power cut");
-        serve_name(&near);
+        let _again = serve_name(&near);
         eventually("a host that is back", || ask(&first, &near));
     });
 }
 
-/// Starts a web server that answers with the host's name; it ends with the host.
-fn serve_name(host: &Arc<Host>) {
+/// Starts a web server that answers with the host's name.
+fn serve_name(host: &Arc<Host>) -> Running {
     let name = &host.name;
     let script = format!(
         "mkdir -p /tmp/www-{name}; echo {name} > /tmp/www-{name}/index.html; exec busybox httpd -f -p 8000 -h /tmp/www-{name}"
     );
     let mut command = Command::new("sh");
     command.args(["-c", &script]).stdin(Stdio::null());
-    host.inside(|| command.spawn()).expect("busybox httpd");
+    Running(host.inside(|| command.spawn()).expect("busybox httpd"))
 }
 
 fn ask(from: &Arc<Host>, to: &Arc<Host>) -> Result<String, String> {

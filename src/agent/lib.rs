@@ -29,8 +29,8 @@ pub mod pods;
 pub mod probes;
 pub mod runtime;
 pub mod server;
-pub mod stats;
 pub mod servers;
+pub mod stats;
 #[cfg(test)]
 mod testing;
 pub mod volumes;

@@ -20,8 +20,8 @@ use crate::core::Call;
 use crate::driver::{Driver, Input, NoPeers, Parts, Transport};
 use crate::error::StoreError;
 use crate::history::History;
-use crate::open::{self, Opened};
 use crate::metrics::Counters;
+use crate::open::{self, Opened};
 use crate::peers::{Door, Peers, Whoami};
 use crate::quota;
 use crate::status::Leadership;
@@ -382,7 +382,9 @@ impl Thread {
         };
         let (raise, alarm) = watch::channel(None);
         let (full, counters) = (Arc::<AtomicU64>::default(), Arc::<Counters>::default());
-        log.lock().unwrap_or_else(PoisonError::into_inner).count_in(counters.clone());
+        log.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .count_in(counters.clone());
         let mut driver = Driver::new(Parts {
             alarm: raise,
             quota: config.quota_bytes,

@@ -14,6 +14,7 @@ pub mod pod;
 pub mod reboot;
 pub mod registry;
 pub mod rest;
+pub mod running;
 pub mod sandbox;
 pub mod servers;
 pub mod tools;

@@ -1,16 +1,17 @@
 //! Debian's docker-registry on loopback.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use super::cluster::curl;
+use super::running::Running;
 use super::{eventually, tools};
 
 /// A running registry; ended when dropped.
 pub struct Registry {
     /// `127.0.0.1:PORT`.
     pub address: String,
-    child: Child,
+    _server: Running,
 }
 
 impl Registry {
@@ -57,7 +58,7 @@ impl Registry {
             .spawn();
         let registry = Self {
             address,
-            child: child.expect("docker-registry (make setup unpacks it)"),
+            _server: Running(child.expect("docker-registry (make setup unpacks it)")),
         };
         let scheme = if tls.is_empty() { "http" } else { "https" };
         let url = format!("{scheme}://{}/v2/", registry.address);
@@ -113,11 +114,4 @@ pub fn copy_with(archive: &Path, target: &str, flags: &[&str]) {
         "skopeo: {}",
         String::from_utf8_lossy(&out.stderr)
     );
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

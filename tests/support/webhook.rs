@@ -1,12 +1,13 @@
 //! The webhook server of `programs/webhook.rs`, and configurations that lead to it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::running::Running;
 use super::{Cluster, eventually, tools};
 
 /// Where a server on the cluster's own host listens.
@@ -14,7 +15,7 @@ const ADDRESS: &str = "127.0.0.1:9443";
 
 /// A webhook server that runs on the host; it ends with this value.
 pub struct Webhook {
-    child: Child,
+    _server: Running,
     folder: PathBuf,
 }
 
@@ -43,7 +44,10 @@ impl Webhook {
             .spawn()
             .expect("the webhook server");
         bundle(&folder);
-        Self { child, folder }
+        Self {
+            _server: Running(child),
+            folder,
+        }
     }
 
     /// `clientConfig` that leads to it.
@@ -58,14 +62,6 @@ impl Webhook {
             .lines()
             .map(|line| serde_json::from_str(line).expect("a request"));
         lines.collect()
-    }
-}
-
-impl Drop for Webhook {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

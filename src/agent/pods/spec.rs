@@ -150,8 +150,8 @@ pub fn restarts(pod: &Pod, role: Role, container: &Container, code: i32) -> bool
     if role == Role::Ephemeral || role == Role::Init && code == 0 {
         return false;
     }
-    let rules = container.restart_policy_rules.iter().flatten();
-    if rules.map(|rule| matches(rule, code)).any(|matches| matches) {
+    let mut rules = container.restart_policy_rules.iter().flatten();
+    if rules.any(|rule| matches(rule, code)) {
         return true;
     }
     match container_restart_policy(pod, role, container) {

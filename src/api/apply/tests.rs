@@ -101,7 +101,10 @@ fn a_configuration_is_merged_without_owners_but_replaces_no_atom() {
     let live = json!({"metadata": {"name": "a", "labels": {"x": "y"}}, "spec": {"replicas": 1}});
     let config = json!({"metadata": {"labels": {"z": "w"}}, "spec": {"replicas": 2}});
     let made = merged(&live, &config, &schema()).unwrap();
-    assert_eq!(made["metadata"], json!({"name": "a", "labels": {"x": "y", "z": "w"}}));
+    assert_eq!(
+        made["metadata"],
+        json!({"name": "a", "labels": {"x": "y", "z": "w"}})
+    );
     assert_eq!(made["spec"]["replicas"], 2);
     let config = json!({"spec": {"selector": {"matchLabels": {"a": "b"}}}});
     assert_eq!(

@@ -19,8 +19,8 @@ use super::{Core, CoreConfig};
 
 mod custom;
 mod every_kind;
-mod policies;
 mod list_rules;
+mod policies;
 mod standard;
 
 struct NoTokens;

@@ -72,7 +72,7 @@ impl Shop {
             ..route
         };
         routing.replace_route(&on_link).unwrap();
-        netns::with(&netns::open(&world.outside).unwrap(), || {
+        netns::with(netns::open(&world.outside).unwrap(), || {
             let mut routing = Routing::open().unwrap();
             let link = routing.link("out0").unwrap().unwrap().index;
             routing.replace_route(&Route { link, ..route }).unwrap();

@@ -195,7 +195,7 @@ mod tests {
         let pod = Owner::Pod("uid".into());
         let claim = vec![(at(1), group(&[3]))];
         assert!(table.update(vec![(pod.clone(), claim.clone())]).is_empty());
-        assert_eq!(table.waiting(), [pod.clone()]);
+        assert_eq!(table.waiting(), std::slice::from_ref(&pod));
         let plans = vec![(owner("a"), vec![]), (pod, claim)];
         assert_eq!(table.update(plans)[0].new, Some(group(&[3])));
         assert!(table.waiting().is_empty());

@@ -246,7 +246,7 @@ async fn lies_about_size_and_digest_leave_nothing_behind() {
         (Fault::OtherBytes, "expected sha256:"),
         (Fault::TooMany, "by its manifest, the registry sends"),
     ] {
-        registry.fail(&layer, &[fault.clone()]);
+        registry.fail(&layer, std::slice::from_ref(&fault));
         let error = store.pull(&name).await.unwrap_err();
         assert!(
             matches!(error, ImageError::Unusable(_)) && error.to_string().contains(words),

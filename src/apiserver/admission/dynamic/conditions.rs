@@ -60,9 +60,10 @@ impl Expression {
         let made = program.eval(scope, &mut budget);
         *left = left.saturating_sub(granted - budget.left());
         if *left == 0 && made.is_err() {
-            return Err(format!(
+            return Err(
                 "validation failed due to running out of cost budget, no further validation rules will be run"
-            ));
+                    .to_owned(),
+            );
         }
         made.map_err(|why| format!("expression '{}' resulted in error: {why}", self.source))
     }

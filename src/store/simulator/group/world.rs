@@ -167,7 +167,7 @@ impl World {
                 self.start(at)?;
             }
             self.pass()?;
-            if self.now % 64 == 0 && self.at_rest() {
+            if self.now.is_multiple_of(64) && self.at_rest() {
                 break;
             }
         }
@@ -286,7 +286,11 @@ impl World {
         let Some(job) = turn.job else { return Ok(()) };
         // The moment between a vote and its sync is short, so it is looked for.
         let vote = job.hard.as_ref().map_or(0, |hard| hard.vote);
-        let odds = if self.now < self.duel_until && vote != id { 2 } else { 12 };
+        let odds = if self.now < self.duel_until && vote != id {
+            2
+        } else {
+            12
+        };
         if vote != 0 && job.must_sync && self.random.below(odds) == 0 {
             self.crash(at);
             return if self.random.below(3) > 0 {

@@ -95,7 +95,9 @@ impl World {
     /// patience in the same moment, so that they stand in the same term: only then
     /// does a forgotten vote do harm.
     pub(super) fn duel(&mut self) -> Result<(), String> {
-        let Some(leader) = self.leader() else { return Ok(()) };
+        let Some(leader) = self.leader() else {
+            return Ok(());
+        };
         let voters = self.status(leader).members.voters;
         let others: Vec<usize> = (0..self.machines.len())
             .filter(|at| *at != leader && self.machines[*at].process.is_some())
@@ -114,7 +116,11 @@ impl World {
         self.network.cut(two, one);
         for at in others {
             // The others only forget the leader.
-            let ticks = if duellists.contains(&at) { PATIENCE_MAX } else { PATIENCE };
+            let ticks = if duellists.contains(&at) {
+                PATIENCE_MAX
+            } else {
+                PATIENCE
+            };
             if let Some(process) = &mut self.machines[at].process {
                 (0..ticks).for_each(|_| process.core.tick());
             }
