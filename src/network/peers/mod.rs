@@ -9,7 +9,7 @@
 //! A peer on a network that this machine is on too gets a plain route; any
 //! other is reached by vxlan (UDP port 4789), whose device `cxID` learns
 //! nothing: hardware address and identifier of a peer's device follow from its
-//! pod range ([`plan::station`]), so that Node objects say all there is to know.
+//! pod range (`plan::station`), so that Node objects say all there is to know.
 
 mod apply;
 mod object;

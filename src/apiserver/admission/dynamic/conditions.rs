@@ -4,9 +4,9 @@ use api::cel::{Budget, Program, Scope, Val};
 use api::value::{list, text};
 use serde_json::Value;
 
-/// What one expression may cost, and what all of a policy may cost together (apiserver `cel/config`).
+/// What one expression may cost (apiserver `cel/config`, as the other two).
 const CALL_COST_MAX: u64 = 1_000_000;
-/// See [`CALL_COST_MAX`].
+/// What all expressions of a policy may cost together.
 pub const TOTAL_COST_MAX: u64 = 10_000_000;
 /// What all match conditions may cost together.
 const CONDITIONS_COST_MAX: u64 = TOTAL_COST_MAX / 4;
