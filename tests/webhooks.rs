@@ -247,7 +247,10 @@ fn policies_refuse_change_and_warn() {
             .feed(&["create", "-f", "-"], wrong.split("---").next().unwrap())
             .unwrap();
         let judged = cluster
-            .field("validatingadmissionpolicy/mistaken", "{.status.typeChecking}")
+            .field(
+                "validatingadmissionpolicy/mistaken",
+                "{.status.typeChecking.expressionWarnings[*].warning}",
+            )
             .unwrap();
         assert_has(
             &judged,
