@@ -1,0 +1,311 @@
+//! What kinds have of their own: graceful ends, addresses, scales, reviews, admission.
+
+use super::*;
+
+#[tokio::test]
+async fn pods_end_gracefully() {
+    let world = world().await.with_account().await;
+    world.create(PODS, "default", pod("a")).await.unwrap();
+    let gone = world.delete(PODS, "a", Options::default()).await.unwrap();
+    assert_eq!(gone["kind"], "Pod", "a pod without a node goes at once");
+    assert_eq!(world.get(PODS, "a").await.unwrap_err().code, 404);
+
+    world.create(PODS, "default", pod("b")).await.unwrap();
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "b"},
+                         "target": {"kind": "Node", "name": "n1"}});
+    let mut bind = request(Verb::Create, PODS, "default", "b");
+    bind.subresource = "binding".into();
+    bind.body = binding.to_string().into();
+    assert_eq!(world.reply(bind.clone()).await.unwrap().code, 201);
+    assert_eq!(world.reply(bind).await.unwrap_err().code, 409);
+    let told = world.delete(PODS, "b", Options::default()).await.unwrap();
+    assert_eq!(told["metadata"]["deletionGracePeriodSeconds"], 30);
+    assert_eq!(text(&told, "/metadata/deletionTimestamp"), "2026-01-02T03:04:35Z");
+    let pending = world.delete(PODS, "b", Options::default()).await.unwrap();
+    assert_eq!(
+        pending["metadata"]["resourceVersion"],
+        told["metadata"]["resourceVersion"]
+    );
+    let now = Options {
+        grace_period_seconds: Some(0),
+        ..Options::default()
+    };
+    world.delete(PODS, "b", now).await.unwrap();
+    assert_eq!(world.get(PODS, "b").await.unwrap_err().code, 404);
+}
+
+#[tokio::test]
+async fn services_get_addresses_of_their_own() {
+    let world = world().await;
+    let service = |name: &str| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
+               "spec": {"type": "NodePort", "selector": {"a": "b"}, "ports": [{"port": 80}]}})
+    };
+    let a = world.create(SERVICES, "default", service("a")).await.unwrap();
+    let b = world.create(SERVICES, "default", service("b")).await.unwrap();
+    let ip = text(&a, "/spec/clusterIP");
+    assert!(
+        ip.starts_with("10.43.") && ip != text(&b, "/spec/clusterIP"),
+        "{ip}"
+    );
+    assert_eq!(a["spec"]["clusterIPs"], json!([ip]));
+    assert_eq!(a["spec"]["ipFamilies"], json!(["IPv4"]));
+    let port = a["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
+    assert!((30000..=32767).contains(&port) && Some(port) != b["spec"]["ports"][0]["nodePort"].as_u64());
+    let mut taken = service("c");
+    taken["spec"]["clusterIP"] = ip.as_str().into();
+    let refused = world
+        .create(SERVICES, "default", taken.clone())
+        .await
+        .unwrap_err();
+    assert!(
+        refused.message.contains("provided IP is already allocated"),
+        "{refused}"
+    );
+    let mut plain = service("a");
+    plain["spec"]["type"] = "ClusterIP".into();
+    let plain = world.update(SERVICES, "", plain).await.unwrap();
+    assert_eq!(plain["spec"]["clusterIP"], ip.as_str());
+    assert_eq!(plain["spec"]["ports"][0].get("nodePort"), None);
+    world.delete(SERVICES, "a", Options::default()).await.unwrap();
+    world.create(SERVICES, "default", taken).await.unwrap();
+    world.core.bootstrap().await.unwrap();
+    let api = world.get(SERVICES, "kubernetes").await.unwrap();
+    assert_eq!(api["spec"]["clusterIP"], "10.43.0.1");
+    let slice = world
+        .get(("discovery.k8s.io", "endpointslices"), "kubernetes")
+        .await
+        .unwrap();
+    assert_eq!(slice["endpoints"][0]["addresses"], json!(["10.0.0.5"]));
+}
+
+#[tokio::test]
+async fn deployments_scale() {
+    let world = world().await;
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}},
+                 "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    let kind = ("apps", "deployments");
+    let made = world.create(kind, "default", deployment).await.unwrap();
+    assert_eq!(made["metadata"]["generation"], 1);
+    let mut read = request(Verb::Get, kind, "default", "web");
+    read.subresource = "scale".into();
+    let mut scale = world.call(read).await.unwrap();
+    assert_eq!(scale["spec"]["replicas"], 2);
+    assert_eq!(scale["status"]["selector"], "app=web");
+    scale["spec"]["replicas"] = 5.into();
+    assert_eq!(
+        world.update(kind, "scale", scale).await.unwrap()["spec"]["replicas"],
+        5
+    );
+    let now = world.get(kind, "web").await.unwrap();
+    assert_eq!(
+        (
+            now["spec"]["replicas"].as_i64(),
+            now["metadata"]["generation"].as_i64()
+        ),
+        (Some(5), Some(2))
+    );
+    let mut status = now.clone();
+    status["status"] = json!({"replicas": 5, "observedGeneration": 2});
+    status["spec"]["replicas"] = 9.into();
+    let after = world.update(kind, "status", status).await.unwrap();
+    assert_eq!(
+        (
+            after["spec"]["replicas"].as_i64(),
+            after["status"]["replicas"].as_i64()
+        ),
+        (Some(5), Some(5))
+    );
+}
+
+#[tokio::test]
+async fn namespaces_end_when_they_are_empty() {
+    let world = world().await;
+    let kind = ("", "namespaces");
+    let made = world
+        .create(kind, "", json!({"metadata": {"name": "shop"}}))
+        .await
+        .unwrap();
+    assert_eq!(made["spec"]["finalizers"], json!(["kubernetes"]));
+    let ending = world.delete(kind, "shop", Options::default()).await.unwrap();
+    assert_eq!(ending["status"]["phase"], "Terminating");
+    let late = world
+        .create(MAPS, "shop", json!({"metadata": {"name": "a"}}))
+        .await
+        .unwrap_err();
+    assert!(
+        late.message
+            .ends_with("in namespace shop because it is being terminated"),
+        "{late}"
+    );
+    let mut done = ending;
+    done["spec"] = json!({});
+    world.update(kind, "finalize", done).await.unwrap();
+    assert_eq!(world.get(kind, "shop").await.unwrap_err().code, 404);
+    let immortal = world
+        .delete(kind, "default", Options::default())
+        .await
+        .unwrap_err();
+    assert!(
+        immortal.message.ends_with("this namespace may not be deleted"),
+        "{immortal}"
+    );
+}
+
+#[tokio::test]
+async fn tokens_and_reviews_are_answered() {
+    let world = world().await.with_account().await;
+    let mut ask = request(Verb::Create, ACCOUNTS, "default", "default");
+    ask.subresource = "token".into();
+    ask.body =
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}})
+            .to_string()
+            .into();
+    let token = world.call(ask).await.unwrap();
+    assert_eq!(token["status"]["token"], "default/default/None");
+    let review = json!({"spec": {"token": "good"}});
+    let review = world
+        .create(("authentication.k8s.io", "tokenreviews"), "", review)
+        .await
+        .unwrap();
+    assert_eq!(review["status"]["user"]["username"], "eve");
+    let ask = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
+    let kind = ("authorization.k8s.io", "selfsubjectaccessreviews");
+    assert_eq!(
+        world.create(kind, "", ask).await.unwrap()["status"]["allowed"],
+        true
+    );
+    let me = world
+        .create(("authentication.k8s.io", "selfsubjectreviews"), "", json!({}))
+        .await
+        .unwrap();
+    assert_eq!(me["status"]["userInfo"]["username"], "admin");
+}
+
+#[tokio::test]
+async fn a_pod_gets_what_admission_adds() {
+    let world = world().await.with_account().await;
+    let made = world.create(PODS, "default", pod("a")).await.unwrap();
+    assert_eq!(made["spec"]["serviceAccountName"], "default");
+    assert_eq!(made["spec"]["priority"], 0);
+    assert_eq!(made["spec"]["tolerations"].as_array().unwrap().len(), 2);
+    assert!(text(&made, "/spec/volumes/0/name").starts_with("kube-api-access-"));
+    assert_eq!(made["status"]["phase"], "Pending");
+}
+
+#[tokio::test]
+async fn events_are_one_thing_in_two_forms() {
+    let world = world().await;
+    let old = json!({"metadata": {"name": "e", "namespace": "default"}, "reason": "Started", "message": "it runs",
+                     "involvedObject": {"kind": "Pod", "name": "a", "namespace": "default"}, "type": "Normal", "count": 2});
+    world.create(("", "events"), "default", old).await.unwrap();
+    let kind = ("events.k8s.io", "events");
+    let new = world.get(kind, "e").await.unwrap();
+    assert_eq!(
+        (new["apiVersion"].as_str(), new["note"].as_str()),
+        (Some("events.k8s.io/v1"), Some("it runs"))
+    );
+    assert_eq!(new["regarding"]["name"], "a");
+    let list = world
+        .list(
+            kind,
+            Options {
+                field_selector: "regarding.name=a".into(),
+                ..Options::default()
+            },
+        )
+        .await;
+    assert_eq!(list.unwrap()["items"][0]["note"], "it runs");
+    let patch = json!({"note": "it still runs"});
+    world.patch(PatchType::Merge, kind, "e", patch).await.unwrap();
+    assert_eq!(
+        world.get(("", "events"), "e").await.unwrap()["message"],
+        "it still runs"
+    );
+}
+
+#[tokio::test]
+async fn certificate_requests_remember_who_asked() {
+    let world = world().await;
+    let kind = ("certificates.k8s.io", "certificatesigningrequests");
+    let pem = "-----BEGIN CERTIFICATE REQUEST-----\nAA==\n-----END CERTIFICATE REQUEST-----\n";
+    let request = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
+    let body = json!({"metadata": {"name": "r"}, "spec": {"request": request, "username": "somebody",
+                      "signerName": "example.com/a", "usages": ["client auth"]}});
+    let mut made = world.create(kind, "", body).await.unwrap();
+    assert_eq!(made["spec"]["username"], "admin");
+    assert_eq!(made["spec"]["groups"], json!(["system:masters"]));
+    made["status"] = json!({"conditions": [{"type": "Approved", "status": "True", "reason": "r"}]});
+    let plain = world.update(kind, "", made.clone()).await.unwrap();
+    assert_eq!(plain["status"].get("conditions"), None);
+    made["metadata"] = plain["metadata"].clone();
+    let approved = world.update(kind, "approval", made).await.unwrap();
+    assert_eq!(approved["status"]["conditions"][0]["type"], "Approved");
+}
+
+#[tokio::test]
+async fn nobody_grants_more_than_they_hold() {
+    let rbac = crate::rbac::Rbac::with_defaults();
+    let binding =
+        r#"{"roleRef":{"kind":"ClusterRole","name":"admin"},"subjects":[{"kind":"User","name":"eve"}]}"#;
+    rbac.apply("rolebindings", "default", "b", Some(binding.as_bytes()));
+    let world = world_of(Arc::new(rbac)).await;
+    let role = |resource: &str| {
+        let rule = json!({"verbs": ["get"], "apiGroups": [""], "resources": [resource]});
+        let mut ask = request(
+            Verb::Create,
+            ("rbac.authorization.k8s.io", "roles"),
+            "default",
+            "",
+        );
+        ask.user = User::new("eve", &["system:authenticated"]);
+        ask.body = json!({"metadata": {"name": resource}, "rules": [rule]})
+            .to_string()
+            .into();
+        ask
+    };
+    world.call(role("pods")).await.unwrap();
+    let refused = world.call(role("nodes")).await.unwrap_err();
+    assert_eq!(refused.code, 403);
+    assert!(
+        refused
+            .message
+            .contains("is attempting to grant RBAC permissions not currently held"),
+        "{refused}"
+    );
+    let mut other = role("pods");
+    other.namespace = "kube-system".into();
+    assert!(
+        world
+            .call(other)
+            .await
+            .unwrap_err()
+            .message
+            .contains("cannot create resource \"roles\"")
+    );
+}
+
+#[tokio::test]
+async fn evictions_and_debug_containers() {
+    let world = world().await.with_account().await;
+    let made = world.create(PODS, "default", pod("a")).await.unwrap();
+    let mut debug = made.clone();
+    debug["spec"]["ephemeralContainers"] = json!([{"name": "d", "image": "i"}]);
+    debug["spec"]["nodeName"] = "elsewhere".into();
+    let debugged = world.update(PODS, "ephemeralcontainers", debug).await.unwrap();
+    assert_eq!(debugged["spec"]["ephemeralContainers"][0]["name"], "d");
+    assert_eq!(debugged["spec"].get("nodeName"), None);
+    let mut evict = request(Verb::Create, PODS, "default", "a");
+    evict.subresource = "eviction".into();
+    evict.body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}})
+        .to_string()
+        .into();
+    let reply = world.reply(evict.clone()).await.unwrap();
+    assert_eq!(
+        (reply.code, value(&reply)["status"].as_str()),
+        (201, Some("Success"))
+    );
+    assert_eq!(world.reply(evict).await.unwrap_err().code, 404);
+}
