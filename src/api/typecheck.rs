@@ -12,8 +12,8 @@ use crate::value::{get, list, text};
 const KINDS_MAX: usize = 10;
 /// Deeper fields are taken as they come: some types contain themselves.
 const DEPTH_MAX: usize = 14;
-/// The variables of validations.
-const VARIABLES: [&str; 7] = [
+/// The variables that expressions of webhooks and policies may use, each where it has a meaning.
+pub const VARIABLES: [&str; 7] = [
     "object",
     "oldObject",
     "request",

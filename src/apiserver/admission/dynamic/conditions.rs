@@ -1,6 +1,7 @@
 //! Expressions that are compiled once and asked often, and `matchConditions` made of them.
 
 use api::cel::{Budget, Program, Scope, Val};
+use api::typecheck::VARIABLES;
 use api::value::{list, text};
 use serde_json::Value;
 
@@ -10,17 +11,6 @@ const CALL_COST_MAX: u64 = 1_000_000;
 pub const TOTAL_COST_MAX: u64 = 10_000_000;
 /// What all match conditions may cost together.
 const CONDITIONS_COST_MAX: u64 = TOTAL_COST_MAX / 4;
-
-/// The variables of match conditions; policies have more.
-pub const VARIABLES: [&str; 7] = [
-    "object",
-    "oldObject",
-    "request",
-    "params",
-    "authorizer",
-    "namespaceObject",
-    "variables",
-];
 
 /// An expression, and what became of it.
 pub struct Expression {

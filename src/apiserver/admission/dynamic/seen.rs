@@ -1,6 +1,7 @@
 //! What expressions see of a request: the variables of match conditions and policies.
 
 use api::cel::{Answer, Authority, Permissions, Question, Scope, Val};
+use api::kind::KindRef;
 use api::object;
 use api::request::User;
 use api::value::{get, remove};
@@ -10,35 +11,44 @@ use super::subject::{Objects, Subject};
 use crate::admission::World;
 use crate::authz::Attributes;
 
-/// The values of the variables. Expressions look into them where they are.
+/// What stays the same for all expressions of one webhook or policy that look at one request. They look into it
+/// where it is.
 pub struct Seen<'a> {
-    /// The object as it will be and as it was.
-    pub objects: Objects<'a>,
     /// The request without its objects.
-    pub request: &'a Value,
+    request: Value,
     /// The namespace, as far as expressions may see it; null for cluster scope.
-    pub namespace: &'a Value,
+    namespace: Value,
     /// The parameters of a policy; null for none.
-    pub params: &'a Value,
+    params: &'a Value,
     /// Who answers questions about permissions.
-    pub asker: &'a Asker<'a>,
+    asker: Asker<'a>,
 }
 
 impl<'a> Seen<'a> {
-    /// The variables, those of a policy's own excepted.
-    pub fn scope(&self) -> Scope<'a> {
+    /// What is to be seen of a request, asked about in that version of its kind.
+    pub fn of(subject: &'a Subject, kind: &KindRef, params: &'a Value, world: &'a dyn World) -> Self {
+        Self {
+            request: subject.request(kind),
+            namespace: namespace(subject, world),
+            params,
+            asker: Asker { world, subject },
+        }
+    }
+
+    /// The variables for these objects, those of a policy's own excepted.
+    pub fn scope<'s>(&'s self, objects: Objects<'s>) -> Scope<'s> {
         Scope::new()
-            .with("object", Val::json(self.objects.new_or_null(), None))
-            .with("oldObject", Val::json(self.objects.old_or_null(), None))
-            .with("request", Val::json(self.request, None))
-            .with("namespaceObject", Val::json(self.namespace, None))
+            .with("object", Val::json(objects.new_or_null(), None))
+            .with("oldObject", Val::json(objects.old_or_null(), None))
+            .with("request", Val::json(&self.request, None))
+            .with("namespaceObject", Val::json(&self.namespace, None))
             .with("params", Val::json(self.params, None))
-            .with("authorizer", Val::Authority(Authority::new(self.asker)))
+            .with("authorizer", Val::Authority(Authority::new(&self.asker)))
     }
 }
 
 /// The namespace of a request as expressions see it; null for cluster scope and for namespaces themselves.
-pub fn namespace(subject: &Subject, world: &dyn World) -> Value {
+fn namespace(subject: &Subject, world: &dyn World) -> Value {
     if subject.namespace.is_empty() || subject.is_namespace() {
         return Value::Null;
     }
@@ -59,17 +69,12 @@ pub fn namespace(subject: &Subject, world: &dyn World) -> Value {
 }
 
 /// Asks the authoriser in the name of a request's user.
-pub struct Asker<'a> {
+struct Asker<'a> {
     world: &'a dyn World,
     subject: &'a Subject,
 }
 
-impl<'a> Asker<'a> {
-    /// For that request.
-    pub fn new(world: &'a dyn World, subject: &'a Subject) -> Self {
-        Self { world, subject }
-    }
-
+impl Asker<'_> {
     fn user(&self, question: &Question) -> User {
         let Some((namespace, name)) = &question.account else {
             return self.subject.user.clone();

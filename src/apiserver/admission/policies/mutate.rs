@@ -11,7 +11,7 @@ use super::turn::{Bound, Misfit, Turn, turns};
 use crate::admission::dynamic::again::Again;
 use crate::admission::dynamic::around::Around;
 use crate::admission::dynamic::conditions::TOTAL_COST_MAX;
-use crate::admission::dynamic::seen::{Asker, Seen, namespace};
+use crate::admission::dynamic::seen::Seen;
 use crate::admission::dynamic::shape;
 use crate::admission::dynamic::shown::Shown;
 use crate::admission::dynamic::subject::{Objects, Subject};
@@ -75,57 +75,32 @@ async fn one(
     objects: Objects<'_>,
     around: Around<'_>,
 ) -> Result<Option<Value>, String> {
-    let shown = Shown::of(around.outbound, subject, objects, &turn.kind).await;
-    let shown = shown.map_err(|status| status.message)?;
-    let seen = shown.objects(objects);
-    let Some(mut object) = seen.new.cloned() else {
-        return Ok(None);
-    };
     let Work::Mutate(mutations, _) = &turn.policy.work else {
         return Ok(None);
     };
+    let shown = Shown::of(around.outbound, subject, objects, &turn.kind).await;
+    let shown = shown.map_err(|status| status.message)?;
+    let objects = shown.objects(objects);
+    let seen = Seen::of(subject, &turn.kind, &turn.parameter, around.world);
+    let Some(mut object) = objects.new.cloned() else {
+        return Ok(None);
+    };
+    if !turn.policy.conditions.hold(&seen.scope(objects))? {
+        return Ok(None);
+    }
     let mut left = TOTAL_COST_MAX;
     for mutation in mutations {
-        let objects = Objects {
+        let scope = seen.scope(Objects {
             new: Some(&object),
-            old: seen.old,
-        };
-        match step(turn, mutation, subject, objects, around, &mut left)? {
-            Some(new) => object = new,
-            None => return Ok(None),
-        }
+            old: objects.old,
+        });
+        let scope = turn.policy.scope(scope, &mut left);
+        let made = change(mutation, &object, &turn.kind, &scope, &mut left)?;
+        let settled = shape::settle(made, &object, subject, &turn.kind);
+        object = settled.map_err(|status| status.message)?;
     }
     let back = shown.back(around.outbound, object, subject, &turn.kind).await;
     back.map(Some).map_err(|status| status.message)
-}
-
-/// What one mutation makes of the object; `None` when the policy's conditions do not hold.
-fn step(
-    turn: &Turn<'_>,
-    mutation: &Mutation,
-    subject: &Subject,
-    objects: Objects<'_>,
-    around: Around<'_>,
-    left: &mut u64,
-) -> Result<Option<Value>, String> {
-    let (request, namespace) = (subject.request(&turn.kind), namespace(subject, around.world));
-    let asker = Asker::new(around.world, subject);
-    let seen = Seen {
-        objects,
-        request: &request,
-        namespace: &namespace,
-        params: &turn.parameter,
-        asker: &asker,
-    };
-    let scope = seen.scope();
-    if !turn.policy.conditions.hold(&scope)? {
-        return Ok(None);
-    }
-    let scope = turn.policy.scope(scope, left);
-    let object = objects.new_or_null();
-    let made = change(mutation, object, &turn.kind, &scope, left)?;
-    let settled = shape::settle(made, object, subject, &turn.kind);
-    settled.map(Some).map_err(|status| status.message)
 }
 
 fn change(

@@ -8,7 +8,7 @@ use super::policy::{Binding, Policy, Validation, Work};
 use super::turn::{Bound, Turn, turns};
 use crate::admission::dynamic::around::Around;
 use crate::admission::dynamic::conditions::{Expression, TOTAL_COST_MAX};
-use crate::admission::dynamic::seen::{Asker, Seen, namespace};
+use crate::admission::dynamic::seen::Seen;
 use crate::admission::dynamic::shown::Shown;
 use crate::admission::dynamic::subject::{Objects, Subject};
 
@@ -106,21 +106,13 @@ fn judge(
     let Work::Validate(rules, annotations) = &policy.work else {
         return Default::default();
     };
-    let (request, namespace) = (subject.request(&turn.kind), namespace(subject, around.world));
-    let asker = Asker::new(around.world, subject);
-    let seen = Seen {
-        objects,
-        request: &request,
-        namespace: &namespace,
-        params: &turn.parameter,
-        asker: &asker,
-    };
+    let seen = Seen::of(subject, &turn.kind, &turn.parameter, around.world);
     let failed = |place: usize, message: String| Violation {
         place,
         message,
         reason: String::new(),
     };
-    let scope = seen.scope();
+    let scope = seen.scope(objects);
     match policy.conditions.hold(&scope) {
         Ok(true) => {}
         Ok(false) => return Default::default(),

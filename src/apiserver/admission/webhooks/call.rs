@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::hook::Hook;
 use super::review::{self, Answer};
 use crate::admission::dynamic::around::Around;
-use crate::admission::dynamic::seen::{Asker, Seen, namespace};
+use crate::admission::dynamic::seen::Seen;
 use crate::admission::dynamic::subject::{Objects, Subject};
 use crate::outbound::Outbound;
 
@@ -37,16 +37,8 @@ pub fn wanted(
     if hook.conditions.is_empty() {
         return Ok(Some(kind));
     }
-    let (request, namespace) = (subject.request(&kind), namespace(subject, world));
-    let asker = Asker::new(world, subject);
-    let seen = Seen {
-        objects,
-        request: &request,
-        namespace: &namespace,
-        params: &Value::Null,
-        asker: &asker,
-    };
-    match hook.conditions.hold(&seen.scope()) {
+    let seen = Seen::of(subject, &kind, &Value::Null, world);
+    match hook.conditions.hold(&seen.scope(objects)) {
         Ok(true) => Ok(Some(kind)),
         Ok(false) => Ok(None),
         Err(_) if hook.fails_open => Ok(None),
