@@ -19,6 +19,7 @@ mod leading;
 pub mod lookup;
 pub mod members;
 pub mod metrics;
+pub mod mirror;
 pub mod nodes;
 pub mod openapi_routes;
 pub mod outbound;

@@ -22,6 +22,7 @@ use crate::leading::{follow_contact, while_leading};
 use crate::lookup::{Lookup, StoreLookup};
 use crate::members::{Gauges, Here, Members, Standing, endpoints};
 use crate::metrics::HttpMetrics;
+use crate::mirror::{self, Mirror};
 use crate::nodes::NodeLinks;
 use crate::openapi_routes::OpenApi;
 use crate::peers::{PeerDoor, PeerTls};
@@ -222,12 +223,8 @@ async fn door(
         rbac::reconcile::reconcile(&api, &lookup, &own_user()).await?;
     }
     // Not before: what was just written must hold for the first request, not a moment later.
-    let revision = rbac.load(store);
-    let follow = rbac.clone().follow(store.clone(), revision);
-    tasks.spawn("follow roles", OnError::Shutdown, follow);
-    let revision = core.dynamic().load(store);
-    let follow = core.dynamic().clone().follow(store.clone(), revision);
-    tasks.spawn("follow webhooks and policies", OnError::Shutdown, follow);
+    mirror(&rbac, store, tasks);
+    mirror(core.dynamic(), store, tasks);
     let address = SocketAddr::new(config.advertise, port).to_string();
     let door = Door {
         api,
@@ -302,6 +299,13 @@ async fn prepare(core: Core, door: Arc<Door>) {
         }
         tokio::time::sleep(PREPARE_RETRY).await;
     }
+}
+
+/// Takes in what is stored, and from now on every change of it.
+fn mirror<M: Mirror + 'static>(of: &Arc<M>, store: &Store, tasks: &Tasks) {
+    let revision = mirror::load(&**of, store);
+    let follow = mirror::follow(of.clone(), store.clone(), revision);
+    tasks.spawn(format!("follow {}", M::OF), OnError::Shutdown, follow);
 }
 
 fn core_config(config: &ServerConfig, port: u16, nodes: NodeLinks) -> CoreConfig {

@@ -15,6 +15,7 @@ use store::{Change, Store, StoreError};
 
 use crate::authz::{Attributes, Authorizer};
 use crate::lookup;
+use crate::mirror::anew;
 use crate::pki::{CsrSpec, Pki, SIGNER_CLIENT, SIGNER_KUBELET_CLIENT, SIGNER_KUBELET_SERVING, SIGNER_LEGACY};
 
 const GROUP: &str = "certificates.k8s.io";
@@ -143,14 +144,7 @@ pub(crate) struct Signer {
 impl Signer {
     /// Runs until the store is closed.
     pub async fn run(self) {
-        loop {
-            match self.follow().await {
-                Err(StoreError::Closed) => return,
-                Err(error) => tracing::warn!(%error, "watching certificate requests broke off"),
-                Ok(()) => {}
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        }
+        while anew("certificate requests", self.follow().await).await {}
     }
 
     async fn follow(&self) -> Result<(), StoreError> {

@@ -1,10 +1,11 @@
 //! Keeps the index up to date with the store.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use store::{Change, Store, StoreError};
+use store::Entry;
 
 use super::{Index, Rbac};
+use crate::mirror::Mirror;
 
 const PREFIX: &str = "/rbac.authorization.k8s.io/";
 
@@ -17,42 +18,23 @@ fn parts(key: &str) -> Option<(&str, &str, &str)> {
     }
 }
 
-impl Rbac {
-    /// Takes in everything stored so far; returns the revision from which to follow.
-    pub(crate) fn load(&self, store: &Store) -> u64 {
-        let (revision, entries) = store.peek_prefix(PREFIX);
+impl Mirror for Rbac {
+    const PREFIX: &'static str = PREFIX;
+    const OF: &'static str = "roles and bindings";
+
+    fn replace(&self, entries: &[Arc<Entry>]) {
         let objects = entries.iter().filter_map(|entry| {
             let (plural, namespace, name) = parts(&entry.key)?;
             Some((plural, namespace, name, &entry.text[..]))
         });
-        self.replace(Index::of(objects));
-        revision
+        let all = Index::of(objects);
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
-    /// Follows the store from `revision` on, for ever. A watch that breaks is begun anew.
-    pub(crate) async fn follow(self: Arc<Self>, store: Store, mut revision: u64) {
-        loop {
-            match self.drain(&store, revision).await {
-                Err(StoreError::Closed) => return,
-                Err(error) => tracing::warn!(%error, "watching roles and bindings broke off"),
-                Ok(()) => {}
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-            revision = self.load(&store);
+    fn apply(&self, key: &str, text: Option<&[u8]>) {
+        if let Some((plural, namespace, name)) = parts(key) {
+            self.take(plural, namespace, name, text);
         }
-    }
-
-    async fn drain(&self, store: &Store, revision: u64) -> Result<(), StoreError> {
-        let mut watch = store.watch(PREFIX, revision)?;
-        while let Some(event) = watch.next().await {
-            let event = event?;
-            let Some((plural, namespace, name)) = parts(&event.entry.key) else {
-                continue;
-            };
-            let text = matches!(event.kind, Change::Put).then_some(&event.entry.text[..]);
-            self.apply(plural, namespace, name, text);
-        }
-        Ok(())
     }
 }
 

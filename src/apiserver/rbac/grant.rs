@@ -108,7 +108,7 @@ mod tests {
         let editor = User::new("eve", &["system:authenticated"]);
         let binding =
             r#"{"roleRef":{"kind":"ClusterRole","name":"admin"},"subjects":[{"kind":"User","name":"eve"}]}"#;
-        rbac.apply("rolebindings", "a", "b", Some(binding.as_bytes()));
+        rbac.take("rolebindings", "a", "b", Some(binding.as_bytes()));
         assert_eq!(may_bind_role(&rbac, &editor, "a", "", "view"), Ok(()));
         let refused = may_bind_role(&rbac, &editor, "a", "", "cluster-admin").unwrap_err();
         assert!(refused.starts_with(

@@ -40,7 +40,7 @@ impl Rbac {
     pub fn with_defaults() -> Self {
         let rbac = Self::new(Arc::new(Nothing));
         for d in defaults::all() {
-            rbac.apply(
+            rbac.take(
                 d.plural,
                 &d.namespace,
                 &d.name,
@@ -51,19 +51,12 @@ impl Rbac {
     }
 
     /// Takes in a stored role or binding, or its removal.
-    pub fn apply(&self, plural: &str, namespace: &str, name: &str, text: Option<&[u8]>) {
+    pub fn take(&self, plural: &str, namespace: &str, name: &str, text: Option<&[u8]>) {
         let mut index = self
             .index
             .write()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         index.apply(plural, namespace, name, text);
-    }
-
-    fn replace(&self, index: Index) {
-        *self
-            .index
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = index;
     }
 
     fn index(&self) -> RwLockReadGuard<'_, Index> {

@@ -17,11 +17,10 @@ use store::{Change, StoreError};
 
 use super::Core;
 use crate::lookup;
+use crate::mirror::anew;
 
 /// How often a definition that waits for its objects is looked at.
 const CLEANUP_INTERVAL: Duration = Duration::from_millis(300);
-/// How long a broken watch is left alone.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// What has to be known of every definition: its names, old and new, and its conditions.
 #[derive(Default)]
@@ -99,13 +98,7 @@ impl Core {
         for definition in known {
             self.attend(&all, &definition).await;
         }
-        loop {
-            match self.drain_definitions(&mut all).await {
-                Err(StoreError::Closed) => return,
-                Err(error) => tracing::warn!(%error, "watching custom resource definitions broke off"),
-                Ok(()) => {}
-            }
-            tokio::time::sleep(PAUSE).await;
+        while anew(custom::PLURAL, self.drain_definitions(&mut all).await).await {
             let gone: Vec<String> = all.known.keys().cloned().collect();
             all = self.load_definitions();
             for name in gone.iter().filter(|name| !all.known.contains_key(*name)) {

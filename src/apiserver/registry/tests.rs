@@ -13,6 +13,7 @@ use store::{Store, StoreConfig};
 use tempfile::TempDir;
 
 use crate::authz::{AllowAll, Authorizer};
+use crate::mirror;
 use crate::tokens::{IssuedToken, TokenSpec, Tokens};
 
 use super::{Core, CoreConfig};
@@ -84,8 +85,8 @@ async fn world_of(authorizer: Arc<dyn Authorizer>) -> World {
     let core = Core::new(store, config, authorizer, Arc::new(NoTokens)).unwrap();
     core.bootstrap().await.unwrap();
     tokio::spawn(core.clone().tend_definitions(core.load_definitions()));
-    let revision = core.dynamic().load(core.store());
-    tokio::spawn(core.dynamic().clone().follow(core.store().clone(), revision));
+    let revision = mirror::load(&**core.dynamic(), core.store());
+    tokio::spawn(mirror::follow(core.dynamic().clone(), core.store().clone(), revision));
     World {
         core,
         _folder: folder,

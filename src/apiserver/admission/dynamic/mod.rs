@@ -22,9 +22,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use api::kind::KindRef;
 use api::status::Status;
 use serde_json::Value;
-use store::{Change, Store, StoreError};
+use store::Entry;
 
 use super::{Review, World, policies, webhooks};
+use crate::mirror::Mirror;
 use crate::outbound::Outbound;
 use crate::served::ServedKinds;
 use again::Again;
@@ -33,8 +34,6 @@ use index::{Configurations, Index};
 use subject::{Objects, Subject};
 
 const PREFIX: &str = "/admissionregistration.k8s.io/";
-/// How long a broken watch is left alone.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Who is asked about requests, and how.
 pub struct Dynamic {
@@ -65,50 +64,8 @@ impl Dynamic {
         self.index.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes in everything stored so far; returns the revision from which to follow.
-    pub fn load(&self, store: &Store) -> u64 {
-        let (revision, entries) = store.peek_prefix(PREFIX);
-        let mut all = Configurations::default();
-        for entry in entries {
-            apply(&mut all, &entry.key, Some(&entry.text));
-        }
-        self.replace(all);
-        revision
-    }
-
-    fn replace(&self, all: Configurations) {
-        let mut kept = self.configurations.lock().unwrap_or_else(PoisonError::into_inner);
-        *kept = all;
-        self.publish(&kept);
-    }
-
     fn publish(&self, all: &Configurations) {
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(all.index());
-    }
-
-    /// Follows the store from `revision` on, for ever. A watch that breaks is begun anew.
-    pub async fn follow(self: Arc<Self>, store: Store, mut revision: u64) {
-        loop {
-            match self.drain(&store, revision).await {
-                Err(StoreError::Closed) => return,
-                Err(error) => tracing::warn!(%error, "watching webhooks and policies broke off"),
-                Ok(()) => {}
-            }
-            tokio::time::sleep(PAUSE).await;
-            revision = self.load(&store);
-        }
-    }
-
-    async fn drain(&self, store: &Store, revision: u64) -> Result<(), StoreError> {
-        let mut watch = store.watch(PREFIX, revision)?;
-        while let Some(event) = watch.next().await {
-            let event = event?;
-            let text = matches!(event.kind, Change::Put).then_some(&event.entry.text[..]);
-            let mut all = self.configurations.lock().unwrap_or_else(PoisonError::into_inner);
-            apply(&mut all, &event.entry.key, text);
-            self.publish(&all);
-        }
-        Ok(())
     }
 
     /// Who may change the object of a review; `None` when that is nobody.
@@ -159,6 +116,27 @@ impl Dynamic {
             hooks: Again::default(),
             second: false,
         }
+    }
+}
+
+impl Mirror for Dynamic {
+    const PREFIX: &'static str = PREFIX;
+    const OF: &'static str = "webhooks and policies";
+
+    fn replace(&self, entries: &[Arc<Entry>]) {
+        let mut all = Configurations::default();
+        for entry in entries {
+            apply(&mut all, &entry.key, Some(&entry.text));
+        }
+        let mut kept = self.configurations.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = all;
+        self.publish(&kept);
+    }
+
+    fn apply(&self, key: &str, text: Option<&[u8]>) {
+        let mut all = self.configurations.lock().unwrap_or_else(PoisonError::into_inner);
+        apply(&mut all, key, text);
+        self.publish(&all);
     }
 }
 

@@ -250,7 +250,7 @@ async fn nobody_grants_more_than_they_hold() {
     let rbac = crate::rbac::Rbac::with_defaults();
     let binding =
         r#"{"roleRef":{"kind":"ClusterRole","name":"admin"},"subjects":[{"kind":"User","name":"eve"}]}"#;
-    rbac.apply("rolebindings", "default", "b", Some(binding.as_bytes()));
+    rbac.take("rolebindings", "default", "b", Some(binding.as_bytes()));
     let world = world_of(Arc::new(rbac)).await;
     let role = |resource: &str| {
         let rule = json!({"verbs": ["get"], "apiGroups": [""], "resources": [resource]});

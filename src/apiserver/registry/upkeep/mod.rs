@@ -18,6 +18,7 @@ use store::{StoreError, Watch};
 
 use super::{Core, text};
 use crate::lookup;
+use crate::mirror::anew;
 
 /// Writes go through the store in batches; this many wait for one at a time.
 const AT_ONCE: usize = 64;
@@ -54,14 +55,7 @@ enum What {
 impl Core {
     /// Keeps these objects in order for ever. Call it once the definitions are loaded.
     pub async fn keep_standard_objects(self) {
-        loop {
-            match self.keep_until_broken().await {
-                Err(StoreError::Closed) => return,
-                Err(error) => tracing::warn!(%error, "keeping the server's own objects broke off"),
-                Ok(()) => return,
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+        while anew("the server's own objects", self.keep_until_broken().await).await {}
     }
 
     async fn keep_until_broken(&self) -> Result<(), StoreError> {
@@ -78,9 +72,7 @@ impl Core {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
-            if !changed(&mut watches, &mut kinds).await? {
-                return Ok(());
-            }
+            changed(&mut watches, &mut kinds).await?;
         }
     }
 
@@ -132,11 +124,11 @@ impl Core {
     }
 }
 
-/// Waits for a change and for those that come with it; `false` when the store is closed.
+/// Waits for a change and for those that come with it.
 async fn changed(
     watches: &mut [Watch],
     kinds: &mut tokio::sync::watch::Receiver<u64>,
-) -> Result<bool, StoreError> {
+) -> Result<(), StoreError> {
     {
         let events = watches.iter_mut().map(|watch| Box::pin(watch.next()));
         let event = tokio::select! {
@@ -144,8 +136,7 @@ async fn changed(
             _ = kinds.changed() => None,
         };
         if let Some(event) = event {
-            let Some(event) = event else { return Ok(false) };
-            event?;
+            event.ok_or(StoreError::Closed)??;
         }
     }
     tokio::time::sleep(SETTLE).await;
@@ -154,7 +145,7 @@ async fn changed(
             event?;
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Whether `live` has everything that `wanted` says; it may say more, as defaults do.
