@@ -5,7 +5,6 @@
 pub mod disk;
 mod group;
 mod history;
-mod linear;
 pub mod memory;
 mod world;
 

@@ -23,7 +23,7 @@ impl World {
                     Err(_) => self.waiting.push(Waiting::Write(at, number, outcome)),
                 },
                 Waiting::Read(reading, mut cleared) => match cleared.try_recv() {
-                    Ok(Ok(())) => self.read_now(&reading),
+                    Ok(Ok(())) => self.read_now(&reading)?,
                     Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {}
                     Err(_) => self.waiting.push(Waiting::Read(reading, cleared)),
                 },
@@ -42,15 +42,16 @@ impl World {
         Ok(())
     }
 
-    fn read_now(&mut self, reading: &Reading) {
+    fn read_now(&mut self, reading: &Reading) -> Result<(), String> {
         use crate::apply::View;
         if let Some(process) = &self.machines[reading.at].process
             && process.origin == reading.origin
         {
             let entry = process.cache.entry(reading.key);
-            self.clients.read(reading.number, entry.as_deref(), self.now);
+            self.clients.read(reading.number, entry.as_deref(), self.now)?;
             self.stats.reads += 1;
         }
+        Ok(())
     }
 
     pub(super) fn write(&mut self) {
