@@ -4,6 +4,7 @@
 //! Time and randomness are parameters everywhere (traits with a real and a
 //! controllable implementation), so that tests and the simulator own them.
 
+pub mod authorities;
 pub mod backoff;
 pub mod clock;
 pub mod files;

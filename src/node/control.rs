@@ -34,14 +34,10 @@ pub(super) async fn step_down(store: &Store) {
 
 /// Hands over to the member that lacks least, if there is one, and waits until it has begun to lead.
 async fn hand_over(store: &Store) -> Result<(), StoreError> {
-    let status = store.status().await?;
-    let heirs = status.health.iter().filter(|health| {
-        health.active && health.id != status.member && status.members.voters.contains(&health.id)
-    });
-    if let Some(heir) = heirs.max_by_key(|health| health.matched) {
-        store.change_members(MemberChange::Lead(heir.id)).await?;
+    if let Some(heir) = store.status().await?.heir() {
+        store.change_members(MemberChange::Lead(heir)).await?;
         let _ = store.leadership().wait_for(|now| !now.leads).await;
-        tracing::info!(to = format_args!("{:x}", heir.id), "leadership was handed over");
+        tracing::info!(to = format_args!("{heir:x}"), "leadership was handed over");
     }
     Ok(())
 }

@@ -58,6 +58,14 @@ pub struct Health {
     pub matched: u64,
 }
 
+/// The voter besides `leader` to whom leadership is best handed: it was heard of lately, and lacks least.
+pub fn heir(health: &[Health], members: &ConfState, leader: u64) -> Option<u64> {
+    let voters = health
+        .iter()
+        .filter(|member| member.active && member.id != leader && members.voters.contains(&member.id));
+    voters.max_by_key(|member| member.matched).map(|member| member.id)
+}
+
 /// What a change is judged by.
 pub struct Situation<'a> {
     /// The members now.

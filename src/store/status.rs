@@ -2,7 +2,7 @@
 
 use ::raft::eraftpb::ConfState;
 
-use crate::membership::{Health, Peer};
+use crate::membership::{self, Health, Peer};
 
 /// Who leads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,4 +40,11 @@ pub struct Status {
     pub peers: Vec<Peer>,
     /// How the members are; only the leader knows.
     pub health: Vec<Health>,
+}
+
+impl Status {
+    /// To whom this member, which leads, would best hand leadership.
+    pub fn heir(&self) -> Option<u64> {
+        membership::heir(&self.health, &self.members, self.member)
+    }
 }

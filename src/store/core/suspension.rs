@@ -13,6 +13,7 @@ use ::raft::eraftpb::{Message, MessageType};
 use super::Core;
 use crate::apply::Verdict;
 use crate::error::StoreError;
+use crate::membership::heir;
 use crate::types::Event;
 
 /// What was applied and waits for the state to take it.
@@ -30,13 +31,8 @@ impl Core {
         if !self.member.leads() || self.member.handing_over() {
             return;
         }
-        let healthy = self.member.health().into_iter();
-        let heir = healthy
-            .filter(|member| member.active && member.id != self.meta.member)
-            .filter(|member| self.meta.members.voters.contains(&member.id))
-            .max_by_key(|member| member.matched);
-        if let Some(heir) = heir {
-            self.member.hand_over(heir.id);
+        if let Some(heir) = heir(&self.member.health(), &self.meta.members, self.meta.member) {
+            self.member.hand_over(heir);
         }
     }
 

@@ -7,15 +7,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use tokio_rustls::TlsConnector;
 
-/// Where systems keep the authorities they trust: Debian and Alpine, Fedora,
-/// SUSE, others.
-const BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 /// The settings, read with the first request that needs them: a few hundred
 /// certificates take memory.
 pub(crate) struct Tls {
@@ -43,7 +34,7 @@ impl Tls {
 
 fn config(bundle: Option<PathBuf>) -> Result<Arc<ClientConfig>, String> {
     let bundle = bundle
-        .or_else(system_bundle)
+        .or_else(base::authorities::system_bundle)
         .ok_or("this machine has no list of trusted authorities")?;
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", bundle.display());
     let certificates = CertificateDer::pem_file_iter(&bundle).map_err(|error| failed(&error))?;
@@ -55,12 +46,4 @@ fn config(bundle: Option<PathBuf>) -> Result<Arc<ClientConfig>, String> {
         .map_err(|error| failed(&error))?
         .with_root_certificates(roots);
     Ok(Arc::new(builder.with_no_client_auth()))
-}
-
-fn system_bundle() -> Option<PathBuf> {
-    // As OpenSSL, and all that follows it, lets users say.
-    let told = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    told.into_iter()
-        .chain(BUNDLES.iter().map(PathBuf::from))
-        .find(|path| path.exists())
 }
