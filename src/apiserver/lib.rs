@@ -23,6 +23,7 @@ pub mod mirror;
 pub mod nodes;
 pub mod openapi_routes;
 pub mod outbound;
+mod passing;
 pub mod peers;
 pub mod pki;
 mod priorities;

@@ -8,16 +8,21 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 
-use crate::pki::{Pki, PkiError, Serving};
+use crate::pki::{Ca, Pki, PkiError, Serving};
 
 /// The TLS settings of the API's port: HTTP/2 and HTTP/1.1, client certificates welcome.
 pub fn server_config(pki: &Pki, serving: Arc<Serving>) -> Result<ServerConfig, PkiError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
-    let subject = x509_parser::parse_x509_certificate(pki.client_ca.der())
-        .map(|(_, ca)| DistinguishedName::from(ca.subject().as_raw().to_vec()));
+    let subject = |ca: &Ca| {
+        let parsed = x509_parser::parse_x509_certificate(ca.der()).ok();
+        parsed.map(|(_, ca)| DistinguishedName::from(ca.subject().as_raw().to_vec()))
+    };
     let verifier = AnyClientCert {
-        hints: subject.into_iter().collect(),
+        hints: [&pki.client_ca, &pki.front_proxy_ca]
+            .into_iter()
+            .filter_map(subject)
+            .collect(),
         algorithms,
     };
     let mut config = ServerConfig::builder_with_provider(provider)

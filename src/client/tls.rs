@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use rustls::ClientConfig;
-use rustls::RootCertStore;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 /// How a client proves who it is: by certificate, by token, both or neither.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -65,6 +65,15 @@ pub fn trusting(
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots);
+    proving(builder, who, alpn)
+}
+
+/// A configuration whose trust is settled, completed by who we are and what may be spoken.
+pub(crate) fn proving(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    who: &Credentials,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, TlsError> {
     let mut config = if who.cert_pem.is_empty() {
         builder.with_no_client_auth()
     } else {

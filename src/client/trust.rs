@@ -5,8 +5,12 @@
 
 use std::sync::{Arc, OnceLock};
 
+use rustls::client::WantsClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ConfigBuilder, DigitallySignedStruct, SignatureScheme};
+
+use crate::tls::{self, Credentials, TlsError};
 
 /// A configuration that asks nobody for proof.
 ///
@@ -17,13 +21,24 @@ pub fn anyone() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
     if let Some(config) = CONFIG.get() {
         return Ok(config.clone());
     }
+    let config = unquestioning()?.with_no_client_auth();
+    Ok(CONFIG.get_or_init(|| Arc::new(config)).clone())
+}
+
+/// [`anyone`], but told who we are, and in one of these protocols.
+///
+/// # Errors
+/// When our own certificate or key makes no sense.
+pub fn anyone_but_as(who: &Credentials, alpn: &[&[u8]]) -> Result<Arc<rustls::ClientConfig>, TlsError> {
+    tls::proving(unquestioning()?, who, alpn)
+}
+
+fn unquestioning() -> Result<ConfigBuilder<rustls::ClientConfig, WantsClientCert>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider.clone())
+    Ok(rustls::ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
-        .with_no_client_auth();
-    Ok(CONFIG.get_or_init(|| Arc::new(config)).clone())
+        .with_custom_certificate_verifier(Arc::new(Anyone(provider))))
 }
 
 #[derive(Debug)]
@@ -45,7 +60,7 @@ impl ServerCertVerifier for Anyone {
         &self,
         _: &[u8],
         _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
+        _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         Ok(HandshakeSignatureValid::assertion())
     }
@@ -54,12 +69,12 @@ impl ServerCertVerifier for Anyone {
         &self,
         _: &[u8],
         _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
+        _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         Ok(HandshakeSignatureValid::assertion())
     }
 
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -12,6 +12,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::front_proxy::RequestHeaders;
 use crate::pki::fingerprint;
 
 /// What the certificate of a connection says.
@@ -28,23 +29,32 @@ pub enum CertificateUser {
         /// When it ends, in seconds since 1970: a connection may outlive it.
         ends: i64,
     },
+    /// That of a front proxy, whose requests say in their headers whose they are.
+    FrontProxy {
+        /// When it ends, in seconds since 1970.
+        ends: i64,
+    },
 }
 
-/// Checks client certificates against the client CA.
+/// Checks client certificates against the client CA, and against that of front proxies.
 pub struct Certificates {
-    verifier: Arc<dyn ClientCertVerifier>,
+    clients: Arc<dyn ClientCertVerifier>,
+    proxies: Arc<dyn ClientCertVerifier>,
+    headers: RequestHeaders,
 }
 
 impl Certificates {
-    /// Trusts that CA and no other.
-    pub fn new(ca: CertificateDer<'static>) -> Result<Self, rustls::Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add(ca)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-            .build()
-            .map_err(|error| rustls::Error::General(error.to_string()))?;
-        Ok(Self { verifier })
+    /// Trusts these CAs and no other; `headers` says which names the second one's clients must have.
+    pub fn new(
+        clients: CertificateDer<'static>,
+        proxies: CertificateDer<'static>,
+        headers: RequestHeaders,
+    ) -> Result<Self, rustls::Error> {
+        Ok(Self {
+            clients: verifier(clients)?,
+            proxies: verifier(proxies)?,
+            headers,
+        })
     }
 
     /// What that chain (leaf first) proves at that time.
@@ -53,15 +63,40 @@ impl Certificates {
             return CertificateUser::Nobody;
         };
         let seconds = Duration::from_secs(now.as_second().max(0).unsigned_abs());
-        let verified = self
-            .verifier
-            .verify_client_cert(leaf, rest, UnixTime::since_unix_epoch(seconds));
-        if let Err(error) = verified {
-            tracing::debug!(%error, "client certificate refused");
-            return CertificateUser::Unproven;
+        let time = UnixTime::since_unix_epoch(seconds);
+        let refused = match self.clients.verify_client_cert(leaf, rest, time) {
+            Ok(_) => return read(leaf).unwrap_or(CertificateUser::Unproven),
+            Err(error) => error,
+        };
+        if self.proxies.verify_client_cert(leaf, rest, time).is_ok() {
+            return self.proxy(leaf).unwrap_or(CertificateUser::Unproven);
         }
-        read(leaf).unwrap_or(CertificateUser::Unproven)
+        tracing::debug!(error = %refused, "client certificate refused");
+        CertificateUser::Unproven
     }
+
+    fn proxy(&self, der: &CertificateDer<'_>) -> Option<CertificateUser> {
+        let (_, cert) = X509Certificate::from_der(der).ok()?;
+        let name = cert.subject().iter_common_name().next()?.as_str().ok()?;
+        let ends = cert.validity().not_after.timestamp();
+        self.headers
+            .trusts(name)
+            .then_some(CertificateUser::FrontProxy { ends })
+    }
+
+    /// Which headers a front proxy's requests have.
+    pub fn headers(&self) -> &RequestHeaders {
+        &self.headers
+    }
+}
+
+fn verifier(ca: CertificateDer<'static>) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(ca)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))
 }
 
 fn read(der: &CertificateDer<'_>) -> Option<CertificateUser> {

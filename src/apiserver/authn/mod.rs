@@ -1,7 +1,8 @@
-//! Who is asking: by client certificate, service-account token, join token, or nobody.
+//! Who is asking: by client certificate, as a front proxy says, by service-account token, by join token, or nobody.
 
 mod certificate;
 mod claims;
+pub mod front_proxy;
 mod service_account;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use http::{HeaderMap, header};
 use rustls::pki_types::CertificateDer;
 
 pub use certificate::{CertificateUser, Certificates};
+pub use front_proxy::RequestHeaders;
 pub use service_account::ServiceAccounts;
 
 use crate::pki::{JoinRole, Pki};
@@ -39,7 +41,8 @@ impl Authn {
         anonymous: bool,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, rustls::Error> {
-        let certificates = Certificates::new(pki.client_ca.der().clone())?;
+        let (clients, proxies) = (pki.client_ca.der().clone(), pki.front_proxy_ca.der().clone());
+        let certificates = Certificates::new(clients, proxies, RequestHeaders::default())?;
         Ok(Self {
             pki,
             certificates,
@@ -57,10 +60,15 @@ impl Authn {
 
     /// Who sent a request with these headers over a connection with that certificate.
     pub fn request(&self, connection: &CertificateUser, headers: &HeaderMap) -> Result<User, Status> {
-        if let CertificateUser::Known { user, ends } = connection
-            && *ends > self.clock.now().as_second()
-        {
-            return Ok(user.clone());
+        let now = self.clock.now().as_second();
+        match connection {
+            CertificateUser::FrontProxy { ends } if *ends > now => {
+                if let Some(user) = self.certificates.headers().user(headers) {
+                    return Ok(user);
+                }
+            }
+            CertificateUser::Known { user, ends } if *ends > now => return Ok(user.clone()),
+            _ => {}
         }
         match bearer(headers) {
             Some(token) => self.bearer(&token),
@@ -81,6 +89,14 @@ impl Authn {
                 tracing::debug!(why, "bearer token refused");
                 Status::unauthorized()
             })
+    }
+}
+
+/// Adds the group of everybody who proved who they are, as Kubernetes does for every authenticator.
+fn add_authenticated(name: &str, groups: &mut Vec<String>) {
+    let told = |group: &String| group == AUTHENTICATED || group == "system:unauthenticated";
+    if name != "system:anonymous" && !groups.iter().any(told) {
+        groups.push(AUTHENTICATED.to_owned());
     }
 }
 
@@ -166,6 +182,37 @@ mod tests {
         let join = pki.join.token(JoinRole::Agent).text();
         let user = authn.request(&nobody, &with_bearer(&join)).unwrap();
         assert_eq!(user.name, "system:bootstrap:agent");
+    }
+
+    #[test]
+    fn only_a_front_proxy_says_whose_its_requests_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pki, authn) = authn(dir.path(), true);
+        let now = jiff::Timestamp::now();
+        let chain = |pem: &str| vec![CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()];
+        let mut headers = HeaderMap::new();
+        headers.insert("x-remote-user", "jane".parse().unwrap());
+        let proxy = pki.front_proxy(now).unwrap();
+        let connection = authn.connection(Some(&chain(&proxy.cert_pem)));
+        let jane = User::new("jane", &[AUTHENTICATED]);
+        assert_eq!(authn.request(&connection, &headers).unwrap(), jane);
+        assert_eq!(
+            authn.request(&connection, &HeaderMap::new()).unwrap_err().code,
+            401
+        );
+        // The same name from another CA, and another name from the right one.
+        let stranger = pki.client(front_proxy::CLIENT_NAME, &[], now).unwrap();
+        let connection = authn.connection(Some(&chain(&stranger.cert_pem)));
+        assert_eq!(
+            authn.request(&connection, &headers).unwrap().name,
+            front_proxy::CLIENT_NAME
+        );
+        let leaf = crate::pki::Leaf::client("somebody", &[]);
+        let other = pki.front_proxy_ca.issue(&leaf, now, 600).unwrap();
+        let connection = authn.connection(Some(&chain(&other.cert_pem)));
+        assert_eq!(authn.request(&connection, &headers).unwrap_err().code, 401);
+        let nobody = authn.connection(None);
+        assert_eq!(authn.request(&nobody, &headers).unwrap(), User::anonymous());
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Endpoint {
     pub server_name: String,
     /// Who signed it, PEM; empty for those whom the machine trusts.
     pub authorities: String,
+    /// Whether any certificate will do.
+    pub unchecked: bool,
 }
 
 impl Endpoint {
@@ -65,6 +67,7 @@ impl Endpoint {
             path: "/".to_owned(),
             server_name,
             authorities: String::new(),
+            unchecked: false,
         }
     }
 
@@ -84,6 +87,7 @@ impl Endpoint {
             path: uri.path().to_owned(),
             server_name: bare,
             authorities: String::new(),
+            unchecked: false,
         })
     }
 

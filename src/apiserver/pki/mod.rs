@@ -158,6 +158,12 @@ impl Pki {
             .issue(&Leaf::client(name, groups), now, LEAF_SECONDS)
     }
 
+    /// The certificate and key with which this server passes requests on to those that extend the API.
+    pub fn front_proxy(&self, now: Timestamp) -> Result<Issued, PkiError> {
+        let leaf = Leaf::client(crate::authn::front_proxy::CLIENT_NAME, &[]);
+        self.front_proxy_ca.issue(&leaf, now, LEAF_SECONDS)
+    }
+
     fn write_admin(&self, config: &ServerConfig, port: u16, now: Timestamp) -> Result<(), PkiError> {
         let path = config.data_dir.join("admin.kubeconfig");
         let server = format!("https://{}", url_host(config, port));
