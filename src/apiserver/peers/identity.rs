@@ -18,8 +18,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::version::TLS13;
 use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
 };
@@ -95,16 +96,18 @@ impl PeerTls {
         };
         let issued = ca.issue(&leaf, now, LEAF_SECONDS)?;
         let unreadable = |error: rustls::pki_types::pem::Error| rustls::Error::General(error.to_string());
-        let chain = vec![CertificateDer::from_pem_slice(issued.cert_pem.as_bytes()).map_err(unreadable)?];
-        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).map_err(unreadable)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(ca.der().clone())?;
-        let roots = Arc::new(roots);
+        let parts = Parts {
+            provider: Arc::new(rustls::crypto::ring::default_provider()),
+            roots: Arc::new(roots),
+            chain: vec![CertificateDer::from_pem_slice(issued.cert_pem.as_bytes()).map_err(unreadable)?],
+            key: PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).map_err(unreadable)?,
+        };
         Ok(Self {
             me,
-            server: server(&provider, &roots, chain.clone(), key.clone_key())?,
-            client: client(&provider, &roots, chain, key)?,
+            server: Arc::new(parts.server()?),
+            client: Arc::new(parts.client()?),
         })
     }
 
@@ -136,39 +139,43 @@ impl PeerTls {
     }
 }
 
-fn server(
-    provider: &Arc<CryptoProvider>,
-    roots: &Arc<RootCertStore>,
+/// What both sides of a connection are made of.
+struct Parts {
+    provider: Arc<CryptoProvider>,
+    roots: Arc<RootCertStore>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-) -> Result<Arc<ServerConfig>, PkiError> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))?;
-    let mut config = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(Arc::new(AnyTime(verifier)))
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![PROTOCOL.to_vec()];
-    Ok(Arc::new(config))
 }
 
-fn client(
-    provider: &Arc<CryptoProvider>,
-    roots: &Arc<RootCertStore>,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<Arc<ClientConfig>, PkiError> {
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone())
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))?;
-    let mut config = ClientConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyTime(verifier)))
-        .with_client_auth_cert(chain, key)?;
-    config.alpn_protocols = vec![PROTOCOL.to_vec()];
-    Ok(Arc::new(config))
+impl Parts {
+    fn server(&self) -> Result<ServerConfig, PkiError> {
+        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots.clone(), self.provider.clone())
+            .build()
+            .map_err(unverifiable)?;
+        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&TLS13])?
+            .with_client_cert_verifier(Arc::new(AnyTime(verifier)))
+            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
+        config.alpn_protocols = vec![PROTOCOL.to_vec()];
+        Ok(config)
+    }
+
+    fn client(&self) -> Result<ClientConfig, PkiError> {
+        let verifier = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), self.provider.clone())
+            .build()
+            .map_err(unverifiable)?;
+        let mut config = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyTime(verifier)))
+            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())?;
+        config.alpn_protocols = vec![PROTOCOL.to_vec()];
+        Ok(config)
+    }
+}
+
+fn unverifiable(error: VerifierBuilderError) -> rustls::Error {
+    rustls::Error::General(error.to_string())
 }
 
 /// Checks everything about a certificate but its dates.
