@@ -26,6 +26,12 @@ impl Core {
         Ok(())
     }
 
+    /// Both: for what is not changed any more between the two.
+    pub(super) async fn admit_at_once(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        self.admit(review).await?;
+        self.admit_finally(review).await
+    }
+
     fn plug_in(&self, review: &mut Review<'_>) -> Result<(), Status> {
         let mut plugins = self.inner.plugins.iter();
         plugins.try_for_each(|plugin| plugin.admit(review, self))

@@ -61,8 +61,7 @@ impl Core {
             Some(&mut eviction),
             None,
         );
-        self.admit(&mut review).await?;
-        self.admit_finally(&review).await?;
+        self.admit_at_once(&mut review).await?;
         let mut options = options(&request.options, value::get(&eviction, "deleteOptions"));
         self.permit(&target, &mut options).await?;
         if !options.dry_run {

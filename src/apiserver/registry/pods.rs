@@ -37,8 +37,7 @@ impl Core {
         let target = Target::new(core_kind("pods")?, request.namespace.clone(), name)?;
         let mut review = review_of(request, &target.kind, Operation::Create, Some(&mut binding), None);
         (review.subresource, review.name) = ("binding", &target.name);
-        self.admit(&mut review).await?;
-        self.admit_finally(&review).await?;
+        self.admit_at_once(&mut review).await?;
         check_binding(&target, &binding)?;
         for _ in 0..TRIES_MAX {
             if self.attempt_bind(request, &target, &binding).await? {

@@ -194,8 +194,7 @@ impl Core {
         let old = shown.as_ref().unwrap_or(&live);
         let mut review = review_of(request, &target.kind, Operation::Delete, None, Some(old));
         review.name = &target.name;
-        self.admit(&mut review).await?;
-        self.admit_finally(&review).await?;
+        self.admit_at_once(&mut review).await?;
         let fate = decide(&target.stored, &live, options, self.inner.config.clock.now());
         if options.dry_run {
             return self.answer(target, &fate, entry, None).await.map(Some);

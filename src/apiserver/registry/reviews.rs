@@ -19,8 +19,7 @@ impl Core {
         let target = self.target(request)?;
         let (mut review, warnings) = body::object(request, target.schema()?, &target.gvk())?;
         let mut admission = review_of(request, &target.kind, Operation::Create, Some(&mut review), None);
-        self.admit(&mut admission).await?;
-        self.admit_finally(&admission).await?;
+        self.admit_at_once(&mut admission).await?;
         if target.kind.kind == "SelfSubjectRulesReview" && value::text(&review, "spec.namespace").is_empty() {
             return Err(Status::bad_request("no namespace on request"));
         }

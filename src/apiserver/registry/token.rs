@@ -31,8 +31,7 @@ impl Core {
             object::set(&mut asked, &["spec", "expirationSeconds"], SECONDS_DEFAULT);
         }
         let mut review = review_of(request, &target.kind, Operation::Create, Some(&mut asked), None);
-        self.admit(&mut review).await?;
-        self.admit_finally(&review).await?;
+        self.admit_at_once(&mut review).await?;
         check(&target, &asked)?;
         let account = self.entry(&target).await?.ok_or_else(|| target.not_found())?;
         let account = text::parse(&account)?;
