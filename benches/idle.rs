@@ -1,23 +1,21 @@
-//! What an idle node costs. Its data folder lies on a file system of its own,
-//! on a loop device whose counters say what reached the disk: those of a
-//! process do not.
+//! What an idle node costs, on a disk that counts what reaches it.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
-
+use crate::disk::Disk;
 use crate::node::Node;
-use crate::sandbox::run;
 use crate::table::{self, mib};
+
+/// Size of the disk.
+const DISK_BYTES: u64 = 2 << 30;
 
 /// How long a fresh node settles before it counts as idle.
 const SETTLING: Duration = Duration::from_secs(30);
 
 /// Prints the table.
 pub async fn measure(bin: &Path, scratch: &Path, seconds: u64) -> anyhow::Result<()> {
-    let disk = Disk::mount(scratch)?;
+    let disk = Disk::mount(scratch, DISK_BYTES)?;
     let node = Node::start(bin, &disk.folder, &[])?;
     node.ready().await?;
     tokio::time::sleep(SETTLING).await;
@@ -49,60 +47,6 @@ pub async fn measure(bin: &Path, scratch: &Path, seconds: u64) -> anyhow::Result
         ],
     );
     Ok(())
-}
-
-/// A file system in a file.
-struct Disk {
-    folder: PathBuf,
-    device: String,
-}
-
-impl Disk {
-    fn mount(scratch: &Path) -> anyhow::Result<Self> {
-        let (file, folder) = (scratch.join("disk"), scratch.join("mounted"));
-        std::fs::File::create(&file)?.set_len(2 << 30)?;
-        std::fs::create_dir_all(&folder)?;
-        let path = |path: &Path| path.display().to_string();
-        run(
-            "mkfs.ext4",
-            &["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", &path(&file)],
-        )?;
-        run("mount", &["-o", "loop", &path(&file), &path(&folder)])?;
-        let found = Command::new("findmnt")
-            .args(["-no", "SOURCE"])
-            .arg(&folder)
-            .output()?;
-        let device = String::from_utf8_lossy(&found.stdout)
-            .trim()
-            .trim_start_matches("/dev/")
-            .to_owned();
-        Ok(Self { folder, device })
-    }
-
-    fn sync(&self) {
-        // What is still in memory would be counted to the next look.
-        let _ = Command::new("sync").arg("-f").arg(&self.folder).status();
-    }
-
-    /// Bytes written to the device so far.
-    fn written(&self) -> u64 {
-        let stat =
-            std::fs::read_to_string(format!("/sys/class/block/{}/stat", self.device)).unwrap_or_default();
-        let sectors = stat.split_whitespace().nth(6).context("the seventh figure");
-        sectors
-            .ok()
-            .and_then(|sectors| sectors.parse::<u64>().ok())
-            .unwrap_or(0)
-            * 512
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        if let Err(error) = run("umount", &["-l", &self.folder.display().to_string()]) {
-            eprintln!("{error}");
-        }
-    }
 }
 
 /// Bytes sent over every link but loopback.

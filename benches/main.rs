@@ -14,18 +14,16 @@ mod idle;
 mod load;
 mod node;
 mod pods;
-mod process;
-mod sandbox;
 mod service_table;
 mod services;
 mod startup;
-mod table;
 mod unpack;
 mod wasm_http;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use kit::{disk, process, sandbox, table};
 
 #[derive(Parser)]
 #[command(about = "Measures Coracle beside its peers; each question prints one table")]

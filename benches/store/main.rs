@@ -1,0 +1,2 @@
+//! The store beside etcd.
+fn main() {}
