@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::query::Query;
 use super::{Body, BoxError, Target, streamed};
 use crate::context::Context;
+use crate::runtime::Runtime;
 
 const WAITING_FRAMES_MAX: usize = 16;
 
@@ -27,10 +28,7 @@ pub(super) async fn exec(
     input: Body,
 ) -> Result<Response<Body>, Status> {
     let id = target.running()?;
-    let (runtime, id) = node
-        .runtimes
-        .of_container(&id)
-        .ok_or_else(|| Status::internal("no such runtime"))?;
+    let (runtime, id) = runtime_of(node, &id)?;
     let spec = ExecSpec {
         args: query.all("command"),
         tty: query.is("tty"),
@@ -48,6 +46,11 @@ pub(super) async fn exec(
     }
 }
 
+fn runtime_of<'a>(node: &'a Context, id: &'a str) -> Result<(&'a Arc<dyn Runtime>, &'a str), Status> {
+    let found = node.runtimes.of_container(id);
+    found.ok_or_else(|| Status::internal("no such runtime"))
+}
+
 pub(super) async fn attach(
     node: &Arc<Context>,
     target: &Target,
@@ -55,10 +58,7 @@ pub(super) async fn attach(
     input: Body,
 ) -> Result<Response<Body>, Status> {
     let id = target.running()?;
-    let (runtime, id) = node
-        .runtimes
-        .of_container(&id)
-        .ok_or_else(|| Status::internal("no such runtime"))?;
+    let (runtime, id) = runtime_of(node, &id)?;
     match runtime.attach(id, query.is("stdin")).await {
         Ok(process) => Ok(run(process, query, input)),
         Err(error) => Ok(failed(&format!("error attaching to container: {error}"))),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{cells, workload};
 use crate::kind::{Column, Kind, Subresource};
 use crate::status::FieldError;
-use crate::value::{Field, fill, fill_text, get, get_mut, int, text};
+use crate::value::{Field, fill, get, get_mut, int};
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -55,17 +55,11 @@ pub static KIND: Kind = Kind {
 fn default(set: &mut Value) {
     workload::default_template(set);
     let Some(spec) = get_mut(set, "spec") else { return };
-    fill(spec, "updateStrategy", json!({}));
-    if let Some(strategy) = get_mut(spec, "updateStrategy") {
-        fill_text(strategy, "type", "RollingUpdate");
-        if text(strategy, "type") == "RollingUpdate" {
-            fill(strategy, "rollingUpdate", json!({}));
-            if let Some(rolling) = get_mut(strategy, "rollingUpdate") {
-                fill(rolling, "maxUnavailable", 1);
-                fill(rolling, "maxSurge", 0);
-            }
-        }
-    }
+    workload::default_strategy(
+        spec,
+        "updateStrategy",
+        &[("maxUnavailable", 1.into()), ("maxSurge", 0.into())],
+    );
     fill(spec, "revisionHistoryLimit", 10);
 }
 

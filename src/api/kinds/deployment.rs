@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{cells, metadata, workload};
 use crate::kind::{Column, Kind, Subresource};
 use crate::status::FieldError;
-use crate::value::{Field, fill, fill_text, get, get_mut, int, keep, same, text};
+use crate::value::{Field, fill, get, get_mut, int, keep, same};
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -48,17 +48,11 @@ fn default(deployment: &mut Value) {
         return;
     };
     fill(spec, "replicas", 1);
-    fill(spec, "strategy", json!({}));
-    if let Some(strategy) = get_mut(spec, "strategy") {
-        fill_text(strategy, "type", "RollingUpdate");
-        if text(strategy, "type") == "RollingUpdate" {
-            fill(strategy, "rollingUpdate", json!({}));
-            if let Some(rolling) = get_mut(strategy, "rollingUpdate") {
-                fill(rolling, "maxUnavailable", "25%");
-                fill(rolling, "maxSurge", "25%");
-            }
-        }
-    }
+    workload::default_strategy(
+        spec,
+        "strategy",
+        &[("maxUnavailable", "25%".into()), ("maxSurge", "25%".into())],
+    );
     fill(spec, "revisionHistoryLimit", 10);
     fill(spec, "progressDeadlineSeconds", 600);
 }

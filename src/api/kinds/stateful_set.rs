@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{cells, persistent_volume_claim, workload};
 use crate::kind::{Column, Kind, Subresource};
 use crate::status::FieldError;
-use crate::value::{Field, each, fill, fill_text, get, get_mut, int, remove, same, text};
+use crate::value::{Field, each, fill, fill_text, get, get_mut, int, remove, same};
 
 /// What may change in a spec.
 const CHANGEABLE: [&str; 7] = [
@@ -59,16 +59,7 @@ fn default(set: &mut Value) {
     workload::default_template(set);
     let Some(spec) = get_mut(set, "spec") else { return };
     fill_text(spec, "podManagementPolicy", "OrderedReady");
-    fill(spec, "updateStrategy", json!({}));
-    if let Some(strategy) = get_mut(spec, "updateStrategy") {
-        fill_text(strategy, "type", "RollingUpdate");
-        if text(strategy, "type") == "RollingUpdate" {
-            fill(strategy, "rollingUpdate", json!({}));
-            if let Some(rolling) = get_mut(strategy, "rollingUpdate") {
-                fill(rolling, "partition", 0);
-            }
-        }
-    }
+    workload::default_strategy(spec, "updateStrategy", &[("partition", 0.into())]);
     fill(spec, "replicas", 1);
     fill(spec, "revisionHistoryLimit", 10);
     fill(spec, "persistentVolumeClaimRetentionPolicy", json!({}));

@@ -7,12 +7,30 @@ use super::{cells, pod};
 use crate::kind::Column;
 use crate::selector::{self, LabelSelector};
 use crate::status::FieldError;
-use crate::value::{Field, get, get_mut, int};
+use crate::value::{Field, fill, fill_text, get, get_mut, int, text};
 
 /// Defaults of the spec's pod template.
 pub fn default_template(object: &mut Value) {
     if let Some(spec) = get_mut(object, "spec") {
         pod::default_template(spec);
+    }
+}
+
+/// Defaults of how pods are replaced: `strategy` is where the spec says it, `rolling` what rolling updates get.
+pub fn default_strategy(spec: &mut Value, strategy: &str, rolling: &[(&str, Value)]) {
+    fill(spec, strategy, json!({}));
+    let Some(strategy) = get_mut(spec, strategy) else {
+        return;
+    };
+    fill_text(strategy, "type", "RollingUpdate");
+    if text(strategy, "type") != "RollingUpdate" {
+        return;
+    }
+    fill(strategy, "rollingUpdate", json!({}));
+    if let Some(place) = get_mut(strategy, "rollingUpdate") {
+        for (key, value) in rolling {
+            fill(place, key, value.clone());
+        }
     }
 }
 
