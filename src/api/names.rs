@@ -86,6 +86,42 @@ pub fn is_dns_subdomain(s: &str) -> Vec<String> {
     why
 }
 
+/// What is wrong with a name in a list of DNS search paths: as a subdomain, but underscores are allowed, also in front.
+pub fn is_dns_subdomain_with_underscore(s: &str) -> Vec<String> {
+    const TEXT: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', \
+         and must start and end with an alphanumeric character";
+    const REGEX: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
+    let mut why = Vec::new();
+    if s.len() > SUBDOMAIN_MAX {
+        why.push(too_long(SUBDOMAIN_MAX));
+    }
+    let label = |part: &str| {
+        let part = part.strip_prefix('_').unwrap_or(part);
+        is_label_shaped(&part.replace('_', "-"))
+    };
+    // A trailing or second leading underscore is no alphanumeric character.
+    let edges = |part: &str| !part.ends_with('_') && !part.starts_with("__");
+    if !s.split('.').all(|part| label(part) && edges(part)) {
+        why.push(not_matching(TEXT, REGEX, &["example.com"]));
+    }
+    why
+}
+
+/// What is wrong with a host name that stands for all names below a domain.
+pub fn is_wildcard_subdomain(s: &str) -> Vec<String> {
+    const TEXT: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must \
+         consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character";
+    let mut why = Vec::new();
+    if s.len() > SUBDOMAIN_MAX {
+        why.push(too_long(SUBDOMAIN_MAX));
+    }
+    if !s.strip_prefix("*.").is_some_and(is_subdomain_shaped) {
+        let regex = format!("\\*\\.{SUBDOMAIN_REGEX}");
+        why.push(not_matching(TEXT, &regex, &["*.example.com"]));
+    }
+    why
+}
+
 /// What is wrong with an RFC 1035 label, such as a Service's name.
 pub fn is_dns1035_label(s: &str) -> Vec<String> {
     let mut why = Vec::new();
@@ -234,6 +270,31 @@ pub fn is_ip(s: &str) -> Vec<String> {
         return Vec::new();
     }
     vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
+}
+
+/// Why nobody can serve at that address, if it is one that means something else.
+pub fn is_special_ip(s: &str) -> Vec<String> {
+    let Ok(ip) = s.parse::<std::net::IpAddr>() else {
+        return vec!["must be a valid IP address".to_owned()];
+    };
+    let (link_local, local_multicast) = match ip {
+        std::net::IpAddr::V4(ip) => (ip.is_link_local(), ip.octets().starts_with(&[224, 0, 0])),
+        std::net::IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.segments().first() == Some(&0xff02)),
+    };
+    let mut why = Vec::new();
+    if ip.is_unspecified() {
+        why.push(format!("may not be unspecified ({s})"));
+    }
+    if ip.is_loopback() {
+        why.push("may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned());
+    }
+    if link_local {
+        why.push("may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned());
+    }
+    if local_multicast {
+        why.push("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned());
+    }
+    why
 }
 
 /// What is wrong with an address range such as `10.0.0.0/8`.

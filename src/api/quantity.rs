@@ -119,6 +119,11 @@ impl Quantity {
         self.nanos % NANO == 0
     }
 
+    /// Whether it is some number of times `unit`; everything is, of nothing.
+    pub fn is_multiple_of(&self, unit: &Self) -> bool {
+        unit.nanos == 0 || self.nanos % unit.nanos == 0
+    }
+
     /// How it is printed.
     pub fn format(&self) -> Format {
         self.format

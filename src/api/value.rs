@@ -349,9 +349,14 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The value must be what it was.
+    /// The value must be what it was in the object `old`.
     pub fn immutable(&self, old: &Value, errors: &mut Vec<FieldError>) {
-        if !same(self.value, get(old, &self.path)) {
+        self.unchanged(get(old, &self.path), errors);
+    }
+
+    /// The value must be `before`.
+    pub fn unchanged(&self, before: &Value, errors: &mut Vec<FieldError>) {
+        if !same(self.value, before) {
             errors.push(FieldError::invalid(&self.path, self.value.clone(), IMMUTABLE));
         }
     }

@@ -76,11 +76,21 @@ fn parent(address: &Value) -> Vec<FieldError> {
     if !at.is_set() {
         return vec![at.required("")];
     }
-    let needed = ["resource", "name"].into_iter().map(|key| at.get(key));
-    needed
-        .filter(Field::is_blank)
-        .map(|field| field.required(""))
-        .collect()
+    let mut errors = Vec::new();
+    let group = at.get("group");
+    if !group.is_blank() {
+        errors.extend(group.invalid_each(names::is_dns_subdomain(group.text())));
+    }
+    for key in ["resource", "name", "namespace"] {
+        let field = at.get(key);
+        if key != "namespace" {
+            field.needed(&mut errors);
+        }
+        if !field.is_blank() {
+            errors.extend(field.invalid_each(names::path_segment(field.text(), false)));
+        }
+    }
+    errors
 }
 
 /// Whose address it is, such as `services/default/kubernetes`.

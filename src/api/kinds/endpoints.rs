@@ -59,6 +59,7 @@ fn validate(endpoints: &Value) -> Vec<FieldError> {
                     errors.extend(field.invalid_each(rule(field.text())));
                 }
             }
+            errors.extend(ip.invalid_each(names::is_special_ip(ip.text())));
         }
         ports(&subset, &mut errors);
     }
@@ -83,6 +84,10 @@ fn ports(subset: &Field, errors: &mut Vec<FieldError>) {
                 .map(|why| FieldError::invalid(&number.path, n, why)),
         );
         port.get("protocol").one_of(&["SCTP", "TCP", "UDP"], errors);
+        let protocol = port.get("appProtocol");
+        if protocol.is_set() {
+            errors.extend(protocol.invalid_each(names::is_qualified_name(protocol.text())));
+        }
     }
 }
 

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::cells;
+use super::{cells, ingress_class};
 use crate::kind::{Column, Kind, Subresource};
 use crate::names;
 use crate::status::FieldError;
-use crate::value::{Field, list, text};
+use crate::value::{Field, get, list, text};
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -20,8 +20,9 @@ pub static KIND: Kind = Kind {
     short_names: &["ing"],
     subresources: &[Subresource::status("Ingress")],
     storage_version_hash: "39NQlfNR+bo=",
-    validate,
+    validate: validate_create,
     validate_update: |new, _| validate(new),
+    validate_status,
     columns: &[
         Column::NAME,
         Column::text("Class"),
@@ -39,51 +40,88 @@ fn validate(ingress: &Value) -> Vec<FieldError> {
     let spec = Field::at(ingress, "spec");
     let default = spec.get("defaultBackend");
     if spec.get("rules").is_blank() && !default.is_set() {
-        errors.push(FieldError::invalid(
-            &spec.path,
-            spec.value.clone(),
-            "either `defaultBackend` or `rules` must be specified",
-        ));
+        let why = "either `defaultBackend` or `rules` must be specified";
+        errors.push(FieldError::invalid(&spec.path, spec.get("rules").value.clone(), why));
     }
     if default.is_set() {
         backend(&default, &mut errors);
+    }
+    for rule in spec.items("rules") {
+        self::rule(&rule, &mut errors);
+    }
+    for tls in spec.items("tls") {
+        for host in tls.items("hosts") {
+            errors.extend(host.invalid_each(host_name(host.text())));
+        }
+        let secret = tls.get("secretName");
+        if !secret.is_blank() {
+            errors.extend(secret.invalid_each(names::is_dns_subdomain(secret.text())));
+        }
     }
     let class = spec.get("ingressClassName");
     if class.is_set() {
         errors.extend(class.invalid_each(names::is_dns_subdomain(class.text())));
     }
-    for rule in spec.items("rules") {
-        let host = rule.get("host");
-        if !host.is_blank() {
-            let name = host.text().strip_prefix("*.").unwrap_or(host.text());
-            errors.extend(host.invalid_each(names::is_dns_subdomain(name)));
-        }
-        let http = rule.get("http");
-        if http.is_set() && http.get("paths").is_blank() {
-            errors.push(http.get("paths").required(""));
-        }
-        for path in http.items("paths") {
-            http_path(&path, &mut errors);
-        }
+    errors
+}
+
+/// Rules for a new Ingress: the class in the field is that of the old annotation.
+fn validate_create(ingress: &Value) -> Vec<FieldError> {
+    const CLASS: &str = "kubernetes.io/ingress.class";
+    let mut errors = validate(ingress);
+    let said = get(ingress, "metadata.annotations").get(CLASS).and_then(Value::as_str);
+    let class = get(ingress, "spec.ingressClassName").as_str();
+    if let (Some(said), Some(class)) = (said, class)
+        && said != class
+    {
+        let why = "must match `ingressClassName` when both are specified";
+        errors.push(FieldError::invalid(format!("annotations.{CLASS}"), said, why));
     }
     errors
 }
 
+fn host_name(host: &str) -> Vec<String> {
+    if host.contains('*') {
+        names::is_wildcard_subdomain(host)
+    } else {
+        names::is_dns_subdomain(host)
+    }
+}
+
+fn rule(rule: &Field, errors: &mut Vec<FieldError>) {
+    let (host, http) = (rule.get("host"), rule.get("http"));
+    if !host.is_blank() {
+        if host.text().parse::<std::net::IpAddr>().is_ok() {
+            errors.push(host.invalid("must be a DNS name, not an IP address"));
+        }
+        errors.extend(host.invalid_each(host_name(host.text())));
+    }
+    if http.is_set() && http.get("paths").is_blank() {
+        errors.push(http.get("paths").required(""));
+    }
+    for path in http.items("paths") {
+        http_path(&path, errors);
+    }
+}
+
 fn http_path(path: &Field, errors: &mut Vec<FieldError>) {
     let (kind, at) = (path.get("pathType"), path.get("path"));
+    if !kind.is_set() {
+        errors.push(kind.required("pathType must be specified"));
+        return;
+    }
+    let absolute = at.text().starts_with('/');
     match kind.text() {
-        "" => errors.push(kind.required("pathType must be specified")),
         "Exact" | "Prefix" => {
-            if !at.text().starts_with('/') {
+            if !absolute {
                 errors.push(at.invalid("must be an absolute path"));
             }
-            for bad in ["//", "/./", "/../", "%2f", "%2F"] {
-                if at.text().contains(bad) {
-                    errors.push(at.invalid(format!("must not contain '{bad}'")));
-                }
-            }
+            let inside = ["//", "/./", "/../", "%2f", "%2F"].into_iter().filter(|bad| at.text().contains(bad));
+            errors.extend(inside.map(|bad| at.invalid(format!("must not contain '{bad}'"))));
+            let ends = ["/..", "/."].into_iter().filter(|bad| at.text().ends_with(bad));
+            errors.extend(ends.map(|bad| at.invalid(format!("cannot end with '{bad}'"))));
         }
-        "ImplementationSpecific" if !at.is_blank() && !at.text().starts_with('/') => {
+        "ImplementationSpecific" if !at.is_blank() && !absolute => {
             errors.push(at.invalid("must be an absolute path"));
         }
         "ImplementationSpecific" => {}
@@ -94,24 +132,49 @@ fn http_path(path: &Field, errors: &mut Vec<FieldError>) {
 
 fn backend(backend: &Field, errors: &mut Vec<FieldError>) {
     let (service, resource) = (backend.get("service"), backend.get("resource"));
-    match (service.is_set(), resource.is_set()) {
-        (true, true) => errors.push(FieldError::invalid(
+    let why = match (service.is_set(), resource.is_set()) {
+        (true, true) => "cannot set both resource and service backends",
+        (false, false) => "resource or service backend is required",
+        (true, false) => return to_service(backend, &service, errors),
+        (false, true) => return ingress_class::reference(&resource, errors),
+    };
+    errors.push(FieldError::invalid(&backend.path, "", why));
+}
+
+fn to_service(backend: &Field, service: &Field, errors: &mut Vec<FieldError>) {
+    let name = service.get("name");
+    if name.needed(errors) {
+        errors.extend(name.invalid_each(names::is_dns1035_label(name.text())));
+    }
+    let (named, numbered) = (service.get("port.name"), service.get("port.number"));
+    match (named.is_blank(), numbered.int().unwrap_or(0)) {
+        (true, 0) => errors.push(backend.required("port name or number is required")),
+        (true, n) => errors.extend(numbered.invalid_each(names::is_port_number(n))),
+        (false, 0) => errors.extend(named.invalid_each(names::is_port_name(named.text()))),
+        (false, _) => errors.push(FieldError::invalid(
             &backend.path,
             "",
-            "cannot set both resource and service backends",
+            "cannot set both port name & port number",
         )),
-        (false, false) => errors.push(backend.required("resource or service backend is required")),
-        (true, false) => {
-            let (name, port) = (service.get("name"), service.get("port"));
-            if name.is_blank() {
-                errors.push(name.required(""));
-            }
-            if port.get("name").is_blank() == port.get("number").int().is_none_or(|n| n == 0) {
-                errors.push(port.required("port name or number is required"));
+    }
+}
+
+/// Rules for what a balancer reports of itself.
+fn validate_status(new: &Value, _old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for ingress in Field::at(new, "status.loadBalancer").items("ingress") {
+        let (ip, host) = (ingress.get("ip"), ingress.get("hostname"));
+        if !ip.is_blank() {
+            errors.extend(ip.invalid_each(names::is_ip(ip.text())));
+        }
+        if !host.is_blank() {
+            errors.extend(host.invalid_each(names::is_dns_subdomain(host.text())));
+            if names::is_ip(host.text()).is_empty() {
+                errors.push(host.invalid("must be a DNS name, not an IP address"));
             }
         }
-        (false, true) => {}
     }
+    errors
 }
 
 fn row(ingress: &Value, now: Timestamp) -> Vec<Value> {

@@ -22,6 +22,7 @@ pub static KIND: Kind = Kind {
     validate_update: |new, old| {
         let mut errors = Vec::new();
         Field::at(new, "spec.controller").immutable(old, &mut errors);
+        errors.extend(validate(new));
         errors
     },
     columns: &[
@@ -35,14 +36,72 @@ pub static KIND: Kind = Kind {
 };
 
 fn validate(class: &Value) -> Vec<FieldError> {
-    let controller = Field::at(class, "spec.controller");
     let mut errors = Vec::new();
-    match controller.text() {
-        "" => errors.push(controller.required("")),
-        name if name.contains('/') => errors.extend(controller.invalid_each(names::is_qualified_name(name))),
-        _ => errors.push(controller.invalid("must be a domain-prefixed path (such as \"acme.io/foo\")")),
+    let controller = Field::at(class, "spec.controller");
+    if controller.needed(&mut errors) {
+        if controller.text().len() > CONTROLLER_MAX {
+            errors.push(FieldError::too_long(&controller.path, CONTROLLER_MAX));
+        }
+        errors.extend(prefixed_path(&controller));
+    }
+    parameters(&Field::at(class, "spec.parameters"), &mut errors);
+    errors
+}
+
+/// Longest name of a controller, bytes.
+const CONTROLLER_MAX: usize = 250;
+
+/// What is wrong with a path below a domain, such as `acme.io/foo`.
+fn prefixed_path(field: &Field) -> Vec<FieldError> {
+    let (host, path) = match field.text().split_once('/') {
+        Some((host, path)) if !host.is_empty() && !path.is_empty() => (host, path),
+        _ => {
+            let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+            return vec![field.invalid(why)];
+        }
+    };
+    let at = |value: &str, why: String| FieldError::invalid(&field.path, value, why);
+    let mut errors: Vec<FieldError> = names::is_dns_subdomain(host).into_iter().map(|why| at(host, why)).collect();
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
+    if !path.bytes().all(allowed) {
+        let why = r"Invalid path (regex used for validation is '[A-Za-z0-9/\-._~%!$&'()*+,;=:]+')";
+        errors.push(at(path, why.to_owned()));
     }
     errors
+}
+
+/// Rules for a reference to an object of any kind.
+pub fn reference(at: &Field, errors: &mut Vec<FieldError>) {
+    let group = at.get("apiGroup");
+    if group.is_set() {
+        errors.extend(group.invalid_each(names::is_dns_subdomain(group.text())));
+    }
+    for key in ["kind", "name"] {
+        let field = at.get(key);
+        if field.needed(errors) {
+            errors.extend(field.invalid_each(names::path_segment(field.text(), false)));
+        }
+    }
+}
+
+fn parameters(at: &Field, errors: &mut Vec<FieldError>) {
+    if !at.is_set() {
+        return;
+    }
+    reference(at, errors);
+    let (scope, namespace) = (at.get("scope"), at.get("namespace"));
+    match scope.text() {
+        "" if !scope.is_set() => errors.push(scope.required("")),
+        "Namespace" if !namespace.is_set() => {
+            errors.push(namespace.required("`parameters.scope` is set to 'Namespace'"));
+        }
+        "Namespace" => errors.extend(namespace.invalid_each(names::is_dns_label(namespace.text()))),
+        "Cluster" if namespace.is_set() => {
+            errors.push(namespace.forbidden("`parameters.scope` is set to 'Cluster'"));
+        }
+        "Cluster" => {}
+        _ => errors.push(scope.not_supported(&["Cluster", "Namespace"])),
+    }
 }
 
 fn row(class: &Value, now: Timestamp) -> Vec<Value> {

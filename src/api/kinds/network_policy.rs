@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{cells, metadata};
+use crate::cidr::Cidr;
 use crate::kind::{Column, Kind};
 use crate::names;
 use crate::selector;
@@ -65,31 +66,43 @@ fn validate(policy: &Value) -> Vec<FieldError> {
             }
         }
     }
-    for kind in spec.items("policyTypes") {
-        kind.one_of(&["Egress", "Ingress"], &mut errors);
+    let kinds = spec.items("policyTypes");
+    if kinds.len() > 2 {
+        let why = "may not specify more than two policyTypes";
+        errors.push(spec.get("policyTypes").invalid(why));
+        return errors;
+    }
+    for kind in kinds {
+        if !["Ingress", "Egress"].contains(&kind.text()) {
+            errors.push(kind.not_supported(&["Ingress", "Egress"]));
+        }
     }
     errors
 }
 
 fn port(port: &Field, errors: &mut Vec<FieldError>) {
     port.get("protocol")
-        .one_of_if_set(&["SCTP", "TCP", "UDP"], errors);
+        .one_of_if_set(&["TCP", "UDP", "SCTP"], errors);
     let (number, end) = (port.get("port"), port.get("endPort"));
     match number.value {
         Value::Number(n) => {
-            errors.extend(number.invalid_each(names::is_port_number(n.as_i64().unwrap_or(0))))
-        }
-        Value::String(name) => errors.extend(number.invalid_each(names::is_port_name(name))),
-        _ => {}
-    }
-    if let Some(last) = end.int() {
-        match number.int() {
-            None => errors.push(number.required("must be specified as an integer when endPort is specified")),
-            Some(first) if last < first => {
-                errors.push(end.invalid("must be greater than or equal to `port`"))
+            let first = n.as_i64().unwrap_or(0);
+            errors.extend(number.invalid_each(names::is_port_number(first)));
+            if let Some(last) = end.int() {
+                if last < first {
+                    errors.push(end.invalid("must be greater than or equal to `port`"));
+                }
+                errors.extend(end.invalid_each(names::is_port_number(last)));
             }
-            Some(_) => errors.extend(end.invalid_each(names::is_port_number(last))),
         }
+        Value::String(name) => {
+            if end.is_set() {
+                errors.push(end.invalid("may not be specified when `port` is non-numeric"));
+            }
+            errors.extend(number.invalid_each(names::is_port_name(name)));
+        }
+        _ if end.is_set() => errors.push(end.invalid("may not be specified when `port` is not specified")),
+        _ => {}
     }
 }
 
@@ -99,22 +112,33 @@ fn peer(peer: &Field, errors: &mut Vec<FieldError>) {
         peer.get("namespaceSelector"),
         peer.get("ipBlock"),
     );
+    selector::validate(&pods, errors);
+    selector::validate(&namespaces, errors);
+    if block.is_set() {
+        self::block(&block, errors);
+    }
     if !pods.is_set() && !namespaces.is_set() && !block.is_set() {
         errors.push(peer.required("must specify a peer"));
     } else if block.is_set() && (pods.is_set() || namespaces.is_set()) {
         errors.push(peer.forbidden("may not specify both ipBlock and another peer"));
     }
-    selector::validate(&pods, errors);
-    selector::validate(&namespaces, errors);
-    if block.is_set() {
-        let cidr = block.get("cidr");
-        if cidr.is_blank() {
-            errors.push(cidr.required(""));
-        } else {
-            errors.extend(cidr.invalid_each(names::is_cidr(cidr.text())));
-        }
-        for except in block.items("except") {
-            errors.extend(except.invalid_each(names::is_cidr(except.text())));
+}
+
+/// A range of addresses, with what is left out of it.
+fn block(block: &Field, errors: &mut Vec<FieldError>) {
+    let cidr = block.get("cidr");
+    if !cidr.needed(errors) {
+        return;
+    }
+    errors.extend(cidr.invalid_each(names::is_cidr(cidr.text())));
+    let Ok(whole) = cidr.text().parse::<Cidr>() else {
+        return;
+    };
+    for except in block.items("except") {
+        errors.extend(except.invalid_each(names::is_cidr(except.text())));
+        let part = except.text().parse::<Cidr>();
+        if part.is_ok_and(|part| !whole.contains(part.base()) || whole.bits() >= part.bits()) {
+            errors.push(except.invalid("must be a strict subset of `cidr`"));
         }
     }
 }

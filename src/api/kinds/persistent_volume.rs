@@ -4,11 +4,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::cells;
-use super::persistent_volume_claim::{access_modes, class_or_unset, short_modes};
+use super::persistent_volume_claim::{access_modes, class_name, class_or_unset, short_modes};
+use super::pod::{self, sources};
+use super::csi_driver;
 use crate::kind::{Column, Kind, Subresource};
 use crate::quantity::Quantity;
 use crate::status::FieldError;
-use crate::value::{Field, fill, fill_text, get, get_mut, has, list, same, text};
+use crate::value::{Field, fill, fill_text, get, get_mut, has, list, same, text, remove};
 
 /// Fields of the spec that are no source of storage.
 const NO_SOURCE: [&str; 9] = [
@@ -37,11 +39,7 @@ pub static KIND: Kind = Kind {
     validate,
     validate_update: |new, old| {
         let mut errors = validate(new);
-        if !same(&json!(sources(new)), &json!(sources(old))) {
-            let why = "spec.persistentvolumesource is immutable after creation";
-            errors.push(FieldError::forbidden("spec.persistentvolumesource", why));
-        }
-        Field::at(new, "spec.volumeMode").immutable(old, &mut errors);
+        update(new, old, &mut errors);
         errors
     },
     reset_fields_status: &["spec"],
@@ -77,39 +75,124 @@ fn default(volume: &mut Value) {
     }
 }
 
-fn sources(volume: &Value) -> Vec<(&String, &Value)> {
-    let all = get(volume, "spec").as_object().into_iter().flatten();
-    all.filter(|(key, value)| !NO_SOURCE.contains(&key.as_str()) && !value.is_null())
-        .collect()
+/// Where the volume is, and what one may still add to that.
+fn source(volume: &Value) -> Value {
+    let mut spec = get(volume, "spec").clone();
+    NO_SOURCE.iter().for_each(|key| remove(&mut spec, key));
+    spec
+}
+
+fn update(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    const SECRET: &str = "controllerExpandSecretRef";
+    let (mut now, before) = (source(new), source(old));
+    if !has(&before, &format!("csi.{SECRET}"))
+        && let Some(csi) = get_mut(&mut now, "csi")
+    {
+        remove(csi, SECRET);
+    }
+    if !same(&now, &before) {
+        let why = "spec.persistentvolumesource is immutable after creation\n";
+        errors.push(FieldError::forbidden("spec.persistentvolumesource", why));
+    }
+    Field::new(get(new, "spec.volumeMode"), "volumeMode").unchanged(get(old, "spec.volumeMode"), errors);
+    let (affinity, was) = (get(new, "spec.nodeAffinity"), get(old, "spec.nodeAffinity"));
+    if !was.is_null() && !same(affinity, was) {
+        let why = "field is immutable, except for updating from beta label to GA";
+        errors.push(FieldError::invalid("nodeAffinity", affinity.clone(), why));
+    }
+    let class = "spec.volumeAttributesClassName";
+    if has(old, class) && !has(new, class) {
+        errors.push(FieldError::forbidden(class, "update from non-nil value to nil is forbidden"));
+    }
 }
 
 fn validate(volume: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = Field::at(volume, "spec");
+    spec.get("accessModes").needed(&mut errors);
     access_modes(&spec, &mut errors);
-    let storage = spec.get("capacity.storage");
-    if spec.get("capacity").is_blank() {
-        errors.push(spec.get("capacity").required(""));
-    } else if Quantity::from_json(storage.value).map_or(true, |q| q <= Quantity::ZERO) {
-        errors.push(FieldError::invalid(
-            "spec.capacity[storage]",
-            storage.value.clone(),
-            "must be greater than zero",
-        ));
-    }
+    capacity(&spec, &mut errors);
     spec.get("persistentVolumeReclaimPolicy")
         .one_of_if_set(&["Delete", "Recycle", "Retain"], &mut errors);
+    let affinity = spec.get("nodeAffinity.required");
+    if affinity.is_set() {
+        pod::node_selector(&affinity, &mut errors);
+    } else if spec.get("nodeAffinity").is_set() {
+        errors.push(affinity.required("must specify required node constraints"));
+    }
+    where_it_is(&spec, affinity.is_set(), &mut errors);
+    class_name(&spec.get("storageClassName"), &mut errors);
     spec.get("volumeMode")
         .one_of_if_set(&["Block", "Filesystem"], &mut errors);
-    match sources(volume).as_slice() {
-        [] => errors.push(spec.required("must specify a volume type")),
-        [_] => {}
-        [_, more @ ..] => errors.extend(
-            more.iter()
-                .map(|(key, _)| spec.get(key).forbidden("may not specify more than 1 volume type")),
-        ),
-    }
+    attributes_class(&spec, &mut errors);
     errors
+}
+
+/// A volume has room, and nothing else.
+fn capacity(spec: &Field, errors: &mut Vec<FieldError>) {
+    let capacity = spec.get("capacity");
+    let given = spec.entries("capacity");
+    capacity.needed(errors);
+    if !matches!(given.as_slice(), [("storage", _)]) {
+        errors.push(FieldError::not_supported(&capacity.path, capacity.value.clone(), &["storage"]));
+    }
+    for (_, amount) in given {
+        match Quantity::from_json(amount.value) {
+            Ok(q) if q <= Quantity::ZERO => {
+                if q.is_negative() {
+                    let why = "must be a valid resource quantity";
+                    errors.push(FieldError::invalid(&amount.path, q.value(), why));
+                }
+                errors.push(FieldError::invalid(&amount.path, q.to_string(), "must be greater than zero"));
+            }
+            Ok(_) => {}
+            Err(why) => errors.push(amount.invalid(why.to_string())),
+        }
+    }
+}
+
+fn where_it_is(spec: &Field, placed: bool, errors: &mut Vec<FieldError>) {
+    let mut all = sources::of(spec, &NO_SOURCE).into_iter();
+    match all.next() {
+        None => errors.push(spec.required("must specify a volume type")),
+        Some("csi") => csi(&spec.get("csi"), errors),
+        Some(key) => {
+            sources::check(spec, key, errors);
+            if key == "local" && !placed {
+                let why = "Local volume requires node affinity";
+                errors.push(spec.get("nodeAffinity").required(why));
+            }
+        }
+    }
+    errors.extend(all.map(|key| spec.get(key).forbidden("may not specify more than 1 volume type")));
+    let policy = spec.get("persistentVolumeReclaimPolicy");
+    let path = spec.get("hostPath.path").text();
+    if policy.text() == "Recycle" && !path.is_empty() && path.trim_matches('/').is_empty() {
+        errors.push(policy.forbidden("may not be 'recycle' for a hostPath mount of '/'"));
+    }
+}
+
+fn csi(csi: &Field, errors: &mut Vec<FieldError>) {
+    csi_driver::driver_name(&csi.get("driver"), errors);
+    csi.get("volumeHandle").needed(errors);
+    for key in ["controllerPublish", "controllerExpand", "nodePublish", "nodeExpand"] {
+        sources::secret(&csi.get(&format!("{key}SecretRef")), errors);
+    }
+}
+
+fn attributes_class(spec: &Field, errors: &mut Vec<FieldError>) {
+    let class = spec.get("volumeAttributesClassName");
+    if !class.is_set() {
+        return;
+    }
+    if class.is_blank() {
+        errors.push(class.required("an empty string is disallowed"));
+    }
+    class_name(&class, errors);
+    if !spec.get("csi").is_set() {
+        let why = "has to be specified when using volumeAttributesClassName";
+        errors.push(spec.get("csi").required(why));
+    }
 }
 
 fn row(volume: &Value, now: Timestamp) -> Vec<Value> {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::cells;
 use crate::kind::{Column, Kind, Subresource};
+use crate::names;
 use crate::quantity::Quantity;
 use crate::selector;
 use crate::status::FieldError;
@@ -49,46 +50,93 @@ pub fn default(claim: &mut Value) {
     }
 }
 
-/// Rules for access modes.
+/// Rules for access modes that are given.
 pub fn access_modes(spec: &Field, errors: &mut Vec<FieldError>) {
-    if spec.get("accessModes").is_blank() {
-        errors.push(
-            spec.get("accessModes")
-                .required("at least 1 access mode is required"),
-        );
+    const ALONE: &str = "ReadWriteOncePod";
+    const KNOWN: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", ALONE];
+    let at = spec.get("accessModes");
+    let modes = spec.items("accessModes");
+    for mode in modes.iter().filter(|mode| !KNOWN.contains(&mode.text())) {
+        errors.push(FieldError::not_supported(&at.path, mode.text(), &KNOWN));
     }
-    for mode in spec.items("accessModes") {
-        let at = Field::new(mode.value, spec.path_of("accessModes"));
-        at.one_of(
-            &[
-                "ReadOnlyMany",
-                "ReadWriteMany",
-                "ReadWriteOnce",
-                "ReadWriteOncePod",
-            ],
-            errors,
-        );
+    let mut known = modes.iter().map(Field::text).filter(|mode| KNOWN.contains(mode));
+    if known.clone().any(|mode| mode == ALONE) && known.any(|mode| mode != ALONE) {
+        errors.push(at.forbidden("may not use ReadWriteOncePod with other access modes"));
     }
 }
 
 fn validate(claim: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let spec = Field::at(claim, "spec");
-    access_modes(&spec, &mut errors);
+    spec(&Field::at(claim, "spec"), &mut errors);
+    errors
+}
+
+/// Rules for the spec of a claim, or of the template of one.
+pub fn spec(spec: &Field, errors: &mut Vec<FieldError>) {
+    let modes = spec.get("accessModes");
+    if modes.is_blank() {
+        errors.push(modes.required("at least 1 access mode is required"));
+    }
+    selector::validate(&spec.get("selector"), errors);
+    access_modes(spec, errors);
     let storage = spec.get("resources.requests.storage");
+    let path = spec.path_of("resources[storage]");
     match Quantity::from_json(storage.value) {
-        _ if !storage.is_set() => errors.push(FieldError::required("spec.resources[storage]", "")),
+        _ if !storage.is_set() => errors.push(FieldError::required(path, "")),
         Ok(q) if q <= Quantity::ZERO => {
-            let why = "must be greater than zero";
-            errors.push(FieldError::invalid("spec.resources[storage]", q.to_string(), why));
+            errors.push(FieldError::invalid(path, q.to_string(), "must be greater than zero"));
         }
         Ok(_) => {}
         Err(why) => errors.push(storage.invalid(why.to_string())),
     }
+    class_name(&spec.get("storageClassName"), errors);
     spec.get("volumeMode")
-        .one_of_if_set(&["Block", "Filesystem"], &mut errors);
-    selector::validate(&spec.get("selector"), &mut errors);
-    errors
+        .one_of_if_set(&["Block", "Filesystem"], errors);
+    data_sources(spec, errors);
+    class_name(&spec.get("volumeAttributesClassName"), errors);
+}
+
+/// Rules for the name of a class, if there is one.
+pub fn class_name(name: &Field, errors: &mut Vec<FieldError>) {
+    if !name.is_blank() {
+        errors.extend(name.invalid_each(names::is_dns_subdomain(name.text())));
+    }
+}
+
+/// Rules for what a volume is filled with, in the older and the newer form.
+fn data_sources(spec: &Field, errors: &mut Vec<FieldError>) {
+    let (older, newer) = (spec.get("dataSource"), spec.get("dataSourceRef"));
+    for source in [&older, &newer].into_iter().filter(|source| source.is_set()) {
+        data_source(source, errors);
+    }
+    if !older.is_set() || !newer.is_set() {
+        return;
+    }
+    let elsewhere = !newer.get("namespace").is_blank();
+    let alike = ["apiGroup", "kind", "name"].iter().all(|key| same(older.get(key).value, newer.get(key).value));
+    let why = match (elsewhere, alike) {
+        (true, _) => "may not be specified when dataSourceRef.namespace is specified",
+        (false, true) => return,
+        (false, false) => "must match dataSourceRef",
+    };
+    // Kubernetes shows its own path object here, which has nothing to show.
+    errors.push(FieldError::invalid(&spec.path, json!({}), why));
+}
+
+fn data_source(source: &Field, errors: &mut Vec<FieldError>) {
+    let (group, kind) = (source.get("apiGroup"), source.get("kind"));
+    source.get("name").needed(errors);
+    kind.needed(errors);
+    if !group.is_blank() {
+        errors.extend(group.invalid_each(names::is_dns_subdomain(group.text())));
+    } else if kind.text() != "PersistentVolumeClaim" {
+        let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+        errors.push(FieldError::invalid(&source.path, kind.text(), why));
+    }
+    let namespace = source.get("namespace");
+    if !namespace.is_blank() {
+        errors.extend(namespace.invalid_each(names::is_dns_label(namespace.text())));
+    }
 }
 
 /// A bound claim may only ask for more; before, its volume may be set.
@@ -100,7 +148,9 @@ fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
         if let Some(requests) = get_mut(&mut spec, "resources.requests").filter(|_| bound) {
             remove(requests, "storage");
         }
-        remove(&mut spec, "volumeAttributesClassName");
+        if bound && has(new, "spec.volumeAttributesClassName") {
+            remove(&mut spec, "volumeAttributesClassName");
+        }
         if text(old, "spec.volumeName").is_empty() {
             remove(&mut spec, "volumeName");
         }
@@ -115,19 +165,28 @@ fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n",
         ));
     }
-    let amount = |claim: &Value| {
-        Quantity::from_json(get(claim, "spec.resources.requests.storage")).unwrap_or_default()
-    };
-    let shrunk =
-        amount(new) < amount(&json!({"spec": {"resources": {"requests": get(old, "status.capacity")}}}));
-    if bound && shrunk {
-        let path = "spec.resources.requests.storage";
-        errors.push(FieldError::forbidden(
-            path,
-            "field can not be less than status.capacity",
-        ));
+    shrunk(new, old, &mut errors);
+    Field::new(get(new, "spec.volumeMode"), "volumeMode").unchanged(get(old, "spec.volumeMode"), &mut errors);
+    let class = "spec.volumeAttributesClassName";
+    if has(old, class) {
+        let why = match get(new, class) {
+            Value::Null => "update from non-nil value to nil is forbidden",
+            Value::String(name) if name.is_empty() => "update from non-nil value to an empty string is forbidden",
+            _ => return errors,
+        };
+        errors.push(FieldError::forbidden(class, why));
     }
     errors
+}
+
+/// A claim that asks for less than before may not ask for less than it has.
+fn shrunk(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let path = "spec.resources.requests.storage";
+    let amount = |value: &Value| Quantity::from_json(value).unwrap_or_default();
+    let (now, before) = (amount(get(new, path)), amount(get(old, path)));
+    if now < before && now <= amount(get(old, "status.capacity.storage")) {
+        errors.push(FieldError::forbidden(path, "field can not be less than status.capacity"));
+    }
 }
 
 /// Access modes as kubectl prints them, such as `RWO,ROX`.

@@ -1,17 +1,26 @@
 //! Pod: containers that share an address.
 
+mod annotations;
+mod claims;
 mod containers;
 mod defaults;
 mod environment;
+mod mounts;
 mod placement;
+mod platform;
 mod probes;
+pub mod resources;
+mod restarts;
 mod row;
+mod security;
+pub mod sources;
 mod spec;
 mod status;
 mod update;
 mod volumes;
 
 pub use defaults::template as default_template;
+pub use placement::node_selector;
 pub use spec::template as validate_template;
 
 use serde_json::{Value, json};
@@ -161,8 +170,25 @@ fn amounts(holder: &Value, path: &str) -> Amounts {
 
 fn validate(pod: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    spec::pod_spec(&Field::at(pod, "spec"), &mut errors);
+    let spec = Field::at(pod, "spec");
+    pod_rules(pod, &mut errors);
+    let ephemeral = spec.get("ephemeralContainers");
+    if !ephemeral.is_blank() {
+        errors.push(ephemeral.forbidden("cannot be set on create"));
+    }
+    let node = spec.get("nodeName");
+    if !node.is_blank() && !spec.get("schedulingGates").is_blank() {
+        errors.push(node.forbidden("cannot be set until all schedulingGates have been cleared"));
+    }
     errors
+}
+
+/// What holds for a pod however it came to be as it is.
+fn pod_rules(pod: &Value, errors: &mut Vec<FieldError>) {
+    let spec = Field::at(pod, "spec");
+    annotations::check(&Field::at(pod, "metadata.annotations"), &spec, errors);
+    spec::pod_spec(&spec, true, errors);
+    containers::of_pods_only(&spec, errors);
 }
 
 fn fields(pod: &Value) -> Vec<(&'static str, String)> {

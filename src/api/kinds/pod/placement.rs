@@ -1,25 +1,15 @@
 //! Rules for what decides where a pod runs: selector, affinity, tolerations, spreading.
 
-use std::collections::BTreeSet;
-
-use crate::kinds::metadata;
 use crate::names;
 use crate::selector;
 use crate::status::FieldError;
-use crate::value::{Field, get};
+use crate::value::{Field, get, text};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
-/// Rules for everything that decides where a pod runs.
-pub fn check(spec: &Field, errors: &mut Vec<FieldError>) {
-    metadata::labels(&spec.get("nodeSelector"), errors);
-    affinity(&spec.get("affinity"), errors);
-    tolerations(spec, errors);
-    spreading(spec, errors);
-}
-
-fn affinity(affinity: &Field, errors: &mut Vec<FieldError>) {
+/// Rules for affinity to nodes and to other pods.
+pub fn affinity(affinity: &Field, errors: &mut Vec<FieldError>) {
     let node = affinity.get("nodeAffinity");
     let required = node.get(REQUIRED);
     if required.is_set() {
@@ -27,7 +17,7 @@ fn affinity(affinity: &Field, errors: &mut Vec<FieldError>) {
     }
     for preferred in node.items(PREFERRED) {
         weight(&preferred, errors);
-        node_term(&preferred.get("preference"), errors);
+        node_term(&preferred.get("preference"), false, errors);
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
         let pods = affinity.get(kind);
@@ -63,15 +53,19 @@ pub fn node_selector(selector: &Field, errors: &mut Vec<FieldError>) {
         );
     }
     for term in terms {
-        node_term(&term, errors);
+        node_term(&term, true, errors);
     }
 }
 
-fn node_term(term: &Field, errors: &mut Vec<FieldError>) {
+/// What is only preferred may ask for values that no label can have.
+fn node_term(term: &Field, required: bool, errors: &mut Vec<FieldError>) {
     for requirement in term.items("matchExpressions") {
         node_requirement(&requirement, errors);
         let key = requirement.get("key");
         errors.extend(key.invalid_each(names::is_qualified_name(key.text())));
+        for value in requirement.items("values").iter().filter(|_| required) {
+            errors.extend(value.invalid_each(names::is_label_value(value.text())));
+        }
     }
     for requirement in term.items("matchFields") {
         let (key, operator, values) = (
@@ -88,6 +82,10 @@ fn node_term(term: &Field, errors: &mut Vec<FieldError>) {
         }
         if key.text() != "metadata.name" {
             errors.push(key.invalid("not a valid field selector key"));
+            continue;
+        }
+        for value in requirement.items("values") {
+            errors.extend(value.invalid_each(names::is_dns_subdomain(value.text())));
         }
     }
 }
@@ -128,19 +126,28 @@ fn pod_term(term: &Field, errors: &mut Vec<FieldError>) {
 
 fn match_keys(term: &Field, errors: &mut Vec<FieldError>) {
     for list in ["matchLabelKeys", "mismatchLabelKeys"] {
+        if term.get(list).is_blank() {
+            continue;
+        }
+        if !get(term.value, "labelSelector").is_object() {
+            let why = "must not be specified when labelSelector is not set";
+            errors.push(term.get(list).forbidden(why));
+            continue;
+        }
         for key in term.items(list) {
             errors.extend(key.invalid_each(names::is_qualified_name(key.text())));
-            if !get(term.value, "labelSelector").is_object() {
-                errors.push(
-                    term.get(list)
-                        .forbidden("must not be specified when labelSelector is not set"),
-                );
-            }
+        }
+    }
+    let not = term.items("mismatchLabelKeys");
+    for key in term.items("matchLabelKeys") {
+        if not.iter().any(|other| other.text() == key.text()) {
+            errors.push(key.invalid("exists in both matchLabelKeys and mismatchLabelKeys"));
         }
     }
 }
 
-fn tolerations(spec: &Field, errors: &mut Vec<FieldError>) {
+/// Rules for tolerations.
+pub fn tolerations(spec: &Field, errors: &mut Vec<FieldError>) {
     for toleration in spec.items("tolerations") {
         let (key, operator, value, effect) = (
             toleration.get("key"),
@@ -161,12 +168,15 @@ fn tolerations(spec: &Field, errors: &mut Vec<FieldError>) {
         }
         let at = Field::new(value.value, operator.path.clone());
         match operator.text() {
-            "" | "Equal" => errors.extend(at.invalid_each(names::is_label_value(value.text()))),
-            "Exists" if !value.is_blank() => errors.push(FieldError::invalid(
-                &toleration.path,
-                toleration.value.clone(),
-                "value must be empty when `operator` is 'Exists'",
-            )),
+            "" | "Equal" => {
+                let wrong = names::is_label_value(value.text());
+                if !wrong.is_empty() {
+                    errors.push(at.invalid(wrong.join(";")));
+                }
+            }
+            "Exists" if !value.is_blank() => {
+                errors.push(at.invalid("value must be empty when `operator` is 'Exists'"));
+            }
             "Exists" => {}
             _ => errors.push(operator.not_supported(&["Equal", "Exists"])),
         }
@@ -174,53 +184,63 @@ fn tolerations(spec: &Field, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn spreading(spec: &Field, errors: &mut Vec<FieldError>) {
-    let mut seen = BTreeSet::new();
-    for constraint in spec.items("topologySpreadConstraints") {
+/// Rules for spreading over zones, nodes and the like.
+pub fn spreading(spec: &Field, errors: &mut Vec<FieldError>) {
+    let all = spec.items("topologySpreadConstraints");
+    for (i, constraint) in all.iter().enumerate() {
+        let (key, action) = (constraint.get("topologyKey"), constraint.get("whenUnsatisfiable"));
         let skew = constraint.get("maxSkew");
-        if skew.int().unwrap_or(0) <= 0 {
-            errors.push(FieldError::invalid(
-                &skew.path,
-                skew.int().unwrap_or(0),
-                "must be greater than zero",
-            ));
+        let number = skew.int().unwrap_or(0);
+        if number <= 0 {
+            errors.push(FieldError::invalid(&skew.path, number, "must be greater than zero"));
         }
-        let key = constraint.get("topologyKey");
         if key.is_blank() {
             errors.push(key.required("can not be empty"));
-        } else {
-            errors.extend(key.invalid_each(names::is_qualified_name(key.text())));
         }
-        let action = constraint.get("whenUnsatisfiable");
         if !matches!(action.text(), "DoNotSchedule" | "ScheduleAnyway") {
-            errors.push(FieldError::not_supported(
-                &action.path,
-                action.text(),
-                &["DoNotSchedule", "ScheduleAnyway"],
-            ));
+            errors.push(action.not_supported(&["DoNotSchedule", "ScheduleAnyway"]));
         }
-        if !seen.insert((key.text(), action.text())) {
-            let pair = format!("{{{}, {}}}", key.text(), action.text());
-            errors.push(FieldError::duplicate(
-                constraint.path_of("{topologyKey, whenUnsatisfiable}"),
-                pair,
-            ));
+        let same = |other: &Field| {
+            text(other.value, "topologyKey") == key.text() && text(other.value, "whenUnsatisfiable") == action.text()
+        };
+        if all.iter().skip(i + 1).any(same) {
+            let path = constraint.path_of("{topologyKey, whenUnsatisfiable}");
+            errors.push(FieldError::duplicate(path, format!("{{{}, {}}}", key.text(), action.text())));
         }
-        let domains = constraint.get("minDomains");
-        if domains.int().is_some_and(|n| n <= 0) {
-            errors.push(domains.invalid("must be greater than zero"));
-        }
-        if domains.is_set() && action.text() != "DoNotSchedule" {
-            errors.push(
-                domains.invalid(
-                    "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway",
-                ),
-            );
-        }
+        domains(constraint, action.text(), errors);
         for policy in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
             constraint.get(policy).one_of_if_set(&["Honor", "Ignore"], errors);
         }
-        match_keys(&constraint, errors);
+        spread_keys(constraint, errors);
         selector::validate(&constraint.get("labelSelector"), errors);
+    }
+}
+
+fn domains(constraint: &Field, action: &str, errors: &mut Vec<FieldError>) {
+    let domains = constraint.get("minDomains");
+    if domains.int().is_some_and(|n| n <= 0) {
+        errors.push(domains.invalid("must be greater than zero"));
+    }
+    if domains.is_set() && action != "DoNotSchedule" {
+        errors.push(domains.invalid(format!(
+            "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
+        )));
+    }
+}
+
+fn spread_keys(constraint: &Field, errors: &mut Vec<FieldError>) {
+    let keys = constraint.get("matchLabelKeys");
+    let chosen = constraint.get("labelSelector");
+    if !keys.is_blank() && !chosen.is_set() {
+        errors.push(keys.forbidden("must not be specified when labelSelector is not set"));
+    }
+    for key in constraint.items("matchLabelKeys") {
+        errors.extend(key.invalid_each(names::is_qualified_name(key.text())));
+        let listed = chosen.items("matchExpressions");
+        if get(chosen.value, "matchLabels").get(key.text()).is_some()
+            || listed.iter().any(|e| e.get("key").text() == key.text())
+        {
+            errors.push(key.invalid("exists in both matchLabelKeys and labelSelector"));
+        }
     }
 }

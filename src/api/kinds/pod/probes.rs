@@ -116,9 +116,7 @@ fn sleep(at: &Field, grace: Option<i64>, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid(
             &at.path,
             seconds,
-            format!(
-                "must be non-negative and less than terminationGracePeriodSeconds ({grace}). Got {seconds}"
-            ),
+            format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})"),
         ));
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{containers, spec, without};
+use super::{annotations, containers, resources, without};
+use crate::names;
 use crate::status::FieldError;
 use crate::value::{Field, each, get, get_mut, int, keep, list, remove, same, set, text};
 
@@ -16,7 +17,8 @@ const ONLY: &str = "pod updates may not change fields other than `spec.container
 pub fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (new_spec, old_spec) = (Field::at(new, "spec"), get(old, "spec"));
-    spec::pod_spec(&new_spec, &mut errors);
+    super::pod_rules(new, &mut errors);
+    annotations::check_update(new, old, &mut errors);
     if !same_number(&new_spec, old_spec, "containers", "containers", &mut errors)
         || !same_number(
             &new_spec,
@@ -45,13 +47,20 @@ fn same_number(new: &Field, old: &Value, key: &str, what: &str, errors: &mut Vec
             new.get(what)
                 .forbidden("pod updates may not add or remove containers"),
         );
+        return false;
     }
-    same
+    for container in new.items(key) {
+        containers::image(&container.get("image"), errors);
+    }
+    true
 }
 
 /// The deadline may be set, or brought forward.
 fn deadline(new: &Field, old: &Value, errors: &mut Vec<FieldError>) {
     let field = new.get("activeDeadlineSeconds");
+    if let Some(seconds) = field.int() {
+        errors.extend(field.invalid_each(names::in_range(seconds, 0, i64::from(i32::MAX))));
+    }
     let Some(before) = int(old, "activeDeadlineSeconds") else {
         return;
     };
@@ -92,7 +101,7 @@ fn scheduling_gates(new: &Field, old: &Value, errors: &mut Vec<FieldError>) {
                 "only deletion is allowed, but found new scheduling gate '{}'",
                 name.text()
             );
-            errors.push(gate.forbidden(why));
+            errors.push(name.forbidden(why));
         }
     }
 }
@@ -211,7 +220,7 @@ fn restore_all_but_spec(new: &mut Value, old: &Value) {
 pub fn validate_ephemeral(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = Field::at(new, "spec");
-    spec::pod_spec(&spec, &mut errors);
+    super::pod_rules(new, &mut errors);
     let now = spec.items("ephemeralContainers");
     for before in list(old, "spec.ephemeralContainers") {
         let name = text(before, "name");
@@ -255,7 +264,7 @@ pub fn validate_resize(new: &Value, old: &Value) -> Vec<FieldError> {
     let spec = Field::at(new, "spec");
     for key in ["containers", "initContainers"] {
         for container in spec.items(key) {
-            containers::resources(&container.get("resources"), &mut errors);
+            resources::of_container(&container.get("resources"), &spec, &mut errors);
         }
     }
     if super::qos_class(new) != super::qos_class(old) {

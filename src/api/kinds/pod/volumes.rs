@@ -1,29 +1,34 @@
-//! Rules for volumes and for mounting them.
+//! Rules for a pod's volumes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::environment;
+use serde_json::Value;
+
+use super::{environment, sources};
+use crate::kinds::persistent_volume_claim;
 use crate::names;
 use crate::quantity::Quantity;
+use crate::selector;
 use crate::status::FieldError;
 use crate::value::Field;
 
-/// Checks a pod's volumes and returns their names.
-pub fn check(spec: &Field, errors: &mut Vec<FieldError>) -> BTreeSet<String> {
-    let mut seen = BTreeSet::new();
+/// The volumes of a pod that are in order, by name.
+pub type Volumes<'a> = BTreeMap<&'a str, &'a Value>;
+
+/// Checks a pod's volumes and returns those that may be mounted.
+pub fn check<'a>(spec: &Field<'a>, errors: &mut Vec<FieldError>) -> Volumes<'a> {
+    let mut seen = Volumes::new();
     for volume in spec.items("volumes") {
         let name = volume.get("name");
         let mut wrong = source(&volume);
-        if name.is_blank() {
-            wrong.push(name.required(""));
-        } else {
+        if name.needed(&mut wrong) {
             wrong.extend(name.invalid_each(names::is_dns_label(name.text())));
         }
-        if seen.contains(name.text()) {
+        if seen.contains_key(name.text()) {
             wrong.push(name.duplicate());
         }
         if wrong.is_empty() {
-            seen.insert(name.text().to_owned());
+            seen.insert(name.text(), volume.value);
         }
         errors.extend(wrong);
     }
@@ -32,93 +37,60 @@ pub fn check(spec: &Field, errors: &mut Vec<FieldError>) -> BTreeSet<String> {
 
 fn source(volume: &Field) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let sources = volume
-        .value
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(k, v)| *k != "name" && !v.is_null());
-    let mut count = 0;
-    for (key, _) in sources {
-        let at = volume.get(key);
-        count += 1;
-        if count > 1 {
-            errors.push(at.forbidden("may not specify more than 1 volume type"));
-            continue;
-        }
-        match key.as_str() {
-            "hostPath" => host_path(&at, &mut errors),
-            "emptyDir" => empty_dir(&at, &mut errors),
-            "configMap" | "secret" => map_source(&at, key, &mut errors),
-            "downwardAPI" => downward(&at, &mut errors),
-            "projected" => projected(&at, &mut errors),
-            "persistentVolumeClaim" => required(&at, &["claimName"], &mut errors),
-            "nfs" => nfs(&at, &mut errors),
-            "csi" => required(&at, &["driver"], &mut errors),
-            "image" => required(&at, &["reference"], &mut errors),
-            "ephemeral" => required(&at, &["volumeClaimTemplate"], &mut errors),
-            _ => {}
-        }
+    let mut sources = sources::of(volume, &["name"]).into_iter();
+    let Some(key) = sources.next() else {
+        return vec![volume.required("must specify a volume type")];
+    };
+    let at = volume.get(key);
+    match key {
+        "emptyDir" => empty_dir(&at, &mut errors),
+        "configMap" | "secret" => map_source(&at, key, &mut errors),
+        "downwardAPI" => downward(&at, &mut errors),
+        "projected" => projected(&at, &mut errors),
+        "csi" => sources::csi(&at, &mut errors),
+        "image" => image(&at, &mut errors),
+        "ephemeral" => ephemeral(&at, &mut errors),
+        _ => sources::check(volume, key, &mut errors),
     }
-    if count == 0 {
-        errors.push(volume.required("must specify a volume type"));
-    }
+    let more = sources.map(|key| volume.get(key).forbidden("may not specify more than 1 volume type"));
+    errors.extend(more);
     errors
 }
 
-fn required(at: &Field, keys: &[&str], errors: &mut Vec<FieldError>) {
-    for key in keys {
-        if at.get(key).is_blank() {
-            errors.push(at.get(key).required(""));
-        }
-    }
+fn image(at: &Field, errors: &mut Vec<FieldError>) {
+    at.get("reference").needed(errors);
+    at.get("pullPolicy")
+        .one_of_if_set(&["Always", "IfNotPresent", "Never"], errors);
 }
 
-fn host_path(at: &Field, errors: &mut Vec<FieldError>) {
-    let path = at.get("path");
-    if path.is_blank() {
-        errors.push(path.required(""));
+/// A claim that the pod brings along follows the rules of claims, with no more metadata than labels and annotations.
+fn ephemeral(at: &Field, errors: &mut Vec<FieldError>) {
+    let template = at.get("volumeClaimTemplate");
+    if !template.is_set() {
+        errors.push(template.required(""));
         return;
     }
-    no_backsteps(&path, errors);
-    at.get("type").one_of_if_set(
-        &[
-            "BlockDevice",
-            "CharDevice",
-            "Directory",
-            "DirectoryOrCreate",
-            "File",
-            "FileOrCreate",
-            "Socket",
-        ],
-        errors,
-    );
+    let meta = template.get("metadata");
+    crate::kinds::metadata::annotations(&meta.get("annotations"), errors);
+    crate::kinds::metadata::labels(&meta.get("labels"), errors);
+    for key in meta.value.as_object().into_iter().flatten().map(|(key, _)| key) {
+        if !matches!(key.as_str(), "annotations" | "labels" | "creationTimestamp") {
+            errors.push(meta.get(key).forbidden("cannot be set"));
+        }
+    }
+    persistent_volume_claim::spec(&template.get("spec"), errors);
 }
 
 fn empty_dir(at: &Field, errors: &mut Vec<FieldError>) {
     let limit = at.get("sizeLimit");
     if limit.is_set() && Quantity::from_json(limit.value).map_or(true, |q| q.is_negative()) {
-        errors.push(FieldError::forbidden(
-            &limit.path,
-            "SizeLimit field must be a valid resource quantity",
-        ));
-    }
-}
-
-fn nfs(at: &Field, errors: &mut Vec<FieldError>) {
-    required(at, &["server", "path"], errors);
-    let path = at.get("path");
-    if !path.is_blank() && !path.text().starts_with('/') {
-        errors.push(path.invalid("must be an absolute path"));
+        errors.push(limit.forbidden("SizeLimit field must be a valid resource quantity"));
     }
 }
 
 fn map_source(at: &Field, kind: &str, errors: &mut Vec<FieldError>) {
-    required(
-        at,
-        &[if kind == "secret" { "secretName" } else { "name" }],
-        errors,
-    );
+    let name = if kind == "secret" { "secretName" } else { "name" };
+    at.get(name).needed(errors);
     mode(&at.get("defaultMode"), errors);
     for item in at.items("items") {
         key_to_path(&item, errors);
@@ -132,79 +104,99 @@ fn mode(at: &Field, errors: &mut Vec<FieldError>) {
 }
 
 fn key_to_path(item: &Field, errors: &mut Vec<FieldError>) {
-    required(item, &["key"], errors);
+    item.get("key").needed(errors);
     let path = item.get("path");
-    if path.is_blank() {
-        errors.push(path.required(""));
-    } else {
-        local_path(&path, errors);
-    }
+    path.needed(errors);
+    local_path(&path, errors);
     mode(&item.get("mode"), errors);
 }
 
 fn downward(at: &Field, errors: &mut Vec<FieldError>) {
     mode(&at.get("defaultMode"), errors);
     for item in at.items("items") {
-        downward_item(&item, errors);
+        // Kubernetes' paths lack the item's number here.
+        downward_item(&Field::new(item.value, &at.path), errors);
     }
 }
 
 fn downward_item(item: &Field, errors: &mut Vec<FieldError>) {
     let path = item.get("path");
-    if path.is_blank() {
-        errors.push(path.required(""));
-    } else {
-        local_path(&path, errors);
-    }
+    path.needed(errors);
+    local_path(&path, errors);
     let (field, resource) = (item.get("fieldRef"), item.get("resourceFieldRef"));
-    match (field.is_set(), resource.is_set()) {
-        (true, true) => errors.push(FieldError::invalid(
-            &item.path,
-            "resource",
-            "fieldRef and resourceFieldRef can not be specified simultaneously",
-        )),
-        (true, false) => environment::file_field_ref(&field, errors),
-        (false, true) => environment::resource_ref(&resource, true, errors),
-        (false, false) => errors.push(item.required("one of fieldRef and resourceFieldRef is required")),
+    if field.is_set() {
+        environment::file_field_ref(&field, errors);
+        if resource.is_set() {
+            let why = "fieldRef and resourceFieldRef can not be specified simultaneously";
+            errors.push(FieldError::invalid(&item.path, "resource", why));
+        }
+    } else if resource.is_set() {
+        environment::resource_ref(&resource, true, errors);
+    } else {
+        errors.push(item.required("one of fieldRef and resourceFieldRef is required"));
     }
     mode(&item.get("mode"), errors);
 }
 
 fn projected(at: &Field, errors: &mut Vec<FieldError>) {
+    const SOURCES: [&str; 6] = [
+        "secret",
+        "configMap",
+        "downwardAPI",
+        "serviceAccountToken",
+        "clusterTrustBundle",
+        "podCertificate",
+    ];
     mode(&at.get("defaultMode"), errors);
+    let mut seen = BTreeSet::new();
     for source in at.items("sources") {
-        let mut count = 0;
-        for key in [
-            "secret",
-            "configMap",
-            "downwardAPI",
-            "serviceAccountToken",
-            "clusterTrustBundle",
-            "podCertificate",
-        ] {
-            let part = source.get(key);
-            if !part.is_set() {
-                continue;
-            }
-            count += 1;
-            if count > 1 {
-                errors.push(part.forbidden("may not specify more than 1 volume type"));
-                continue;
-            }
-            match key {
-                "secret" | "configMap" => map_source(&part, "configMap", errors),
-                "downwardAPI" => downward(&part, errors),
-                "serviceAccountToken" => token(&part, errors),
+        let parts = SOURCES.map(|key| (key, source.get(key)));
+        let set = parts.iter().filter(|(_, part)| part.is_set());
+        for (key, part) in set.clone() {
+            match *key {
+                "secret" | "configMap" => mapped(at, part, &mut seen, errors),
+                "downwardAPI" => {
+                    for item in part.items("items") {
+                        downward_item(&Field::new(item.value, &part.path), errors);
+                        apart(at, item.get("path").text(), None, &mut seen, errors);
+                    }
+                }
+                "serviceAccountToken" => token(at, part, errors),
+                "clusterTrustBundle" => bundle(at, part, &mut seen, errors),
                 _ => {}
             }
         }
-        if count == 0 {
-            errors.push(source.required("must specify a volume source"));
+        if set.count() > 1 {
+            errors.push(source.forbidden("may not specify more than 1 volume type per source"));
         }
     }
 }
 
-fn token(at: &Field, errors: &mut Vec<FieldError>) {
+/// The keys of a Secret or ConfigMap that become files of a projected volume.
+fn mapped<'a>(whole: &Field, part: &Field<'a>, seen: &mut BTreeSet<&'a str>, errors: &mut Vec<FieldError>) {
+    let name = part.get("name");
+    name.needed(errors);
+    for item in part.items("items") {
+        key_to_path(&item, errors);
+        apart(whole, item.get("path").text(), Some(name.text()), seen, errors);
+    }
+}
+
+/// No two sources of a volume may write one file.
+fn apart<'a>(
+    whole: &Field,
+    path: &'a str,
+    shown: Option<&str>,
+    seen: &mut BTreeSet<&'a str>,
+    errors: &mut Vec<FieldError>,
+) {
+    if !path.is_empty() && !seen.insert(path) {
+        let shown = shown.unwrap_or(path);
+        errors.push(FieldError::invalid(&whole.path, shown, "conflicting duplicate paths"));
+    }
+}
+
+fn token(whole: &Field, at: &Field, errors: &mut Vec<FieldError>) {
     let seconds = at.get("expirationSeconds");
     if let Some(n) = seconds.int() {
         if n < 600 {
@@ -214,18 +206,37 @@ fn token(at: &Field, errors: &mut Vec<FieldError>) {
             errors.push(seconds.invalid("may not specify a duration larger than 2^32 seconds"));
         }
     }
-    let path = at.get("path");
-    if path.is_blank() {
-        errors.push(path.required(""));
-    } else {
+    // The path of Kubernetes' error is the volume's.
+    let path = Field::new(at.get("path").value, whole.path_of("path"));
+    if path.needed(errors) {
         local_path(&path, errors);
     }
 }
 
-fn no_backsteps(path: &Field, errors: &mut Vec<FieldError>) {
-    if path.text().split('/').any(|part| part == "..") {
-        errors.push(path.invalid("must not contain '..'"));
+fn bundle<'a>(whole: &Field, at: &Field<'a>, seen: &mut BTreeSet<&'a str>, errors: &mut Vec<FieldError>) {
+    let (name, signer, labels) = (at.get("name"), at.get("signerName"), at.get("labelSelector"));
+    match (name.is_set(), signer.is_set()) {
+        (true, true) => errors.push(at.invalid("only one of name and signerName may be used")),
+        (true, false) => {
+            if name.is_blank() {
+                errors.push(name.required("must be a valid object name"));
+            }
+            if labels.is_set() {
+                errors.push(labels.invalid("labelSelector must be unset if name is specified"));
+            }
+        }
+        (false, true) => {
+            if signer.is_blank() {
+                errors.push(signer.required("must be a valid signer name"));
+            }
+            selector::validate(&labels, errors);
+        }
+        (false, false) => errors.push(at.required("either name or signerName must be specified")),
     }
+    let path = at.get("path");
+    path.needed(errors);
+    local_path(&path, errors);
+    apart(whole, path.text(), None, seen, errors);
 }
 
 /// A path below a volume's root.
@@ -236,76 +247,10 @@ fn local_path(path: &Field, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn descending_path(path: &Field, errors: &mut Vec<FieldError>) {
+/// A path that leads nowhere but down.
+pub fn descending_path(path: &Field, errors: &mut Vec<FieldError>) {
     if path.text().starts_with('/') {
         errors.push(path.invalid("must be a relative path"));
     }
-    no_backsteps(path, errors);
-}
-
-/// Checks a container's mounts against the pod's volumes.
-pub fn mounts(container: &Field, volumes: &BTreeSet<String>, errors: &mut Vec<FieldError>) {
-    let mut seen = BTreeSet::new();
-    for mount in container.items("volumeMounts") {
-        let (name, path) = (mount.get("name"), mount.get("mountPath"));
-        if name.is_blank() {
-            errors.push(name.required(""));
-        }
-        if !volumes.contains(name.text()) {
-            errors.push(FieldError::not_found(&name.path, name.text()));
-        }
-        if path.is_blank() {
-            errors.push(path.required(""));
-        }
-        if !seen.insert(path.text()) {
-            errors.push(path.invalid("must be unique"));
-        }
-        let (sub_path, sub_path_expr) = (mount.get("subPath"), mount.get("subPathExpr"));
-        for part in [&sub_path, &sub_path_expr] {
-            if !part.is_blank() {
-                descending_path(part, errors);
-            }
-        }
-        if !sub_path.is_blank() && !sub_path_expr.is_blank() {
-            errors.push(sub_path_expr.invalid("subPathExpr and subPath are mutually exclusive"));
-        }
-        mount_options(&mount, container.get("securityContext.privileged").flag(), errors);
-    }
-    for device in container.items("volumeDevices") {
-        required(&device, &["name", "devicePath"], errors);
-        if !volumes.contains(device.get("name").text()) {
-            errors.push(device.get("name").not_found());
-        }
-        if !seen.insert(device.get("devicePath").text()) {
-            errors.push(device.get("devicePath").invalid("must be unique"));
-        }
-    }
-}
-
-fn mount_options(mount: &Field, privileged: bool, errors: &mut Vec<FieldError>) {
-    let propagation = mount.get("mountPropagation");
-    if propagation.is_set() {
-        let known = ["Bidirectional", "HostToContainer", "None"];
-        if !known.contains(&propagation.text()) {
-            errors.push(propagation.not_supported(&known));
-        }
-        if propagation.text() == "Bidirectional" && !privileged {
-            errors.push(
-                propagation
-                    .forbidden("Bidirectional mount propagation is available only to privileged containers"),
-            );
-        }
-    }
-    let recursive = mount.get("recursiveReadOnly");
-    if recursive.is_set() {
-        match recursive.text() {
-            "Disabled" => {}
-            "Enabled" | "IfPossible" => {
-                if !mount.get("readOnly").flag() {
-                    errors.push(recursive.forbidden("may only be specified when readOnly is true"));
-                }
-            }
-            _ => errors.push(recursive.not_supported(&["Disabled", "Enabled", "IfPossible"])),
-        }
-    }
+    sources::no_backsteps(path, errors);
 }

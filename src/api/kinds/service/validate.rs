@@ -26,16 +26,19 @@ pub fn service(service: &Value) -> Vec<FieldError> {
     ports(&spec, &mut errors);
     metadata::labels(&spec.get("selector"), &mut errors);
     affinity(&spec, &mut errors);
+    cluster_ips(&spec, &mut errors);
     for ip in spec.items("externalIPs") {
-        external_ip(&ip, &mut errors);
+        let wrong = names::is_ip(ip.text());
+        let wrong = if wrong.is_empty() { names::is_special_ip(ip.text()) } else { wrong };
+        errors.extend(ip.invalid_each(wrong));
     }
     kind.one_of(
         &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
         &mut errors,
     );
+    repeated_ports(&spec, &mut errors);
     load_balancer(&spec, &mut errors);
     policies(&spec, &mut errors);
-    cluster_ips(&spec, &mut errors);
     errors
 }
 
@@ -79,19 +82,16 @@ fn by_type(spec: &Field, headless: bool, errors: &mut Vec<FieldError>) {
 fn ports(spec: &Field, errors: &mut Vec<FieldError>) {
     let all = spec.items("ports");
     let several = all.len() > 1;
-    let (mut seen_names, mut seen, mut seen_nodes) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    let kind = spec.get("type").text();
+    let mut seen = BTreeSet::new();
     for port in &all {
         let (name, number, protocol) = (port.get("name"), port.get("port"), port.get("protocol"));
-        if name.is_blank() {
-            if several {
-                errors.push(name.required(""));
-            }
-        } else {
+        if !name.is_blank() {
             errors.extend(name.invalid_each(names::is_dns_label(name.text())));
-            if !seen_names.insert(name.text()) {
+            if !seen.insert(name.text()) {
                 errors.push(name.duplicate());
             }
+        } else if several {
+            errors.push(name.required(""));
         }
         let n = number.int().unwrap_or(0);
         for why in names::is_port_number(n) {
@@ -99,26 +99,36 @@ fn ports(spec: &Field, errors: &mut Vec<FieldError>) {
         }
         protocol.one_of(&["SCTP", "TCP", "UDP"], errors);
         target_port(port, errors);
-        if !seen.insert((protocol.text(), n)) {
-            errors.push(FieldError::duplicate(
-                &port.path,
-                json!({"port": n, "protocol": protocol.text()}),
-            ));
+        let application = port.get("appProtocol");
+        if application.is_set() {
+            errors.extend(application.invalid_each(names::is_qualified_name(application.text())));
         }
-        let node = port.get("nodePort");
-        let node_number = node.int().unwrap_or(0);
-        if node_number == 0 {
-            continue;
+    }
+}
+
+/// Ports of the node are for those types that have them; no two ports of one protocol are the same.
+fn repeated_ports(spec: &Field, errors: &mut Vec<FieldError>) {
+    let all = spec.items("ports");
+    let node_port = |port: &Field| port.get("nodePort").int().filter(|n| *n != 0);
+    if spec.get("type").text() == "ClusterIP" {
+        for port in all.iter().filter(|port| node_port(port).is_some()) {
+            let why = "may not be used when `type` is 'ClusterIP'";
+            errors.push(port.get("nodePort").forbidden(why));
         }
-        if !may_have_node_ports(kind) {
-            let why = if kind == "ExternalName" {
-                "ExternalName"
-            } else {
-                "ClusterIP"
-            };
-            errors.push(node.forbidden(format!("may not be used when `type` is '{why}'")));
-        } else if !seen_nodes.insert((protocol.text(), node_number)) {
-            errors.push(node.duplicate());
+    }
+    let (mut seen_nodes, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    for port in &all {
+        let protocol = port.get("protocol").text();
+        if node_port(port).is_some_and(|n| !seen_nodes.insert((protocol, n))) {
+            errors.push(port.get("nodePort").duplicate());
+        }
+    }
+    for port in &all {
+        let (protocol, n) = (port.get("protocol").text(), port.get("port").int().unwrap_or(0));
+        if !seen.insert((protocol, n)) {
+            // As Go writes a ServicePort of which only these are set.
+            let shown = json!({"protocol": protocol, "port": n, "targetPort": 0});
+            errors.push(FieldError::duplicate(&port.path, shown));
         }
     }
 }
@@ -140,11 +150,16 @@ fn affinity(spec: &Field, errors: &mut Vec<FieldError>) {
     let config = spec.get("sessionAffinityConfig");
     match affinity.text() {
         "ClientIP" => {
+            for field in [config.clone(), config.get("clientIP"), config.get("clientIP.timeoutSeconds")] {
+                if !field.is_set() {
+                    errors.push(field.required("when session affinity type is ClientIP"));
+                    return;
+                }
+            }
             let seconds = config.get("clientIP.timeoutSeconds");
-            if seconds.int().is_none_or(|n| n <= 0 || n > STICKY_SECONDS_MAX) {
-                errors.push(seconds.invalid(format!(
-                    "must be greater than 0 and less than {STICKY_SECONDS_MAX}"
-                )));
+            if seconds.int().is_some_and(|n| n <= 0 || n > STICKY_SECONDS_MAX) {
+                let why = format!("must be greater than 0 and less than {STICKY_SECONDS_MAX}");
+                errors.push(seconds.invalid(why));
             }
         }
         "None" if config.is_set() => {
@@ -154,44 +169,32 @@ fn affinity(spec: &Field, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn external_ip(ip: &Field, errors: &mut Vec<FieldError>) {
-    let Ok(address) = ip.text().parse::<std::net::IpAddr>() else {
-        errors.extend(ip.invalid_each(names::is_ip(ip.text())));
-        return;
-    };
-    if address.is_unspecified() {
-        errors.push(ip.invalid(format!("may not be unspecified ({})", ip.text())));
-    }
-    if address.is_loopback() {
-        errors.push(ip.invalid("may not be in the loopback range (127.0.0.0/8, ::1/128)"));
-    }
-    if matches!(address, std::net::IpAddr::V4(v4) if v4.is_link_local()) {
-        errors.push(ip.invalid("may not be in the link-local range (169.254.0.0/16, fe80::/10)"));
-    }
-}
-
 fn load_balancer(spec: &Field, errors: &mut Vec<FieldError>) {
+    const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
     let is_balancer = spec.get("type").text() == "LoadBalancer";
-    for key in [
-        "loadBalancerSourceRanges",
-        "loadBalancerClass",
-        "allocateLoadBalancerNodePorts",
-    ] {
-        let field = spec.get(key);
-        if field.is_set() && !field.is_blank() && !is_balancer {
-            errors.push(field.forbidden("may only be used when `type` is 'LoadBalancer'"));
-        }
+    // Kubernetes writes this path with a capital letter.
+    let ranges = Field::new(spec.get("loadBalancerSourceRanges").value, spec.path_of("LoadBalancerSourceRanges"));
+    if !ranges.is_blank() && !is_balancer {
+        errors.push(ranges.forbidden(ONLY));
+    }
+    for (i, range) in spec.items("loadBalancerSourceRanges").iter().enumerate() {
+        let text = range.text().trim();
+        let path = format!("{}[{i}]", ranges.path);
+        let wrong = names::is_cidr(text);
+        errors.extend(wrong.into_iter().map(|why| FieldError::invalid(&path, text, why)));
     }
     let allocate = spec.get("allocateLoadBalancerNodePorts");
-    if is_balancer && !allocate.is_set() {
-        errors.push(allocate.required("field is required when `type` is 'LoadBalancer'"));
+    if allocate.is_set() && !is_balancer {
+        errors.push(allocate.forbidden(ONLY));
     }
-    for range in spec.items("loadBalancerSourceRanges") {
-        errors.extend(range.invalid_each(names::is_cidr(range.text().trim())));
+    if is_balancer && !allocate.is_set() {
+        errors.push(FieldError::required("allocateLoadBalancerNodePorts", ""));
     }
     let class = spec.get("loadBalancerClass");
-    if !class.is_blank() {
+    if class.is_set() && is_balancer {
         errors.extend(class.invalid_each(names::is_qualified_name(class.text())));
+    } else if class.is_set() {
+        errors.push(class.forbidden(ONLY));
     }
 }
 
@@ -209,7 +212,11 @@ fn policies(spec: &Field, errors: &mut Vec<FieldError>) {
     }
     let check = spec.get("healthCheckNodePort");
     let needs_check = kind == "LoadBalancer" && external.text() == "Local";
-    if !needs_check && check.int().unwrap_or(0) != 0 {
+    if needs_check {
+        // Without a number the registry hands one out.
+        let number = check.int().filter(|n| *n != 0);
+        errors.extend(check.invalid_each(number.map_or(Vec::new(), names::is_port_number)));
+    } else if check.int().unwrap_or(0) != 0 {
         errors.push(
             check.invalid(
                 "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
@@ -217,8 +224,10 @@ fn policies(spec: &Field, errors: &mut Vec<FieldError>) {
         );
     }
     let internal = spec.get("internalTrafficPolicy");
-    if needs_cluster_ip(kind) {
-        internal.one_of(&KNOWN, errors);
+    if needs_cluster_ip(kind) && !internal.is_set() {
+        errors.push(internal.required(""));
+    } else if internal.is_set() && !KNOWN.contains(&internal.text()) {
+        errors.push(internal.not_supported(&KNOWN));
     }
     spec.get("trafficDistribution")
         .one_of_if_set(&["PreferClose", "PreferSameNode", "PreferSameZone"], errors);
@@ -229,24 +238,31 @@ fn cluster_ips(spec: &Field, errors: &mut Vec<FieldError>) {
         return;
     }
     let (field, all) = (spec.get("clusterIPs"), spec.items("clusterIPs"));
-    if spec.get("clusterIP").text() != all.first().map_or("", Field::text) {
-        errors.push(field.invalid("first value must match `clusterIP`"));
+    let first = spec.get("clusterIP").text();
+    match (first.is_empty(), all.first()) {
+        (false, None) => errors.push(field.required("")),
+        (false, Some(ip)) if ip.text() != first => errors.push(field.invalid("first value must match `clusterIP`")),
+        (true, Some(_)) => errors.push(field.invalid("must be empty when `clusterIP` is not specified")),
+        _ => {}
     }
+    families(spec, errors);
     spec.get("ipFamilyPolicy")
         .one_of_if_set(&["PreferDualStack", "RequireDualStack", "SingleStack"], errors);
-    let before = errors.len();
+    let mut wrong = Vec::new();
     for (i, ip) in all.iter().enumerate() {
         if ip.text() != "None" || i > 0 {
-            errors.extend(ip.invalid_each(names::is_ip(ip.text())));
+            wrong.extend(ip.invalid_each(names::is_ip(ip.text())));
         } else if all.len() > 1 {
-            errors.push(field.invalid("'None' must be the first and only value"));
+            wrong.push(field.invalid("'None' must be the first and only value"));
         }
     }
+    let readable = wrong.is_empty();
+    errors.extend(wrong);
     if all.len() > 2 {
         errors.push(field.invalid("may only hold up to 2 values"));
     }
     // What is no address has no family to speak of.
-    if errors.len() > before {
+    if !readable {
         return;
     }
     let is_ipv6 = |ip: &Field| ip.text().contains(':');
@@ -255,14 +271,8 @@ fn cluster_ips(spec: &Field, errors: &mut Vec<FieldError>) {
     {
         errors.push(field.invalid("may specify no more than one IP for each IP family"));
     }
-    families(spec, &all, errors);
-}
-
-/// Families, and whether the addresses are of theirs.
-fn families(spec: &Field, ips: &[Field], errors: &mut Vec<FieldError>) {
-    let families = spec.items("ipFamilies");
-    for (i, (ip, family)) in ips.iter().zip(&families).enumerate() {
-        let is = if ip.text().contains(':') { "IPv6" } else { "IPv4" };
+    for (i, (ip, family)) in all.iter().zip(&spec.items("ipFamilies")).enumerate() {
+        let is = if is_ipv6(ip) { "IPv6" } else { "IPv4" };
         if ip.text() != "None" && matches!(family.text(), "IPv4" | "IPv6") && family.text() != is {
             let expected = family.text();
             errors.push(ip.invalid(format!(
@@ -270,9 +280,14 @@ fn families(spec: &Field, ips: &[Field], errors: &mut Vec<FieldError>) {
             )));
         }
     }
+}
+
+fn families(spec: &Field, errors: &mut Vec<FieldError>) {
     let mut seen = BTreeSet::new();
-    for family in &families {
-        family.one_of_if_set(&["IPv4", "IPv6"], errors);
+    for family in spec.items("ipFamilies") {
+        if !["IPv4", "IPv6"].contains(&family.text()) {
+            errors.push(family.not_supported(&["IPv4", "IPv6"]));
+        }
         if !seen.insert(family.text()) {
             errors.push(family.duplicate());
         }
