@@ -23,6 +23,11 @@ impl Peer {
             .with_context(|| format!("starting {}", command.get_program().display()))?;
         Ok(Self(child))
     }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
 }
 
 impl Drop for Peer {
