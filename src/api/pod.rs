@@ -235,7 +235,7 @@ fn is_blank(term: &NodeSelectorTerm) -> bool {
 }
 
 /// Whether a node meets a term; a term without conditions is met by none.
-fn term_fits(term: &NodeSelectorTerm, node: &Node) -> bool {
+pub(crate) fn term_fits(term: &NodeSelectorTerm, node: &Node) -> bool {
     let fields = vec![("metadata.name", node.metadata.name.clone().unwrap_or_default())];
     !is_blank(term)
         && term
