@@ -107,6 +107,8 @@ pub struct Config {
     pub server: Option<String>,
     /// Server whose cluster to join as a further server.
     pub join: Option<String>,
+    /// The server that joins is a witness: it keeps log and votes, and serves nobody.
+    pub witness: bool,
     /// File with the token to join with.
     pub token_file: Option<PathBuf>,
     /// Where images come from and how long they stay.
@@ -145,6 +147,7 @@ impl Config {
             limits: agent::Limits::default(),
             server: None,
             join: None,
+            witness: false,
             token_file: None,
             images: agent::ImageSettings::default(),
         }

@@ -98,7 +98,7 @@ impl Node {
         let store = control::open_store(&self.config, &prepared, cluster).await?;
         let starting = async {
             let address = prepared.address().to_string();
-            let register = joining::register(host.as_ref(), &store, &self.config.node_name, &address);
+            let register = joining::register(host.as_ref(), &store, &self.config, &address);
             let start = ApiServer::start_prepared(prepared, store.clone(), &self.tasks);
             let start = async { start.await.context("cannot start the API server") };
             tokio::try_join!(register, start).map(|((), server)| server)

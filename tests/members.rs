@@ -167,6 +167,7 @@ fn strangers_and_garbage_do_no_harm() {
             id: number(&first["id"]),
             name: "first".to_owned(),
             address: first["address"].as_str().unwrap().to_owned(),
+            witness: false,
         };
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let dial = |authority: &Path, cluster: u64| {

@@ -161,6 +161,11 @@ pub struct Settings {
     #[arg(long, value_name = "URL")]
     pub join: Option<String>,
 
+    /// Join as a witness (`server` only): vote and keep the log, so that two full servers go on when one is lost;
+    /// a small machine will do
+    #[arg(long)]
+    pub witness: bool,
+
     /// File with the token to join with: the server's agent-token for `agent`, its server-token for --join
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
@@ -255,6 +260,7 @@ impl Settings {
                 .or(other.eviction_pressure_transition_period),
             server: self.server.or(other.server),
             join: self.join.or(other.join),
+            witness: self.witness || other.witness,
             token_file: self.token_file.or(other.token_file),
             insecure_registry: if self.insecure_registry.is_empty() {
                 other.insecure_registry
@@ -333,6 +339,7 @@ impl Settings {
         }
         config.server = self.server;
         config.join = self.join;
+        config.witness = self.witness;
         config.token_file = self.token_file;
         if let Err(why) = config.check() {
             bail!(why);

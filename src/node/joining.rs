@@ -179,6 +179,7 @@ async fn receive(host: &Host, config: &Config, address: &str) -> anyhow::Result<
         address: address.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         id: String::new(),
+        witness: config.witness,
     };
     let answer: Handover = serde_json::from_slice(&host.ask("joins", &asked).await?)
         .with_context(|| format!("{} gave an answer that is not understood", host.url))?;
@@ -195,7 +196,7 @@ async fn receive(host: &Host, config: &Config, address: &str) -> anyhow::Result<
 pub(super) async fn register(
     host: Option<&Host>,
     store: &Store,
-    name: &str,
+    config: &Config,
     address: &str,
 ) -> anyhow::Result<()> {
     if Standing::of(&store.status().await?) != Standing::Newcomer {
@@ -206,8 +207,9 @@ pub(super) async fn register(
     };
     let new = NewMember {
         id: id_text(store.member()),
-        name: name.to_owned(),
+        name: config.node_name.clone(),
         address: address.to_owned(),
+        witness: config.witness,
     };
     host.ask("members", &new).await?;
     tracing::info!(address, "taken in as a learner, waiting for the cluster's state");
@@ -218,6 +220,16 @@ pub(super) async fn register(
         if attempts % (2 * ATTEMPTS_SILENT) == 0 {
             tracing::warn!("no state has come yet: can the other servers reach this one at {address}?");
         }
+    }
+    let status = store.status().await?;
+    let known = status.peers.iter().any(|peer| peer.id == status.member && peer.witness);
+    if known != config.witness {
+        bail!(
+            "{} has taken this server in, but not as a witness: its version knows none. Remove this server with \
+             `coracle member remove {}`, upgrade the others, and join with an empty data folder",
+            host.url,
+            config.node_name
+        );
     }
     Ok(())
 }

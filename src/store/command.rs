@@ -19,6 +19,7 @@ const EXPIRE: u8 = 2;
 const COMPACT: u8 = 3;
 const ANNOUNCE: u8 = 4;
 const MEMBER: u8 = 5;
+const HELD: u8 = 6;
 
 /// One command, as proposed by the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub enum Body {
     Announce(Peer),
     /// Changes the group. In the log it accompanies Raft's own change.
     Member(Change),
+    /// Every full voter has the entries up to this index: a witness need not keep them.
+    Held(u64),
 }
 
 impl Command {
@@ -90,6 +93,10 @@ impl Command {
                 out.push(MEMBER);
                 put_change(&mut out, change);
             }
+            Body::Held(index) => {
+                out.push(HELD);
+                put_number(&mut out, *index);
+            }
         }
         out
     }
@@ -118,6 +125,7 @@ impl Command {
             COMPACT => Body::Compact(reader.number()?),
             ANNOUNCE => Body::Announce(membership::peer(&mut reader)?),
             MEMBER => Body::Member(membership::change(&mut reader)?),
+            HELD => Body::Held(reader.number()?),
             _ => return Err(Malformed("command has an unknown kind")),
         };
         match reader.is_empty() {
@@ -132,7 +140,7 @@ impl Body {
         match self {
             Body::Batch(ops) => ops.iter().map(op_size_hint).sum(),
             Body::Expire(keys) => keys.iter().map(|(key, _)| key.len() + 12).sum(),
-            Body::Compact(_) => 10,
+            Body::Compact(_) | Body::Held(_) => 10,
             Body::Announce(_) | Body::Member(_) => 64,
         }
     }

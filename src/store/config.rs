@@ -35,6 +35,8 @@ pub struct StoreConfig {
     pub keep_log_bytes: usize,
     /// The group to join, if the folder is empty; `None` begins a new one.
     pub join: Option<u64>,
+    /// This member keeps log and votes and no state; only one that joins a group can.
+    pub witness: bool,
     /// Where this member is found by the others; its id is ignored. Without an
     /// address it tells nobody.
     pub here: Peer,
@@ -62,6 +64,7 @@ impl StoreConfig {
             request_bytes_max: 8 << 20,
             keep_log_bytes: 4 << 20,
             join: None,
+            witness: false,
             here: Peer::default(),
             dialer: None,
             plants: Plants::default(),

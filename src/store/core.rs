@@ -21,13 +21,16 @@ use crate::raft::{Job, Member};
 use crate::reads::{Clearance, Reads};
 use crate::state::{Export, Install, Meta, State, Usage};
 use crate::status::{Leadership, Status};
+use crate::tail::Archive;
 use crate::types::Outcome;
 use suspension::Unwritten;
+use witness::Keeping;
 
 mod applying;
 mod proposing;
 mod snapshots;
 mod suspension;
+mod witness;
 
 /// How many entries one command expires at most.
 const EXPIRE_MAX: usize = 1000;
@@ -93,6 +96,8 @@ pub struct Habits {
     pub keep_history: Option<Duration>,
     /// How much applied log is kept in memory for peers that lag, in bytes.
     pub keep_log_bytes: usize,
+    /// This member keeps log and votes and no state.
+    pub witness: bool,
     /// Where this member can be found; an empty address if nobody shall.
     pub here: Peer,
     /// For the simulator.
@@ -124,6 +129,7 @@ pub struct Core {
     suspended: Option<String>,
     /// What was applied and the state did not take. Nothing else is done before it has.
     unwritten: Option<Unwritten>,
+    keeping: Keeping,
 }
 
 impl Core {
@@ -155,7 +161,14 @@ impl Core {
             leadership: watch::Sender::default(),
             suspended: None,
             unwritten: None,
+            keeping: Keeping::default(),
         })
+    }
+
+    /// What a witness reads back from when it hands over what others lack.
+    pub fn attach(&self, archive: Arc<dyn Archive>) {
+        self.member
+            .attach(archive, (self.meta.installed, self.meta.installed_term));
     }
 
     /// Takes calls, to be proposed in this order in one go.
@@ -292,9 +305,10 @@ impl Core {
     /// come and compacting. `now_ms` is wall-clock time since the Unix epoch.
     pub fn chores(&mut self, now_ms: u64, monotonic: Duration) -> Result<(), StoreError> {
         self.announce(now_ms);
-        if !self.member.settled() || self.suspended.is_some() {
+        if self.habits.witness || !self.member.settled() || self.suspended.is_some() {
             return Ok(());
         }
+        self.tell_witness(now_ms);
         let mut bodies = vec![];
         if !self.expiring {
             let expired = self.state.expired(now_ms, EXPIRE_MAX)?;
@@ -413,6 +427,7 @@ impl Core {
     }
 
     fn notice_role(&mut self) {
+        self.notice_witness();
         let leads = self.member.leads();
         if self.led && !leads {
             // What was proposed may have been lost with the leadership.
@@ -426,7 +441,7 @@ impl Core {
         let now = Leadership {
             leader: self.member.leader(),
             term: self.member.term(),
-            leads: self.member.settled(),
+            leads: self.member.settled() && !self.habits.witness,
         };
         self.leadership
             .send_if_modified(|before| std::mem::replace(before, now) != now);

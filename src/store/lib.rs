@@ -66,6 +66,7 @@ mod version;
 mod watch;
 mod window;
 mod wire;
+mod witness;
 
 pub use backup::{About as BackupAbout, Backup, Files as BackupFiles, verify as verify_backup};
 pub use config::StoreConfig;

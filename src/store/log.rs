@@ -19,6 +19,7 @@ use crate::metrics::Counters;
 use crate::segment::{self, HEADER_BYTES, Header, Identity, Place};
 use repair::Repair;
 
+mod reading;
 mod recovery;
 mod repair;
 #[cfg(test)]
@@ -49,6 +50,8 @@ pub struct Segment {
     before: u64,
     /// The highest index of any entry in this segment or before it.
     last_index: u64,
+    /// No entry in this segment has an index below this one.
+    lowest: u64,
 }
 
 /// The log, open for appending.
@@ -72,6 +75,8 @@ pub struct Log {
     /// The hard state is newer than what the segments say.
     hard_deferred: bool,
     last_index: u64,
+    /// The lowest index in the batch that is being appended.
+    lowest: u64,
     /// [`Header::base`].
     base: u64,
     /// Bytes appended since the log was opened.
@@ -140,8 +145,10 @@ impl Log {
             segment::put_base(&mut buffer, base);
             self.forget_old();
         }
+        self.lowest = u64::MAX;
         for entry in entries {
             self.last_index = entry.index;
+            self.lowest = self.lowest.min(entry.index);
             segment::put_entry(&mut buffer, entry);
         }
         if let Some(hard) = hard {
@@ -233,6 +240,7 @@ impl Log {
             hard: HardState::default(),
             hard_deferred: false,
             last_index: 0,
+            lowest: u64::MAX,
             base: 0,
             appended: 0,
             buffer: vec![],
@@ -344,6 +352,7 @@ impl Log {
         self.counters.log_bytes.inc_by(bytes.len() as u64);
         if let Some(segment) = self.live.back_mut() {
             segment.last_index = segment.last_index.max(self.last_index);
+            segment.lowest = segment.lowest.min(self.lowest);
         }
         Ok(())
     }
@@ -406,6 +415,8 @@ impl Segment {
             repeats => repeats,
         };
         self.before = header.last_index;
+        // What a segment repeats may begin anywhere.
+        self.lowest = if header.repeats == 0 { u64::MAX } else { 0 };
     }
 }
 
@@ -429,6 +440,7 @@ impl SpareMaker {
             first: 0,
             before: 0,
             last_index: 0,
+            lowest: u64::MAX,
         })
     }
 }

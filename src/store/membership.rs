@@ -3,11 +3,14 @@
 //! A new member begins as a *learner*: it gets the log and counts for nothing.
 //! Once it has caught up it is promoted to a *voter*, by joint consensus: until
 //! the change is over, both the old and the new majority must agree to
-//! everything. A removed id never comes back.
+//! everything. A removed id never comes back. What is different with a witness
+//! is in `membership/witness.rs`.
 
 use ::raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState};
 
 use crate::codec::{Malformed, Reader, put_bytes, put_number};
+
+mod witness;
 
 /// How many removed ids are remembered, so that these members can be told.
 const REMOVED_MAX: usize = 1024;
@@ -23,6 +26,8 @@ pub struct Peer {
     pub name: String,
     /// Where it listens, as the transport understands it.
     pub address: String,
+    /// It keeps log and votes, and no state. Said when it is added, and never again.
+    pub witness: bool,
 }
 
 /// A change of the group.
@@ -58,11 +63,14 @@ pub struct Health {
     pub matched: u64,
 }
 
-/// The voter besides `leader` to whom leadership is best handed: it was heard of lately, and lacks least.
-pub fn heir(health: &[Health], members: &ConfState, leader: u64) -> Option<u64> {
+/// The voter besides `leader` to whom leadership is best handed: it is no witness, was heard of lately, and
+/// lacks least.
+pub fn heir(health: &[Health], members: &ConfState, peers: &[Peer], leader: u64) -> Option<u64> {
+    let witness = |id: u64| peers.iter().any(|peer| peer.id == id && peer.witness);
     let voters = health
         .iter()
-        .filter(|member| member.active && member.id != leader && members.voters.contains(&member.id));
+        .filter(|member| member.active && member.id != leader && members.voters.contains(&member.id))
+        .filter(|member| !witness(member.id));
     voters.max_by_key(|member| member.matched).map(|member| member.id)
 }
 
@@ -78,6 +86,8 @@ pub struct Situation<'a> {
     pub health: &'a [Health],
     /// Last entry of the leader's log.
     pub last_index: u64,
+    /// The group's witness may lack entries up to this one; 0 without a witness.
+    pub forgotten: u64,
 }
 
 impl Roster {
@@ -95,11 +105,23 @@ impl Roster {
         self.removed.drain(..old);
     }
 
-    /// Takes in where a member says that it is.
+    /// Takes in where a member says that it is. What it is was said when it was added.
     pub fn announced(&mut self, peer: Peer) {
+        let witness = peer.witness || self.is_witness(peer.id);
+        let peer = Peer { witness, ..peer };
         self.peers.retain(|other| other.id != peer.id);
         self.peers.push(peer);
         self.peers.sort_by_key(|peer| peer.id);
+    }
+
+    /// Whether a member is a witness.
+    pub fn is_witness(&self, id: u64) -> bool {
+        self.peer(id).is_some_and(|peer| peer.witness)
+    }
+
+    /// The group's witness, if it has one.
+    pub fn witness(&self) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.witness)
     }
 
     /// A member's entry.
@@ -149,6 +171,7 @@ pub fn plan(change: &Change, now: &Situation) -> Result<ConfChangeV2, String> {
 pub fn may_lead(id: u64, now: &Situation) -> Result<(), String> {
     match () {
         () if !now.members.voters.contains(&id) => Err(format!("member {id:x} is not a voter")),
+        () if now.roster.is_witness(id) => Err(format!("member {id:x} is a witness, which never leads")),
         () if !active(now, id) => Err(format!("member {id:x} has not been heard of lately")),
         () => Ok(()),
     }
@@ -170,7 +193,7 @@ fn may_add(peer: &Peer, now: &Situation) -> Result<(), String> {
             "member {:x} has the name {} and the address {} already: remove it first",
             other.id, other.name, other.address
         )),
-        None => Ok(()),
+        None => witness::may_add(peer, now),
     }
 }
 
@@ -188,7 +211,7 @@ fn may_promote(id: u64, now: &Situation) -> Result<(), String> {
             now.last_index
         ));
     }
-    Ok(())
+    witness::may_promote(id, now)
 }
 
 fn may_remove(id: u64, now: &Situation) -> Result<(), String> {
@@ -198,6 +221,7 @@ fn may_remove(id: u64, now: &Situation) -> Result<(), String> {
     if !now.members.voters.contains(&id) {
         return Err(format!("there is no member {id:x}"));
     }
+    witness::may_remove(id, now)?;
     if id == now.leader {
         return Err(format!(
             "member {id:x} leads: hand leadership to another one first"
@@ -223,7 +247,7 @@ fn active(now: &Situation, id: u64) -> bool {
     id == now.leader || now.health.iter().any(|health| health.id == id && health.active)
 }
 
-/// Appends a peer's bytes.
+/// Appends a peer's bytes, without what it is.
 pub fn put_peer(out: &mut Vec<u8>, peer: &Peer) {
     put_number(out, peer.id);
     put_bytes(out, peer.name.as_bytes());
@@ -236,6 +260,7 @@ pub fn peer(reader: &mut Reader) -> Result<Peer, Malformed> {
         id: reader.number()?,
         name: reader.string()?,
         address: reader.string()?,
+        witness: false,
     })
 }
 
@@ -243,12 +268,13 @@ const ADD: u8 = 1;
 const PROMOTE: u8 = 2;
 const REMOVE: u8 = 3;
 const LEAD: u8 = 4;
+const ADD_WITNESS: u8 = 5;
 
 /// Appends a change's bytes.
 pub fn put_change(out: &mut Vec<u8>, change: &Change) {
     let (kind, id) = match change {
         Change::Add(peer) => {
-            out.push(ADD);
+            out.push(if peer.witness { ADD_WITNESS } else { ADD });
             return put_peer(out, peer);
         }
         Change::Promote(id) => (PROMOTE, id),
@@ -263,6 +289,10 @@ pub fn put_change(out: &mut Vec<u8>, change: &Change) {
 pub fn change(reader: &mut Reader) -> Result<Change, Malformed> {
     match reader.byte()? {
         ADD => Ok(Change::Add(peer(reader)?)),
+        ADD_WITNESS => Ok(Change::Add(Peer {
+            witness: true,
+            ..peer(reader)?
+        })),
         PROMOTE => Ok(Change::Promote(reader.number()?)),
         REMOVE => Ok(Change::Remove(reader.number()?)),
         LEAD => Ok(Change::Lead(reader.number()?)),
@@ -322,6 +352,7 @@ mod tests {
             id,
             name: format!("n{id}"),
             address: format!("10.0.0.{id}:6443"),
+            witness: false,
         }
     }
 
@@ -361,6 +392,7 @@ mod tests {
                 leader: 1,
                 health: &group.health,
                 last_index: 5000,
+                forgotten: 0,
             },
         )
     }

@@ -10,7 +10,10 @@ use crate::membership::{Roster, peer, put_peer};
 
 /// Format of everything in this file; changes when the bytes change. Format 1,
 /// without roster and installed index, is still read.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
+/// The format without what a witness needs. Groups that never had one go on
+/// writing it, so that an older version can take their folders over.
+const WITHOUT_WITNESS: u8 = 2;
 
 /// Everything about the state beside the entries; changes together with them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,12 +37,19 @@ pub struct Meta {
     /// Index of the last snapshot that replaced the state, or 0. A log that
     /// does not know of it holds nothing of worth any more.
     pub installed: u64,
+    /// Term of that entry; only a witness needs it.
+    pub installed_term: u64,
+    /// Every full voter has the entries up to this index, so that the witness need not keep them.
+    pub held: u64,
 }
 
 impl Meta {
     /// The bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![FORMAT];
+        let witnesses = self.roster.peers.iter().filter(|peer| peer.witness);
+        let witnesses: Vec<u64> = witnesses.map(|peer| peer.id).collect();
+        let plain = witnesses.is_empty() && (self.held, self.installed_term) == (0, 0);
+        let mut out = vec![if plain { WITHOUT_WITNESS } else { FORMAT }];
         for number in [
             self.cluster,
             self.member,
@@ -64,13 +74,18 @@ impl Meta {
         put_number(&mut out, self.roster.peers.len() as u64);
         self.roster.peers.iter().for_each(|peer| put_peer(&mut out, peer));
         put_ids(&mut out, &self.roster.removed);
+        if !plain {
+            put_ids(&mut out, &witnesses);
+            put_number(&mut out, self.held);
+            put_number(&mut out, self.installed_term);
+        }
         out
     }
 
     /// Reads what [`encode`](Self::encode) wrote, now or in an earlier version.
     pub fn decode(value: Bytes) -> Result<Meta, StoreError> {
         let format = value.first().copied();
-        let (1 | FORMAT) = format.unwrap_or(0) else {
+        let (1 | WITHOUT_WITNESS | FORMAT) = format.unwrap_or(0) else {
             return Err(StoreError::Format {
                 what: "state".into(),
                 reason: format!("format {format:?} is not known to this version, which writes {FORMAT}"),
@@ -108,6 +123,14 @@ fn read(value: Bytes) -> Result<Meta, Malformed> {
         meta.roster.peers = (0..count).map(|_| peer(&mut reader)).collect::<Result<_, _>>()?;
         meta.roster.removed = ids(&mut reader)?;
     }
+    if format >= FORMAT {
+        let witnesses = ids(&mut reader)?;
+        for peer in &mut meta.roster.peers {
+            peer.witness = witnesses.contains(&peer.id);
+        }
+        meta.held = reader.number()?;
+        meta.installed_term = reader.number()?;
+    }
     Ok(meta)
 }
 
@@ -142,18 +165,31 @@ mod tests {
                     id: 3,
                     name: "c".into(),
                     address: "10.0.0.3:6443".into(),
+                    witness: true,
                 }],
                 removed: vec![7],
             },
             cluster: 5,
             member: u64::MAX,
             installed: 6,
+            installed_term: 7,
+            held: 8,
         }
     }
 
     #[test]
     fn meta_data_come_back_whole() {
         assert_eq!(Meta::decode(sample().encode().into()).ok(), Some(sample()));
+    }
+
+    #[test]
+    fn without_a_witness_an_older_version_can_read_it() {
+        let mut plain = sample();
+        (plain.held, plain.installed_term) = (0, 0);
+        plain.roster.peers[0].witness = false;
+        assert_eq!(plain.encode()[0], WITHOUT_WITNESS);
+        assert_eq!(Meta::decode(plain.encode().into()).ok(), Some(plain));
+        assert_eq!(sample().encode()[0], FORMAT);
     }
 
     /// The bytes that the first format wrote for a group of one.
@@ -171,7 +207,7 @@ mod tests {
     #[test]
     fn what_is_newer_or_cut_is_refused() {
         let good = sample().encode();
-        assert!(Meta::decode(Bytes::from_static(&[3])).is_err());
+        assert!(Meta::decode(Bytes::from_static(&[4])).is_err());
         for end in 0..good.len() {
             assert!(
                 Meta::decode(Bytes::copy_from_slice(&good[..end])).is_err(),

@@ -17,6 +17,7 @@ use crate::log::{Log, Recovered};
 use crate::rocks::Rocks;
 use crate::segment::Identity;
 use crate::state::{Meta, State};
+use crate::witness::{self, Witness};
 
 /// A store's parts, fresh from the disk.
 pub struct Opened {
@@ -43,7 +44,7 @@ pub fn open(config: &StoreConfig, origin: u64) -> Result<Opened, StoreError> {
         .map_err(|e| StoreError::io("listing", &raft, e))?
         .is_empty();
     let (state, made) = std::thread::scope(|scope| {
-        let state = scope.spawn(|| Rocks::open(&config.dir));
+        let state = scope.spawn(|| open_state(config));
         // A new log does not depend on the state: prefill it meanwhile.
         let made = fresh.then(|| create_log(config, disk.clone()));
         let state = state
@@ -51,12 +52,30 @@ pub fn open(config: &StoreConfig, origin: u64) -> Result<Opened, StoreError> {
             .unwrap_or_else(|_| Err(StoreError::Stopped("opening the state failed".into())));
         (state, made)
     });
-    let state: Arc<dyn State> = Arc::new(state?);
+    let state = state?;
     let (log, recovered, meta) = match made {
         Some(log) => begin(log?, state.meta()?)?,
         None => resume(config, disk.clone(), state.meta()?)?,
     };
     assemble(config, state, disk, log, recovered, meta, origin)
+}
+
+/// The state in a folder; whose it is, a full member's or a witness's, is settled when the folder is made.
+fn open_state(config: &StoreConfig) -> Result<Arc<dyn State>, StoreError> {
+    let dir = &config.dir;
+    let wrong = |reason: &str| StoreError::Format {
+        what: dir.display().to_string(),
+        reason: reason.to_owned(),
+    };
+    match (config.witness, dir.join(witness::FILE).exists()) {
+        (false, true) => Err(wrong("it is a witness's: start it as one, or join with an empty folder")),
+        (true, _) if config.join.is_none() => Err(wrong("a witness cannot begin a cluster: it joins one")),
+        (true, false) if dir.join("state").exists() => {
+            Err(wrong("it is a full server's: start it as one, or join with an empty folder"))
+        }
+        (true, _) => Ok(Arc::new(Witness::open(dir)?)),
+        (false, false) => Ok(Arc::new(Rocks::open(dir)?)),
+    }
 }
 
 /// Puts parts together that belong together.
@@ -84,16 +103,21 @@ pub fn assemble(
         origin,
         keep_history: config.keep_history,
         keep_log_bytes: config.keep_log_bytes,
+        witness: config.witness,
         here: config.here.clone(),
         plants: config.plants,
     };
     let core = Core::new(state.clone(), cache.clone(), meta, recovered, habits)?;
+    let log = Arc::new(Mutex::new(log));
+    if config.witness {
+        core.attach(log.clone());
+    }
     Ok(Opened {
         core,
         cache,
         state,
         disk,
-        log: Arc::new(Mutex::new(log)),
+        log,
     })
 }
 

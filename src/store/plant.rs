@@ -10,8 +10,7 @@ pub enum Plant {
     /// After a sync that failed, another one is believed. Planted in the log, in tests alone.
     #[cfg(test)]
     SyncAgain,
-    /// A vote goes out before it is durable. Not found within the budget yet, though the
-    /// simulator has two members stand in the same term on purpose (`duel`).
+    /// A vote goes out before it is durable.
     VoteUnsynced,
     /// A read is let go without asking whether this member still leads.
     ReadUnasked,
@@ -33,6 +32,14 @@ pub enum Plant {
     ForgetTerm,
     /// The applied index is kept apart from what was applied, a little behind.
     ApplyTwice,
+    /// A witness lets go of log as soon as it has applied it, whatever others lack.
+    WitnessForgets,
+    /// What every full voter has is reckoned without those who are away.
+    WitnessHoldsForSome,
+    /// A witness stands for election as soon as others do.
+    WitnessStands,
+    /// A witness that was elected goes on leading.
+    WitnessStays,
 }
 
 /// What is planted.

@@ -2,6 +2,8 @@
 //! comes as ticks, messages and persist notices come as calls, and what is to
 //! be done comes out as [`Work`].
 
+use std::sync::Arc;
+
 use ::raft::eraftpb::{
     ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType, SnapshotMetadata,
 };
@@ -15,12 +17,15 @@ use crate::log::Recovered;
 use crate::membership::Health;
 use crate::plant::{Plant, Plants};
 use crate::state::Meta;
-use crate::tail::Tail;
+use crate::tail::{Archive, Tail};
 
 /// Ticks without a leader before a member stands for election; up to twice as many, by chance.
 const ELECTION_TICKS: usize = 8;
 /// Ticks between a leader's signs of life.
 const HEARTBEAT_TICKS: usize = 2;
+/// So many times as long as others a witness waits before it stands for election: whoever could win without
+/// its entries has won by then.
+const WITNESS_PATIENCE: usize = 3;
 /// Committed entries are handed out in portions of about this size.
 const APPLY_BYTES: u64 = 1 << 20;
 
@@ -66,6 +71,7 @@ pub struct Member {
     seed: u64,
     /// How much applied log is kept in memory for peers that lag, in bytes.
     keep_bytes: usize,
+    witness: bool,
     plants: Plants,
 }
 
@@ -84,6 +90,7 @@ impl Member {
             id: meta.member,
             applied: meta.applied,
             election_tick: ELECTION_TICKS,
+            max_election_tick: ELECTION_TICKS * (WITNESS_PATIENCE + 1),
             heartbeat_tick: HEARTBEAT_TICKS,
             check_quorum: true,
             pre_vote: true,
@@ -102,6 +109,7 @@ impl Member {
             tail,
             seed: habits.origin,
             keep_bytes: habits.keep_log_bytes,
+            witness: habits.witness,
             plants: habits.plants,
         })
     }
@@ -128,6 +136,17 @@ impl Member {
     /// Whether an id belongs to the group.
     pub fn knows(&self, id: u64) -> bool {
         self.node.raft.prs().get(id).is_some()
+    }
+
+    /// What others may lack is read back from there if this member, a witness, has to hand it over; `floor` is
+    /// the entry before all that is there, if its term is known.
+    pub fn attach(&self, archive: Arc<dyn Archive>, floor: (u64, u64)) {
+        self.tail.attach(archive, floor);
+    }
+
+    /// Whether a change of the members is under way.
+    pub fn changing(&self) -> bool {
+        self.node.raft.has_pending_conf()
     }
 
     /// Whether this member leads.
@@ -167,7 +186,9 @@ impl Member {
         }
         // Drawn anew by the library in each change of role: set it each time.
         let draw = mix(self.seed ^ mix(raft.term)) as usize % ELECTION_TICKS;
-        raft.set_randomized_election_timeout(ELECTION_TICKS + draw);
+        let patient = self.witness && !self.plants.has(Plant::WitnessStands);
+        let least = ELECTION_TICKS * if patient { WITNESS_PATIENCE } else { 1 };
+        raft.set_randomized_election_timeout(least + draw);
         self.node.tick();
     }
 
@@ -276,6 +297,12 @@ impl Member {
     /// on which the library panics.
     pub fn receive(&mut self, message: Message, removed: &[u64]) -> Result<(), StoreError> {
         let log = &self.node.raft.raft_log;
+        if self.witness && message.msg_type == MessageType::MsgTimeoutNow as i32 {
+            return Err(StoreError::Format {
+                what: format!("message from member {:x}", message.from),
+                reason: "it hands leadership to a witness".into(),
+            });
+        }
         let standing = Standing {
             id: self.node.raft.id,
             term: self.term(),
@@ -328,6 +355,7 @@ impl Member {
         if !self.node.has_ready() {
             return None;
         }
+        self.tail.open_archive(self.witness && self.leads());
         let mut ready = self.node.ready();
         let reads = ready.take_read_states().into_iter();
         let reads = reads.map(|read| (read.request_ctx, read.index)).collect();

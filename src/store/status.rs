@@ -45,6 +45,6 @@ pub struct Status {
 impl Status {
     /// To whom this member, which leads, would best hand leadership.
     pub fn heir(&self) -> Option<u64> {
-        membership::heir(&self.health, &self.members, self.member)
+        membership::heir(&self.health, &self.members, &self.peers, self.member)
     }
 }

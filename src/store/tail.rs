@@ -1,8 +1,11 @@
 //! The part of the log that Raft may still ask for, in memory.
 //!
 //! What is applied and synced is dropped here, at once if there are no peers
-//! that might lag behind; the files keep it until the state is flushed.
+//! that might lag behind; the files keep it until the state is flushed. A
+//! witness that leads, for it hands over what others lack, reads further back
+//! from the files.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -27,6 +30,22 @@ struct Inner {
     bytes: usize,
     /// What a snapshot made now would be of: index and term.
     applied: (u64, u64),
+    /// Where older entries are, for a witness, which makes no snapshots.
+    archive: Option<Arc<dyn Archive>>,
+    /// The entry before all that the archive may have, as far as its term is known.
+    floor: (u64, u64),
+    /// The first index that can be had from the archive, while it is open.
+    deep: Option<u64>,
+    /// What was read from the archive last.
+    read: RefCell<Vec<Entry>>,
+}
+
+/// Older entries than those in memory.
+pub trait Archive: Send + Sync {
+    /// The entry of this index and neighbours of it, without gaps; `None` if it is not there.
+    fn around(&self, index: u64) -> Option<Vec<Entry>>;
+    /// The lowest index that is there.
+    fn oldest(&self) -> u64;
 }
 
 impl Tail {
@@ -40,10 +59,34 @@ impl Tail {
             entries: entries.into(),
             bytes,
             applied: before,
+            archive: None,
+            floor: (0, 0),
+            deep: None,
+            read: RefCell::default(),
         };
         Tail {
             inner: Arc::new(Mutex::new(inner)),
         }
+    }
+
+    /// From now on older entries can be had from an archive. `floor` is the entry before all of them, if
+    /// its term is known.
+    pub fn attach(&self, archive: Arc<dyn Archive>, floor: (u64, u64)) {
+        let mut inner = self.lock();
+        (inner.archive, inner.floor) = (Some(archive), floor);
+    }
+
+    /// Opens the archive, or closes it.
+    pub fn open_archive(&self, open: bool) {
+        let mut inner = self.lock();
+        if inner.deep.is_some() == open {
+            return;
+        }
+        let first = inner.archive.as_ref().filter(|_| open).map(|archive| archive.oldest());
+        // What comes before the first entry handed out must be known by its term.
+        let first = first.map(|first| if first == inner.floor.0 + 1 { first } else { first + 1 });
+        inner.deep = first.filter(|first| *first <= inner.before.0);
+        inner.read.take();
     }
 
     /// Adds entries; one at an index that exists replaces it and all after it.
@@ -69,6 +112,7 @@ impl Tail {
         inner.entries.clear();
         inner.bytes = 0;
         inner.before = (index, term);
+        inner.floor = inner.before;
     }
 
     /// Drops entries up to `index`, but keeps the latest `keep_bytes` of them.
@@ -98,6 +142,25 @@ impl Inner {
         dropped.is_some()
     }
 
+    /// Entries from the archive, from `low` on and up to `high` at most, which is not included.
+    fn old(&self, low: u64, high: u64) -> raft::Result<Vec<Entry>> {
+        let compacted = || StorageError::Compacted;
+        // Of the first, only the term may be asked for, by who offers what follows it.
+        let first = self.deep.ok_or_else(compacted)? - 1;
+        let archive = self.archive.as_ref().filter(|_| low >= first).ok_or_else(compacted)?;
+        let mut read = self.read.borrow_mut();
+        let has = |read: &[Entry]| {
+            let (first, last) = (read.first()?.index, read.last()?.index);
+            (first..=last).contains(&low).then_some(low - first)
+        };
+        if has(&read).is_none() {
+            *read = archive.around(low).ok_or_else(compacted)?;
+        }
+        let from = has(&read).ok_or_else(compacted)?;
+        let found = read.iter().skip(from as usize);
+        Ok(found.take_while(|entry| entry.index < high).cloned().collect())
+    }
+
     fn at(&self, index: u64) -> Option<&Entry> {
         self.entries
             .get(usize::try_from(index.checked_sub(self.before.0 + 1)?).ok()?)
@@ -106,7 +169,11 @@ impl Inner {
     fn term(&self, index: u64) -> raft::Result<u64> {
         match index {
             _ if index == self.before.0 => Ok(self.before.1),
-            _ if index < self.before.0 => Err(StorageError::Compacted.into()),
+            _ if index < self.before.0 && self.deep.is_some() && index == self.floor.0 => Ok(self.floor.1),
+            _ if index < self.before.0 => {
+                let found = self.old(index, index + 1)?;
+                found.first().map(|entry| entry.term).ok_or(StorageError::Compacted.into())
+            }
             _ => self
                 .at(index)
                 .map(|entry| entry.term)
@@ -132,10 +199,11 @@ impl Storage for Tail {
         _: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
         let inner = self.lock();
-        if low <= inner.before.0 {
-            return Err(StorageError::Compacted.into());
-        }
         let bytes_max = max_size.into().unwrap_or(u64::MAX);
+        if low <= inner.before.0 {
+            let old = inner.old(low, high.min(inner.before.0 + 1))?;
+            return Ok(bounded(old, bytes_max));
+        }
         let (mut found, mut bytes) = (vec![], 0);
         for index in low..high {
             let entry = inner.at(index).ok_or(StorageError::Unavailable)?;
@@ -153,7 +221,8 @@ impl Storage for Tail {
     }
 
     fn first_index(&self) -> raft::Result<u64> {
-        Ok(self.lock().before.0 + 1)
+        let inner = self.lock();
+        Ok(inner.deep.unwrap_or(inner.before.0 + 1))
     }
 
     fn last_index(&self) -> raft::Result<u64> {
@@ -164,7 +233,8 @@ impl Storage for Tail {
     fn snapshot(&self, request: u64, _: u64) -> raft::Result<Snapshot> {
         let inner = self.lock();
         let (index, term) = inner.applied;
-        if index == 0 || index < request {
+        // A witness has no state to send.
+        if inner.archive.is_some() || index == 0 || index < request {
             return Err(StorageError::SnapshotTemporarilyUnavailable.into());
         }
         let metadata = SnapshotMetadata {
@@ -177,6 +247,17 @@ impl Storage for Tail {
             ..Snapshot::default()
         })
     }
+}
+
+/// As many of the first as have room, and one at least.
+fn bounded(mut entries: Vec<Entry>, bytes_max: u64) -> Vec<Entry> {
+    let mut bytes = 0;
+    let over = entries.iter().position(|entry| {
+        bytes += weight(entry) as u64;
+        bytes > bytes_max
+    });
+    entries.truncate(over.map_or(entries.len(), |at| at.max(1)));
+    entries
 }
 
 fn weight(entry: &Entry) -> usize {
@@ -233,6 +314,39 @@ mod tests {
         );
         tail.trim(6, 1000);
         assert_eq!(tail.first_index().ok(), Some(6), "kept for peers that lag");
+    }
+
+    /// Entries 1 to 3 on the disk, of term 1.
+    struct Old;
+
+    impl Archive for Old {
+        fn around(&self, index: u64) -> Option<Vec<Entry>> {
+            (1..=3).contains(&index).then(|| (1..=3).map(|index| entry(index, 1)).collect())
+        }
+
+        fn oldest(&self) -> u64 {
+            1
+        }
+    }
+
+    #[test]
+    fn the_archive_is_read_while_it_is_open_and_no_further_than_terms_are_known() {
+        let tail = tail();
+        tail.attach(Arc::new(Old), (0, 0));
+        assert_eq!((tail.first_index().ok(), term_of(&tail, 2)), (Some(4), None));
+        assert!(tail.snapshot(0, 2).is_err());
+        tail.open_archive(true);
+        assert_eq!((tail.first_index().ok(), term_of(&tail, 0)), (Some(1), Some(0)));
+        assert_eq!((term_of(&tail, 2), term_of(&tail, 3)), (Some(1), Some(1)));
+        assert_eq!(all(&tail, 1, 7, 250), Some(vec![1, 2]));
+        assert_eq!(all(&tail, 3, 7, 1000), Some(vec![3]), "the rest is asked for next");
+        tail.open_archive(false);
+        assert_eq!(all(&tail, 1, 7, 250), None);
+        // The log began after entry 0 of an unknown term: 1 is good for its term alone.
+        tail.attach(Arc::new(Old), (7, 7));
+        tail.open_archive(true);
+        assert_eq!((tail.first_index().ok(), term_of(&tail, 1)), (Some(2), Some(1)));
+        assert_eq!((all(&tail, 1, 7, 250), term_of(&tail, 0)), (Some(vec![1, 2]), None));
     }
 
     #[test]

@@ -169,6 +169,7 @@ impl Members {
             address: new.address.clone(),
             version: version::OURS.to_owned(),
             id: new.id.clone(),
+            witness: new.witness,
         };
         let members = self.list().await?;
         judge::may_join(&asked, version::OURS, &members).map_err(refuse::members)?;
@@ -178,6 +179,7 @@ impl Members {
                 id,
                 name: new.name.clone(),
                 address: new.address.clone(),
+                witness: new.witness,
             };
             self.change(MemberChange::Add(peer)).await?;
             tracing::info!(name = new.name, address = new.address, "a server has joined");
@@ -187,13 +189,14 @@ impl Members {
             id: new.id.clone(),
             address: new.address.clone(),
             role: "learner".to_owned(),
+            witness: new.witness,
             ..Member::default()
         })
     }
 
     async fn remove(&self, name: &str) -> Result<Member, Status> {
         let (id, member) = self.id(name).await?;
-        if member.role == "voter" {
+        if matches!(member.role.as_str(), "voter" | "witness") {
             tokio::time::sleep(LIVENESS).await;
         }
         let mut refused = self.change(MemberChange::Remove(id)).await;
@@ -214,7 +217,7 @@ impl Members {
         let (id, member) = self.id(name).await?;
         self.change(MemberChange::Promote(id)).await?;
         Ok(Member {
-            role: "voter".to_owned(),
+            role: judge::voters_role(member.witness).to_owned(),
             ..member
         })
     }

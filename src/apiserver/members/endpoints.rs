@@ -40,11 +40,12 @@ impl Lately {
             }
         }
         let answers = |id: &u64| self.heard.get(id).is_some_and(|at| now - *at <= SILENCE_MAX);
+        // A witness serves no API.
         let address = |id: &u64| {
             status
                 .peers
                 .iter()
-                .find(|peer| peer.id == *id)?
+                .find(|peer| peer.id == *id && !peer.witness)?
                 .address
                 .parse()
                 .ok()
@@ -98,13 +99,14 @@ mod tests {
             id,
             name: format!("n{id}"),
             address: format!("10.0.0.{id}:6443"),
+            witness: id == 5,
         };
         let mut status = Status {
             member: 1,
-            peers: (1..=4).map(peer).collect(),
+            peers: (1..=5).map(peer).collect(),
             ..Status::default()
         };
-        status.members.voters = vec![1, 2, 3];
+        status.members.voters = vec![1, 2, 3, 5];
         status.members.learners = vec![4];
         let hear = |status: &mut Status, ids: &[u64]| {
             let health = |id: &u64| Health {
@@ -121,7 +123,7 @@ mod tests {
         };
         let all = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
         assert_eq!(at(&status, 0), all, "nobody had time to be heard");
-        hear(&mut status, &[2, 3, 4]);
+        hear(&mut status, &[2, 3, 4, 5]);
         assert_eq!(at(&status, 2), all);
         hear(&mut status, &[2]);
         assert_eq!(at(&status, 10), all);

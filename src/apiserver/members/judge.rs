@@ -43,6 +43,13 @@ pub fn may_join(asked: &JoinRequest, ours: &str, members: &MemberList) -> Result
             other.address
         ));
     }
+    if let Some(other) = others.clone().find(|member| member.witness && asked.witness) {
+        return Err(format!(
+            "the cluster has a witness already, {0}: join as a full server, or, if {0} will not come back, remove \
+             it first with `coracle member remove {0}`",
+            other.name
+        ));
+    }
     match others.find(|member| member.address == *address) {
         Some(other) => Err(format!(
             "address {address} belongs to the member {0}: give another --advertise-address or --listen, or, if \
@@ -96,8 +103,9 @@ fn member(id: u64, status: &Status, here: &Here) -> Member {
         None if id == status.member => (here.name.clone(), here.address.clone()),
         None => (id_text(id), String::new()),
     };
+    let witness = known.is_some_and(|peer| peer.witness);
     let role = match () {
-        () if status.members.voters.contains(&id) => "voter",
+        () if status.members.voters.contains(&id) => voters_role(witness),
         () if status.members.learners.contains(&id) => "learner",
         () => "leaving",
     };
@@ -109,12 +117,18 @@ fn member(id: u64, status: &Status, here: &Here) -> Member {
         id: id_text(id),
         address,
         role: role.to_owned(),
+        witness,
         leader: leads,
         reachable: own.then_some(true).or(health.map(|health| health.active)),
         lag: own
             .then_some(0)
             .or(health.map(|health| status.last_index.saturating_sub(health.matched))),
     }
+}
+
+/// What a voter is called.
+pub fn voters_role(witness: bool) -> &'static str {
+    if witness { "witness" } else { "voter" }
 }
 
 /// The member of that name or id.
@@ -129,12 +143,13 @@ mod tests {
 
     use super::*;
 
-    /// Voters 1 (leads, not announced yet) and 2, learner 3 which lags and is away.
+    /// Voters 1 (leads, not announced yet) and 2, learner 3 which lags and is away and will be a witness.
     fn status() -> Status {
         let peer = |id: u64| Peer {
             id,
             name: format!("n{id}"),
             address: format!("10.0.0.{id}:6443"),
+            witness: id == 3,
         };
         let health = |id, matched, active| Health { id, matched, active };
         let mut status = Status {
@@ -181,6 +196,10 @@ mod tests {
         assert_eq!(list.items[0].address, "10.0.0.1:6443");
         assert_eq!(find(&list, "n3"), find(&list, "3"));
         assert_eq!(find(&list, "n4"), None);
+        let mut promoted = status();
+        promoted.members.voters = vec![1, 2, 3];
+        promoted.members.learners.clear();
+        assert_eq!(members(&promoted, &here()).items[2].role, "witness");
     }
 
     #[test]
@@ -192,6 +211,7 @@ mod tests {
                 address: address.into(),
                 version: version.into(),
                 id: id.into(),
+                witness: name.starts_with('w'),
             };
             may_join(&asked, "0.5.1", &list).err().unwrap_or_default()
         };
@@ -203,6 +223,8 @@ mod tests {
         assert!(ask("n1", "10.0.0.4:6443", "0.5.0", "").contains("coracle member remove n1"));
         assert!(ask("n4", "10.0.0.2:6443", "0.5.0", "").contains("belongs to the member n2"));
         assert!(ask("n4", "10.0.0.4:7443", "0.5.0", "").contains("--listen 6443"));
+        let second = ask("w2", "10.0.0.4:6443", "0.5.0", "");
+        assert!(second.contains("a witness already, n3"), "{second}");
         // An attempt that was cut short goes on.
         assert_eq!(ask("n3", "10.0.0.3:6443", "0.5.0", "3"), "");
     }

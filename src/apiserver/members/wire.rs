@@ -20,6 +20,9 @@ pub struct JoinRequest {
     /// Its id, in hexadecimal digits, if it has one from an attempt before; else empty.
     #[serde(default)]
     pub id: String,
+    /// Whether it shall be a witness.
+    #[serde(default)]
+    pub witness: bool,
 }
 
 /// The answer: the cluster's identity and secrets.
@@ -42,6 +45,9 @@ pub struct NewMember {
     pub name: String,
     /// `HOST:PORT` at which the others reach it.
     pub address: String,
+    /// Whether it shall be a witness.
+    #[serde(default)]
+    pub witness: bool,
 }
 
 /// A member as `GET members` shows it.
@@ -53,8 +59,11 @@ pub struct Member {
     pub id: String,
     /// `HOST:PORT`; empty if it is not known yet.
     pub address: String,
-    /// `voter`, `learner` or `leaving`.
+    /// `voter`, `witness` (which votes too), `learner` or `leaving`.
     pub role: String,
+    /// Whether it is a witness, or will be one: it serves no API.
+    #[serde(default)]
+    pub witness: bool,
     /// Whether it leads.
     pub leader: bool,
     /// Whether it was heard of lately; only the leader knows.

@@ -27,6 +27,7 @@ impl Core {
         };
         (self.meta.applied, self.meta.applied_term) = (last.index, last.term);
         let position = self.position();
+        self.count_applied(entries.iter().map(|entry| entry.data.len()));
         let cache = self.cache.clone();
         let mut applier = Applier::new(&*cache, position);
         let mut verdicts = vec![];
@@ -36,6 +37,7 @@ impl Core {
             };
             let ticket = command.ticket;
             let verdict = match fits {
+                Ok(()) if self.habits.witness => Verdict::Done(vec![]),
                 Ok(()) => applier.apply(command),
                 Err(reason) => Verdict::Unfit { reason },
             };
@@ -101,6 +103,7 @@ impl Core {
                 self.meta.roster.announced(peer.clone())
             }
             Some(Body::Expire(_)) => self.expiring = false,
+            Some(Body::Held(index)) => self.held(*index),
             _ => {}
         }
         Ok(command.map(|command| (command, fits)))

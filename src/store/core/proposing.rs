@@ -38,6 +38,8 @@ impl Core {
         let term = self.member.term();
         match self.member.leader() {
             _ if self.suspended.is_some() || self.member.handing_over() => Target::Nobody,
+            // Client's writes wait for a full server to lead.
+            _ if self.member.leads() && self.habits.witness => Target::Nobody,
             _ if self.member.leads() => Target::Here { term },
             Some(leader) if leader != self.meta.member => Target::There { leader, term },
             _ => Target::Nobody,
@@ -95,6 +97,7 @@ impl Core {
             leader: self.meta.member,
             health: &health,
             last_index: self.member.last_index(),
+            forgotten: self.forgotten(),
         };
         if let Change::Lead(to) = change {
             let judged = membership::may_lead(to, &now);

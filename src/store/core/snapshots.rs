@@ -6,6 +6,7 @@ use super::{Arrival, Core, Shipment};
 use crate::error::StoreError;
 use crate::plant::Plant;
 use crate::state::{Export, Meta};
+use crate::witness::Nothing;
 
 impl Core {
     /// Takes a snapshot that came from another member.
@@ -59,17 +60,24 @@ impl Core {
         }
     }
 
-    pub(super) fn ship(&self, mut message: Message) -> Result<Shipment, StoreError> {
+    pub(super) fn ship(&mut self, mut message: Message) -> Result<Shipment, StoreError> {
         let snapshot = message.snapshot.get_or_insert_default();
         snapshot.metadata = Some(SnapshotMetadata {
             index: self.meta.applied,
             term: self.meta.applied_term,
             conf_state: Some(self.meta.members.clone()),
         });
+        let export = match self.meta.roster.is_witness(message.to) {
+            true => {
+                self.forgets(self.meta.applied);
+                Box::new(Nothing)
+            }
+            false => self.state.export()?,
+        };
         Ok(Shipment {
             message,
             meta: self.meta.clone(),
-            export: self.state.export()?,
+            export,
         })
     }
 
@@ -87,6 +95,10 @@ impl Core {
             installed: theirs.applied,
             ..theirs
         };
+        if self.habits.witness {
+            meta.installed_term = meta.applied_term;
+            (meta.revision, meta.compacted) = (0, 0);
+        }
         if self.habits.plants.has(Plant::ForgetMembers) {
             meta.members.clone_from(&self.meta.members);
             meta.roster.clone_from(&self.meta.roster);

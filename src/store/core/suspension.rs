@@ -31,7 +31,12 @@ impl Core {
         if !self.member.leads() || self.member.handing_over() {
             return;
         }
-        if let Some(heir) = heir(&self.member.health(), &self.meta.members, self.meta.member) {
+        if let Some(heir) = heir(
+            &self.member.health(),
+            &self.meta.members,
+            &self.meta.roster.peers,
+            self.meta.member,
+        ) {
             self.member.hand_over(heir);
         }
     }

@@ -86,7 +86,7 @@ impl Log {
             let bytes = read_all(&segment).map_err(|e| self.io_error("reading", &segment.name, e))?;
             recovered.hard = header.hard.clone();
             (self.offset, self.ordinal) = (HEADER_BYTES as u64, 0);
-            let mut last = 0;
+            let (mut last, mut lowest) = (0, u64::MAX);
             while let Some((place, body, next)) =
                 segment::frame_at(&bytes, self.offset as usize, self.identity.log)
             {
@@ -95,6 +95,7 @@ impl Log {
                 }
                 let batch = segment::decode_body(body)
                     .map_err(|e| self.damaged(&segment.name, self.offset, e.0.to_owned()))?;
+                lowest = batch.entries.iter().fold(lowest, |lowest, entry| lowest.min(entry.index));
                 recovered
                     .take(batch, applied)
                     .map_err(|e| self.damaged(&segment.name, self.offset, e))?;
@@ -106,6 +107,7 @@ impl Log {
             segment.take_on(&header);
             self.number = header.number;
             segment.last_index = header.last_index.max(recovered.last_index);
+            segment.lowest = segment.lowest.min(lowest);
             self.live.push_back(segment);
             rewrite = Some((last, bytes));
         }
@@ -299,6 +301,7 @@ fn inspect(disk: &dyn Disk, name: String) -> Result<(Segment, Start), StoreError
         first: 0,
         before: 0,
         last_index: 0,
+        lowest: u64::MAX,
     };
     Ok((segment, start))
 }

@@ -12,6 +12,7 @@ fn habits(origin: u64) -> Habits {
         origin,
         keep_history: None,
         keep_log_bytes: 500,
+        witness: false,
         here: Peer::default(),
         plants: Plants::default(),
     }

@@ -113,6 +113,7 @@ fn planted_bugs_are_found() {
     let plants = [
         Plant::AcknowledgeUnsynced,
         Plant::SyncAgain,
+        Plant::VoteUnsynced,
         Plant::ReadUnasked,
         Plant::ReadUnapplied,
         Plant::ForgetMembers,

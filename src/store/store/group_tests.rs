@@ -45,6 +45,7 @@ impl Pipes {
             id: 0,
             name: format!("n{number}"),
             address: format!("pipe:{number}"),
+            witness: false,
         };
         let own = Arc::new(Mutex::new(0));
         config.dialer = Some(Arc::new(From(own.clone(), self.clone())));
@@ -89,6 +90,7 @@ async fn join(leader: &Store, store: &Store, number: u64) {
         id: store.member(),
         name: format!("n{number}"),
         address: format!("pipe:{number}"),
+        witness: false,
     };
     eventually("adding a learner", async || {
         leader.change_members(Change::Add(peer.clone())).await

@@ -106,6 +106,7 @@ impl Machine {
             id: 0,
             name: format!("m{:x}", self.id),
             address: format!("{:x}:6443", self.id),
+            witness: false,
         };
         log.forget_sync = self.plants.has(Plant::AcknowledgeUnsynced);
         log.sync_again = self.plants.has(Plant::SyncAgain);

@@ -1,5 +1,7 @@
 //! The world of a history: machines, network, clients, faults and time.
 
+use std::collections::BTreeMap;
+
 use base::{Random, SeededRandom};
 use tokio::sync::oneshot;
 
@@ -12,8 +14,10 @@ use crate::parcel::Parcel;
 use crate::plant::{Plant, Plants};
 use crate::types::ListQuery;
 use crate::watch::Watch;
+use duel::Duel;
 
 mod asking;
+mod duel;
 mod faults;
 
 /// At most so many machines ever.
@@ -87,8 +91,10 @@ pub struct World {
     waiting: Vec<Waiting>,
     followers: Vec<Follower>,
     now: u64,
-    /// Until then two members may stand in the same term.
-    duel_until: u64,
+    /// Two members that shall stand in the same term.
+    duel: Option<Duel>,
+    /// Who was seen to lead in each term.
+    leaders: BTreeMap<u64, u64>,
     values: u64,
     cluster: u64,
     term: u64,
@@ -125,7 +131,8 @@ impl World {
             waiting: vec![],
             followers: vec![],
             now: 0,
-            duel_until: 0,
+            duel: None,
+            leaders: BTreeMap::new(),
             values: 0,
             cluster,
             term: 0,
@@ -265,7 +272,20 @@ impl World {
             };
             self.take_turn(at, turn)?;
         }
+        self.watch_leadership(at)?;
         self.watch_master(at)
+    }
+
+    /// Nobody leads in a term in which somebody else was seen to lead.
+    fn watch_leadership(&mut self, at: usize) -> Result<(), String> {
+        let (id, now) = (self.machines[at].id, self.status(at).leadership);
+        if now.leader != Some(id) {
+            return Ok(());
+        }
+        match self.leaders.insert(now.term, id) {
+            Some(other) if other != id => Err(format!("{id:x} and {other:x} lead in term {}", now.term)),
+            _ => Ok(()),
+        }
     }
 
     fn take_turn(&mut self, at: usize, turn: Turn) -> Result<(), String> {
@@ -284,20 +304,9 @@ impl World {
                 .send(&self.random, self.now, id, to, Freight::Snapshot(cargo));
         }
         let Some(job) = turn.job else { return Ok(()) };
-        // The moment between a vote and its sync is short, so it is looked for.
         let vote = job.hard.as_ref().map_or(0, |hard| hard.vote);
-        let odds = if self.now < self.duel_until && vote != id {
-            2
-        } else {
-            12
-        };
-        if vote != 0 && job.must_sync && self.random.below(odds) == 0 {
-            self.crash(at);
-            return if self.random.below(3) > 0 {
-                self.start(at)
-            } else {
-                Ok(())
-            };
+        if vote != 0 && job.must_sync && self.random.below(self.vote_odds(at, vote)) == 0 {
+            return self.lose_vote(at, vote);
         }
         let steps = self.machines[at].disk_steps;
         let late = self.random.below(steps);

@@ -8,13 +8,6 @@ use super::{MACHINES_MAX, Waiting, World, text};
 use crate::command::Body;
 use crate::membership::{Change, Peer};
 
-/// Ticks after which a member would vote for another than the leader it knew, and
-/// after which any member stands for election itself.
-const PATIENCE: usize = 8;
-const PATIENCE_MAX: usize = 15;
-/// Steps that a duel takes at most.
-const DUEL_STEPS: u64 = 60;
-
 impl World {
     pub(super) fn upkeep(&mut self) {
         if let Some(at) = self.running() {
@@ -91,44 +84,6 @@ impl World {
         }
     }
 
-    /// The leader restarts, and two others, who do not hear of each other, lose
-    /// patience in the same moment, so that they stand in the same term: only then
-    /// does a forgotten vote do harm.
-    pub(super) fn duel(&mut self) -> Result<(), String> {
-        let Some(leader) = self.leader() else {
-            return Ok(());
-        };
-        let voters = self.status(leader).members.voters;
-        let others: Vec<usize> = (0..self.machines.len())
-            .filter(|at| *at != leader && self.machines[*at].process.is_some())
-            .filter(|at| voters.contains(&self.machines[*at].id))
-            .collect();
-        if others.len() < 2 {
-            return Ok(());
-        }
-        self.crash(leader);
-        self.start(leader)?;
-        let first = self.random.below(others.len() as u64) as usize;
-        let duellists = [others[first], others[(first + 1) % others.len()]];
-        let [one, two] = duellists.map(|at| self.machines[at].id);
-        // Whoever hears of the other first would give way.
-        self.network.cut(one, two);
-        self.network.cut(two, one);
-        for at in others {
-            // The others only forget the leader.
-            let ticks = if duellists.contains(&at) {
-                PATIENCE_MAX
-            } else {
-                PATIENCE
-            };
-            if let Some(process) = &mut self.machines[at].process {
-                (0..ticks).for_each(|_| process.core.tick());
-            }
-        }
-        self.duel_until = self.now + DUEL_STEPS;
-        Ok(())
-    }
-
     /// The administrator changes the group, most often towards three to five voters.
     pub(super) fn administrate(&mut self) -> Result<(), String> {
         let Some(at) = self.leader().or_else(|| self.running()) else {
@@ -169,6 +124,7 @@ impl World {
             id: machine.id,
             name: format!("m{:x}", machine.id),
             address: format!("{:x}:6443", machine.id),
+            witness: false,
         })
     }
 
