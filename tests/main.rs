@@ -11,10 +11,12 @@
 mod support;
 
 mod access;
+mod aggregation;
 mod backups;
 mod bad_days;
 mod between;
 mod budgets;
+mod chaos;
 mod churn;
 mod clients;
 mod clusters;
@@ -26,6 +28,7 @@ mod embed;
 mod errors;
 mod failover;
 mod hostile;
+mod hostile_clients;
 mod image_gc;
 mod images;
 mod join;

@@ -43,7 +43,7 @@ impl Form {
 }
 
 /// The index of v3 documents (`/openapi/v3`). Its hashes tell clients when their copies are stale.
-pub fn v3_index(kinds: &[KindRef]) -> Bytes {
+pub fn v3_index(kinds: &[KindRef]) -> Value {
     let mut paths = Map::new();
     for (group, version) in group_versions(kinds) {
         let place = if group.is_empty() {
@@ -57,7 +57,7 @@ pub fn v3_index(kinds: &[KindRef]) -> Bytes {
             json!({"serverRelativeURL": format!("/openapi/v3/{place}?hash={hash}")}),
         );
     }
-    text(&json!({"paths": paths}))
+    json!({"paths": paths})
 }
 
 /// The v3 document of one group and version (`/openapi/v3/apis/apps/v1`); `None` when it has no kinds.
@@ -76,18 +76,14 @@ pub fn v3_document(kinds: &[KindRef], group: &str, version: &str) -> Option<Byte
     })))
 }
 
-/// The v2 document as JSON (`/openapi/v2`).
-pub fn v2_json(kinds: &[KindRef]) -> Bytes {
-    text(&v2(kinds))
-}
-
-/// The v2 document as gnostic protobuf
+/// A v2 document as gnostic protobuf
 /// (`application/com.github.proto-openapi.spec.v2@v1.0+protobuf`).
-pub fn v2_protobuf(kinds: &[KindRef]) -> Bytes {
-    gnostic::encode(&v2(kinds)).into()
+pub fn v2_protobuf(document: &Value) -> Bytes {
+    gnostic::encode(document).into()
 }
 
-fn v2(kinds: &[KindRef]) -> Value {
+/// The v2 document (`/openapi/v2`).
+pub fn v2(kinds: &[KindRef]) -> Value {
     let definitions = Definitions::of(kinds, Form::V2);
     let paths = paths::paths(kinds, &definitions, Form::V2);
     json!({

@@ -11,6 +11,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
+use crate::aggregation::discovery::aggregated_version;
+use crate::aggregation::{self, Others};
 use crate::http::negotiate;
 use crate::pki::fingerprint;
 use crate::priorities;
@@ -78,16 +80,18 @@ type Kept = HashMap<(bool, Aggregated), (u64, Document)>;
 /// aggregated ones, which every client asks for, are kept until a definition changes.
 pub struct Discovery {
     kinds: Arc<ServedKinds>,
+    others: Arc<Others>,
     /// `host:port` that clients inside the cluster are told.
     address: String,
     kept: Mutex<Kept>,
 }
 
 impl Discovery {
-    /// Discovery of those kinds.
-    pub fn new(kinds: Arc<ServedKinds>, address: String) -> Self {
+    /// Discovery of those kinds, and of what others serve.
+    pub fn new(kinds: Arc<ServedKinds>, others: Arc<Others>, address: String) -> Self {
         Self {
             kinds,
+            others,
             address,
             kept: Mutex::default(),
         }
@@ -96,9 +100,7 @@ impl Discovery {
     /// The document at a path below `/api` or `/apis`; `None` when there is none.
     pub fn document(&self, path: &str, headers: &HeaderMap) -> Option<Document> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let shown = || Shown {
-            kinds: self.kinds.all(),
-        };
+        let shown = || Shown::of(self.kinds.all(), self.others.all());
         let value = match parts.as_slice() {
             ["api"] => match Aggregated::asked(headers) {
                 Some(version) => return Some(self.aggregated(true, version)),
@@ -123,11 +125,10 @@ impl Discovery {
     fn aggregated(&self, core: bool, version: Aggregated) -> Document {
         let mut kept = self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         // Read before the kinds are, so that a change in between makes the document anew next time.
-        let state = self.kinds.state();
+        // Both only grow, so their sum names the state of both.
+        let state = self.kinds.state() + self.others.state();
         let make = || {
-            let shown = Shown {
-                kinds: self.kinds.all(),
-            };
+            let shown = Shown::of(self.kinds.all(), self.others.all());
             let groups = shown
                 .groups()
                 .into_iter()
@@ -158,42 +159,71 @@ impl Discovery {
     }
 }
 
-/// The kinds that documents are about.
+/// The kinds that documents are about, and the group versions that others serve.
 struct Shown {
     kinds: Vec<KindRef>,
+    others: Vec<aggregation::Shown>,
 }
 
 impl Shown {
-    /// Groups by their priority, and by name where it is the same.
-    fn groups(&self) -> Vec<&'static str> {
-        let mut groups = Vec::new();
-        for kind in &self.kinds {
-            if !groups.contains(&kind.group) {
-                groups.push(kind.group);
-            }
-        }
-        groups.sort_by_key(|group| (Reverse(priorities::of(group, "").group), *group));
-        groups
+    /// Without those kinds whose group versions others have taken over.
+    fn of(mut kinds: Vec<KindRef>, others: Vec<aggregation::Shown>) -> Self {
+        let taken = |kind: &KindRef| {
+            others
+                .iter()
+                .any(|(other, _)| other.group == kind.group && other.version == kind.version)
+        };
+        kinds.retain(|kind| !taken(kind));
+        Self { kinds, others }
     }
 
-    fn versions(&self, group: &str) -> Vec<&'static str> {
-        let mut versions = Vec::new();
+    /// Groups by their priority, and by name where it is the same.
+    fn groups(&self) -> Vec<&str> {
+        let mut groups: Vec<(i64, &str)> = Vec::new();
+        let own = self
+            .kinds
+            .iter()
+            .map(|kind| (priorities::of(kind.group, "").group, kind.group));
+        let others = self
+            .others
+            .iter()
+            .map(|(other, _)| (other.group_priority, other.group.as_str()));
+        for (priority, group) in own.chain(others) {
+            match groups.iter_mut().find(|(_, known)| *known == group) {
+                Some((known, _)) => *known = priority.max(*known),
+                None => groups.push((priority, group)),
+            }
+        }
+        groups.sort_by_key(|(priority, group)| (Reverse(*priority), *group));
+        groups.into_iter().map(|(_, group)| group).collect()
+    }
+
+    fn versions(&self, group: &str) -> Vec<&str> {
+        let mut versions: Vec<&str> = Vec::new();
         for kind in self.kinds.iter().filter(|k| k.group == group) {
             if !versions.contains(&kind.version) {
                 versions.push(kind.version);
             }
         }
-        if self
-            .kinds
-            .iter()
-            .any(|k| k.group == group && k.custom().is_some())
-        {
+        let custom = |kind: &KindRef| kind.group == group && kind.custom().is_some();
+        if self.kinds.iter().any(custom) {
             versions.sort_by(|a, b| by_priority(a, b));
+        }
+        let others = || self.others.iter().filter(|(other, _)| other.group == group);
+        if others().next().is_some() {
+            versions.extend(others().map(|(other, _)| other.version.as_str()));
+            let priority = |version: &str| {
+                let other = others().find(|(other, _)| other.version == version);
+                other.map_or(priorities::of(group, version).version, |(other, _)| {
+                    other.version_priority
+                })
+            };
+            versions.sort_by(|a, b| priority(b).cmp(&priority(a)).then_with(|| by_priority(a, b)));
         }
         versions
     }
 
-    fn of(&self, group: &str, version: &str) -> impl Iterator<Item = &Kind> {
+    fn kinds_of(&self, group: &str, version: &str) -> impl Iterator<Item = &Kind> {
         self.kinds
             .iter()
             .map(|kind| &**kind)
@@ -233,7 +263,7 @@ impl Shown {
 
     fn resource_list(&self, group: &str, version: &str) -> Option<Value> {
         let mut resources = Vec::new();
-        for kind in self.of(group, version) {
+        for kind in self.kinds_of(group, version) {
             resources.push(resource(kind));
             resources.extend(kind.subresources.iter().map(|sub| part(kind, sub)));
         }
@@ -257,7 +287,15 @@ impl Shown {
 
     fn aggregated_group(&self, group: &str) -> Value {
         let version = |version: &&str| {
-            let mut kinds: Vec<&Kind> = self.of(group, version).collect();
+            let other = self
+                .others
+                .iter()
+                .find(|(other, _)| other.group == group && other.version == *version);
+            if let Some((other, said)) = other {
+                let resources = said.as_ref().map(|said| said.resources.as_slice());
+                return aggregated_version((group, version), resources, other.available);
+            }
+            let mut kinds: Vec<&Kind> = self.kinds_of(group, version).collect();
             kinds.sort_by_key(|kind| kind.plural);
             let resources: Vec<Value> = kinds.into_iter().map(aggregated_resource).collect();
             json!({"version": version, "resources": resources, "freshness": "Current"})
@@ -369,7 +407,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().unwrap());
         let kinds = Arc::new(ServedKinds::of(KINDS));
-        Discovery::new(kinds, "10.0.0.1:6443".into()).document(path, &headers)
+        let others = Arc::default();
+        Discovery::new(kinds, others, "10.0.0.1:6443".into()).document(path, &headers)
     }
 
     fn value(document: &Document) -> Value {

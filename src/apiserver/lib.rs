@@ -7,6 +7,7 @@
 //! authorisation, admission and validation behind it.
 
 pub mod admission;
+pub mod aggregation;
 pub mod authn;
 pub mod authz;
 mod backup;

@@ -11,7 +11,10 @@ use api::openapi;
 use api::status::Status;
 use bytes::Bytes;
 use http::HeaderMap;
+use serde_json::Value;
 
+use crate::aggregation::openapi::merge_v2;
+use crate::aggregation::{Others, Shown};
 use crate::http::negotiate;
 use crate::pki::fingerprint;
 use crate::served::ServedKinds;
@@ -58,14 +61,43 @@ impl Which {
         }
     }
 
-    fn make(&self, kinds: &[KindRef]) -> Option<Bytes> {
+    fn make(&self, kinds: &[KindRef], others: &[Shown]) -> Option<Bytes> {
         match self {
-            Which::V2Json => Some(openapi::v2_json(kinds)),
-            Which::V2Protobuf => Some(openapi::v2_protobuf(kinds)),
-            Which::V3Index => Some(openapi::v3_index(kinds)),
+            Which::V2Json => Some(v2(kinds, others).to_string().into()),
+            Which::V2Protobuf => Some(openapi::v2_protobuf(&v2(kinds, others))),
+            Which::V3Index => Some(v3_index(kinds, others)),
             Which::V3 { group, version } => openapi::v3_document(kinds, group, version),
         }
     }
+}
+
+/// The v2 document with what others say of themselves.
+fn v2(kinds: &[KindRef], others: &[Shown]) -> Value {
+    let mut document = openapi::v2(kinds);
+    for (other, said) in others {
+        let text = said.as_ref().map_or(&[][..], |said| &said.openapi_v2);
+        if let Ok(theirs) = serde_json::from_slice(text) {
+            merge_v2(&mut document, theirs, &other.root());
+        }
+    }
+    document
+}
+
+/// The index with the documents of others, which are asked for from them.
+fn v3_index(kinds: &[KindRef], others: &[Shown]) -> Bytes {
+    let mut index = openapi::v3_index(kinds);
+    for (other, said) in others {
+        let place = format!("apis/{}", other.group_version());
+        match said
+            .as_ref()
+            .map(|said| said.openapi_v3.as_str())
+            .filter(|url| !url.is_empty())
+        {
+            Some(url) => index["paths"][place] = serde_json::json!({"serverRelativeURL": url}),
+            None => api::value::remove(&mut index["paths"], &place),
+        }
+    }
+    index.to_string().into()
 }
 
 /// Older kubectl asks for the v2 document in this form and takes no other.
@@ -87,15 +119,17 @@ type Known = HashMap<Which, (u64, String, Option<Bytes>)>;
 /// OpenAPI documents over a table of kinds.
 pub struct OpenApi {
     kinds: Arc<ServedKinds>,
+    others: Arc<Others>,
     // A std mutex: nothing awaits while it is held.
     known: Arc<Mutex<Known>>,
 }
 
 impl OpenApi {
-    /// Documents about those kinds.
-    pub fn new(kinds: Arc<ServedKinds>) -> Self {
+    /// Documents about those kinds, and about what others serve.
+    pub fn new(kinds: Arc<ServedKinds>, others: Arc<Others>) -> Self {
         Self {
             kinds,
+            others,
             known: Arc::default(),
         }
     }
@@ -111,7 +145,8 @@ impl OpenApi {
             JSON
         };
         // Read before the kinds are, so that a change in between makes the document anew next time.
-        let state = self.kinds.state();
+        // Both only grow, so their sum names the state of both.
+        let state = self.kinds.state() + self.others.state();
         let known = self.lock().get(&which).cloned();
         if let Some((_, etag, body)) = known.filter(|(of, ..)| *of == state) {
             let unchanged = holds(headers, &etag);
@@ -123,10 +158,10 @@ impl OpenApi {
                 }));
             }
         }
-        let (kinds, asked) = (self.kinds.all(), which.clone());
+        let (kinds, others, asked) = (self.kinds.all(), self.others.all(), which.clone());
         // Tens of milliseconds of work: not on a thread that serves others.
         let made = tokio::task::spawn_blocking(move || {
-            let body = asked.make(&kinds)?;
+            let body = asked.make(&kinds, &others)?;
             let etag = fingerprint(&body).to_uppercase();
             // Making it took many times its own size, all of which is free now.
             sys::process::trim_memory();

@@ -11,7 +11,8 @@ use client::ApiRef;
 use store::{Store, StoreError};
 use tokio::sync::watch;
 
-use crate::authn::{Authn, ServiceAccounts};
+use crate::aggregation::{Aggregation, Others};
+use crate::authn::{Authn, RequestHeaders, ServiceAccounts};
 use crate::authz::Authorizer;
 use crate::config::ServerConfig;
 use crate::discovery::Discovery;
@@ -23,12 +24,13 @@ use crate::lookup::{Lookup, StoreLookup};
 use crate::members::{Gauges, Here, Members, Standing, endpoints};
 use crate::metrics::HttpMetrics;
 use crate::mirror::{self, Mirror};
-use crate::nodes::NodeLinks;
+use crate::nodes::{Dialer, NodeLinks};
 use crate::openapi_routes::OpenApi;
+use crate::outbound::Outbound;
 use crate::peers::{PeerDoor, PeerTls};
 use crate::pki::{Pki, PkiError, Serving};
 use crate::rbac::{self, Rbac};
-use crate::registry::{Core, CoreConfig};
+use crate::registry::{Core, CoreConfig, Trust};
 use crate::signer::Signer;
 use crate::tls;
 
@@ -199,7 +201,7 @@ async fn door(
     let nodes = NodeLinks::new();
     let core = Core::new(
         store.clone(),
-        core_config(config, port, nodes.clone()),
+        core_config(config, port, nodes.clone(), pki),
         rbac.clone(),
         tokens.clone(),
     )?;
@@ -225,6 +227,8 @@ async fn door(
     // Not before: what was just written must hold for the first request, not a moment later.
     mirror(&rbac, store, tasks);
     mirror(core.dynamic(), store, tasks);
+    let aggregation = aggregation(config, &api, &nodes, &lookup, pki, store, tasks);
+    let others = aggregation.others().clone();
     let address = SocketAddr::new(config.advertise, port).to_string();
     let door = Door {
         api,
@@ -239,8 +243,9 @@ async fn door(
         nodes,
         core: core.clone(),
         members: members(config, &address, pki, store),
-        discovery: Discovery::new(kinds.clone(), address.clone()),
-        openapi: OpenApi::new(kinds.clone()),
+        discovery: Discovery::new(kinds.clone(), others.clone(), address.clone()),
+        openapi: OpenApi::new(kinds.clone(), others),
+        aggregation,
         kinds,
         health: health(store, tasks),
         counters: HttpMetrics::new(&config.metrics),
@@ -253,6 +258,32 @@ async fn door(
         room: tokio::sync::Semaphore::new(REQUESTS_MAX),
     };
     Ok((door, core))
+}
+
+/// Those who extend the API, looked after from now on.
+fn aggregation(
+    config: &ServerConfig,
+    api: &ApiRef,
+    nodes: &NodeLinks,
+    lookup: &Arc<dyn Lookup>,
+    pki: &Arc<Pki>,
+    store: &Store,
+    tasks: &Tasks,
+) -> Arc<Aggregation> {
+    let others: Arc<Others> = Arc::default();
+    mirror(&others, store, tasks);
+    let outbound = Outbound::new(Dialer::new(api.clone(), nodes.clone()));
+    let made = Aggregation::new(
+        others,
+        outbound,
+        lookup.clone(),
+        pki.clone(),
+        config.clock.clone(),
+    );
+    let made = Arc::new(made);
+    let tend = made.clone().tend(api.clone(), store.leadership());
+    tasks.spawn("tend aggregated servers", OnError::Shutdown, tend);
+    made
 }
 
 fn members(config: &ServerConfig, address: &str, pki: &Arc<Pki>, store: &Store) -> Members {
@@ -308,12 +339,17 @@ fn mirror<M: Mirror + 'static>(of: &Arc<M>, store: &Store, tasks: &Tasks) {
     tasks.spawn(format!("follow {}", M::OF), OnError::Shutdown, follow);
 }
 
-fn core_config(config: &ServerConfig, port: u16, nodes: NodeLinks) -> CoreConfig {
+fn core_config(config: &ServerConfig, port: u16, nodes: NodeLinks, pki: &Pki) -> CoreConfig {
     CoreConfig {
         nodes,
+        trust: Trust {
+            clients: pki.client_ca.pem().to_owned(),
+            front_proxies: pki.front_proxy_ca.pem().to_owned(),
+            headers: RequestHeaders::default(),
+        },
         service_cidr: config.service_cidr.clone(),
         node_ports: config.node_ports,
-        toleration: config.toleration,
+        admission: config.admission.clone(),
         event_ttl_seconds: config.event_ttl_seconds,
         clock: config.clock.clone(),
         random: config.random.clone(),

@@ -3,7 +3,10 @@
 //! `webhook ADDRESS:PORT FOLDER NAME…` makes itself a certificate for the names, writes it to `FOLDER/ca.crt`,
 //! and every request to `FOLDER/requests`, one a line.
 
-use std::io::{BufRead, BufReader, Write};
+#[path = "serving.rs"]
+mod serving;
+
+use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,79 +14,34 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
+use serving::Request;
 
 fn main() {
     let mut args = std::env::args().skip(1);
     let address = args.next().expect("ADDRESS:PORT");
     let folder = PathBuf::from(args.next().expect("FOLDER"));
     let listener = TcpListener::bind(address).expect("an address to listen on");
-    let config = Arc::new(tls(&folder, args.collect()));
+    let config = Arc::new(serving::tls(&folder, args.collect(), None));
     for stream in listener.incoming().flatten() {
         let (config, folder) = (config.clone(), folder.clone());
         std::thread::spawn(move || serve(stream, config, &folder));
     }
 }
 
-fn tls(folder: &Path, names: Vec<String>) -> ServerConfig {
-    let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("TLS")
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .expect("a certificate and its key");
-    // Appears whole: whoever waits for it must not read half of it.
-    std::fs::write(folder.join("ca.tmp"), made.cert.pem()).expect("FOLDER");
-    std::fs::rename(folder.join("ca.tmp"), folder.join("ca.crt")).expect("FOLDER");
-    config
-}
-
 /// Answers the requests of one connection, one after another.
 fn serve(stream: TcpStream, config: Arc<ServerConfig>, folder: &Path) {
     let connection = ServerConnection::new(config).expect("TLS");
     let mut stream = BufReader::new(StreamOwned::new(connection, stream));
-    while let Some((path, body)) = request(&mut stream) {
+    while let Some(Request { path, body, .. }) = serving::request(&mut stream) {
         let review: Value = serde_json::from_slice(&body).unwrap_or_default();
         note(folder, &path, &review);
         let (code, answer) = answer(path.split('?').next().unwrap_or_default(), &review);
-        let head = format!(
-            "HTTP/1.1 {code} Whatever\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            answer.len()
-        );
-        let stream = stream.get_mut();
-        if stream.write_all(head.as_bytes()).is_err() || stream.write_all(answer.as_bytes()).is_err() {
+        if !serving::respond(stream.get_mut(), code, &answer) {
             return;
         }
-        // Whoever did not wait for the answer is no concern of ours.
-        let _ = stream.flush();
     }
-}
-
-/// Path and body of the next request.
-fn request(stream: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
-    let mut line = String::new();
-    stream.read_line(&mut line).ok().filter(|read| *read > 0)?;
-    let path = line.split(' ').nth(1)?.to_owned();
-    let mut length = 0;
-    loop {
-        let mut header = String::new();
-        stream.read_line(&mut header).ok().filter(|read| *read > 0)?;
-        let header = header.trim().to_ascii_lowercase();
-        if header.is_empty() {
-            break;
-        }
-        if let Some(value) = header.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()?;
-    Some((path, body))
 }
 
 fn note(folder: &Path, path: &str, review: &Value) {

@@ -1,6 +1,7 @@
 //! What the scenarios have in common.
 
 pub mod cluster;
+pub mod extension;
 pub mod guests;
 pub mod hosts;
 pub mod images;
@@ -10,6 +11,7 @@ pub mod leftovers;
 pub mod load;
 pub mod machine;
 pub mod manifests;
+pub mod maps;
 pub mod pod;
 pub mod reboot;
 pub mod registry;

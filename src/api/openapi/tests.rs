@@ -26,7 +26,7 @@ fn check_references(document: &Value, at: &Value) {
 
 #[test]
 fn the_index_names_every_group_version() {
-    let index: Value = serde_json::from_slice(&v3_index(&all())).unwrap();
+    let index = v3_index(&all());
     let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"]
         .as_str()
         .unwrap();
@@ -85,7 +85,7 @@ fn v3_has_what_kubectl_looks_for() {
 
 #[test]
 fn v2_has_definitions_and_references() {
-    let document: Value = serde_json::from_slice(&v2_json(&all())).unwrap();
+    let document = v2(&all());
     check_references(&document, &document);
     let definitions = &document["definitions"];
     assert_eq!(
@@ -109,7 +109,7 @@ fn v2_has_definitions_and_references() {
 #[test]
 fn every_kind_of_the_table_is_described_as_we_know_it() {
     // Both sources must agree on the fields of every type, or decoding and explaining would differ.
-    let document: Value = serde_json::from_slice(&v2_json(&all())).unwrap();
+    let document = v2(&all());
     for (name, schema) in document["definitions"].as_object().unwrap() {
         let Some(known) =
             crate::schema::table_name(name).and_then(|n| crate::schema::Schemas::builtin().find(n))
@@ -132,7 +132,7 @@ fn every_kind_of_the_table_is_described_as_we_know_it() {
 #[test]
 fn the_protobuf_form_carries_the_definitions() {
     use crate::protobuf::wire::{Item, Reader};
-    let bytes = v2_protobuf(&all());
+    let bytes = v2_protobuf(&v2(&all()));
     let document: Vec<(u32, Item<'_>)> = Reader::new(&bytes).collect::<Result<_, _>>().unwrap();
     assert_eq!(document[0], (1, Item::Bytes(b"2.0")));
     let definitions = document.iter().find(|(n, _)| *n == 9).unwrap().1.bytes().unwrap();

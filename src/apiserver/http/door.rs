@@ -10,6 +10,7 @@ use client::ApiRef;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::aggregation::Aggregation;
 use crate::authn::{Authn, CertificateUser, ServiceAccounts};
 use crate::authz::Authorizer;
 use crate::discovery::Discovery;
@@ -40,6 +41,8 @@ pub struct Door {
     pub members: Members,
     /// The kinds that are served.
     pub kinds: Arc<ServedKinds>,
+    /// What others serve.
+    pub aggregation: Arc<Aggregation>,
     /// What is served.
     pub discovery: Discovery,
     /// In which form.

@@ -15,7 +15,7 @@ use http::{HeaderMap, Method, Request, Response};
 use super::door::{Caller, Door};
 use super::path::{self, ResourcePath, Route};
 use super::query::Query;
-use super::{impersonate, plain, reply, resource};
+use super::{aggregated, impersonate, plain, reply, resource};
 use crate::metrics::About;
 use crate::nodes::Body;
 use crate::served::ServedKinds;
@@ -74,7 +74,7 @@ async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Re
         Ok(Err(status)) => reply::failure(&status),
         Err(_) => reply::failure(&Status::internal("this request caused the API server to panic")),
     };
-    let timed = !matches!(about.verb.as_str(), "WATCH" | "CONNECT");
+    let timed = !matches!(about.verb, "WATCH" | "CONNECT");
     let took = timed.then(|| started.elapsed());
     door.counters
         .answered(&about, response.status().as_u16(), dry_run, took);
@@ -101,6 +101,9 @@ async fn answer(
 ) -> Result<Response<Body>, Status> {
     let user = user(door, caller, request.headers())?;
     let incoming = Incoming { user, query, request };
+    if let Some(remote) = door.aggregation.others().of_path(incoming.request.uri().path()) {
+        return aggregated::answer(door, &remote, about, incoming).await;
+    }
     match route {
         Route::Plain => plain::answer(door, incoming).await,
         Route::Resource(path) => resource::answer(door, *path, about, incoming).await,
@@ -118,26 +121,26 @@ fn user(door: &Door, caller: Caller, headers: &HeaderMap) -> Result<User, Status
 /// What to count a request as. Only names that are served become labels.
 fn about(kinds: &ServedKinds, route: &Route, method: &Method, query: &Query, uri_path: &str) -> About {
     let mut about = About {
-        component: "apiserver".to_owned(),
+        component: "apiserver",
         ..About::default()
     };
     let Route::Resource(path) = route else {
-        about.verb = method_name(method).to_owned();
-        about.subresource = known_path(uri_path).to_owned();
+        about.verb = method_name(method);
+        about.subresource = known_path(uri_path);
         return about;
     };
-    about.verb = resource::metric_verb(path, method, query).to_owned();
-    about.scope = scope(path).to_owned();
+    about.verb = resource::metric_verb(path, method, query);
+    about.scope = scope(path);
     let place = &path.resource;
     match kinds.find(&place.group, &place.version, &place.plural) {
         Some(kind) => {
-            about.group = kind.group.to_owned();
-            about.version = kind.version.to_owned();
-            about.resource = kind.plural.to_owned();
+            about.group = kind.group;
+            about.version = kind.version;
+            about.resource = kind.plural;
             let part = kind.subresource(&path.subresource);
-            about.subresource = part.map_or("", |part| part.name).to_owned();
+            about.subresource = part.map_or("", |part| part.name);
         }
-        None => about.resource = "other".to_owned(),
+        None => about.resource = "other",
     }
     about
 }

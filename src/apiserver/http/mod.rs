@@ -1,5 +1,6 @@
 //! From a connection to a request and back.
 
+mod aggregated;
 pub mod body;
 pub mod convert;
 mod delete_options;

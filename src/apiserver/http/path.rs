@@ -57,6 +57,18 @@ pub fn parse(path: &str) -> Route {
 }
 
 fn resource(path: &str) -> Option<ResourcePath> {
+    let (found, more) = take_apart(path)?;
+    (!more || found.subresource == "proxy").then_some(found)
+}
+
+/// What a path of somebody else's resources points at, as far as this server has to know: there may be anything
+/// after a subresource.
+pub fn parse_foreign(path: &str) -> Option<ResourcePath> {
+    take_apart(path).map(|(found, _)| found)
+}
+
+/// The parts of a path, and whether more follows them.
+fn take_apart(path: &str) -> Option<(ResourcePath, bool)> {
     let mut rest = Segments {
         rest: path.strip_prefix('/')?,
     };
@@ -86,22 +98,21 @@ fn resource(path: &str) -> Option<ResourcePath> {
     } else {
         String::new()
     };
-    if subresource != "proxy" && !rest.rest.is_empty() {
-        return None;
-    }
+    let more = !rest.rest.is_empty();
     let resource = ResourceRef {
         group,
         version,
         plural: first,
     };
-    Some(ResourcePath {
+    let found = ResourcePath {
         resource,
         namespace,
         name,
         subresource,
         rest: tail,
         watch,
-    })
+    };
+    Some((found, more))
 }
 
 /// `NAME/RESOURCE…` after `namespaces/`, unless it is the namespace itself that is meant.
@@ -241,6 +252,16 @@ mod tests {
         ] {
             assert_eq!(text(path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn what_others_serve_may_go_on() {
+        let found = parse_foreign("/apis/a.io/v1/namespaces/n/boats/b/portforward/8080").unwrap();
+        assert_eq!(
+            (found.name.as_str(), found.subresource.as_str()),
+            ("b", "portforward")
+        );
+        assert_eq!(parse_foreign("/apis/a.io/v1"), None);
     }
 
     #[test]

@@ -24,14 +24,17 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
-use super::route::{self, Route};
+use super::route::{self, Elsewhere, Route};
 use super::{Body, NodeDialer, NodeLinks};
 use crate::http::body::read;
 use crate::http::watch::streamed;
+use crate::passing::unreachable;
 
 const BLOCK_BYTES: usize = 32 * 1024;
 /// Blocks that may wait for a slow reader.
 const WAITING: usize = 8;
+/// How often a Service may be but a name for another.
+const NAMES_MAX: usize = 8;
 /// An agent's words about a failure are never longer.
 const FAILURE_BYTES_MAX: usize = 64 * 1024;
 
@@ -70,9 +73,18 @@ impl Dialer {
     /// # Errors
     /// 404 without the Service, 503 without such a port or a ready endpoint, and when it cannot be reached.
     pub async fn service(&self, namespace: &str, name: &str, port: &str) -> Result<Dialled, Status> {
-        let service = self.get("services", namespace, name).await?;
+        let (mut namespace, mut name) = (namespace.to_owned(), name.to_owned());
+        let mut service = self.get("services", &namespace, &name).await?;
+        for _ in 0..NAMES_MAX {
+            match route::elsewhere(&service) {
+                None => break,
+                Some(Elsewhere::Host(host)) => return self.external(&host, port).await,
+                Some(Elsewhere::Service(place)) => (namespace, name) = place,
+            }
+            service = self.get("services", &namespace, &name).await?;
+        }
         let place = ResourceRef::new("discovery.k8s.io", "v1", "endpointslices");
-        let mut list = Request::new(server(), Verb::List, place, namespace, "");
+        let mut list = Request::new(server(), Verb::List, place, &namespace, "");
         list.options.label_selector = format!("kubernetes.io/service-name={name}");
         let slices = self.api.call(list).await?;
         let slices: Value = serde_json::from_slice(&slices.body).map_err(Status::internal)?;
@@ -89,6 +101,16 @@ impl Dialer {
         Err(failure)
     }
 
+    /// Connects to a host outside the cluster, from here.
+    async fn external(&self, host: &str, port: &str) -> Result<Dialled, Status> {
+        let wrong = || Status::unavailable(format!("{port:?} is no port of a Service that is elsewhere"));
+        let number: u16 = port.parse().map_err(|_| wrong())?;
+        let found = tokio::net::lookup_host((host, number)).await;
+        let address = found.ok().and_then(|mut found| found.next());
+        let address = address.ok_or_else(|| unreachable(format!("dial tcp: lookup {host}: no such host")))?;
+        self.dial(Route { node: None, address }).await
+    }
+
     /// Connects to a port of a node itself.
     ///
     /// # Errors
@@ -99,12 +121,11 @@ impl Dialer {
     }
 
     async fn dial(&self, route: Route) -> Result<Dialled, Status> {
-        let failed = |why: String| Status::unavailable(format!("error trying to reach service: {why}"));
         let address = route.address;
         let (ours, theirs) = tokio::io::duplex(BLOCK_BYTES);
         match &route.node {
-            Some(node) => self.through(node, address, theirs).await.map_err(failed)?,
-            None => direct(address, theirs).await.map_err(failed)?,
+            Some(node) => self.through(node, address, theirs).await.map_err(unreachable)?,
+            None => direct(address, theirs).await.map_err(unreachable)?,
         }
         Ok(Dialled {
             stream: ours,

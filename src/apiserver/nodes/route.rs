@@ -16,6 +16,30 @@ pub(super) struct Route {
     pub address: SocketAddr,
 }
 
+/// Where a Service of type ExternalName points.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Elsewhere {
+    /// At another Service of the cluster: its namespace and name.
+    Service((String, String)),
+    /// At a host outside.
+    Host(String),
+}
+
+/// Where a Service points that is only a name for something else; `None` for any other.
+pub(super) fn elsewhere(service: &Value) -> Option<Elsewhere> {
+    if service["spec"]["type"] != "ExternalName" {
+        return None;
+    }
+    let host = service["spec"]["externalName"].as_str()?.trim_end_matches('.');
+    let mut labels = host.splitn(4, '.');
+    Some(match (labels.next(), labels.next(), labels.next()) {
+        (Some(name), Some(namespace), Some("svc")) => {
+            Elsewhere::Service((namespace.to_owned(), name.to_owned()))
+        }
+        _ => Elsewhere::Host(host.to_owned()),
+    })
+}
+
 /// The way to a port of a pod.
 pub(super) fn to_pod(pod: &Value, port: &str) -> Result<Route, Status> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
@@ -179,6 +203,16 @@ mod tests {
         for port in ["", "82", "admin"] {
             assert_eq!(to_service(&service, &both, port).unwrap_err().code, 503, "{port}");
         }
+    }
+
+    #[test]
+    fn a_name_for_something_else() {
+        let service = |to: &str| json!({"spec": {"type": "ExternalName", "externalName": to}});
+        let inside = Elsewhere::Service(("ns".into(), "web".into()));
+        assert_eq!(elsewhere(&service("web.ns.svc.cluster.local")), Some(inside));
+        let outside = Elsewhere::Host("web.example.com".into());
+        assert_eq!(elsewhere(&service("web.example.com.")), Some(outside));
+        assert_eq!(elsewhere(&json!({"spec": {"type": "ClusterIP"}})), None);
     }
 
     #[test]

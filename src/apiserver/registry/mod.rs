@@ -19,6 +19,7 @@ mod hooks;
 mod meta;
 mod page;
 mod pods;
+mod quota;
 mod read;
 pub(crate) mod refuse;
 mod remove;
@@ -29,6 +30,8 @@ mod target;
 mod text;
 mod token;
 mod upkeep;
+pub(crate) use upkeep::condition;
+pub use upkeep::Trust;
 mod versions;
 mod watch;
 mod world;
@@ -47,7 +50,7 @@ use client::Api;
 use store::Store;
 
 use crate::admission::dynamic::Dynamic;
-use crate::admission::{self, Plugin, TolerationSeconds};
+use crate::admission::{self, Plugin};
 use crate::authz::{Attributes, Authorizer};
 use crate::nodes::{Dialer, NodeLinks};
 use crate::outbound::Outbound;
@@ -67,10 +70,12 @@ pub struct CoreConfig {
     pub service_cidr: String,
     /// Node ports, first and last.
     pub node_ports: (u16, u16),
-    /// For how long new pods tolerate nodes that are not ready or unreachable.
-    pub toleration: TolerationSeconds,
+    /// What admission plugins are told.
+    pub admission: admission::Settings,
     /// Seconds that events are kept.
     pub event_ttl_seconds: u32,
+    /// Whom servers that extend the API may trust to say who is asking.
+    pub trust: Trust,
     /// The way to the nodes, and through them to webhooks.
     pub nodes: NodeLinks,
     /// Where time comes from.
@@ -87,8 +92,9 @@ impl CoreConfig {
             port,
             service_cidr: "10.43.0.0/16".into(),
             node_ports: (30000, 32767),
-            toleration: TolerationSeconds::default(),
+            admission: admission::Settings::default(),
             event_ttl_seconds: 3600,
+            trust: Trust::default(),
             nodes: NodeLinks::new(),
             clock: Arc::new(SystemClock::new()),
             random: Arc::new(SystemRandom),
@@ -108,6 +114,8 @@ struct Inner {
     authorizer: Arc<dyn Authorizer>,
     tokens: Arc<dyn Tokens>,
     plugins: Vec<Box<dyn Plugin>>,
+    /// Whose turn it is where quotas count.
+    turns: quota::Turns,
     dynamic: Arc<Dynamic>,
     kinds: Arc<ServedKinds>,
     /// One, or one for each family; the first is the default.
@@ -136,7 +144,7 @@ impl Core {
             first: config.node_ports.0,
             last: config.node_ports.1,
         };
-        let plugins = admission::plugins(config.toleration);
+        let plugins = admission::plugins(&config.admission);
         let kinds: Arc<ServedKinds> = Arc::default();
         let inner = Arc::new_cyclic(|own: &Weak<Inner>| {
             let dialer = Dialer::new(Arc::new(Itself(own.clone())), config.nodes.clone());
@@ -146,6 +154,7 @@ impl Core {
                 authorizer,
                 tokens,
                 plugins,
+                turns: quota::Turns::default(),
                 dynamic: Arc::new(Dynamic::new(Outbound::new(dialer), kinds.clone())),
                 kinds,
                 service_ranges,

@@ -12,7 +12,7 @@ use super::{Collection, What, Write, condition};
 use crate::priorities::{self, REGISTRATION};
 
 /// The collection.
-pub(super) const SERVICES: Collection = (REGISTRATION, "apiservices");
+pub(super) const SERVICES: Collection = (REGISTRATION, "apiservices", "");
 
 /// Says that a service is here because the server serves its group version.
 const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";

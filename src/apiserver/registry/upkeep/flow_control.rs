@@ -11,9 +11,9 @@ use super::{Collection, What, Write, condition, has_all};
 
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 /// The levels.
-pub(super) const LEVELS: Collection = (GROUP, "prioritylevelconfigurations");
+pub(super) const LEVELS: Collection = (GROUP, "prioritylevelconfigurations", "");
 /// The schemas.
-pub(super) const SCHEMAS: Collection = (GROUP, "flowschemas");
+pub(super) const SCHEMAS: Collection = (GROUP, "flowschemas", "");
 
 /// Says whether a suggested object goes on following the suggestion.
 const FOLLOWS: &str = "apf.kubernetes.io/autoupdate-spec";

@@ -1,10 +1,13 @@
-//! Objects that the server keeps in order by itself: those of flow control, and an APIService for every group version
-//! that it serves.
+//! Objects that the server keeps in order by itself: those of flow control, an APIService for every group version
+//! that it serves, and what servers that extend the API must know to trust this one.
 //!
 //! Every server does this for itself; what it writes is a function of what is there, so several servers agree.
 
 mod api_services;
 mod flow_control;
+mod trust;
+
+pub use trust::Trust;
 
 use std::time::Duration;
 
@@ -27,13 +30,14 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// How long a broken watch, or a store that refuses, is left alone.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// A collection that is kept in order.
-type Collection = (&'static str, &'static str);
+/// A collection that is kept in order: group, plural and namespace.
+type Collection = (&'static str, &'static str, &'static str);
 
-const COLLECTIONS: [Collection; 3] = [
+const COLLECTIONS: [Collection; 4] = [
     flow_control::LEVELS,
     flow_control::SCHEMAS,
     api_services::SERVICES,
+    trust::MAPS,
 ];
 
 /// One write that brings an object into order.
@@ -61,8 +65,9 @@ impl Core {
     async fn keep_until_broken(&self) -> Result<(), StoreError> {
         let store = &self.inner.store;
         let mut watches = Vec::new();
-        for (group, plural) in COLLECTIONS {
-            watches.push(store.watch(&lookup::prefix(group, plural, ""), store.revision())?);
+        for (group, plural, namespace) in COLLECTIONS {
+            let prefix = lookup::prefix(group, plural, namespace);
+            watches.push(store.watch(&prefix, store.revision())?);
         }
         let mut kinds = self.inner.kinds.changes();
         loop {
@@ -84,6 +89,7 @@ impl Core {
         let mut writes = flow_control::plan(&levels, &schemas, now);
         let services = live(api_services::SERVICES)?;
         writes.extend(api_services::plan(&self.inner.kinds.all(), &services, now));
+        writes.extend(trust::plan(&self.inner.config.trust, &live(trust::MAPS)?));
         let requests: Result<Vec<Request>, Status> = writes.into_iter().map(|w| self.asked(w)).collect();
         let results: Vec<_> = stream::iter(requests?)
             .map(|request| async move { self.carry_out(&request).await })
@@ -101,13 +107,16 @@ impl Core {
         Ok(())
     }
 
-    fn stored(&self, (group, plural): Collection) -> Result<Vec<Value>, Status> {
-        let (_, entries) = self.inner.store.peek_prefix(&lookup::prefix(group, plural, ""));
+    fn stored(&self, (group, plural, namespace): Collection) -> Result<Vec<Value>, Status> {
+        let (_, entries) = self
+            .inner
+            .store
+            .peek_prefix(&lookup::prefix(group, plural, namespace));
         entries.iter().map(|entry| text::parse(entry)).collect()
     }
 
     fn asked(&self, write: Write) -> Result<Request, Status> {
-        let (group, plural) = write.collection;
+        let (group, plural, namespace) = write.collection;
         let name = object::name(&write.object);
         let (verb, name, part) = match write.what {
             What::Create => (Verb::Create, "", ""),
@@ -115,7 +124,7 @@ impl Core {
             What::ReplaceStatus => (Verb::Update, name, "status"),
             What::Delete => (Verb::Delete, name, ""),
         };
-        let mut request = self.own(verb, group, plural, "", name)?;
+        let mut request = self.own(verb, group, plural, namespace, name)?;
         request.subresource = part.into();
         if write.what != What::Delete {
             request.body = write.object.to_string().into();
@@ -166,7 +175,7 @@ fn has_all(live: &Value, wanted: &Value) -> bool {
 }
 
 /// A condition of a status, as it is or as it has to be from now on; `None` if the object has it already.
-fn condition(live: &Value, kind: &str, says: [&str; 3], now: Timestamp) -> Option<Value> {
+pub(crate) fn condition(live: &Value, kind: &str, says: [&str; 3], now: Timestamp) -> Option<Value> {
     let [status, reason, message] = says;
     let wanted = json!({ "type": kind, "status": status, "reason": reason, "message": message });
     let conditions = object::get_list(live, &["status", "conditions"]);

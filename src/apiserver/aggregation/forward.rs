@@ -1,0 +1,146 @@
+//! A request on its way to a server that extends the API.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::request::User;
+use bytes::Bytes;
+use client::Credentials;
+use http::header::{ACCEPT, HeaderValue};
+use http::{Request, Response};
+use jiff::Timestamp;
+
+use super::{Aggregation, Remote};
+use crate::authn::front_proxy;
+use crate::http::body::read;
+use crate::http::reply;
+use crate::nodes::Body;
+use crate::passing::{Passed, unreachable};
+use crate::pki::{Issued, Pki};
+
+/// The certificate is made anew when it is this old, in seconds; it is good for much longer.
+const RENEW_AFTER_SECONDS: i64 = 30 * 86_400;
+/// The longest document that is read.
+const DOCUMENT_BYTES_MAX: usize = 32 << 20;
+
+/// The certificate by which others know that this server speaks, and that it may say for whom.
+pub(super) struct Identity {
+    pki: Arc<Pki>,
+    // A std mutex: nothing awaits while it is held.
+    made: Mutex<Option<(Timestamp, Issued)>>,
+}
+
+impl Identity {
+    pub(super) fn new(pki: Arc<Pki>) -> Self {
+        Self {
+            pki,
+            made: Mutex::default(),
+        }
+    }
+
+    fn credentials(&self, now: Timestamp) -> Result<Credentials, String> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = made
+            .as_ref()
+            .filter(|(since, _)| now.duration_since(*since).as_secs() < RENEW_AFTER_SECONDS);
+        let issued = match fresh {
+            Some((_, issued)) => issued.clone(),
+            None => {
+                let issued = self.pki.front_proxy(now).map_err(|error| error.to_string())?;
+                made.insert((now, issued)).1.clone()
+            }
+        };
+        Ok(Credentials {
+            cert_pem: issued.cert_pem,
+            key_pem: issued.key_pem,
+            token: String::new(),
+        })
+    }
+}
+
+impl Aggregation {
+    /// Passes a user's request on; failures are answers in Kubernetes' words.
+    pub async fn forward(&self, remote: &Remote, user: &User, request: Request<Body>) -> Response<Body> {
+        if !remote.available {
+            return reply::text(503, "service unavailable\n");
+        }
+        match self.exchange(remote, user, request).await {
+            Ok(response) => response,
+            Err(why) => {
+                tracing::warn!(service = remote.name, why, "a request could not be passed on");
+                reply::text(503, format!("{}\n", unreachable(why).message))
+            }
+        }
+    }
+
+    /// Passes a user's question for a document on, which may not be at a path of the group version.
+    pub async fn forward_document(
+        &self,
+        remote: &Remote,
+        user: &User,
+        asked: &Request<Body>,
+    ) -> Response<Body> {
+        let mut request = Request::new(reply::empty());
+        *request.uri_mut() = asked.uri().clone();
+        *request.headers_mut() = asked.headers().clone();
+        self.forward(remote, user, request).await
+    }
+
+    /// Asks for a document in the server's own name; its code and body.
+    pub(super) async fn fetch(
+        &self,
+        remote: &Remote,
+        path: &str,
+        within: Duration,
+    ) -> Result<(u16, Bytes), String> {
+        let mut request = Request::new(reply::empty());
+        *request.uri_mut() = path.parse().map_err(|_| format!("{path:?} is no path"))?;
+        request
+            .headers_mut()
+            .insert(ACCEPT, HeaderValue::from_static("application/json"));
+        // Whoever may do everything is asked by nobody for more rights.
+        let user = User::new("system:kube-aggregator", &["system:masters"]);
+        let asked = async {
+            let response = self.exchange(remote, &user, request).await?;
+            let code = response.status().as_u16();
+            let body = read(response.into_body(), DOCUMENT_BYTES_MAX).await;
+            Ok((code, body.map_err(|_| "unexpected EOF".to_owned())?))
+        };
+        let shown = remote
+            .endpoint
+            .as_ref()
+            .map_or("", |endpoint| endpoint.origin.as_str());
+        let failed = |why: String| format!("Get \"{shown}{path}\": {why}");
+        let answered = tokio::time::timeout(within, asked).await;
+        answered
+            .map_err(|_| failed("context deadline exceeded".to_owned()))?
+            .map_err(failed)
+    }
+
+    async fn exchange(
+        &self,
+        remote: &Remote,
+        user: &User,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, String> {
+        let endpoint = remote.endpoint.as_ref().map_err(Clone::clone)?;
+        let who = self.identity.credentials(self.clock.now())?;
+        // An HTTP/2 request names its host in its URI.
+        let path = request.uri().path().to_owned();
+        let host = endpoint.origin.trim_start_matches("https://");
+        let mut passed = Passed::new(request, &path, host).map_err(|status| status.message)?;
+        let headers = passed.request.headers_mut();
+        if let Ok(host) = HeaderValue::from_str(host) {
+            headers.insert(http::header::HOST, host);
+        }
+        front_proxy::introduce(headers, user);
+        let stream = self.outbound.connect(endpoint, &who).await?;
+        let answered = passed.over(stream).await;
+        answered.map_err(|status| {
+            let said = status.message.as_str();
+            said.strip_prefix("error trying to reach service: ")
+                .unwrap_or(said)
+                .to_owned()
+        })
+    }
+}

@@ -1,0 +1,271 @@
+//! Servers that extend the API: reached by their Service, with the user's name, and shown as if they were one.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::Child;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::json;
+
+use crate::support::extension::{Extension, api_service, service, slice};
+use crate::support::rest::As;
+use crate::support::running::Running;
+use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
+
+const BOATS: &str = "/apis/boats.example.com/v1/namespaces/default/boats";
+
+/// Waits until the condition `Available` has this status, reason and message.
+fn condition(cluster: &Cluster, words: &[&str]) {
+    eventually("the condition", || {
+        let path =
+            r#"{range .status.conditions[?(@.type=="Available")]}{.status} {.reason}: {.message}{end}"#;
+        has(&cluster.field("apiservice/v1.boats.example.com", path)?, words)
+    });
+}
+
+fn boat(name: &str) -> String {
+    json!({"apiVersion": "boats.example.com/v1", "kind": "Boat", "metadata": {"name": name}, "crew": 3})
+        .to_string()
+}
+
+#[test]
+fn a_server_extends_the_api() {
+    sandboxed(|dir| {
+        let cluster = Cluster::start_as("server", dir.join("data"), &[]);
+        why_it_cannot_be_reached(&cluster);
+        let extension = Extension::start(dir, &cluster);
+        let trusted = json!({"caBundle": extension.bundle()});
+        condition(
+            &cluster,
+            &[
+                "False FailedDiscoveryCheck",
+                "certificate signed by unknown authority",
+            ],
+        );
+        cluster.apply(&api_service(&trusted));
+        condition(&cluster, &["True Passed: all checks passed"]);
+        it_is_shown(&cluster);
+        it_is_used(&cluster);
+        it_is_told_who_asks(&cluster);
+        protocols_change(&cluster);
+        by_another_name(&cluster);
+
+        cluster.ok(&["delete", "apiservice", "v1.boats.example.com"]);
+        eventually("its end", || {
+            match cluster.call(&As::Admin, "GET", BOATS, "", "").code {
+                404 => Ok(()),
+                code => Err(code.to_string()),
+            }
+        });
+        assert!(!cluster.ok(&["api-versions"]).contains("boats.example.com"));
+    });
+}
+
+fn why_it_cannot_be_reached(cluster: &Cluster) {
+    cluster.apply(&api_service(&json!({})));
+    condition(
+        cluster,
+        &["False ServiceNotFound: service/boats in \"default\" is not present"],
+    );
+    assert_has(
+        &cluster.ok(&["get", "apiservice", "v1.boats.example.com"]),
+        &["default/boats", "False (ServiceNotFound)"],
+    );
+    let away = cluster.call(&As::Admin, "GET", BOATS, "", "");
+    assert_eq!(away.code, 503, "{away:?}");
+    assert_has(
+        &cluster.refused(&["get", "--raw", BOATS]),
+        &["the server is currently unable to handle the request"],
+    );
+    // What does not answer keeps nothing else from being shown.
+    assert_has(
+        &cluster.run_both(&["api-resources"]),
+        &["configmaps", "boats.example.com/v1"],
+    );
+    cluster.apply(&service());
+    let lost = "False EndpointsNotFound: cannot find endpointslices for service/boats in \"default\"";
+    condition(cluster, &[lost]);
+    cluster.apply(&slice());
+    condition(
+        cluster,
+        &["False FailedDiscoveryCheck: failing or missing response from https://10.43."],
+    );
+    condition(
+        cluster,
+        &[
+            ":443/apis/boats.example.com/v1: Get ",
+            "connect: connection refused",
+        ],
+    );
+}
+
+fn it_is_shown(cluster: &Cluster) {
+    eventually("its resources", || {
+        has(
+            &cluster.try_ok(&["api-resources"])?,
+            &["boats ", "boats.example.com/v1"],
+        )
+    });
+    assert_has(&cluster.ok(&["api-versions"]), &["boats.example.com/v1"]);
+    let group = cluster.call(&As::Admin, "GET", "/apis/boats.example.com", "", "");
+    assert_eq!(group.body["preferredVersion"]["version"], "v1", "{group:?}");
+    let list = cluster.call(&As::Admin, "GET", "/apis/boats.example.com/v1", "", "");
+    assert_eq!(list.body["resources"][0]["name"], "boats", "{list:?}");
+    let v2 = cluster.call(&As::Admin, "GET", "/openapi/v2", "", "");
+    assert_eq!(
+        v2.body["definitions"]["com.example.boats.v1.Boat"]["properties"]["crew"]["type"],
+        "integer"
+    );
+    let v3 = cluster.call(&As::Admin, "GET", "/openapi/v3/apis/boats.example.com/v1", "", "");
+    assert_eq!(v3.body["info"]["title"], "Boats", "{v3:?}");
+    for (minor, kubectl) in crate::support::tools::oldest_and_newest() {
+        let mut explain = std::process::Command::new(kubectl);
+        let out = cluster
+            .dress(explain.args(["explain", "boats.crew"]))
+            .output()
+            .unwrap();
+        let said =
+            crate::support::cluster::said(out).unwrap_or_else(|why| panic!("kubectl 1.{minor}: {why}"));
+        assert_has(&said, &["How many row."]);
+    }
+}
+
+fn it_is_used(cluster: &Cluster) {
+    cluster.feed(&["create", "-f", "-"], &boat("coracle")).unwrap();
+    assert_has(&cluster.ok(&["get", "boats"]), &["coracle"]);
+    assert_has(
+        &cluster
+            .feed(&["create", "-f", "-"], &boat("coracle"))
+            .unwrap_err(),
+        &["there is such a boat"],
+    );
+    let mut watch = Running(cluster.stream(&format!("{BOATS}?watch=true")));
+    let mut lines = BufReader::new(out(&mut watch.0)).lines();
+    let mut next = || lines.next().expect("an event").expect("a line");
+    assert_has(&next(), &["ADDED", "coracle"]);
+    cluster.feed(&["create", "-f", "-"], &boat("punt")).unwrap();
+    assert_has(&next(), &["ADDED", "punt"]);
+    cluster.ok(&["delete", "boat", "punt", "--wait=false"]);
+    assert_has(&next(), &["DELETED", "punt"]);
+}
+
+fn out(child: &mut Child) -> std::process::ChildStdout {
+    child.stdout.take().expect("its output")
+}
+
+fn it_is_told_who_asks(cluster: &Cluster) {
+    let jane = ["--as=jane", "--as-group=rowers", "--as-uid=u-1"];
+    let create = ["create", "-f", "-", jane[0], jane[1], jane[2]];
+    let refused = cluster.feed(&create, &boat("ark")).unwrap_err();
+    assert_has(
+        &refused,
+        &[r#"User "jane" cannot create resource "boats" in API group "boats.example.com""#],
+    );
+    cluster.ok(&[
+        "create",
+        "role",
+        "rower",
+        "--verb=create,get",
+        "--resource=boats.boats.example.com",
+    ]);
+    cluster.ok(&["create", "rolebinding", "rower", "--role=rower", "--group=rowers"]);
+    eventually("the right to build", || cluster.feed(&create, &boat("ark")));
+    let ark = cluster.call(&As::Admin, "GET", &format!("{BOATS}/ark"), "", "");
+    let builder = &ark.body["builder"];
+    assert_eq!(
+        (&builder["x-remote-user"], &builder["x-remote-uid"]),
+        (&json!("jane"), &json!("u-1")),
+        "{builder}"
+    );
+    assert_eq!(builder["x-remote-group"], "rowers,system:authenticated");
+    assert!(builder["authorization"].is_null(), "{builder}");
+    // Nobody says in headers of their own who they are, and nobody's token goes on.
+    let token = cluster.ok(&["create", "token", "default"]);
+    cluster.ok(&[
+        "create",
+        "rolebinding",
+        "self",
+        "--role=rower",
+        "--serviceaccount=default:default",
+    ]);
+    let me = As::Token(token.trim());
+    let name = "raft";
+    eventually("the right to build", || {
+        let answer = cluster.call(&me, "POST", BOATS, "application/json", &boat(name));
+        if answer.code == 201 {
+            Ok(())
+        } else {
+            Err(format!("{answer:?}"))
+        }
+    });
+    let raft = cluster.call(&As::Admin, "GET", &format!("{BOATS}/{name}"), "", "");
+    let builder = &raft.body["builder"];
+    assert_eq!(builder["x-remote-user"], "system:serviceaccount:default:default");
+    assert!(builder["authorization"].is_null(), "{builder}");
+}
+
+/// A connection that leaves HTTP leads all the way through.
+fn protocols_change(cluster: &Cluster) {
+    let pki = cluster.dir.join("pki");
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(pki.join("serving-ca.crt")).unwrap())
+        .unwrap();
+    let (cert, key) = cluster.admin_files();
+    let config =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_file(cert).unwrap()],
+                PrivateKeyDer::from_pem_file(key).unwrap(),
+            )
+            .unwrap();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let socket = TcpStream::connect(("127.0.0.1", cluster.port)).unwrap();
+    let mut stream = BufReader::new(rustls::StreamOwned::new(connection, socket));
+    let head = format!(
+        "GET {BOATS}/coracle/echo HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+    );
+    stream.get_mut().write_all(head.as_bytes()).unwrap();
+    let mut said = String::new();
+    while !said.ends_with("\r\n\r\n") {
+        assert!(stream.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    assert_has(&said, &["HTTP/1.1 101"]);
+    stream.get_mut().write_all(b"ahoy").unwrap();
+    let mut back = [0; 4];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"ahoy");
+}
+
+/// A Service that is a name for a host, or for another Service.
+fn by_another_name(cluster: &Cluster) {
+    let named = |to: &str| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "alias", "namespace": "default"},
+            "spec": {"type": "ExternalName", "externalName": to}})
+        .to_string()
+    };
+    cluster.apply(&named("localhost"));
+    let service = json!({"namespace": "default", "name": "alias", "port": 8443});
+    cluster.apply(&api_service(
+        &json!({"service": service, "insecureSkipTLSVerify": true}),
+    ));
+    condition(cluster, &["True Passed"]);
+    eventually("the boats", || {
+        has(&cluster.try_ok(&["get", "boats"])?, &["coracle"])
+    });
+    cluster.apply(&named("boats.default.svc.cluster.local"));
+    let service = json!({"namespace": "default", "name": "alias", "port": 443});
+    cluster.apply(&api_service(
+        &json!({"service": service, "insecureSkipTLSVerify": true}),
+    ));
+    condition(cluster, &["True Passed"]);
+    eventually("the boats", || {
+        has(&cluster.try_ok(&["get", "boats"])?, &["coracle"])
+    });
+}
