@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::telemetry::Metrics;
 use base::{Clock, Random, SystemClock, SystemRandom};
 
-use crate::admission::TolerationSeconds;
+use crate::admission;
 
 /// Settings of an [`crate::ApiServer`].
 #[derive(Clone)]
@@ -37,8 +37,8 @@ pub struct ServerConfig {
     /// Issuer, and default audience, of service-account tokens; empty for
     /// `https://kubernetes.default.svc.` and the cluster domain.
     pub issuer: String,
-    /// For how long new pods tolerate nodes that are not ready or unreachable.
-    pub toleration: TolerationSeconds,
+    /// What admission plugins are told.
+    pub admission: admission::Settings,
     /// Seconds that events are kept.
     pub event_ttl_seconds: u32,
     /// How long open requests may take to end once the server stops.
@@ -66,7 +66,7 @@ impl ServerConfig {
             cluster_domain: "cluster.local".into(),
             anonymous: true,
             issuer: String::new(),
-            toleration: TolerationSeconds::default(),
+            admission: admission::Settings::default(),
             event_ttl_seconds: 3600,
             shutdown_grace: Duration::from_secs(5),
             metrics: Metrics::new(),

@@ -314,6 +314,7 @@ fn lead(config: &ServerConfig, door: &Arc<Door>, core: Core, store: &Store, alon
         }
         let publish = endpoints::publish(core.clone(), group.clone(), own, prepared, clock.clone());
         spell.spawn("publish the API's addresses", OnError::Shutdown, publish);
+        spell.spawn("settle quotas", OnError::Shutdown, core.clone().keep_quotas());
     });
 }
 

@@ -57,7 +57,7 @@ pub(super) async fn prepare_server(config: &Config, node_ip: Addresses) -> anyho
     settings.advertise = config.advertise_address.unwrap_or(node_ip.primary());
     settings.service_cidr = config.service_cidr.to_string();
     settings.cluster_domain.clone_from(&config.cluster_domain);
-    settings.toleration = TolerationSeconds {
+    settings.admission.toleration = TolerationSeconds {
         not_ready: config.not_ready_toleration_seconds.into(),
         unreachable: config.unreachable_toleration_seconds.into(),
     };
@@ -127,6 +127,8 @@ pub(super) fn start_controllers(config: &Config, server: &ApiServer, clock: Arc<
             settings.clone(),
         );
         let (nodes, pods) = (view.nodes.clone(), view.pods.clone());
-        scheduler::start(scheduler.clone(), nodes, pods, clock.clone(), spell);
+        let storage =
+            scheduler::Storage::new(view.claims.clone(), view.volumes.clone(), view.classes.clone());
+        scheduler::start(scheduler.clone(), nodes, pods, storage, clock.clone(), spell);
     });
 }

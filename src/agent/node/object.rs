@@ -19,6 +19,9 @@ use crate::eviction::signals::Signal;
 /// As many images as the kubelet lists in a status.
 const IMAGES_MAX: usize = 50;
 
+/// What pods may ask of this node that not every kubelet can do.
+const DECLARED: [&str; 1] = ["GuaranteedQoSPodCPUResize"];
+
 /// The Node as it registers itself.
 pub fn node(config: &AgentConfig, machine: &Machine) -> Node {
     let ranges = config.node_cidr.as_ref();
@@ -130,6 +133,7 @@ pub fn status(
         daemon_endpoints: Some(NodeDaemonEndpoints::default()),
         conditions: Some(conditions(at)),
         images: Some(images.iter().take(IMAGES_MAX).map(image).collect()),
+        declared_features: Some(DECLARED.iter().map(|feature| (*feature).to_owned()).collect()),
         ..NodeStatus::default()
     }
 }

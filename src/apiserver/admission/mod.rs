@@ -3,17 +3,25 @@
 //! [`World`], what is stored; they change only the object in their hands.
 
 mod certificates;
+mod default_class;
 pub mod dynamic;
 mod lifecycle;
+mod limit_ranger;
 mod node_restriction;
 mod node_taint;
+mod pod_security;
 pub mod policies;
 mod priority;
+pub(crate) mod quota;
+mod resize;
 mod runtime_class;
 mod service_account;
+pub(crate) mod storage;
 mod tolerations;
+mod topology_labels;
 pub mod webhooks;
 
+pub use pod_security::{Level, PodSecuritySettings, Policy as PodSecurityPolicy, Standard, Version};
 pub use tolerations::TolerationSeconds;
 
 use api::kind::KindRef;
@@ -115,6 +123,9 @@ pub trait World: Send + Sync {
     /// A stored object; `namespace` is empty for cluster scope.
     fn find(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value>;
 
+    /// The labels of a stored object; none when it does not exist.
+    fn labels(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Vec<(String, String)>;
+
     /// Every stored object of a kind, in all namespaces when `namespace` is empty.
     fn all(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value>;
 
@@ -152,19 +163,38 @@ pub trait Plugin: Send + Sync {
     }
 }
 
-/// The plugins, in the order in which Kubernetes runs them.
-pub fn plugins(toleration: TolerationSeconds) -> Vec<Box<dyn Plugin>> {
+/// What plugins are told when the server starts.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// For how long new pods tolerate nodes that are not ready or unreachable.
+    pub toleration: TolerationSeconds,
+    /// What pods may do where no label says so, and who is exempt.
+    pub pod_security: PodSecuritySettings,
+}
+
+/// The plugins, in the order in which Kubernetes runs them. ResourceQuota comes after everybody, also after those whom
+/// users configured, and commits together with what it counts: see `registry::quota`.
+pub fn plugins(settings: &Settings) -> Vec<Box<dyn Plugin>> {
     vec![
         Box::new(lifecycle::NamespaceLifecycle),
+        Box::new(limit_ranger::LimitRanger),
         Box::new(service_account::ServiceAccount),
         Box::new(node_restriction::NodeRestriction),
         Box::new(node_taint::TaintNodesByCondition),
+        Box::new(pod_security::PodSecurity(settings.pod_security.clone())),
         Box::new(priority::Priority),
-        Box::new(tolerations::DefaultTolerationSeconds(toleration)),
+        Box::new(tolerations::DefaultTolerationSeconds(settings.toleration)),
+        Box::new(default_class::DefaultStorageClass),
+        Box::new(storage::StorageObjectInUseProtection),
+        Box::new(storage::PersistentVolumeClaimResize),
         Box::new(runtime_class::RuntimeClass),
+        Box::new(default_class::DefaultIngressClass),
+        Box::new(topology_labels::PodTopologyLabels),
         Box::new(certificates::CertificateApproval),
         Box::new(certificates::CertificateSigning),
         Box::new(certificates::CertificateSubjectRestriction),
+        Box::new(resize::NodeDeclaredFeatureValidator),
+        Box::new(resize::PodResizeValidator),
     ]
 }
 
@@ -205,6 +235,12 @@ pub(crate) mod testing {
             self.all(group, plural, namespace)
                 .into_iter()
                 .find(|o| object::name(o) == name)
+        }
+
+        fn labels(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Vec<(String, String)> {
+            let found = self.find(group, plural, namespace, name).unwrap_or_default();
+            let owned = |(key, text): (&str, &str)| (key.to_owned(), text.to_owned());
+            object::labels(&found).map(owned).collect()
         }
 
         fn all(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value> {

@@ -1,15 +1,34 @@
 //! NodeRestriction: an agent writes its own node, its own lease and the pods on it, and nothing else.
 
+use std::collections::BTreeSet;
+
 use api::object;
+use api::references;
 use api::status::Status;
 use api::value;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Operation, Plugin, Review, World};
 
-/// Labels below this domain are for administrators: a node may not set them on itself.
-const RESTRICTED: &str = "node-restriction.kubernetes.io/";
+/// Labels of this namespace are for administrators: a node may not set them on itself.
+const RESTRICTED: &str = "node-restriction.kubernetes.io";
 const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Labels of Kubernetes' own that a node may set on itself.
+const OWN_LABELS: [&str; 11] = [
+    "kubernetes.io/hostname",
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+    "node.kubernetes.io/instance-type",
+    "beta.kubernetes.io/instance-type",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+];
+/// And every one of these namespaces, and of those below them.
+const OWN_NAMESPACES: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
 
 /// The plugin.
 pub struct NodeRestriction;
@@ -24,17 +43,23 @@ impl Plugin for NodeRestriction {
         let Some(node) = review.user.name.strip_prefix("system:node:") else {
             return Ok(());
         };
-        if !groups.iter().any(|group| group == "system:nodes") {
+        if !groups.iter().any(|group| group == "system:nodes") || review.operation == Operation::Connect {
             return Ok(());
         }
         let why = match (review.kind.group, review.kind.plural, review.subresource) {
-            ("", "pods", "") => pod(review, node),
-            ("", "pods", "status" | "eviction") => pod_part(review, node, world),
+            ("", "pods", "") => pod(review, node, world),
+            ("", "pods", "status") => pod_status(review, node),
+            ("", "pods", "eviction") => pod_eviction(review, node, world),
             ("", "pods", other) => Err(format!(
                 "unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed"
             )),
             ("", "nodes", _) => self::node(review, node),
+            ("", "persistentvolumeclaims", "status") => claim_status(review, node),
+            ("", "persistentvolumeclaims", _) => Err("may only update PVC status".to_owned()),
             ("coordination.k8s.io", "leases", _) => lease(review, node),
+            ("storage.k8s.io", "csinodes", _) if review.object_name() != node => {
+                Err("can only access CSINode with the same name as the requesting node".to_owned())
+            }
             ("", "serviceaccounts", "token") => token(review, node, world),
             _ => Ok(()),
         };
@@ -42,24 +67,14 @@ impl Plugin for NodeRestriction {
     }
 }
 
-fn pod(review: &Review<'_>, node: &str) -> Result<(), String> {
-    let runs_here = |pod: Option<&Value>| pod.is_some_and(|pod| value::text(pod, "spec.nodeName") == node);
+fn runs_on(pod: Option<&Value>, node: &str) -> bool {
+    pod.is_some_and(|pod| value::text(pod, "spec.nodeName") == node)
+}
+
+fn pod(review: &Review<'_>, node: &str, world: &dyn World) -> Result<(), String> {
     match review.operation {
-        Operation::Create => {
-            let new = review.object.as_deref();
-            if new.and_then(|pod| object::annotation(pod, MIRROR)).is_none() {
-                return Err(format!(
-                    "pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"
-                ));
-            }
-            if !runs_here(new) {
-                return Err(format!(
-                    "node {node:?} can only create pods with spec.nodeName set to itself"
-                ));
-            }
-            Ok(())
-        }
-        Operation::Delete if runs_here(review.old) => Ok(()),
+        Operation::Create => mirror_pod(review.object.as_deref().unwrap_or(&Value::Null), node, world),
+        Operation::Delete if runs_on(review.old, node) => Ok(()),
         Operation::Delete => Err(format!(
             "node {node:?} can only delete pods with spec.nodeName set to itself"
         )),
@@ -70,27 +85,102 @@ fn pod(review: &Review<'_>, node: &str) -> Result<(), String> {
     }
 }
 
-fn pod_part(review: &Review<'_>, node: &str, world: &dyn World) -> Result<(), String> {
-    let runs_here = |pod: &Value| value::text(pod, "spec.nodeName") == node;
-    if review.subresource == "eviction" {
-        let pod = world.find("", "pods", review.namespace, review.name);
-        return match pod {
-            Some(pod) if !runs_here(&pod) => Err(format!(
-                "node {node:?} can only evict pods with spec.nodeName set to itself"
-            )),
-            _ => Ok(()),
-        };
+/// A node makes only what stands for its static pods, and nothing by which it would learn of other objects.
+fn mirror_pod(pod: &Value, node: &str, world: &dyn World) -> Result<(), String> {
+    if object::annotation(pod, MIRROR).is_none() {
+        return Err(format!(
+            "pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"
+        ));
     }
-    let (Some(new), Some(old)) = (review.object.as_deref(), review.old) else {
-        return Ok(());
+    if !runs_on(Some(pod), node) {
+        return Err(format!(
+            "node {node:?} can only create pods with spec.nodeName set to itself"
+        ));
+    }
+    owner(pod, node, world)?;
+    let refused = |what: &str| Err(format!("node {node:?} can not create pods that reference {what}"));
+    if !value::text(pod, "spec.serviceAccountName").is_empty() {
+        return refused("a service account");
+    }
+    for resource in ["secrets", "configmaps"] {
+        if !references::of(pod, resource).is_empty() {
+            return refused(resource);
+        }
+    }
+    let bundles = |volume: &Value| {
+        let sources = value::list(volume, "projected.sources").iter();
+        sources
+            .clone()
+            .any(|source| value::has(source, "clusterTrustBundle"))
     };
-    if !runs_here(old) {
+    if value::list(pod, "spec.volumes").iter().any(bundles) {
+        return refused("clustertrustbundles");
+    }
+    if !references::of(pod, "persistentvolumeclaims").is_empty() {
+        return refused("persistentvolumeclaims");
+    }
+    Ok(())
+}
+
+/// It belongs to the node, and so goes with it.
+fn owner(pod: &Value, node: &str, world: &dyn World) -> Result<(), String> {
+    let only = |how: &str| Err(format!("node {node:?} can only create pods with {how}"));
+    let owner = match object::owner_references(pod) {
+        [] => return only("an owner reference set to itself"),
+        [one] => one,
+        _ => return only("a single owner reference set to itself"),
+    };
+    let says = |key: &str| value::text(owner, key);
+    if (says("apiVersion"), says("kind"), says("name")) != ("v1", "Node", node) {
+        return only("an owner reference set to itself");
+    }
+    if !value::flag(owner, "controller") {
+        return only("a controller owner reference set to itself");
+    }
+    if value::flag(owner, "blockOwnerDeletion") {
+        return Err(format!(
+            "node {node:?} must not set blockOwnerDeletion on an owner reference"
+        ));
+    }
+    let Some(live) = world.find("", "nodes", "", node) else {
+        return Err(format!("nodes {node:?} not found"));
+    };
+    if says("uid") != object::uid(&live) {
+        return Err(format!(
+            "node {node} UID mismatch: expected {} got {}",
+            says("uid"),
+            object::uid(&live)
+        ));
+    }
+    Ok(())
+}
+
+fn pod_eviction(review: &Review<'_>, node: &str, world: &dyn World) -> Result<(), String> {
+    let pod = world.find("", "pods", review.namespace, review.object_name());
+    match pod {
+        Some(pod) if !runs_on(Some(&pod), node) => Err(format!(
+            "node {node} can only evict pods with spec.nodeName set to itself"
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn pod_status(review: &Review<'_>, node: &str) -> Result<(), String> {
+    let (Some(new), Some(old), Operation::Update) = (review.object.as_deref(), review.old, review.operation)
+    else {
+        return Err(format!("unexpected operation {:?}", review.operation.name()));
+    };
+    if !runs_on(Some(old), node) {
         return Err(format!(
             "node {node:?} can only update pod status for pods with spec.nodeName set to itself"
         ));
     }
-    if value::get(new, "metadata.labels") != value::get(old, "metadata.labels") {
+    let same = |path| value::same(value::get(new, path), value::get(old, path));
+    if !same("metadata.labels") {
         return Err(format!("node {node:?} cannot update labels through pod status"));
+    }
+    if !same("status.resourceClaimStatuses") {
+        return Err(format!("node {node:?} cannot update resource claim statues"));
     }
     Ok(())
 }
@@ -103,35 +193,89 @@ fn node(review: &Review<'_>, node: &str) -> Result<(), String> {
     if review.operation == Operation::Delete {
         return Err(format!("node {node:?} is not allowed to delete node {target:?}"));
     }
-    let new = review.object.as_deref();
-    if let (Operation::Update, Some(new), Some(old)) = (review.operation, new, review.old) {
-        // An agent may not make itself more attractive than its administrator wants it to be.
-        if !value::same(value::get(new, "spec.taints"), value::get(old, "spec.taints")) {
-            return Err(format!("node {node:?} is not allowed to modify taints"));
-        }
-        if !value::same(
-            value::get(new, "metadata.ownerReferences"),
-            value::get(old, "metadata.ownerReferences"),
-        ) {
-            return Err(format!("node {node:?} is not allowed to modify ownerReferences"));
-        }
-    }
-    let none = Map::new();
-    let labels_of = |node: Option<&Value>| {
-        node.map_or(&none, |node| object::get_map(node, &["metadata", "labels"]))
-            .clone()
+    let Some(new) = review.object.as_deref() else {
+        return Ok(());
     };
-    let (new, old) = (labels_of(new), labels_of(review.old));
-    let changed = |key: &&String| new.get(*key) != old.get(*key);
-    match new
-        .keys()
-        .chain(old.keys())
-        .filter(|key| key.contains(RESTRICTED))
-        .find(changed)
-    {
-        Some(key) => Err(format!("is not allowed to modify labels: {key}")),
-        None => Ok(()),
+    let Some(old) = review.old else {
+        let wrong = forbidden_labels(new, &Value::Null);
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        return Err(format!(
+            "node {node:?} is not allowed to set the following labels: {}",
+            wrong.join(", ")
+        ));
+    };
+    // An agent may not make itself more attractive than its administrator wants it to be.
+    for (path, what) in [
+        ("spec.taints", "taints"),
+        ("metadata.ownerReferences", "ownerReferences"),
+    ] {
+        if !value::same(value::get(new, path), value::get(old, path)) {
+            return Err(format!("node {node:?} is not allowed to modify {what}"));
+        }
     }
+    let wrong = forbidden_labels(new, old);
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(format!("is not allowed to modify labels: {}", wrong.join(", ")))
+}
+
+/// The labels that differ and are not the node's to change.
+fn forbidden_labels<'a>(new: &'a Value, old: &'a Value) -> Vec<&'a str> {
+    let keys: BTreeSet<&str> = object::labels(new)
+        .chain(object::labels(old))
+        .map(|(key, _)| key)
+        .collect();
+    let differs = |key: &&str| object::label(new, key) != object::label(old, key);
+    keys.into_iter()
+        .filter(|key| differs(key) && is_forbidden(key))
+        .collect()
+}
+
+fn is_forbidden(key: &str) -> bool {
+    let Some((namespace, _)) = key.split_once('/') else {
+        return false;
+    };
+    let within = |domain: &str| {
+        let above = namespace.strip_suffix(domain);
+        above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+    };
+    if within(RESTRICTED) {
+        return true;
+    }
+    let kubernetes = within("kubernetes.io") || within("k8s.io");
+    kubernetes && !OWN_LABELS.contains(&key) && !OWN_NAMESPACES.iter().any(|own| within(own))
+}
+
+/// How large a claim's volume is, is found out where it is mounted; nothing else of it is a node's to say.
+fn claim_status(review: &Review<'_>, node: &str) -> Result<(), String> {
+    let (Some(new), Some(old), Operation::Update) = (review.object.as_deref(), review.old, review.operation)
+    else {
+        return Err(format!("unexpected operation {:?}", review.operation.name()));
+    };
+    let rest = |claim: &Value| {
+        let mut claim = claim.clone();
+        for key in [
+            "capacity",
+            "conditions",
+            "allocatedResourceStatuses",
+            "allocatedResources",
+        ] {
+            object::remove(&mut claim, &["status", key]);
+        }
+        for key in ["resourceVersion", "managedFields"] {
+            object::remove(&mut claim, &["metadata", key]);
+        }
+        claim
+    };
+    if value::same(&rest(new), &rest(old)) {
+        return Ok(());
+    }
+    Err(format!(
+        "node {node:?} is not allowed to update fields other than status.capacity and status.conditions"
+    ))
 }
 
 fn lease(review: &Review<'_>, node: &str) -> Result<(), String> {
@@ -149,21 +293,24 @@ fn token(review: &Review<'_>, node: &str, world: &dyn World) -> Result<(), Strin
         return Ok(());
     };
     let bound = value::get(request, "spec.boundObjectRef");
-    if value::text(bound, "kind") != "Pod" || value::text(bound, "name").is_empty() {
+    let says = |key: &str| value::text(bound, key);
+    if (says("apiVersion"), says("kind")) != ("v1", "Pod") || says("name").is_empty() {
         return Err("node requested token not bound to a pod".to_owned());
     }
-    let name = value::text(bound, "name");
-    let Some(pod) = world.find("", "pods", review.namespace, name) else {
-        return Err(format!("pod {name:?} not found"));
+    if says("uid").is_empty() {
+        return Err("node requested token with a pod binding without a uid".to_owned());
+    }
+    let Some(pod) = world.find("", "pods", review.namespace, says("name")) else {
+        return Err(format!("pods {:?} not found", says("name")));
     };
-    if value::text(bound, "uid") != object::uid(&pod) {
+    if says("uid") != object::uid(&pod) {
         return Err(format!(
             "the UID in the bound object reference ({}) does not match the UID in record. The object might have been \
              deleted and then recreated",
-            value::text(bound, "uid")
+            says("uid")
         ));
     }
-    if value::text(&pod, "spec.nodeName") != node {
+    if !runs_on(Some(&pod), node) {
         return Err("node requested token bound to a pod scheduled on a different node".to_owned());
     }
     Ok(())
@@ -221,5 +368,53 @@ mod tests {
                 .admit(&mut review, &Fixed::new(Vec::new()))
                 .is_ok()
         );
+    }
+
+    fn refused(plural: &str, mut object: Value) -> String {
+        let user = User::new("system:node:a", &["system:nodes"]);
+        let world = Fixed::new(vec![(
+            "",
+            "nodes",
+            json!({"metadata": {"name": "a", "uid": "u1"}}),
+        )]);
+        let mut review = creation("", plural, &user, &mut object);
+        let result = NodeRestriction.admit(&mut review, &world);
+        result.err().map(|status| status.message).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_node_labels_itself_with_what_is_its_own() {
+        let node = |labels: Value| refused("nodes", json!({"metadata": {"name": "a", "labels": labels}}));
+        let fine = json!({"disk": "ssd", "example.com/x": "y", "kubernetes.io/os": "linux",
+            "size.node.kubernetes.io/x": "y"});
+        assert_eq!(node(fine), "");
+        assert_eq!(
+            node(json!({"node-restriction.kubernetes.io/pci": "1", "app.kubernetes.io/name": "x"})),
+            "nodes \"a\" is forbidden: node \"a\" is not allowed to set the following labels: \
+             app.kubernetes.io/name, node-restriction.kubernetes.io/pci"
+        );
+    }
+
+    #[test]
+    fn mirror_pods_belong_to_their_node_and_name_nothing() {
+        let pod = |owner: Value, spec: Value| {
+            let mut spec = spec;
+            spec["nodeName"] = "a".into();
+            refused(
+                "pods",
+                json!({"metadata": {"name": "p", "annotations": {MIRROR: "1"}, "ownerReferences": owner}, "spec": spec}),
+            )
+        };
+        let own =
+            || json!([{"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "u1", "controller": true}]);
+        assert_eq!(pod(own(), json!({})), "");
+        assert!(pod(json!([]), json!({})).ends_with("with an owner reference set to itself"));
+        let mut stale = own();
+        stale[0]["uid"] = "u0".into();
+        assert!(pod(stale, json!({})).ends_with("node a UID mismatch: expected u0 got u1"));
+        let secret = json!({"volumes": [{"secret": {"secretName": "s"}}]});
+        assert!(pod(own(), secret).ends_with("can not create pods that reference secrets"));
+        let account = json!({"serviceAccountName": "x"});
+        assert!(pod(own(), account).ends_with("can not create pods that reference a service account"));
     }
 }

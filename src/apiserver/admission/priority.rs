@@ -79,7 +79,6 @@ fn on_create(review: &mut Review<'_>, world: &dyn World) -> Result<(), Status> {
     };
     let number = class.as_ref().and_then(|c| value::int(c, "value")).unwrap_or(0);
     if let Some(given) = value::int(pod, "spec.priority").filter(|given| *given != number) {
-        let _ = given;
         return Err(review.forbid(&format!(
             "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller \
              computed {number} from the given PriorityClass name"

@@ -1,6 +1,9 @@
 //! ServiceAccount: every pod runs as one, and gets its token as a volume.
 
+mod mountable;
+
 use api::object;
+use api::references;
 use api::status::Status;
 use api::value;
 use serde_json::{Value, json};
@@ -30,7 +33,7 @@ impl Plugin for ServiceAccount {
             return Ok(());
         };
         if object::annotation(pod, MIRROR).is_some() {
-            return mirror(pod).map_err(|why| review.forbid(&why));
+            return Ok(());
         }
         let mut name = value::text(pod, "spec.serviceAccountName").to_owned();
         if name.is_empty() {
@@ -52,14 +55,46 @@ impl Plugin for ServiceAccount {
         pull_secrets(pod, &account);
         Ok(())
     }
+
+    fn validate(&self, review: &Review<'_>, world: &dyn World) -> Result<(), Status> {
+        let added =
+            review.is_part("", "pods", "ephemeralcontainers") && review.operation == Operation::Update;
+        let created = review.is("", "pods") && review.operation == Operation::Create;
+        let Some(pod) = review.object.as_deref().filter(|_| added || created) else {
+            return Ok(());
+        };
+        let is_mirror = object::annotation(pod, MIRROR).is_some();
+        let result = match is_mirror && created {
+            true => mirror(pod),
+            false => {
+                let name = value::text(pod, "spec.serviceAccountName");
+                let account = world.find("", "serviceaccounts", review.namespace, name);
+                account.map_or(Ok(()), |account| mountable::judge(pod, &account, added))
+            }
+        };
+        result.map_err(|why| review.forbid(&why))
+    }
 }
 
 /// A mirror pod may not use what only the API server can give.
 fn mirror(pod: &Value) -> Result<(), String> {
-    if value::text(pod, "spec.serviceAccountName").is_empty() {
-        return Ok(());
+    let refused = |what: &str| Err(format!("a mirror pod may not {what}"));
+    if !value::text(pod, "spec.serviceAccountName").is_empty() {
+        return refused("reference service accounts");
     }
-    Err("a mirror pod may not reference service accounts".to_owned())
+    if !references::of(pod, "secrets").is_empty() {
+        return refused("reference secrets");
+    }
+    let tokens = |volume: &Value| {
+        let sources = value::list(volume, "projected.sources").iter();
+        sources
+            .clone()
+            .any(|source| value::has(source, "serviceAccountToken"))
+    };
+    if value::list(pod, "spec.volumes").iter().any(tokens) {
+        return refused("use ServiceAccountToken volume projections");
+    }
+    Ok(())
 }
 
 fn wants_token(pod: &Value, account: &Value) -> bool {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use api::references;
 use serde_json::Value;
 
 use crate::authz::Attributes;
@@ -108,47 +109,10 @@ fn related(lookup: &Arc<dyn Lookup>, node: &str, asked: &Attributes) -> Result<(
         let pod: Value = serde_json::from_slice(&found.text).unwrap_or_default();
         match asked.resource.as_str() {
             "serviceaccounts" => pod["spec"]["serviceAccountName"].as_str() == Some(&asked.name),
-            resource => references(&pod, resource, &asked.name),
+            resource => references::of(&pod, resource).contains(&asked.name.as_str()),
         }
     });
     if needed { Ok(()) } else { Err(no_relation(node)) }
-}
-
-/// Whether the pod's spec names that object: image pull secrets, environment, volumes.
-fn references(pod: &Value, resource: &str, name: &str) -> bool {
-    let spec = &pod["spec"];
-    let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
-    let is = |value: &Value| value.as_str() == Some(name);
-    if resource == "persistentvolumeclaims" {
-        return list(spec, "volumes")
-            .iter()
-            .any(|v| is(&v["persistentVolumeClaim"]["claimName"]));
-    }
-    let (key, from, volume, field) = match resource {
-        "secrets" => ("secretKeyRef", "secretRef", "secret", "secretName"),
-        _ => ("configMapKeyRef", "configMapRef", "configMap", "name"),
-    };
-    if resource == "secrets" && list(spec, "imagePullSecrets").iter().any(|s| is(&s["name"])) {
-        return true;
-    }
-    let containers = ["containers", "initContainers", "ephemeralContainers"];
-    let in_containers = containers
-        .iter()
-        .flat_map(|kind| list(spec, kind))
-        .any(|container| {
-            list(&container, "env")
-                .iter()
-                .any(|e| is(&e["valueFrom"][key]["name"]))
-                || list(&container, "envFrom").iter().any(|e| is(&e[from]["name"]))
-        });
-    in_containers
-        || list(spec, "volumes").iter().any(|v| {
-            is(&v[volume][field])
-                || list(&v["projected"], "sources")
-                    .iter()
-                    .any(|source| is(&source[volume]["name"]))
-                || (resource == "secrets" && is(&v["csi"]["nodePublishSecretRef"]["name"]))
-        })
 }
 
 /// What every node may do, whatever runs on it.

@@ -17,6 +17,7 @@ use store::{Entry, Expect, Op, StoreError};
 use crate::admission::Operation;
 
 use super::create::written;
+use super::quota::Writing;
 use super::target::{Part, Target};
 use super::world::review_of;
 use super::{Core, body, hooks, meta, refuse, remove, scale, text};
@@ -153,13 +154,20 @@ impl Core {
             Some(&live),
         );
         self.admit_finally(&review).await?;
+        let writing = Writing {
+            target,
+            request,
+            new: &new,
+            old: Some(&live),
+        };
         let attempt = if remove::goes_with_change(&target.kind, &new, &live) {
             self.remove_changed(change, entry, &new).await?
         } else if meta::unchanged(&new, &live) || request.options.dry_run {
+            self.charges(writing)?;
             let seen = if request.options.dry_run { &new } else { &live };
             Some(change.reply(seen)?)
         } else {
-            self.write_change(change, entry, &new, others).await?
+            self.write_change(change, entry, writing, others).await?
         };
         match attempt {
             Some(reply) => Ok(Attempt::Done(reply)),
@@ -195,14 +203,12 @@ impl Core {
             canon::canonicalize(&mut new, target.schema()?);
             return Ok(new);
         }
-        let view = if part.is_scale() {
-            scale::view(&target.kind, live)?
-        } else {
-            live.clone()
-        };
         let mut new = match &change.wanted {
             Wanted::Whole(new) => new.clone(),
-            Wanted::Patched(how, patch) => change.patched(*how, view, patch, warnings)?,
+            Wanted::Patched(how, patch) if part.is_scale() => {
+                change.patched(*how, scale::view(&target.kind, live)?, patch, warnings)?
+            }
+            Wanted::Patched(how, patch) => change.patched(*how, live.clone(), patch, warnings)?,
         };
         if part.is_scale() {
             let (uid, version) = (
@@ -222,17 +228,17 @@ impl Core {
         &self,
         change: &Change<'_>,
         entry: &Entry,
-        new: &Value,
+        writing: Writing<'_>,
         others: Vec<Op>,
     ) -> Result<Option<Reply>, Status> {
-        let record = self.stored_record(&change.target, new).await?;
+        let record = self.stored_record(&change.target, writing.new).await?;
         let mut ops = vec![Op::Put {
             key: entry.key.clone(),
             record,
             expect: Expect::Revision(entry.revision),
         }];
         ops.extend(others);
-        match self.inner.store.commit(ops).await {
+        match self.commit_counted(writing, ops).await? {
             Ok(outcomes) => match written(outcomes) {
                 Some(entry) => self.changed(change, &entry).await.map(Some),
                 None => Ok(None),

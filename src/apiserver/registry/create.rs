@@ -14,6 +14,7 @@ use store::{Entry, Expect, Op, Outcome, StoreError};
 use crate::admission::Operation;
 use crate::conversion;
 
+use super::quota::Writing;
 use super::target::{Part, Target};
 use super::world::review_of;
 use super::{Core, body, hooks, meta, refuse, text};
@@ -72,16 +73,23 @@ impl Core {
         let mut review = review_of(request, &target.kind, Operation::Create, Some(&mut new), None);
         self.admit(&mut review).await?;
         meta::settle_namespace(target, &mut new)?;
+        let prefixed = !object::get_str(&new, &["metadata", "generateName"]).is_empty();
         let generated = object::name(&new).is_empty();
         let mut names_left = if generated { GENERATED_NAMES_MAX } else { 1 };
-        let mut allocations_left = ALLOCATIONS_MAX;
+        let mut allocations_left = if hooks::allocates(target) {
+            ALLOCATIONS_MAX
+        } else {
+            1
+        };
         loop {
-            match self.attempt(target, request, new.clone()).await? {
+            // Most objects have one chance, and are not copied for a second one.
+            let again = (names_left > 1 || allocations_left > 1).then(|| new.clone());
+            match self.attempt(target, request, new).await? {
                 Attempt::Done(value, entry) => return self.created(target, value, entry).await,
                 Attempt::NameTaken(name) => {
                     names_left -= 1;
                     if names_left == 0 {
-                        return Err(taken(target, &new, &name));
+                        return Err(taken(target, prefixed, &name));
                     }
                 }
                 Attempt::AddressTaken => {
@@ -91,6 +99,7 @@ impl Core {
                     }
                 }
             }
+            new = again.unwrap_or_default();
         }
     }
 
@@ -119,7 +128,14 @@ impl Core {
         self.admit_finally(&review).await?;
         let name = object::name(&new).to_owned();
         let key = target.key(&name);
+        let writing = Writing {
+            target,
+            request,
+            new: &new,
+            old: None,
+        };
         if request.options.dry_run {
+            self.charges(writing)?;
             let exists = self
                 .inner
                 .store
@@ -140,7 +156,7 @@ impl Core {
             expect: Expect::Absent,
         }];
         ops.extend(others);
-        match self.inner.store.commit(ops).await {
+        match self.commit_counted(writing, ops).await? {
             Ok(outcomes) => Ok(Attempt::Done(new, written(outcomes))),
             Err(StoreError::Precondition { index: 0, .. }) => Ok(Attempt::NameTaken(name)),
             Err(StoreError::Precondition { .. }) => Ok(Attempt::AddressTaken),
@@ -222,9 +238,10 @@ pub(super) fn written(outcomes: Vec<Outcome>) -> Option<Arc<Entry>> {
     }
 }
 
-fn taken(target: &Target, new: &Value, name: &str) -> Status {
+/// 409 for a name; `prefixed` says that one can be made from a prefix.
+fn taken(target: &Target, prefixed: bool, name: &str) -> Status {
     let mut status = Status::already_exists(target.kind.group, target.kind.plural, name);
-    if !object::get_str(new, &["metadata", "generateName"]).is_empty() {
+    if prefixed {
         status
             .message
             .push_str(", the server was not able to generate a unique name for the object");

@@ -33,6 +33,11 @@ impl World for Core {
         readable(&entry)
     }
 
+    fn labels(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Vec<(String, String)> {
+        let entry = self.inner.store.peek(&lookup::key(group, plural, namespace, name));
+        entry.map(|entry| entry.header.labels.clone()).unwrap_or_default()
+    }
+
     fn all(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value> {
         let (_, entries) = self
             .inner
