@@ -69,6 +69,20 @@ pub fn waits_for_consumer(class: &StorageClass) -> bool {
     class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer")
 }
 
+/// Whether volumes of a class may be made for a node (`allowedTopologies`).
+pub fn allows(class: &StorageClass, node: &Node) -> bool {
+    let terms = class.allowed_topologies.as_deref().unwrap_or_default();
+    let labels = node.metadata.labels.as_ref();
+    terms.is_empty()
+        || terms.iter().any(|term| {
+            let mut wanted = term.match_label_expressions.iter().flatten();
+            wanted.all(|wanted| {
+                let value = labels.and_then(|labels| labels.get(&wanted.key));
+                value.is_some_and(|value| wanted.values.contains(value))
+            })
+        })
+}
+
 /// How much a claim asks for.
 pub fn requested(claim: &PersistentVolumeClaim) -> Quantity {
     let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());

@@ -28,6 +28,7 @@ pub mod service_account;
 mod start;
 pub mod taint_eviction;
 pub mod view;
+mod volumes;
 
 pub use harness::{Reconciler, Surroundings};
 pub use plan::{Key, Plan, Write};

@@ -12,7 +12,7 @@ use crate::plan::Key;
 use crate::view::View;
 use crate::{
     csr_cleaner, deployment, disruption, endpoints, endpointslice, garbage, load_balancer, namespace,
-    node_ipam, node_lifecycle, pod_garbage, replicaset, root_ca, service_account, taint_eviction,
+    node_ipam, node_lifecycle, pod_garbage, replicaset, root_ca, service_account, taint_eviction, volumes,
 };
 
 /// What the controllers need to be told.
@@ -102,6 +102,7 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
     Harness::start(disruption::Budgets, 1, &s)
         .on_each(view.budgets.changes())
         .on(view.pods.changes(), disruption::keys_for_pod);
+    volumes::start(&s);
     namespace::start(&s);
     garbage::start(&s);
 }

@@ -8,9 +8,12 @@ use client::{Cache, Client, Object, Selectors};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
 
 use crate::scales::Scales;
@@ -44,6 +47,12 @@ pub struct View {
     pub root_cas: Cache<ConfigMap>,
     /// CertificateSigningRequests.
     pub requests: Cache<CertificateSigningRequest>,
+    /// PersistentVolumeClaims.
+    pub claims: Cache<PersistentVolumeClaim>,
+    /// PersistentVolumes.
+    pub volumes: Cache<PersistentVolume>,
+    /// StorageClasses.
+    pub classes: Cache<StorageClass>,
     /// What owners of pods want, of kinds that no cache here holds.
     pub scales: Scales,
 }
@@ -66,6 +75,9 @@ impl View {
             budgets: Cache::start(client, all(), tasks),
             root_cas: Cache::start(client, all().fields("metadata.name=kube-root-ca.crt"), tasks),
             requests: Cache::start(client, all(), tasks),
+            claims: Cache::start(client, all(), tasks),
+            volumes: Cache::start(client, all(), tasks),
+            classes: Cache::start(client, all(), tasks),
             scales: Scales::start(client, tasks),
         }
     }
@@ -86,6 +98,9 @@ impl View {
             budgets: Cache::fixed([]),
             root_cas: Cache::fixed([]),
             requests: Cache::fixed([]),
+            claims: Cache::fixed([]),
+            volumes: Cache::fixed([]),
+            classes: Cache::fixed([]),
             scales: Scales::fixed([]),
         }
     }
@@ -105,6 +120,9 @@ impl View {
         self.budgets.synced().await;
         self.root_cas.synced().await;
         self.requests.synced().await;
+        self.claims.synced().await;
+        self.volumes.synced().await;
+        self.classes.synced().await;
     }
 
     /// Waits until the cache of `resource` shows `revision`; at once when nothing caches it.
@@ -123,6 +141,9 @@ impl View {
             "poddisruptionbudgets" => self.budgets.wait_revision(revision).await,
             "configmaps" => self.root_cas.wait_revision(revision).await,
             "certificatesigningrequests" => self.requests.wait_revision(revision).await,
+            "persistentvolumeclaims" => self.claims.wait_revision(revision).await,
+            "persistentvolumes" => self.volumes.wait_revision(revision).await,
+            "storageclasses" => self.classes.wait_revision(revision).await,
             _ => {}
         }
     }

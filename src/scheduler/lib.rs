@@ -12,7 +12,10 @@ mod plugins;
 mod queue;
 mod run;
 pub mod snapshot;
+pub mod storage;
+mod volumes;
 
 pub use plan::{Choice, choose};
 pub use run::start;
 pub use snapshot::Snapshot;
+pub use storage::Storage;

@@ -21,6 +21,12 @@ pub fn choose(pod: &PodInfo, snapshot: &Snapshot, turn: u64) -> Choice {
     if snapshot.is_empty() {
         return Choice::Nowhere("no nodes available to schedule pods".to_owned());
     }
+    let everywhere = plugins::all()
+        .iter()
+        .find_map(|plugin| plugin.refuse(pod, snapshot));
+    if let Some(why) = everywhere {
+        return Choice::Nowhere(nowhere(&why, snapshot.len()));
+    }
     let mut refusals = Refusals::default();
     let fitting: Vec<&NodeInfo> = snapshot
         .nodes()
@@ -31,6 +37,12 @@ pub fn choose(pod: &PodInfo, snapshot: &Snapshot, turn: u64) -> Choice {
         [only] => Choice::Node(only.name().to_owned()),
         many => Choice::Node(best(pod, many, snapshot, turn)),
     }
+}
+
+/// What is said when the pod itself is not ready to be placed.
+fn nowhere(why: &str, nodes: usize) -> String {
+    let all = format!("0/{nodes} nodes are available");
+    format!("{all}: {why}. preemption: {all}: {nodes} Preemption is not helpful for scheduling.")
 }
 
 /// Who refused, and why.

@@ -13,6 +13,11 @@ pub trait Plugin: Send + Sync {
     /// Name, as Kubernetes' scheduler calls the same rule.
     fn name(&self) -> &'static str;
 
+    /// Why the pod may run on no node, whichever there are.
+    fn refuse(&self, _pod: &PodInfo, _all: &Snapshot) -> Option<Refusal> {
+        None
+    }
+
     /// Whether the pod may run there; all reasons why not.
     fn filter(&self, _pod: &PodInfo, _node: &NodeInfo, _all: &Snapshot) -> Vec<Refusal> {
         Vec::new()

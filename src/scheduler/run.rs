@@ -7,7 +7,7 @@ use api::request::{PatchType, ResourceRef, Verb};
 use api::status::Status;
 use base::{Clock, OnError, Tasks};
 use client::{Cache, Change, Client, EventType, Recorder};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, Pod};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{debug, warn};
@@ -15,6 +15,8 @@ use tracing::{debug, warn};
 use crate::plan::{Choice, choose};
 use crate::queue::Queue;
 use crate::snapshot::{PodInfo, Snapshot};
+use crate::storage::{Need, Storage};
+use crate::volumes;
 
 /// The scheduler that pods ask for when they ask for none.
 const NAME: &str = "default-scheduler";
@@ -26,13 +28,20 @@ const BINDS_MAX: usize = 256;
 const WAKE_EVERY: Duration = Duration::from_millis(200);
 
 /// Starts the scheduler as a task of `tasks`.
-pub fn start(client: Client, nodes: Cache<Node>, pods: Cache<Pod>, clock: Arc<dyn Clock>, tasks: &Tasks) {
+pub fn start(
+    client: Client,
+    nodes: Cache<Node>,
+    pods: Cache<Pod>,
+    storage: Storage,
+    clock: Arc<dyn Clock>,
+    tasks: &Tasks,
+) {
     let recorder = Recorder::new(client.clone(), NAME, "", clock, tasks);
     let (failed, failures) = mpsc::unbounded_channel();
     let scheduler = Scheduler {
         client,
         recorder,
-        snapshot: Snapshot::default(),
+        snapshot: Snapshot::over(storage),
         queue: Queue::default(),
         turn: 0,
         binds: Arc::new(Semaphore::new(BINDS_MAX)),
@@ -66,6 +75,12 @@ impl Scheduler {
     ) {
         nodes.synced().await;
         pods.synced().await;
+        let storage = &self.snapshot.storage;
+        storage.claims.synced().await;
+        storage.volumes.synced().await;
+        storage.classes.synced().await;
+        let (mut claims, mut volumes) = (storage.claims.changes(), storage.volumes.changes());
+        let mut classes = storage.classes.changes();
         let (mut node_changes, mut pod_changes) = (nodes.changes(), pods.changes());
         let mut stirred = false;
         let mut tick = tokio::time::interval(WAKE_EVERY);
@@ -74,8 +89,12 @@ impl Scheduler {
             tokio::select! {
                 Some(change) = node_changes.recv() => stirred |= self.see_node(&change),
                 Some(change) = pod_changes.recv() => stirred |= self.see_pod(&change),
+                Some(_) = claims.recv() => stirred = true,
+                Some(change) = volumes.recv() => stirred |= self.see_volume(&change),
+                Some(_) = classes.recv() => stirred = true,
                 Some(pod) = failures.recv() => {
                     self.snapshot.remove_pod(pod.uid());
+                    self.snapshot.storage.take_back(&pod.pod);
                     let name = pod.pod.metadata.name.as_deref().unwrap_or_default();
                     let now = pods.get(&pod.namespace, name).filter(|now| now.metadata.uid == pod.pod.metadata.uid);
                     if let Some(now) = now {
@@ -118,6 +137,17 @@ impl Scheduler {
     }
 
     /// Whether waiting pods should be looked at again.
+    fn see_volume(&mut self, change: &Change<PersistentVolume>) -> bool {
+        let volume = change.object();
+        let kept = volume.spec.as_ref().is_some_and(|spec| spec.claim_ref.is_some());
+        if kept || matches!(change, Change::Deleted(_)) {
+            let name = volume.metadata.name.as_deref().unwrap_or_default();
+            self.snapshot.storage.settle(name);
+        }
+        true
+    }
+
+    /// Whether waiting pods should be looked at again.
     fn see_pod(&mut self, change: &Change<Pod>) -> bool {
         let info = Arc::new(PodInfo::new(change.object().clone()));
         let bound = info
@@ -150,17 +180,36 @@ impl Scheduler {
         match choose(&pod, &self.snapshot, self.turn) {
             Choice::Node(node) => {
                 self.queue.remove(pod.uid());
+                let needs = self.needs(&pod, &node);
                 self.snapshot.assume(pod.clone(), &node);
-                self.bind(pod, node);
+                self.snapshot.storage.promise(&needs);
+                self.bind(pod, node, needs);
             }
             Choice::Nowhere(why) => self.refuse(&pod, why),
         }
     }
 
-    fn bind(&self, pod: Arc<PodInfo>, node: String) {
+    /// What the pod's claims need on the node that was chosen with them in mind.
+    fn needs(&self, pod: &PodInfo, node: &str) -> Vec<Need> {
+        let found = self.snapshot.nodes().find(|info| info.name() == node);
+        let needs = found.and_then(|info| self.snapshot.storage.needs(&pod.pod, &info.node).ok());
+        needs.unwrap_or_default()
+    }
+
+    fn bind(&self, pod: Arc<PodInfo>, node: String, needs: Vec<Need>) {
         let (client, recorder) = (self.client.clone(), self.recorder.clone());
         let (binds, failed) = (self.binds.clone(), self.failed.clone());
+        let claims = self.snapshot.storage.claims.clone();
         self.tasks.spawn("bind", OnError::Log, async move {
+            // Before the permit: a volume that is long in coming must not keep other pods waiting.
+            if !needs.is_empty()
+                && let Err(why) = volumes::bind(&client, &claims, &needs, &node).await
+            {
+                let about = client::reference(&*pod.pod);
+                recorder.event(&about, EventType::Warning, "FailedScheduling", why);
+                let _ = failed.send(pod);
+                return;
+            }
             let _permit = binds.acquire().await;
             match send_binding(&client, &pod, &node).await {
                 Ok(()) => {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use api::pod::{Amounts, HostPort};
 use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
 
+use crate::storage::Storage;
+
 /// A pod with what the plugins ask of it again and again.
 #[derive(Debug)]
 pub struct PodInfo {
@@ -101,6 +103,8 @@ impl NodeInfo {
 /// All nodes, with the pods bound to them.
 #[derive(Debug, Default)]
 pub struct Snapshot {
+    /// Claims and volumes.
+    pub storage: Storage,
     nodes: BTreeMap<String, NodeInfo>,
     /// Where each pod is, by UID.
     places: HashMap<String, String>,
@@ -109,6 +113,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Of no nodes, with that storage.
+    pub fn over(storage: Storage) -> Self {
+        Self {
+            storage,
+            ..Self::default()
+        }
+    }
+
     /// The nodes, by name.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeInfo> {
         self.nodes.values()

@@ -9,6 +9,8 @@ mod resources;
 mod spread;
 mod taints;
 mod unschedulable;
+mod volume_binding;
+mod volume_restrictions;
 
 use crate::plugin::Plugin;
 
@@ -21,6 +23,8 @@ pub(crate) fn all() -> &'static [&'static dyn Plugin] {
         &node_affinity::NodeAffinity,
         &ports::NodePorts,
         &resources::NodeResourcesFit,
+        &volume_restrictions::VolumeRestrictions,
+        &volume_binding::VolumeBinding,
         &balance::NodeResourcesBalancedAllocation,
         &spread::PodTopologySpread,
         &affinity::InterPodAffinity,
