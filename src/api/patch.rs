@@ -1,5 +1,6 @@
 //! The three patch formats that are not apply.
 
+mod bounds;
 mod json;
 mod strategic;
 

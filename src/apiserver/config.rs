@@ -10,6 +10,9 @@ use base::{Clock, Random, SystemClock, SystemRandom};
 
 use crate::admission;
 
+/// Connections that a server lets be open at once, unless it is told otherwise.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
 /// Settings of an [`crate::ApiServer`].
 #[derive(Clone)]
 pub struct ServerConfig {
@@ -41,6 +44,8 @@ pub struct ServerConfig {
     pub admission: admission::Settings,
     /// Seconds that events are kept.
     pub event_ttl_seconds: u32,
+    /// Connections that may be open at once; half of them from one address.
+    pub connections_max: usize,
     /// How long open requests may take to end once the server stops.
     pub shutdown_grace: Duration,
     /// What `/metrics` shows; share it so that other parts show up there too.
@@ -68,6 +73,7 @@ impl ServerConfig {
             issuer: String::new(),
             admission: admission::Settings::default(),
             event_ttl_seconds: 3600,
+            connections_max: CONNECTIONS_MAX,
             shutdown_grace: Duration::from_secs(5),
             metrics: Metrics::new(),
             clock: Arc::new(SystemClock::new()),

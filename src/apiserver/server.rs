@@ -18,7 +18,7 @@ use crate::config::ServerConfig;
 use crate::discovery::Discovery;
 use crate::health::{Check, Health};
 use crate::http::local::LocalService;
-use crate::http::{Door, Listening};
+use crate::http::{Door, Guests, Listening};
 use crate::leading::{follow_contact, while_leading};
 use crate::lookup::{Lookup, StoreLookup};
 use crate::members::{Gauges, Here, Members, Standing, endpoints};
@@ -107,6 +107,7 @@ impl ApiServer {
             door: opened,
             tls: Arc::new(tls::server_config(&pki, serving.clone())?),
             peers: PeerDoor::new(identity, store.clone()),
+            guests: Guests::new(config.connections_max, &config.metrics),
             grace: config.shutdown_grace,
         };
         listening.start(listeners, tasks);

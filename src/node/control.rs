@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 use api::cidr::Addresses;
 use api::request::User;
 use apiserver::admission::TolerationSeconds;
+use apiserver::config::CONNECTIONS_MAX;
 use apiserver::{ApiServer, Prepared, ServerConfig, StartError};
 use base::{Clock, Tasks};
 use client::Client;
@@ -63,6 +64,7 @@ pub(super) async fn prepare_server(config: &Config, node_ip: Addresses) -> anyho
     };
     settings.name.clone_from(&config.node_name);
     settings.shared = serde_json::to_value(Shared::of(config))?;
+    settings.connections_max = connections();
     settings.extra_sans = vec![config.node_name.clone()];
     settings
         .extra_sans
@@ -73,6 +75,12 @@ pub(super) async fn prepare_server(config: &Config, node_ip: Addresses) -> anyho
         }
         other => anyhow::Error::new(other).context("cannot start the API server"),
     })
+}
+
+/// How many connections there may be: half of the files that this process may open are for other things.
+fn connections() -> usize {
+    let files = sys::process::raise_open_files().unwrap_or(1024);
+    usize::try_from(files / 2).map_or(CONNECTIONS_MAX, |half| half.min(CONNECTIONS_MAX))
 }
 
 /// Opens the store of a server: of the cluster given, or one that begins a cluster.

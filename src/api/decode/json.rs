@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::tree::{DEPTH_MAX, Entry, Tree};
+use super::tree::{Entry, Tree};
+use crate::depth::{SENT_MAX, TOO_DEEP};
 
 const END: &str = "unexpected end of JSON input";
 
@@ -78,8 +79,8 @@ impl<'a> Scanner<'a> {
 
     fn nested(&mut self, inner: fn(&mut Self) -> Result<Tree<'a>, String>) -> Result<Tree<'a>, String> {
         self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err("exceeded max depth".to_owned());
+        if self.depth > SENT_MAX {
+            return Err(TOO_DEEP.to_owned());
         }
         self.at += 1;
         let tree = inner(self)?;

@@ -5,9 +5,6 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Number, Value};
 
-/// Containers may nest this deep; beyond it, a document is refused.
-pub(super) const DEPTH_MAX: usize = 256;
-
 /// One value of a document.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Tree<'a> {

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::bounds::Bounds;
 use super::does_not_fit;
 use crate::status::Status;
 
@@ -12,8 +13,8 @@ const OPERATIONS_MAX: usize = 10_000;
 /// Applies a JSON patch, all of it or nothing.
 ///
 /// # Errors
-/// 400 for a patch that is not a list of operations, 413 for too many of them, 422 for one that
-/// does not fit the object or whose `test` fails.
+/// 400 for a patch that is not a list of operations, 413 for too many of them, 422 for one that does not fit the
+/// object, makes too much of it, or whose `test` fails.
 pub fn json_patch(object: Value, patch: &Value) -> Result<Value, Status> {
     let Value::Array(operations) = patch else {
         let word = match patch {
@@ -34,25 +35,26 @@ pub fn json_patch(object: Value, patch: &Value) -> Result<Value, Status> {
         );
         return Err(Status::new(413, "RequestEntityTooLarge", text));
     }
+    let mut bounds = Bounds::default();
     operations.iter().try_fold(object, |object, operation| {
         if !operation.is_object() {
             return Err(Status::bad_request(
                 "json: cannot unmarshal into Go value of type jsonpatch.Operation",
             ));
         }
-        step(object, operation).map_err(does_not_fit)
+        step(object, operation, &mut bounds).map_err(does_not_fit)
     })
 }
 
-fn step(mut object: Value, operation: &Value) -> Result<Value, String> {
+fn step(mut object: Value, operation: &Value, bounds: &mut Bounds) -> Result<Value, String> {
     let text = |key: &str| operation.get(key).and_then(Value::as_str);
     let path = text("path").ok_or("missing path")?;
     let from = || text("from").ok_or_else(|| "missing from".to_owned());
-    let value = || {
-        operation
-            .get("value")
-            .cloned()
-            .ok_or_else(|| "missing value".to_owned())
+    let levels = path.matches('/').count();
+    let mut value = || {
+        let value = operation.get("value").ok_or("missing value")?;
+        bounds.place(value, levels)?;
+        Ok::<_, String>(value.clone())
     };
     match text("op").unwrap_or_default() {
         "add" => add(&mut object, path, value()?)?,
@@ -67,10 +69,13 @@ fn step(mut object: Value, operation: &Value) -> Result<Value, String> {
         }
         "move" => {
             let moved = remove(&mut object, from()?)?;
+            bounds.place(&moved, levels)?;
             add(&mut object, path, moved)?;
         }
         "copy" => {
-            let copied = find(&object, from()?)?.clone();
+            let copied = find(&object, from()?)?;
+            bounds.copy(copied, levels)?;
+            let copied = copied.clone();
             add(&mut object, path, copied)?;
         }
         "test" => {
@@ -189,6 +194,41 @@ mod tests {
 
     fn patched(object: Value, patch: Value) -> Result<Value, (u16, String)> {
         json_patch(object, &patch).map_err(|s| (s.code, s.details.unwrap().causes[0].message.clone()))
+    }
+
+    #[test]
+    fn small_patches_make_nothing_huge_or_deep() {
+        let doubling = |place| json!({"op": "copy", "from": "", "path": format!("/x{place}")});
+        let bomb: Vec<Value> = (0..60).map(doubling).collect();
+        let (code, why) = patched(json!({"a": "x".repeat(1000)}), bomb.into()).unwrap_err();
+        assert_eq!(code, 422);
+        assert!(why.starts_with("Unable to complete the copy"), "{why}");
+        let deeper = |_| {
+            let operation =
+                |op: &str, from: &str, path: &str| json!({"op": op, "from": from, "path": path, "value": {}});
+            [
+                operation("add", "", "/b"),
+                operation("move", "/a", "/b/a"),
+                operation("move", "/b", "/a"),
+            ]
+        };
+        let well: Vec<Value> = (0..3000).flat_map(deeper).collect();
+        assert_eq!(
+            patched(json!({"a": {}}), well.into()),
+            Err((422, "exceeded max depth".to_owned()))
+        );
+        let toss = |place: usize| {
+            let (from, to) = if place.is_multiple_of(2) {
+                ("/a", "/b")
+            } else {
+                ("/b", "/a")
+            };
+            json!({"op": "move", "from": from, "path": to})
+        };
+        let tosses: Vec<Value> = (0..10_000).map(toss).collect();
+        let many = json!({"a": vec![0; 10_000]});
+        let (_, why) = patched(many, tosses.into()).unwrap_err();
+        assert!(why.starts_with("the operations touch more than"), "{why}");
     }
 
     #[test]

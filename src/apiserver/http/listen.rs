@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::door::{Caller, Door};
+use super::guests::{Guest, Guests};
 use super::handler;
 use crate::nodes::BoxError;
 use crate::peers::PeerDoor;
@@ -62,6 +63,8 @@ pub(crate) struct Listening {
     pub tls: Arc<ServerConfig>,
     /// For other servers, which do not wait.
     pub peers: PeerDoor,
+    /// How many connections there may be.
+    pub guests: Arc<Guests>,
     /// How long open requests may take to end.
     pub grace: Duration,
 }
@@ -87,7 +90,12 @@ impl Listening {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(self.clone().connection(stream, peer, stop.clone()));
+                    // Without a word: even an answer would cost a handshake.
+                    let Some(guest) = self.guests.admit(peer.ip()) else {
+                        continue;
+                    };
+                    let served = self.clone().connection(stream, peer, stop.clone());
+                    connections.spawn(while_guest(guest, served));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed");
@@ -155,6 +163,11 @@ impl Listening {
             tracing::debug!(%peer, error, "connection ended with an error");
         }
     }
+}
+
+async fn while_guest(guest: Guest, served: impl Future<Output = ()>) {
+    served.await;
+    drop(guest);
 }
 
 /// What comes of one half of a handshake, in time.

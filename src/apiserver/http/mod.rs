@@ -5,6 +5,7 @@ pub mod body;
 pub mod convert;
 mod delete_options;
 mod door;
+mod guests;
 mod handler;
 pub mod impersonate;
 mod listen;
@@ -18,5 +19,6 @@ mod resource;
 pub mod watch;
 
 pub use door::{Caller, Door};
+pub(crate) use guests::Guests;
 pub use handler::Incoming;
 pub(crate) use listen::{Listening, bind};

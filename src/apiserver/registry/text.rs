@@ -2,6 +2,7 @@
 //! resource version is known because we wrote it, never found by searching
 //! (users control the rest of the text).
 
+use api::depth;
 use api::kind::KindRef;
 use api::object;
 use api::status::Status;
@@ -13,7 +14,7 @@ use store::{Entry, Header, Record};
 /// an empty resource version, then the rest.
 ///
 /// # Errors
-/// 500 when `value` is no object with metadata.
+/// 500 when `value` is no object with metadata, 400 when nobody could read it again.
 pub(super) fn record(
     kind: &KindRef,
     api_version: &str,
@@ -23,6 +24,9 @@ pub(super) fn record(
     let whole = value
         .as_object()
         .ok_or_else(|| Status::internal("an object that is no JSON object"))?;
+    if !depth::within(value, depth::STORED_MAX) {
+        return Err(Status::bad_request(depth::TOO_DEEP));
+    }
     let empty = Map::new();
     let metadata = whole.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
     let mut out = Vec::with_capacity(1024);
