@@ -80,10 +80,11 @@ impl Node {
 
     async fn start_roles(&mut self, role: Role, node_ip: Addresses) -> anyhow::Result<()> {
         if role != Role::Agent {
-            self.start_control(node_ip).await?;
+            // Boxed, as is the next: all that happens at the start would be one huge value otherwise.
+            Box::pin(self.start_control(node_ip)).await?;
         }
         if role != Role::Server {
-            self.start_agent(node_ip).await?;
+            Box::pin(self.start_agent(node_ip)).await?;
         }
         Ok(())
     }
