@@ -279,6 +279,7 @@ impl Start {
         ));
         let selectors = Selectors::all().fields(format!("spec.nodeName={}", self.config.node_name));
         let pods = Cache::<Pod>::start(client, selectors, tasks);
+        context.volumes.local.resume();
         let _ = self.service.context.set(context.clone());
         let (evict, evictions) = mpsc::unbounded_channel();
         let collector = Arc::new(Collector {

@@ -24,7 +24,7 @@ use crate::pods::spec::{self, Role};
 use crate::pods::table::PodTable;
 use crate::runtime::Runtimes;
 use crate::stats::LastSample;
-use crate::volumes::VolumeMaker;
+use crate::volumes::{LocalPaths, VolumeMaker};
 
 /// Where images come from.
 #[async_trait]
@@ -154,12 +154,14 @@ impl Context {
     pub fn new(config: AgentConfig, world: World) -> Context {
         let paths = Paths::new(&config.data_dir);
         let facts = Arc::new(world.facts);
+        let local = LocalPaths::new(world.client.clone(), paths.clone(), world.tasks.clone());
         let objects = ObjectStore::new(world.client.clone(), paths.clone(), world.tasks);
         let volumes = VolumeMaker {
             paths: paths.clone(),
             client: world.client.clone(),
             objects: objects.clone(),
             node: facts.clone(),
+            local,
             clock: world.clock.clone(),
         };
         Context {

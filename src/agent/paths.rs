@@ -10,6 +10,7 @@
 //! objects/NAMESPACE/KIND.NAME.json      ConfigMaps and Secrets that pods here use
 //! seccomp/FILE                          seccomp profiles that pods name (`Localhost`)
 //! node.json                             the Node as last seen
+//! local-path/PV_NAMESPACE_CLAIM/         volumes of the built-in provisioner
 //! kept/KIND.json                        Services and the like as last seen
 //! ```
 
@@ -107,6 +108,12 @@ impl Paths {
     /// Seccomp profiles that pods name.
     pub fn seccomp(&self) -> PathBuf {
         self.data.join("seccomp")
+    }
+
+    /// Where volumes of the built-in provisioner lie: an absolute path, since others name it.
+    pub fn local_path(&self) -> PathBuf {
+        let path = self.data.join("local-path");
+        std::path::absolute(&path).unwrap_or(path)
     }
 
     /// The Node as last seen.

@@ -15,6 +15,7 @@ use super::machine::Machine;
 use crate::config::AgentConfig;
 use crate::eviction::Pressure;
 use crate::eviction::signals::Signal;
+use crate::paths::Paths;
 
 /// As many images as the kubelet lists in a status.
 const IMAGES_MAX: usize = 50;
@@ -55,14 +56,18 @@ pub fn labels(config: &AgentConfig, machine: &Machine) -> BTreeMap<String, Strin
     labels
 }
 
-/// What tells this machine from another one of the same name, and what the network of other nodes must
-/// know of it.
+/// What tells this machine from another one of the same name, what the network of other nodes must know
+/// of it, and where it has room for volumes.
 pub fn annotations(config: &AgentConfig) -> BTreeMap<String, String> {
     BTreeMap::from([
         (INSTANCE.to_owned(), config.instance_id.clone()),
         (
             network::peers::ROUTING_ANNOTATION.to_owned(),
             config.pod_routing.to_string(),
+        ),
+        (
+            api::storage::LOCAL_PATH.to_owned(),
+            Paths::new(&config.data_dir).local_path().display().to_string(),
         ),
     ])
 }

@@ -17,7 +17,7 @@ use super::host::check_host_path;
 use super::memory::is_mounted;
 use super::payload::{self, Inputs, Payload};
 use super::tokens::Tokens;
-use super::{atomic, kind_and_path};
+use super::{LocalPaths, atomic, kind_and_path, ownership, persistent};
 use crate::env::{NodeFacts, References};
 use crate::moment::Moment;
 use crate::objects::{ObjectStore, OnChange};
@@ -35,6 +35,8 @@ pub struct VolumeMaker {
     pub objects: ObjectStore,
     /// For the downward API.
     pub node: Arc<NodeFacts>,
+    /// Folders that the built-in provisioner promised here.
+    pub local: LocalPaths,
     /// For the names of atomic updates and the age of tokens.
     pub clock: Arc<dyn Clock>,
 }
@@ -96,9 +98,28 @@ impl VolumeMaker {
         if let Some(payload) = payload::payload(volume) {
             return self.fill(pod, volume, &payload?, path, tokens).await;
         }
+        if let Some((claim, own)) = api::storage::claim_of(pod, volume) {
+            return self.claimed(pod, &claim, own, path).await;
+        }
         let (volume, group) = (volume.clone(), payload::group(pod));
         let made = tokio::task::spawn_blocking(move || plain(&volume, &path, group)).await;
         made.map_err(|error| error.to_string())?
+    }
+
+    /// Links what a claim means into the pod's folder. One that is linked already needs no server.
+    async fn claimed(&self, pod: &Pod, claim: &str, own: bool, link: PathBuf) -> Result<(), String> {
+        if link.exists() {
+            return Ok(());
+        }
+        let volume = persistent::find(&self.client, pod, claim, own).await?;
+        let place = persistent::place(&volume, &self.paths.local_path())?;
+        let (group, made) = (ownership::wanted(pod), place.clone());
+        let linked = tokio::task::spawn_blocking(move || persistent::link(&made, &link, group.as_ref()));
+        linked.await.map_err(|error| error.to_string())??;
+        if place.sort == persistent::Sort::Made {
+            self.local.follow(&place.path);
+        }
+        Ok(())
     }
 
     async fn fill(
@@ -236,8 +257,8 @@ fn mount_memory(path: &Path, size: Option<i64>) -> io::Result<()> {
 fn remove(root: &Path) -> io::Result<()> {
     for kind in fs::read_dir(root).into_iter().flatten().flatten() {
         for volume in fs::read_dir(kind.path()).into_iter().flatten().flatten() {
-            // EINVAL: not a mount point, which is the common case.
-            let _ = umount2(&volume.path(), MntFlags::MNT_DETACH);
+            // EINVAL: not a mount point, which is the common case. What a link leads to is not ours.
+            let _ = umount2(&volume.path(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
         }
     }
     match fs::remove_dir_all(root) {

@@ -2,19 +2,26 @@
 
 pub mod atomic;
 pub mod host;
+pub mod local_path;
 pub mod make;
 pub mod memory;
 pub mod mounts;
+pub mod ownership;
 pub mod payload;
+pub mod persistent;
 pub mod tokens;
 
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Volume;
 
+pub use local_path::LocalPaths;
 pub use make::{VolumeError, VolumeMaker, references, unmount_below};
 pub use mounts::MountPoint;
 pub use tokens::Tokens;
+
+/// The kind of volumes that are links to what a claim means.
+const PERSISTENT: &str = "persistent";
 
 /// Where a volume lies: below a folder named after its kind, given by `place`,
 /// or anywhere on the host. `None` for kinds that this node does not have.
@@ -32,6 +39,8 @@ fn kind_and_path(volume: &Volume, place: impl Fn(&str) -> PathBuf) -> Option<Pat
         "projected"
     } else if volume.downward_api.is_some() {
         "downward-api"
+    } else if volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some() {
+        PERSISTENT
     } else {
         return None;
     };

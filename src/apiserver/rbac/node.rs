@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use api::references;
+use api::{references, storage};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, Pod};
 use serde_json::Value;
 
 use crate::authz::Attributes;
@@ -29,6 +30,7 @@ pub fn decide(lookup: &Arc<dyn Lookup>, node: &str, asked: &Attributes) -> Resul
         ("", "persistentvolumeclaims", "" | "status") if verb == "get" || verb == "patch" => {
             related(lookup, node, asked)
         }
+        ("", "persistentvolumes", "") => volumes(lookup, node, asked),
         ("", "serviceaccounts", "token") if verb == "create" => related(lookup, node, asked),
         ("", "serviceaccounts", "") if verb == "get" => related(lookup, node, asked),
         ("", "pods", _) => pods(lookup, node, asked),
@@ -109,10 +111,44 @@ fn related(lookup: &Arc<dyn Lookup>, node: &str, asked: &Attributes) -> Result<(
         let pod: Value = serde_json::from_slice(&found.text).unwrap_or_default();
         match asked.resource.as_str() {
             "serviceaccounts" => pod["spec"]["serviceAccountName"].as_str() == Some(&asked.name),
+            "persistentvolumeclaims" if is_own_claim(&pod, &asked.name) => true,
             resource => references::of(&pod, resource).contains(&asked.name.as_str()),
         }
     });
     if needed { Ok(()) } else { Err(no_relation(node)) }
+}
+
+/// Whether a claim is named as one that is made for a generic ephemeral volume of the pod.
+fn is_own_claim(pod: &Value, claim: &str) -> bool {
+    let pod: Pod = serde_json::from_value(pod.clone()).unwrap_or_default();
+    api::storage::claims_of(&pod).any(|(name, own)| own && name == claim)
+}
+
+/// A node follows single volumes, and removes what the built-in provisioner made on it once that is released.
+fn volumes(lookup: &Arc<dyn Lookup>, node: &str, asked: &Attributes) -> Result<(), String> {
+    let found = || lookup.find("", "persistentvolumes", "", &asked.name);
+    match asked.verb.as_str() {
+        "get" => Ok(()),
+        "list" | "watch" if !asked.name.is_empty() => Ok(()),
+        "list" | "watch" => Err("can only list/watch single persistentvolumes by name".into()),
+        // One that is gone may be asked for: the answer is 404, which the node needs.
+        "delete" if found().is_none_or(|found| is_done_with(lookup, node, &found.text)) => Ok(()),
+        "delete" => Err("can only delete its own released volumes of the built-in provisioner".into()),
+        _ => Err(String::new()),
+    }
+}
+
+fn is_done_with(lookup: &Arc<dyn Lookup>, node: &str, volume: &[u8]) -> bool {
+    let volume: PersistentVolume = serde_json::from_slice(volume).unwrap_or_default();
+    let node = lookup.find("", "nodes", "", node);
+    let node = node.and_then(|found| serde_json::from_slice::<Node>(&found.text).ok());
+    storage::note(&volume.metadata, storage::PROVISIONED_BY) == storage::LOCAL_PATH
+        && storage::volume_phase(&volume) == "Released"
+        && volume
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.node_affinity.is_some())
+        && node.is_some_and(|node| storage::reaches(&volume, &node))
 }
 
 /// What every node may do, whatever runs on it.
@@ -131,7 +167,6 @@ fn fixed(asked: &Attributes) -> Result<(), String> {
         }
         ("", "services", "") => reads,
         ("", "events", "") | ("events.k8s.io", "events", "") => writes,
-        ("", "persistentvolumes", "") => verb == "get",
         ("", "endpoints", "") => verb == "get",
         ("certificates.k8s.io", "certificatesigningrequests", "") => reads || verb == "create",
         ("certificates.k8s.io", "certificatesigningrequests", "selfnodeclient") => verb == "create",
@@ -201,5 +236,52 @@ mod tests {
         assert!(decide(&lookup, "n1", &list).is_ok());
         let other = decide(&lookup, "n2", &ask("get", "secrets", "", "env-secret")).unwrap_err();
         assert_eq!(other, "no relationship found between node 'n2' and this object");
+    }
+
+    #[test]
+    fn a_node_removes_only_its_own_released_folders() {
+        let volume = |name: &str, phase: &str, host: &str, by: &str| {
+            json!({"metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": by}},
+                "spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
+                    {"key": "kubernetes.io/hostname", "operator": "In", "values": [host]}]}]}}},
+                "status": {"phase": phase}})
+        };
+        let labels = json!({"kubernetes.io/hostname": "n1"});
+        let lookup = Fixed::default()
+            .with("", "nodes", json!({"metadata": {"name": "n1", "labels": labels}}))
+            .with(
+                "",
+                "persistentvolumes",
+                volume("mine", "Released", "n1", "coracle.dev/local-path"),
+            )
+            .with(
+                "",
+                "persistentvolumes",
+                volume("bound", "Bound", "n1", "coracle.dev/local-path"),
+            )
+            .with(
+                "",
+                "persistentvolumes",
+                volume("yours", "Released", "n2", "coracle.dev/local-path"),
+            )
+            .with("", "persistentvolumes", volume("other", "Released", "n1", "else"));
+        let lookup: Arc<dyn Lookup> = Arc::new(lookup);
+        for (verb, name, expected) in [
+            ("delete", "mine", true),
+            ("delete", "bound", false),
+            ("delete", "yours", false),
+            ("delete", "other", false),
+            ("delete", "gone", true),
+            ("get", "yours", true),
+            ("watch", "mine", true),
+            ("watch", "", false),
+            ("update", "mine", false),
+        ] {
+            let asked = Attributes {
+                namespace: String::new(),
+                ..ask(verb, "persistentvolumes", "", name)
+            };
+            assert_eq!(decide(&lookup, "n1", &asked).is_ok(), expected, "{verb} {name}");
+        }
     }
 }

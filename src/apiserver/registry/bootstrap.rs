@@ -19,6 +19,18 @@ use crate::lookup;
 
 const NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "default"];
 
+/// The class of volumes that are folders on nodes: the default until somebody says otherwise.
+fn local_path() -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": {
+            "name": "local-path", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": api::storage::LOCAL_PATH, "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer", "allowVolumeExpansion": true,
+    })
+}
+
 impl Core {
     /// Makes what is missing, then settles the records of addresses.
     pub(crate) async fn make_basics(&self) -> Result<(), Status> {
@@ -38,6 +50,8 @@ impl Core {
             self.ensure("scheduling.k8s.io", "priorityclasses", "", class)
                 .await?;
         }
+        self.ensure("storage.k8s.io", "storageclasses", "", local_path())
+            .await?;
         self.repair_addresses().await
     }
 
