@@ -88,7 +88,7 @@ pub fn apply(live: Option<&Value>, applied: Value, write: &Write<'_>, force: boo
             manager: BEFORE_FIRST_APPLY,
             ..*write
         };
-        record(&blank, &live_object, &mut managers, &first);
+        record(blank, &live_object, &mut managers, &first);
     }
     let attempt = |force| settle(&live_object, &config, managers.clone(), write, force);
     let (mut merged, managers) = match attempt(force) {
@@ -232,7 +232,7 @@ fn settle(
     let merged = typed::merge(live, config, write.schema);
     let merged = prune(&merged, &last.set, &managers, write.schema);
     let difference = typed::compare(live, &merged, write.schema).without(&reset);
-    let changed = difference.changed();
+    let changed = difference.changed;
     let mut conflicts = Vec::new();
     for (other, owned) in managers.0.iter().filter(|(other, _)| **other != id) {
         let taken = owned.set.intersection(&changed);
@@ -278,7 +278,7 @@ fn taken_over(live: &Value, write: &Write<'_>) -> FieldSet {
     }
     let difference = typed::compare(&last, live, write.schema);
     typed::paths_of(&last, write.schema)
-        .difference(&difference.changed())
+        .difference(&difference.changed)
         .difference(&difference.removed)
 }
 
@@ -294,13 +294,13 @@ fn refresh_last_applied(merged: &mut Value, config: &Value, write: &Write<'_>) {
 /// Gives the writer what changed from `live` to `new`, and takes it from the others.
 fn record(live: &Value, new: &Value, managers: &mut Managers, write: &Write<'_>) {
     let reset = FieldSet::of_dotted(write.reset);
-    let difference = typed::compare(live, new, write.schema).without(&reset);
-    let changed = difference.changed();
-    managers.take(&changed, None);
+    let mut difference = typed::compare(live, new, write.schema).without(&reset);
+    difference.changed.subtract(&NOBODYS);
+    difference.removed.subtract(&NOBODYS);
+    managers.take(&difference.changed, None);
     managers.take(&difference.removed, None);
-    let fields = changed.difference(&NOBODYS);
-    if !fields.is_empty() {
-        managers.give(write.id(false), write.api_version, fields, write.now);
+    if !difference.changed.is_empty() {
+        managers.give(write.id(false), write.api_version, difference.changed, write.now);
     }
     managers.cap();
 }
@@ -334,14 +334,8 @@ pub fn update_managed_fields(live: Option<&Value>, new: Value, write: &Write<'_>
     if managers.0.is_empty() && live.is_some_and(|live| !object::uid(live).is_empty()) {
         return new;
     }
-    match live {
-        Some(live) => {
-            let mut live = live.clone();
-            object::remove(&mut live, &["metadata", "managedFields"]);
-            record(&live, &new, &mut managers, write);
-        }
-        None => record(&canon::blank(write.schema), &new, &mut managers, write),
-    }
+    let before = live.unwrap_or_else(|| canon::blank(write.schema));
+    record(before, &new, &mut managers, write);
     managers.put(&mut new);
     new
 }

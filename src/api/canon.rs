@@ -45,8 +45,8 @@ fn respell_node(value: &mut Value, of: &Node) {
 
 /// The object that Go starts from before it decodes anything: what a create is compared with to
 /// find out which fields the creator set. Lists and maps that are always written are null.
-pub fn blank(schema: &Schema) -> Value {
-    blank_struct(schema.root.get())
+pub fn blank(schema: &Schema) -> &Value {
+    schema.blank.get_or_init(|| blank_struct(schema.root.get()))
 }
 
 fn blank_struct(of: &Type) -> Value {
@@ -234,7 +234,8 @@ mod tests {
 
     #[test]
     fn a_blank_object_shows_what_is_always_written() {
-        let blank = blank(&schema("apps", "Deployment"));
+        let schema = schema("apps", "Deployment");
+        let blank = blank(&schema);
         assert_eq!(blank["spec"]["template"]["spec"]["containers"], Value::Null);
         assert!(blank["spec"]["template"]["spec"].get("containers").is_some());
         assert!(blank["spec"].get("replicas").is_none());

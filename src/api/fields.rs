@@ -153,6 +153,7 @@ fn compare_values(a: &Value, b: &Value) -> Ordering {
 /// A set of field paths.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FieldSet {
+    /// No branch here is empty: what loses its last path is taken out.
     steps: BTreeMap<Step, Branch>,
 }
 
@@ -226,7 +227,7 @@ impl FieldSet {
 
     /// Whether no path is in the set.
     pub fn is_empty(&self) -> bool {
-        self.steps.values().all(Branch::is_empty)
+        self.steps.is_empty()
     }
 
     /// All paths, parents before children.
@@ -282,6 +283,20 @@ impl FieldSet {
         })
     }
 
+    /// Takes out the paths that are in `other`.
+    pub fn subtract(&mut self, other: &FieldSet) {
+        if other.is_empty() {
+            return;
+        }
+        self.steps.retain(|step, mine| {
+            if let Some(theirs) = other.steps.get(step) {
+                mine.member &= !theirs.member;
+                mine.below.subtract(&theirs.below);
+            }
+            !mine.is_empty()
+        });
+    }
+
     /// Paths here that are neither in `other` nor below a path in `other`.
     pub fn without(&self, other: &FieldSet) -> FieldSet {
         self.combine(other, &|mine, theirs| match theirs {
@@ -332,7 +347,7 @@ impl FieldSet {
         if member && !self.is_empty() {
             map.insert(".".to_owned(), Value::Object(Map::new()));
         }
-        for (step, branch) in self.steps.iter().filter(|(_, branch)| !branch.is_empty()) {
+        for (step, branch) in &self.steps {
             map.insert(step.encode(), Value::Object(branch.below.encode(branch.member)));
         }
         map
@@ -438,6 +453,10 @@ mod tests {
             prop_assert_eq!(a.clone().union(b.clone()).paths(), b.clone().union(a.clone()).paths());
             prop_assert!(a.difference(&b).intersection(&b).is_empty());
             prop_assert_eq!(a.difference(&b).union(a.intersection(&b)).paths(), a.paths());
+            let mut less = a.clone();
+            less.subtract(&b);
+            prop_assert_eq!(less.is_empty(), less.paths().is_empty());
+            prop_assert_eq!(less, a.difference(&b));
         }
     }
 }

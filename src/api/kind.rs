@@ -445,11 +445,11 @@ impl Kind {
 
     /// Every rule for a new object: metadata (of kinds that are kept), then the kind's own.
     pub fn check_create(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = if self.stored() {
-            metadata::validate(self, object)
-        } else {
-            Vec::new()
-        };
+        let mut errors = Vec::new();
+        if self.stored() {
+            errors.extend(metadata::validate(self, object));
+            errors.extend(metadata::finalizers(object));
+        }
         errors.extend((self.validate)(object));
         errors
     }
@@ -457,6 +457,7 @@ impl Kind {
     /// Every rule for a changed object: metadata, then the kind's own.
     pub fn check_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = metadata::validate_update(new, old);
+        errors.extend(metadata::finalizers(new));
         errors.extend((self.validate_update)(new, old));
         errors
     }

@@ -5,7 +5,7 @@
 //! them.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
@@ -50,6 +50,16 @@ pub struct Schema {
     pub gvk: Gvk,
     /// The type of the whole object.
     pub root: TypeRef,
+    /// Kept by [`crate::canon::blank`].
+    pub(crate) blank: OnceLock<Value>,
+}
+
+impl Schema {
+    /// The schema of a kind whose objects are of that type.
+    pub fn new(gvk: Gvk, root: TypeRef) -> Self {
+        let blank = OnceLock::new();
+        Self { gvk, root, blank }
+    }
 }
 
 /// What a value may be.

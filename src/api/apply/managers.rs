@@ -92,7 +92,7 @@ impl Managers {
     /// Writes the entries into an object: appliers first, then by time and name.
     pub fn put(&self, target: &mut Value) {
         let mut entries: Vec<(&Id, &Owned)> = self.0.iter().collect();
-        entries.sort_by_key(|(id, owned)| (!id.applied, seconds(owned), *id));
+        entries.sort_by_cached_key(|(id, owned)| (!id.applied, seconds(owned), *id));
         if entries.is_empty() {
             object::remove(target, &["metadata", "managedFields"]);
             return;
@@ -113,7 +113,7 @@ impl Managers {
     pub fn take(&mut self, fields: &FieldSet, keeper: Option<&Id>) {
         for (id, owned) in &mut self.0 {
             if Some(id) != keeper {
-                owned.set = owned.set.difference(fields);
+                owned.set.subtract(fields);
             }
         }
         self.0.retain(|_, owned| !owned.set.is_empty());
@@ -128,6 +128,9 @@ impl Managers {
 
     /// Merges the oldest updaters of the same version while there are too many.
     pub fn cap(&mut self) {
+        if self.0.len() <= UPDATERS_MAX {
+            return;
+        }
         let mut updaters: Vec<(i64, Id)> = self
             .0
             .iter()

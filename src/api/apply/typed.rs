@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
@@ -58,14 +59,23 @@ impl<'a> Shape<'a> {
     /// What the schema says one step further down.
     fn step(&self, step: &Step) -> At<'a> {
         match (self, step) {
-            (Shape::Struct(of), Step::Field(name)) => match of.field(name) {
+            (_, Step::Field(name)) => self.field(name),
+            (Shape::Keyed(inner, _) | Shape::Set(inner), _) => At::new(inner),
+            _ => At::new(&FREE),
+        }
+    }
+
+    /// The same for a field of a struct or a key of a map.
+    fn field(&self, name: &str) -> At<'a> {
+        match self {
+            Shape::Struct(of) => match of.field(name) {
                 Some(field) => At {
                     node: &field.node,
                     apply: &field.merge.apply,
                 },
                 None => At::new(&FREE),
             },
-            (Shape::Map(inner) | Shape::Keyed(inner, _) | Shape::Set(inner), _) => At::new(inner),
+            Shape::Map(inner) => At::new(inner),
             _ => At::new(&FREE),
         }
     }
@@ -185,67 +195,94 @@ fn paths_below(value: &Value, at: At<'_>) -> (bool, FieldSet) {
 /// How two objects differ.
 #[derive(Default, Debug)]
 pub(super) struct Difference {
-    pub added: FieldSet,
-    pub modified: FieldSet,
+    /// Paths that have a new value, or a value at all.
+    pub changed: FieldSet,
+    /// Paths that are gone.
     pub removed: FieldSet,
 }
+
+/// What became of a value itself, apart from what became of its parts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Changed,
+    Removed,
+}
+
+/// What became of a value, and how it differs below itself.
+type Found = (Option<Change>, Difference);
 
 impl Difference {
     /// Without what a write cannot change.
     pub fn without(self, reset: &FieldSet) -> Self {
+        if reset.is_empty() {
+            return self;
+        }
         Self {
-            added: self.added.without(reset),
-            modified: self.modified.without(reset),
+            changed: self.changed.without(reset),
             removed: self.removed.without(reset),
         }
     }
 
-    /// Paths that have a new value.
-    pub fn changed(&self) -> FieldSet {
-        self.modified.clone().union(self.added.clone())
+    /// Takes in what was found one step further down.
+    fn take_in(&mut self, step: &dyn Fn() -> Step, (change, below): Found) {
+        let sets = [
+            (&mut self.changed, Change::Changed, below.changed),
+            (&mut self.removed, Change::Removed, below.removed),
+        ];
+        for (set, kind, below) in sets {
+            let member = change == Some(kind);
+            if member || !below.is_empty() {
+                set.insert_branch(step(), member, below);
+            }
+        }
     }
 }
 
 /// What changed from `before` to `after`.
 pub(super) fn compare(before: &Value, after: &Value, schema: &Schema) -> Difference {
     let node = root(schema);
-    let mut out = Difference::default();
-    compare_at(
-        Some(before),
-        Some(after),
-        At::new(&node),
-        &mut Vec::new(),
-        &mut out,
-    );
-    out
+    compare_at(Some(before), Some(after), At::new(&node)).1
 }
 
-fn compare_at(
-    before: Option<&Value>,
-    after: Option<&Value>,
-    at: At<'_>,
-    path: &mut Path,
-    out: &mut Difference,
-) {
-    let shape = at.shape();
-    let children = shape.children(before).zip(shape.children(after));
-    match children {
-        Some((l, r)) if !(l.is_empty() && r.is_empty()) => {
-            compare_children(&shape, &l, &r, path, out);
-            match (before, after) {
-                (None, _) => out.added.insert(path),
-                (_, None) => out.removed.insert(path),
-                _ => {}
-            }
-        }
-        // One piece; empty containers too, so that null and empty stay apart.
-        _ => match (before, after) {
-            (None, _) => out.added.insert(path),
-            (_, None) => out.removed.insert(path),
-            (Some(l), Some(r)) if l != r => out.modified.insert(path),
-            _ => {}
-        },
+fn compare_at(before: Option<&Value>, after: Option<&Value>, at: At<'_>) -> Found {
+    if before == after {
+        return Found::default();
     }
+    let shape = at.shape();
+    // One piece; empty containers too, so that null and empty stay apart.
+    let below = match shape {
+        Shape::Struct(_) | Shape::Map(_) => compare_members(&shape, before, after),
+        _ => compare_items(&shape, before, after),
+    };
+    let change = match (before, after) {
+        (_, None) => Some(Change::Removed),
+        (None, _) => Some(Change::Changed),
+        _ => below.is_none().then_some(Change::Changed),
+    };
+    (change, below.unwrap_or_default())
+}
+
+/// The members of an object, none of null or nothing; `None` for what has to count as one piece.
+fn members(value: Option<&Value>) -> Option<&Map<String, Value>> {
+    static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+    match value {
+        None | Some(Value::Null) => Some(&NONE),
+        Some(value) => value.as_object(),
+    }
+}
+
+fn compare_members(shape: &Shape<'_>, before: Option<&Value>, after: Option<&Value>) -> Option<Difference> {
+    let (l, r) = (members(before)?, members(after)?);
+    if l.is_empty() && r.is_empty() {
+        return None;
+    }
+    let mut out = Difference::default();
+    let added = r.keys().filter(|name| !l.contains_key(*name));
+    for name in l.keys().chain(added) {
+        let found = compare_at(l.get(name), r.get(name), shape.field(name));
+        out.take_in(&|| Step::field(name), found);
+    }
+    Some(out)
 }
 
 type Children<'v> = [(Step, &'v Value)];
@@ -263,38 +300,37 @@ fn side_by_side<'c, 'v>(
     pairs
 }
 
-fn compare_children(
-    shape: &Shape<'_>,
-    l: &Children<'_>,
-    r: &Children<'_>,
-    path: &mut Path,
-    out: &mut Difference,
-) {
-    for (step, (before, after)) in side_by_side(l, r) {
+fn compare_items(shape: &Shape<'_>, before: Option<&Value>, after: Option<&Value>) -> Option<Difference> {
+    let (l, r) = shape.children(before).zip(shape.children(after))?;
+    if l.is_empty() && r.is_empty() {
+        return None;
+    }
+    let mut out = Difference::default();
+    let whole = |change| (Some(change), Difference::default());
+    for (step, (before, after)) in side_by_side(&l, &r) {
         let at = shape.step(step);
-        path.push(step.clone());
+        let again = || step.clone();
         match (before.as_slice(), after.as_slice()) {
             ([] | [_], [] | [_]) => {
-                compare_at(before.first().copied(), after.first().copied(), at, path, out);
+                let found = compare_at(before.first().copied(), after.first().copied(), at);
+                out.take_in(&again, found);
             }
             // Duplicates count as one piece.
-            ([_, _, ..], [_, _, ..]) if before != after => out.modified.insert(path),
-            ([_, _, ..], [_, _, ..]) => {}
+            ([_, _, ..], [_, _, ..]) if before == after => {}
+            ([_, _, ..], [_, _, ..]) => out.take_in(&again, whole(Change::Changed)),
             ([_, _, ..], after) => {
-                if let Some(one) = after.first() {
-                    compare_at(None, Some(one), at, path, out);
-                }
-                out.removed.insert(path);
+                let one = after.first().copied();
+                out.take_in(&again, compare_at(None, one, at));
+                out.take_in(&again, whole(Change::Removed));
             }
             (before, _) => {
-                if let Some(one) = before.first() {
-                    compare_at(Some(one), None, at, path, out);
-                }
-                out.added.insert(path);
+                let one = before.first().copied();
+                out.take_in(&again, compare_at(one, None, at));
+                out.take_in(&again, whole(Change::Changed));
             }
         }
-        path.pop();
     }
+    Some(out)
 }
 
 /// `config` merged into `live`.

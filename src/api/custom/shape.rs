@@ -14,10 +14,7 @@ use crate::value::{entries, flag, get, list, text};
 pub fn of(schema: &Value, gvk: Gvk) -> SchemaRef {
     let mut root = object(schema, true);
     root.preserve_unknown |= schema.is_null();
-    Arc::new(Schema {
-        gvk,
-        root: TypeRef::Own(Arc::new(root)),
-    })
+    Arc::new(Schema::new(gvk, TypeRef::Own(Arc::new(root))))
 }
 
 fn object(schema: &Value, resource: bool) -> Type {

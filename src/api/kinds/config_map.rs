@@ -21,8 +21,9 @@ pub static KIND: Kind = Kind {
     storage_version_hash: "qFsyl6wFWjQ=",
     validate,
     validate_update: |new, old| {
-        let mut errors = validate(new);
+        let mut errors = Vec::new();
         immutable(new, old, &["data", "binaryData"], &mut errors);
+        errors.extend(validate(new));
         errors
     },
     columns: &[Column::NAME, Column::text("Data"), Column::AGE],

@@ -58,22 +58,45 @@ fn validate(cron: &Value) -> Vec<FieldError> {
     } else if let Err(why) = fields_of(schedule.text()) {
         errors.push(schedule.invalid(why));
     }
+    spec.get("startingDeadlineSeconds").non_negative(&mut errors);
+    time_zone(&spec.get("timeZone"), &mut errors);
     spec.get("concurrencyPolicy")
         .one_of(&["Allow", "Forbid", "Replace"], &mut errors);
-    for key in [
-        "startingDeadlineSeconds",
-        "successfulJobsHistoryLimit",
-        "failedJobsHistoryLimit",
-    ] {
+    let template = spec.get("jobTemplate.spec");
+    job::validate_spec(&template, &mut errors);
+    let (chosen, manual) = (template.get("selector"), template.get("manualSelector"));
+    if chosen.is_set() {
+        errors.push(chosen.invalid("`selector` will be auto-generated"));
+    }
+    if manual.flag() {
+        errors.push(manual.not_supported(&["nil", "false"]));
+    }
+    for key in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
         spec.get(key).non_negative(&mut errors);
     }
-    job::validate_spec(&spec.get("jobTemplate.spec"), &mut errors);
     let name = Field::at(cron, "metadata.name");
     // A Job's name is the CronJob's and eleven more characters, and must fit a label.
     if name.text().len() > 52 {
         errors.push(name.invalid("must be no more than 52 characters"));
     }
     errors
+}
+
+/// The time zone must be one of the world's, by its name.
+fn time_zone(zone: &Field, errors: &mut Vec<FieldError>) {
+    let name = zone.text();
+    let why = if !zone.is_set() {
+        return;
+    } else if name.is_empty() {
+        "timeZone must be nil or non-empty string".to_owned()
+    } else if name.eq_ignore_ascii_case("local") {
+        "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones".to_owned()
+    } else if jiff::tz::TimeZone::get(name).is_err() {
+        format!("unknown time zone {name}")
+    } else {
+        return;
+    };
+    errors.push(zone.invalid(why));
 }
 
 /// A schedule has five fields, or is a name such as `@daily`.

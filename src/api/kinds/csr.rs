@@ -104,6 +104,33 @@ fn validate_approval(new: &Value, old: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// What a key may be certified for.
+const USAGES: [&str; 23] = [
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+
 fn validate(csr: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = Field::at(csr, "spec");
@@ -112,9 +139,13 @@ fn validate(csr: &Value) -> Vec<FieldError> {
     if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE REQUEST-----") {
         errors.push(request.invalid("PEM block type must be CERTIFICATE REQUEST"));
     }
-    if spec.get("usages").is_blank() {
-        errors.push(spec.get("usages").required(""));
+    spec.get("usages").needed(&mut errors);
+    for usage in spec.items("usages") {
+        if !USAGES.contains(&usage.text()) {
+            errors.push(usage.not_supported(&USAGES));
+        }
     }
+    spec.unique("usages", "", &mut errors);
     signer_name(&spec.get("signerName"), &mut errors);
     let seconds = spec.get("expirationSeconds");
     if seconds.int().is_some_and(|n| n < 600) {

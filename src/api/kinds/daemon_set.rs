@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{cells, workload};
+use super::{cells, pod, workload};
 use crate::kind::{Column, Kind, Subresource};
+use crate::selector;
 use crate::status::FieldError;
 use crate::value::{Field, fill, get, get_mut, int};
 
@@ -66,19 +67,37 @@ fn default(set: &mut Value) {
 fn validate(set: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = Field::at(set, "spec");
-    workload::selector_and_template(&spec, &mut errors);
-    workload::always_running(&spec, &mut errors);
-    for key in ["minReadySeconds", "revisionHistoryLimit"] {
-        spec.get(key).non_negative(&mut errors);
+    let selector = spec.get("selector");
+    selector::validate(&selector, &mut errors);
+    if selector.is_set() {
+        workload::selected(&spec, &mut errors);
+    } else {
+        errors.push(workload::not_selected(&spec.get("template.metadata.labels")));
     }
-    let strategy = spec.get("updateStrategy");
-    strategy
-        .get("type")
-        .one_of(&["OnDelete", "RollingUpdate"], &mut errors);
-    if strategy.get("type").text() == "RollingUpdate" {
-        rolling_update(&strategy.get("rollingUpdate"), &mut errors);
+    if selector.is_set() && selector::is_empty(selector.value) {
+        errors.push(selector.invalid("empty selector is invalid for daemonset"));
     }
+    pod::validate_template(&spec.get("template"), &mut errors);
+    workload::always_running(&spec, "DaemonSet", &mut errors);
+    spec.get("minReadySeconds").non_negative(&mut errors);
+    strategy(&spec.get("updateStrategy"), &mut errors);
+    spec.get("revisionHistoryLimit").non_negative(&mut errors);
     errors
+}
+
+fn strategy(strategy: &Field, errors: &mut Vec<FieldError>) {
+    match strategy.get("type").text() {
+        "OnDelete" => {}
+        "RollingUpdate" if strategy.get("rollingUpdate").needed(errors) => {
+            rolling_update(&strategy.get("rollingUpdate"), errors);
+        }
+        "RollingUpdate" => {}
+        _ => errors.push(FieldError::not_supported(
+            &strategy.path,
+            workload::unknown_strategy(strategy),
+            &["RollingUpdate", "OnDelete"],
+        )),
+    }
 }
 
 fn rolling_update(rolling: &Field, errors: &mut Vec<FieldError>) {
@@ -89,7 +108,7 @@ fn rolling_update(rolling: &Field, errors: &mut Vec<FieldError>) {
     }
     let zero = |field: &Field| matches!(workload::int_or_percent(field.value), None | Some((0, _)));
     match (zero(&unavailable), zero(&surge)) {
-        (true, true) => errors.push(unavailable.invalid("cannot be 0 when maxSurge is 0")),
+        (true, true) => errors.push(unavailable.required("cannot be 0 when maxSurge is 0")),
         (false, false) => errors.push(surge.invalid("may not be set when maxUnavailable is non-zero")),
         _ => {}
     }

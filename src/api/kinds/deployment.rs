@@ -70,8 +70,8 @@ fn validate(deployment: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = Field::at(deployment, "spec");
     spec.get("replicas").non_negative(&mut errors);
-    workload::selector_and_template(&spec, &mut errors);
-    workload::always_running(&spec, &mut errors);
+    workload::selector_and_template(&spec, "empty selector is invalid for deployment", &mut errors);
+    workload::always_running(&spec, "ReplicaSet", &mut errors);
     strategy(&spec.get("strategy"), &mut errors);
     for key in [
         "minReadySeconds",
@@ -98,7 +98,11 @@ fn strategy(strategy: &Field, errors: &mut Vec<FieldError>) {
         }
         "Recreate" => {}
         "RollingUpdate" => rolling_update(&rolling, errors),
-        _ => errors.push(strategy.get("type").not_supported(&["Recreate", "RollingUpdate"])),
+        _ => errors.push(FieldError::not_supported(
+            &strategy.path,
+            workload::unknown_strategy(strategy),
+            &["Recreate", "RollingUpdate"],
+        )),
     }
 }
 

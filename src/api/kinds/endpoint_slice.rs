@@ -93,9 +93,13 @@ fn endpoint(endpoint: &Field, kind: &str, errors: &mut Vec<FieldError>) {
     for address in addresses {
         errors.extend(
             address.invalid_each(match (kind, address.text().parse::<IpAddr>()) {
-                ("IPv4", Ok(IpAddr::V4(_))) | ("IPv6", Ok(IpAddr::V6(_))) => Vec::new(),
-                ("IPv4", _) => vec!["must be an IPv4 address".to_owned()],
-                ("IPv6", _) => vec!["must be an IPv6 address".to_owned()],
+                ("IPv4", Ok(IpAddr::V4(_))) | ("IPv6", Ok(IpAddr::V6(_))) => names::is_special_ip(address.text()),
+                ("IPv4" | "IPv6", Ok(_)) => vec![format!("must be an {kind} address")],
+                ("IPv4" | "IPv6", Err(_)) => [
+                    names::is_ip(address.text()),
+                    names::is_special_ip(address.text()),
+                ]
+                .concat(),
                 ("FQDN", _) => names::is_dns_subdomain(address.text()),
                 _ => Vec::new(),
             }),
@@ -132,6 +136,10 @@ fn ports(root: &Field, errors: &mut Vec<FieldError>) {
             errors.extend(number.invalid_each(names::is_port_number(n)));
         }
         port.get("protocol").one_of(&["SCTP", "TCP", "UDP"], errors);
+        let application = port.get("appProtocol");
+        if application.is_set() {
+            errors.extend(application.invalid_each(names::is_qualified_name(application.text())));
+        }
     }
 }
 

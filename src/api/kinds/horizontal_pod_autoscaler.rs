@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use super::cells;
 use crate::kind::{Column, Kind, Subresource};
+use crate::names;
+use crate::quantity::Quantity;
+use crate::selector;
 use crate::status::FieldError;
 use crate::value::{Field, fill, get, get_mut, has, int, list, text};
 
@@ -27,6 +30,7 @@ pub const BASE: Kind = Kind {
     prepare_update: |new, old| crate::value::keep(new, old, "status"),
     validate,
     validate_update: |new, _| validate(new),
+    validate_status: status,
     columns: &[
         Column::NAME,
         Column::text("Reference"),
@@ -89,9 +93,7 @@ fn validate(scaler: &Value) -> Vec<FieldError> {
     if min.int().is_some_and(|n| n > max.int().unwrap_or(0)) {
         errors.push(max.invalid("must be greater than or equal to `minReplicas`"));
     }
-    for key in ["kind", "name"] {
-        spec.get("scaleTargetRef").get(key).needed(&mut errors);
-    }
+    reference(&spec.get("scaleTargetRef"), &mut errors);
     for metric in spec.items("metrics") {
         self::metric(&metric, &mut errors);
     }
@@ -104,14 +106,19 @@ fn validate(scaler: &Value) -> Vec<FieldError> {
 fn metric(metric: &Field, errors: &mut Vec<FieldError>) {
     let kind = metric.get("type");
     let sources = ["ContainerResource", "External", "Object", "Pods", "Resource"];
-    kind.one_of(&sources, errors);
+    if kind.is_blank() {
+        errors.push(kind.required("must specify a metric source type"));
+    }
     if !sources.contains(&kind.text()) {
+        errors.push(kind.not_supported(&sources));
         return;
     }
-    let source = metric.get(&lower_first(kind.text()));
-    if !source.is_set() {
+    let key = lower_first(kind.text());
+    let source = metric.get(&key);
+    if source.is_set() {
+        self::source(&source, kind.text(), errors);
+    } else {
         errors.push(source.required("must populate information for the given metric source"));
-        return;
     }
     for other in sources.iter().filter(|other| **other != kind.text()) {
         let other = metric.get(&lower_first(other));
@@ -119,15 +126,68 @@ fn metric(metric: &Field, errors: &mut Vec<FieldError>) {
             errors.push(other.forbidden("must populate the given metric source only"));
         }
     }
-    let name = if source.value.get("metric").is_some() {
-        "metric.name"
-    } else {
-        "name"
-    };
-    if source.get(name).is_blank() {
-        errors.push(source.get(name).required("must specify a metric name"));
+}
+
+/// Rules for where a number comes from, and for the number that is wanted.
+fn source(source: &Field, kind: &str, errors: &mut Vec<FieldError>) {
+    let wanted = source.get("target");
+    if kind == "Object" {
+        reference(&source.get("describedObject"), errors);
     }
-    target(&source.get("target"), errors);
+    if kind.ends_with("Resource") {
+        if source.get("name").is_blank() {
+            errors.push(source.get("name").required("must specify a resource name"));
+        }
+        if kind == "ContainerResource" && source.get("container").is_blank() {
+            errors.push(source.get("container").required("must specify a container"));
+        }
+    } else {
+        let metric = source.get("metric");
+        if metric.get("name").is_blank() {
+            errors.push(metric.get("name").required("must specify a metric name"));
+        }
+        selector::validate(&metric.get("selector"), errors);
+    }
+    target(&wanted, errors);
+    amounts(&wanted, kind, errors);
+}
+
+/// Which forms of the wanted number each source has.
+fn amounts(wanted: &Field, kind: &str, errors: &mut Vec<FieldError>) {
+    let [percent, average, value] = ["averageUtilization", "averageValue", "value"].map(|key| wanted.get(key));
+    match kind {
+        "Resource" | "ContainerResource" => match (percent.is_set(), average.is_set()) {
+            (false, false) => {
+                errors.push(percent.required("must set either a target raw value or a target utilization"));
+            }
+            (true, true) => {
+                errors.push(average.forbidden("may not set both a target raw value and a target utilization"));
+            }
+            _ => {}
+        },
+        "Pods" if !is_positive(&average) => {
+            errors.push(average.required("must specify a positive target averageValue"));
+        }
+        "Object" if !value.is_set() && !average.is_set() => {
+            errors.push(average.required("must set either a target value or averageValue"));
+        }
+        "External" => match (value.is_set(), average.is_set()) {
+            (false, false) => {
+                let why = "must set either a target value for metric or a per-pod target";
+                errors.push(average.required(why));
+            }
+            (true, true) => {
+                let why = "may not set both a target value for metric and a per-pod target";
+                errors.push(value.forbidden(why));
+            }
+            _ => {}
+        },
+        _ => {}
+    }
+}
+
+fn is_positive(amount: &Field) -> bool {
+    Quantity::from_json(amount.value).is_ok_and(|q| q > Quantity::ZERO)
 }
 
 fn target(target: &Field, errors: &mut Vec<FieldError>) {
@@ -135,41 +195,71 @@ fn target(target: &Field, errors: &mut Vec<FieldError>) {
     if kind.is_blank() {
         errors.push(kind.required("must specify a metric target type"));
     }
-    kind.one_of_if_set(&["Utilization", "Value", "AverageValue"], errors);
+    if !["Utilization", "Value", "AverageValue"].contains(&kind.text()) {
+        errors.push(kind.invalid("must be either Utilization, Value, or AverageValue"));
+    }
+    for key in ["value", "averageValue"] {
+        let amount = target.get(key);
+        if amount.is_set() && !is_positive(&amount) {
+            errors.push(amount.invalid("must be positive"));
+        }
+    }
     let percent = target.get("averageUtilization");
     if percent.int().is_some_and(|n| n < 1) {
         errors.push(percent.invalid("must be greater than 0"));
     }
-    let set = |key: &str| target.get(key).is_set();
-    if !set("averageUtilization") && !set("averageValue") && !set("value") {
-        errors.push(
-            target
-                .get("averageUtilization")
-                .required("must set either a target raw value or a target utilization"),
-        );
+}
+
+fn reference(at: &Field, errors: &mut Vec<FieldError>) {
+    for key in ["kind", "name"] {
+        let field = at.get(key);
+        if field.needed(errors) {
+            errors.extend(field.invalid_each(names::path_segment(field.text(), false)));
+        }
     }
 }
 
 fn behaviour(rules: &Field, errors: &mut Vec<FieldError>) {
+    if !rules.is_set() {
+        return;
+    }
     let window = rules.get("stabilizationWindowSeconds");
-    window.non_negative(errors);
+    if window.int().is_some_and(|n| n < 0) {
+        errors.push(window.invalid("must be greater than or equal to zero"));
+    }
     if window.int().is_some_and(|n| n > 3600) {
         errors.push(window.invalid("must be less than or equal to 3600"));
     }
     rules
         .get("selectPolicy")
         .one_of_if_set(&["Disabled", "Max", "Min"], errors);
+    if rules.get("policies").is_blank() {
+        errors.push(rules.get("policies").required("must specify at least one Policy"));
+    }
     for policy in rules.items("policies") {
-        policy.get("type").one_of(&["Percent", "Pods"], errors);
+        let kind = policy.get("type");
+        if !["Percent", "Pods"].contains(&kind.text()) {
+            errors.push(kind.not_supported(&["Percent", "Pods"]));
+        }
         for (key, max) in [("value", i64::MAX), ("periodSeconds", 1800)] {
             let number = policy.get(key);
-            if number.int().unwrap_or(0) <= 0 {
-                errors.push(number.invalid("must be greater than zero"));
-            } else if number.int().is_some_and(|n| n > max) {
+            let n = number.int().unwrap_or(0);
+            if n <= 0 {
+                errors.push(FieldError::invalid(&number.path, n, "must be greater than zero"));
+            } else if n > max {
                 errors.push(number.invalid(format!("must be less than or equal to {max}")));
             }
         }
     }
+}
+
+/// The numbers of a status are not negative.
+fn status(new: &Value, _old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let status = Field::at(new, "status");
+    status.get("currentReplicas").non_negative(&mut errors);
+    status.get("desiredReplicas").non_negative(&mut errors);
+    errors
 }
 
 fn row(scaler: &Value, now: Timestamp) -> Vec<Value> {

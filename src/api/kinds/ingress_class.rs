@@ -52,7 +52,7 @@ fn validate(class: &Value) -> Vec<FieldError> {
 const CONTROLLER_MAX: usize = 250;
 
 /// What is wrong with a path below a domain, such as `acme.io/foo`.
-fn prefixed_path(field: &Field) -> Vec<FieldError> {
+pub fn prefixed_path(field: &Field) -> Vec<FieldError> {
     let (host, path) = match field.text().split_once('/') {
         Some((host, path)) if !host.is_empty() && !path.is_empty() => (host, path),
         _ => {

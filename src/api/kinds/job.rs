@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{cells, metadata, pod};
+use super::{cells, ingress_class, metadata, pod, workload};
 use crate::duration;
 use crate::kind::{Column, Kind, Subresource};
-use crate::selector;
+use crate::selector::{self, LabelSelector};
 use crate::status::FieldError;
 use crate::value::{Field, fill, fill_text, flag, get, get_mut, has, int, list, object_mut, set, text};
 
@@ -71,39 +71,54 @@ fn default_spec(spec: &mut Value) {
     fill_text(spec, "podReplacementPolicy", replacement);
 }
 
+/// The labels by which a Job knows its pods.
+fn own_labels(job: &Value) -> Value {
+    let (uid, name) = (text(job, "metadata.uid"), text(job, "metadata.name"));
+    let mut labels = Map::new();
+    for prefix in ["", "batch.kubernetes.io/"] {
+        labels.insert(format!("{prefix}controller-uid"), uid.into());
+        labels.insert(format!("{prefix}job-name"), name.into());
+    }
+    labels.into()
+}
+
 /// Unless told otherwise, a Job picks its pods by its own uid.
 fn own_selector(job: &mut Value) {
-    let (uid, name) = (
-        text(job, "metadata.uid").to_owned(),
-        text(job, "metadata.name").to_owned(),
-    );
+    let uid = text(job, "metadata.uid").to_owned();
     if flag(job, "spec.manualSelector") || uid.is_empty() {
         return;
     }
+    let own = own_labels(job);
     if let Some(labels) = object_mut(job, "spec.template.metadata.labels") {
-        for prefix in ["", "batch.kubernetes.io/"] {
-            labels.insert(format!("{prefix}controller-uid"), uid.clone().into());
-            labels.insert(format!("{prefix}job-name"), name.clone().into());
-        }
+        labels.extend(own.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
     }
     if let Some(wanted) = object_mut(job, "spec.selector.matchLabels") {
         wanted.insert("batch.kubernetes.io/controller-uid".to_owned(), uid.into());
     }
 }
 
+/// Longest name of who manages a Job, bytes.
+const MANAGER_MAX: usize = 63;
+/// The most pods at a time whose numbers still fit in the status.
+const INDEXED_PARALLELISM_MAX: i64 = 100_000;
+
 fn validate(job: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = Field::at(job, "spec");
-    validate_spec(&spec, &mut errors);
     let selector = spec.get("selector");
-    if !selector.is_set() {
-        errors.push(selector.required(""));
-    } else {
+    let matches = |labels: &Value| LabelSelector::from_json(selector.value).matches(labels);
+    if !flag(job, "spec.manualSelector") && selector.is_set() && !matches(&own_labels(job)) {
+        errors.push(selector.invalid("`selector` not auto-generated"));
+    }
+    validate_spec(&spec, &mut errors);
+    if selector.is_set() {
         selector::validate(&selector, &mut errors);
-        let labels = spec.get("template.metadata.labels");
-        if !selector::LabelSelector::from_json(selector.value).matches(labels.value) {
-            errors.push(labels.invalid("`selector` does not match template `labels`"));
-        }
+    } else {
+        errors.push(selector.required(""));
+    }
+    let labels = spec.get("template.metadata.labels");
+    if !matches(labels.value) {
+        errors.push(workload::not_selected(&labels));
     }
     errors
 }
@@ -116,37 +131,99 @@ pub fn validate_spec(spec: &Field, errors: &mut Vec<FieldError>) {
         "activeDeadlineSeconds",
         "backoffLimit",
         "ttlSecondsAfterFinished",
+        "maxFailedIndexes",
+        "backoffLimitPerIndex",
     ] {
         spec.get(key).non_negative(errors);
     }
-    let mode = spec.get("completionMode");
-    mode.one_of_if_set(&["Indexed", "NonIndexed"], errors);
-    if mode.text() == "Indexed" && !spec.get("completions").is_set() {
-        errors.push(
-            spec.get("completions")
-                .required("when completion mode is Indexed"),
-        );
+    let manager = spec.get("managedBy");
+    if manager.is_set() {
+        errors.extend(ingress_class::prefixed_path(&manager));
+        if manager.text().len() > MANAGER_MAX {
+            errors.push(FieldError::too_long(&manager.path, MANAGER_MAX));
+        }
     }
+    let mode = spec.get("completionMode");
+    mode.one_of_if_set(&["NonIndexed", "Indexed"], errors);
+    if mode.text() == "Indexed" {
+        indexed(spec, errors);
+    } else {
+        for key in ["backoffLimitPerIndex", "maxFailedIndexes"] {
+            if spec.get(key).is_set() {
+                errors.push(spec.get(key).invalid("requires indexed completion mode"));
+            }
+        }
+        if spec.get("successPolicy").is_set() {
+            errors.push(spec.get("successPolicy").invalid("requires indexed completion mode"));
+        }
+    }
+    if spec.get("maxFailedIndexes").is_set() && !spec.get("backoffLimitPerIndex").is_set() {
+        let why = "when maxFailedIndexes is specified";
+        errors.push(spec.get("backoffLimitPerIndex").required(why));
+    }
+    replacement(spec, errors);
     pod::validate_template(&spec.get("template"), errors);
+    restart_policy(spec, errors);
+}
+
+fn indexed(spec: &Field, errors: &mut Vec<FieldError>) {
+    let (completions, parallelism) = (spec.get("completions"), spec.get("parallelism"));
+    let failed = spec.get("maxFailedIndexes");
+    if !completions.is_set() {
+        errors.push(completions.required("when completion mode is Indexed"));
+    }
+    if parallelism.int().is_some_and(|n| n > INDEXED_PARALLELISM_MAX) {
+        errors.push(parallelism.invalid(format!(
+            "must be less than or equal to {INDEXED_PARALLELISM_MAX} when completion mode is Indexed"
+        )));
+    }
+    if failed.int() > completions.int() && completions.is_set() {
+        errors.push(failed.invalid("must be less than or equal to completions"));
+    }
+}
+
+fn replacement(spec: &Field, errors: &mut Vec<FieldError>) {
+    let (policy, failure) = (spec.get("podReplacementPolicy"), spec.get("podFailurePolicy"));
+    let known: &[&str] = if failure.is_set() { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
+    policy.one_of_if_set(known, errors);
+}
+
+fn restart_policy(spec: &Field, errors: &mut Vec<FieldError>) {
     let policy = spec.get("template.spec.restartPolicy");
-    if !matches!(policy.text(), "OnFailure" | "Never") {
-        errors.push(policy.required("valid values: \"OnFailure\", \"Never\""));
+    match policy.text() {
+        "Always" | "" => errors.push(policy.required("valid values: \"OnFailure\", \"Never\"")),
+        "Never" => {}
+        "OnFailure" if spec.get("podFailurePolicy").is_set() => {
+            errors.push(policy.invalid("only \"Never\" is supported when podFailurePolicy is specified"));
+        }
+        "OnFailure" => {}
+        _ => errors.push(policy.not_supported(&["OnFailure", "Never"])),
     }
 }
 
 fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
-    let mut errors = validate(new);
-    for key in [
-        "spec.completions",
-        "spec.selector",
-        "spec.completionMode",
-        "spec.podFailurePolicy",
-    ] {
-        Field::at(new, key).immutable(old, &mut errors);
+    let mut errors = Vec::new();
+    let spec = Field::at(new, "spec");
+    validate_spec(&spec, &mut errors);
+    let (completions, parallelism) = (spec.get("completions"), spec.get("parallelism"));
+    if text(new, "spec.completionMode") != "Indexed" {
+        completions.immutable(old, &mut errors);
+    } else if completions.value != get(old, "spec.completions") && completions.value != parallelism.value {
+        errors.push(completions.invalid("can only be modified in tandem with spec.parallelism"));
     }
+    Field::at(new, "spec.selector").immutable(old, &mut errors);
     // Where a suspended job that never ran goes may still change; nothing else of its pods may.
     if !flag(old, "spec.suspend") || has(old, "status.startTime") {
         Field::at(new, "spec.template").immutable(old, &mut errors);
+    }
+    for key in [
+        "completionMode",
+        "podFailurePolicy",
+        "backoffLimitPerIndex",
+        "managedBy",
+        "successPolicy",
+    ] {
+        spec.get(key).immutable(old, &mut errors);
     }
     errors
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::cells;
 use crate::kind::{Column, Kind};
+use crate::names;
 use crate::status::FieldError;
 use crate::value::{Field, text};
 
@@ -38,8 +39,15 @@ fn validate(lease: &Value) -> Vec<FieldError> {
     }
     spec.get("leaseTransitions").non_negative(&mut errors);
     let (strategy, preferred) = (spec.get("strategy"), spec.get("preferredHolder"));
-    if preferred.is_set() && strategy.is_blank() {
-        errors.push(preferred.forbidden("may only be specified when `strategy` is defined"));
+    // Kubernetes' path has the name twice.
+    let named = Field::new(strategy.value, strategy.path_of("strategy"));
+    if strategy.text().contains('/') {
+        errors.extend(named.invalid_each(names::is_qualified_name(strategy.text())));
+    } else if strategy.is_set() && strategy.text() != "OldestEmulationVersion" {
+        errors.push(named.not_supported(&["OldestEmulationVersion"]));
+    }
+    if !preferred.is_blank() && strategy.is_blank() {
+        errors.push(preferred.forbidden("may only be specified if `strategy` is defined"));
     }
     errors
 }

@@ -36,6 +36,12 @@ pub fn validate(kind: &Kind, object: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// What is wrong with the finalizers of an object of a built-in kind, beyond what holds for all.
+pub fn finalizers(object: &Value) -> Vec<FieldError> {
+    let all = Field::at(object, "metadata").items("finalizers");
+    all.iter().filter_map(unknown_finalizer).collect()
+}
+
 /// What is wrong with changed metadata.
 pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -96,6 +102,20 @@ fn always(meta: &Field, errors: &mut Vec<FieldError>) {
         let at = Field::new(finalizer.value, meta.path_of("finalizers"));
         errors.extend(at.invalid_each(names::is_qualified_name(finalizer.text())));
     }
+}
+
+/// What is wrong with a finalizer of a built-in kind: without a domain, it must be one of Kubernetes' own.
+pub fn finalizer(at: &Field) -> Vec<FieldError> {
+    let name = at.text();
+    let mut errors: Vec<FieldError> = at.invalid_each(names::is_qualified_name(name)).collect();
+    errors.extend(unknown_finalizer(at));
+    errors
+}
+
+fn unknown_finalizer(at: &Field) -> Option<FieldError> {
+    let standard = ["kubernetes", "orphan", "foregroundDeletion"];
+    let unknown = !at.text().contains('/') && !standard.contains(&at.text());
+    unknown.then(|| at.invalid("name is neither a standard finalizer name nor is it fully qualified"))
 }
 
 /// What is wrong with a map of labels; all errors carry the map's own path, as Kubernetes' do.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::cells;
+use super::{cells, metadata};
 use crate::kind::{Column, Kind, Part, Subresource};
 use crate::names;
 use crate::status::FieldError;
@@ -24,7 +24,7 @@ pub static KIND: Kind = Kind {
     subresources: &[
         Subresource::new("finalize", "Namespace", &["update"]).view(Part {
             prepare: |new, old| keep(new, old, "status"),
-            validate: |new, _| finalizers(new),
+            validate: |new, _| finalizers_left(new),
             reset_fields: &["status"],
         }),
         Subresource::status("Namespace"),
@@ -39,7 +39,6 @@ pub static KIND: Kind = Kind {
     },
     prepare_status: |new, old| keep(new, old, "spec"),
     validate: finalizers,
-    validate_update: |new, _| finalizers(new),
     validate_status,
     reset_fields: &["status"],
     reset_fields_status: &["spec"],
@@ -75,14 +74,14 @@ fn prepare_create(namespace: &mut Value) {
 }
 
 fn finalizers(namespace: &Value) -> Vec<FieldError> {
-    let all = list(namespace, "spec.finalizers")
-        .iter()
-        .map(|f| Field::new(f, "spec.finalizers"));
-    all.flat_map(|f| {
-        f.invalid_each(names::is_qualified_name(f.text()))
-            .collect::<Vec<_>>()
-    })
-    .collect()
+    let all = list(namespace, "spec.finalizers").iter();
+    all.flat_map(|f| metadata::finalizer(&Field::new(f, "spec.finalizers"))).collect()
+}
+
+/// As on creation, but for a path that has the number of the finalizer.
+fn finalizers_left(namespace: &Value) -> Vec<FieldError> {
+    let all = Field::at(namespace, "spec").items("finalizers");
+    all.iter().flat_map(metadata::finalizer).collect()
 }
 
 fn validate_status(new: &Value, _old: &Value) -> Vec<FieldError> {

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::cells;
+use super::pod::resources;
 use crate::kind::{Column, Kind, Subresource};
 use crate::names;
-use crate::quantity::Quantity;
 use crate::status::FieldError;
 use crate::value::{Field, fill, flag, get, get_mut, keep, list, same, text};
 
@@ -70,19 +70,34 @@ fn validate(node: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = Field::at(node, "spec");
     taints(&spec, &mut errors);
-    for cidr in spec.items("podCIDRs") {
+    errors.extend(status(node));
+    let ranges = spec.items("podCIDRs");
+    for cidr in &ranges {
         errors.extend(cidr.invalid_each(names::is_cidr(cidr.text())));
     }
-    errors.extend(status(node));
+    let one_each = |a: &Field, b: &Field| a.text().contains(':') != b.text().contains(':');
+    match ranges.as_slice() {
+        [] | [_] => {}
+        [a, b] if one_each(a, b) => {}
+        _ => errors.push(
+            spec.get("podCIDRs")
+                .invalid("may specify no more than one CIDR for each IP family"),
+        ),
+    }
+    spec.unique("podCIDRs", "", &mut errors);
     errors
 }
 
 fn taints(spec: &Field, errors: &mut Vec<FieldError>) {
     let mut seen = BTreeSet::new();
-    for taint in spec.items("taints") {
+    // Kubernetes' errors look for them in the metadata.
+    for taint in Field::new(spec.value, "metadata").items("taints") {
         let (key, value, effect) = (taint.get("key"), taint.get("value"), taint.get("effect"));
         errors.extend(key.invalid_each(names::is_qualified_name(key.text())));
-        errors.extend(value.invalid_each(names::is_label_value(value.text())));
+        let wrong = names::is_label_value(value.text());
+        if !wrong.is_empty() {
+            errors.push(value.invalid(wrong.join(";")));
+        }
         effect.one_of(&["NoSchedule", "PreferNoSchedule", "NoExecute"], errors);
         if !seen.insert((key.text(), effect.text())) {
             let mut error = taint.duplicate();
@@ -103,12 +118,9 @@ fn status(node: &Value) -> Vec<FieldError> {
         seen.push(address.value);
     }
     for key in ["capacity", "allocatable"] {
-        for (_, amount) in status.entries(key) {
-            match Quantity::from_json(amount.value) {
-                Ok(q) if q.is_negative() => errors.push(amount.invalid("must be greater than or equal to 0")),
-                Ok(_) => {}
-                Err(why) => errors.push(amount.invalid(why.to_string())),
-            }
+        for (name, amount) in status.entries(key) {
+            let at = Field::new(amount.value, status.path_of(&format!("{key}.{name}")));
+            resources::amount(name, &at, &mut errors);
         }
     }
     errors

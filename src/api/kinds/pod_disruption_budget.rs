@@ -21,6 +21,7 @@ pub static KIND: Kind = Kind {
     storage_version_hash: "EVWiDmWqyJw=",
     validate,
     validate_update: |new, _| validate(new),
+    validate_status: |new, _| status(new),
     columns: &[
         Column::NAME,
         Column::text("Min Available"),
@@ -43,9 +44,17 @@ fn validate(budget: &Value) -> Vec<FieldError> {
         workload::validate_int_or_percent(&field, &mut errors);
         workload::at_most_100_percent(&field, &mut errors);
     }
+    selector::validate(&spec.get("selector"), &mut errors);
     spec.get("unhealthyPodEvictionPolicy")
         .one_of_if_set(&["AlwaysAllow", "IfHealthyBudget"], &mut errors);
-    selector::validate(&spec.get("selector"), &mut errors);
+    errors
+}
+
+fn status(budget: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for key in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
+        Field::at(budget, "status").get(key).non_negative(&mut errors);
+    }
     errors
 }
 

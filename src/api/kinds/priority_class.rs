@@ -52,10 +52,16 @@ fn validate(class: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (name, value) = (text(class, "metadata.name"), int(class, "value").unwrap_or(0));
     if name.starts_with("system-") {
-        if !SYSTEM.contains(&(name, value)) {
+        let why = match SYSTEM.iter().find(|(known, _)| *known == name) {
+            Some((_, wanted)) if *wanted != value => format!("value of {name} PriorityClass must be {wanted}"),
+            Some(_) if flag(class, "globalDefault") => format!("globalDefault of {name} PriorityClass must be false"),
+            Some(_) => String::new(),
+            None => format!("{name} is not a known system priority class"),
+        };
+        if !why.is_empty() {
             errors.push(FieldError::forbidden(
                 "metadata.name",
-                "priority class names with 'system-' prefix are reserved for system use only",
+                format!("priority class names with 'system-' prefix are reserved for system use only. error: {why}"),
             ));
         }
     } else if value > USER_PRIORITY_MAX {
@@ -64,7 +70,7 @@ fn validate(class: &Value) -> Vec<FieldError> {
             format!("maximum allowed value of a user defined priority is {USER_PRIORITY_MAX}"),
         ));
     }
-    Field::at(class, "preemptionPolicy").one_of_if_set(&["Never", "PreemptLowerPriority"], &mut errors);
+    Field::at(class, "preemptionPolicy").one_of_if_set(&["PreemptLowerPriority", "Never"], &mut errors);
     errors
 }
 

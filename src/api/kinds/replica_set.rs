@@ -37,8 +37,8 @@ fn validate(set: &Value) -> Vec<FieldError> {
     let spec = Field::at(set, "spec");
     spec.get("replicas").non_negative(&mut errors);
     spec.get("minReadySeconds").non_negative(&mut errors);
-    workload::selector_and_template(&spec, &mut errors);
-    workload::always_running(&spec, &mut errors);
+    workload::selector_and_template(&spec, "empty selector is invalid for deployment", &mut errors);
+    workload::always_running(&spec, "ReplicaSet", &mut errors);
     errors
 }
 

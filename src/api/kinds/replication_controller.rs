@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{cells, metadata, pod, workload};
+use super::{cells, pod, workload};
 use crate::kind::{Kind, Subresource};
 use crate::status::FieldError;
 use crate::value::{Field, fill, get, get_mut, has, int, set};
@@ -51,12 +51,10 @@ fn default(controller: &mut Value) {
 fn validate(controller: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = Field::at(controller, "spec");
-    spec.get("replicas").non_negative(&mut errors);
     spec.get("minReadySeconds").non_negative(&mut errors);
     let selector = spec.get("selector");
-    if selector.needed(&mut errors) {
-        metadata::labels(&selector, &mut errors);
-    }
+    selector.needed(&mut errors);
+    spec.get("replicas").non_negative(&mut errors);
     if !spec.get("template").is_set() {
         errors.push(spec.get("template").required(""));
         return errors;
@@ -64,10 +62,10 @@ fn validate(controller: &Value) -> Vec<FieldError> {
     let labels = spec.get("template.metadata.labels");
     let matches = |(key, value): (&String, &Value)| labels.value.get(key) == Some(value);
     if !selector.is_blank() && !selector.value.as_object().into_iter().flatten().all(matches) {
-        errors.push(labels.invalid("`selector` does not match template `labels`"));
+        errors.push(workload::not_selected(&labels));
     }
     pod::validate_template(&spec.get("template"), &mut errors);
-    workload::always_running(&spec, &mut errors);
+    workload::always_running(&spec, "ReplicationController", &mut errors);
     errors
 }
 

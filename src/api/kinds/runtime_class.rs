@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::cells;
+use super::{cells, metadata, pod};
 use crate::kind::{Column, Kind};
 use crate::names;
 use crate::status::FieldError;
@@ -36,7 +36,15 @@ pub static KIND: Kind = Kind {
 
 fn validate(class: &Value) -> Vec<FieldError> {
     let handler = Field::at(class, "handler");
-    handler
-        .invalid_each(names::is_dns_label(handler.text()))
-        .collect()
+    let mut errors: Vec<FieldError> = handler.invalid_each(names::is_dns_label(handler.text())).collect();
+    let overhead = Field::at(class, "overhead");
+    if overhead.is_set() {
+        let limits = json!({"limits": overhead.get("podFixed").value});
+        let limits = Field::new(&limits, &overhead.path);
+        pod::resources::of_container(&limits, &Field::new(&Value::Null, ""), &mut errors);
+    }
+    let scheduling = Field::at(class, "scheduling");
+    metadata::labels(&scheduling.get("nodeSelector"), &mut errors);
+    pod::tolerations(&scheduling, &mut errors);
+    errors
 }

@@ -83,10 +83,12 @@ fn needed_keys(secret: &Value, errors: &mut Vec<FieldError>) {
         "kubernetes.io/dockercfg" => json_key(secret, ".dockercfg", errors),
         "kubernetes.io/dockerconfigjson" => json_key(secret, ".dockerconfigjson", errors),
         "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
-            errors.push(FieldError::required("data[%username]", ""));
-            errors.push(FieldError::required("data[%password]", ""));
+            errors.push(FieldError::required("data[username]", ""));
+            errors.push(FieldError::required("data[password]", ""));
         }
-        "kubernetes.io/ssh-auth" => need("ssh-privatekey", errors),
+        "kubernetes.io/ssh-auth" if text(get(secret, "data"), "ssh-privatekey").is_empty() => {
+            errors.push(FieldError::required("data[ssh-privatekey]", ""));
+        }
         "kubernetes.io/tls" => {
             need("tls.crt", errors);
             need("tls.key", errors);

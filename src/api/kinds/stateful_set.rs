@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{cells, persistent_volume_claim, workload};
+use super::{cells, metadata, persistent_volume_claim, workload};
 use crate::kind::{Column, Kind, Subresource};
 use crate::status::FieldError;
 use crate::value::{Field, each, fill, fill_text, get, get_mut, int, remove, same};
@@ -73,23 +73,53 @@ fn default(set: &mut Value) {
 fn validate(set: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = Field::at(set, "spec");
-    spec.get("podManagementPolicy")
-        .one_of(&["OrderedReady", "Parallel"], &mut errors);
-    let strategy = spec.get("updateStrategy");
-    strategy
-        .get("type")
-        .one_of(&["OnDelete", "RollingUpdate"], &mut errors);
-    let rolling = strategy.get("rollingUpdate");
-    if strategy.get("type").text() == "OnDelete" && rolling.is_set() {
-        errors.push(rolling.invalid("only allowed for updateStrategy 'RollingUpdate'"));
+    let management = spec.get("podManagementPolicy");
+    if management.needed(&mut errors) && !["OrderedReady", "Parallel"].contains(&management.text()) {
+        errors.push(management.invalid("must be 'OrderedReady' or 'Parallel'"));
     }
-    rolling.get("partition").non_negative(&mut errors);
+    strategy(&spec.get("updateStrategy"), &mut errors);
+    for key in ["whenDeleted", "whenScaled"] {
+        spec.get("persistentVolumeClaimRetentionPolicy")
+            .get(key)
+            .one_of_if_set(&["Retain", "Delete"], &mut errors);
+    }
     for key in ["replicas", "minReadySeconds", "ordinals.start"] {
         spec.get(key).non_negative(&mut errors);
     }
-    workload::selector_and_template(&spec, &mut errors);
-    workload::always_running(&spec, &mut errors);
+    workload::selector(&spec, "empty selector is invalid for statefulset", &mut errors);
+    workload::selected(&spec, &mut errors);
+    // The pod's own rules wait for the pod: its mounts may name claims that are not in the template.
+    let template = spec.get("template");
+    let at = |key: &str| Field::new(get(template.value, "metadata").get(key).unwrap_or(&Value::Null), template.path_of(key));
+    metadata::labels(&at("labels"), &mut errors);
+    metadata::annotations(&at("annotations"), &mut errors);
+    workload::always_running(&spec, "StatefulSet", &mut errors);
     errors
+}
+
+fn strategy(strategy: &Field, errors: &mut Vec<FieldError>) {
+    let rolling = strategy.get("rollingUpdate");
+    match strategy.get("type").text() {
+        "" => errors.push(strategy.required("")),
+        "OnDelete" if rolling.is_set() => {
+            errors.push(rolling.invalid("only allowed for updateStrategy 'RollingUpdate'"));
+        }
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            rolling.get("partition").non_negative(errors);
+            let unavailable = rolling.get("maxUnavailable");
+            workload::validate_int_or_percent(&unavailable, errors);
+            if matches!(workload::int_or_percent(unavailable.value), Some((0, _))) {
+                errors.push(unavailable.invalid("cannot be 0"));
+            }
+            workload::at_most_100_percent(&unavailable, errors);
+        }
+        _ => errors.push(FieldError::invalid(
+            &strategy.path,
+            workload::unknown_strategy(strategy),
+            "must be 'RollingUpdate' or 'OnDelete'",
+        )),
+    }
 }
 
 fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {

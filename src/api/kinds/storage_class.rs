@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::cells;
 use crate::kind::{Column, Kind};
+use crate::names;
 use crate::status::FieldError;
 use crate::value::{Field, fill_text, flag, get, same, text};
 
@@ -36,17 +37,53 @@ pub static KIND: Kind = Kind {
     ..Kind::CLUSTER
 };
 
+/// Most parameters of a class.
+const PARAMETERS_MAX: usize = 512;
+/// Most bytes of all parameters together.
+const PARAMETER_BYTES_MAX: usize = 256 * 1024;
+
 fn validate(class: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let root = Field::new(class, "");
-    if root.get("provisioner").is_blank() {
-        errors.push(root.get("provisioner").required(""));
+    let provisioner = root.get("provisioner");
+    if provisioner.needed(&mut errors) {
+        let wrong = names::is_qualified_name(&provisioner.text().to_lowercase());
+        errors.extend(provisioner.invalid_each(wrong));
     }
+    parameters(&root, &mut errors);
     root.get("reclaimPolicy")
         .one_of(&["Delete", "Retain"], &mut errors);
     root.get("volumeBindingMode")
         .one_of(&["Immediate", "WaitForFirstConsumer"], &mut errors);
+    topologies(&root, &mut errors);
     errors
+}
+
+fn parameters(class: &Field, errors: &mut Vec<FieldError>) {
+    let (at, all) = (class.get("parameters"), class.entries("parameters"));
+    if all.len() > PARAMETERS_MAX {
+        errors.push(FieldError::too_long(&at.path, PARAMETERS_MAX));
+        return;
+    }
+    if all.iter().any(|(key, _)| key.is_empty()) {
+        errors.push(FieldError::invalid(&at.path, "", "field can not be empty."));
+    }
+    let size: usize = all.iter().map(|(key, value)| key.len() + value.text().len()).sum();
+    if size > PARAMETER_BYTES_MAX {
+        errors.push(FieldError::too_long(&at.path, PARAMETER_BYTES_MAX));
+    }
+}
+
+fn topologies(class: &Field, errors: &mut Vec<FieldError>) {
+    for term in class.items("allowedTopologies") {
+        for expression in term.items("matchLabelExpressions") {
+            let key = expression.get("key");
+            expression.get("values").needed(errors);
+            expression.unique("values", "", errors);
+            errors.extend(key.invalid_each(names::is_qualified_name(key.text())));
+        }
+        term.unique("matchLabelExpressions", "key", errors);
+    }
 }
 
 fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {

@@ -34,32 +34,44 @@ pub fn default_strategy(spec: &mut Value, strategy: &str, rolling: &[(&str, Valu
     }
 }
 
-/// The selector must be there, pick something, and pick the pods of the template.
-pub fn selector_and_template(spec: &Field, errors: &mut Vec<FieldError>) {
+/// The selector must be there and pick something: nothing would be kept of pods that are anybody's. `none` is
+/// what Kubernetes says of one that picks everything.
+pub fn selector(spec: &Field, none: &str, errors: &mut Vec<FieldError>) {
     let selector = spec.get("selector");
     if !selector.is_set() {
         errors.push(selector.required(""));
-    } else {
-        selector::validate(&selector, errors);
-        if selector::is_empty(selector.value) {
-            errors.push(selector.invalid("empty selector is invalid for deployment"));
-        }
+        return;
     }
-    let labels = spec.get("template.metadata.labels");
-    let empty = selector::is_empty(selector.value);
-    if !empty && !LabelSelector::from_json(selector.value).matches(labels.value) {
-        let shown = if labels.is_set() {
-            labels.value.clone()
-        } else {
-            Value::Null
-        };
-        errors.push(FieldError::invalid(
-            &labels.path,
-            shown,
-            "`selector` does not match template `labels`",
-        ));
+    selector::validate(&selector, errors);
+    if selector::is_empty(selector.value) {
+        errors.push(selector.invalid(none));
     }
+}
+
+/// The selector must pick the pods of the template.
+pub fn selected(spec: &Field, errors: &mut Vec<FieldError>) {
+    let (selector, labels) = (spec.get("selector"), spec.get("template.metadata.labels"));
+    if !selector::is_empty(selector.value) && !LabelSelector::from_json(selector.value).matches(labels.value) {
+        errors.push(not_selected(&labels));
+    }
+}
+
+/// The error of a template whose pods would not be selected.
+pub fn not_selected(labels: &Field) -> FieldError {
+    let why = "`selector` does not match template `labels`";
+    FieldError::invalid(&labels.path, labels.value.clone(), why)
+}
+
+/// The selector, and a template whose pods it picks.
+pub fn selector_and_template(spec: &Field, none: &str, errors: &mut Vec<FieldError>) {
+    selector(spec, none, errors);
+    selected(spec, errors);
     pod::validate_template(&spec.get("template"), errors);
+}
+
+/// An update strategy of a type that there is not, as Kubernetes' internal form shows it.
+pub fn unknown_strategy(strategy: &Field) -> Value {
+    json!({"Type": strategy.get("type").text(), "RollingUpdate": strategy.get("rollingUpdate").value})
 }
 
 /// `errors` of a changed object, and one more if its selector is another.
@@ -69,14 +81,14 @@ pub fn with_same_selector(mut errors: Vec<FieldError>, new: &Value, old: &Value)
 }
 
 /// Pods that are kept running restart always, and have no deadline.
-pub fn always_running(spec: &Field, errors: &mut Vec<FieldError>) {
+pub fn always_running(spec: &Field, kind: &str, errors: &mut Vec<FieldError>) {
     let policy = spec.get("template.spec.restartPolicy");
     if !policy.is_blank() && policy.text() != "Always" {
         errors.push(policy.not_supported(&["Always"]));
     }
     let deadline = spec.get("template.spec.activeDeadlineSeconds");
     if deadline.is_set() {
-        errors.push(deadline.forbidden("activeDeadlineSeconds in ReplicaSet is not Supported"));
+        errors.push(deadline.forbidden(format!("activeDeadlineSeconds in {kind} is not Supported")));
     }
 }
 

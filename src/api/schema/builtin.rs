@@ -74,10 +74,7 @@ impl Schemas {
         root.get()
             .field("kind")
             .or_else(|| root.get().field("metadata"))?;
-        let schema = Arc::new(Schema {
-            gvk: gvk.clone(),
-            root,
-        });
+        let schema = Arc::new(Schema::new(gvk.clone(), root));
         kinds.insert(gvk, schema.clone());
         Some(schema)
     }

@@ -20,7 +20,7 @@ mod update;
 mod volumes;
 
 pub use defaults::template as default_template;
-pub use placement::node_selector;
+pub use placement::{node_selector, tolerations};
 pub use spec::template as validate_template;
 
 use serde_json::{Value, json};

@@ -138,21 +138,24 @@ pub fn amount(name: &str, at: &Field, errors: &mut Vec<FieldError>) -> Option<Qu
     Some(quantity)
 }
 
+/// Whether a quota can be about it: what containers get, requested or limited, and what is counted.
+pub fn is_quota_name(name: &str) -> bool {
+    let bare = name.strip_prefix("requests.").or(name.strip_prefix("limits."));
+    let of_containers = OF_CONTAINERS.contains(&bare.unwrap_or(name));
+    let stored = name == "requests.storage";
+    let huge = bare.unwrap_or(name).starts_with(HUGE) && !name.starts_with("limits.");
+    of_containers || stored || huge || (name != "storage" && COUNTED.contains(&name))
+}
+
 /// Rules for the name of any resource; says whether it is one.
-pub fn resource_name(name: &str, at: &Field, others: &[&str], errors: &mut Vec<FieldError>) -> bool {
+pub fn resource_name(name: &str, at: &Field, errors: &mut Vec<FieldError>) -> bool {
     let wrong = names::is_qualified_name(name);
     if !wrong.is_empty() {
         let wrong = wrong.into_iter().map(|why| FieldError::invalid(&at.path, name, why));
         errors.extend(wrong);
         return false;
     }
-    let standard = OF_CONTAINERS.contains(&name)
-        || COUNTED.contains(&name)
-        || name.starts_with(HUGE)
-        || name.starts_with("requests.")
-        || name.starts_with("limits.")
-        || others.contains(&name);
-    if !name.contains('/') && !standard {
+    if !name.contains('/') && name != "storage" && !is_quota_name(name) {
         let why = "must be a standard resource type or fully qualified";
         errors.push(FieldError::invalid(&at.path, name, why));
         return false;
@@ -162,7 +165,7 @@ pub fn resource_name(name: &str, at: &Field, others: &[&str], errors: &mut Vec<F
 
 /// Rules for the name of a resource that a container can be given.
 pub fn container_name(name: &str, at: &Field, errors: &mut Vec<FieldError>) {
-    resource_name(name, at, &[], errors);
+    resource_name(name, at, errors);
     let why = if !name.contains('/') {
         if OF_CONTAINERS.contains(&name) || name.starts_with(HUGE) {
             return;
@@ -178,7 +181,7 @@ pub fn container_name(name: &str, at: &Field, errors: &mut Vec<FieldError>) {
 
 fn pod_name(name: &str, at: &Field, errors: &mut Vec<FieldError>) {
     let known = ["cpu", "memory"];
-    if resource_name(name, at, &[], errors) && !known.contains(&name) && !name.starts_with(HUGE) {
+    if resource_name(name, at, errors) && !known.contains(&name) && !name.starts_with(HUGE) {
         errors.push(FieldError::not_supported(&at.path, name, &known));
     }
 }
