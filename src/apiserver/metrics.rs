@@ -11,40 +11,40 @@ use prometheus_client::metrics::histogram::Histogram;
 
 /// What a request was about; none of it comes from the client's free choice, so that the
 /// number of series stays bounded.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct About {
     /// RBAC verb in capitals, `LIST`, `WATCH`, or `CONNECT` for streams.
-    pub verb: String,
+    pub verb: &'static str,
     /// API group.
-    pub group: String,
+    pub group: &'static str,
     /// API version.
-    pub version: String,
+    pub version: &'static str,
     /// Plural name; empty for other paths.
-    pub resource: String,
+    pub resource: &'static str,
     /// Subresource, or the path for other paths.
-    pub subresource: String,
+    pub subresource: &'static str,
     /// `resource`, `namespace`, `cluster` or empty.
-    pub scope: String,
+    pub scope: &'static str,
     /// Always `apiserver`.
-    pub component: String,
+    pub component: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
-    verb: String,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
-    scope: String,
-    component: String,
+    verb: &'static str,
+    group: &'static str,
+    version: &'static str,
+    resource: &'static str,
+    subresource: &'static str,
+    scope: &'static str,
+    component: &'static str,
     code: u16,
-    dry_run: String,
+    dry_run: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kind {
-    request_kind: String,
+    request_kind: &'static str,
 }
 
 /// The buckets Kubernetes uses for request durations, in seconds.
@@ -96,15 +96,15 @@ impl HttpMetrics {
     /// Notes that a request was answered.
     pub fn answered(&self, about: &About, code: u16, dry_run: bool, took: Option<Duration>) {
         let answered = Answered {
-            verb: about.verb.clone(),
-            group: about.group.clone(),
-            version: about.version.clone(),
-            resource: about.resource.clone(),
-            subresource: about.subresource.clone(),
-            scope: about.scope.clone(),
-            component: about.component.clone(),
+            verb: about.verb,
+            group: about.group,
+            version: about.version,
+            resource: about.resource,
+            subresource: about.subresource,
+            scope: about.scope,
+            component: about.component,
             code,
-            dry_run: if dry_run { "All" } else { "" }.to_owned(),
+            dry_run: if dry_run { "All" } else { "" },
         };
         self.total.get_or_create(&answered).inc();
         if let Some(took) = took {
@@ -115,13 +115,7 @@ impl HttpMetrics {
     /// Counts a request as running until the guard is dropped.
     pub fn running(&self, mutating: bool) -> Running {
         let kind = if mutating { "mutating" } else { "readOnly" };
-        Running::of(
-            self.inflight
-                .get_or_create(&Kind {
-                    request_kind: kind.to_owned(),
-                })
-                .clone(),
-        )
+        Running::of(self.inflight.get_or_create(&Kind { request_kind: kind }).clone())
     }
 
     /// Counts a watch or stream as running until the guard is dropped.
@@ -155,8 +149,8 @@ mod tests {
         let metrics = Metrics::new();
         let http = HttpMetrics::new(&metrics);
         let about = About {
-            verb: "LIST".into(),
-            resource: "pods".into(),
+            verb: "LIST",
+            resource: "pods",
             ..About::default()
         };
         http.answered(&about, 200, false, Some(Duration::from_millis(3)));

@@ -1,5 +1,6 @@
 //! Randomness as a parameter: from the system in production, from a seed in tests.
 
+use std::cell::RefCell;
 use std::sync::Mutex;
 
 /// Letters and digits from which Kubernetes makes generated name suffixes: no
@@ -73,7 +74,37 @@ impl Random for SystemRandom {
     /// # Panics
     /// When the kernel has no random source at all: nothing secret can be made then.
     fn fill(&self, bytes: &mut [u8]) {
-        getrandom::fill(bytes).expect("the operating system's random source");
+        STOCK.with_borrow_mut(|stock| stock.hand_out(bytes));
+    }
+}
+
+thread_local! {
+    static STOCK: RefCell<Stock> = const { RefCell::new(Stock { bytes: [0; STOCK_BYTES], left: 0 }) };
+}
+
+/// Asking the system costs about the same for a few bytes and for many, and every request takes an identifier.
+const STOCK_BYTES: usize = 512;
+
+/// The system's bytes, fetched ahead. Each is handed out once, and not kept.
+struct Stock {
+    bytes: [u8; STOCK_BYTES],
+    left: usize,
+}
+
+impl Stock {
+    fn hand_out(&mut self, to: &mut [u8]) {
+        let fetch = |bytes: &mut [u8]| getrandom::fill(bytes).expect("the operating system's random source");
+        if to.len() > STOCK_BYTES / 8 {
+            return fetch(to);
+        }
+        if self.left < to.len() {
+            fetch(&mut self.bytes);
+            self.left = STOCK_BYTES;
+        }
+        let from = &mut self.bytes[self.left - to.len()..self.left];
+        to.copy_from_slice(from);
+        from.fill(0);
+        self.left -= to.len();
     }
 }
 
@@ -132,6 +163,21 @@ mod tests {
         assert_eq!(uuid.len(), 36);
         assert_eq!(uuid.as_bytes()[14], b'4');
         assert!(b"89ab".contains(&uuid.as_bytes()[19]));
+    }
+
+    #[test]
+    fn the_systems_bytes_never_repeat() {
+        let mut seen = std::collections::HashSet::new();
+        for length in (16..STOCK_BYTES).chain(std::iter::repeat_n(16, 1000)) {
+            let mut bytes = vec![0; length];
+            SystemRandom.fill(&mut bytes);
+            assert!(
+                bytes
+                    .windows(16)
+                    .all(|window| window.iter().any(|byte| *byte != 0))
+            );
+            assert!(seen.insert(bytes));
+        }
     }
 
     #[test]

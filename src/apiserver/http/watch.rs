@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use api::request::{EventStream, WatchEvent};
+use api::request::EventStream;
 use api::status::Status;
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::stream::{Stream, StreamExt};
+use futures_util::FutureExt;
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use http::{Request, Response};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
+use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +21,10 @@ use crate::streams::websocket;
 
 /// Events that are ready together are sent together, up to this many.
 const TOGETHER: usize = 64;
+/// How long a watcher rests after it was sent all there was. What happens meanwhile goes out together, so that many
+/// watchers of a busy collection do not each cost a wake-up and a packet for every change. What comes after
+/// a pause is sent at once.
+const REST: Duration = Duration::from_millis(5);
 
 /// When a watch ends although nothing went wrong.
 pub struct Limits {
@@ -32,17 +38,30 @@ pub struct Limits {
 
 /// The body of an answer to a watch. `running` counts it until it is dropped.
 pub fn body(events: EventStream, conversion: Conversion, limits: Limits, running: Running) -> Body {
-    let chunks =
-        lines(events, conversion)
-            .ready_chunks(TOGETHER)
-            .map(|lines| match <[Bytes; 1]>::try_from(lines) {
-                Ok([one]) => one,
-                Err(many) => many.concat().into(),
-            });
-    let frames = chunks
+    let frames = chunks(lines(events, conversion).boxed())
         .take_until(Box::pin(limits.end(running)))
         .map(|chunk| Ok::<_, BoxError>(Frame::data(chunk)));
     Body::new(StreamBody::new(SyncStream::new(frames)))
+}
+
+/// Lines that are ready together, joined; with a rest after each that was not full.
+fn chunks(lines: BoxStream<'static, Line>) -> impl Stream<Item = Bytes> + Send + 'static {
+    stream::unfold((lines, None), |(mut lines, rest)| async move {
+        if let Some(until) = rest {
+            sleep_until(until).await;
+        }
+        let mut chunk = BytesMut::new();
+        lines.next().await?.write(&mut chunk);
+        let mut count = 1;
+        while count < TOGETHER
+            && let Some(Some(line)) = lines.next().now_or_never()
+        {
+            line.write(&mut chunk);
+            count += 1;
+        }
+        let rest = (count < TOGETHER).then(|| Instant::now() + REST);
+        Some((chunk.freeze(), (lines, rest)))
+    })
 }
 
 /// The answer to a watch as a WebSocket: a text message for each event.
@@ -56,7 +75,7 @@ pub fn socket(
     limits: Limits,
     running: Running,
 ) -> Result<Response<Body>, Status> {
-    let text = |line: Bytes| Message::text(String::from_utf8_lossy(&line).into_owned());
+    let text = |line: Line| Message::text(String::from_utf8_lossy(&line.bytes()).into_owned());
     let messages = lines(events, conversion)
         .take_until(Box::pin(limits.end(running)))
         .map(text);
@@ -77,36 +96,48 @@ impl Limits {
 }
 
 /// One line for each event; what goes wrong is an event too.
-fn lines(events: EventStream, conversion: Conversion) -> impl Stream<Item = Bytes> + Send + 'static {
+fn lines(events: EventStream, conversion: Conversion) -> impl Stream<Item = Line> + Send + 'static {
     let mut first = true;
     events.map(move |event| {
-        let line = match event {
-            Ok(event) => line(&event, &conversion, &mut first),
-            Err(status) => Err(status),
-        };
-        line.unwrap_or_else(|status| error_line(&status))
+        let line = event.and_then(|event| {
+            let object = conversion.event(&event.object, first)?;
+            first = false;
+            Ok(Line {
+                kind: event.kind.name(),
+                object,
+            })
+        });
+        line.unwrap_or_else(|status| Line {
+            kind: "ERROR",
+            object: status.to_value().to_string().into(),
+        })
     })
 }
 
-fn line(event: &WatchEvent, conversion: &Conversion, first: &mut bool) -> Result<Bytes, Status> {
-    let object = conversion.event(&event.object, *first)?;
-    *first = false;
-    Ok(write(event.kind.name(), &object))
-}
-
-fn error_line(status: &Status) -> Bytes {
-    write("ERROR", status.to_value().to_string().as_bytes())
-}
-
 /// `{"type":"…","object":…}` and a line end.
-pub fn write(kind: &str, object: &[u8]) -> Bytes {
-    let mut line = BytesMut::with_capacity(object.len() + kind.len() + 24);
-    line.put_slice(b"{\"type\":\"");
-    line.put_slice(kind.as_bytes());
-    line.put_slice(b"\",\"object\":");
-    line.put_slice(object);
-    line.put_slice(b"}\n");
-    line.freeze()
+struct Line {
+    kind: &'static str,
+    object: Bytes,
+}
+
+impl Line {
+    fn write(&self, out: &mut BytesMut) {
+        let pieces: [&[u8]; 5] = [
+            b"{\"type\":\"",
+            self.kind.as_bytes(),
+            b"\",\"object\":",
+            &self.object,
+            b"}\n",
+        ];
+        out.reserve(pieces.iter().map(|piece| piece.len()).sum());
+        pieces.iter().for_each(|piece| out.put_slice(piece));
+    }
+
+    fn bytes(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        self.write(&mut out);
+        out.freeze()
+    }
 }
 
 /// Makes a stream shareable between threads by never sharing it: `BoxBody` wants `Sync`,
@@ -158,9 +189,8 @@ mod tests {
     use super::super::negotiate::Form;
     use super::*;
     use crate::metrics::{About, HttpMetrics};
-    use api::request::EventKind;
+    use api::request::{EventKind, WatchEvent};
     use api::table::Include;
-    use futures_util::stream;
     use http_body_util::BodyExt;
 
     fn conversion() -> Conversion {

@@ -19,6 +19,11 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 const ADMISSION: &str = "admissionregistration.k8s.io";
 const POLICIES: &str = "validatingadmissionpolicies";
 
+/// Whether a new object is given something that another one may be given at the same time.
+pub(super) fn allocates(target: &Target) -> bool {
+    (target.kind.group, target.kind.plural) == ("", "services")
+}
+
 /// Completes a new object; the operations go into the same commit as the object.
 pub(super) fn before_create(
     core: &Core,

@@ -1,9 +1,10 @@
 //! What the registry itself does to an object's metadata. Pure.
 
+use std::sync::LazyLock;
+
 use api::object;
 use api::request::User;
 use api::status::Status;
-use api::value;
 use base::Random;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -96,32 +97,37 @@ pub(super) fn unchanged(new: &Value, live: &Value) -> bool {
     let (Some(new), Some(live)) = (new.as_object(), live.as_object()) else {
         return false;
     };
-    let rest = |map: &Map<String, Value>, other: &Map<String, Value>, skip: &str| {
-        map.iter()
-            .all(|(key, value)| key == skip || other.get(key) == Some(value))
-    };
-    let both =
-        |a: &Map<String, Value>, b: &Map<String, Value>, skip: &str| rest(a, b, skip) && rest(b, a, skip);
-    let empty = Map::new();
-    let metadata = |map: &Map<String, Value>| map.get("metadata").and_then(Value::as_object).cloned();
-    let (new_meta, live_meta) = (
-        metadata(new).unwrap_or(empty.clone()),
-        metadata(live).unwrap_or(empty),
-    );
-    both(new, live, "metadata")
-        && both(&new_meta, &live_meta, "managedFields")
+    let (new_meta, live_meta) = (metadata(new), metadata(live));
+    same_but(new, live, "metadata")
+        && same_but(new_meta, live_meta, "managedFields")
         && same_managers(new_meta.get("managedFields"), live_meta.get("managedFields"))
 }
 
-fn same_managers(new: Option<&Value>, live: Option<&Value>) -> bool {
-    let list = |v: Option<&Value>| v.and_then(Value::as_array).cloned().unwrap_or_default();
-    let (new, live) = (list(new), list(live));
-    let untimed = |entry: &Value| {
-        let mut entry = entry.clone();
-        value::remove(&mut entry, "time");
-        entry
+fn metadata(object: &Map<String, Value>) -> &Map<String, Value> {
+    static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+    object.get("metadata").and_then(Value::as_object).unwrap_or(&NONE)
+}
+
+/// Whether two objects have the same members, one of them aside.
+fn same_but(a: &Map<String, Value>, b: &Map<String, Value>, aside: &str) -> bool {
+    let within = |a: &Map<String, Value>, b: &Map<String, Value>| {
+        a.iter()
+            .all(|(key, value)| key == aside || b.get(key) == Some(value))
     };
-    new.len() == live.len() && new.iter().zip(&live).all(|(a, b)| untimed(a) == untimed(b))
+    within(a, b) && b.keys().all(|key| key == aside || a.contains_key(key))
+}
+
+fn same_managers(new: Option<&Value>, live: Option<&Value>) -> bool {
+    let (new, live) = (items(new), items(live));
+    let same = |(a, b): (&Value, &Value)| match (a.as_object(), b.as_object()) {
+        (Some(a), Some(b)) => same_but(a, b, "time"),
+        _ => a == b,
+    };
+    new.len() == live.len() && new.iter().zip(live).all(same)
+}
+
+fn items(list: Option<&Value>) -> &[Value] {
+    list.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// Marks an object as going: it goes at `at` at the latest, `grace` seconds after it was told.

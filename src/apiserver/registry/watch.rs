@@ -1,6 +1,7 @@
 //! `watch`: the events of a collection as one caller wants to see them.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use api::status::Status;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use store::{Change, Entry, Event, ListQuery, StoreError, Watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::filter::Filter;
 use super::{Core, page, refuse, text};
@@ -62,6 +63,7 @@ impl Core {
         });
         let now = Instant::now();
         let ends_at = now + Duration::from_secs(lasts);
+        let bookmark_at = options.allow_watch_bookmarks.then(|| next_bookmark(now, ends_at));
         let follower = Follower {
             core: self.clone(),
             kind: target.kind.clone(),
@@ -70,7 +72,8 @@ impl Core {
             state_at: end.then_some(from),
             watch,
             from,
-            bookmark_at: options.allow_watch_bookmarks.then(|| next_bookmark(now, ends_at)),
+            alarm: Box::pin(sleep_until(bookmark_at.unwrap_or(ends_at).min(ends_at))),
+            bookmarks: bookmark_at.is_some(),
             ends_at,
         };
         let kinds = self.inner.kinds.clone();
@@ -111,14 +114,18 @@ struct Follower {
     state_at: Option<u64>,
     watch: Watch,
     from: u64,
-    /// When the next bookmark is due; `None` if none are wanted.
-    bookmark_at: Option<Instant>,
+    /// Comes when the next bookmark is due, or at the end. Kept from event to event: to set a timer for each
+    /// of them would cost more than handing it out.
+    alarm: Pin<Box<Sleep>>,
+    /// Whether bookmarks are wanted.
+    bookmarks: bool,
     ends_at: Instant,
 }
 
 impl Follower {
     fn stream(self) -> EventStream {
-        let events = futures_util::stream::unfold(Some(self), |follower| async move {
+        // Boxed, because it moves with every event.
+        let events = futures_util::stream::unfold(Some(Box::new(self)), |follower| async move {
             let mut follower = follower?;
             match follower.next().await {
                 Some(Ok(event)) => Some((Ok(event), Some(follower))),
@@ -139,7 +146,6 @@ impl Follower {
             return Some(Ok(self.bookmark(revision, INITIAL_END)));
         }
         loop {
-            let bookmark_at = self.bookmark_at.unwrap_or(self.ends_at);
             tokio::select! {
                 biased;
                 event = self.watch.next() => match event? {
@@ -150,9 +156,12 @@ impl Follower {
                     }
                     Err(error) => return Some(Err(broken(error, self.from))),
                 },
-                () = sleep_until(self.ends_at) => return None,
-                () = sleep_until(bookmark_at) => {
-                    self.bookmark_at = Some(next_bookmark(Instant::now(), self.ends_at));
+                () = self.alarm.as_mut() => {
+                    let now = Instant::now();
+                    if !self.bookmarks || now >= self.ends_at {
+                        return None;
+                    }
+                    self.alarm.as_mut().reset(next_bookmark(now, self.ends_at).min(self.ends_at));
                     return Some(Ok(self.bookmark(self.watch.progress().max(self.from), "")));
                 }
             }
