@@ -1,0 +1,104 @@
+//! A duel: the one way to see whether votes are kept. Only if two members stand
+//! in the same term, and a third votes for one, loses that vote and votes for the
+//! other, a forgotten vote does harm; by chance alone that hardly ever happens.
+
+use base::Random;
+
+use super::World;
+
+/// Ticks after which a member would vote for another than the leader it knew, and
+/// after which any member stands for election itself.
+const PATIENCE: usize = 8;
+const PATIENCE_MAX: usize = 15;
+/// Steps that a duel takes at most.
+const STEPS: u64 = 60;
+/// Of so many votes one is lost before its sync.
+const ODDS: u64 = 12;
+/// The same of votes that a duel is about.
+const ODDS_WANTED: u64 = 2;
+
+/// See the module. Machines by their place, and by their ids where the network is meant.
+pub struct Duel {
+    until: u64,
+    /// Whose vote both want.
+    voter: usize,
+    /// Who stands first.
+    first: u64,
+    /// Who stands, in the same term, once the vote for the first is lost.
+    second: usize,
+}
+
+impl World {
+    /// The leader restarts, and another loses patience; a second one will, if the third forgets its vote.
+    pub(super) fn duel(&mut self) -> Result<(), String> {
+        let Some(leader) = self.leader() else {
+            return Ok(());
+        };
+        let voters = self.status(leader).members.voters;
+        let others: Vec<usize> = (0..self.machines.len())
+            .filter(|at| *at != leader && self.machines[*at].process.is_some())
+            .filter(|at| voters.contains(&self.machines[*at].id))
+            .collect();
+        if others.len() < 2 {
+            return Ok(());
+        }
+        self.crash(leader);
+        self.start(leader)?;
+        let first = self.random.below(others.len() as u64) as usize;
+        let (one, two) = (others[first], others[(first + 1) % others.len()]);
+        // Whoever hears of the other first would give way.
+        self.part(self.machines[one].id, self.machines[two].id);
+        for at in others.into_iter().filter(|at| *at != two) {
+            // The others only forget the leader.
+            self.lose_patience(at, if at == one { PATIENCE_MAX } else { PATIENCE });
+        }
+        self.duel = Some(Duel {
+            until: self.now + STEPS,
+            voter: leader,
+            first: self.machines[one].id,
+            second: two,
+        });
+        Ok(())
+    }
+
+    /// Of how many votes one is lost: the moment between a vote and its sync is short, so it is looked for.
+    pub(super) fn vote_odds(&self, at: usize, vote: u64) -> u64 {
+        match self.is_wanted(at, vote) {
+            true => ODDS_WANTED,
+            false => ODDS,
+        }
+    }
+
+    /// A machine stops between a vote and its sync. In a duel it comes back at once, does not hear that the
+    /// first has won by now, and is asked by the second.
+    pub(super) fn lose_vote(&mut self, at: usize, vote: u64) -> Result<(), String> {
+        let wanted = self.is_wanted(at, vote);
+        self.crash(at);
+        if !wanted && self.random.below(3) == 0 {
+            return Ok(());
+        }
+        self.start(at)?;
+        if let Some(duel) = self.duel.take_if(|_| wanted) {
+            self.part(duel.first, self.machines[at].id);
+            self.lose_patience(duel.second, PATIENCE_MAX);
+        }
+        Ok(())
+    }
+
+    /// Whether it is the vote that a duel is about.
+    fn is_wanted(&self, at: usize, vote: u64) -> bool {
+        let duel = self.duel.as_ref().filter(|duel| self.now < duel.until);
+        duel.is_some_and(|duel| (duel.voter, duel.first) == (at, vote))
+    }
+
+    fn part(&mut self, one: u64, two: u64) {
+        self.network.cut(one, two);
+        self.network.cut(two, one);
+    }
+
+    fn lose_patience(&mut self, at: usize, ticks: usize) {
+        if let Some(process) = &mut self.machines[at].process {
+            (0..ticks).for_each(|_| process.core.tick());
+        }
+    }
+}
