@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use api::request::{EventKind, Options, Request, ResourceRef, User, Verb};
+use api::request::{EventKind, Options, Verb};
 use api::status::Status;
-use client::{Api, HttpApi, HttpConfig, Kubeconfig};
+use client::{Api, HttpApi};
 use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+use crate::support::maps::{self, request, revision};
 use crate::support::servers::Servers;
 use crate::support::{eventually, sandboxed};
 
@@ -32,23 +33,8 @@ struct Work {
 
 /// A client that begins at one server and knows them all.
 fn client(servers: &Servers, first: usize) -> HttpApi {
-    let kubeconfig = Kubeconfig::read(&servers.all[0].dir.join("admin.kubeconfig")).expect("a kubeconfig");
-    let config = HttpConfig {
-        server: servers.url(first),
-        others: (0..servers.all.len()).map(|at| servers.url(at)).collect(),
-        ..kubeconfig.http_config()
-    };
-    HttpApi::new(config).expect("a client")
-}
-
-fn request(verb: Verb) -> Request {
-    let place = ResourceRef::new("", "v1", "configmaps");
-    Request::new(User::anonymous(), verb, place, "default", "")
-}
-
-fn revision(object: &Value) -> u64 {
-    let text = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-    text.parse().unwrap_or(0)
+    let all: Vec<usize> = (0..servers.all.len()).collect();
+    maps::client(servers, first, &all)
 }
 
 impl Work {
@@ -61,7 +47,7 @@ impl Work {
     async fn write(self: Arc<Self>, api: HttpApi, writer: usize) {
         for number in 0.. {
             let name = format!("w{writer}-{number}");
-            let mut create = request(Verb::Create);
+            let mut create = request(Verb::Create, "");
             create.body = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#).into();
             let mut doubtful = false;
             loop {
@@ -98,7 +84,7 @@ impl Work {
         let mut told = BTreeMap::new();
         let mut at = from;
         while !self.seen_all(&told) {
-            let mut watch = request(Verb::Watch);
+            let mut watch = request(Verb::Watch, "");
             watch.options = Options {
                 resource_version: Some(at.to_string()),
                 ..Options::default()
@@ -178,7 +164,7 @@ impl Clients {
             count: AtomicUsize::new(0),
         });
         let listed = runtime
-            .block_on(client(servers, 0).call(request(Verb::List)))
+            .block_on(client(servers, 0).call(request(Verb::List, "")))
             .expect("a list");
         let from = revision(&serde_json::from_slice(&listed.body).expect("a list"));
         let watch = |at| runtime.spawn(work.clone().watch(client(servers, at), from));

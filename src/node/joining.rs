@@ -158,7 +158,7 @@ pub(super) async fn prepare(
     let cluster = match (known, &host) {
         (Some(cluster), _) if lacks.is_none() => Some(cluster),
         // The first server of a cluster needs nothing from itself, nor from those who joined it.
-        (None, _) if dir.join("raft").exists() => None,
+        (None, _) if has_log(&dir) => None,
         (_, Some(host)) => Some(receive(host, config, address).await?),
         (None, None) => None,
         (Some(_), None) => bail!(
@@ -171,6 +171,14 @@ pub(super) async fn prepare(
         config.check().map_err(anyhow::Error::msg)?;
     }
     Ok((cluster, host))
+}
+
+/// Whether the folder has a log. An empty `raft` is none: it may be a disk that is ready for one.
+fn has_log(dir: &Path) -> bool {
+    let entries = std::fs::read_dir(dir.join("raft")).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .any(|path| path.extension().is_some_and(|extension| extension == "log"))
 }
 
 async fn receive(host: &Host, config: &Config, address: &str) -> anyhow::Result<Cluster> {

@@ -154,6 +154,23 @@ impl Registers {
         }
     }
 
+    /// The revisions of all effects that were seen.
+    pub fn seen(&self) -> impl Iterator<Item = u64> {
+        self.effects.keys().copied()
+    }
+
+    /// What was seen last of each register that has a value: that, and its revision.
+    pub fn latest(&self) -> BTreeMap<String, (u64, u64)> {
+        let mut latest = BTreeMap::new();
+        for (revision, (key, value, _)) in &self.effects {
+            match value {
+                Some(value) => drop(latest.insert(key.clone(), (*value, *revision))),
+                None => drop(latest.remove(key)),
+            }
+        }
+        latest
+    }
+
     /// How many writes were acknowledged that had an effect.
     pub fn acknowledged(&self) -> usize {
         self.asked.iter().filter(|asked| asked.revision.is_some()).count()

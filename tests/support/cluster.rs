@@ -2,9 +2,11 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
+
+use nix::sys::signal::Signal;
 
 use super::hosts::Host;
 use super::manifests::BUSYBOX;
@@ -105,14 +107,35 @@ impl Cluster {
 
     /// Asks the process to end and waits until it has.
     pub fn stop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("SIGTERM");
+        self.signal(Signal::SIGTERM);
         self.child.wait().expect("wait");
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
+        nix::sys::signal::kill(pid, signal).expect("a process");
+    }
+
+    /// How the process ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a process")
     }
 
     /// Starts the process again in the same folder.
     pub fn restart(&mut self) {
         self.child = spawn(self.host.as_deref(), self.verb, &self.dir, &self.args);
+    }
+
+    /// Starts the process again in the same folder, from now on with other arguments.
+    pub fn restart_with(&mut self, args: &[String]) {
+        self.args = args.to_vec();
+        self.restart();
+    }
+
+    /// Starts the process again without waiting for anything: it may need others to become ready.
+    pub fn relaunch(&mut self) {
+        self.child = launch(self.host.as_deref(), self.verb, &self.dir, &self.args);
     }
 
     /// The id of the process.

@@ -19,21 +19,25 @@ pub struct Servers {
     pub net: Hosts,
     /// `server`, or `up` for servers that run pods too.
     verb: &'static str,
+    prepare: Prepare,
 }
+
+/// What a host needs before its server starts in an empty folder.
+type Prepare = fn(&Host);
 
 const NAMES: [&str; 4] = ["first", "second", "third", "fourth"];
 
 impl Servers {
     /// The first server, and nobody else.
-    fn begin(dir: &Path, verb: &'static str) -> Self {
-        let net = Hosts::start(dir);
-        let host = net.first();
+    fn begin(net: Hosts, host: Arc<Host>, verb: &'static str, prepare: Prepare) -> Self {
+        prepare(&host);
         let first = Cluster::start_on(&host, verb, &["--node-name", "first"]);
         Self {
             all: vec![first],
             hosts: vec![host],
             net,
             verb,
+            prepare,
         }
     }
 
@@ -44,23 +48,69 @@ impl Servers {
 
     /// The same of one role: `server`, or `up` for servers that run pods too.
     pub fn start_as(dir: &Path, verb: &'static str, count: usize) -> Self {
-        let mut servers = Self::begin(dir, verb);
-        while servers.all.len() < count {
-            servers.join(&[]);
+        let net = Hosts::start(dir);
+        let host = net.first();
+        Self::begin(net, host, verb, |_| ()).filled(count)
+    }
+
+    /// The same with none of them in the sandbox, which is left to their clients: whatever is done to the
+    /// servers' network is not done to theirs. `prepare` comes before a server starts in an empty folder.
+    pub fn start_apart(dir: &Path, count: usize, prepare: Prepare) -> Self {
+        let net = Hosts::start(dir);
+        let host = net.add(NAMES[0], Place::Lan);
+        Self::begin(net, host, "server", prepare).filled(count)
+    }
+
+    fn filled(mut self, count: usize) -> Self {
+        while self.all.len() < count {
+            self.join(&[]);
         }
-        servers
+        self
     }
 
     /// Has another server join by way of the first, and waits until it votes.
     pub fn join(&mut self, args: &[&str]) {
         let name = NAMES[self.all.len()];
         let host = self.net.add(name, Place::Lan);
-        let (url, token) = (self.url(0), self.token());
-        let args = [&["--join", &url, "--token-file", &token][..], args].concat();
-        let cluster = Cluster::start_on(&host, self.verb, &args);
+        (self.prepare)(&host);
+        let joining = self.joining(0);
+        let all: Vec<&str> = joining
+            .iter()
+            .map(String::as_str)
+            .chain(args.iter().copied())
+            .collect();
+        let cluster = Cluster::start_on(&host, self.verb, &all);
         self.all.push(cluster);
         self.hosts.push(host);
         self.until_role(0, name, "voter");
+    }
+
+    /// The arguments with which a server joins by way of another.
+    fn joining(&self, via: usize) -> [String; 4] {
+        let token = self.all[via].dir.join("server-token").display().to_string();
+        [
+            "--join".to_owned(),
+            self.url(via),
+            "--token-file".to_owned(),
+            token,
+        ]
+    }
+
+    /// Replaces a server that has ended: it is removed, its folder emptied, and a new one of its name joins,
+    /// both by way of another server.
+    pub fn replace(&mut self, at: usize, via: usize) {
+        let host = self.hosts[at].clone();
+        eventually(&format!("{} is removed", host.name), || {
+            self.coracle(via, &["member", "remove", &host.name])
+        });
+        let script = "cd \"$1\"; if mountpoint -q raft; then umount raft; fi; find . -mindepth 1 -delete";
+        let data = host.data().display().to_string();
+        host.run("sh", &["-ec", script, "sh", &data])
+            .expect("an empty folder");
+        (self.prepare)(&host);
+        let args = self.joining(via);
+        self.all[at].restart_with(&args);
+        self.until_role(via, &host.name, "voter");
     }
 
     /// The URL of a server.
