@@ -10,6 +10,7 @@ mod api_watch;
 mod backend;
 mod containers;
 mod density;
+mod failover;
 mod idle;
 mod load;
 mod node;
@@ -97,6 +98,12 @@ enum Question {
         #[arg(default_values_t = [1000, 10_000])]
         pods: Vec<usize>,
     },
+    /// How long writes pause when a leader is killed, or hands over.
+    Failover {
+        /// How often each.
+        #[arg(default_value_t = 100)]
+        trials: usize,
+    },
     /// Unpacking an image, beside umoci.
     Unpack {
         /// Times each.
@@ -128,6 +135,7 @@ fn main() -> anyhow::Result<()> {
         }
         Question::Wasm { seconds } => runtime.block_on(wasm_http::measure(&bin, &scratch, seconds)),
         Question::Density { pods } => runtime.block_on(density::measure(&bin, &scratch, &pods)),
+        Question::Failover { trials } => runtime.block_on(failover::measure(&bin, &scratch, trials)),
         Question::Unpack { runs } => unpack::measure(&bin, &scratch, runs),
     }
 }
