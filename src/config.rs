@@ -6,6 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use api::cidr::{Addresses, Cidr, Ranges};
+pub use apiserver::admission::PodSecuritySettings;
+pub use apiserver::audit::AuditSettings;
 pub use controllers::load_balancer::AddressPool;
 pub use controllers::node_lifecycle::EvictionPace;
 pub use network::{PodRouting, ServiceProxy};
@@ -99,6 +101,8 @@ pub struct Config {
     pub crash_back_off: Duration,
     /// Bytes that the store may take, history included; 0 for no limit.
     pub quota_bytes: u64,
+    /// What is admitted, recorded and encrypted.
+    pub safety: Safety,
     /// Most pods on the node.
     pub max_pods: u32,
     /// What pods may use of the machine, and when they have to go.
@@ -113,6 +117,17 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// Where images come from and how long they stay.
     pub images: agent::ImageSettings,
+}
+
+/// What is admitted, recorded and encrypted.
+#[derive(Clone, Debug, Default)]
+pub struct Safety {
+    /// What pods may do where no label says so, and who is exempt.
+    pub pod_security: PodSecuritySettings,
+    /// What is recorded of requests, and where.
+    pub audit: AuditSettings,
+    /// File that says which resources are kept encrypted, and with which keys.
+    pub encryption: Option<PathBuf>,
 }
 
 impl Config {
@@ -143,6 +158,7 @@ impl Config {
             unreachable_toleration_seconds: 300,
             crash_back_off: Duration::from_secs(10),
             quota_bytes: 2 << 30,
+            safety: Safety::default(),
             max_pods: 4096,
             limits: agent::Limits::default(),
             server: None,

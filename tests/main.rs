@@ -11,6 +11,7 @@
 mod support;
 
 mod access;
+mod admission;
 mod aggregation;
 mod backups;
 mod bad_days;
@@ -43,6 +44,7 @@ mod pods;
 mod quota;
 mod reboot;
 mod registries;
+mod resource_quota;
 mod restart;
 mod rollout;
 mod rollout_load;
@@ -51,5 +53,6 @@ mod services_balancer;
 mod services_policies;
 mod services_userspace;
 mod startup;
+mod volumes;
 mod wasm;
 mod webhooks;

@@ -9,6 +9,7 @@ use base::telemetry::Metrics;
 use base::{Clock, Random, SystemClock, SystemRandom};
 
 use crate::admission;
+use crate::audit::AuditSettings;
 
 /// Connections that a server lets be open at once, unless it is told otherwise.
 pub const CONNECTIONS_MAX: usize = 10_000;
@@ -42,6 +43,10 @@ pub struct ServerConfig {
     pub issuer: String,
     /// What admission plugins are told.
     pub admission: admission::Settings,
+    /// What is recorded of requests, and where.
+    pub audit: AuditSettings,
+    /// File that says which resources are kept encrypted, and with which keys.
+    pub encryption: Option<PathBuf>,
     /// Seconds that events are kept.
     pub event_ttl_seconds: u32,
     /// Connections that may be open at once; half of them from one address.
@@ -72,6 +77,8 @@ impl ServerConfig {
             anonymous: true,
             issuer: String::new(),
             admission: admission::Settings::default(),
+            audit: AuditSettings::default(),
+            encryption: None,
             event_ttl_seconds: 3600,
             connections_max: CONNECTIONS_MAX,
             shutdown_grace: Duration::from_secs(5),

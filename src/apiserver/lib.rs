@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod aggregation;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 mod backup;
@@ -36,7 +37,9 @@ mod signer;
 pub mod streams;
 mod tls;
 pub mod tokens;
+pub mod usage;
 pub mod version;
+mod whole;
 
 pub use authz::Authorizer;
 pub use config::ServerConfig;

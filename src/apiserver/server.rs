@@ -12,6 +12,7 @@ use store::{Store, StoreError};
 use tokio::sync::watch;
 
 use crate::aggregation::{Aggregation, Others};
+use crate::audit::{Audit, Audited};
 use crate::authn::{Authn, RequestHeaders, ServiceAccounts};
 use crate::authz::Authorizer;
 use crate::config::ServerConfig;
@@ -33,6 +34,8 @@ use crate::rbac::{self, Rbac};
 use crate::registry::{Core, CoreConfig, Trust};
 use crate::signer::Signer;
 use crate::tls;
+use crate::usage::{self, Usage};
+use crate::whole::Whole;
 
 mod prepared;
 
@@ -62,6 +65,9 @@ pub enum StartError {
     /// The store has ended, or this server has no place in the cluster any more.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A setting makes no sense; the text says which.
+    #[error("{0}")]
+    Setting(String),
 }
 
 impl From<rustls::Error> for StartError {
@@ -135,7 +141,7 @@ impl ApiServer {
 
     /// The API for callers in this process: the same door, the user a field of the request.
     pub fn api(&self) -> ApiRef {
-        self.door.api.clone()
+        Audited::wrap(self.door.api.clone(), &self.door.audit)
     }
 
     /// The server as an HTTP service in this process, for one user.
@@ -230,6 +236,24 @@ async fn door(
     mirror(core.dynamic(), store, tasks);
     let aggregation = aggregation(config, &api, &nodes, &lookup, pki, store, tasks);
     let others = aggregation.others().clone();
+    for (definition, kind) in usage::kinds() {
+        kinds.put(definition, vec![kind]);
+    }
+    let usage = Usage::new(nodes.clone(), lookup.clone(), config.clock.clone());
+    let api: ApiRef = Arc::new(Whole {
+        core: core.clone(),
+        aggregation: aggregation.clone(),
+        usage,
+        authorizer: rbac.clone(),
+    });
+    let outbound = Outbound::new(Dialer::new(api.clone(), nodes.clone()));
+    let audit = Audit::start(
+        &config.audit,
+        outbound,
+        config.clock.clone(),
+        &config.metrics,
+        tasks,
+    );
     let address = SocketAddr::new(config.advertise, port).to_string();
     let door = Door {
         api,
@@ -249,6 +273,7 @@ async fn door(
         aggregation,
         kinds,
         health: health(store, tasks),
+        audit: audit.map_err(StartError::Setting)?,
         counters: HttpMetrics::new(&config.metrics),
         metrics: config.metrics.clone(),
         tokens,

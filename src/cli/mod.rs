@@ -5,6 +5,7 @@ mod down;
 mod image;
 mod member;
 mod run;
+mod safety;
 mod servers;
 mod settings;
 mod status;

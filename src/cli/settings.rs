@@ -124,6 +124,46 @@ pub struct Settings {
     #[arg(long, value_name = "BYTES")]
     pub quota_bytes: Option<u64>,
 
+    /// File with the policy of the audit log (audit.k8s.io/v1) [default: no log]
+    #[arg(long, value_name = "FILE")]
+    pub audit_policy_file: Option<PathBuf>,
+
+    /// File that audit events go to, `-` for standard output [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub audit_log_path: Option<PathBuf>,
+
+    /// Megabytes at which the audit log is put aside [default: 100]
+    #[arg(long, value_name = "MEGABYTES")]
+    pub audit_log_maxsize: Option<u64>,
+
+    /// Audit logs put aside that are kept; 0 for all [default: 0]
+    #[arg(long, value_name = "COUNT")]
+    pub audit_log_maxbackup: Option<usize>,
+
+    /// Days that audit logs put aside are kept; 0 for ever [default: 0]
+    #[arg(long, value_name = "DAYS")]
+    pub audit_log_maxage: Option<u64>,
+
+    /// File in kubeconfig format that names the server and authority of a webhook for audit events [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub audit_webhook_config_file: Option<PathBuf>,
+
+    /// Most events that are sent to the webhook together [default: 400]
+    #[arg(long, value_name = "COUNT")]
+    pub audit_webhook_batch_max_size: Option<usize>,
+
+    /// Seconds that an event waits for others before it is sent [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub audit_webhook_batch_max_wait: Option<u64>,
+
+    /// File with admission plugins' configuration (PodSecurity: defaults and exemptions) [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub admission_control_config_file: Option<PathBuf>,
+
+    /// File that says which resources are kept encrypted, and with which keys [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
+
     /// Most pods on this node; give it a range of that size too [default: 4096]
     #[arg(long, value_name = "COUNT")]
     pub max_pods: Option<u32>,
@@ -249,6 +289,24 @@ impl Settings {
                 .or(other.default_unreachable_toleration_seconds),
             crash_back_off: self.crash_back_off.or(other.crash_back_off),
             quota_bytes: self.quota_bytes.or(other.quota_bytes),
+            audit_policy_file: self.audit_policy_file.or(other.audit_policy_file),
+            audit_log_path: self.audit_log_path.or(other.audit_log_path),
+            audit_log_maxsize: self.audit_log_maxsize.or(other.audit_log_maxsize),
+            audit_log_maxbackup: self.audit_log_maxbackup.or(other.audit_log_maxbackup),
+            audit_log_maxage: self.audit_log_maxage.or(other.audit_log_maxage),
+            audit_webhook_config_file: self.audit_webhook_config_file.or(other.audit_webhook_config_file),
+            audit_webhook_batch_max_size: self
+                .audit_webhook_batch_max_size
+                .or(other.audit_webhook_batch_max_size),
+            audit_webhook_batch_max_wait: self
+                .audit_webhook_batch_max_wait
+                .or(other.audit_webhook_batch_max_wait),
+            admission_control_config_file: self
+                .admission_control_config_file
+                .or(other.admission_control_config_file),
+            encryption_provider_config: self
+                .encryption_provider_config
+                .or(other.encryption_provider_config),
             max_pods: self.max_pods.or(other.max_pods),
             pod_pids_limit: self.pod_pids_limit.or(other.pod_pids_limit),
             allowed_unsafe_sysctls: self.allowed_unsafe_sysctls.or(other.allowed_unsafe_sysctls),
@@ -282,6 +340,7 @@ impl Settings {
     /// When two settings contradict each other; the text says which and what to do.
     pub fn into_config(self, data_dir: PathBuf) -> anyhow::Result<Config> {
         let mut config = Config::new(data_dir);
+        config.safety = self.safety()?;
         self.limit(&mut config)?;
         self.images(&mut config);
         self.pace(&mut config)?;

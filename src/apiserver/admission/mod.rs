@@ -3,6 +3,7 @@
 //! [`World`], what is stored; they change only the object in their hands.
 
 mod certificates;
+pub mod configuration;
 mod default_class;
 pub mod dynamic;
 mod lifecycle;

@@ -1,4 +1,4 @@
-//! StorageObjectInUseProtection: volumes, claims and classes stay while somebody uses them; and
+//! StorageObjectInUseProtection: volumes and claims stay while somebody uses them; and
 //! PersistentVolumeClaimResize: which claims may grow.
 
 use api::object;
@@ -10,14 +10,9 @@ use serde_json::Value;
 use super::{Operation, Plugin, Review, World};
 
 /// Kinds that stay while they are used, and what holds them; controllers take it away.
-const PROTECTED: [(&str, &str, &str); 3] = [
+const PROTECTED: [(&str, &str, &str); 2] = [
     ("", "persistentvolumes", "kubernetes.io/pv-protection"),
     ("", "persistentvolumeclaims", "kubernetes.io/pvc-protection"),
-    (
-        "storage.k8s.io",
-        "volumeattributesclasses",
-        "kubernetes.io/vac-protection",
-    ),
 ];
 
 /// Adds the finalizers.

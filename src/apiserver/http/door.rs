@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::aggregation::Aggregation;
+use crate::audit::Audit;
 use crate::authn::{Authn, CertificateUser, ServiceAccounts};
 use crate::authz::Authorizer;
 use crate::discovery::Discovery;
@@ -49,6 +50,8 @@ pub struct Door {
     pub openapi: OpenApi,
     /// Whether all is well.
     pub health: Health,
+    /// What is recorded of requests.
+    pub audit: Audit,
     /// What the HTTP half counts.
     pub counters: HttpMetrics,
     /// What everybody counts.

@@ -15,7 +15,9 @@ use http::{HeaderMap, Method, Request, Response};
 use super::door::{Caller, Door};
 use super::path::{self, ResourcePath, Route};
 use super::query::Query;
-use super::{aggregated, impersonate, plain, reply, resource};
+use super::{aggregated, audited, impersonate, plain, reply, resource};
+use crate::audit::Trail;
+use crate::audit::policy::Stage;
 use crate::metrics::About;
 use crate::nodes::Body;
 use crate::served::ServedKinds;
@@ -66,13 +68,21 @@ async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Re
         request.uri().path(),
     );
     let dry_run = query.get("dryRun").is_some();
-    let answer = AssertUnwindSafe(answer(&door, caller, route, query, &about, request))
+    let mut trail = None;
+    let known = (route, query, &about, audit.to_str().unwrap_or_default());
+    let answer = AssertUnwindSafe(answer(&door, caller, known, request, &mut trail))
         .catch_unwind()
         .await;
     let mut response = match answer {
         Ok(Ok(response)) => response,
-        Ok(Err(status)) => reply::failure(&status),
-        Err(_) => reply::failure(&Status::internal("this request caused the API server to panic")),
+        Ok(Err(status)) => {
+            trail.iter().for_each(|trail: &Trail| trail.failed(&status));
+            reply::failure(&status)
+        }
+        Err(_) => {
+            trail.iter().for_each(|trail| trail.at(Stage::Panic, Some(500)));
+            reply::failure(&Status::internal("this request caused the API server to panic"))
+        }
     };
     let timed = !matches!(about.verb, "WATCH" | "CONNECT");
     let took = timed.then(|| started.elapsed());
@@ -80,7 +90,10 @@ async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Re
         .answered(&about, response.status().as_u16(), dry_run, took);
     reply::private(&mut response);
     response.headers_mut().insert(AUDIT_ID, audit);
-    response
+    match trail {
+        Some(trail) => audited::finish(trail, response, !timed),
+        None => response,
+    }
 }
 
 /// The caller's audit id, or a new one.
@@ -94,12 +107,13 @@ fn audit_id(headers: &HeaderMap) -> HeaderValue {
 async fn answer(
     door: &Arc<Door>,
     caller: Caller,
-    route: Route,
-    query: Query,
-    about: &About,
-    request: Request<Body>,
+    (route, query, about, id): (Route, Query, &About, &str),
+    mut request: Request<Body>,
+    trail: &mut Option<Trail>,
 ) -> Result<Response<Body>, Status> {
-    let user = user(door, caller, request.headers())?;
+    let real = user(door, &caller, request.headers())?;
+    let user = impersonate::effective(real.clone(), request.headers(), door.authorizer.as_ref())?;
+    *trail = audited::begin(door, &caller, (real, &user), &route, about.verb, &mut request, id);
     let incoming = Incoming { user, query, request };
     if let Some(remote) = door.aggregation.others().of_path(incoming.request.uri().path()) {
         return aggregated::answer(door, &remote, about, incoming).await;
@@ -110,12 +124,12 @@ async fn answer(
     }
 }
 
-fn user(door: &Door, caller: Caller, headers: &HeaderMap) -> Result<User, Status> {
-    let caller = match caller {
-        Caller::Local(user) => user,
-        Caller::Remote { certificate, .. } => door.authn.request(&certificate, headers)?,
-    };
-    impersonate::effective(caller, headers, door.authorizer.as_ref())
+/// Who asks, before impersonation.
+fn user(door: &Door, caller: &Caller, headers: &HeaderMap) -> Result<User, Status> {
+    match caller {
+        Caller::Local(user) => Ok(user.clone()),
+        Caller::Remote { certificate, .. } => door.authn.request(certificate, headers),
+    }
 }
 
 /// What to count a request as. Only names that are served become labels.

@@ -1,6 +1,7 @@
 //! From a connection to a request and back.
 
 mod aggregated;
+mod audited;
 pub mod body;
 pub mod convert;
 mod delete_options;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::request::{Notes, Options, PatchType, Request, Verb};
+use api::request::{Options, PatchType, Request, Verb};
 use api::status::Status;
 use base::{Random, SystemRandom};
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use super::handler::{Incoming, text};
 use super::path::ResourcePath;
 use super::query::{self, Query};
 use super::{delete_options, negotiate, reply, watch};
+use crate::audit::{self, Trail};
 use crate::metrics::About;
 use crate::nodes::Body;
 use crate::streams;
@@ -187,9 +188,15 @@ async fn call(
     let limit = timeout(&incoming.query)?;
     let (parts, sent) = incoming.request.into_parts();
     let content_type = text(&parts.headers, &CONTENT_TYPE).to_owned();
-    let notes = Notes::default();
+    let trail = parts.extensions.get::<Trail>();
+    let notes = trail.map(Trail::notes).unwrap_or_default();
+    let part = path.subresource.clone();
     let carried_out = async {
         let sent = body(&parts.headers, sent).await?;
+        if let Some(trail) = trail.filter(|trail| trail.wants_bodies()) {
+            let asked = audit::object(&sent, &content_type, conversion.kind.as_ref(), &part);
+            asked.into_iter().for_each(|asked| trail.asked(asked));
+        }
         let deletes = matches!(verb, Verb::Delete | Verb::DeleteCollection);
         if deletes {
             delete_options::merge(&mut options, &sent, &content_type)?;
@@ -208,11 +215,13 @@ async fn call(
     let answer = match answer.map_err(|_| late())? {
         Ok(answer) => answer,
         Err(status) => {
+            trail.into_iter().for_each(|trail| trail.failed(&status));
             let mut response = reply::failure(&status);
             reply::warn(&mut response, &notes.warnings());
             return Ok(response);
         }
     };
+    trail.into_iter().for_each(|trail| trail.answered(&answer.body));
     let body = conversion.body(answer.body)?;
     let mut response = reply::response(answer.code, conversion.form.content_type(), body.clone());
     let reads = matches!(verb, Verb::Get | Verb::List);
