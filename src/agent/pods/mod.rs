@@ -17,6 +17,8 @@ pub mod reports;
 pub mod resize;
 pub mod resources;
 pub mod restore;
+#[cfg(test)]
+mod simulator;
 pub mod spec;
 pub mod state;
 pub mod status;

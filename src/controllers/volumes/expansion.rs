@@ -36,7 +36,12 @@ impl Reconciler for Expansion {
         }
         if note(&volume.metadata, PROVISIONED_BY) != LOCAL_PATH {
             let text = "waiting for an external controller to expand this PVC";
-            plan.tell(claim.as_ref(), EventType::Normal, "ExternalExpanding", text.to_owned());
+            plan.tell(
+                claim.as_ref(),
+                EventType::Normal,
+                "ExternalExpanding",
+                text.to_owned(),
+            );
             return plan;
         }
         let size = wanted.to_string();
@@ -57,7 +62,5 @@ impl Reconciler for Expansion {
 fn held(claim: &PersistentVolumeClaim) -> Quantity {
     let status = claim.status.as_ref();
     let storage = status.and_then(|status| status.capacity.as_ref()?.get("storage"));
-    storage
-        .and_then(|text| text.0.parse().ok())
-        .unwrap_or_default()
+    storage.and_then(|text| text.0.parse().ok()).unwrap_or_default()
 }

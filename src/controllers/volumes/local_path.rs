@@ -8,7 +8,8 @@ use api::storage::{self, LOCAL_PATH, PROVISIONED_BY, SELECTED_NODE, STORAGE_PROV
 use client::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    LocalVolumeSource, Node, PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec, VolumeNodeAffinity,
+    LocalVolumeSource, Node, PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec,
+    VolumeNodeAffinity,
 };
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -92,7 +93,9 @@ fn make(
         .iter()
         .any(|mode| !matches!(mode.as_str(), "ReadWriteOnce" | "ReadWriteOncePod"))
     {
-        return Err("a folder of one node supports only ReadWriteOnce and ReadWriteOncePod access modes".to_owned());
+        return Err(
+            "a folder of one node supports only ReadWriteOnce and ReadWriteOncePod access modes".to_owned(),
+        );
     }
     if asked.volume_mode.as_deref() == Some("Block") {
         return Err("a folder of a node is no block device".to_owned());
@@ -101,7 +104,11 @@ fn make(
     let node_name = node.metadata.name.clone().unwrap_or_default();
     let root = Some(note(&node.metadata, LOCAL_PATH)).filter(|root| root.starts_with('/'));
     let root = root.ok_or_else(|| format!("node {node_name:?} offers no folder for volumes"))?;
-    let hostname = node.metadata.labels.as_ref().and_then(|l| l.get("kubernetes.io/hostname"));
+    let hostname = node
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|l| l.get("kubernetes.io/hostname"));
     let path = format!(
         "{root}/{}_{}_{}",
         volume_name(claim),
@@ -111,7 +118,10 @@ fn make(
     Ok(PersistentVolume {
         metadata: ObjectMeta {
             name: Some(volume_name(claim)),
-            annotations: Some(BTreeMap::from([(PROVISIONED_BY.to_owned(), LOCAL_PATH.to_owned())])),
+            annotations: Some(BTreeMap::from([(
+                PROVISIONED_BY.to_owned(),
+                LOCAL_PATH.to_owned(),
+            )])),
             finalizers: Some(vec![volume_protection::FINALIZER.to_owned()]),
             ..ObjectMeta::default()
         },

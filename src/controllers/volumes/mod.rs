@@ -45,7 +45,9 @@ pub fn start(s: &Surroundings) {
     Harness::start(volume_protection::BoundVolumes, 1, s).on_each(view.volumes.changes());
     Harness::start(ephemeral::EphemeralVolumes, 1, s)
         .on(view.pods.changes(), pod_with_own_claims)
-        .on(view.claims.changes(), |claim, _| owner(claim).into_iter().collect());
+        .on(view.claims.changes(), |claim, _| {
+            owner(claim).into_iter().collect()
+        });
 }
 
 fn is_pending(claim: &PersistentVolumeClaim) -> bool {

@@ -9,12 +9,7 @@ use serde_json::json;
 use crate::plan::{Plan, Write};
 
 /// Names in the claim who is to make its volume, and says that it is waited for.
-pub(super) fn ask(
-    claim: &PersistentVolumeClaim,
-    name: &str,
-    class: Option<&StorageClass>,
-    plan: &mut Plan,
-) {
+pub(super) fn ask(claim: &PersistentVolumeClaim, name: &str, class: Option<&StorageClass>, plan: &mut Plan) {
     let Some(class) = class else {
         let text = format!("storageclass.storage.k8s.io {name:?} not found");
         return plan.tell(claim, EventType::Warning, "ProvisioningFailed", text);

@@ -123,7 +123,13 @@ fn delete(volume: &PersistentVolume, view: &View, plan: &mut Plan) {
             fail(volume, "VolumeFailedDelete", text, plan);
         }
         // Its node removes the folder and then the object; nobody else can.
-        LOCAL_PATH if view.nodes.list().iter().any(|node| storage::reaches(volume, node)) => {
+        LOCAL_PATH
+            if view
+                .nodes
+                .list()
+                .iter()
+                .any(|node| storage::reaches(volume, node)) =>
+        {
             plan.look_again(NODE_GONE);
         }
         LOCAL_PATH => plan.write(Write::delete(volume)),
