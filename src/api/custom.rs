@@ -14,6 +14,7 @@ mod check;
 mod columns;
 mod compiled;
 mod defaults;
+mod fixed;
 mod formats;
 mod names;
 mod paths;
@@ -23,6 +24,7 @@ mod shape;
 mod structural;
 
 pub use columns::validate as validate_column;
+pub use fixed::Fixed;
 pub use names::{Verdict, by_priority, condition, judge};
 pub use paths::{schema_at, validate as validate_path};
 pub use structural::validate as validate_schema;
@@ -57,6 +59,8 @@ pub struct CustomKind {
     kind: Kind,
     columns: Vec<Column>,
     printed: Vec<PrinterColumn>,
+    /// What makes its rows, if not the printed columns.
+    row: Option<fixed::Row>,
     /// The definition's text, shared with the store.
     source: Bytes,
     /// Name of the version whose objects these are, and of the stored one.
@@ -141,6 +145,7 @@ impl CustomKind {
             kind,
             columns: printed.iter().map(PrinterColumn::column).collect(),
             printed,
+            row: None,
             source: source.clone(),
             version: name,
             stored: intern::text(storage_version(definition)),
@@ -278,6 +283,9 @@ impl CustomKind {
 
     /// One cell for each column.
     pub fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        if let Some(row) = self.row {
+            return row(object, now);
+        }
         self.printed
             .iter()
             .map(|column| column.cell(object, now))

@@ -38,6 +38,7 @@ pub mod streams;
 mod tls;
 pub mod tokens;
 pub mod usage;
+pub mod vault;
 pub mod version;
 mod whole;
 

@@ -41,6 +41,7 @@ const GROUPS: &[(&str, i64)] = &[
     ("discovery.k8s.io", 16_200),
     ("resource.k8s.io", 16_200),
     ("flowcontrol.apiserver.k8s.io", 16_100),
+    ("metrics.k8s.io", 100),
 ];
 
 /// The place of a group version that this server serves itself.
@@ -53,6 +54,7 @@ pub fn of(group: &str, version: &str) -> Priority {
         ("autoscaling", "v2") => 30,
         ("resource.k8s.io", _) => 20,
         ("flowcontrol.apiserver.k8s.io", _) => 21,
+        ("metrics.k8s.io", _) => 100,
         _ => 15,
     };
     Priority {

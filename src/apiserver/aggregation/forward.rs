@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use api::request::User;
+use api::request::{Reply, User};
+use api::status::Status;
 use bytes::Bytes;
-use client::Credentials;
-use http::header::{ACCEPT, HeaderValue};
+use client::{Credentials, url};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
 use jiff::Timestamp;
 
@@ -20,6 +21,8 @@ use crate::pki::{Issued, Pki};
 
 /// The certificate is made anew when it is this old, in seconds; it is good for much longer.
 const RENEW_AFTER_SECONDS: i64 = 30 * 86_400;
+/// How long a request from this process may take.
+const CALL_WITHIN: Duration = Duration::from_secs(60);
 /// The longest document that is read.
 const DOCUMENT_BYTES_MAX: usize = 32 << 20;
 
@@ -84,6 +87,48 @@ impl Aggregation {
         *request.uri_mut() = asked.uri().clone();
         *request.headers_mut() = asked.headers().clone();
         self.forward(remote, user, request).await
+    }
+
+    /// Carries out a request from this process, which has been authorised.
+    ///
+    /// # Errors
+    /// The other server's refusal; 503 when it cannot be reached.
+    pub async fn call(&self, remote: &Remote, asked: api::request::Request) -> Result<Reply, Status> {
+        if !remote.available {
+            return Err(Status::unavailable("service unavailable"));
+        }
+        let mut request = Request::new(reply::full(asked.body.clone()));
+        *request.method_mut() = url::method(asked.verb);
+        *request.uri_mut() = url::path_and_query(&asked).parse().map_err(Status::internal)?;
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let (false, Ok(kind)) = (asked.body.is_empty(), HeaderValue::from_str(&asked.content_type)) {
+            headers.insert(CONTENT_TYPE, kind);
+        }
+        let exchanged = async {
+            let response = self
+                .exchange(remote, &asked.user, request)
+                .await
+                .map_err(unreachable)?;
+            let code = response.status();
+            let body = read(response.into_body(), DOCUMENT_BYTES_MAX).await;
+            Ok((code, body.map_err(|_| unreachable("unexpected EOF"))?))
+        };
+        let answered = tokio::time::timeout(CALL_WITHIN, exchanged).await;
+        let late = || Status::timeout("Timeout: request did not complete within the allotted timeout");
+        let (code, body) = answered.map_err(|_| late())??;
+        if !code.is_success() {
+            let said = serde_json::from_slice::<Status>(&body)
+                .ok()
+                .filter(|said| said.code > 0);
+            let plain = || Status::new(code.as_u16(), "", String::from_utf8_lossy(&body).trim());
+            return Err(said.unwrap_or_else(plain));
+        }
+        Ok(Reply {
+            code: code.as_u16(),
+            body,
+            warnings: Vec::new(),
+        })
     }
 
     /// Asks for a document in the server's own name; its code and body.

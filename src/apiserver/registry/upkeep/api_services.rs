@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::kind::KindRef;
 use api::object;
+use api::value::has;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Collection, What, Write, condition};
+use super::{Collection, What, Write, condition, has_all};
 use crate::priorities::{self, REGISTRATION};
+use crate::usage;
 
 /// The collection.
 pub(super) const SERVICES: Collection = (REGISTRATION, "apiservices", "");
@@ -29,7 +31,10 @@ pub(super) fn plan(kinds: &[KindRef], live: &[Value], now: Timestamp) -> Vec<Wri
     let served: BTreeSet<(&str, &str, bool)> = kinds
         .iter()
         .filter(|kind| kind.group != REGISTRATION)
-        .map(|kind| (kind.group, kind.version, kind.custom().is_some()))
+        .map(|kind| {
+            let comes_and_goes = kind.custom().is_some() && kind.group != usage::GROUP;
+            (kind.group, kind.version, comes_and_goes)
+        })
         .collect();
     let wanted: BTreeMap<String, Value> = served
         .into_iter()
@@ -43,6 +48,14 @@ pub(super) fn plan(kinds: &[KindRef], live: &[Value], now: Timestamp) -> Vec<Wri
         let managed = object::label(service, MANAGED).is_some();
         if managed && !served {
             return Some(write(What::Delete, service.clone()));
+        }
+        if object::label(service, MANAGED) == Some(ALWAYS)
+            && let Some(wanted) = wanted.get(object::name(service))
+            && (!has_all(&service["spec"], &wanted["spec"]) || has(service, "spec.service"))
+        {
+            let mut new = service.clone();
+            new["spec"] = wanted["spec"].clone();
+            return Some(write(What::Replace, new));
         }
         let local = service["spec"]["service"].is_null();
         let new = condition(service, "Available", AVAILABLE, now).filter(|_| local)?;
@@ -106,6 +119,32 @@ mod tests {
         assert!(told.iter().all(|write| write.what == What::ReplaceStatus));
         let live: Vec<Value> = told.into_iter().map(|write| write.object).collect();
         assert_eq!(plan(&kinds, &live, Timestamp::UNIX_EPOCH), []);
+    }
+
+    #[test]
+    fn those_of_definitions_are_put_right_and_that_of_metrics_may_be_taken_over() {
+        let mut kinds = built_in();
+        kinds.extend(usage::kinds().into_iter().map(|(_, kind)| KindRef::Custom(kind)));
+        let made = plan(&kinds, &[], Timestamp::UNIX_EPOCH).into_iter();
+        let mut live: Vec<Value> = made.map(|write| write.object).collect();
+        let is_metrics = |service: &&mut Value| object::name(service) == "v1beta1.metrics.k8s.io";
+        let metrics = live.iter_mut().find(is_metrics).unwrap();
+        assert_eq!(object::label(metrics, MANAGED), Some(ON_START));
+        assert_eq!(metrics["spec"]["groupPriorityMinimum"], 100);
+        metrics["spec"]["service"] = json!({"name": "metrics-server", "namespace": "kube-system"});
+        let writes = plan(&kinds, &live, Timestamp::UNIX_EPOCH);
+        assert!(
+            !writes
+                .iter()
+                .any(|w| object::name(&w.object) == "v1beta1.metrics.k8s.io")
+        );
+
+        let mut taken = service("apps", "v1", true);
+        taken["spec"]["service"] = json!({"name": "a", "namespace": "b"});
+        let mended = plan(&kinds, &[taken], Timestamp::UNIX_EPOCH)
+            .into_iter()
+            .find(|w| w.what == What::Replace);
+        assert!(mended.unwrap().object["spec"]["service"].is_null());
     }
 
     #[test]
