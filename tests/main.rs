@@ -54,5 +54,6 @@ mod services_policies;
 mod services_userspace;
 mod startup;
 mod volumes;
+mod usage;
 mod wasm;
 mod webhooks;
