@@ -4,11 +4,10 @@
 //! machine, so CPU of the node says more than requests per second.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-use client::{HttpApi, Kubeconfig};
+use anyhow::Context;
+use client::Kubeconfig;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::Method;
 use serde_json::{Value, json};
@@ -16,6 +15,7 @@ use serde_json::{Value, json};
 use crate::api_watch;
 use crate::node::Node;
 use crate::table::{self, mib};
+use crate::wire::Wire;
 
 /// Connections, each with one request under way.
 pub const CONNECTIONS: usize = 32;
@@ -37,10 +37,10 @@ pub async fn measure(bin: &Path, scratch: &Path, objects: usize) -> anyhow::Resu
     node.ready().await?;
     tokio::time::sleep(REST).await;
     let idle = node.memory("VmRSS");
-    let doors = doors(&node, CONNECTIONS)?;
+    let wires = wires(&node, CONNECTIONS).await?;
     let mut rows = Vec::new();
     let create = |n: usize| (Method::POST, MAPS.to_owned(), map(n, "created"));
-    rows.push(verb(&node, &doors, "create", objects, create, "1,700", "1.03").await?);
+    rows.push(verb(&node, &wires, "create", objects, create, "1,700", "1.03").await?);
     tokio::time::sleep(REST).await;
     let full = node.memory("VmRSS");
     let get = |n: usize| {
@@ -50,9 +50,9 @@ pub async fn measure(bin: &Path, scratch: &Path, objects: usize) -> anyhow::Resu
             String::new(),
         )
     };
-    rows.push(verb(&node, &doors, "GET", 4 * objects, get, "3,500–4,700", "0.46").await?);
+    rows.push(verb(&node, &wires, "GET", 4 * objects, get, "3,500–4,700", "0.46").await?);
     let put = |n: usize| (Method::PUT, format!("{MAPS}/bench-{n}"), map(n, "put"));
-    rows.push(verb(&node, &doors, "PUT", objects, put, "1,550", "–").await?);
+    rows.push(verb(&node, &wires, "PUT", objects, put, "1,550", "–").await?);
     let head = [
         "verb",
         "CPU s per 1,000",
@@ -65,9 +65,9 @@ pub async fn measure(bin: &Path, scratch: &Path, objects: usize) -> anyhow::Resu
         &head,
         &rows,
     );
-    lists(&node, &doors).await?;
-    api_watch::measure(&node, &doors, objects).await?;
-    let defined = definitions(&node, &doors).await?;
+    lists(&node, &wires).await?;
+    api_watch::measure(&node, &wires, objects).await?;
+    let defined = definitions(&node, &wires).await?;
     let rows = [
         (
             "idle, server and agent",
@@ -98,11 +98,13 @@ fn grown(before: u64, after: u64) -> f64 {
 }
 
 /// That many connections to the node.
-pub fn doors(node: &Node, count: usize) -> anyhow::Result<Vec<Arc<HttpApi>>> {
+pub async fn wires(node: &Node, count: usize) -> anyhow::Result<Vec<Wire>> {
     let kubeconfig = Kubeconfig::read(&node.kubeconfig())?;
-    (0..count)
-        .map(|_| Ok(Arc::new(HttpApi::new(kubeconfig.http_config())?)))
-        .collect()
+    let mut wires = Vec::with_capacity(count);
+    for _ in 0..count {
+        wires.push(Wire::open(&kubeconfig).await?);
+    }
+    Ok(wires)
 }
 
 /// The text of an object; its labels and name are beside the 1 KiB.
@@ -118,7 +120,7 @@ pub fn map(number: usize, phase: &str) -> String {
 /// Does `count` requests; CPU for a thousand, and how many a second.
 async fn verb(
     node: &Node,
-    doors: &[Arc<HttpApi>],
+    wires: &[Wire],
     name: &str,
     count: usize,
     request: impl Fn(usize) -> (Method, String, String),
@@ -126,7 +128,7 @@ async fn verb(
     their_cpu: &str,
 ) -> anyhow::Result<Vec<String>> {
     let (cpu, began) = (node.cpu(), Instant::now());
-    all(doors, count, request).await?;
+    all(wires, count, request).await?;
     let (used, took) = (node.cpu() - cpu, began.elapsed());
     Ok(vec![
         name.to_owned(),
@@ -139,48 +141,34 @@ async fn verb(
 
 /// Does `count` requests, one under way on each connection; every one must succeed.
 async fn all(
-    doors: &[Arc<HttpApi>],
+    wires: &[Wire],
     count: usize,
     request: impl Fn(usize) -> (Method, String, String),
 ) -> anyhow::Result<()> {
-    let workers = doors.iter().enumerate().map(|(first, door)| {
-        let numbers = (first..count).step_by(doors.len());
+    let workers = wires.iter().enumerate().map(|(first, wire)| {
+        let numbers = (first..count).step_by(wires.len());
         let request = &request;
         async move {
             for number in numbers {
                 let (method, path, body) = request(number);
-                sent(door, method, &path, body).await?;
+                wire.ask(method, &path, body).await?;
             }
             anyhow::Ok(())
         }
     });
     stream::iter(workers)
-        .buffer_unordered(doors.len())
+        .buffer_unordered(wires.len())
         .try_collect::<()>()
         .await
 }
 
-/// Sends one request, which must succeed; the answer.
-pub async fn sent(door: &HttpApi, method: Method, path: &str, body: String) -> anyhow::Result<Value> {
-    let (code, answer) = raw(door, method, path, body).await?;
-    ensure!(code < 300, "{path}: {code} {}", String::from_utf8_lossy(&answer));
-    Ok(serde_json::from_slice(&answer)?)
-}
-
-async fn raw(door: &HttpApi, method: Method, path: &str, body: String) -> anyhow::Result<(u16, Vec<u8>)> {
-    let answer = door.raw(method, path, body.into()).await;
-    let (code, bytes) = answer.map_err(|status| anyhow::anyhow!("{path}: {}", status.message))?;
-    Ok((code, bytes.to_vec()))
-}
-
-async fn lists(node: &Node, doors: &[Arc<HttpApi>]) -> anyhow::Result<()> {
-    let door = doors.first().context("a connection")?;
+async fn lists(node: &Node, wires: &[Wire]) -> anyhow::Result<()> {
+    let wire = wires.first().context("a connection")?;
     let (mut took, mut bytes) = (Vec::new(), 0);
     let cpu = node.cpu();
     for _ in 0..LISTS {
         let began = Instant::now();
-        let (code, answer) = raw(door, Method::GET, MAPS, String::new()).await?;
-        ensure!(code == 200, "LIST: {code}");
+        let answer = wire.ask(Method::GET, MAPS, String::new()).await?;
         took.push(table::ms(began.elapsed()));
         bytes = answer.len();
     }
@@ -202,17 +190,17 @@ async fn lists(node: &Node, doors: &[Arc<HttpApi>]) -> anyhow::Result<()> {
 }
 
 /// Makes the definitions, waits until all are served; bytes of memory that they take.
-async fn definitions(node: &Node, doors: &[Arc<HttpApi>]) -> anyhow::Result<f64> {
+async fn definitions(node: &Node, wires: &[Wire]) -> anyhow::Result<f64> {
     let before = node.memory("VmRSS");
     let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    all(doors, DEFINITIONS, |n| {
+    all(wires, DEFINITIONS, |n| {
         (Method::POST, path.to_owned(), definition(n))
     })
     .await?;
-    let door = doors.first().context("a connection")?;
+    let wire = wires.first().context("a connection")?;
     for number in 0..DEFINITIONS {
         let served = format!("/apis/bench{number}.example.com/v1/things");
-        while raw(door, Method::GET, &served, String::new()).await?.0 != 200 {
+        while wire.try_ask(Method::GET, &served, String::new()).await?.0 != 200 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

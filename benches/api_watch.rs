@@ -1,21 +1,18 @@
 //! Many watchers of one collection, while it changes as fast as it can.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use api::request::{Request, ResourceRef, User, Verb};
-use client::{Api, HttpApi};
-use futures_util::StreamExt;
 use http::Method;
-use serde_json::Value;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use tokio::task::JoinSet;
 
 use crate::api::{self as bench, MAPS};
 use crate::node::Node;
 use crate::table;
+use crate::wire::Wire;
 
 /// Watchers, each with a connection of its own.
 const WATCHERS: usize = 100;
@@ -26,24 +23,23 @@ const PATIENCE: Duration = Duration::from_secs(300);
 type Times = HashMap<u64, Instant>;
 
 /// Prints how late events arrive after the answers to the PUTs that made them.
-pub async fn measure(node: &Node, doors: &[Arc<HttpApi>], changes: usize) -> anyhow::Result<()> {
-    let door = doors.first().context("a connection")?;
-    let path = format!("{MAPS}?limit=1");
-    let list = bench::sent(door, Method::GET, &path, String::new()).await?;
-    let from = list["metadata"]["resourceVersion"]
-        .as_str()
-        .context("a revision")?
-        .to_owned();
+pub async fn measure(node: &Node, wires: &[Wire], changes: usize) -> anyhow::Result<()> {
+    let wire = wires.first().context("a connection")?;
+    let list = wire
+        .ask(Method::GET, &format!("{MAPS}?limit=1"), String::new())
+        .await?;
+    let path = format!("{MAPS}?watch=true&resourceVersion={}", written_at(&list)?);
     let mut watchers = JoinSet::new();
-    let open = Arc::new(AtomicUsize::new(0));
-    for door in bench::doors(node, WATCHERS)? {
-        watchers.spawn(watch(door, from.clone(), changes, open.clone()));
-    }
-    while open.load(Ordering::Relaxed) < WATCHERS {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    for wire in bench::wires(node, WATCHERS).await? {
+        let body = wire.follow(&path).await?;
+        watchers.spawn(async move {
+            let seen = watch(body, changes).await;
+            drop(wire);
+            seen
+        });
     }
     let (cpu, began) = (node.cpu(), Instant::now());
-    let answered = put(doors, changes).await?;
+    let answered = put(wires, changes).await?;
     let written = began.elapsed();
     let seen = tokio::time::timeout(PATIENCE, watchers.join_all())
         .await
@@ -77,16 +73,18 @@ pub async fn measure(node: &Node, doors: &[Arc<HttpApi>], changes: usize) -> any
 }
 
 /// Changes every object once; when each new revision was answered.
-async fn put(doors: &[Arc<HttpApi>], changes: usize) -> anyhow::Result<Times> {
+async fn put(wires: &[Wire], changes: usize) -> anyhow::Result<Times> {
     let mut writers = JoinSet::new();
-    for (first, door) in doors.iter().cloned().enumerate() {
-        let numbers = (first..changes).step_by(doors.len());
+    for (first, wire) in wires.iter().cloned().enumerate() {
+        let numbers = (first..changes).step_by(wires.len());
         writers.spawn(async move {
             let mut times = Vec::new();
             for number in numbers {
                 let path = format!("{MAPS}/bench-{number}");
-                let answer = bench::sent(&door, Method::PUT, &path, bench::map(number, "watched")).await?;
-                times.push((revision(&answer)?, Instant::now()));
+                let answer = wire
+                    .ask(Method::PUT, &path, bench::map(number, "watched"))
+                    .await?;
+                times.push((written_at(&answer)?, Instant::now()));
             }
             anyhow::Ok(times)
         });
@@ -98,34 +96,23 @@ async fn put(doors: &[Arc<HttpApi>], changes: usize) -> anyhow::Result<Times> {
     Ok(all)
 }
 
-fn revision(object: &Value) -> anyhow::Result<u64> {
-    let text = object["metadata"]["resourceVersion"]
-        .as_str()
-        .context("a revision")?;
-    Ok(text.parse()?)
-}
-
 /// Follows the collection until that many events have come.
-async fn watch(
-    door: Arc<HttpApi>,
-    from: String,
-    changes: usize,
-    open: Arc<AtomicUsize>,
-) -> anyhow::Result<Vec<(u64, Instant)>> {
-    let resource = ResourceRef::new("", "v1", "configmaps");
-    let mut request = Request::new(User::default(), Verb::Watch, resource, "default", "");
-    request.options.resource_version = Some(from);
-    let events = door.watch(request).await;
-    let mut events = events.map_err(|status| anyhow::anyhow!("watch: {}", status.message))?;
-    open.fetch_add(1, Ordering::Relaxed);
+async fn watch(mut body: Incoming, changes: usize) -> anyhow::Result<Vec<(u64, Instant)>> {
     let mut seen = Vec::with_capacity(changes);
+    let mut begun = Vec::new();
     while seen.len() < changes {
-        let Some(event) = events.next().await else {
+        let Some(frame) = body.frame().await else {
             bail!("the watch ended after {} events", seen.len());
         };
-        let at = Instant::now();
-        let event = event.map_err(|status| anyhow::anyhow!("watch: {}", status.message))?;
-        seen.push((written_at(&event.object)?, at));
+        let (frame, at) = (frame?, Instant::now());
+        let Some(piece) = frame.data_ref() else { continue };
+        for line in piece.split_inclusive(|byte| *byte == b'\n') {
+            begun.extend_from_slice(line);
+            if line.ends_with(b"\n") {
+                seen.push((written_at(&begun)?, at));
+                begun.clear();
+            }
+        }
     }
     Ok(seen)
 }

@@ -20,6 +20,7 @@ mod services;
 mod startup;
 mod unpack;
 mod wasm_http;
+mod wire;
 
 use std::path::PathBuf;
 
