@@ -1,6 +1,7 @@
 //! `get` and `list`: stored text handed out and joined, never parsed, except
 //! where another form than the stored one is asked for.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,16 +29,16 @@ const FRESH_WAIT: Duration = if cfg!(test) {
 ///
 /// # Errors
 /// 500 when the stored text is damaged.
-pub(super) fn served(text: &Bytes, kind: &KindRef) -> Result<Bytes, Status> {
+pub(super) fn served<'t>(text: &'t Bytes, kind: &KindRef) -> Result<Cow<'t, Bytes>, Status> {
     if kind.storage.is_some() || kind.custom().is_some_and(|custom| custom.gained_defaults()) {
         let mut value: Value = serde_json::from_slice(text).map_err(Status::internal)?;
         to_served(&mut value, kind);
-        return Ok(value.to_string().into());
+        return Ok(Cow::Owned(value.to_string().into()));
     }
     if kind.custom().is_some() {
         return Ok(in_version(text, &kind.api_version()));
     }
-    Ok(text.clone())
+    Ok(Cow::Borrowed(text))
 }
 
 /// An object in the form that callers see.
@@ -53,17 +54,17 @@ pub(super) fn to_served(value: &mut Value, kind: &KindRef) {
 
 /// The text of a custom object in another version, which differs in its name alone. It stands at the very
 /// beginning, where we put it.
-fn in_version(text: &Bytes, api_version: &str) -> Bytes {
+fn in_version<'t>(text: &'t Bytes, api_version: &str) -> Cow<'t, Bytes> {
     const HEAD: &[u8] = b"{\"apiVersion\":\"";
     let Some(rest) = text.strip_prefix(HEAD) else {
-        return text.clone();
+        return Cow::Borrowed(text);
     };
     let end = rest.iter().position(|b| *b == b'"').unwrap_or(0);
     let (stored, tail) = rest.split_at_checked(end).unwrap_or((&[], rest));
     if stored == api_version.as_bytes() {
-        return text.clone();
+        return Cow::Borrowed(text);
     }
-    [HEAD, api_version.as_bytes(), tail].concat().into()
+    Cow::Owned([HEAD, api_version.as_bytes(), tail].concat().into())
 }
 
 impl Core {
@@ -130,12 +131,13 @@ impl Core {
         let options = &request.options;
         let filter = Filter::new(&target.kind, options, &request.name)?;
         let mut at = page::list_at(options)?;
-        let mut query = ListQuery::prefix(target.prefix());
+        let collection = target.prefix();
+        let mut query = ListQuery::prefix(target.prefix_of(filter.exact_name()));
         let mut continued = None;
         if !options.continue_token.is_empty() {
             let token = Token::parse(&options.continue_token)?;
             at = token.revision.map_or(At::Latest, At::Exactly);
-            query.after = Some(format!("{}{}", query.prefix, token.after));
+            query.after = Some(format!("{collection}{}", token.after));
             continued = Some(token);
         }
         match at {
@@ -153,14 +155,13 @@ impl Core {
         if everything {
             query.limit = limit;
         }
-        let prefix_len = query.prefix.len();
         let listing = self
             .inner
             .store
             .list(query)
             .await
             .map_err(|e| expired(e, at, continued))?;
-        Ok(cut(listing, &filter, limit, prefix_len))
+        Ok(cut(listing, &filter, limit, collection.len()))
     }
 }
 
@@ -214,7 +215,7 @@ fn cut(listing: Listing, filter: &Filter, limit: usize, prefix_len: usize) -> Pa
 }
 
 /// The list's text: a head, and the objects' texts as they are stored.
-fn join(target: &Target, page: &Page, texts: &[Bytes]) -> Bytes {
+fn join(target: &Target, page: &Page, texts: &[Cow<'_, Bytes>]) -> Bytes {
     let kind = &target.kind;
     let mut metadata = serde_json::json!({ "resourceVersion": page.revision.to_string() });
     if let Some(next) = &page.next {

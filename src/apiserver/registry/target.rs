@@ -174,6 +174,14 @@ impl Target {
         lookup::prefix(self.stored.group, self.stored.plural, &self.namespace)
     }
 
+    /// The store's prefix of what can be called `name`: one object is one key, wherever its namespace is known.
+    pub fn prefix_of(&self, name: Option<&str>) -> String {
+        match name {
+            Some(name) if !self.namespace.is_empty() || !self.kind.namespaced => self.key(name),
+            _ => self.prefix(),
+        }
+    }
+
     /// The store's key of the object called `name`.
     pub fn key(&self, name: &str) -> String {
         lookup::key(self.stored.group, self.stored.plural, &self.namespace, name)

@@ -1,6 +1,8 @@
 //! Stored objects in the version that is asked for, and the other way round. Kinds whose versions differ in more
 //! than their names ask a webhook; nobody else waits here.
 
+use std::borrow::Cow;
+
 use api::kind::KindRef;
 use api::object;
 use api::status::Status;
@@ -19,17 +21,23 @@ impl Core {
     /// 500 when the stored text is damaged or a webhook does not convert it.
     pub(super) async fn served(&self, text: &Bytes, kind: &KindRef) -> Result<Bytes, Status> {
         if !conversion::by_webhook(kind) {
-            return read::served(text, kind);
+            return read::served(text, kind).map(Cow::into_owned);
         }
         let mut all = self.served_all(&[text], kind).await?;
-        all.pop().ok_or_else(|| Status::internal("nothing was converted"))
+        let one = all.pop().map(Cow::into_owned);
+        one.ok_or_else(|| Status::internal("nothing was converted"))
     }
 
-    /// Texts of many objects in the form that callers see: a webhook is asked once for all of them.
+    /// Texts of many objects in the form that callers see, most of them as they are: a webhook is asked once for
+    /// all of them.
     ///
     /// # Errors
     /// As [`Core::served`].
-    pub(super) async fn served_all(&self, texts: &[&Bytes], kind: &KindRef) -> Result<Vec<Bytes>, Status> {
+    pub(super) async fn served_all<'t>(
+        &self,
+        texts: &[&'t Bytes],
+        kind: &KindRef,
+    ) -> Result<Vec<Cow<'t, Bytes>>, Status> {
         let Some(custom) = kind.custom().filter(|_| conversion::by_webhook(kind)) else {
             return texts.iter().map(|text| read::served(text, kind)).collect();
         };
@@ -40,7 +48,7 @@ impl Core {
         let mut objects = conversion::to_version(outbound, custom, objects, &version).await?;
         let shown = objects.iter_mut().map(|object| {
             kind.fill(object);
-            object.to_string().into()
+            Cow::Owned(object.to_string().into())
         });
         Ok(shown.collect())
     }

@@ -34,11 +34,7 @@ impl Core {
         let with_state = page::watch_begins_with_state(&request.options)?;
         let revision =
             page::revision(request.options.resource_version.as_deref().unwrap_or_default())?.unwrap_or(0);
-        let prefix = match filter.exact_name() {
-            // One object is one key, wherever its namespace is known.
-            Some(name) if !target.namespace.is_empty() || !target.kind.namespaced => target.key(name),
-            _ => target.prefix(),
-        };
+        let prefix = target.prefix_of(filter.exact_name());
         let mut pending = VecDeque::new();
         let mut from = revision;
         if with_state {
