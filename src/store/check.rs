@@ -123,6 +123,10 @@ fn check_append(message: &Message, here: &Standing) -> Result<(), &'static str> 
         {
             return Err("its entries are not in order");
         }
+        if entry.term == 0 {
+            // Raft would take it for one that is here, since what is not has term 0.
+            return Err("it has an entry without a term");
+        }
         let kind = EntryType::from_i32(entry.entry_type);
         if !matches!(kind, Some(EntryType::EntryNormal | EntryType::EntryConfChangeV2)) {
             return Err("it has an entry of an unknown kind");
@@ -281,6 +285,7 @@ mod tests {
         assert!(append(12, 4, &[entry(13, 3)]).is_err(), "an older term");
         assert!(append(12, 4, &[entry(13, 6)]).is_err(), "a term to come");
         assert!(append(9, 4, &[entry(10, 5)]).is_err(), "committed otherwise");
+        assert!(append(0, 0, &[entry(1, 0)]).is_err(), "an entry without a term");
         let strange = Entry {
             entry_type: 1,
             ..entry(13, 4)

@@ -39,6 +39,8 @@ mod core;
 mod disk;
 mod driver;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod history;
 mod log;
 mod membership;

@@ -79,7 +79,7 @@ pub struct Log {
     lowest: u64,
     /// [`Header::base`].
     base: u64,
-    /// Bytes appended since the log was opened.
+    /// [`appended`](Self::appended).
     appended: u64,
     buffer: Vec<u8>,
     counters: Arc<Counters>,
@@ -220,7 +220,8 @@ impl Log {
         }
     }
 
-    /// Bytes appended since the log was opened.
+    /// Bytes found when the log was opened, and appended since: what was found counts too, or a
+    /// process that is killed again and again would never find its log large enough to flush the state.
     pub fn appended(&self) -> u64 {
         self.appended
     }

@@ -326,7 +326,7 @@ impl Door {
     pub async fn serve(&self, from: u64, mut stream: Box<dyn Stream>) -> io::Result<()> {
         let mut greeting = [0; wire::GREETING_BYTES];
         timely(PATIENCE, stream.read_exact(&mut greeting)).await?;
-        let greeting = Greeting::decode(&greeting).map_err(invalid)?;
+        let greeting = Greeting::decode(&greeting).map_err(io::Error::other)?;
         self.check(from, &greeting).map_err(io::Error::other)?;
         let body = timely(PATIENCE, read_frame(&mut stream)).await?;
         let peer = wire::hello(body).map_err(invalid)?;

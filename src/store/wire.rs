@@ -12,6 +12,8 @@
 //! is Raft's own encoding. Who receives a snapshot answers with one byte when
 //! all of it is there.
 
+use std::borrow::Cow;
+
 use ::raft::eraftpb::Message;
 use bytes::Bytes;
 use prost::Message as _;
@@ -21,8 +23,11 @@ use crate::membership::{self, Peer, put_peer};
 use crate::parcel::{Forwarded, Parcel, Reply};
 use crate::state::Version;
 
-/// Format of everything in this file; changes when the bytes change.
-pub const VERSION: u16 = 1;
+/// Version of everything in this file: the major number in the high byte, the
+/// minor one in the low. Servers whose minor numbers are one apart work together,
+/// so that they can be upgraded one after the other: what a version adds is read
+/// by it, and written by the next one.
+pub const VERSION: u16 = 0x0001;
 /// Size of a greeting.
 pub const GREETING_BYTES: usize = 40;
 /// Size of what comes before a frame's body.
@@ -71,8 +76,8 @@ impl Greeting {
         bytes
     }
 
-    /// Reads a greeting; refuses what another program or version says.
-    pub fn decode(bytes: &[u8; GREETING_BYTES]) -> Result<Greeting, Malformed> {
+    /// Reads a greeting; refuses what another program says, or a version that is too far from this one.
+    pub fn decode(bytes: &[u8; GREETING_BYTES]) -> Result<Greeting, Cow<'static, str>> {
         let mut rest = &bytes[..];
         let mut take = |length: usize| {
             let (taken, left) = rest.split_at_checked(length).unwrap_or_default();
@@ -83,22 +88,18 @@ impl Greeting {
                 .fold(0u64, |number, byte| number << 8 | u64::from(*byte))
         };
         if take(8) != u64::from_le_bytes(MAGIC) {
-            return Err(Malformed("it is not a greeting between servers"));
+            return Err("it is not a greeting between servers".into());
         }
         let (version, purpose) = (take(2), take(2));
         let (cluster, from, to, crc) = (take(8), take(8), take(8), take(4));
         if u64::from(crc32fast::hash(&bytes[..GREETING_BYTES - 4])) != crc {
-            return Err(Malformed("the greeting is damaged"));
+            return Err("the greeting is damaged".into());
         }
-        if version != u64::from(VERSION) {
-            return Err(Malformed(
-                "the other server speaks a version that is not known here",
-            ));
-        }
+        check_version(version)?;
         let purpose = match purpose {
             0 => Purpose::Parcels,
             1 => Purpose::Snapshot,
-            _ => return Err(Malformed("the greeting has an unknown purpose")),
+            _ => return Err("the greeting has an unknown purpose".into()),
         };
         Ok(Greeting {
             purpose,
@@ -107,6 +108,24 @@ impl Greeting {
             to,
         })
     }
+}
+
+/// Whether servers of another version and this one work together; the error says what to do.
+fn check_version(theirs: u64) -> Result<(), String> {
+    let [ours, theirs] = [u64::from(VERSION), theirs].map(|version| (version >> 8, version & 0xff));
+    if ours.0 == theirs.0 && ours.1.abs_diff(theirs.1) <= 1 {
+        return Ok(());
+    }
+    let older = if theirs < ours {
+        "the other one"
+    } else {
+        "this one"
+    };
+    Err(format!(
+        "the other server speaks version {}.{} of the protocol between servers, this one {}.{}, and they may be one \
+         minor version apart: upgrade {older} first, one minor version at a time",
+        theirs.0, theirs.1, ours.0, ours.1
+    ))
 }
 
 /// Appends a frame whose body `fill` writes.
@@ -383,6 +402,36 @@ mod tests {
             bad[byte] ^= 0x20;
             assert!(Greeting::decode(&bad).is_err(), "byte {byte}");
         }
+    }
+
+    #[test]
+    fn a_minor_version_apart_is_near_enough() {
+        let theirs = |version: u16| {
+            let mut bytes = Greeting {
+                purpose: Purpose::Parcels,
+                cluster: 1,
+                from: 2,
+                to: 3,
+            }
+            .encode();
+            bytes[8..10].copy_from_slice(&version.to_le_bytes());
+            let crc = crc32fast::hash(&bytes[..GREETING_BYTES - 4]);
+            bytes[GREETING_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+            Greeting::decode(&bytes).map(|_| ()).map_err(Cow::into_owned)
+        };
+        for near in [VERSION - 1, VERSION, VERSION + 1] {
+            assert_eq!(theirs(near), Ok(()), "{near:x}");
+        }
+        let newer = theirs(VERSION + 2).expect_err("two minor versions newer");
+        assert!(
+            newer.contains("version 0.3") && newer.contains("upgrade this one"),
+            "{newer}"
+        );
+        let major = theirs(VERSION + 0x100).expect_err("another major version");
+        assert!(
+            major.contains("version 1.1") && major.contains("this one 0.1"),
+            "{major}"
+        );
     }
 
     #[test]

@@ -105,6 +105,7 @@ impl Log {
             }
             self.check_tail(&header, &segment, &bytes)?;
             segment.take_on(&header);
+            self.appended += self.offset;
             self.number = header.number;
             segment.last_index = header.last_index.max(recovered.last_index);
             segment.lowest = segment.lowest.min(lowest);
