@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use store::{Entry, Store};
+use store::Entry;
+
+use crate::vault::Vault;
 
 /// One stored object as the cache has it.
 #[derive(Clone, Debug)]
@@ -47,7 +49,7 @@ pub fn prefix(group: &str, plural: &str, namespace: &str) -> String {
 
 /// A [`Lookup`] over the store's own cache.
 #[derive(Clone)]
-pub struct StoreLookup(pub Store);
+pub struct StoreLookup(pub Vault);
 
 impl Lookup for StoreLookup {
     fn find(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Found> {

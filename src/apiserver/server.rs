@@ -13,13 +13,15 @@ use tokio::sync::watch;
 
 use crate::aggregation::{Aggregation, Others};
 use crate::audit::{Audit, Audited};
-use crate::authn::{Authn, RequestHeaders, ServiceAccounts};
+use crate::authn::oidc::Issuers;
+use crate::authn::oidc::config::{Anonymous, AuthenticationConfiguration};
+use crate::authn::{Authn, Bearers, RequestHeaders, ServiceAccounts, TokenWebhook};
 use crate::authz::Authorizer;
 use crate::config::ServerConfig;
 use crate::discovery::Discovery;
 use crate::health::{Check, Health};
 use crate::http::local::LocalService;
-use crate::http::{Door, Guests, Listening};
+use crate::http::{Door, Guests, Listening, Waiting};
 use crate::leading::{follow_contact, while_leading};
 use crate::lookup::{Lookup, StoreLookup};
 use crate::members::{Gauges, Here, Members, Standing, endpoints};
@@ -34,6 +36,7 @@ use crate::rbac::{self, Rbac};
 use crate::registry::{Core, CoreConfig, Trust};
 use crate::signer::Signer;
 use crate::tls;
+use crate::vault::{self, Vault};
 use crate::usage::{self, Usage};
 use crate::whole::Whole;
 
@@ -119,7 +122,8 @@ impl ApiServer {
         listening.start(listeners, tasks);
         let alone = taken_in(&store).await? == Standing::Alone;
         store.register(&config.metrics);
-        let (door, core) = door(&config, port, &pki, &store, alone, tasks).await?;
+        let vault = vault(&config, &store, tasks)?;
+        let (door, core) = door(&config, port, &pki, &vault, alone, tasks).await?;
         let door = Arc::new(door);
         opening.send_replace(Some(door.clone()));
         background(&config, &pki, serving, &door, store.clone(), tasks);
@@ -191,26 +195,39 @@ async fn taken_in(store: &Store) -> Result<Standing, StoreError> {
     }
 }
 
+/// The store, with the keys by which some of it is kept encrypted.
+fn vault(config: &ServerConfig, store: &Store, tasks: &Tasks) -> Result<Vault, StartError> {
+    let vault = Vault::open(store.clone());
+    if let Some(path) = &config.encryption {
+        let known = vault.configure_from(path).map_err(StartError::Setting)?;
+        let follow = vault::follow(vault.clone(), path.clone(), known);
+        tasks.spawn("follow the keys of encryption", OnError::Shutdown, follow);
+    }
+    Ok(vault)
+}
+
 /// Puts together what every request needs. A cluster of this server `alone` is prepared here, before the
 /// first request; one of several servers by whoever leads.
 async fn door(
     config: &ServerConfig,
     port: u16,
     pki: &Arc<Pki>,
-    store: &Store,
+    vault: &Vault,
     alone: bool,
     tasks: &Tasks,
 ) -> Result<(Door, Core), StartError> {
-    let lookup: Arc<dyn Lookup> = Arc::new(StoreLookup(store.clone()));
+    let store: &Store = vault;
+    let lookup: Arc<dyn Lookup> = Arc::new(StoreLookup(vault.clone()));
     let tokens = ServiceAccounts::new(pki, &config.issuer(), lookup.clone(), config.clock.clone())?;
     let tokens = Arc::new(tokens);
+    let (bearers, anonymous) = bearers(config, tokens.clone(), lookup.clone())?;
     let rbac = Arc::new(Rbac::new(lookup.clone()));
     let nodes = NodeLinks::new();
     let core = Core::new(
-        store.clone(),
+        vault.clone(),
         core_config(config, port, nodes.clone(), pki),
         rbac.clone(),
-        tokens.clone(),
+        bearers.clone(),
     )?;
     if alone {
         core.bootstrap().await?;
@@ -259,8 +276,8 @@ async fn door(
         api,
         authn: Authn::new(
             pki.clone(),
-            tokens.clone(),
-            config.anonymous,
+            bearers,
+            anonymous,
             config.clock.clone(),
         )?,
         authorizer: rbac,
@@ -281,9 +298,36 @@ async fn door(
         cut_off: follow_contact(store, tasks),
         stop: tasks.cancelled(),
         address,
+        waiting: Arc::new(Waiting::new()),
         room: tokio::sync::Semaphore::new(REQUESTS_MAX),
     };
     Ok((door, core))
+}
+
+/// Everybody who knows tokens, and who may ask without one.
+fn bearers(
+    config: &ServerConfig,
+    accounts: Arc<ServiceAccounts>,
+    lookup: Arc<dyn Lookup>,
+) -> Result<(Arc<Bearers>, Anonymous), StartError> {
+    let mut bearers = Bearers::own(accounts, lookup, config.clock.clone());
+    let outbound = Outbound::to_hosts();
+    let mut anonymous = Anonymous {
+        enabled: true,
+        ..Anonymous::default()
+    };
+    if let Some(file) = &config.authentication.config {
+        let wrong = |why: String| StartError::Setting(format!("{}: {why}", file.display()));
+        let told = AuthenticationConfiguration::read(file).map_err(wrong)?;
+        bearers.issuers = Issuers::new(&told, &outbound).map_err(wrong)?;
+        anonymous = told.anonymous.unwrap_or(anonymous);
+    }
+    if let Some(file) = &config.authentication.token_webhook {
+        let wrong = |why: String| StartError::Setting(format!("{}: {why}", file.display()));
+        let webhook = TokenWebhook::open(file, outbound, config.clock.clone()).map_err(wrong)?;
+        bearers.webhook = Some(webhook);
+    }
+    Ok((Arc::new(bearers), anonymous))
 }
 
 /// Those who extend the API, looked after from now on.
@@ -427,6 +471,11 @@ fn background(
     while_leading(&store, tasks, "signer", move |spell| {
         spell.spawn("sign certificates", OnError::Shutdown, signer.clone().run());
     });
+    tasks.spawn(
+        "forget unread answers",
+        OnError::Shutdown,
+        door.waiting.clone().tend(),
+    );
     let pki = pki.clone();
     tasks.spawn(
         "renew serving certificate",

@@ -46,12 +46,16 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, folder: &Path) {
 
 fn note(folder: &Path, path: &str, review: &Value) {
     let request = &review["request"];
-    let line = json!({
+    let mut line = json!({
         "path": path, "operation": request["operation"], "resource": request["resource"]["resource"],
         "part": request["subResource"], "name": request["name"], "dryRun": request["dryRun"],
         "user": request["userInfo"]["username"], "kind": request["object"]["kind"],
         "version": request["object"]["apiVersion"],
     });
+    // What an audit log sends is a list of its own.
+    if review["items"].is_array() {
+        line["items"] = review["items"].clone();
+    }
     let file = std::fs::OpenOptions::new()
         .create(true)
         .append(true)

@@ -162,7 +162,7 @@ impl Core {
         };
         let attempt = if remove::goes_with_change(&target.kind, &new, &live) {
             self.remove_changed(change, entry, &new).await?
-        } else if meta::unchanged(&new, &live) || request.options.dry_run {
+        } else if self.is_settled(&entry.key, &new, &live) || request.options.dry_run {
             self.charges(writing)?;
             let seen = if request.options.dry_run { &new } else { &live };
             Some(change.reply(seen)?)
@@ -222,6 +222,11 @@ impl Core {
         target.kind.fill(&mut new);
         canon::canonicalize(&mut new, target.schema()?);
         Ok(apply::update_managed_fields(Some(live), new, &write))
+    }
+
+    /// Whether nothing is to be written: nothing changes, and it is kept as it should be.
+    fn is_settled(&self, key: &str, new: &Value, live: &Value) -> bool {
+        meta::unchanged(new, live) && !self.inner.store.is_stale(key)
     }
 
     async fn write_change(

@@ -56,6 +56,7 @@ use crate::nodes::{Dialer, NodeLinks};
 use crate::outbound::Outbound;
 use crate::served::ServedKinds;
 use crate::tokens::Tokens;
+use crate::vault::Vault;
 
 use addresses::{PortRange, ServiceRange};
 
@@ -109,7 +110,7 @@ pub struct Core {
 }
 
 struct Inner {
-    store: Store,
+    store: Vault,
     config: CoreConfig,
     authorizer: Arc<dyn Authorizer>,
     tokens: Arc<dyn Tokens>,
@@ -129,11 +130,12 @@ impl Core {
     /// # Errors
     /// When the settings make no sense.
     pub fn new(
-        store: Store,
+        store: impl Into<Vault>,
         config: CoreConfig,
         authorizer: Arc<dyn Authorizer>,
         tokens: Arc<dyn Tokens>,
     ) -> Result<Self, Status> {
+        let store = store.into();
         let service_ranges = ServiceRange::parse_all(&config.service_cidr).ok_or_else(|| {
             Status::internal(format!(
                 "{:?} is not one range of addresses, or one of each family",

@@ -10,8 +10,10 @@ use api::request::{EventKind, EventStream, Request, WatchEvent};
 use api::status::Status;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use store::{Change, Entry, Event, ListQuery, StoreError, Watch};
+use store::{Change, Entry, Event, ListQuery, StoreError};
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::vault::Watch;
 
 use super::filter::Filter;
 use super::{Core, page, refuse, text};

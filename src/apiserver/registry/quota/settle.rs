@@ -12,11 +12,12 @@ use api::pod::Amounts;
 use api::status::Status;
 use api::value;
 use serde_json::Value;
-use store::{Change, Entry, Event, StoreError, Watch};
+use store::{Change, Entry, Event, StoreError};
 
 use crate::admission::quota::{Counted, counted_as, settled, sum};
 use crate::lookup;
 use crate::mirror::anew;
+use crate::vault::Watch;
 
 use super::super::{Core, refuse, text};
 

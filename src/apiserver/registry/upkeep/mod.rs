@@ -5,11 +5,12 @@
 
 mod api_services;
 mod flow_control;
+mod plant;
 mod trust;
 
 pub use trust::Trust;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::object;
 use api::request::{Request, Verb};
@@ -17,16 +18,22 @@ use api::status::Status;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use store::{StoreError, Watch};
+use store::StoreError;
 
 use super::{Core, text};
 use crate::lookup;
 use crate::mirror::anew;
+use crate::vault::Watch;
 
 /// Writes go through the store in batches; this many wait for one at a time.
 const AT_ONCE: usize = 64;
 /// Changes that come together are looked at together.
 const SETTLE: Duration = Duration::from_millis(20);
+/// After looking, as many times as long as that took, so that looking takes a small part of a processor even while
+/// a thousand definitions come.
+const RESTS: u32 = 8;
+/// But no longer than this.
+const REST_MAX: Duration = Duration::from_secs(1);
 /// How long a broken watch, or a store that refuses, is left alone.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -72,12 +79,14 @@ impl Core {
         let mut kinds = self.inner.kinds.changes();
         loop {
             kinds.mark_unchanged();
+            let began = Instant::now();
             if let Err(status) = self.put_in_order().await {
                 tracing::warn!(%status, "could not put the server's own objects in order, trying again");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
-            changed(&mut watches, &mut kinds).await?;
+            let settle = (began.elapsed() * RESTS).clamp(SETTLE, REST_MAX);
+            changed(&mut watches, &mut kinds, settle).await?;
         }
     }
 
@@ -90,6 +99,9 @@ impl Core {
         let services = live(api_services::SERVICES)?;
         writes.extend(api_services::plan(&self.inner.kinds.all(), &services, now));
         writes.extend(trust::plan(&self.inner.config.trust, &live(trust::MAPS)?));
+        let (new, writes): (Vec<Write>, Vec<Write>) =
+            writes.into_iter().partition(|write| write.what == What::Create);
+        self.plant(&new).await?;
         let requests: Result<Vec<Request>, Status> = writes.into_iter().map(|w| self.asked(w)).collect();
         let results: Vec<_> = stream::iter(requests?)
             .map(|request| async move { self.carry_out(&request).await })
@@ -133,10 +145,11 @@ impl Core {
     }
 }
 
-/// Waits for a change and for those that come with it.
+/// Waits for a change, and for those that come with it within a while.
 async fn changed(
     watches: &mut [Watch],
     kinds: &mut tokio::sync::watch::Receiver<u64>,
+    settle: Duration,
 ) -> Result<(), StoreError> {
     {
         let events = watches.iter_mut().map(|watch| Box::pin(watch.next()));
@@ -148,7 +161,7 @@ async fn changed(
             event.ok_or(StoreError::Closed)??;
         }
     }
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(settle).await;
     for watch in watches {
         while let Some(event) = watch.try_next() {
             event?;
