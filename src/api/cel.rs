@@ -2,7 +2,7 @@
 //! policies, match conditions and device selectors.
 //!
 //! ```text
-//! text ─ lex ─▶ tokens ─ parse ─▶ Expr ─ check ─▶ Program ─ eval (variables, budget) ─▶ Val
+//! text ─ lex ─▶ tokens ─ parse ─▶ Expr ─ check, infer ─▶ Program ─ eval (variables, budget) ─▶ Val
 //! ```
 //!
 //! Expressions come from users, so each step is bounded: the depth of nesting when parsing, the cost of
@@ -11,16 +11,20 @@
 
 mod authority;
 mod check;
+mod estimate;
 mod eval;
 mod expr;
 mod functions;
+mod infer;
 mod json;
 mod lex;
 mod library;
 mod macros;
 mod ops;
 mod parse;
+mod signatures;
 mod strings;
+mod types;
 mod val;
 
 use std::fmt;
@@ -30,8 +34,11 @@ use lex::is_reserved;
 
 pub use authority::{Answer, Authority, Permissions, Question};
 pub use eval::{Budget, EXCEEDED, Scope};
+pub use estimate::Cost;
+pub use infer::Judged;
 pub use json::to_json;
 pub use strings::{duration, pattern as strings_pattern};
+pub use types::{Type, most_in_a_request};
 pub use val::Val;
 
 /// Longest expression that is looked at, bytes.
@@ -102,15 +109,12 @@ impl Program {
         check::uses(&self.root, variable)
     }
 
-    /// Whether it can only ever be something else than true or false.
-    pub fn is_no_condition(&self) -> bool {
-        check::is_no_condition(&self.root)
-    }
-
-    /// The first path from `root` through fields that `known` refuses, such as `spec.foo`.
-    pub fn unknown_field(&self, source: &str, root: &str, schema: &serde_json::Value) -> Option<String> {
-        let error = check::unknown_field(&self.root, root, schema)?;
-        Some(error.shown(source))
+    /// What it must be and the most that it can cost, with these names in scope; other names may be anything.
+    ///
+    /// # Errors
+    /// cel-go's text of the first part that cannot be right, the place included.
+    pub fn judge<'s>(&self, source: &str, names: &[(&str, Type<'s>)]) -> Result<Judged<'s>, String> {
+        infer::judge(&self.root, &names.to_vec()).map_err(|error| error.shown(source))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cel::Program;
+use crate::cel::{Program, Type};
 use crate::kind::KindRef;
 use crate::schema::{Node, Schema, TypeRef};
 use crate::value::{get, list, text};
@@ -63,8 +63,8 @@ fn matched<'k>(policy: &Value, served: &'k [KindRef]) -> impl Iterator<Item = &'
 fn warning(source: &str, kinds: &[(String, Value)]) -> Option<String> {
     let program = Program::compile(source, &VARIABLES).ok()?;
     let lines = kinds.iter().filter_map(|(name, shape)| {
-        let mut roots = ["object", "oldObject"].into_iter();
-        let why = roots.find_map(|root| program.unknown_field(source, root, shape))?;
+        let names = ["object", "oldObject"].map(|root| (root, Type::of(shape)));
+        let why = program.judge(source, &names).err()?;
         Some(format!("{name}: {why}"))
     });
     let lines: Vec<String> = lines.collect();

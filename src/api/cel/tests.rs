@@ -138,13 +138,71 @@ fn schemas_say_how_values_are_read() {
         program.eval(&scope, &mut Budget::new(1000)),
         Ok(Val::Bool(true))
     ));
-    let source = "self.set.all(s, s != '') && self.shares > 1.0";
-    let wrong = Program::compile(source, &["self"]).unwrap();
-    let found = wrong.unknown_field(source, "self", &schema).unwrap();
-    assert!(
-        found.starts_with("ERROR: <input>:1:33: undefined field 'shares'"),
-        "{found}"
-    );
+}
+
+/// What is said of a `self` of that schema before it runs: its type and cost, or what is wrong.
+fn judged(source: &str, schema: &Value) -> String {
+    let program = Program::compile(source, &["self"]).unwrap();
+    match program.judge(source, &[("self", Type::of(schema))]) {
+        Ok(judged) => format!("{} {}", judged.kind, judged.cost.0),
+        Err(why) => why.lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
+#[test]
+fn types_are_checked_before_anything_runs() {
+    let schema = json!({"type": "object", "properties": {
+        "n": {"type": "integer"}, "s": {"type": "string", "maxLength": 10}, "d": {"type": "number"},
+        "set": {"type": "array", "maxItems": 5, "items": {"type": "string", "maxLength": 5}},
+        "map": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "any": {"x-kubernetes-int-or-string": true}, "at": {"type": "string", "format": "date-time"},
+        "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}});
+    let wrong = [
+        ("self.set.all(s, s != '') && self.shares > 1.0", "ERROR: <input>:1:33: undefined field 'shares'"),
+        ("self.n + self.s", "ERROR: <input>:1:8: found no matching overload for '_+_' applied to '(int, string)'"),
+        ("self.n == self.s", "ERROR: <input>:1:8: found no matching overload for '_==_' applied to '(int, string)'"),
+        ("self.n == self.d", "ERROR: <input>:1:8: found no matching overload for '_==_' applied to '(int, double)'"),
+        ("self.n && true", "ERROR: <input>:1:8: found no matching overload for '_&&_' applied to '(int, bool)'"),
+        ("!self.n", "ERROR: <input>:1:1: found no matching overload for '!_' applied to '(int)'"),
+        ("self.s.x", "ERROR: <input>:1:7: type 'string' does not support field selection"),
+        ("self.set.map(s, s.size() + 's')", "ERROR: <input>:1:26: found no matching overload for '_+_' applied to '(int, string)'"),
+        ("self.set['a']", "ERROR: <input>:1:9: found no matching overload for '_[_]' applied to '(list(string), string)'"),
+        ("self.n.all(x, true)", "ERROR: <input>:1:5: expression of type 'int' cannot be range of a comprehension (must be list, map, or dynamic)"),
+        ("[1, 'a']", "ERROR: <input>:1:5: expected type 'int' but found 'string'"),
+        ("1 in self.set", "ERROR: <input>:1:3: found no matching overload for '@in' applied to '(int, list(string))'"),
+        ("self.s == null", "ERROR: <input>:1:8: found no matching overload for '_==_' applied to '(string, null)'"),
+    ];
+    for (source, why) in wrong {
+        assert_eq!(judged(source, &schema), why, "{source}");
+    }
+    let fine = [
+        "self.n < self.d",
+        "self.any == 5 || self.any == 'five'",
+        "self.open.what.ever == 1",
+        "self.map.all(k, self.map[k] > 1 && k.startsWith('a'))",
+        "self.set.exists_one(s, s == 'a') ? self.n > 1 : has(self.s)",
+        "self.at > timestamp('2024-01-01T00:00:00Z') - duration('1h')",
+        "self.set.map(s, s.upperAscii()).join(',').contains('A')",
+        "quantity(self.s).isLessThan(quantity('1')) && self.?s.orValue('x') == 'x'",
+        "cel.bind(a, self.set, a.size() > 1)",
+        "type(self.n) == int && [1, 2].sum() == 3 && self.set.isSorted()",
+    ];
+    for source in fine {
+        let found = judged(source, &schema);
+        assert!(found.starts_with("bool "), "{source}: {found}");
+    }
+}
+
+#[test]
+fn costs_are_estimated_by_the_bounds_of_the_schema() {
+    let schema = json!({"type": "object", "properties": {
+        "few": {"type": "array", "maxItems": 5, "items": {"type": "integer"}},
+        "many": {"type": "array", "items": {"type": "string"}}}});
+    // Two for the range, and for each item: the loop's condition, the sum so far, and the comparison.
+    assert_eq!(judged("self.few.all(x, x > 1)", &schema), "bool 28");
+    let many = judged("self.many.all(x, self.many.exists(y, x == y))", &schema);
+    let cost: u64 = many.trim_start_matches("bool ").parse().unwrap();
+    assert!(cost > 100_000_000, "{many}");
 }
 
 mod strangers {

@@ -51,11 +51,11 @@ pub fn validate(schema: &Field) -> Vec<FieldError> {
         );
     }
     metadata(&below(schema, "properties", "metadata"), &mut errors);
-    let place = Place {
-        root: true,
-        correlatable: true,
-    };
-    structure(schema, place, &mut errors);
+    structure(schema, Place { root: true }, &mut errors);
+    // What rules say of a schema that is wrong itself would help nobody.
+    if errors.is_empty() {
+        rule_check::rules(schema, &mut errors);
+    }
     errors
 }
 
@@ -63,17 +63,6 @@ pub fn validate(schema: &Field) -> Vec<FieldError> {
 #[derive(Clone, Copy)]
 struct Place {
     root: bool,
-    /// Whether an old value can be found for a new one.
-    correlatable: bool,
-}
-
-impl Place {
-    fn inner(self, correlatable: bool) -> Self {
-        Self {
-            root: false,
-            correlatable: self.correlatable && correlatable,
-        }
-    }
 }
 
 /// The schema of a member, with a path such as `properties[name]`.
@@ -140,7 +129,6 @@ fn structure(schema: &Field, place: Place, errors: &mut Vec<FieldError>) {
         alternative(&schema.get("not"), schema, errors);
     }
     default(schema, errors);
-    rule_check::rules(schema, place.correlatable, errors);
 }
 
 fn members(schema: &Field, place: Place, errors: &mut Vec<FieldError>) {
@@ -160,20 +148,19 @@ fn members(schema: &Field, place: Place, errors: &mut Vec<FieldError>) {
             continue;
         }
         typed(&member, "must not be empty for specified object fields", errors);
-        structure(&member, place.inner(true), errors);
+        structure(&member, Place { root: false }, errors);
     }
     let more = schema.get("additionalProperties");
     if more.value.is_object() {
         typed(&more, "must not be empty for specified object fields", errors);
-        structure(&more, place.inner(true), errors);
+        structure(&more, Place { root: false }, errors);
     }
     let items = schema.get("items");
     if items.value.is_array() {
         errors.push(items.forbidden("items must be a schema object and not an array"));
     } else if items.value.is_object() {
         typed(&items, "must not be empty for specified array items", errors);
-        let keyed = text(schema.value, "x-kubernetes-list-type") == "map";
-        structure(&items, place.inner(keyed), errors);
+        structure(&items, Place { root: false }, errors);
     }
 }
 

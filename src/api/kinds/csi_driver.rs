@@ -67,9 +67,7 @@ fn default(driver: &mut Value) {
 
 /// What is wrong with the name of a driver (core `ValidateCSIDriverName`).
 pub fn driver_name(name: &Field, errors: &mut Vec<FieldError>) {
-    if !name.needed(errors) {
-        return;
-    }
+    name.needed(errors);
     if name.text().len() > NAME_MAX {
         errors.push(FieldError::too_long(&name.path, NAME_MAX));
     }

@@ -150,6 +150,7 @@ mod tests {
             [
                 "subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`",
                 "subsets[1].addresses[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+                "subsets[1].addresses[0].ip: Invalid value: \"x\": must be a valid IP address",
                 "subsets[1].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive"
             ]
         );

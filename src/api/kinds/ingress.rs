@@ -242,11 +242,14 @@ mod tests {
         );
         assert_eq!(
             texts(path("", "/")),
-            ["spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified"]
+            [
+                "spec.rules[0].http.paths[0].pathType: Unsupported value: \"\": supported values: \"Exact\", \
+              \"ImplementationSpecific\", \"Prefix\""
+            ]
         );
         assert_eq!(
             texts(json!({"defaultBackend": {}})),
-            ["spec.defaultBackend: Required value: resource or service backend is required"]
+            ["spec.defaultBackend: Invalid value: \"\": resource or service backend is required"]
         );
     }
 }

@@ -242,7 +242,7 @@ mod tests {
         let texts: Vec<String> = validate(&bad).iter().map(ToString::to_string).collect();
         assert_eq!(
             texts[0],
-            "spec.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\""
+            "metadata.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\""
         );
         assert!(texts[2].contains("taints must be unique by key and effect pair"));
         assert!(texts[3].starts_with("status.capacity[cpu]"));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::rules;
+use super::rules::{self, Gives};
 use crate::kind::{Column, Kind, Subresource};
 use crate::kinds::{cells, metadata};
 use crate::names;
@@ -106,7 +106,7 @@ fn common(spec: &Field, errors: &mut Vec<FieldError>) -> Vec<&'static str> {
         if name.needed(errors) && !crate::cel::is_identifier(name.text()) {
             errors.push(name.invalid("name is not a valid CEL identifier"));
         }
-        rules::expression(&variable.get("expression"), &known, errors);
+        rules::expression(&variable.get("expression"), &known, Gives::Anything, errors);
     }
     spec.unique("variables", "name", errors);
     known
@@ -155,7 +155,7 @@ fn validating(policy: &Value) -> Vec<FieldError> {
             let whole = format!("{}/{}", text(policy, "metadata.name"), key.text());
             errors.extend(key.invalid_each(names::is_qualified_name(&whole)));
         }
-        rules::expression(&annotation.get("valueExpression"), &known, &mut errors);
+        rules::expression(&annotation.get("valueExpression"), &known, Gives::TextOrNull, &mut errors);
     }
     spec.unique("auditAnnotations", "key", &mut errors);
     errors
@@ -166,7 +166,7 @@ fn validation(validation: &Field, known: &[&str], errors: &mut Vec<FieldError>) 
     if expression.text().trim().is_empty() {
         errors.push(expression.required("expression is not specified"));
     } else {
-        rules::expression(&expression, known, errors);
+        rules::expression(&expression, known, Gives::Bool, errors);
     }
     let (message, computed) = (validation.get("message"), validation.get("messageExpression"));
     if !message.is_blank() {
@@ -179,7 +179,7 @@ fn validation(validation: &Field, known: &[&str], errors: &mut Vec<FieldError>) 
         errors.push(message.required("message must be specified if expression contains line breaks"));
     }
     if !computed.is_blank() {
-        rules::expression(&computed, known, errors);
+        rules::expression(&computed, known, Gives::Text, errors);
     }
     let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
     validation.get("reason").one_of_if_set(&reasons, errors);
@@ -211,7 +211,7 @@ fn mutating(policy: &Value) -> Vec<FieldError> {
         if other.is_set() {
             errors.push(other.invalid(format!("must not be specified when patchType is {}", kind.text())));
         }
-        rules::expression(&wanted.get("expression"), &known, &mut errors);
+        rules::expression(&wanted.get("expression"), &known, Gives::Anything, &mut errors);
     }
     spec.get("reinvocationPolicy")
         .one_of(&["IfNeeded", "Never"], &mut errors);

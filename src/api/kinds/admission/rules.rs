@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cel;
+use crate::cel::{Program, Type};
 use crate::names;
 use crate::selector;
 use crate::status::FieldError;
@@ -137,18 +137,46 @@ pub fn conditions(holder: &Field, variables: &[&str], errors: &mut Vec<FieldErro
         if name.needed(errors) {
             errors.extend(name.invalid_each(names::is_qualified_name(name.text())));
         }
-        expression(&condition.get("expression"), variables, errors);
+        expression(&condition.get("expression"), variables, Gives::Bool, errors);
     }
     holder.unique("matchConditions", "name", errors);
 }
 
-/// Rules for an expression that must be there and compile.
-pub fn expression(at: &Field, variables: &[&str], errors: &mut Vec<FieldError>) {
+/// What an expression of a policy or webhook is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Gives {
+    /// Says yes or no.
+    Bool,
+    /// Makes a text.
+    Text,
+    /// Makes a text, or null for none.
+    TextOrNull,
+    /// Whatever is needed.
+    Anything,
+}
+
+/// Rules for an expression: it compiles with those names, and what it makes is what it is for.
+pub fn expression(at: &Field, variables: &[&str], gives: Gives, errors: &mut Vec<FieldError>) {
     if at.text().trim().is_empty() {
         errors.push(at.required(""));
-    } else if let Err(why) = cel::check(at.text(), variables) {
-        errors.push(at.invalid(format!("compilation failed: {why}")));
+        return;
     }
+    let compiled = Program::compile(at.text(), variables);
+    let kind = match compiled.and_then(|program| program.judge(at.text(), &[])) {
+        Ok(judged) => judged.kind,
+        Err(why) => return errors.push(at.invalid(format!("compilation failed: {why}"))),
+    };
+    let why = match (gives, kind) {
+        (_, Type::Dyn)
+        | (Gives::Anything, _)
+        | (Gives::Bool, Type::Bool)
+        | (Gives::Text | Gives::TextOrNull, Type::Text(_))
+        | (Gives::TextOrNull, Type::Null) => return,
+        (Gives::Bool, _) => "must evaluate to bool",
+        (Gives::Text, _) => "must evaluate to string",
+        (Gives::TextOrNull, _) => "must evaluate to one of [string null_type]",
+    };
+    errors.push(at.invalid(why));
 }
 
 /// The variables that expressions of a policy with these parts see.

@@ -3,10 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{pool_name, requests};
+use super::{driver_name, pool_name, requests};
 use crate::kind::{Column, Kind, Subresource};
 use crate::kinds::cells;
-use crate::kinds::csi_driver::driver_name;
 use crate::names;
 use crate::status::FieldError;
 use crate::value::{Field, get, get_mut, has, list, same};

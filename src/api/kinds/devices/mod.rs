@@ -6,7 +6,8 @@ pub mod requests;
 pub mod slices;
 
 use crate::cel;
-use crate::kinds::csi_driver::driver_name;
+use crate::kinds::admission::rules::{self, Gives};
+use crate::kinds::csi_driver;
 use crate::names;
 use crate::status::FieldError;
 use crate::value::Field;
@@ -20,6 +21,13 @@ const EXPRESSION_MAX: usize = 10 * 1024;
 /// The largest configuration that is handed through to a driver, bytes.
 const PARAMETERS_MAX: usize = 10 * 1024;
 
+/// Rules for the name of a driver.
+fn driver_name(name: &Field, errors: &mut Vec<FieldError>) {
+    if name.needed(errors) {
+        csi_driver::driver_name(name, errors);
+    }
+}
+
 /// Rules for the selectors below `holder`.
 fn selectors(holder: &Field, errors: &mut Vec<FieldError>) {
     holder.at_most("selectors", SELECTORS_MAX, errors);
@@ -29,8 +37,8 @@ fn selectors(holder: &Field, errors: &mut Vec<FieldError>) {
             errors.push(selector.get("cel").required(""));
         } else if expression.text().len() > EXPRESSION_MAX {
             errors.push(FieldError::too_long(&expression.path, EXPRESSION_MAX));
-        } else if let Err(why) = cel::check(expression.text(), &["device"]) {
-            errors.push(expression.invalid(format!("compilation failed: {why}")));
+        } else {
+            rules::expression(&expression, &["device"], Gives::Bool, errors);
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{effect, pool_name, qualified};
+use super::{driver_name, effect, pool_name, qualified};
 use crate::kind::{Column, Kind};
-use crate::kinds::csi_driver::driver_name;
 use crate::kinds::{cells, metadata};
 use crate::names;
 use crate::status::FieldError;

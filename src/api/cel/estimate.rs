@@ -1,0 +1,103 @@
+//! The most that an expression can cost, in cel-go's units (cel-go `checker/cost.go`, apiserver `cel/library`).
+
+use std::ops::Add;
+
+use super::authority;
+use super::expr::How;
+use super::types::{Type, text_length};
+
+/// A cost, never more than its type can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cost(pub u64);
+
+/// What is written down costs nothing.
+pub const NOTHING: Cost = Cost(0);
+/// Looking up a name, a field or an item; most functions cost the same.
+pub const LOOK: Cost = Cost(1);
+/// Making a list.
+pub const LIST: Cost = Cost(10);
+/// Making a map.
+pub const MAP: Cost = Cost(30);
+
+impl Add for Cost {
+    type Output = Cost;
+
+    fn add(self, other: Cost) -> Cost {
+        Cost(self.0.saturating_add(other.0))
+    }
+}
+
+impl Cost {
+    /// This cost so many times.
+    pub fn times(self, count: u64) -> Cost {
+        Cost(self.0.saturating_mul(count))
+    }
+}
+
+/// A tenth of a unit for each character.
+fn tenth(size: u64) -> Cost {
+    Cost(size.div_ceil(10))
+}
+
+/// What a macro costs beyond its range; `count` is the most members that the range has.
+pub fn each(how: How, count: u64, filter: Option<Cost>, body: Cost) -> Cost {
+    let append = LOOK + LOOK + LIST;
+    let (start, step, end) = match how {
+        How::All => (NOTHING, Cost(2) + LOOK + body, LOOK),
+        How::Exists => (NOTHING, Cost(3) + LOOK + body, LOOK),
+        How::ExistsOne => (NOTHING, body + Cost(2), Cost(2)),
+        How::Filter => (LIST, body + append + LOOK, LOOK),
+        How::Map => (LIST, filter.unwrap_or(NOTHING) + append + body, LOOK),
+        How::TransformMap => (MAP, filter.unwrap_or(NOTHING) + LOOK + LOOK + MAP + body, LOOK),
+    };
+    start + step.times(count) + end
+}
+
+/// What a call costs beyond its arguments, and how large its result may be where that follows from them.
+pub fn call(name: &str, args: &[Type<'_>]) -> (Cost, Option<u64>) {
+    let size = |i: usize| args.get(i).map_or(0, Type::extent);
+    let (first, second) = (size(0), size(1));
+    match name {
+        "check" => (Cost(authority::CHECK_COST as u64), None),
+        "==" | "!=" | "<" | "<=" | ">" | ">=" => (tenth(first.min(second)), None),
+        "in" => (if matches!(args.get(1), Some(Type::Map(..))) { LOOK } else { Cost(second) }, None),
+        "+" if matches!(args, [Type::Text(_) | Type::Bytes(_), _]) => {
+            let sum = first.saturating_add(second);
+            (tenth(sum), Some(sum))
+        }
+        "+" if matches!(args, [Type::List(..), _]) => (LOOK, Some(first.saturating_add(second))),
+        "startsWith" | "endsWith" => (tenth(second), None),
+        "contains" => (tenth(first).times(tenth(second).0), None),
+        "matches" | "find" | "findAll" => {
+            let pattern = Cost(second.div_ceil(4));
+            (tenth(first.saturating_add(1)).times(pattern.0), Some(first))
+        }
+        "isSorted" | "sum" | "min" | "max" => (Cost(first), None),
+        "indexOf" | "lastIndexOf" if matches!(args, [Type::List(..), ..]) => (Cost(first), None),
+        "sets.contains" | "sets.equivalent" | "sets.intersects" => (Cost(first.saturating_mul(second)), None),
+        "replace" => {
+            let third = size(2);
+            // At worst every character becomes the other text.
+            let grown = first.saturating_mul(third.max(1));
+            (tenth(first), Some(grown))
+        }
+        "split" => (tenth(first), Some(first)),
+        "join" => {
+            let of = match args.first() {
+                Some(Type::List(of, _)) => text_length(of),
+                _ => super::types::UNBOUNDED,
+            };
+            let sum = first.saturating_mul(of.saturating_add(second));
+            (tenth(sum), Some(sum))
+        }
+        "lowerAscii" | "upperAscii" | "trim" | "substring" | "jsonpatch.escapeKey" => (tenth(first), Some(first)),
+        "charAt" => (tenth(first), Some(1)),
+        "indexOf" | "lastIndexOf" | "format" => (tenth(first), None),
+        "string" => (tenth(first), args.first().map(text_length)),
+        "bytes" => (tenth(first), Some(first.saturating_mul(4))),
+        "quantity" | "isQuantity" | "url" | "isURL" | "ip" | "isIP" | "cidr" | "isCIDR" | "ip.isCanonical" => {
+            (tenth(first), None)
+        }
+        _ => (LOOK, None),
+    }
+}
