@@ -8,6 +8,7 @@ use std::time::Duration;
 pub use api::cidr::{Addresses, Cidr, Ranges};
 pub use apiserver::admission::PodSecuritySettings;
 pub use apiserver::audit::AuditSettings;
+pub use apiserver::config::Authentication;
 pub use controllers::load_balancer::AddressPool;
 pub use controllers::node_lifecycle::EvictionPace;
 pub use network::{PodRouting, ServiceProxy};
@@ -103,10 +104,16 @@ pub struct Config {
     pub quota_bytes: u64,
     /// What is admitted, recorded and encrypted.
     pub safety: Safety,
+    /// Who knows users besides the cluster itself.
+    pub authentication: Authentication,
     /// Most pods on the node.
     pub max_pods: u32,
     /// What pods may use of the machine, and when they have to go.
     pub limits: agent::Limits,
+    /// Folder of pods that this machine runs by itself.
+    pub static_pod_path: Option<PathBuf>,
+    /// What pods are given when the process is told to end.
+    pub shutdown: agent::ShutdownGrace,
     /// Server to join; `agent` only.
     pub server: Option<String>,
     /// Server whose cluster to join as a further server.
@@ -159,8 +166,11 @@ impl Config {
             crash_back_off: Duration::from_secs(10),
             quota_bytes: 2 << 30,
             safety: Safety::default(),
+            authentication: Authentication::default(),
             max_pods: 4096,
             limits: agent::Limits::default(),
+            static_pod_path: None,
+            shutdown: agent::ShutdownGrace::default(),
             server: None,
             join: None,
             witness: false,
@@ -192,6 +202,12 @@ impl Config {
                     "--{flag} {ranges}: IPv6 works beside IPv4 only, so name the IPv4 range first"
                 ));
             }
+        }
+        if self.shutdown.critical > self.shutdown.total {
+            return Err(
+                "--shutdown-grace-period-critical-pods is part of --shutdown-grace-period and must not be longer"
+                    .to_owned(),
+            );
         }
         if self.limits.log_files < 2 {
             return Err(format!(

@@ -39,6 +39,7 @@ pub struct Node {
     folder: Folder,
     tasks: Tasks,
     control: Option<Control>,
+    agent: Option<Agent>,
 }
 
 /// The control plane of a node that has one.
@@ -67,6 +68,7 @@ impl Node {
             folder,
             tasks,
             control: None,
+            agent: None,
         };
         match node.start_roles(role, node_ip).await {
             Ok(()) => Ok(node),
@@ -130,7 +132,8 @@ impl Node {
     async fn start_agent(&mut self, node_ip: Addresses) -> anyhow::Result<()> {
         let settings = worker::settings(&self.config, &self.folder, node_ip);
         let Some(control) = &self.control else {
-            return worker::join(&self.config, settings, &self.tasks).await;
+            self.agent = Some(worker::join(&self.config, settings, &self.tasks).await?);
+            return Ok(());
         };
         let user = worker::user(&self.config);
         let client = Client::new(control.server.api(), user);
@@ -146,6 +149,7 @@ impl Node {
                 let link = link.clone();
                 async move { Ok::<_, std::convert::Infallible>(link.handle(request).await) }
             });
+        self.agent = Some(agent);
         Ok(())
     }
 
@@ -191,8 +195,13 @@ impl Node {
         self.tasks.ended().await
     }
 
-    /// Ends everything in order. OCI containers keep running; the next start finds them.
+    /// Ends everything in order. OCI containers keep running, and the next start finds them, unless the
+    /// settings give pods a time to end in.
     pub async fn shutdown(self) {
+        if let Some(agent) = &self.agent {
+            // Before leadership goes: the pods' last statuses are written to this server.
+            agent.end_pods().await;
+        }
         if let Some(control) = &self.control {
             control::step_down(&control.store).await;
         }

@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use base::{Clock, OnError, SystemClock, SystemRandom, Tasks};
 use client::{Cache, Client, Recorder, Selectors};
@@ -29,6 +29,7 @@ use crate::node::machine::Machine;
 use crate::node::{object, register};
 use crate::paths::Paths;
 use crate::pods::manager::Manager;
+use crate::pods::shutdown::{self, Ending, ShutdownGrace};
 use crate::pods::table::PodTable;
 use crate::runtime::Runtimes;
 use crate::runtime::oci::OciRuntime;
@@ -63,7 +64,13 @@ pub struct Agent {
     service: LinkService,
     ready: watch::Receiver<Option<String>>,
     images: Images,
+    trouble: Arc<watch::Sender<Option<String>>>,
+    grace: ShutdownGrace,
+    end: mpsc::UnboundedSender<Ending>,
 }
+
+/// Said of a node that is shut down (the kubelet's words).
+const SHUTTING_DOWN: &str = "node is shutting down";
 
 /// Said of a node whose network is not up yet (the kubelet's words).
 const STARTING: &str = "container runtime network not ready: NetworkReady=false";
@@ -80,6 +87,8 @@ impl Agent {
         let images = Images::open(images_config(&config)?).await?;
         let containers = Containers::open(containers_config(&config), images.clone()).await?;
         let (trouble, ready) = watch::channel(Some(STARTING.to_owned()));
+        let trouble = Arc::new(trouble);
+        let (end, endings) = mpsc::unbounded_channel();
         let service = LinkService {
             table: PodTable::default(),
             context: Arc::new(OnceLock::new()),
@@ -88,6 +97,9 @@ impl Agent {
             service: service.clone(),
             ready,
             images: images.clone(),
+            trouble: trouble.clone(),
+            grace: config.shutdown,
+            end,
         };
         let start = Start {
             machine: Machine::read(&config.data_dir),
@@ -101,6 +113,7 @@ impl Agent {
             service,
             pressure: watch::Sender::default(),
             trouble,
+            endings: Mutex::new(Some(endings)),
         };
         tasks.spawn("agent", OnError::Shutdown, start.run());
         Ok(agent)
@@ -115,6 +128,15 @@ impl Agent {
     pub async fn ready(&self) {
         let mut ready = self.ready.clone();
         let _ = ready.wait_for(Option::is_none).await;
+    }
+
+    /// Ends the pods in order, if the settings give them time for that; the node is to be shut down next.
+    pub async fn end_pods(&self) {
+        if self.grace.total.is_zero() || self.ready.borrow().is_some() {
+            return;
+        }
+        self.trouble.send_replace(Some(SHUTTING_DOWN.to_owned()));
+        shutdown::run(&self.service.table, self.grace, &self.end).await;
     }
 
     /// The node's images.
@@ -196,7 +218,9 @@ struct Start {
     containers: Containers,
     service: LinkService,
     pressure: watch::Sender<Pressure>,
-    trouble: watch::Sender<Option<String>>,
+    trouble: Arc<watch::Sender<Option<String>>>,
+    /// Taken by the pods' manager.
+    endings: Mutex<Option<mpsc::UnboundedReceiver<Ending>>>,
 }
 
 impl Start {
@@ -299,7 +323,9 @@ impl Start {
         tasks.spawn("eviction", OnError::Log, evictor.run());
         tasks.spawn("image garbage collection", OnError::Log, collector.run());
         let (table, pressure) = (self.service.table.clone(), self.pressure.subscribe());
-        let manager = Manager::new(context, table, tasks.clone(), pressure, evictions);
+        let endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let endings = endings.unwrap_or_else(|| mpsc::unbounded_channel().1);
+        let manager = Manager::new(context, table, tasks.clone(), pressure, evictions, endings);
         tasks.spawn("pods", OnError::Shutdown, manager.run(pods));
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::eviction::Thresholds;
+use crate::pods::shutdown::ShutdownGrace;
 use api::cidr::Addresses;
 use network::{PodRouting, ServiceProxy};
 
@@ -44,6 +45,10 @@ pub struct AgentConfig {
     pub pods_max: u32,
     /// Version shown as `kubeletVersion`.
     pub version: String,
+    /// Folder of pods that this machine asks for (the kubelet's `staticPodPath`).
+    pub static_pods: Option<PathBuf>,
+    /// What pods are given when the node is shut down.
+    pub shutdown: ShutdownGrace,
     /// Where images come from and how long they stay.
     pub images: ImageSettings,
     /// What pods may use of the machine, and when they have to go.
@@ -143,6 +148,8 @@ impl AgentConfig {
             program: PathBuf::from("/proc/self/exe"),
             pods_max: 4096,
             version: concat!("v1.36.0+coracle", env!("CARGO_PKG_VERSION")).to_owned(),
+            static_pods: None,
+            shutdown: ShutdownGrace::default(),
             images: ImageSettings::default(),
             limits: Limits::default(),
             timing: Timing::default(),

@@ -23,6 +23,7 @@ use crate::pods::resources::of_pod;
 use crate::pods::spec::{self, Role};
 use crate::pods::table::PodTable;
 use crate::runtime::Runtimes;
+use crate::static_pods::mirror::Mirrors;
 use crate::stats::LastSample;
 use crate::volumes::{LocalPaths, VolumeMaker};
 
@@ -115,6 +116,8 @@ pub struct Context {
     pub facts: Arc<NodeFacts>,
     /// The pods that are here.
     pub table: PodTable,
+    /// Under which ids the API knows static pods.
+    pub mirrors: Mirrors,
     /// What was last used, for rates.
     pub last: LastSample,
     /// Admits so many starts of ordinary containers at a time.
@@ -180,6 +183,7 @@ impl Context {
             services: world.services,
             facts,
             table: world.table,
+            mirrors: Mirrors::default(),
             last: LastSample::default(),
             starts: tokio::sync::Semaphore::new(STARTS_AT_ONCE),
         }

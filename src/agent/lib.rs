@@ -30,6 +30,7 @@ pub mod probes;
 pub mod runtime;
 pub mod server;
 pub mod servers;
+pub mod static_pods;
 pub mod stats;
 #[cfg(test)]
 mod testing;
@@ -40,6 +41,7 @@ pub use agent::{Agent, AgentError, teardown};
 pub use config::{AgentConfig, ImageSettings, Limits, Timing};
 pub use eviction::Thresholds;
 pub use join::{JoinConfig, JoinError};
+pub use pods::shutdown::ShutdownGrace;
 pub use server::LinkService;
 /// What this program is when a node starts it to compile a Wasm program.
 pub use wasm::{COMPILE_VERB, compile_main};

@@ -87,7 +87,9 @@ impl FakeApi {
                 "status": {"token": "jwt", "expirationTimestamp": "2099-01-01T00:00:00Z"},
             })),
             (Verb::Create, ..) => {
-                let name = body["metadata"]["name"].as_str().unwrap_or_default();
+                let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+                let mut body = body;
+                body["metadata"]["uid"] = format!("made-{name}").into();
                 objects.insert(format!("{plural}/{}/{name}", request.namespace), body.clone());
                 Ok(body)
             }
@@ -229,6 +231,8 @@ pub(crate) struct FakeNode {
     pub(crate) pressure: tokio::sync::watch::Sender<crate::eviction::Pressure>,
     /// Asks for evictions.
     pub(crate) evict: tokio::sync::mpsc::UnboundedSender<crate::eviction::evictor::Eviction>,
+    /// Ends pods with the node.
+    pub(crate) end: tokio::sync::mpsc::UnboundedSender<crate::pods::shutdown::Ending>,
 }
 
 impl FakeNode {
@@ -263,6 +267,7 @@ impl FakeNode {
         config.timing.crash_base = Duration::from_millis(50);
         config.timing.image_base = Duration::from_millis(50);
         config.timing.retry = Duration::from_millis(20);
+        config.static_pods = Some(dir.join("static"));
         let node = NodeFacts {
             name: "n1".into(),
             ip: ip.into(),
@@ -290,6 +295,7 @@ impl FakeNode {
         let context = Arc::new(Context::new(config, world));
         let table = context.table.clone();
         let (evict, evictions) = tokio::sync::mpsc::unbounded_channel();
+        let (end, endings) = tokio::sync::mpsc::unbounded_channel();
         let pressure = tokio::sync::watch::Sender::<crate::eviction::Pressure>::default();
         let manager = Manager::new(
             context.clone(),
@@ -297,6 +303,7 @@ impl FakeNode {
             tasks.clone(),
             pressure.subscribe(),
             evictions,
+            endings,
         );
         tasks.spawn("pods", base::OnError::Log, manager.run(pods.clone()));
         FakeNode {
@@ -310,6 +317,7 @@ impl FakeNode {
             tasks,
             pressure,
             evict,
+            end,
         }
     }
 
@@ -348,7 +356,7 @@ impl FakeNode {
 
     /// Waits until something holds.
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&FakeNode) -> bool) {
-        for _ in 0..1000 {
+        for _ in 0..6000 {
             if holds(self) {
                 return;
             }

@@ -164,6 +164,14 @@ pub struct Settings {
     #[arg(long, value_name = "FILE")]
     pub encryption_provider_config: Option<PathBuf>,
 
+    /// File with an AuthenticationConfiguration: issuers of tokens (OIDC), and who may ask without credentials
+    #[arg(long, value_name = "FILE")]
+    pub authentication_config: Option<PathBuf>,
+
+    /// File in the form of a kubeconfig that leads to a webhook which knows tokens
+    #[arg(long, value_name = "FILE")]
+    pub authentication_token_webhook_config_file: Option<PathBuf>,
+
     /// Most pods on this node; give it a range of that size too [default: 4096]
     #[arg(long, value_name = "COUNT")]
     pub max_pods: Option<u32>,
@@ -192,6 +200,19 @@ pub struct Settings {
     /// Seconds that a node goes on telling of pressure after it was relieved [default: 300]
     #[arg(long, value_name = "SECONDS")]
     pub eviction_pressure_transition_period: Option<u64>,
+
+    /// Folder of pods that this machine runs by itself, a manifest in each file [default: none]
+    #[arg(long, value_name = "FOLDER")]
+    pub static_pod_path: Option<PathBuf>,
+
+    /// Seconds that pods are given when this process is told to end; 0 leaves ordinary containers running
+    /// [default: 0]
+    #[arg(long, value_name = "SECONDS")]
+    pub shutdown_grace_period: Option<u64>,
+
+    /// Seconds of these that are kept for critical pods, which end last [default: 0]
+    #[arg(long, value_name = "SECONDS")]
+    pub shutdown_grace_period_critical_pods: Option<u64>,
 
     /// Server to join (`agent` only), such as https://10.0.0.5:6443
     #[arg(long, value_name = "URL")]
@@ -307,6 +328,10 @@ impl Settings {
             encryption_provider_config: self
                 .encryption_provider_config
                 .or(other.encryption_provider_config),
+            authentication_config: self.authentication_config.or(other.authentication_config),
+            authentication_token_webhook_config_file: self
+                .authentication_token_webhook_config_file
+                .or(other.authentication_token_webhook_config_file),
             max_pods: self.max_pods.or(other.max_pods),
             pod_pids_limit: self.pod_pids_limit.or(other.pod_pids_limit),
             allowed_unsafe_sysctls: self.allowed_unsafe_sysctls.or(other.allowed_unsafe_sysctls),
@@ -316,6 +341,11 @@ impl Settings {
             eviction_pressure_transition_period: self
                 .eviction_pressure_transition_period
                 .or(other.eviction_pressure_transition_period),
+            static_pod_path: self.static_pod_path.or(other.static_pod_path),
+            shutdown_grace_period: self.shutdown_grace_period.or(other.shutdown_grace_period),
+            shutdown_grace_period_critical_pods: self
+                .shutdown_grace_period_critical_pods
+                .or(other.shutdown_grace_period_critical_pods),
             server: self.server.or(other.server),
             join: self.join.or(other.join),
             witness: self.witness || other.witness,
@@ -396,6 +426,8 @@ impl Settings {
         if let Some(seconds) = self.crash_back_off {
             config.crash_back_off = std::time::Duration::from_secs(seconds);
         }
+        config.authentication.config = self.authentication_config;
+        config.authentication.token_webhook = self.authentication_token_webhook_config_file;
         config.server = self.server;
         config.join = self.join;
         config.witness = self.witness;
@@ -482,6 +514,12 @@ impl Settings {
         if let Some(seconds) = self.eviction_pressure_transition_period {
             limits.pressure_lasts = std::time::Duration::from_secs(seconds);
         }
+        config.static_pod_path.clone_from(&self.static_pod_path);
+        let seconds = |seconds: Option<u64>| std::time::Duration::from_secs(seconds.unwrap_or(0));
+        config.shutdown = agent::ShutdownGrace {
+            total: seconds(self.shutdown_grace_period),
+            critical: seconds(self.shutdown_grace_period_critical_pods),
+        };
         Ok(())
     }
 }

@@ -70,6 +70,8 @@ pub(super) fn settings(config: &Config, folder: &Folder, node_ip: Addresses) -> 
     settings.timing.crash_base = config.crash_back_off;
     settings.pods_max = pods_that_fit(config.max_pods);
     settings.limits.clone_from(&config.limits);
+    settings.static_pods.clone_from(&config.static_pod_path);
+    settings.shutdown = config.shutdown;
     settings
 }
 
@@ -83,7 +85,7 @@ pub(super) fn user(config: &Config) -> User {
 
 /// Joins a server elsewhere, starts the agent with that connection, and keeps
 /// another one on which the server reaches the agent.
-pub(super) async fn join(config: &Config, settings: AgentConfig, tasks: &Tasks) -> anyhow::Result<()> {
+pub(super) async fn join(config: &Config, settings: AgentConfig, tasks: &Tasks) -> anyhow::Result<Agent> {
     let Some(server) = &config.server else {
         bail!("which server? give its URL with --server https://HOST:6443 and its token with --token-file");
     };
@@ -121,7 +123,7 @@ pub(super) async fn join(config: &Config, settings: AgentConfig, tasks: &Tasks) 
         agent::join::renew(&joining, &api).await;
     });
     agent.ready().await;
-    Ok(())
+    Ok(agent)
 }
 
 /// Keeps the agent of a server in the same process within reach of the other servers, for which it needs a

@@ -7,16 +7,16 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::signals::{Met, Signal, binary};
 use super::usage::{ContainerUse, PodUse};
 use crate::pods::spec;
+use crate::static_pods;
 
 /// From this priority on, pods are never evicted for want of resources.
 const CRITICAL_PRIORITY: i32 = 2_000_000_000;
 
 /// Whether a pod stays, come what may.
 pub fn is_critical(pod: &Pod) -> bool {
-    let annotations = pod.metadata.annotations.as_ref();
-    // Pods from files, not from the API.
-    let mirrors = annotations.is_some_and(|a| a.contains_key("kubernetes.io/config.mirror"));
-    mirrors || spec::spec(pod).priority.unwrap_or(0) >= CRITICAL_PRIORITY
+    // What a file of this machine asks for is not the API's to have elsewhere.
+    let from_file = static_pods::is_static(pod) || static_pods::is_mirror(pod);
+    from_file || spec::spec(pod).priority.unwrap_or(0) >= CRITICAL_PRIORITY
 }
 
 /// How much a container uses of what a signal counts.

@@ -54,6 +54,15 @@ pub fn refusal(pod: &Pod, offer: &Offer) -> Option<Failure> {
     })
 }
 
+/// Why a pod that comes while the node is shut down is not run.
+pub fn shutting_down() -> Failure {
+    Failure {
+        reason: "NodeShutdown".to_owned(),
+        message: "Pod was rejected as the node is shutting down.".to_owned(),
+        grace: None,
+    }
+}
+
 type Reason = (&'static str, String);
 
 fn os(pod: &Pod) -> Option<Reason> {

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::decide::initialized;
 use super::resize::{self, Resize};
 use super::spec::{self, Role};
-use super::state::{EVICTED, Part, PodState};
+use super::state::{EVICTED, Part, PodState, TERMINATED};
 use crate::moment::Moment;
 
 /// `PodReadyToStartContainers`, `Initialized`, `Ready`, `ContainersReady` and
@@ -88,7 +88,8 @@ fn ready_to_start(state: &PodState) -> Finding {
 
 /// That the node itself ended the pod: what has to be done again and not what failed.
 fn disruption(state: &PodState) -> Option<Finding> {
-    let failure = state.failure.as_ref().filter(|f| f.reason == EVICTED)?;
+    let by_node = |reason: &str| matches!(reason, EVICTED | TERMINATED);
+    let failure = state.failure.as_ref().filter(|f| by_node(&f.reason))?;
     let message = failure.message.clone();
     Some(Finding::because(
         "DisruptionTarget",

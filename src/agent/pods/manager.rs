@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::admit::Offer;
 use super::restore::{Survivor, restore};
+use super::shutdown::Ending;
 use super::spec;
 use super::state::{ExitRecord, Failure};
 use super::table::PodTable;
@@ -22,7 +23,11 @@ use crate::env;
 use crate::eviction::admit;
 use crate::eviction::evictor::Eviction;
 use crate::eviction::signals::Pressure;
+use crate::static_pods;
+use crate::static_pods::folder::{Folder, Wanted};
 use crate::volumes;
+
+mod statics;
 
 /// Runs this node's pods.
 pub struct Manager {
@@ -37,6 +42,12 @@ pub struct Manager {
     /// What the node is short of.
     pressure: watch::Receiver<Pressure>,
     evictions: mpsc::UnboundedReceiver<Eviction>,
+    /// Pods that end with the node.
+    shutdown: mpsc::UnboundedReceiver<Ending>,
+    shutting_down: bool,
+    /// What the folder of static pods asks for, and those of them that have a worker.
+    wanted: Wanted,
+    statics: HashMap<String, statics::Static>,
     ended: tokio::sync::mpsc::UnboundedSender<String>,
     endings: tokio::sync::mpsc::UnboundedReceiver<String>,
 }
@@ -49,9 +60,10 @@ impl Manager {
         tasks: Tasks,
         pressure: watch::Receiver<Pressure>,
         evictions: mpsc::UnboundedReceiver<Eviction>,
+        shutdown: mpsc::UnboundedReceiver<Ending>,
     ) -> Manager {
         let (ended, endings) = tokio::sync::mpsc::unbounded_channel();
-        let (workers, survivors) = Default::default();
+        let (workers, survivors, wanted, statics) = Default::default();
         let offer = Offer::of_this_machine(&node.config.limits.sysctls);
         Manager {
             node,
@@ -62,6 +74,10 @@ impl Manager {
             offer,
             pressure,
             evictions,
+            shutdown,
+            shutting_down: false,
+            wanted,
+            statics,
             ended,
             endings,
         }
@@ -70,7 +86,9 @@ impl Manager {
     /// Starts what was running before, then follows the API. Ends with its task group.
     pub async fn run(mut self, pods: Cache<Pod>) {
         self.find_survivors().await;
+        let mut folder_changes = self.open_folder();
         self.start_kept();
+        self.start_wanted(&pods);
         let mut changes = pods.changes();
         let mut synced = std::pin::pin!(pods.synced());
         let mut swept = false;
@@ -79,7 +97,12 @@ impl Manager {
             // worker before what nobody asked for is swept out.
             tokio::select! {
                 biased;
-                Some(uid) = self.endings.recv() => self.forget(&uid),
+                Some(uid) = self.endings.recv() => {
+                    self.forget(&uid);
+                    self.start_wanted(&pods);
+                }
+                Some(ending) = self.shutdown.recv() => self.end(ending),
+                Some(wanted) = folder_changes.recv() => self.want(wanted, &pods),
                 Some(eviction) = self.evictions.recv() => self.evict(eviction),
                 Some(change) = changes.recv() => self.change(change),
                 () = &mut synced, if !swept => {
@@ -88,6 +111,24 @@ impl Manager {
                 }
                 else => return,
             }
+        }
+    }
+
+    /// Reads the folder of static pods, and follows it.
+    fn open_folder(&mut self) -> mpsc::UnboundedReceiver<Wanted> {
+        let (tell, changes) = mpsc::unbounded_channel();
+        if let Some(path) = self.node.config.static_pods.clone() {
+            let mut folder = Folder::new(path, &self.node.config.node_name, self.node.clock.clone());
+            self.wanted = folder.look().unwrap_or_default();
+            self.tasks.spawn("static pods", OnError::Log, folder.follow(tell));
+        }
+        changes
+    }
+
+    fn end(&mut self, ending: Ending) {
+        self.shutting_down = true;
+        if let Some(inbox) = self.workers.get(&ending.uid) {
+            let _ = inbox.send(Message::Shutdown(ending.grace));
         }
     }
 
@@ -127,7 +168,9 @@ impl Manager {
             let Some(pod) = disk::read_json::<Pod>(&self.node.paths.checkpoint(&uid)) else {
                 continue;
             };
-            if spec::uid(&pod) == uid {
+            if static_pods::is_static(&pod) {
+                self.end_kept(pod);
+            } else if spec::uid(&pod) == uid {
                 self.start(Arc::new(pod), None);
             }
         }
@@ -155,6 +198,7 @@ impl Manager {
 
     fn change(&mut self, change: Change<Pod>) {
         match change {
+            Change::Applied(pod, _) if statics::only_shown(&pod) => self.see_mirror(&pod),
             Change::Applied(pod, _) => match self.workers.get(spec::uid(&pod)) {
                 Some(inbox) => {
                     let _ = inbox.send(Message::Update(pod));
@@ -179,7 +223,11 @@ impl Manager {
         if begun {
             return self.start(pod, None);
         }
-        if let Some(failure) = super::admit::refusal(&pod, &self.offer) {
+        let refused = match self.shutting_down {
+            true => Some(super::admit::shutting_down()),
+            false => super::admit::refusal(&pod, &self.offer),
+        };
+        if let Some(failure) = refused {
             let node = &self.node;
             node.event(
                 &pod,
@@ -205,6 +253,7 @@ impl Manager {
 
     fn forget(&mut self, uid: &str) {
         self.workers.remove(uid);
+        self.statics.remove(uid);
         self.table.remove(uid);
     }
 
@@ -214,7 +263,7 @@ impl Manager {
         let list = pods.list();
         let known: HashSet<&str> = list.iter().map(|pod| spec::uid(pod)).collect();
         for (uid, inbox) in &self.workers {
-            if !known.contains(uid.as_str()) {
+            if !known.contains(uid.as_str()) && !self.is_static(uid) {
                 let _ = inbox.send(Message::Gone);
             }
         }

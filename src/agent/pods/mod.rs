@@ -17,6 +17,7 @@ pub mod reports;
 pub mod resize;
 pub mod resources;
 pub mod restore;
+pub mod shutdown;
 #[cfg(test)]
 mod simulator;
 pub mod spec;

@@ -26,13 +26,13 @@ pub fn patch_of(status: &PodStatus) -> Value {
     value
 }
 
-/// Sends a status.
+/// Sends a status of the pod that the API knows by `uid`.
 ///
 /// # Errors
 /// The API's refusal; 409 when the name belongs to another pod by now.
-pub async fn send(client: &Client, pod: &Pod, mut status: Value) -> Result<(), Status> {
+pub async fn send(client: &Client, pod: &Pod, uid: &str, mut status: Value) -> Result<(), Status> {
     drop_passed(pod, &mut status);
-    let patch = json!({"metadata": {"uid": spec::uid(pod)}, "status": status});
+    let patch = json!({"metadata": {"uid": uid}, "status": status});
     let (namespace, name) = (spec::namespace(pod), spec::name(pod));
     client
         .patch::<Pod>(namespace, name, PatchType::Strategic, &patch, "status")

@@ -95,6 +95,12 @@ impl Reports {
         })
     }
 
+    /// Whoever was told knows nothing any more: the status is written again.
+    pub fn forget(&mut self) {
+        self.sent = None;
+        (self.pause, self.not_before) = (Duration::ZERO, Duration::ZERO);
+    }
+
     /// Begins to write a status if it is news; when to offer it again if that has to wait.
     pub fn offer(&mut self, report: &Report<'_>, status: PodStatus) -> Option<Duration> {
         if self.writing.is_some() || self.sent.as_ref() == Some(&status) {
@@ -162,7 +168,11 @@ async fn send(node: &Context, pod: &Pod, status: &PodStatus, orphaned: bool) -> 
     if orphaned {
         return true;
     }
-    match report::send(&node.client, pod, report::patch_of(status)).await {
+    let Some(uid) = node.mirrors.id_of(pod) else {
+        // Its mirror will be told when it is there.
+        return true;
+    };
+    match report::send(&node.client, pod, &uid, report::patch_of(status)).await {
         Ok(()) => true,
         // Gone or replaced: the watch will say so.
         Err(error) if error.is_not_found() || error.is_conflict() => true,

@@ -229,6 +229,9 @@ pub const EVICTED: &str = "Evicted";
 /// What such a pod is given (the kubelet's `immediateEvictionGracePeriodSeconds`).
 const EVICTION_GRACE: Duration = Duration::from_secs(1);
 
+/// Reason of pods that ended with their node.
+pub const TERMINATED: &str = "Terminated";
+
 /// Why a pod comes to its end before its containers do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -324,13 +327,26 @@ impl PodState {
 
     /// Takes note that the node gives the pod up; whether that was news.
     pub fn evict(&mut self, message: &str) -> bool {
+        self.give_up(EVICTED, message, EVICTION_GRACE)
+    }
+
+    /// Takes note that the pod ends with the node; whether that was news.
+    pub fn end_with_node(&mut self, grace: Duration) -> bool {
+        self.give_up(
+            TERMINATED,
+            "Pod was terminated in response to imminent node shutdown.",
+            grace,
+        )
+    }
+
+    fn give_up(&mut self, reason: &str, message: &str, grace: Duration) -> bool {
         if self.failure.is_some() || self.over {
             return false;
         }
         self.failure = Some(Failure {
-            reason: EVICTED.to_owned(),
+            reason: reason.to_owned(),
             message: message.to_owned(),
-            grace: Some(EVICTION_GRACE),
+            grace: Some(grace),
         });
         true
     }

@@ -39,6 +39,10 @@ pub enum Message {
     Refreshed,
     /// The node gives the pod up: why.
     Evict(String),
+    /// The node is shut down; containers get that long at most.
+    Shutdown(Duration),
+    /// The API has a mirror of this static pod, which knows no status yet.
+    Mirrored,
 }
 
 /// A worker's inbox.
@@ -438,6 +442,8 @@ impl Worker {
             Message::Refresh => self.refresh(),
             Message::Refreshed => self.refreshed(),
             Message::Evict(why) => self.evict(&why),
+            Message::Shutdown(grace) => self.end_with_node(grace),
+            Message::Mirrored => self.reports.forget(),
         }
     }
 
@@ -446,6 +452,11 @@ impl Worker {
             let node = &self.context.node;
             node.event(&self.pod, None, EventType::Warning, EVICTED, why);
         }
+    }
+
+    fn end_with_node(&mut self, grace: Duration) {
+        let own = Duration::from_secs(spec::grace_seconds(&self.pod).max(0).unsigned_abs());
+        self.state.end_with_node(grace.min(own));
     }
 
     fn happened(&mut self, happening: Happening) {

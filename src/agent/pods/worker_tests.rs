@@ -374,3 +374,129 @@ async fn a_node_under_pressure_takes_no_new_pods_and_keeps_its_own() {
     );
     assert_eq!(node.api.get("pods/ns/old").unwrap()["status"]["phase"], "Running");
 }
+
+#[tokio::test]
+async fn a_node_that_is_shut_down_ends_its_pods_and_takes_no_others() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = FakeNode::start(temp.path());
+    node.assign("web", json!({"containers": [{"name": "a", "image": "app:1"}]}));
+    node.until_phase("web", "Running", true).await;
+    let ending = crate::pods::shutdown::Ending {
+        uid: "uid-web".to_owned(),
+        grace: std::time::Duration::from_secs(7),
+    };
+    node.end.send(ending).unwrap();
+    node.until_phase("web", "Failed", false).await;
+    let status = &node.pod("web")["status"];
+    assert_eq!(status["reason"], "Terminated");
+    assert_eq!(
+        status["message"],
+        "Pod was terminated in response to imminent node shutdown."
+    );
+    let conditions = status["conditions"].as_array().unwrap();
+    let told = conditions
+        .iter()
+        .find(|c| c["type"] == "DisruptionTarget")
+        .unwrap();
+    assert_eq!(told["reason"], "TerminationByKubelet");
+    node.assign("late", json!({"containers": [{"name": "a", "image": "app:1"}]}));
+    node.until_phase("late", "Failed", false).await;
+    assert_eq!(node.pod("late")["status"]["reason"], "NodeShutdown");
+}
+
+/// A manifest of one container in the namespace that this node's tests use.
+fn manifest(image: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, namespace: ns}}\nspec: {{containers: [{{name: a, image: \
+         '{image}'}}]}}\n"
+    )
+}
+
+#[tokio::test]
+async fn a_file_is_a_pod_that_the_api_only_shows() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("static/web.yaml");
+    std::fs::create_dir(temp.path().join("static")).unwrap();
+    std::fs::write(&file, manifest("app:1")).unwrap();
+    let node = FakeNode::start(temp.path());
+    // Nobody need know of it for it to run.
+    node.until("it runs", |node| node.oci.calls().contains(&"start a".to_owned()))
+        .await;
+    assert!(node.pod("web-n1").is_null());
+    node.api
+        .put("nodes", json!({"metadata": {"name": "n1", "uid": "uid-n1"}}));
+    let shown = |node: &FakeNode| {
+        node.refresh("web-n1");
+        node.pod("web-n1")["status"]["phase"] == "Running"
+    };
+    node.until("its mirror tells its status", shown).await;
+    let meta = &node.pod("web-n1")["metadata"];
+    assert_eq!(meta["uid"], "made-web-n1");
+    assert_eq!(meta["ownerReferences"][0]["uid"], "uid-n1");
+    let first = meta["annotations"]["kubernetes.io/config.mirror"].clone();
+
+    // Deleted, it comes back; what runs runs on.
+    node.delete("web-n1", 30);
+    node.until("its mirror is there again", |node| {
+        node.refresh("web-n1");
+        let pod = node.pod("web-n1");
+        pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["phase"] == "Running"
+    })
+    .await;
+    assert_eq!(
+        node.oci.calls().iter().filter(|call| *call == "start a").count(),
+        1
+    );
+
+    // Another version begins when this one has ended.
+    std::fs::write(&file, manifest("app:22")).unwrap();
+    node.until("its mirror stands for the new version", |node| {
+        node.refresh("web-n1");
+        let pod = node.pod("web-n1");
+        pod["metadata"]["annotations"]["kubernetes.io/config.mirror"] != first
+            && pod["status"]["phase"] == "Running"
+    })
+    .await;
+    let calls = node.oci.calls();
+    let at = |call: &str| calls.iter().position(|one| one == call).unwrap();
+    let again = calls.iter().rposition(|one| one == "start a").unwrap();
+    let closed = format!("close {}", first.as_str().unwrap());
+    assert!(at(&closed) < again, "{calls:?}");
+
+    std::fs::remove_file(&file).unwrap();
+    node.until("nothing is left", |node| {
+        node.refresh("web-n1");
+        node.pod("web-n1").is_null() && node.table.is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn static_pods_outlive_the_agent_and_end_with_their_files() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("static/web.yaml");
+    std::fs::create_dir(temp.path().join("static")).unwrap();
+    std::fs::write(&file, manifest("app:1")).unwrap();
+    let mut node = FakeNode::start(temp.path());
+    node.until("it runs", |node| {
+        !node.table.is_empty() && node.oci.calls().contains(&"start a".to_owned())
+    })
+    .await;
+    node.until("the disk knows", |node| {
+        let pods = std::fs::read_dir(node.context.paths.pods()).unwrap();
+        pods.flatten().any(|pod| pod.path().join("pod.json").exists())
+    })
+    .await;
+    node = node.restart().await;
+    node.until("it is there", |node| !node.table.is_empty()).await;
+    assert_eq!(
+        node.oci.calls().iter().filter(|call| *call == "start a").count(),
+        1
+    );
+    std::fs::remove_file(&file).unwrap();
+    node = node.restart().await;
+    node.until("it is gone", |node| {
+        node.table.is_empty() && node.oci.calls().iter().any(|call| call.starts_with("close "))
+    })
+    .await;
+}

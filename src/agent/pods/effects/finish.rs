@@ -25,7 +25,7 @@ pub async fn finalize(
         return Ok(());
     }
     let client = &context.node.client;
-    match report::send(client, &pod, status).await {
+    match report::send(client, &pod, spec::uid(&pod), status).await {
         Ok(()) => {}
         Err(error) if error.is_not_found() || error.is_conflict() => return Ok(()),
         Err(error) => return Err(error.to_string()),

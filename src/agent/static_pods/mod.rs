@@ -1,0 +1,37 @@
+//! Pods that a folder of this machine asks for, whatever any server says (the kubelet's `staticPodPath`).
+//!
+//! ```text
+//! folder ─▶ file: a pod under an id of its own ─▶ the manager's workers, like any other pod
+//!                                              └▶ mirror: a pod in the API that stands for it
+//! ```
+//! The id is made from the file's content: a file that changes asks for another pod, which begins when the
+//! one before has ended.
+
+pub mod file;
+pub mod folder;
+pub mod mirror;
+
+use k8s_openapi::api::core::v1::Pod;
+
+/// Where a pod came from: `file` for those of a folder.
+const SOURCE: &str = "kubernetes.io/config.source";
+/// The id of a static pod.
+const HASH: &str = "kubernetes.io/config.hash";
+/// When it was first seen.
+const SEEN: &str = "kubernetes.io/config.seen";
+/// On mirror pods: the id of what they stand for.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+fn note<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
+    pod.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// Whether a pod comes from a folder of this machine.
+pub fn is_static(pod: &Pod) -> bool {
+    note(pod, SOURCE) == Some("file") && !is_mirror(pod)
+}
+
+/// Whether a pod of the API only stands for a static one.
+pub fn is_mirror(pod: &Pod) -> bool {
+    note(pod, MIRROR).is_some()
+}
