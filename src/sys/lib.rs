@@ -17,6 +17,7 @@ pub mod process;
 pub mod pty;
 pub mod ready;
 pub mod sysctl;
+pub mod tcp;
 
 #[cfg(test)]
 mod testing;

@@ -10,6 +10,7 @@ use client::ApiRef;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::large::Waiting;
 use crate::aggregation::Aggregation;
 use crate::audit::Audit;
 use crate::authn::{Authn, CertificateUser, ServiceAccounts};
@@ -66,6 +67,8 @@ pub struct Door {
     pub stop: CancellationToken,
     /// `host:port` at which clients elsewhere reach this server.
     pub address: String,
+    /// Answers that wait to be sent.
+    pub waiting: Arc<Waiting>,
     /// Requests that may be under way at once, long-running ones aside.
     pub room: tokio::sync::Semaphore,
 }

@@ -111,7 +111,7 @@ async fn answer(
     mut request: Request<Body>,
     trail: &mut Option<Trail>,
 ) -> Result<Response<Body>, Status> {
-    let real = user(door, &caller, request.headers())?;
+    let real = user(door, &caller, request.headers(), request.uri().path()).await?;
     let user = impersonate::effective(real.clone(), request.headers(), door.authorizer.as_ref())?;
     *trail = audited::begin(door, &caller, (real, &user), &route, about.verb, &mut request, id);
     let incoming = Incoming { user, query, request };
@@ -125,10 +125,10 @@ async fn answer(
 }
 
 /// Who asks, before impersonation.
-fn user(door: &Door, caller: &Caller, headers: &HeaderMap) -> Result<User, Status> {
+async fn user(door: &Door, caller: &Caller, headers: &HeaderMap, path: &str) -> Result<User, Status> {
     match caller {
         Caller::Local(user) => Ok(user.clone()),
-        Caller::Remote { certificate, .. } => door.authn.request(certificate, headers),
+        Caller::Remote { certificate, .. } => door.authn.request(certificate, headers, path).await,
     }
 }
 

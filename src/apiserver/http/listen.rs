@@ -1,18 +1,20 @@
 //! Listening: TLS, HTTP/1.1 and HTTP/2, several addresses, an orderly end.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::{OnError, Tasks};
-use http::Request;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::LazyConfigAcceptor;
@@ -20,16 +22,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::door::{Caller, Door};
-use super::guests::{Guest, Guests};
+use super::guests::Guests;
 use super::handler;
-use crate::nodes::BoxError;
+use super::shares::Share;
+use crate::authn::CertificateUser;
+use crate::nodes::{Body, BoxError};
 use crate::peers::PeerDoor;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 const HEADER_BYTES_MAX: u32 = 256 * 1024;
 /// Streams on one HTTP/2 connection; each watch is one, and an informer-based client has dozens.
 const STREAMS_MAX: u32 = 1000;
+/// What may wait on a stream for the connection to take it.
+const SEND_BYTES_MAX: usize = 64 * 1024;
 /// A client that vanished without a word is noticed after these two together.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
@@ -55,16 +62,34 @@ pub(crate) async fn bind(addresses: &[SocketAddr]) -> std::io::Result<Vec<TcpLis
     Ok(listeners)
 }
 
+/// Whoever answers what comes in.
+pub(crate) trait Answers: Send + Sync + 'static {
+    /// What the certificates of a connection prove; asked once for each connection.
+    fn certificate(&self, chain: Option<&[CertificateDer<'static>]>) -> CertificateUser;
+    /// Answers a request. Never fails: failures are answers too.
+    fn answer(self: Arc<Self>, caller: Caller, request: Request<Body>) -> BoxFuture<'static, Response<Body>>;
+}
+
+impl Answers for Door {
+    fn certificate(&self, chain: Option<&[CertificateDer<'static>]>) -> CertificateUser {
+        self.authn.connection(chain)
+    }
+
+    fn answer(self: Arc<Self>, caller: Caller, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+        handler::handle(self, caller, request)
+    }
+}
+
 /// A server on its listeners.
 pub(crate) struct Listening {
     /// `None` until there is something to answer from; requests wait for it.
-    pub door: watch::Receiver<Option<Arc<Door>>>,
+    pub door: watch::Receiver<Option<Arc<dyn Answers>>>,
     /// For clients.
     pub tls: Arc<ServerConfig>,
     /// For other servers, which do not wait.
     pub peers: PeerDoor,
     /// How many connections there may be.
-    pub guests: Arc<Guests>,
+    pub guests: Guests,
     /// How long open requests may take to end.
     pub grace: Duration,
 }
@@ -117,7 +142,7 @@ impl Listening {
     }
 
     /// The door, once it is open; `None` when the server stops before.
-    async fn opened(&self, stop: &CancellationToken) -> Option<Arc<Door>> {
+    async fn opened(&self, stop: &CancellationToken) -> Option<Arc<dyn Answers>> {
         let mut door = self.door.clone();
         tokio::select! {
             opened = door.wait_for(Option::is_some) => opened.ok()?.clone(),
@@ -128,6 +153,8 @@ impl Listening {
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
         // Small answers must not wait for the other side's acknowledgement.
         let _ = stream.set_nodelay(true);
+        // Who takes nothing of what is sent for this long has gone, or means harm.
+        let _ = sys::tcp::give_up_after(&stream, UNREAD_TIMEOUT);
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
         let Some(hello) = timely(peer, hello).await else {
             return;
@@ -142,12 +169,12 @@ impl Listening {
             return;
         };
         let chain = stream.get_ref().1.peer_certificates();
-        let certificate = Arc::new(door.authn.connection(chain));
+        let certificate = Arc::new(door.certificate(chain));
         let caller = Caller::Remote { peer, certificate };
         let service = service_fn(move |request: Request<Incoming>| {
             let (door, caller) = (door.clone(), caller.clone());
             let request = request.map(|body| body.map_err(|error| -> BoxError { error.into() }).boxed());
-            async move { Ok::<_, Infallible>(handler::handle(door, caller, request).await) }
+            async move { Ok::<_, Infallible>(door.answer(caller, request).await) }
         });
         let builder = builder();
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
@@ -165,7 +192,7 @@ impl Listening {
     }
 }
 
-async fn while_guest(guest: Guest, served: impl Future<Output = ()>) {
+async fn while_guest(guest: Share<IpAddr>, served: impl Future<Output = ()>) {
     served.await;
     drop(guest);
 }
@@ -193,6 +220,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(STREAMS_MAX)
+        .max_send_buf_size(SEND_BYTES_MAX)
         .max_header_list_size(HEADER_BYTES_MAX);
     builder
 }

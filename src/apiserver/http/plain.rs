@@ -16,7 +16,8 @@ use crate::nodes::Body;
 use crate::openapi_routes::holds;
 use crate::version;
 
-const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The form of `/metrics`.
+pub(crate) const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Answers a request for a plain path.
 pub async fn answer(door: &Arc<Door>, incoming: Incoming) -> Result<Response<Body>, Status> {
@@ -109,11 +110,11 @@ fn discovery(door: &Door, incoming: &Incoming, path: &str) -> Option<Response<Bo
     response
         .headers_mut()
         .insert(VARY, HeaderValue::from_static("Accept"));
-    Some(if negotiate::gzip(headers) {
-        reply::compressed(response, document.body)
-    } else {
-        response
-    })
+    if negotiate::gzip(headers) {
+        let body = reply::compressed(&mut response, document.body);
+        *response.body_mut() = reply::full(body);
+    }
+    Some(response)
 }
 
 async fn openapi(door: &Door, incoming: &Incoming, path: &str) -> Result<Option<Response<Body>>, Status> {
@@ -138,8 +139,13 @@ async fn openapi(door: &Door, incoming: &Incoming, path: &str) -> Result<Option<
     }
     match answer.body {
         None => *response.status_mut() = http::StatusCode::NOT_MODIFIED,
-        Some(body) if negotiate::gzip(headers) => response = reply::compressed(response, body),
-        Some(body) => *response.body_mut() = reply::full(body),
+        Some(body) => {
+            let body = match negotiate::gzip(headers) {
+                true => reply::compressed(&mut response, body),
+                false => body,
+            };
+            *response.body_mut() = reply::full(body);
+        }
     }
     Ok(Some(response))
 }

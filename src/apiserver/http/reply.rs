@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use api::status::Status;
+use api::status::{Details, Status};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -59,25 +59,35 @@ pub fn failure(status: &Status) -> Response<Body> {
     response
 }
 
-/// Compresses a large body, if that is what the client wants.
-pub fn compressed(mut response: Response<Body>, body: Bytes) -> Response<Body> {
+/// The refusal of what there is no room for now.
+pub fn busy() -> Status {
+    let mut status = Status::new(
+        429,
+        "TooManyRequests",
+        "too many requests, please try again later",
+    );
+    status.details = Some(Box::new(Details {
+        retry_after_seconds: 1,
+        ..Details::default()
+    }));
+    status
+}
+
+/// Compresses a large body, and says so in the answer's head.
+pub fn compressed(response: &mut Response<Body>, body: Bytes) -> Bytes {
     if body.len() < GZIP_BYTES_MIN {
-        *response.body_mut() = full(body);
-        return response;
+        return body;
     }
     // The fastest level: the network saved matters, not the last tenth of it.
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-    match encoder.write_all(&body).and_then(|()| encoder.finish()) {
-        Ok(bytes) => {
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
-            *response.body_mut() = full(bytes);
-        }
+    let Ok(bytes) = encoder.write_all(&body).and_then(|()| encoder.finish()) else {
         // Writing to memory does not fail; if it did, the plain text is still right.
-        Err(_) => *response.body_mut() = full(body),
-    }
-    response
+        return body;
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    bytes.into()
 }
 
 /// Adds `Warning` headers (code 299, RFC 7234).
@@ -131,14 +141,15 @@ mod tests {
         assert_eq!(values, [r#"299 - "unknown field \"spec.x\"""#, r#"299 - "a b""#]);
     }
 
-    #[tokio::test]
-    async fn large_answers_are_compressed() {
+    #[test]
+    fn large_answers_are_compressed() {
         let body = Bytes::from(vec![b'a'; GZIP_BYTES_MIN]);
-        let response = compressed(text(200, ""), body);
+        let mut response = text(200, "");
+        let sent = compressed(&mut response, body);
         assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
-        let sent = response.into_body().collect().await.unwrap().to_bytes();
         assert!(sent.len() < GZIP_BYTES_MIN / 20);
-        let small = compressed(text(200, ""), Bytes::from_static(b"x"));
+        let mut small = text(200, "");
+        assert_eq!(compressed(&mut small, Bytes::from_static(b"x")), "x");
         assert!(!small.headers().contains_key(CONTENT_ENCODING));
     }
 }

@@ -62,23 +62,10 @@ pub async fn answer(
         return follow(door, path, about, incoming).await;
     }
     let Ok(_room) = door.room.try_acquire() else {
-        return Err(busy());
+        return Err(reply::busy());
     };
     let _running = door.counters.running(!matches!(verb, Verb::Get | Verb::List));
     call(door, verb, path, incoming).await
-}
-
-fn busy() -> Status {
-    let mut status = Status::new(
-        429,
-        "TooManyRequests",
-        "too many requests, please try again later",
-    );
-    status.details = Some(Box::new(api::status::Details {
-        retry_after_seconds: 1,
-        ..Default::default()
-    }));
-    status
 }
 
 /// What a method on a path means.
@@ -191,6 +178,7 @@ async fn call(
     let trail = parts.extensions.get::<Trail>();
     let notes = trail.map(Trail::notes).unwrap_or_default();
     let part = path.subresource.clone();
+    let user = incoming.user.name.clone();
     let carried_out = async {
         let sent = body(&parts.headers, sent).await?;
         if let Some(trail) = trail.filter(|trail| trail.wants_bodies()) {
@@ -223,12 +211,14 @@ async fn call(
     };
     trail.into_iter().for_each(|trail| trail.answered(&answer.body));
     let body = conversion.body(answer.body)?;
-    let mut response = reply::response(answer.code, conversion.form.content_type(), body.clone());
+    let mut response = reply::response(answer.code, conversion.form.content_type(), "");
     let reads = matches!(verb, Verb::Get | Verb::List);
-    if parts.method == Method::HEAD {
-        *response.body_mut() = reply::empty();
-    } else if reads && negotiate::gzip(&parts.headers) {
-        response = reply::compressed(response, body);
+    if parts.method != Method::HEAD {
+        let body = match reads && negotiate::gzip(&parts.headers) {
+            true => reply::compressed(&mut response, body),
+            false => body,
+        };
+        *response.body_mut() = door.waiting.body(&user, body)?;
     }
     reply::warn(&mut response, &answer.warnings);
     Ok(response)

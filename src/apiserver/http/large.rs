@@ -1,0 +1,164 @@
+//! Answers that wait to be sent: how much memory they may take, and for how long when nobody reads them.
+//!
+//! A client says how fast it reads, down to not at all: over HTTP/2 it may ask for a thousand lists on one connection
+//! and take not one byte of them. So the text of an answer is handed over in small copies, and forgotten when nothing
+//! of it was taken for a minute.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use api::status::Status;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+
+use super::reply;
+use super::shares::{Share, Shares};
+use crate::nodes::{Body, BoxError};
+
+/// Smaller answers are not counted; the connection itself takes more.
+const SMALL: usize = 4 * 1024;
+/// All that is counted may take this many bytes, and half of them for one user.
+const BYTES_MAX: usize = 256 * 1024 * 1024;
+/// What is handed over at once.
+const PIECE: usize = 32 * 1024;
+/// An answer of which nothing was taken for this long is forgotten.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// The answers that wait.
+pub struct Waiting {
+    room: Arc<Shares<String>>,
+    // A std lock: nothing awaits while it is held.
+    answers: Mutex<Vec<Weak<Mutex<Answer>>>>,
+}
+
+struct Answer {
+    rest: Bytes,
+    taken: Instant,
+    room: Option<Share<String>>,
+}
+
+impl Waiting {
+    /// None yet.
+    pub fn new() -> Self {
+        Self {
+            room: Shares::new(BYTES_MAX),
+            answers: Mutex::default(),
+        }
+    }
+
+    /// The body of an answer to a user.
+    ///
+    /// # Errors
+    /// 429 when too much waits already.
+    pub fn body(&self, user: &str, text: Bytes) -> Result<Body, Status> {
+        if text.len() < SMALL {
+            return Ok(reply::full(text));
+        }
+        let room = self
+            .room
+            .take(user.to_owned(), text.len())
+            .map_err(|_| reply::busy())?;
+        let answer = Arc::new(Mutex::new(Answer {
+            rest: text,
+            taken: Instant::now(),
+            room: Some(room),
+        }));
+        lock(&self.answers).push(Arc::downgrade(&answer));
+        Ok(Sending(answer).boxed())
+    }
+
+    /// Forgets what nobody reads, for ever.
+    pub async fn tend(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.forget(Instant::now());
+        }
+    }
+
+    fn forget(&self, now: Instant) {
+        lock(&self.answers).retain(|answer| {
+            let Some(answer) = answer.upgrade() else {
+                return false;
+            };
+            let mut answer = lock(&answer);
+            let idle = now.saturating_duration_since(answer.taken) > IDLE_MAX;
+            if idle {
+                (answer.rest, answer.room) = (Bytes::new(), None);
+            }
+            !idle
+        });
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Sending(Arc<Mutex<Answer>>);
+
+impl hyper::body::Body for Sending {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut answer = lock(&self.0);
+        if answer.room.is_none() {
+            return Poll::Ready(Some(Err("nobody read this answer".into())));
+        }
+        if answer.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let length = answer.rest.len().min(PIECE);
+        // A copy: a piece that waits elsewhere must not keep the whole.
+        let piece = Bytes::copy_from_slice(&answer.rest.split_to(length));
+        answer.taken = Instant::now();
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let answer = lock(&self.0);
+        answer.room.is_some() && answer.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(lock(&self.0).rest.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_are_sent_whole_and_forgotten_when_nobody_reads() {
+        let waiting = Waiting::new();
+        let text = Bytes::from(vec![b'x'; 100_000]);
+        let sent = waiting.body("a", text.clone()).unwrap();
+        assert_eq!(sent.size_hint().exact(), Some(100_000));
+        assert_eq!(sent.collect().await.unwrap().to_bytes(), text);
+        let mut unread = waiting.body("a", text).unwrap();
+        assert!(unread.frame().await.unwrap().is_ok());
+        waiting.forget(Instant::now());
+        assert!(unread.frame().await.unwrap().is_ok());
+        waiting.forget(Instant::now() + 2 * IDLE_MAX);
+        assert!(unread.frame().await.unwrap().is_err());
+        assert!(lock(&waiting.answers).is_empty());
+    }
+
+    #[test]
+    fn one_user_does_not_take_all_the_room() {
+        let waiting = Waiting::new();
+        let large = || Bytes::from_static(&[b'x'; 16 * 1024 * 1024]);
+        let held: Vec<Body> = std::iter::repeat_with(|| waiting.body("a", large()))
+            .map_while(Result::ok)
+            .collect();
+        assert_eq!(held.len(), 8);
+        assert!(waiting.body("b", large()).is_ok());
+        assert!(waiting.body("a", Bytes::from_static(b"small")).is_ok());
+    }
+}

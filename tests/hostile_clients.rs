@@ -1,0 +1,145 @@
+//! Clients that mean harm: slow, huge, deep, endless and rude ones. The server bounds what each can take, says so
+//! where it can, and serves the others meanwhile.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, sandboxed};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+/// What the process may take at most while it is attacked, MiB. It is not optimised, and begins with a tenth of it.
+const MEMORY_MAX: u64 = 700;
+
+/// One attack, and what the server must have done about it.
+type Attack = (&'static str, fn(&Value) -> bool);
+
+/// How many bytes of memory the process has had at most since it was last asked.
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .expect("VmHWM");
+    let kib: u64 = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .expect("a number");
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("clear_refs");
+    kib / 1024
+}
+
+/// Attacks, and asks the server for ordinary things until the attack is over.
+fn attacked(cluster: &Cluster, name: &str) -> Value {
+    let (certificate, key) = cluster.admin_files();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile_clients/attacker.py");
+    let mut attacker = Command::new("python3")
+        .arg(script)
+        .args([name, &cluster.port.to_string()])
+        .arg(certificate)
+        .arg(key)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3");
+    while attacker.try_wait().expect("the attacker").is_none() {
+        let read = cluster.call(
+            &crate::support::rest::As::Admin,
+            "GET",
+            &format!("{MAPS}/target"),
+            "",
+            "",
+        );
+        assert_eq!(read.code, 200, "during {name}: {}", read.body);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let out = attacker.wait_with_output().expect("the attacker");
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+    let memory = peak(cluster.pid());
+    println!("{name}: {said}, at most {memory} MiB");
+    assert!(memory < MEMORY_MAX, "{name} made the server take {memory} MiB");
+    said
+}
+
+fn withstands(cluster: &Cluster, attacks: &[Attack]) {
+    let map = |name: &str, data: Value| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}).to_string()
+    };
+    assert_eq!(cluster.post(MAPS, &map("target", json!({}))).code, 201);
+    for place in 0..5 {
+        let large = map(&format!("large-{place}"), json!({"a": "x".repeat(900_000)}));
+        assert_eq!(cluster.post(MAPS, &large).code, 201);
+    }
+    peak(cluster.pid());
+    for (name, withstood) in attacks {
+        let said = attacked(cluster, name);
+        assert!(withstood(&said), "{name}: {said}");
+    }
+    let log = cluster.log();
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+fn refused(said: &Value) -> bool {
+    said["code"]
+        .as_u64()
+        .is_some_and(|code| (400..500).contains(&code))
+}
+
+#[test]
+fn slow_clients_are_given_up() {
+    sandboxed(|dir| {
+        let cluster = Cluster::start(dir, &[]);
+        let attacks: [Attack; 4] = [
+            ("silent", |said| said["closed"] == true),
+            ("slow_headers", |said| said["closed"] == true),
+            ("slow_body", |said| said["code"] == 504),
+            ("unread", |said| said["done"] == true),
+        ];
+        withstands(&cluster, &attacks);
+    });
+}
+
+#[test]
+fn huge_and_deep_requests_are_refused() {
+    sandboxed(|dir| {
+        let cluster = Cluster::start(dir, &[]);
+        let attacks: [Attack; 9] = [
+            ("huge_header", |said| said["code"] == 431 || said["code"] == 0),
+            ("huge_url", |said| {
+                said["code"] == 414 || said["code"] == 431 || said["code"] == 0
+            }),
+            ("huge_body", |said| said["bounded"] == true),
+            ("deep_json", refused),
+            ("deep_yaml", refused),
+            ("yaml_bomb", refused),
+            ("gzip_bomb", refused),
+            ("patch_bomb", refused),
+            ("patch_flood", refused),
+        ];
+        withstands(&cluster, &attacks);
+    });
+}
+
+#[test]
+fn rude_connections_are_closed() {
+    sandboxed(|dir| {
+        let cluster = Cluster::start(dir, &[]);
+        let attacks: [Attack; 6] = [
+            // 11 is ENHANCE_YOUR_CALM.
+            ("rapid_reset", |said| {
+                said["bounded"] == true && said["away"] == 11
+            }),
+            ("continuation_flood", |said| {
+                said["bounded"] == true && said["over"] == true
+            }),
+            ("ping_flood", |said| said["done"] == true),
+            ("closed_window", |said| said["done"] == true),
+            ("watch_hoard", |said| said["done"] == true),
+            ("hoard", |said| said["refused"] == true),
+        ];
+        withstands(&cluster, &attacks);
+    });
+}
