@@ -33,8 +33,8 @@ use expr::Expr;
 use lex::is_reserved;
 
 pub use authority::{Answer, Authority, Permissions, Question};
-pub use eval::{Budget, EXCEEDED, Scope};
 pub use estimate::Cost;
+pub use eval::{Budget, EXCEEDED, Scope};
 pub use infer::Judged;
 pub use json::to_json;
 pub use strings::{duration, pattern as strings_pattern};

@@ -93,6 +93,14 @@ fn too_large(body: &[u8]) -> Result<(), Status> {
     Err(Status::new(413, "RequestEntityTooLarge", text))
 }
 
+/// Whether a text is one JSON document.
+///
+/// # Errors
+/// Go's text.
+pub fn well_formed(text: &[u8]) -> Result<(), String> {
+    json::parse(text).map(drop)
+}
+
 /// Decodes a request body into a value in which every field is known to
 /// `schema` and has the right type; with it come the texts for `Warning`
 /// headers. `default` fills in an absent `apiVersion` and `kind`; a body that

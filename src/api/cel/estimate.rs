@@ -60,7 +60,14 @@ pub fn call(name: &str, args: &[Type<'_>]) -> (Cost, Option<u64>) {
     match name {
         "check" => (Cost(authority::CHECK_COST as u64), None),
         "==" | "!=" | "<" | "<=" | ">" | ">=" => (tenth(first.min(second)), None),
-        "in" => (if matches!(args.get(1), Some(Type::Map(..))) { LOOK } else { Cost(second) }, None),
+        "in" => (
+            if matches!(args.get(1), Some(Type::Map(..))) {
+                LOOK
+            } else {
+                Cost(second)
+            },
+            None,
+        ),
         "+" if matches!(args, [Type::Text(_) | Type::Bytes(_), _]) => {
             let sum = first.saturating_add(second);
             (tenth(sum), Some(sum))
@@ -90,14 +97,15 @@ pub fn call(name: &str, args: &[Type<'_>]) -> (Cost, Option<u64>) {
             let sum = first.saturating_mul(of.saturating_add(second));
             (tenth(sum), Some(sum))
         }
-        "lowerAscii" | "upperAscii" | "trim" | "substring" | "jsonpatch.escapeKey" => (tenth(first), Some(first)),
+        "lowerAscii" | "upperAscii" | "trim" | "substring" | "jsonpatch.escapeKey" => {
+            (tenth(first), Some(first))
+        }
         "charAt" => (tenth(first), Some(1)),
         "indexOf" | "lastIndexOf" | "format" => (tenth(first), None),
         "string" => (tenth(first), args.first().map(text_length)),
         "bytes" => (tenth(first), Some(first.saturating_mul(4))),
-        "quantity" | "isQuantity" | "url" | "isURL" | "ip" | "isIP" | "cidr" | "isCIDR" | "ip.isCanonical" => {
-            (tenth(first), None)
-        }
+        "quantity" | "isQuantity" | "url" | "isURL" | "ip" | "isIP" | "cidr" | "isCIDR"
+        | "ip.isCanonical" => (tenth(first), None),
         _ => (LOOK, None),
     }
 }

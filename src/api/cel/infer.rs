@@ -54,14 +54,23 @@ pub fn judge<'s>(expr: &Expr, names: &Names<'_, 's>) -> Result<Judged<'s>, Error
             let body = judge(body, &with(names, [(name.as_str(), value.kind)]))?;
             Ok(Judged::new(body.kind, value.cost + body.cost + estimate::LIST))
         }
-        Node::OptMap { name, value, body, flat } => {
+        Node::OptMap {
+            name,
+            value,
+            body,
+            flat,
+        } => {
             let value = judge(value, names)?;
             let inner = match &value.kind {
                 Type::Optional(inner) => (**inner).clone(),
                 _ => Type::Dyn,
             };
             let body = judge(body, &with(names, [(name.as_str(), inner)]))?;
-            let kind = if *flat { body.kind } else { Type::Optional(Rc::new(body.kind)) };
+            let kind = if *flat {
+                body.kind
+            } else {
+                Type::Optional(Rc::new(body.kind))
+            };
             Ok(Judged::new(kind, value.cost + body.cost + estimate::LIST))
         }
     }
@@ -139,7 +148,11 @@ fn index<'s>(
         Type::Map(key, value, _) if fits(key) => (**value).clone(),
         _ => return Err(no_overload(expr, "_[_]", None, &[&of.kind, &index.kind])),
     };
-    let kind = if through { Type::Optional(Rc::new(kind)) } else { kind };
+    let kind = if through {
+        Type::Optional(Rc::new(kind))
+    } else {
+        kind
+    };
     Ok(Judged::new(kind, of.cost + index.cost + estimate::LOOK))
 }
 
@@ -222,7 +235,9 @@ fn members<'s>(expr: &Expr, range: &Type<'s>, two: bool) -> Result<(Type<'s>, Ty
         Type::Object(_) => Ok((Type::TEXT, Type::Dyn)),
         other => Err(Error::new(
             expr.at,
-            format!("expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"),
+            format!(
+                "expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"
+            ),
         )),
     }
 }
@@ -230,16 +245,40 @@ fn members<'s>(expr: &Expr, range: &Type<'s>, two: bool) -> Result<(Type<'s>, Ty
 fn each<'s>(expr: &Expr, each: &Each, names: &Names<'_, 's>) -> Result<Judged<'s>, Error> {
     let range = judge(&each.range, names)?;
     let (first, second) = members(&each.range, &range.kind, !each.second.is_empty())?;
-    let inner = with(names, [(each.first.as_str(), first.clone()), (each.second.as_str(), second)]);
-    let filter = each.filter.as_ref().map(|filter| judge(filter, &inner)).transpose()?;
+    let inner = with(
+        names,
+        [
+            (each.first.as_str(), first.clone()),
+            (each.second.as_str(), second),
+        ],
+    );
+    let filter = each
+        .filter
+        .as_ref()
+        .map(|filter| judge(filter, &inner))
+        .transpose()?;
     let body = judge(&each.body, &inner)?;
     let conditional = matches!(each.how, How::All | How::Exists | How::ExistsOne | How::Filter);
     if conditional && !is_condition(&body.kind) {
         let (sign, other) = match each.how {
             How::All => ("_&&_", Type::Bool),
             How::Exists => ("_||_", Type::Bool),
-            How::ExistsOne => return Err(no_overload(expr, "_?_:_", None, &[&body.kind, &Type::Int, &Type::Int])),
-            _ => return Err(no_overload(expr, "_?_:_", None, &[&body.kind, &range.kind, &range.kind])),
+            How::ExistsOne => {
+                return Err(no_overload(
+                    expr,
+                    "_?_:_",
+                    None,
+                    &[&body.kind, &Type::Int, &Type::Int],
+                ));
+            }
+            _ => {
+                return Err(no_overload(
+                    expr,
+                    "_?_:_",
+                    None,
+                    &[&body.kind, &range.kind, &range.kind],
+                ));
+            }
         };
         return Err(no_overload(expr, sign, None, &[&other, &body.kind]));
     }
@@ -281,7 +320,12 @@ fn call<'s>(
             (Some(_), Some((receiver, rest))) => (Some(receiver), rest),
             _ => (None, kinds.as_slice()),
         };
-        return Err(no_overload(expr, sign_of(name), receiver, &rest.iter().collect::<Vec<_>>()));
+        return Err(no_overload(
+            expr,
+            sign_of(name),
+            receiver,
+            &rest.iter().collect::<Vec<_>>(),
+        ));
     };
     let (work, size) = estimate::call(name, &kinds);
     let kind = match size {
@@ -351,9 +395,8 @@ fn arithmetic<'s>(name: &str, a: &Type<'s>, b: &Type<'s>) -> Option<Type<'s>> {
         ("-", Type::Time, Type::Time) => Some(Type::Duration),
         ("+" | "-", Type::Duration, Type::Duration) => Some(Type::Duration),
         // Which of a time's forms it is depends on the other side.
-        ("+" | "-", Type::Dyn, Type::Time | Type::Duration) | ("+" | "-", Type::Time | Type::Duration, Type::Dyn) => {
-            Some(Type::Dyn)
-        }
+        ("+" | "-", Type::Dyn, Type::Time | Type::Duration)
+        | ("+" | "-", Type::Time | Type::Duration, Type::Dyn) => Some(Type::Dyn),
         ("+", Type::Text(_) | Type::Bytes(_) | Type::List(..), _)
         | ("+", _, Type::Text(_) | Type::Bytes(_) | Type::List(..)) => a.join(b),
         ("%", Type::Double, _) | ("%", _, Type::Double) => None,

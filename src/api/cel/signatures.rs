@@ -156,7 +156,11 @@ const DOTTED: [&str; 8] = [
 
 fn signature(line: &'static str) -> Option<Signature> {
     let (call, gives) = line.rsplit_once(' ')?;
-    let gives = if gives.contains(',') || !call.ends_with(')') { line.split_once(") ").map(|(_, g)| g)? } else { gives };
+    let gives = if gives.contains(',') || !call.ends_with(')') {
+        line.split_once(") ").map(|(_, g)| g)?
+    } else {
+        gives
+    };
     let call = line.strip_suffix(gives)?.trim_end();
     let dotted = DOTTED.iter().find(|name| call.starts_with(*name));
     // A receiver may itself have parentheses, so the last dot outside of them parts it from the name.
@@ -167,7 +171,12 @@ fn signature(line: &'static str) -> Option<Signature> {
     };
     let (name, args) = rest.strip_suffix(')')?.split_once('(')?;
     let mut takes: Vec<Vec<Form>> = receiver.into_iter().map(alternatives).collect();
-    takes.extend(parts(args, ',').into_iter().filter(|arg| !arg.is_empty()).map(alternatives));
+    takes.extend(
+        parts(args, ',')
+            .into_iter()
+            .filter(|arg| !arg.is_empty())
+            .map(alternatives),
+    );
     Some(Signature {
         name,
         method: receiver.is_some(),
@@ -247,7 +256,9 @@ pub fn call<'s>(name: &str, method: bool, args: &[Type<'s>]) -> Option<Type<'s>>
     let mut given: Option<Type<'s>> = None;
     for signature in SIGNATURES.iter().filter(|s| s.name == name && s.method == method) {
         known = true;
-        let Some(made) = signature.fits(args) else { continue };
+        let Some(made) = signature.fits(args) else {
+            continue;
+        };
         given = Some(match given {
             None => made,
             Some(other) => other.join(&made).unwrap_or(Type::Dyn),
@@ -277,7 +288,9 @@ fn matches<'s>(form: &Form, arg: &Type<'s>, bound: &mut Bound<'s>) -> bool {
     match (form, arg) {
         (_, Type::Dyn) | (Form::Dyn, _) => true,
         (Form::Any(i), arg) => {
-            let Some(slot) = bound.get_mut(*i) else { return false };
+            let Some(slot) = bound.get_mut(*i) else {
+                return false;
+            };
             match slot.as_ref().map(|before| before.join(arg)) {
                 None => *slot = Some(arg.clone()),
                 Some(Some(both)) => *slot = Some(both),
@@ -321,16 +334,31 @@ mod tests {
 
     #[test]
     fn every_line_of_the_table_is_read() {
-        assert_eq!(SIGNATURES.len(), TABLE.lines().filter(|line| !line.is_empty()).count());
+        assert_eq!(
+            SIGNATURES.len(),
+            TABLE.lines().filter(|line| !line.is_empty()).count()
+        );
         let text = |gives: Option<Type<'_>>| gives.map(|gives| gives.to_string());
-        assert_eq!(text(call("split", true, &[Type::TEXT, Type::TEXT])).unwrap(), "list(string)");
+        assert_eq!(
+            text(call("split", true, &[Type::TEXT, Type::TEXT])).unwrap(),
+            "list(string)"
+        );
         assert_eq!(text(call("split", true, &[Type::TEXT, Type::Int])), None);
         assert_eq!(text(call("getHours", true, &[Type::Duration])).unwrap(), "int");
         assert_eq!(text(call("getHours", true, &[Type::Int])), None);
         let list = Type::List(Rc::new(Type::Int), 5);
-        assert_eq!(text(call("sum", true, std::slice::from_ref(&list))).unwrap(), "int");
-        assert_eq!(text(call("sets.contains", false, &[list.clone(), list])).unwrap(), "bool");
-        assert_eq!(text(call("getQuery", true, &[Type::Own("kubernetes.URL")])).unwrap(), "map(string, list(string))");
+        assert_eq!(
+            text(call("sum", true, std::slice::from_ref(&list))).unwrap(),
+            "int"
+        );
+        assert_eq!(
+            text(call("sets.contains", false, &[list.clone(), list])).unwrap(),
+            "bool"
+        );
+        assert_eq!(
+            text(call("getQuery", true, &[Type::Own("kubernetes.URL")])).unwrap(),
+            "map(string, list(string))"
+        );
         assert_eq!(text(call("unheard", true, &[Type::Int])).unwrap(), "dyn");
     }
 }

@@ -158,19 +158,58 @@ fn types_are_checked_before_anything_runs() {
         "any": {"x-kubernetes-int-or-string": true}, "at": {"type": "string", "format": "date-time"},
         "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}});
     let wrong = [
-        ("self.set.all(s, s != '') && self.shares > 1.0", "ERROR: <input>:1:33: undefined field 'shares'"),
-        ("self.n + self.s", "ERROR: <input>:1:8: found no matching overload for '_+_' applied to '(int, string)'"),
-        ("self.n == self.s", "ERROR: <input>:1:8: found no matching overload for '_==_' applied to '(int, string)'"),
-        ("self.n == self.d", "ERROR: <input>:1:8: found no matching overload for '_==_' applied to '(int, double)'"),
-        ("self.n && true", "ERROR: <input>:1:8: found no matching overload for '_&&_' applied to '(int, bool)'"),
-        ("!self.n", "ERROR: <input>:1:1: found no matching overload for '!_' applied to '(int)'"),
-        ("self.s.x", "ERROR: <input>:1:7: type 'string' does not support field selection"),
-        ("self.set.map(s, s.size() + 's')", "ERROR: <input>:1:26: found no matching overload for '_+_' applied to '(int, string)'"),
-        ("self.set['a']", "ERROR: <input>:1:9: found no matching overload for '_[_]' applied to '(list(string), string)'"),
-        ("self.n.all(x, true)", "ERROR: <input>:1:5: expression of type 'int' cannot be range of a comprehension (must be list, map, or dynamic)"),
-        ("[1, 'a']", "ERROR: <input>:1:5: expected type 'int' but found 'string'"),
-        ("1 in self.set", "ERROR: <input>:1:3: found no matching overload for '@in' applied to '(int, list(string))'"),
-        ("self.s == null", "ERROR: <input>:1:8: found no matching overload for '_==_' applied to '(string, null)'"),
+        (
+            "self.set.all(s, s != '') && self.shares > 1.0",
+            "ERROR: <input>:1:33: undefined field 'shares'",
+        ),
+        (
+            "self.n + self.s",
+            "ERROR: <input>:1:8: found no matching overload for '_+_' applied to '(int, string)'",
+        ),
+        (
+            "self.n == self.s",
+            "ERROR: <input>:1:8: found no matching overload for '_==_' applied to '(int, string)'",
+        ),
+        (
+            "self.n == self.d",
+            "ERROR: <input>:1:8: found no matching overload for '_==_' applied to '(int, double)'",
+        ),
+        (
+            "self.n && true",
+            "ERROR: <input>:1:8: found no matching overload for '_&&_' applied to '(int, bool)'",
+        ),
+        (
+            "!self.n",
+            "ERROR: <input>:1:1: found no matching overload for '!_' applied to '(int)'",
+        ),
+        (
+            "self.s.x",
+            "ERROR: <input>:1:7: type 'string' does not support field selection",
+        ),
+        (
+            "self.set.map(s, s.size() + 's')",
+            "ERROR: <input>:1:26: found no matching overload for '_+_' applied to '(int, string)'",
+        ),
+        (
+            "self.set['a']",
+            "ERROR: <input>:1:9: found no matching overload for '_[_]' applied to '(list(string), string)'",
+        ),
+        (
+            "self.n.all(x, true)",
+            "ERROR: <input>:1:5: expression of type 'int' cannot be range of a comprehension (must be list, map, or dynamic)",
+        ),
+        (
+            "[1, 'a']",
+            "ERROR: <input>:1:5: expected type 'int' but found 'string'",
+        ),
+        (
+            "1 in self.set",
+            "ERROR: <input>:1:3: found no matching overload for '@in' applied to '(int, list(string))'",
+        ),
+        (
+            "self.s == null",
+            "ERROR: <input>:1:8: found no matching overload for '_==_' applied to '(string, null)'",
+        ),
     ];
     for (source, why) in wrong {
         assert_eq!(judged(source, &schema), why, "{source}");

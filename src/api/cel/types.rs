@@ -129,10 +129,16 @@ impl<'s> Type<'s> {
         let both = |a: &Rc<Self>, b: &Rc<Self>| a.join(b).map(Rc::new);
         Some(match (self, other) {
             (Type::Dyn, other) | (other, Type::Dyn) => {
-                if other.is_dyn() { Type::Dyn } else { other.clone() }
+                if other.is_dyn() {
+                    Type::Dyn
+                } else {
+                    other.clone()
+                }
             }
             (Type::Null, other @ (Type::Object(_) | Type::Own(_) | Type::Time | Type::Duration))
-            | (other @ (Type::Object(_) | Type::Own(_) | Type::Time | Type::Duration), Type::Null) => other.clone(),
+            | (other @ (Type::Object(_) | Type::Own(_) | Type::Time | Type::Duration), Type::Null) => {
+                other.clone()
+            }
             (Type::Text(a), Type::Text(b)) => Type::Text(*a.max(b)),
             (Type::Bytes(a), Type::Bytes(b)) => Type::Bytes(*a.max(b)),
             (Type::List(a, m), Type::List(b, n)) => Type::List(both(a, b)?, *m.max(n)),
@@ -165,7 +171,9 @@ fn bound(schema: &Value, key: &str, otherwise: impl FnOnce() -> u64) -> u64 {
 fn text(schema: &Value) -> Type<'_> {
     let max = || match schema.get("enum").and_then(Value::as_array) {
         Some(values) => {
-            let lengths = values.iter().map(|value| value.as_str().map_or(0, str::len) as u64);
+            let lengths = values
+                .iter()
+                .map(|value| value.as_str().map_or(0, str::len) as u64);
             lengths.max().unwrap_or(0)
         }
         None => REQUEST_MAX - 2,
@@ -183,7 +191,9 @@ fn text(schema: &Value) -> Type<'_> {
 
 fn object(schema: &Value) -> Type<'_> {
     if let Some(of) = schema.get("additionalProperties").filter(|of| of.is_object()) {
-        let bound = bound(schema, "maxProperties", || (REQUEST_MAX - 2) / (least_size(of) + 6));
+        let bound = bound(schema, "maxProperties", || {
+            (REQUEST_MAX - 2) / (least_size(of) + 6)
+        });
         return Type::Map(Rc::new(Type::TEXT), Rc::new(Type::of(of)), bound);
     }
     let described = schema.get("properties").is_some();
@@ -204,11 +214,19 @@ fn least_size(schema: &Value) -> u64 {
         Type::Time => 12,
         Type::Duration => 4,
         Type::Object(schema) => {
-            let needed = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+            let needed = schema
+                .get("required")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten();
             let each = needed.filter_map(Value::as_str).map(|name| {
                 let of = member(Some(schema), name).unwrap_or(&Value::Null);
                 // What has a default need not be sent.
-                if of.get("default").is_some() { 0 } else { name.len() as u64 + 4 + least_size(of) }
+                if of.get("default").is_some() {
+                    0
+                } else {
+                    name.len() as u64 + 4 + least_size(of)
+                }
             });
             2 + each.sum::<u64>()
         }

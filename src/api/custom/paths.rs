@@ -114,7 +114,10 @@ pub fn validate(path: &str, below: &str) -> Option<String> {
         return Some("must be a json path in the dot notation".to_owned());
     }
     if !path.starts_with(below) {
-        return Some(format!("should be a json path under {below}"));
+        return Some(format!(
+            "should be a json path under {}",
+            below.trim_end_matches('.')
+        ));
     }
     None
 }

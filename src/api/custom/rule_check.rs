@@ -18,8 +18,15 @@ const NAMED_MAX: usize = 4;
 /// Everything that is wrong with the rules of a schema.
 pub fn rules(schema: &Field, errors: &mut Vec<FieldError>) {
     let whole = with_object_meta(schema.value);
-    let mut walk = Walk { total: 0, dearest: Vec::new(), errors };
-    let place = Place { count: Some(1), uncorrelatable: None };
+    let mut walk = Walk {
+        total: 0,
+        dearest: Vec::new(),
+        errors,
+    };
+    let place = Place {
+        count: Some(1),
+        uncorrelatable: None,
+    };
     walk.schema(&Field::new(&whole, &schema.path), &place);
     walk.finish(&schema.path);
 }
@@ -49,7 +56,10 @@ struct Place {
 impl Place {
     fn below(&self, most: Option<u64>) -> Self {
         let count = self.count.zip(most).map(|(a, b)| a.saturating_mul(b));
-        Self { count, ..self.clone() }
+        Self {
+            count,
+            ..self.clone()
+        }
     }
 }
 
@@ -148,7 +158,11 @@ impl Walk<'_> {
         };
         let cost = cost.times(times).0;
         if cost > RULE_COST_MAX {
-            let named = if what.is_empty() { "rule" } else { "messageExpression" };
+            let named = if what.is_empty() {
+                "rule"
+            } else {
+                "messageExpression"
+            };
             let why = exceeded(&format!("estimated {named} cost"), cost, RULE_COST_MAX);
             self.errors.push(source.forbidden(why));
         }
@@ -179,7 +193,8 @@ impl Walk<'_> {
         }
         self.dearest.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
         for (_, path) in self.dearest.iter().take(NAMED_MAX) {
-            let why = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
+            let why =
+                "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
             self.errors.push(FieldError::forbidden(path, why));
         }
         let named = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";

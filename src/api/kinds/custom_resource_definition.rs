@@ -204,7 +204,7 @@ fn scale(scale: &Field, errors: &mut Vec<FieldError>) {
     if !selector.is_blank()
         && let Some(why) = anywhere(selector.text())
     {
-        errors.push(selector.invalid(why.replace(".status.", "either .spec or .status")));
+        errors.push(selector.invalid(why.replace(".status", "either .spec or .status")));
     }
 }
 

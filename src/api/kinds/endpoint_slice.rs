@@ -93,13 +93,13 @@ fn endpoint(endpoint: &Field, kind: &str, errors: &mut Vec<FieldError>) {
     for address in addresses {
         errors.extend(
             address.invalid_each(match (kind, address.text().parse::<IpAddr>()) {
-                ("IPv4", Ok(IpAddr::V4(_))) | ("IPv6", Ok(IpAddr::V6(_))) => names::is_special_ip(address.text()),
+                ("IPv4", Ok(IpAddr::V4(_))) | ("IPv6", Ok(IpAddr::V6(_))) => {
+                    names::is_special_ip(address.text())
+                }
                 ("IPv4" | "IPv6", Ok(_)) => vec![format!("must be an {kind} address")],
-                ("IPv4" | "IPv6", Err(_)) => [
-                    names::is_ip(address.text()),
-                    names::is_special_ip(address.text()),
-                ]
-                .concat(),
+                ("IPv4" | "IPv6", Err(_)) => {
+                    [names::is_ip(address.text()), names::is_special_ip(address.text())].concat()
+                }
                 ("FQDN", _) => names::is_dns_subdomain(address.text()),
                 _ => Vec::new(),
             }),

@@ -154,14 +154,16 @@ fn source(source: &Field, kind: &str, errors: &mut Vec<FieldError>) {
 
 /// Which forms of the wanted number each source has.
 fn amounts(wanted: &Field, kind: &str, errors: &mut Vec<FieldError>) {
-    let [percent, average, value] = ["averageUtilization", "averageValue", "value"].map(|key| wanted.get(key));
+    let [percent, average, value] =
+        ["averageUtilization", "averageValue", "value"].map(|key| wanted.get(key));
     match kind {
         "Resource" | "ContainerResource" => match (percent.is_set(), average.is_set()) {
             (false, false) => {
                 errors.push(percent.required("must set either a target raw value or a target utilization"));
             }
             (true, true) => {
-                errors.push(average.forbidden("may not set both a target raw value and a target utilization"));
+                errors
+                    .push(average.forbidden("may not set both a target raw value and a target utilization"));
             }
             _ => {}
         },

@@ -41,7 +41,11 @@ fn validate(ingress: &Value) -> Vec<FieldError> {
     let default = spec.get("defaultBackend");
     if spec.get("rules").is_blank() && !default.is_set() {
         let why = "either `defaultBackend` or `rules` must be specified";
-        errors.push(FieldError::invalid(&spec.path, spec.get("rules").value.clone(), why));
+        errors.push(FieldError::invalid(
+            &spec.path,
+            spec.get("rules").value.clone(),
+            why,
+        ));
     }
     if default.is_set() {
         backend(&default, &mut errors);
@@ -69,7 +73,9 @@ fn validate(ingress: &Value) -> Vec<FieldError> {
 fn validate_create(ingress: &Value) -> Vec<FieldError> {
     const CLASS: &str = "kubernetes.io/ingress.class";
     let mut errors = validate(ingress);
-    let said = get(ingress, "metadata.annotations").get(CLASS).and_then(Value::as_str);
+    let said = get(ingress, "metadata.annotations")
+        .get(CLASS)
+        .and_then(Value::as_str);
     let class = get(ingress, "spec.ingressClassName").as_str();
     if let (Some(said), Some(class)) = (said, class)
         && said != class
@@ -116,7 +122,9 @@ fn http_path(path: &Field, errors: &mut Vec<FieldError>) {
             if !absolute {
                 errors.push(at.invalid("must be an absolute path"));
             }
-            let inside = ["//", "/./", "/../", "%2f", "%2F"].into_iter().filter(|bad| at.text().contains(bad));
+            let inside = ["//", "/./", "/../", "%2f", "%2F"]
+                .into_iter()
+                .filter(|bad| at.text().contains(bad));
             errors.extend(inside.map(|bad| at.invalid(format!("must not contain '{bad}'"))));
             let ends = ["/..", "/."].into_iter().filter(|bad| at.text().ends_with(bad));
             errors.extend(ends.map(|bad| at.invalid(format!("cannot end with '{bad}'"))));

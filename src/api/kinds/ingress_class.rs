@@ -61,7 +61,10 @@ pub fn prefixed_path(field: &Field) -> Vec<FieldError> {
         }
     };
     let at = |value: &str, why: String| FieldError::invalid(&field.path, value, why);
-    let mut errors: Vec<FieldError> = names::is_dns_subdomain(host).into_iter().map(|why| at(host, why)).collect();
+    let mut errors: Vec<FieldError> = names::is_dns_subdomain(host)
+        .into_iter()
+        .map(|why| at(host, why))
+        .collect();
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
     if !path.bytes().all(allowed) {
         let why = r"Invalid path (regex used for validation is '[A-Za-z0-9/\-._~%!$&'()*+,;=:]+')";

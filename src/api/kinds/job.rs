@@ -90,7 +90,12 @@ fn own_selector(job: &mut Value) {
     }
     let own = own_labels(job);
     if let Some(labels) = object_mut(job, "spec.template.metadata.labels") {
-        labels.extend(own.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
+        labels.extend(
+            own.as_object()
+                .into_iter()
+                .flatten()
+                .map(|(k, v)| (k.clone(), v.clone())),
+        );
     }
     if let Some(wanted) = object_mut(job, "spec.selector.matchLabels") {
         wanted.insert("batch.kubernetes.io/controller-uid".to_owned(), uid.into());
@@ -154,7 +159,10 @@ pub fn validate_spec(spec: &Field, errors: &mut Vec<FieldError>) {
             }
         }
         if spec.get("successPolicy").is_set() {
-            errors.push(spec.get("successPolicy").invalid("requires indexed completion mode"));
+            errors.push(
+                spec.get("successPolicy")
+                    .invalid("requires indexed completion mode"),
+            );
         }
     }
     if spec.get("maxFailedIndexes").is_set() && !spec.get("backoffLimitPerIndex").is_set() {
@@ -184,7 +192,11 @@ fn indexed(spec: &Field, errors: &mut Vec<FieldError>) {
 
 fn replacement(spec: &Field, errors: &mut Vec<FieldError>) {
     let (policy, failure) = (spec.get("podReplacementPolicy"), spec.get("podFailurePolicy"));
-    let known: &[&str] = if failure.is_set() { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
+    let known: &[&str] = if failure.is_set() {
+        &["Failed"]
+    } else {
+        &["Failed", "TerminatingOrFailed"]
+    };
     policy.one_of_if_set(known, errors);
 }
 

@@ -81,7 +81,10 @@ fn item(item: &Field, errors: &mut Vec<FieldError>) {
         let amounts = item.entries(key);
         if kind == "Pod" && key.starts_with("default") {
             if !amounts.is_empty() {
-                errors.push(item.get(key).forbidden("may not be specified when `type` is 'Pod'"));
+                errors.push(
+                    item.get(key)
+                        .forbidden("may not be specified when `type` is 'Pod'"),
+                );
             }
             continue;
         }
@@ -105,16 +108,39 @@ fn item(item: &Field, errors: &mut Vec<FieldError>) {
 }
 
 fn has_storage(item: &Field) -> bool {
-    ["min", "max"].iter().any(|key| get(item.value, key).get("storage").is_some())
+    ["min", "max"]
+        .iter()
+        .any(|key| get(item.value, key).get("storage").is_some())
 }
 
 /// Each pair of amounts that must be in order: the lesser and the greater, with what they are called, and the path
 /// and value that the error shows.
 const ORDERED: [[&str; 6]; 6] = [
     ["min", "min", "max", "max", "min", "min"],
-    ["min", "min", "defaultRequest", "default request", "defaultRequest", "defaultRequest"],
-    ["defaultRequest", "default request", "max", "max", "defaultRequest", "defaultRequest"],
-    ["defaultRequest", "default request", "default", "default limit", "defaultRequest", "defaultRequest"],
+    [
+        "min",
+        "min",
+        "defaultRequest",
+        "default request",
+        "defaultRequest",
+        "defaultRequest",
+    ],
+    [
+        "defaultRequest",
+        "default request",
+        "max",
+        "max",
+        "defaultRequest",
+        "defaultRequest",
+    ],
+    [
+        "defaultRequest",
+        "default request",
+        "default",
+        "default limit",
+        "defaultRequest",
+        "defaultRequest",
+    ],
     ["min", "min", "default", "default", "default", "min"],
     ["default", "default", "max", "max", "default", "max"],
 ];
@@ -123,7 +149,9 @@ fn compare(item: &Field, name: &str, errors: &mut Vec<FieldError>) {
     // What a Pod's item may not have has no part in this.
     let pod = item.get("type").text() == "Pod";
     let amount = |key: &str| {
-        let value = get(item.value, key).get(name).filter(|_| !(pod && key.starts_with("default")))?;
+        let value = get(item.value, key)
+            .get(name)
+            .filter(|_| !(pod && key.starts_with("default")))?;
         Quantity::from_json(value).ok()
     };
     let path = |key: &str| item.path_of(&format!("{key}[{name}]"));
@@ -146,7 +174,9 @@ fn compare(item: &Field, name: &str, errors: &mut Vec<FieldError>) {
     if let (Some(min), Some(max)) = (amount("min"), amount("max")) {
         let most = max.as_f64() / min.as_f64();
         if ratio.as_f64() > most {
-            errors.push(invalid(format!("ratio {ratio} is greater than max/min = {most:.6}")));
+            errors.push(invalid(format!(
+                "ratio {ratio} is greater than max/min = {most:.6}"
+            )));
         }
     }
 }

@@ -26,6 +26,8 @@ mod endpoints;
 mod event;
 mod event_v1;
 mod flowcontrol;
+#[cfg(test)]
+mod golden;
 mod horizontal_pod_autoscaler;
 mod horizontal_pod_autoscaler_v1;
 mod ingress;

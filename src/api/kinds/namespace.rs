@@ -75,7 +75,8 @@ fn prepare_create(namespace: &mut Value) {
 
 fn finalizers(namespace: &Value) -> Vec<FieldError> {
     let all = list(namespace, "spec.finalizers").iter();
-    all.flat_map(|f| metadata::finalizer(&Field::new(f, "spec.finalizers"))).collect()
+    all.flat_map(|f| metadata::finalizer(&Field::new(f, "spec.finalizers")))
+        .collect()
 }
 
 /// As on creation, but for a path that has the number of the finalizer.

@@ -10,7 +10,7 @@ use super::pod::resources;
 use crate::kind::{Column, Kind, Subresource};
 use crate::names;
 use crate::status::FieldError;
-use crate::value::{Field, fill, flag, get, get_mut, keep, list, same, text};
+use crate::value::{Field, fill, flag, get, get_mut, keep, list, same, set, text};
 
 /// Labels with this prefix name a node's roles.
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
@@ -58,6 +58,16 @@ pub static KIND: Kind = Kind {
 };
 
 fn default(node: &mut Value) {
+    if let Some(spec) = get_mut(node, "spec") {
+        // One range in the older form is the first in the newer, and the other way round.
+        let older = text(spec, "podCIDR").to_owned();
+        if !older.is_empty() && list(spec, "podCIDRs").is_empty() {
+            set(spec, "podCIDRs", json!([older]));
+        }
+        if let Some(first) = list(spec, "podCIDRs").first().cloned() {
+            set(spec, "podCIDR", first);
+        }
+    }
     let capacity = get(node, "status.capacity").clone();
     if let Some(status) = get_mut(node, "status")
         && !capacity.is_null()
@@ -245,7 +255,7 @@ mod tests {
             "metadata.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\""
         );
         assert!(texts[2].contains("taints must be unique by key and effect pair"));
-        assert!(texts[3].starts_with("status.capacity[cpu]"));
+        assert!(texts[3].starts_with("status.capacity.cpu"));
         let (old, new) = (
             json!({"spec": {"podCIDRs": ["10.0.0.0/24"]}}),
             json!({"spec": {}}),

@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::cells;
+use super::csi_driver;
 use super::persistent_volume_claim::{access_modes, class_name, class_or_unset, short_modes};
 use super::pod::{self, sources};
-use super::csi_driver;
 use crate::kind::{Column, Kind, Subresource};
 use crate::quantity::Quantity;
 use crate::status::FieldError;
-use crate::value::{Field, fill, fill_text, get, get_mut, has, list, same, text, remove};
+use crate::value::{Field, fill, fill_text, get, get_mut, has, list, remove, same, text};
 
 /// Fields of the spec that are no source of storage.
 const NO_SOURCE: [&str; 9] = [
@@ -102,7 +102,10 @@ fn update(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     }
     let class = "spec.volumeAttributesClassName";
     if has(old, class) && !has(new, class) {
-        errors.push(FieldError::forbidden(class, "update from non-nil value to nil is forbidden"));
+        errors.push(FieldError::forbidden(
+            class,
+            "update from non-nil value to nil is forbidden",
+        ));
     }
 }
 
@@ -134,7 +137,11 @@ fn capacity(spec: &Field, errors: &mut Vec<FieldError>) {
     let given = spec.entries("capacity");
     capacity.needed(errors);
     if !matches!(given.as_slice(), [("storage", _)]) {
-        errors.push(FieldError::not_supported(&capacity.path, capacity.value.clone(), &["storage"]));
+        errors.push(FieldError::not_supported(
+            &capacity.path,
+            capacity.value.clone(),
+            &["storage"],
+        ));
     }
     for (_, amount) in given {
         match Quantity::from_json(amount.value) {
@@ -143,7 +150,11 @@ fn capacity(spec: &Field, errors: &mut Vec<FieldError>) {
                     let why = "must be a valid resource quantity";
                     errors.push(FieldError::invalid(&amount.path, q.value(), why));
                 }
-                errors.push(FieldError::invalid(&amount.path, q.to_string(), "must be greater than zero"));
+                errors.push(FieldError::invalid(
+                    &amount.path,
+                    q.to_string(),
+                    "must be greater than zero",
+                ));
             }
             Ok(_) => {}
             Err(why) => errors.push(amount.invalid(why.to_string())),
@@ -175,7 +186,12 @@ fn where_it_is(spec: &Field, placed: bool, errors: &mut Vec<FieldError>) {
 fn csi(csi: &Field, errors: &mut Vec<FieldError>) {
     csi_driver::driver_name(&csi.get("driver"), errors);
     csi.get("volumeHandle").needed(errors);
-    for key in ["controllerPublish", "controllerExpand", "nodePublish", "nodeExpand"] {
+    for key in [
+        "controllerPublish",
+        "controllerExpand",
+        "nodePublish",
+        "nodeExpand",
+    ] {
         sources::secret(&csi.get(&format!("{key}SecretRef")), errors);
     }
 }

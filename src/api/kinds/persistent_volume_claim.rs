@@ -84,7 +84,11 @@ pub fn spec(spec: &Field, errors: &mut Vec<FieldError>) {
     match Quantity::from_json(storage.value) {
         _ if !storage.is_set() => errors.push(FieldError::required(path, "")),
         Ok(q) if q <= Quantity::ZERO => {
-            errors.push(FieldError::invalid(path, q.to_string(), "must be greater than zero"));
+            errors.push(FieldError::invalid(
+                path,
+                q.to_string(),
+                "must be greater than zero",
+            ));
         }
         Ok(_) => {}
         Err(why) => errors.push(storage.invalid(why.to_string())),
@@ -113,7 +117,9 @@ fn data_sources(spec: &Field, errors: &mut Vec<FieldError>) {
         return;
     }
     let elsewhere = !newer.get("namespace").is_blank();
-    let alike = ["apiGroup", "kind", "name"].iter().all(|key| same(older.get(key).value, newer.get(key).value));
+    let alike = ["apiGroup", "kind", "name"]
+        .iter()
+        .all(|key| same(older.get(key).value, newer.get(key).value));
     let why = match (elsewhere, alike) {
         (true, _) => "may not be specified when dataSourceRef.namespace is specified",
         (false, true) => return,
@@ -171,7 +177,9 @@ fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
     if has(old, class) {
         let why = match get(new, class) {
             Value::Null => "update from non-nil value to nil is forbidden",
-            Value::String(name) if name.is_empty() => "update from non-nil value to an empty string is forbidden",
+            Value::String(name) if name.is_empty() => {
+                "update from non-nil value to an empty string is forbidden"
+            }
             _ => return errors,
         };
         errors.push(FieldError::forbidden(class, why));
@@ -185,7 +193,10 @@ fn shrunk(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let amount = |value: &Value| Quantity::from_json(value).unwrap_or_default();
     let (now, before) = (amount(get(new, path)), amount(get(old, path)));
     if now < before && now <= amount(get(old, "status.capacity.storage")) {
-        errors.push(FieldError::forbidden(path, "field can not be less than status.capacity"));
+        errors.push(FieldError::forbidden(
+            path,
+            "field can not be less than status.capacity",
+        ));
     }
 }
 

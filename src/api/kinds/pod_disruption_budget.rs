@@ -52,7 +52,12 @@ fn validate(budget: &Value) -> Vec<FieldError> {
 
 fn status(budget: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    for key in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
+    for key in [
+        "disruptionsAllowed",
+        "currentHealthy",
+        "desiredHealthy",
+        "expectedPods",
+    ] {
         Field::at(budget, "status").get(key).non_negative(&mut errors);
     }
     errors

@@ -53,8 +53,12 @@ fn validate(class: &Value) -> Vec<FieldError> {
     let (name, value) = (text(class, "metadata.name"), int(class, "value").unwrap_or(0));
     if name.starts_with("system-") {
         let why = match SYSTEM.iter().find(|(known, _)| *known == name) {
-            Some((_, wanted)) if *wanted != value => format!("value of {name} PriorityClass must be {wanted}"),
-            Some(_) if flag(class, "globalDefault") => format!("globalDefault of {name} PriorityClass must be false"),
+            Some((_, wanted)) if *wanted != value => {
+                format!("value of {name} PriorityClass must be {wanted}")
+            }
+            Some(_) if flag(class, "globalDefault") => {
+                format!("globalDefault of {name} PriorityClass must be false")
+            }
             Some(_) => String::new(),
             None => format!("{name} is not a known system priority class"),
         };

@@ -77,7 +77,10 @@ const OPPOSITES: [[&str; 2]; 2] = [["BestEffort", "NotBestEffort"], ["Terminatin
 
 /// Whether an amount of that resource can be counted for some objects only.
 fn counts(scope: &str, resource: &str) -> bool {
-    let computed = resource.strip_prefix("requests.").or(resource.strip_prefix("limits.")).unwrap_or(resource);
+    let computed = resource
+        .strip_prefix("requests.")
+        .or(resource.strip_prefix("limits."))
+        .unwrap_or(resource);
     match scope {
         "BestEffort" => resource == "pods",
         "VolumeAttributesClass" => matches!(resource, "persistentvolumeclaims" | "requests.storage"),
@@ -93,7 +96,10 @@ fn standard<'a>(spec: &Field<'a>) -> Vec<&'a str> {
 
 fn scopes(spec: &Field, errors: &mut Vec<FieldError>) {
     let field = spec.get("scopes");
-    let given: Vec<&str> = list(spec.value, "scopes").iter().filter_map(Value::as_str).collect();
+    let given: Vec<&str> = list(spec.value, "scopes")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     for scope in &given {
         if !SCOPES.contains(scope) {
             errors.push(field.invalid("unsupported scope"));
@@ -105,7 +111,9 @@ fn scopes(spec: &Field, errors: &mut Vec<FieldError>) {
 }
 
 fn contradictions(given: &[&str], at: &Field, errors: &mut Vec<FieldError>) {
-    let both = OPPOSITES.iter().filter(|pair| pair.iter().all(|scope| given.contains(scope)));
+    let both = OPPOSITES
+        .iter()
+        .filter(|pair| pair.iter().all(|scope| given.contains(scope)));
     errors.extend(both.map(|_| at.invalid("conflicting scopes")));
 }
 
@@ -123,7 +131,10 @@ fn scope_selector(spec: &Field, errors: &mut Vec<FieldError>) {
         if !SCOPES.contains(&scope.text()) {
             errors.push(scope.invalid("unsupported scope"));
         }
-        for _ in standard(spec).into_iter().filter(|name| !counts(scope.text(), name)) {
+        for _ in standard(spec)
+            .into_iter()
+            .filter(|name| !counts(scope.text(), name))
+        {
             let why = "unsupported scope applied to resource";
             errors.push(FieldError::invalid(&path, chosen.value.clone(), why));
         }
@@ -135,9 +146,11 @@ fn scope_selector(spec: &Field, errors: &mut Vec<FieldError>) {
             "In" | "NotIn" if values.is_blank() => errors.push(values.required(
                 "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
             )),
-            "Exists" | "DoesNotExist" if !values.is_blank() => errors.push(
-                values.invalid("must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"),
-            ),
+            "Exists" | "DoesNotExist" if !values.is_blank() => {
+                errors.push(values.invalid(
+                    "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector",
+                ))
+            }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             _ => errors.push(operator.invalid("not a valid selector operator")),
         }

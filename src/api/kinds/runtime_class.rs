@@ -36,7 +36,9 @@ pub static KIND: Kind = Kind {
 
 fn validate(class: &Value) -> Vec<FieldError> {
     let handler = Field::at(class, "handler");
-    let mut errors: Vec<FieldError> = handler.invalid_each(names::is_dns_label(handler.text())).collect();
+    let mut errors: Vec<FieldError> = handler
+        .invalid_each(names::is_dns_label(handler.text()))
+        .collect();
     let overhead = Field::at(class, "overhead");
     if overhead.is_set() {
         let limits = json!({"limits": overhead.get("podFixed").value});

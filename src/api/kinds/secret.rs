@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::cells;
 use super::config_map::{DATA_MAX, immutable, key_errors};
+use crate::decode;
 use crate::kind::{Column, Kind};
 use crate::status::FieldError;
 use crate::value::{Field, entries, fill_text, get, object_mut, remove, text};
@@ -103,13 +104,9 @@ fn json_key(secret: &Value, key: &str, errors: &mut Vec<FieldError>) {
         None => errors.push(FieldError::required(path, "")),
         Some(encoded) => {
             let bytes = STANDARD.decode(encoded).unwrap_or_default();
-            if let Err(why) = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
+            if let Err(why) = decode::well_formed(&bytes) {
                 // The content is secret, so the text shows none of it.
-                errors.push(FieldError::invalid(
-                    path,
-                    "<secret contents redacted>",
-                    why.to_string(),
-                ));
+                errors.push(FieldError::invalid(path, "<secret contents redacted>", why));
             }
         }
     }

@@ -90,7 +90,12 @@ fn validate(set: &Value) -> Vec<FieldError> {
     workload::selected(&spec, &mut errors);
     // The pod's own rules wait for the pod: its mounts may name claims that are not in the template.
     let template = spec.get("template");
-    let at = |key: &str| Field::new(get(template.value, "metadata").get(key).unwrap_or(&Value::Null), template.path_of(key));
+    let at = |key: &str| {
+        Field::new(
+            get(template.value, "metadata").get(key).unwrap_or(&Value::Null),
+            template.path_of(key),
+        )
+    };
     metadata::labels(&at("labels"), &mut errors);
     metadata::annotations(&at("annotations"), &mut errors);
     workload::always_running(&spec, "StatefulSet", &mut errors);

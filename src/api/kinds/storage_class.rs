@@ -68,7 +68,10 @@ fn parameters(class: &Field, errors: &mut Vec<FieldError>) {
     if all.iter().any(|(key, _)| key.is_empty()) {
         errors.push(FieldError::invalid(&at.path, "", "field can not be empty."));
     }
-    let size: usize = all.iter().map(|(key, value)| key.len() + value.text().len()).sum();
+    let size: usize = all
+        .iter()
+        .map(|(key, value)| key.len() + value.text().len())
+        .sum();
     if size > PARAMETER_BYTES_MAX {
         errors.push(FieldError::too_long(&at.path, PARAMETER_BYTES_MAX));
     }

@@ -51,7 +51,8 @@ pub fn selector(spec: &Field, none: &str, errors: &mut Vec<FieldError>) {
 /// The selector must pick the pods of the template.
 pub fn selected(spec: &Field, errors: &mut Vec<FieldError>) {
     let (selector, labels) = (spec.get("selector"), spec.get("template.metadata.labels"));
-    if !selector::is_empty(selector.value) && !LabelSelector::from_json(selector.value).matches(labels.value) {
+    if !selector::is_empty(selector.value) && !LabelSelector::from_json(selector.value).matches(labels.value)
+    {
         errors.push(not_selected(&labels));
     }
 }

@@ -155,7 +155,12 @@ fn validating(policy: &Value) -> Vec<FieldError> {
             let whole = format!("{}/{}", text(policy, "metadata.name"), key.text());
             errors.extend(key.invalid_each(names::is_qualified_name(&whole)));
         }
-        rules::expression(&annotation.get("valueExpression"), &known, Gives::TextOrNull, &mut errors);
+        rules::expression(
+            &annotation.get("valueExpression"),
+            &known,
+            Gives::TextOrNull,
+            &mut errors,
+        );
     }
     spec.unique("auditAnnotations", "key", &mut errors);
     errors

@@ -121,27 +121,28 @@ pub fn client(client: &Field, errors: &mut Vec<FieldError>) {
 }
 
 fn url(url: &Field, errors: &mut Vec<FieldError>) {
-    let text = url.text();
-    let form = "; desired format: https://host[/path]";
-    let Some(rest) = text.strip_prefix("https://") else {
-        let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
-        errors.push(url.invalid(format!(
-            "'https' is the only allowed URL scheme{form}, not {scheme:?}"
-        )));
-        return;
-    };
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if host.is_empty() {
-        errors.push(url.invalid(format!("host must be specified{form}")));
+    const FORM: &str = "; desired format: https://host[/path]";
+    let (scheme, rest) = url.text().split_once("://").unwrap_or(("", url.text()));
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    // Each error shows the part that it is about.
+    let mut invalid = |part: &str, why: String| errors.push(FieldError::invalid(&url.path, part, why));
+    if scheme != "https" {
+        invalid(scheme, format!("'https' is the only allowed URL scheme{FORM}"));
     }
-    if host.contains('@') {
-        errors.push(url.invalid("user information is not permitted in the URL"));
+    if host.is_empty() || scheme.is_empty() {
+        invalid("", format!("host must be specified{FORM}"));
     }
-    if rest.contains('#') {
-        errors.push(url.invalid("fragments are not permitted in the URL"));
+    if authority.contains('@') {
+        invalid(user, "user information is not permitted in the URL".to_owned());
     }
-    if rest.contains('?') {
-        errors.push(url.invalid("query parameters are not permitted in the URL"));
+    if !fragment.is_empty() {
+        invalid(fragment, "fragments are not permitted in the URL".to_owned());
+    }
+    if !query.is_empty() {
+        invalid(query, "query parameters are not permitted in the URL".to_owned());
     }
 }
 

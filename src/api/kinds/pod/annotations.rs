@@ -21,18 +21,28 @@ pub fn check(annotations: &Field, spec: &Field, errors: &mut Vec<FieldError>) {
     // As Go's decoder of numbers has it: no plus sign, no leading zero.
     let plain = |cost: &str| cost.parse::<i32>().is_ok_and(|n| n.to_string() == cost);
     if let Some(cost) = said(DELETION_COST).filter(|cost| !plain(cost)) {
-        errors.push(FieldError::invalid(at(DELETION_COST), cost, "must be a 32bit integer"));
+        errors.push(FieldError::invalid(
+            at(DELETION_COST),
+            cost,
+            "must be a 32bit integer",
+        ));
     }
 }
 
 /// A pod cannot become, or cease to be, a picture of another.
 pub fn check_update(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let annotations = Field::at(new, "metadata.annotations");
-    let (now, before) = (annotations.value.get(MIRROR), get(old, "metadata.annotations").get(MIRROR));
+    let (now, before) = (
+        annotations.value.get(MIRROR),
+        get(old, "metadata.annotations").get(MIRROR),
+    );
     let why = match (before, now) {
         (None, Some(_)) => "may not add mirror pod annotation",
         (Some(before), now) if now != Some(before) => "may not remove or update mirror pod annotation",
         _ => return,
     };
-    errors.push(FieldError::forbidden(format!("{}[{MIRROR}]", annotations.path), why));
+    errors.push(FieldError::forbidden(
+        format!("{}[{MIRROR}]", annotations.path),
+        why,
+    ));
 }

@@ -20,9 +20,8 @@ pub fn check(spec: &Field, errors: &mut Vec<FieldError>) {
         }
         let sources = ["resourceClaimName", "resourceClaimTemplateName"].map(|key| claim.get(key));
         match sources.iter().filter(|source| source.is_set()).count() {
-            0 => errors.push(
-                claim.invalid("must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"),
-            ),
+            0 => errors
+                .push(claim.invalid("must specify one of: `resourceClaimName`, `resourceClaimTemplateName`")),
             1 => {}
             _ => errors.push(claim.invalid(
                 "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
@@ -54,7 +53,10 @@ pub fn used(resources: &Field, spec: &Field, errors: &mut Vec<FieldError>) {
         if whole || part {
             errors.push(FieldError::duplicate(&claim.path, name));
         } else if !seen.insert((name, request.text())) {
-            errors.push(FieldError::duplicate(&claim.path, format!("{name}/{}", request.text())));
+            errors.push(FieldError::duplicate(
+                &claim.path,
+                format!("{name}/{}", request.text()),
+            ));
         }
         if !known.contains(name) {
             errors.push(unknown(&claim, name, &known));

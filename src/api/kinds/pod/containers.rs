@@ -195,7 +195,10 @@ pub fn host_network(spec: &Field, is_pod: bool, errors: &mut Vec<FieldError>) {
     }
     for port in spec.items("containers").iter().flat_map(|c| c.items("ports")) {
         let host = port.get("hostPort");
-        let (number, own) = (host.int().unwrap_or(0), port.get("containerPort").int().unwrap_or(0));
+        let (number, own) = (
+            host.int().unwrap_or(0),
+            port.get("containerPort").int().unwrap_or(0),
+        );
         if (is_pod || number != 0) && number != own {
             let why = "must match `containerPort` when `hostNetwork` is true";
             errors.push(FieldError::invalid(&host.path, number, why));

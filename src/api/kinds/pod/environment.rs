@@ -137,11 +137,19 @@ fn field_ref(at: &Field, known: &[&str], errors: &mut Vec<FieldError>) {
         Some(("metadata.annotations", key)) => {
             let key = key.to_lowercase();
             let wrong = names::is_qualified_name(&key);
-            errors.extend(wrong.into_iter().map(|why| FieldError::invalid(&at.path, key.as_str(), why)));
+            errors.extend(
+                wrong
+                    .into_iter()
+                    .map(|why| FieldError::invalid(&at.path, key.as_str(), why)),
+            );
         }
         Some((_, key)) => {
             let wrong = names::is_qualified_name(key);
-            errors.extend(wrong.into_iter().map(|why| FieldError::invalid(&at.path, key, why)));
+            errors.extend(
+                wrong
+                    .into_iter()
+                    .map(|why| FieldError::invalid(&at.path, key, why)),
+            );
         }
         None if !known.contains(&path.text()) => errors.push(path.not_supported(known)),
         None => {}
@@ -157,7 +165,12 @@ fn convert(version: &str, path: &str) -> Result<(), String> {
     match subscript(path) {
         Some(("metadata.annotations" | "metadata.labels", _)) => Ok(()),
         Some(_) => Err(format!("field label does not support subscript: {path}")),
-        None if [ENV_FIELDS, FILE_FIELDS, &OTHERS[..]].iter().any(|all| all.contains(&path)) => Ok(()),
+        None if [ENV_FIELDS, FILE_FIELDS, &OTHERS[..]]
+            .iter()
+            .any(|all| all.contains(&path)) =>
+        {
+            Ok(())
+        }
         None => Err(format!("field label not supported: {path}")),
     }
 }
@@ -178,7 +191,11 @@ pub fn resource_ref(at: &Field, in_file: bool, errors: &mut Vec<FieldError>) {
         "requests.memory",
     ];
     let resource = at.get("resource");
-    let huge = |name: &str| ["limits.hugepages-", "requests.hugepages-"].iter().any(|p| name.starts_with(p));
+    let huge = |name: &str| {
+        ["limits.hugepages-", "requests.hugepages-"]
+            .iter()
+            .any(|p| name.starts_with(p))
+    };
     if in_file && at.get("containerName").is_blank() {
         errors.push(at.get("containerName").required(""));
     } else if resource.needed(errors) && !KNOWN.contains(&resource.text()) && !huge(resource.text()) {
@@ -190,7 +207,9 @@ pub fn resource_ref(at: &Field, in_file: bool, errors: &mut Vec<FieldError>) {
 /// In what units a variable may tell an amount.
 fn divisor(at: &Field, resource: &str, errors: &mut Vec<FieldError>) {
     const CPU: &[&str] = &["1m", "1"];
-    const BYTES: &[&str] = &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+    const BYTES: &[&str] = &[
+        "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei",
+    ];
     let given = Quantity::from_json(at.get("divisor").value).unwrap_or_default();
     let (_, measured) = resource.split_once('.').unwrap_or_default();
     let (named, known) = match measured {
@@ -202,7 +221,11 @@ fn divisor(at: &Field, resource: &str, errors: &mut Vec<FieldError>) {
         _ => return,
     };
     if !known.contains(&given.to_string().as_str()) {
-        let list = if named == "cpu" { "1m and 1".to_owned() } else { known.join(", ") };
+        let list = if named == "cpu" {
+            "1m and 1".to_owned()
+        } else {
+            known.join(", ")
+        };
         let why = format!("only divisor's values {list} are supported with the {named} resource");
         errors.push(FieldError::invalid(at.path_of("divisor"), resource, why));
     }

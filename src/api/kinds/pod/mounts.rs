@@ -27,7 +27,9 @@ pub fn check(container: &Field, volumes: &Volumes, errors: &mut Vec<FieldError>)
         if devices.iter().any(|d| d.get("devicePath").text() == path.text()) {
             errors.push(path.invalid("must not already exist as a path in volumeDevices"));
         }
-        let image = volumes.get(name.text()).is_some_and(|volume| has(volume, "image"));
+        let image = volumes
+            .get(name.text())
+            .is_some_and(|volume| has(volume, "image"));
         // Kubernetes' paths for what follows lack the mount's number.
         let list = Field::new(mount.value, container.path_of("volumeMounts"));
         paths(mount, &list, image, errors);
@@ -88,7 +90,8 @@ fn devices(devices: &[Field], mounts: &[Field], volumes: &Volumes, errors: &mut 
         match volumes.get(name.text()) {
             None => errors.push(FieldError::not_found(&name.path, name.text())),
             Some(volume) if !has(volume, "persistentVolumeClaim") && !has(volume, "ephemeral") => {
-                let why = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
+                let why =
+                    "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
                 errors.push(name.invalid(why));
             }
             Some(_) => {}

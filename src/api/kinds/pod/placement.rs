@@ -192,7 +192,11 @@ pub fn spreading(spec: &Field, errors: &mut Vec<FieldError>) {
         let skew = constraint.get("maxSkew");
         let number = skew.int().unwrap_or(0);
         if number <= 0 {
-            errors.push(FieldError::invalid(&skew.path, number, "must be greater than zero"));
+            errors.push(FieldError::invalid(
+                &skew.path,
+                number,
+                "must be greater than zero",
+            ));
         }
         if key.is_blank() {
             errors.push(key.required("can not be empty"));
@@ -201,11 +205,15 @@ pub fn spreading(spec: &Field, errors: &mut Vec<FieldError>) {
             errors.push(action.not_supported(&["DoNotSchedule", "ScheduleAnyway"]));
         }
         let same = |other: &Field| {
-            text(other.value, "topologyKey") == key.text() && text(other.value, "whenUnsatisfiable") == action.text()
+            text(other.value, "topologyKey") == key.text()
+                && text(other.value, "whenUnsatisfiable") == action.text()
         };
         if all.iter().skip(i + 1).any(same) {
             let path = constraint.path_of("{topologyKey, whenUnsatisfiable}");
-            errors.push(FieldError::duplicate(path, format!("{{{}, {}}}", key.text(), action.text())));
+            errors.push(FieldError::duplicate(
+                path,
+                format!("{{{}, {}}}", key.text(), action.text()),
+            ));
         }
         domains(constraint, action.text(), errors);
         for policy in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {

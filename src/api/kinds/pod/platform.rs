@@ -55,15 +55,30 @@ fn contexts<'a>(spec: &Field<'a>) -> Vec<Field<'a>> {
 
 fn linux(spec: &Field, errors: &mut Vec<FieldError>) {
     let pod = spec.get("securityContext");
-    forbid(&pod, &["windowsOptions"], "windows options cannot be set for a linux pod", errors);
+    forbid(
+        &pod,
+        &["windowsOptions"],
+        "windows options cannot be set for a linux pod",
+        errors,
+    );
     for context in contexts(spec) {
-        forbid(&context, &["windowsOptions"], "windows options cannot be set for a linux pod", errors);
+        forbid(
+            &context,
+            &["windowsOptions"],
+            "windows options cannot be set for a linux pod",
+            errors,
+        );
     }
 }
 
 fn windows(spec: &Field, errors: &mut Vec<FieldError>) {
     const WHY: &str = "cannot be set for a windows pod";
-    forbid(&spec.get("securityContext"), &NOT_IN_WINDOWS_POD_CONTEXTS, WHY, errors);
+    forbid(
+        &spec.get("securityContext"),
+        &NOT_IN_WINDOWS_POD_CONTEXTS,
+        WHY,
+        errors,
+    );
     forbid(spec, &NOT_OF_WINDOWS_PODS, WHY, errors);
     for context in contexts(spec) {
         forbid(&context, &NOT_IN_WINDOWS_CONTEXTS, WHY, errors);

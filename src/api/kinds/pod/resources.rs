@@ -151,7 +151,9 @@ pub fn is_quota_name(name: &str) -> bool {
 pub fn resource_name(name: &str, at: &Field, errors: &mut Vec<FieldError>) -> bool {
     let wrong = names::is_qualified_name(name);
     if !wrong.is_empty() {
-        let wrong = wrong.into_iter().map(|why| FieldError::invalid(&at.path, name, why));
+        let wrong = wrong
+            .into_iter()
+            .map(|why| FieldError::invalid(&at.path, name, why));
         errors.extend(wrong);
         return false;
     }

@@ -97,7 +97,13 @@ fn sysctls(spec: &Field, context: &Field, errors: &mut Vec<FieldError>) {
         }
         let shared = match name.text().replace('/', ".") {
             dotted if dotted.starts_with("net.") => "hostNetwork",
-            dotted if ["kernel.shm", "kernel.msg", "fs.mqueue."].iter().any(|p| dotted.starts_with(p)) => "hostIPC",
+            dotted
+                if ["kernel.shm", "kernel.msg", "fs.mqueue."]
+                    .iter()
+                    .any(|p| dotted.starts_with(p)) =>
+            {
+                "hostIPC"
+            }
             dotted if dotted == "kernel.sem" => "hostIPC",
             _ => "",
         };

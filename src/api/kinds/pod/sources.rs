@@ -178,8 +178,14 @@ fn is_iqn(text: &str) -> bool {
     let mut parts = head.splitn(2, '.');
     let (date, authority) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
     let dated = date.len() == 7
-        && date.bytes().enumerate().all(|(i, b)| if i == 4 { b == b'-' } else { b.is_ascii_digit() });
-    let named = !authority.is_empty() && authority.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+        && date
+            .bytes()
+            .enumerate()
+            .all(|(i, b)| if i == 4 { b == b'-' } else { b.is_ascii_digit() });
+    let named = !authority.is_empty()
+        && authority
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
     let bad = |c: char| c.is_whitespace() || ",;*&$|".contains(c);
     dated && named && !target.is_empty() && !target.contains(bad)
 }

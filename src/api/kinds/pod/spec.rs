@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{claims, containers, platform, placement, resources, security, volumes};
+use super::{claims, containers, placement, platform, resources, security, volumes};
 use crate::kinds::metadata;
 use crate::names;
 use crate::status::FieldError;
@@ -87,13 +87,19 @@ fn searches(config: &Field, errors: &mut Vec<FieldError>) {
     }
     let joined: usize = searches.iter().map(|s| s.text().len() + 1).sum();
     if joined > 2049 {
-        errors.push(at.invalid("must not have more than 2048 characters (including spaces) in the search list"));
+        errors.push(
+            at.invalid("must not have more than 2048 characters (including spaces) in the search list"),
+        );
     }
     // "." alone means no search at all.
     for search in searches.iter().filter(|s| s.text() != ".") {
         let name = search.text().strip_suffix('.').unwrap_or(search.text());
         let wrong = names::is_dns_subdomain_with_underscore(name);
-        errors.extend(wrong.into_iter().map(|why| FieldError::invalid(&search.path, name, why)));
+        errors.extend(
+            wrong
+                .into_iter()
+                .map(|why| FieldError::invalid(&search.path, name, why)),
+        );
     }
 }
 
@@ -101,7 +107,11 @@ fn host_users(spec: &Field, errors: &mut Vec<FieldError>) {
     if spec.get("hostUsers").value != &json!(false) {
         return;
     }
-    for (key, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
+    for (key, shown) in [
+        ("hostNetwork", "hostNetwork"),
+        ("hostPID", "HostPID"),
+        ("hostIPC", "HostIPC"),
+    ] {
         if spec.get(key).flag() {
             let why = "when `pod.Spec.HostUsers` is false";
             errors.push(FieldError::forbidden(spec.path_of(shown), why));
@@ -132,7 +142,10 @@ fn identity(spec: &Field, errors: &mut Vec<FieldError>) {
     if let Some(seconds) = deadline.int() {
         errors.extend(deadline.invalid_each(names::in_range(seconds, 1, i64::from(i32::MAX))));
     }
-    let hosts: [Named; 2] = [("hostname", names::is_dns_label), ("subdomain", names::is_dns_label)];
+    let hosts: [Named; 2] = [
+        ("hostname", names::is_dns_label),
+        ("subdomain", names::is_dns_label),
+    ];
     named(spec, &hosts, errors);
     placement::tolerations(spec, errors);
     for alias in spec.items("hostAliases") {

@@ -40,10 +40,13 @@ pub fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
             errors.extend(at.invalid_each(names::is_qualified_name(kind.text())));
         }
     }
-    for ip in status.items("podIPs") {
-        let at = ip.get("ip");
-        errors.extend(at.invalid_each(names::is_ip(at.text())));
+    addresses(&status, "podIPs", &mut errors);
+    let first = status.get("hostIPs").value.get(0).map_or("", |ip| text(ip, "ip"));
+    if !first.is_empty() && first != status.get("hostIP").text() {
+        let path = "status.hostIPs[0].ip";
+        errors.push(FieldError::invalid(path, first, "must be equal to `hostIP`"));
     }
+    addresses(&status, "hostIPs", &mut errors);
     transitions(&status, old, "containerStatuses", "containers", &mut errors);
     transitions(
         &status,
@@ -53,6 +56,27 @@ pub fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
         &mut errors,
     );
     errors
+}
+
+/// Addresses of a pod or its host: one of each family.
+fn addresses(status: &Field, key: &str, errors: &mut Vec<FieldError>) {
+    let all = status.items(key);
+    let mut seen = Vec::new();
+    for ip in &all {
+        // Kubernetes' path is that of the entry.
+        let at = Field::new(ip.get("ip").value, &ip.path);
+        errors.extend(at.invalid_each(names::is_ip(at.text())));
+        if seen.contains(&at.text()) {
+            errors.push(ip.duplicate());
+        }
+        seen.push(at.text());
+    }
+    let is_ipv6 = |ip: &&str| ip.contains(':');
+    let six = seen.iter().copied().filter(|ip| is_ipv6(&ip)).count();
+    if six > 1 || seen.len() - six > 1 {
+        let why = "may specify no more than one IP for each IP family";
+        errors.push(status.get(key).invalid(why));
+    }
 }
 
 /// A container that has ended and must not restart stays ended.

@@ -52,7 +52,11 @@ fn source(volume: &Field) -> Vec<FieldError> {
         "ephemeral" => ephemeral(&at, &mut errors),
         _ => sources::check(volume, key, &mut errors),
     }
-    let more = sources.map(|key| volume.get(key).forbidden("may not specify more than 1 volume type"));
+    let more = sources.map(|key| {
+        volume
+            .get(key)
+            .forbidden("may not specify more than 1 volume type")
+    });
     errors.extend(more);
     errors
 }
@@ -192,7 +196,11 @@ fn apart<'a>(
 ) {
     if !path.is_empty() && !seen.insert(path) {
         let shown = shown.unwrap_or(path);
-        errors.push(FieldError::invalid(&whole.path, shown, "conflicting duplicate paths"));
+        errors.push(FieldError::invalid(
+            &whole.path,
+            shown,
+            "conflicting duplicate paths",
+        ));
     }
 }
 

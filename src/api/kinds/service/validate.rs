@@ -29,7 +29,11 @@ pub fn service(service: &Value) -> Vec<FieldError> {
     cluster_ips(&spec, &mut errors);
     for ip in spec.items("externalIPs") {
         let wrong = names::is_ip(ip.text());
-        let wrong = if wrong.is_empty() { names::is_special_ip(ip.text()) } else { wrong };
+        let wrong = if wrong.is_empty() {
+            names::is_special_ip(ip.text())
+        } else {
+            wrong
+        };
         errors.extend(ip.invalid_each(wrong));
     }
     kind.one_of(
@@ -150,7 +154,11 @@ fn affinity(spec: &Field, errors: &mut Vec<FieldError>) {
     let config = spec.get("sessionAffinityConfig");
     match affinity.text() {
         "ClientIP" => {
-            for field in [config.clone(), config.get("clientIP"), config.get("clientIP.timeoutSeconds")] {
+            for field in [
+                config.clone(),
+                config.get("clientIP"),
+                config.get("clientIP.timeoutSeconds"),
+            ] {
                 if !field.is_set() {
                     errors.push(field.required("when session affinity type is ClientIP"));
                     return;
@@ -173,7 +181,10 @@ fn load_balancer(spec: &Field, errors: &mut Vec<FieldError>) {
     const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
     let is_balancer = spec.get("type").text() == "LoadBalancer";
     // Kubernetes writes this path with a capital letter.
-    let ranges = Field::new(spec.get("loadBalancerSourceRanges").value, spec.path_of("LoadBalancerSourceRanges"));
+    let ranges = Field::new(
+        spec.get("loadBalancerSourceRanges").value,
+        spec.path_of("LoadBalancerSourceRanges"),
+    );
     if !ranges.is_blank() && !is_balancer {
         errors.push(ranges.forbidden(ONLY));
     }
@@ -241,7 +252,9 @@ fn cluster_ips(spec: &Field, errors: &mut Vec<FieldError>) {
     let first = spec.get("clusterIP").text();
     match (first.is_empty(), all.first()) {
         (false, None) => errors.push(field.required("")),
-        (false, Some(ip)) if ip.text() != first => errors.push(field.invalid("first value must match `clusterIP`")),
+        (false, Some(ip)) if ip.text() != first => {
+            errors.push(field.invalid("first value must match `clusterIP`"))
+        }
         (true, Some(_)) => errors.push(field.invalid("must be empty when `clusterIP` is not specified")),
         _ => {}
     }

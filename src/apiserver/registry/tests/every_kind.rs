@@ -1,6 +1,6 @@
 //! Every verb on every kind: whatever is in the table of kinds goes through the same life.
 //!
-//! A kind that is added needs a sample in `samples.yaml`, and is tried from then on.
+//! A kind that is added needs a sample in `samples.yaml` beside the kinds, and is tried from then on.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -48,7 +48,7 @@ fn samples() -> BTreeMap<String, Sample> {
         .unwrap();
     let pem = csr.pem().unwrap();
     let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
-    let text = include_str!("samples.yaml").replace("@CSR@", &encoded);
+    let text = include_str!("../../../api/kinds/samples.yaml").replace("@CSR@", &encoded);
     let read: Value = serde_saphyr::from_str(&text).unwrap();
     serde_json::from_value(read).unwrap()
 }
