@@ -4,6 +4,7 @@ mod address;
 mod cluster;
 mod control;
 mod joining;
+mod memory;
 mod worker;
 
 use std::net::SocketAddr;
@@ -88,6 +89,7 @@ impl Node {
         if role != Role::Server {
             Box::pin(self.start_agent(node_ip)).await?;
         }
+        memory::give_back(&self.tasks);
         Ok(())
     }
 

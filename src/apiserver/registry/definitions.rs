@@ -3,7 +3,7 @@
 //!
 //! Every server does this for itself; what it writes is a function of the definitions, so several servers agree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use api::custom::{self, FINALIZER, judge};
@@ -25,31 +25,63 @@ const CLEANUP_INTERVAL: Duration = Duration::from_millis(300);
 /// What has to be known of every definition: its names, old and new, and its conditions.
 #[derive(Default)]
 pub struct Definitions {
-    known: BTreeMap<String, Value>,
+    known: BTreeMap<Place, Value>,
+    /// Those that wait for their objects to go.
+    ending: BTreeSet<Place>,
     revision: u64,
 }
 
+/// Group and name of a definition, so that those of a group are neighbours.
+type Place = (String, String);
+
+/// A definition is called by its plural and its group.
+fn place(name: &str) -> Place {
+    let group = name.split_once('.').map_or("", |(_, group)| group);
+    (group.to_owned(), name.to_owned())
+}
+
 impl Definitions {
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.known.get(&place(name))
+    }
+
+    fn put(&mut self, name: &str, definition: Option<Value>) {
+        let place = place(name);
+        let waits = |d: &Value| object::is_deleting(d) && object::has_finalizer(d, FINALIZER);
+        if definition.as_ref().is_some_and(waits) {
+            self.ending.insert(place.clone());
+        } else {
+            self.ending.remove(&place);
+        }
+        match definition {
+            Some(definition) => drop(self.known.insert(place, definition)),
+            None => drop(self.known.remove(&place)),
+        }
+    }
+
+    fn of_group<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a Value> {
+        let first = (group.to_owned(), String::new());
+        let from_there = self.known.range(first..);
+        from_there
+            .take_while(move |((of, _), _)| of == group)
+            .map(|(_, definition)| definition)
+    }
+
     /// The definitions that share a group with one.
     fn neighbours(&self, definition: &Value) -> Vec<Value> {
-        let group = text(definition, "spec.group");
-        self.known
-            .values()
-            .filter(|d| text(d, "spec.group") == group)
-            .cloned()
-            .collect()
+        self.of_group(text(definition, "spec.group")).cloned().collect()
     }
 
     /// Those that wait for their objects to go.
     fn terminating(&self) -> Vec<Value> {
-        let waits = |d: &&Value| object::is_deleting(d) && object::has_finalizer(d, FINALIZER);
-        self.known.values().filter(waits).cloned().collect()
+        let found = self.ending.iter().filter_map(|place| self.known.get(place));
+        found.cloned().collect()
     }
 
     /// Those of a group whose names were refused, which may be free by now.
     fn refused(&self, group: &str) -> Vec<Value> {
-        let refused = |d: &&Value| text(d, "spec.group") == group && !custom::is_true(d, "NamesAccepted");
-        self.known.values().filter(refused).cloned().collect()
+        let refused = |d: &&Value| !custom::is_true(d, "NamesAccepted");
+        self.of_group(group).filter(refused).cloned().collect()
     }
 }
 
@@ -99,10 +131,10 @@ impl Core {
             self.attend(&all, &definition).await;
         }
         while anew(custom::PLURAL, self.drain_definitions(&mut all).await).await {
-            let gone: Vec<String> = all.known.keys().cloned().collect();
+            let gone: Vec<Place> = all.known.keys().cloned().collect();
             all = self.load_definitions();
-            for name in gone.iter().filter(|name| !all.known.contains_key(*name)) {
-                self.inner.kinds.put(name, Vec::new());
+            for place in gone.iter().filter(|place| !all.known.contains_key(*place)) {
+                self.inner.kinds.put(&place.1, Vec::new());
             }
         }
     }
@@ -127,7 +159,7 @@ impl Core {
             let text = matches!(event.kind, Change::Put).then_some(&event.entry.text);
             let group = self.take(all, &event.entry.key, text);
             let name = event.entry.key.rsplit('/').next().unwrap_or_default();
-            if let Some(definition) = all.known.get(name).cloned() {
+            if let Some(definition) = all.get(name).cloned() {
                 self.attend(all, &definition).await;
             }
             for definition in all.refused(&group) {
@@ -139,15 +171,15 @@ impl Core {
     /// Notes a definition as it is now, and serves what it describes. Returns its group.
     fn take(&self, all: &mut Definitions, key: &str, text: Option<&Bytes>) -> String {
         let name = key.rsplit('/').next().unwrap_or_default();
-        let group_of = |d: &Value| self::text(d, "spec.group").to_owned();
+        let group = place(name).0;
         let definition: Option<Value> = text.and_then(|text| serde_json::from_slice(text).ok());
         let (Some(definition), Some(text)) = (definition, text) else {
             self.inner.kinds.put(name, Vec::new());
-            return all.known.remove(name).as_ref().map(group_of).unwrap_or_default();
+            all.put(name, None);
+            return group;
         };
-        let group = group_of(&definition);
         self.inner.kinds.put(name, custom::kinds(&definition, text));
-        all.known.insert(name.to_owned(), slim(&definition));
+        all.put(name, Some(slim(&definition)));
         group
     }
 

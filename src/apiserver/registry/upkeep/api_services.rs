@@ -42,7 +42,8 @@ pub(super) fn plan(kinds: &[KindRef], live: &[Value], now: Timestamp) -> Vec<Wri
         .collect();
     let there: BTreeSet<&str> = live.iter().map(object::name).collect();
     let missing = wanted.iter().filter(|(name, _)| !there.contains(name.as_str()));
-    let mut writes: Vec<Write> = missing.map(|(_, new)| write(What::Create, new.clone())).collect();
+    let told = |new: &Value| condition(new, "Available", AVAILABLE, now).unwrap_or_else(|| new.clone());
+    let mut writes: Vec<Write> = missing.map(|(_, new)| write(What::Create, told(new))).collect();
     writes.extend(live.iter().filter_map(|service| {
         let served = wanted.contains_key(object::name(service));
         let managed = object::label(service, MANAGED).is_some();
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn services_are_made_and_then_said_to_be_available() {
+    fn services_are_made_and_said_to_be_available() {
         let kinds = built_in();
         let made = plan(&kinds, &[], Timestamp::UNIX_EPOCH);
         assert!(made.iter().all(|write| write.what == What::Create));
@@ -113,12 +114,12 @@ mod tests {
             assert!(names.contains(&name), "{name} in {names:?}");
         }
         assert!(!names.iter().any(|name| name.contains(REGISTRATION)));
-        let live: Vec<Value> = made.into_iter().map(|write| write.object).collect();
-        let told = plan(&kinds, &live, Timestamp::UNIX_EPOCH);
-        assert_eq!(told.len(), live.len());
-        assert!(told.iter().all(|write| write.what == What::ReplaceStatus));
-        let live: Vec<Value> = told.into_iter().map(|write| write.object).collect();
+        let mut live: Vec<Value> = made.into_iter().map(|write| write.object).collect();
         assert_eq!(plan(&kinds, &live, Timestamp::UNIX_EPOCH), []);
+        live[0]["status"]["conditions"][0]["status"] = "False".into();
+        let told = plan(&kinds, &live, Timestamp::UNIX_EPOCH);
+        assert_eq!(told.len(), 1);
+        assert!(told.iter().all(|write| write.what == What::ReplaceStatus));
     }
 
     #[test]

@@ -23,19 +23,23 @@ const MANDATORY: [&str; 2] = ["exempt", "catch-all"];
 /// What has to be written, given what is there.
 pub(super) fn plan(levels: &[Value], schemas: &[Value], now: Timestamp) -> Vec<Write> {
     let mut writes = kept(LEVELS, &self::levels(), levels);
-    writes.extend(kept(SCHEMAS, &self::schemas(), schemas));
-    let named: BTreeSet<&str> = levels.iter().map(object::name).collect();
+    let to_be = levels.iter().chain(writes.iter().map(|write| &write.object));
+    let named: BTreeSet<String> = to_be.map(|level| object::name(level).to_owned()).collect();
+    let told = |schema: &Value| {
+        let says = judge(schema, &named);
+        condition(schema, "Dangling", says.each_ref().map(String::as_str), now)
+    };
+    for mut write in kept(SCHEMAS, &self::schemas(), schemas) {
+        if write.what == What::Create {
+            write.object = told(&write.object).unwrap_or(write.object);
+        }
+        writes.push(write);
+    }
     writes.extend(schemas.iter().filter_map(|schema| {
-        let new = condition(
-            schema,
-            "Dangling",
-            judge(schema, &named).each_ref().map(String::as_str),
-            now,
-        )?;
         Some(Write {
             collection: SCHEMAS,
             what: What::ReplaceStatus,
-            object: new,
+            object: told(schema)?,
         })
     }));
     writes
@@ -75,7 +79,7 @@ fn follows(live: &Value) -> bool {
 }
 
 /// The condition `Dangling` of a schema.
-fn judge(schema: &Value, levels: &BTreeSet<&str>) -> [String; 3] {
+fn judge(schema: &Value, levels: &BTreeSet<String>) -> [String; 3] {
     let level = object::get_str(schema, &["spec", "priorityLevelConfiguration", "name"]);
     let (status, reason, rest) = match levels.contains(level) {
         true => ("False", "Found", "it exists"),
