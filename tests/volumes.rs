@@ -304,3 +304,49 @@ spec:
         });
     });
 }
+
+#[test]
+fn an_image_is_a_volume_to_be_read() {
+    sandboxed(|dir| {
+        let cluster = Cluster::stocked(dir, &[]);
+        cluster.apply(&format!(
+            r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: reader}}
+spec:
+  containers:
+  - name: main
+    image: {BUSYBOX}
+    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 0.2; done"]
+    volumeMounts: [{{name: tools, mountPath: /tools}}, {{name: tools, mountPath: /only, subPath: bin}}]
+  - name: wasm
+    image: local/hello-http:1
+    volumeMounts: [{{name: tools, mountPath: /tools}}]
+  volumes:
+  - {{name: tools, image: {{reference: "{BUSYBOX}", pullPolicy: Never}}}}
+"#
+        ));
+        cluster.pod_ready("reader");
+        assert_has(
+            &cluster.exec("reader", &["ls", "/tools/bin", "/only"]).unwrap(),
+            &["busybox"],
+        );
+        let written = cluster.exec("reader", &["touch", "/tools/new"]).unwrap_err();
+        assert_has(&written, &["Read-only file system"]);
+        let run = cluster
+            .exec("reader", &["/tools/bin/busybox", "true"])
+            .unwrap_err();
+        assert_has(&run, &["ermission denied"]);
+        delete(&cluster, "pod/reader");
+        cluster.apply(&guest_with("none", "x", &[]).replace(
+            "persistentVolumeClaim: {claimName: x}",
+            "image: {reference: \"local/missing:1\", pullPolicy: Never}",
+        ));
+        cluster.event(
+            "none",
+            "FailedMount",
+            &["ErrImageNeverPull", "is not present with pull policy of Never"],
+        );
+    });
+}

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use base::{Clock, Random};
 use client::{Cache, Client, EventType, Recorder};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
-use oci::{Credentials, Image, ImageError, Images};
+use oci::{Credentials, Image, ImageError, ImageKind, Images};
 
 use crate::config::AgentConfig;
 use crate::env::NodeFacts;
@@ -32,6 +32,8 @@ use crate::volumes::{LocalPaths, VolumeMaker};
 pub trait ImageSource: Send + Sync + 'static {
     /// The image, if it is on this machine.
     async fn find(&self, reference: &str) -> Result<Option<Image>, ImageError>;
+    /// Where the files of an ordinary image lie: its layers, lowest first.
+    fn layers(&self, image: &Image) -> Vec<PathBuf>;
     /// Fetches it.
     async fn pull(&self, reference: &str, credentials: &[Credentials]) -> Result<Image, ImageError>;
 }
@@ -40,6 +42,13 @@ pub trait ImageSource: Send + Sync + 'static {
 impl ImageSource for Images {
     async fn find(&self, reference: &str) -> Result<Option<Image>, ImageError> {
         Images::find(self, reference).await
+    }
+
+    fn layers(&self, image: &Image) -> Vec<PathBuf> {
+        match &image.kind {
+            ImageKind::Oci { layers } => layers.iter().map(|layer| self.layer_path(layer)).collect(),
+            ImageKind::Wasm { .. } | ImageKind::App { .. } => Vec::new(),
+        }
     }
 
     async fn pull(&self, reference: &str, credentials: &[Credentials]) -> Result<Image, ImageError> {

@@ -190,8 +190,11 @@ impl Collector {
     fn names(&self) -> BTreeSet<String> {
         let views = self.table.all();
         let containers = views.iter().flat_map(|view| spec::all_containers(&view.pod));
+        let containers = containers.map(|(_, container)| spec::image(&container).to_owned());
+        let volumes = views.iter().flat_map(|view| spec::volume_images(&view.pod));
         containers
-            .filter_map(|(_, container)| Images::normalize(spec::image(&container)).ok())
+            .chain(volumes.map(str::to_owned))
+            .filter_map(|name| Images::normalize(&name).ok())
             .collect()
     }
 

@@ -140,6 +140,10 @@ impl ImageSource for FakeImages {
         Ok(None)
     }
 
+    fn layers(&self, _: &Image) -> Vec<std::path::PathBuf> {
+        Vec::new()
+    }
+
     async fn pull(&self, reference: &str, _: &[Credentials]) -> Result<Image, ImageError> {
         let name = reference.rsplit('/').next().unwrap_or(reference);
         if name.starts_with("missing") {

@@ -175,6 +175,10 @@ impl Decision<'_> {
     }
 
     fn make_sandbox(&mut self) {
+        // Who begins before something is mounted may not see it.
+        if spec::mounts_first(self.pod) && self.state.volumes != Part::Ready {
+            return;
+        }
         let pending: Vec<&ContainerRecord> = spec::containers(self.pod)
             .map(|(role, c)| (role, c, self.state.container(&c.name)))
             .filter(|(role, c, record)| !done(self.pod, *role, c, record))

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::api::core::v1::{Container, ContainerRestartRule, EphemeralContainer, Pod, PodSpec, Probe};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerRestartRule, EphemeralContainer, Pod, PodSpec, Probe, Volume,
+};
 
 /// What part a container plays in its pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,6 +210,26 @@ pub fn probe_grace_seconds(pod: &Pod, probe: Option<&Probe>) -> i64 {
     probe
         .and_then(|p| p.termination_grace_period_seconds)
         .unwrap_or_else(|| grace_seconds(pod))
+}
+
+/// Whether volumes of the pod are mounts of their own, which have to be there before its sandbox.
+pub fn mounts_first(pod: &Pod) -> bool {
+    let in_memory = |volume: &Volume| {
+        let source = volume.empty_dir.as_ref();
+        source.is_some_and(|source| source.medium.as_deref() == Some("Memory"))
+    };
+    let mut volumes = spec(pod).volumes.iter().flatten();
+    volumes.any(|volume| volume.image.is_some() || in_memory(volume))
+}
+
+/// The images that volumes of the pod show.
+pub fn volume_images(pod: &Pod) -> impl Iterator<Item = &str> {
+    let sources = spec(pod)
+        .volumes
+        .iter()
+        .flatten()
+        .filter_map(|volume| volume.image.as_ref());
+    sources.filter_map(|source| source.reference.as_deref())
 }
 
 /// The image as the manifest has it.

@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::action::{Action, Happening};
 use super::decide::decide;
-use super::effects::{PodContext, finish, image, sandbox, start, stop};
+use super::effects::{PodContext, finish, image, sandbox, start, stop, volume_images};
 use super::prober;
 use super::report;
 use super::reports::{Report, Reports};
@@ -253,7 +253,10 @@ impl Worker {
     fn mount(&mut self, context: Arc<PodContext>, pod: Arc<Pod>) {
         context.node.volumes.follow(&pod, &self.on_change);
         self.job(async move {
-            let made = context.node.volumes.make(&pod, &context.tokens).await;
+            let made = match volume_images::make(&context, &pod).await {
+                Ok(()) => context.node.volumes.make(&pod, &context.tokens).await,
+                Err(error) => Err(error),
+            };
             Happening::VolumesMounted(made.map_err(|error| {
                 let text = error.to_string();
                 context

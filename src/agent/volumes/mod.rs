@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod host;
+pub mod image;
 pub mod local_path;
 pub mod make;
 pub mod memory;
@@ -39,6 +40,8 @@ fn kind_and_path(volume: &Volume, place: impl Fn(&str) -> PathBuf) -> Option<Pat
         "projected"
     } else if volume.downward_api.is_some() {
         "downward-api"
+    } else if volume.image.is_some() {
+        "image"
     } else if volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some() {
         PERSISTENT
     } else {

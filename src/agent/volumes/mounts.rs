@@ -46,7 +46,7 @@ pub fn resolve(
         // What the agent writes is nobody else's to write.
         let made_by_agent = payload::payload(volume).is_some();
         let claim = volume.persistent_volume_claim.as_ref();
-        let claimed_to_read = claim.is_some_and(|claim| claim.read_only == Some(true));
+        let to_read = volume.image.is_some() || claim.is_some_and(|claim| claim.read_only == Some(true));
         let path = match wanted.mount_path.strip_prefix('/') {
             Some(_) => wanted.mount_path.clone(),
             None => format!("/{}", wanted.mount_path),
@@ -54,7 +54,7 @@ pub fn resolve(
         mounts.push(MountPoint {
             host,
             path,
-            read_only: wanted.read_only.unwrap_or(false) || made_by_agent || claimed_to_read,
+            read_only: wanted.read_only.unwrap_or(false) || made_by_agent || to_read,
             recursive: matches!(
                 wanted.recursive_read_only.as_deref(),
                 Some("Enabled" | "IfPossible")

@@ -48,6 +48,20 @@ pub async fn fetch(
     Ok(found)
 }
 
+/// Finds or pulls the image of something that only names one.
+///
+/// # Errors
+/// Reason and message.
+pub async fn fetch_for(context: &PodContext, pod: &Pod, container: &Container) -> Result<Image, Failure> {
+    let fetch = Fetch {
+        context,
+        pod,
+        container,
+        launched: false,
+    };
+    fetch.run().await
+}
+
 /// `repository@digest` where the image came from somewhere, else its id.
 fn image_id(image: &Image) -> String {
     let by_digest = image.references.iter().find(|r| r.contains("@sha256:"));

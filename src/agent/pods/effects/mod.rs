@@ -9,6 +9,7 @@ mod runtime_class;
 pub mod sandbox;
 pub mod start;
 pub mod stop;
+pub mod volume_images;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
