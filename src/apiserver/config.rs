@@ -36,8 +36,8 @@ pub struct ServerConfig {
     pub node_ports: (u16, u16),
     /// The cluster's DNS domain.
     pub cluster_domain: String,
-    /// Whether requests without credentials go on as `system:anonymous`.
-    pub anonymous: bool,
+    /// Who else knows users.
+    pub authentication: Authentication,
     /// Issuer, and default audience, of service-account tokens; empty for
     /// `https://kubernetes.default.svc.` and the cluster domain.
     pub issuer: String,
@@ -61,6 +61,16 @@ pub struct ServerConfig {
     pub random: Arc<dyn Random>,
 }
 
+/// Who knows users besides this server.
+#[derive(Clone, Debug, Default)]
+pub struct Authentication {
+    /// File with an `AuthenticationConfiguration`: issuers of tokens, and who may ask without credentials (anybody,
+    /// if it does not say).
+    pub config: Option<PathBuf>,
+    /// File in the form of a kubeconfig that leads to somebody who is asked about tokens.
+    pub token_webhook: Option<PathBuf>,
+}
+
 impl ServerConfig {
     /// The defaults, for a server on loopback port 6443.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
@@ -74,7 +84,7 @@ impl ServerConfig {
             service_cidr: "10.43.0.0/16".into(),
             node_ports: (30000, 32767),
             cluster_domain: "cluster.local".into(),
-            anonymous: true,
+            authentication: Authentication::default(),
             issuer: String::new(),
             admission: admission::Settings::default(),
             audit: AuditSettings::default(),

@@ -21,7 +21,7 @@ use crate::config::ServerConfig;
 use crate::discovery::Discovery;
 use crate::health::{Check, Health};
 use crate::http::local::LocalService;
-use crate::http::{Door, Guests, Listening, Waiting};
+use crate::http::{Answers, Door, Waiting};
 use crate::leading::{follow_contact, while_leading};
 use crate::lookup::{Lookup, StoreLookup};
 use crate::members::{Gauges, Here, Members, Standing, endpoints};
@@ -30,18 +30,18 @@ use crate::mirror::{self, Mirror};
 use crate::nodes::{Dialer, NodeLinks};
 use crate::openapi_routes::OpenApi;
 use crate::outbound::Outbound;
-use crate::peers::{PeerDoor, PeerTls};
 use crate::pki::{Pki, PkiError, Serving};
 use crate::rbac::{self, Rbac};
 use crate::registry::{Core, CoreConfig, Trust};
 use crate::signer::Signer;
-use crate::tls;
 use crate::vault::{self, Vault};
 use crate::usage::{self, Usage};
 use crate::whole::Whole;
 
 mod prepared;
+mod witness;
 
+use prepared::Opened;
 pub use prepared::Prepared;
 
 /// Ordinary requests that may be under way at once; more are told to come back.
@@ -101,31 +101,18 @@ impl ApiServer {
         let started = Instant::now();
         let (opening, opened) = watch::channel(None);
         let port = prepared.port();
-        let Prepared {
+        let Opened {
             config,
-            listeners,
             addresses,
             pki,
             serving,
-            peers,
-        } = prepared;
-        let identity = PeerTls::new(&pki.peer_ca, store.cluster(), store.member(), config.clock.now())?;
-        let identity = Arc::new(identity);
-        peers.introduce(identity.clone());
-        let listening = Listening {
-            door: opened,
-            tls: Arc::new(tls::server_config(&pki, serving.clone())?),
-            peers: PeerDoor::new(identity, store.clone()),
-            guests: Guests::new(config.connections_max, &config.metrics),
-            grace: config.shutdown_grace,
-        };
-        listening.start(listeners, tasks);
+        } = prepared.listen(&store, opened, tasks)?;
         let alone = taken_in(&store).await? == Standing::Alone;
         store.register(&config.metrics);
         let vault = vault(&config, &store, tasks)?;
         let (door, core) = door(&config, port, &pki, &vault, alone, tasks).await?;
         let door = Arc::new(door);
-        opening.send_replace(Some(door.clone()));
+        opening.send_replace(Some(door.clone() as Arc<dyn Answers>));
         background(&config, &pki, serving, &door, store.clone(), tasks);
         lead(&config, &door, core, &store, alone, tasks);
         let took_ms = started.elapsed().as_millis() as u64;

@@ -6,6 +6,7 @@
 //! back-off, carrying out plans, and waiting until the caches show what was
 //! written before the same key is looked at again.
 
+mod bootstrap_tokens;
 mod csr_cleaner;
 pub mod custom;
 pub mod deployment;

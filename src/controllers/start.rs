@@ -11,8 +11,9 @@ use crate::harness::{Harness, Surroundings};
 use crate::plan::Key;
 use crate::view::View;
 use crate::{
-    csr_cleaner, deployment, disruption, endpoints, endpointslice, garbage, load_balancer, namespace,
-    node_ipam, node_lifecycle, pod_garbage, replicaset, root_ca, service_account, taint_eviction, volumes,
+    bootstrap_tokens, csr_cleaner, deployment, disruption, endpoints, endpointslice, garbage, load_balancer,
+    namespace, node_ipam, node_lifecycle, pod_garbage, replicaset, root_ca, service_account, taint_eviction,
+    volumes,
 };
 
 /// What the controllers need to be told.
@@ -99,6 +100,10 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
         .on_each(view.pods.changes())
         .on(view.nodes.changes(), taint_eviction::keys_for_node);
     Harness::start(csr_cleaner::OldRequests, 1, &s).on_each(view.requests.changes());
+    Harness::start(bootstrap_tokens::Cleaner, 1, &s).on_each(view.bootstrap_tokens.changes());
+    Harness::start(bootstrap_tokens::Signer, 1, &s)
+        .on(view.cluster_infos.changes(), |_, _| bootstrap_tokens::key())
+        .on(view.bootstrap_tokens.changes(), |_, _| bootstrap_tokens::key());
     Harness::start(disruption::Budgets, 1, &s)
         .on_each(view.budgets.changes())
         .on(view.pods.changes(), disruption::keys_for_pod);

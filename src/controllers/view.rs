@@ -9,13 +9,15 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
+    ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
 
+use crate::bootstrap_tokens;
 use crate::scales::Scales;
 
 /// The cluster, as far as controllers look at it.
@@ -45,6 +47,10 @@ pub struct View {
     pub budgets: Cache<PodDisruptionBudget>,
     /// The ConfigMaps named `kube-root-ca.crt`, and no others.
     pub root_cas: Cache<ConfigMap>,
+    /// The Secrets of bootstrap tokens.
+    pub bootstrap_tokens: Cache<Secret>,
+    /// The ConfigMap `cluster-info` of `kube-public`.
+    pub cluster_infos: Cache<ConfigMap>,
     /// CertificateSigningRequests.
     pub requests: Cache<CertificateSigningRequest>,
     /// PersistentVolumeClaims.
@@ -74,6 +80,18 @@ impl View {
             service_accounts: Cache::start(client, all(), tasks),
             budgets: Cache::start(client, all(), tasks),
             root_cas: Cache::start(client, all().fields("metadata.name=kube-root-ca.crt"), tasks),
+            bootstrap_tokens: Cache::start(
+                client,
+                Selectors::namespace(bootstrap_tokens::TOKENS)
+                    .fields(format!("type={}", bootstrap_tokens::TYPE)),
+                tasks,
+            ),
+            cluster_infos: Cache::start(
+                client,
+                Selectors::namespace(bootstrap_tokens::PUBLIC)
+                    .fields(format!("metadata.name={}", bootstrap_tokens::INFO)),
+                tasks,
+            ),
             requests: Cache::start(client, all(), tasks),
             claims: Cache::start(client, all(), tasks),
             volumes: Cache::start(client, all(), tasks),
@@ -97,6 +115,8 @@ impl View {
             service_accounts: Cache::fixed([]),
             budgets: Cache::fixed([]),
             root_cas: Cache::fixed([]),
+            bootstrap_tokens: Cache::fixed([]),
+            cluster_infos: Cache::fixed([]),
             requests: Cache::fixed([]),
             claims: Cache::fixed([]),
             volumes: Cache::fixed([]),
@@ -119,6 +139,8 @@ impl View {
         self.service_accounts.synced().await;
         self.budgets.synced().await;
         self.root_cas.synced().await;
+        self.bootstrap_tokens.synced().await;
+        self.cluster_infos.synced().await;
         self.requests.synced().await;
         self.claims.synced().await;
         self.volumes.synced().await;

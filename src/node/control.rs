@@ -65,6 +65,7 @@ pub(super) async fn prepare_server(config: &Config, node_ip: Addresses) -> anyho
     settings.admission.pod_security = config.safety.pod_security.clone();
     settings.audit = config.safety.audit.clone();
     settings.encryption = config.safety.encryption.clone();
+    settings.authentication = config.authentication.clone();
     settings.name.clone_from(&config.node_name);
     settings.shared = serde_json::to_value(Shared::of(config))?;
     settings.connections_max = connections();

@@ -13,7 +13,7 @@ use rustls::server::danger::ClientCertVerifier;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::front_proxy::RequestHeaders;
-use crate::pki::fingerprint;
+use crate::pki::{Pki, fingerprint};
 
 /// What the certificate of a connection says.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,12 @@ pub struct Certificates {
 }
 
 impl Certificates {
+    /// Trusts the CAs of that PKI.
+    pub fn of(pki: &Pki) -> Result<Self, rustls::Error> {
+        let (clients, proxies) = (pki.client_ca.der().clone(), pki.front_proxy_ca.der().clone());
+        Self::new(clients, proxies, RequestHeaders::default())
+    }
+
     /// Trusts these CAs and no other; `headers` says which names the second one's clients must have.
     pub fn new(
         clients: CertificateDer<'static>,

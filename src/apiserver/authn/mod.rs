@@ -1,9 +1,13 @@
-//! Who is asking: by client certificate, as a front proxy says, by service-account token, by join token, or nobody.
+//! Who is asking: by client certificate, as a front proxy says, by a bearer token of some sort, or nobody.
 
+mod bearers;
+mod bootstrap;
 mod certificate;
 mod claims;
 pub mod front_proxy;
+pub mod oidc;
 mod service_account;
+mod token_webhook;
 
 use std::sync::Arc;
 
@@ -15,9 +19,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, header};
 use rustls::pki_types::CertificateDer;
 
+pub use bearers::Bearers;
 pub use certificate::{CertificateUser, Certificates};
 pub use front_proxy::RequestHeaders;
+use oidc::config::Anonymous;
 pub use service_account::ServiceAccounts;
+pub use token_webhook::TokenWebhook;
 
 use crate::pki::{JoinRole, Pki};
 
@@ -28,21 +35,20 @@ const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 pub struct Authn {
     pki: Arc<Pki>,
     certificates: Certificates,
-    tokens: Arc<ServiceAccounts>,
-    anonymous: bool,
+    tokens: Arc<Bearers>,
+    anonymous: Anonymous,
     clock: Arc<dyn Clock>,
 }
 
 impl Authn {
-    /// Authentication against that PKI; `anonymous` lets requests without credentials go on.
+    /// Authentication against that PKI; `anonymous` says which requests without credentials go on.
     pub fn new(
         pki: Arc<Pki>,
-        tokens: Arc<ServiceAccounts>,
-        anonymous: bool,
+        tokens: Arc<Bearers>,
+        anonymous: Anonymous,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, rustls::Error> {
-        let (clients, proxies) = (pki.client_ca.der().clone(), pki.front_proxy_ca.der().clone());
-        let certificates = Certificates::new(clients, proxies, RequestHeaders::default())?;
+        let certificates = Certificates::of(&pki)?;
         Ok(Self {
             pki,
             certificates,
@@ -58,8 +64,13 @@ impl Authn {
             .check(chain.unwrap_or_default(), self.clock.now())
     }
 
-    /// Who sent a request with these headers over a connection with that certificate.
-    pub fn request(&self, connection: &CertificateUser, headers: &HeaderMap) -> Result<User, Status> {
+    /// Who sent a request for that path with these headers over a connection with that certificate.
+    pub async fn request(
+        &self,
+        connection: &CertificateUser,
+        headers: &HeaderMap,
+        path: &str,
+    ) -> Result<User, Status> {
         let now = self.clock.now().as_second();
         match connection {
             CertificateUser::FrontProxy { ends } if *ends > now => {
@@ -71,19 +82,22 @@ impl Authn {
             _ => {}
         }
         match bearer(headers) {
-            Some(token) => self.bearer(&token),
+            Some(token) => self.bearer(&token).await,
             // A certificate that proves nothing is a wrong credential, not a missing one.
-            None if matches!(connection, CertificateUser::Nobody) && self.anonymous => Ok(User::anonymous()),
+            None if matches!(connection, CertificateUser::Nobody) && self.anonymous.may_ask(path) => {
+                Ok(User::anonymous())
+            }
             None => Err(Status::unauthorized()),
         }
     }
 
-    fn bearer(&self, token: &str) -> Result<User, Status> {
+    async fn bearer(&self, token: &str) -> Result<User, Status> {
         if let Some(role) = self.pki.join.role_of(token) {
             return Ok(joiner(role));
         }
         self.tokens
             .authenticate(token, &[])
+            .await
             .map(|(user, _)| user)
             .map_err(|why| {
                 tracing::debug!(why, "bearer token refused");
@@ -136,8 +150,13 @@ mod tests {
     fn authn(dir: &std::path::Path, anonymous: bool) -> (Arc<Pki>, Authn) {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let pki = Arc::new(Pki::open(&ServerConfig::new(dir), 6443, clock.now()).unwrap());
-        let tokens =
-            ServiceAccounts::new(&pki, "https://issuer", Arc::new(Fixed::default()), clock.clone()).unwrap();
+        let lookup = Arc::new(Fixed::default());
+        let tokens = ServiceAccounts::new(&pki, "https://issuer", lookup.clone(), clock.clone()).unwrap();
+        let tokens = Bearers::own(Arc::new(tokens), lookup, clock.clone());
+        let anonymous = Anonymous {
+            enabled: anonymous,
+            ..Anonymous::default()
+        };
         (
             pki.clone(),
             Authn::new(pki, Arc::new(tokens), anonymous, clock).unwrap(),
@@ -150,15 +169,15 @@ mod tests {
         headers
     }
 
-    #[test]
-    fn certificates_tokens_and_nobody() {
+    #[tokio::test]
+    async fn certificates_tokens_and_nobody() {
         let dir = tempfile::tempdir().unwrap();
         let (pki, authn) = authn(dir.path(), true);
         let now = jiff::Timestamp::now();
         let chain = |pem: &str| vec![CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()];
         let node = pki.client("system:node:a", &["system:nodes"], now).unwrap();
         let connection = authn.connection(Some(&chain(&node.cert_pem)));
-        let user = authn.request(&connection, &HeaderMap::new()).unwrap();
+        let user = authn.request(&connection, &HeaderMap::new(), "/").await.unwrap();
         assert_eq!(user.name, "system:node:a");
         assert_eq!(user.groups, ["system:nodes", "system:authenticated"]);
         let peer = pki
@@ -167,25 +186,33 @@ mod tests {
             .unwrap();
         let connection = authn.connection(Some(&chain(&peer.cert_pem)));
         assert_eq!(
-            authn.request(&connection, &HeaderMap::new()).unwrap_err().code,
+            authn
+                .request(&connection, &HeaderMap::new(), "/")
+                .await
+                .unwrap_err()
+                .code,
             401
         );
         let nobody = authn.connection(None);
         assert_eq!(
-            authn.request(&nobody, &HeaderMap::new()).unwrap(),
+            authn.request(&nobody, &HeaderMap::new(), "/").await.unwrap(),
             User::anonymous()
         );
         assert_eq!(
-            authn.request(&nobody, &with_bearer("wrong")).unwrap_err().message,
+            authn
+                .request(&nobody, &with_bearer("wrong"), "/")
+                .await
+                .unwrap_err()
+                .message,
             "Unauthorized"
         );
         let join = pki.join.token(JoinRole::Agent).text();
-        let user = authn.request(&nobody, &with_bearer(&join)).unwrap();
+        let user = authn.request(&nobody, &with_bearer(&join), "/").await.unwrap();
         assert_eq!(user.name, "system:bootstrap:agent");
     }
 
-    #[test]
-    fn only_a_front_proxy_says_whose_its_requests_are() {
+    #[tokio::test]
+    async fn only_a_front_proxy_says_whose_its_requests_are() {
         let dir = tempfile::tempdir().unwrap();
         let (pki, authn) = authn(dir.path(), true);
         let now = jiff::Timestamp::now();
@@ -195,24 +222,34 @@ mod tests {
         let proxy = pki.front_proxy(now).unwrap();
         let connection = authn.connection(Some(&chain(&proxy.cert_pem)));
         let jane = User::new("jane", &[AUTHENTICATED]);
-        assert_eq!(authn.request(&connection, &headers).unwrap(), jane);
+        assert_eq!(authn.request(&connection, &headers, "/").await.unwrap(), jane);
         assert_eq!(
-            authn.request(&connection, &HeaderMap::new()).unwrap_err().code,
+            authn
+                .request(&connection, &HeaderMap::new(), "/")
+                .await
+                .unwrap_err()
+                .code,
             401
         );
         // The same name from another CA, and another name from the right one.
         let stranger = pki.client(front_proxy::CLIENT_NAME, &[], now).unwrap();
         let connection = authn.connection(Some(&chain(&stranger.cert_pem)));
         assert_eq!(
-            authn.request(&connection, &headers).unwrap().name,
+            authn.request(&connection, &headers, "/").await.unwrap().name,
             front_proxy::CLIENT_NAME
         );
         let leaf = crate::pki::Leaf::client("somebody", &[]);
         let other = pki.front_proxy_ca.issue(&leaf, now, 600).unwrap();
         let connection = authn.connection(Some(&chain(&other.cert_pem)));
-        assert_eq!(authn.request(&connection, &headers).unwrap_err().code, 401);
+        assert_eq!(
+            authn.request(&connection, &headers, "/").await.unwrap_err().code,
+            401
+        );
         let nobody = authn.connection(None);
-        assert_eq!(authn.request(&nobody, &headers).unwrap(), User::anonymous());
+        assert_eq!(
+            authn.request(&nobody, &headers, "/").await.unwrap(),
+            User::anonymous()
+        );
     }
 
     #[test]
@@ -228,11 +265,18 @@ mod tests {
         assert_eq!(bearer(&HeaderMap::new()), None);
     }
 
-    #[test]
-    fn nobody_is_refused_when_anonymous_requests_are_off() {
+    #[tokio::test]
+    async fn nobody_is_refused_when_anonymous_requests_are_off() {
         let dir = tempfile::tempdir().unwrap();
         let (_, authn) = authn(dir.path(), false);
         let nobody = authn.connection(None);
-        assert_eq!(authn.request(&nobody, &HeaderMap::new()).unwrap_err().code, 401);
+        assert_eq!(
+            authn
+                .request(&nobody, &HeaderMap::new(), "/")
+                .await
+                .unwrap_err()
+                .code,
+            401
+        );
     }
 }

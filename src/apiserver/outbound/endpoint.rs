@@ -71,7 +71,11 @@ impl Endpoint {
         }
     }
 
-    fn url(url: &str) -> Result<Self, String> {
+    /// What an https URL names.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn url(url: &str) -> Result<Self, String> {
         let wrong = || format!("{url:?} is not https://HOST[:PORT][/PATH]");
         let uri: http::Uri = url.parse().map_err(|_| wrong())?;
         let host = uri.host().filter(|_| uri.scheme_str() == Some("https"));

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::Credentials;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -46,7 +46,7 @@ pub type Secured = TlsStream<Box<dyn Stream>>;
 /// Calls webhooks and the like. Cheap to clone.
 #[derive(Clone)]
 pub struct Outbound {
-    dialer: Dialer,
+    dialer: Option<Dialer>,
     pool: Arc<Pool>,
 }
 
@@ -54,9 +54,51 @@ impl Outbound {
     /// One that reaches Services through `dialer`.
     pub fn new(dialer: Dialer) -> Self {
         Self {
-            dialer,
+            dialer: Some(dialer),
             pool: Arc::default(),
         }
+    }
+
+    /// One that reaches hosts alone, for what has to be known before there is an API.
+    pub fn to_hosts() -> Self {
+        Self {
+            dialer: None,
+            pool: Arc::default(),
+        }
+    }
+
+    /// Fetches a document.
+    ///
+    /// # Errors
+    /// What went wrong, in the words of Go's client.
+    pub async fn get(&self, endpoint: &Endpoint, within: Duration) -> Result<Bytes, String> {
+        let ask = Ask {
+            method: Method::GET,
+            query: "",
+            body: Bytes::new(),
+            who: &Credentials::default(),
+        };
+        self.ask("Get", endpoint, ask, within).await
+    }
+
+    /// Posts JSON as somebody.
+    ///
+    /// # Errors
+    /// As for [`Self::post`].
+    pub async fn post_as(
+        &self,
+        endpoint: &Endpoint,
+        who: &Credentials,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, String> {
+        let ask = Ask {
+            method: Method::POST,
+            query: "",
+            body,
+            who,
+        };
+        self.ask("Post", endpoint, ask, within).await
     }
 
     /// Posts JSON and returns the body of the answer; `query` has no question mark.
@@ -70,9 +112,25 @@ impl Outbound {
         body: Bytes,
         within: Duration,
     ) -> Result<Bytes, String> {
-        let shown = endpoint.shown(query);
-        let failed = |why: String| format!("Post {shown:?}: {why}");
-        let exchanged = tokio::time::timeout(within, self.exchange(endpoint, query, body)).await;
+        let ask = Ask {
+            method: Method::POST,
+            query,
+            body,
+            who: &Credentials::default(),
+        };
+        self.ask("Post", endpoint, ask, within).await
+    }
+
+    async fn ask(
+        &self,
+        word: &str,
+        endpoint: &Endpoint,
+        ask: Ask<'_>,
+        within: Duration,
+    ) -> Result<Bytes, String> {
+        let shown = endpoint.shown(ask.query);
+        let failed = |why: String| format!("{word} {shown:?}: {why}");
+        let exchanged = tokio::time::timeout(within, self.exchange(endpoint, ask)).await;
         let exchanged = exchanged.map_err(|_| failed("context deadline exceeded".to_owned()))?;
         let (code, answer) = exchanged.map_err(failed)?;
         match code {
@@ -81,22 +139,24 @@ impl Outbound {
         }
     }
 
-    async fn exchange(&self, endpoint: &Endpoint, query: &str, body: Bytes) -> Result<(u16, Bytes), String> {
-        let mut request = request(endpoint, query, body).map_err(|error| error.to_string())?;
+    async fn exchange(&self, endpoint: &Endpoint, ask: Ask<'_>) -> Result<(u16, Bytes), String> {
+        let mut request = ask.request(endpoint).map_err(|error| error.to_string())?;
+        // Connections say who we are, so those of one must not serve another.
+        let shared = *ask.who == Credentials::default();
         // One that was used before may have been closed meanwhile; what was not sent is sent over another.
-        while let Some(mut sender) = self.pool.take(endpoint) {
+        while let Some(mut sender) = self.pool.take(endpoint).filter(|_| shared) {
             if sender.ready().await.is_err() {
                 continue;
             }
             match sender.try_send_request(request).await {
-                Ok(response) => return self.read(endpoint, sender, response).await,
+                Ok(response) => return self.read(endpoint, Some(sender), response).await,
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
                     None => return Err(broken(&error.into_error())),
                 },
             }
         }
-        let stream = self.connect(endpoint, &Credentials::default()).await?;
+        let stream = self.connect(endpoint, ask.who).await?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| broken(&error))?;
         tokio::spawn(async move {
@@ -106,13 +166,14 @@ impl Outbound {
         });
         let response = sender.send_request(request).await;
         let response = response.map_err(|error| broken(&error))?;
-        self.read(endpoint, sender, response).await
+        self.read(endpoint, Some(sender).filter(|_| shared), response)
+            .await
     }
 
     async fn read(
         &self,
         endpoint: &Endpoint,
-        sender: Sender,
+        again: Option<Sender>,
         response: Response<Incoming>,
     ) -> Result<(u16, Bytes), String> {
         let code = response.status().as_u16();
@@ -120,7 +181,9 @@ impl Outbound {
             .collect()
             .await;
         let body = body.map_err(|error| error.to_string())?.to_bytes();
-        self.pool.put(endpoint, sender);
+        if let Some(sender) = again {
+            self.pool.put(endpoint, sender);
+        }
         Ok((code, body))
     }
 
@@ -155,7 +218,9 @@ impl Outbound {
                 Ok(Box::new(stream))
             }
             Place::Service(namespace, name, port) => {
-                let dialled = self.dialer.service(namespace, name, &port.to_string()).await;
+                let dialer = self.dialer.as_ref();
+                let dialer = dialer.ok_or_else(|| "Services cannot be reached from here".to_owned())?;
+                let dialled = dialer.service(namespace, name, &port.to_string()).await;
                 let dialled = dialled.map_err(|status| failure::resolving(&status, name))?;
                 Ok(Box::new(dialled.stream))
             }
@@ -163,17 +228,32 @@ impl Outbound {
     }
 }
 
-fn request(endpoint: &Endpoint, query: &str, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
-    let mark = if query.is_empty() { "" } else { "?" };
-    let authority = endpoint.origin.trim_start_matches("https://");
-    Request::builder()
-        .method(Method::POST)
-        .uri(format!("{}{mark}{query}", endpoint.path))
-        .header(HOST, authority)
-        .header(USER_AGENT, concat!("coracle/", env!("CARGO_PKG_VERSION")))
-        .header(CONTENT_TYPE, "application/json")
-        .header(ACCEPT, "application/json, */*")
-        .body(Full::new(body))
+/// What is asked of an endpoint, and by whom.
+struct Ask<'a> {
+    method: Method,
+    query: &'a str,
+    body: Bytes,
+    who: &'a Credentials,
+}
+
+impl Ask<'_> {
+    fn request(&self, endpoint: &Endpoint) -> Result<Request<Full<Bytes>>, http::Error> {
+        let mark = if self.query.is_empty() { "" } else { "?" };
+        let authority = endpoint.origin.trim_start_matches("https://");
+        let mut request = Request::builder()
+            .method(self.method.clone())
+            .uri(format!("{}{mark}{}", endpoint.path, self.query))
+            .header(HOST, authority)
+            .header(USER_AGENT, concat!("coracle/", env!("CARGO_PKG_VERSION")))
+            .header(ACCEPT, "application/json, */*");
+        if self.method == Method::POST {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if !self.who.token.is_empty() {
+            request = request.header(AUTHORIZATION, format!("Bearer {}", self.who.token));
+        }
+        request.body(Full::new(self.body.clone()))
+    }
 }
 
 /// What a broken exchange comes to: an end that came too early is what Go calls EOF.

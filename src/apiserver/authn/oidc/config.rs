@@ -1,0 +1,197 @@
+//! The structured configuration of authentication (`apiserver.config.k8s.io`), as its file says it.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+/// The file's content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct AuthenticationConfiguration {
+    /// `apiserver.config.k8s.io/v1`, or one of its betas.
+    pub api_version: String,
+    /// `AuthenticationConfiguration`.
+    pub kind: String,
+    /// Issuers of tokens.
+    pub jwt: Vec<Jwt>,
+    /// Requests without credentials; absent for what the server does otherwise.
+    pub anonymous: Option<Anonymous>,
+}
+
+/// Who may go on without credentials.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Anonymous {
+    /// Whether anybody may.
+    pub enabled: bool,
+    /// Where; everywhere if there is none.
+    pub conditions: Vec<AnonymousCondition>,
+}
+
+/// A place open to all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct AnonymousCondition {
+    /// A path, exactly.
+    pub path: String,
+}
+
+/// One issuer and what its tokens mean.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Jwt {
+    /// Who.
+    pub issuer: IssuerConfig,
+    /// What must hold of the claims.
+    pub claim_validation_rules: Vec<ClaimRule>,
+    /// Who the claims mean.
+    pub claim_mappings: Mappings,
+    /// What must hold of the user.
+    pub user_validation_rules: Vec<UserRule>,
+}
+
+/// An issuer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct IssuerConfig {
+    /// The claim `iss`.
+    pub url: String,
+    /// Where its discovery document is; empty for below `url`.
+    #[serde(rename = "discoveryURL")]
+    pub discovery_url: String,
+    /// Who signed its serving certificate, PEM; empty for those whom the machine trusts.
+    pub certificate_authority: String,
+    /// Which of them a token must be for.
+    pub audiences: Vec<String>,
+    /// `MatchAny` if there are several audiences.
+    pub audience_match_policy: String,
+}
+
+/// What must hold of the claims: either of the two.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ClaimRule {
+    /// A claim that must be there.
+    pub claim: String,
+    /// Its value.
+    pub required_value: String,
+    /// An expression over `claims`.
+    pub expression: String,
+    /// What to say when it does not hold.
+    pub message: String,
+}
+
+/// What must hold of the user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct UserRule {
+    /// An expression over `user`.
+    pub expression: String,
+    /// What to say when it does not hold.
+    pub message: String,
+}
+
+/// Who the claims mean.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Mappings {
+    /// The name.
+    pub username: Mapping,
+    /// The groups.
+    pub groups: Mapping,
+    /// The UID.
+    pub uid: Mapping,
+    /// Anything else.
+    pub extra: Vec<ExtraMapping>,
+}
+
+/// A claim, or an expression over `claims`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Mapping {
+    /// The claim.
+    pub claim: String,
+    /// What is put before it; needed with a claim, and may be empty.
+    pub prefix: Option<String>,
+    /// The expression.
+    pub expression: String,
+}
+
+/// One more thing about a user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ExtraMapping {
+    /// Its key, such as `example.com/team`.
+    pub key: String,
+    /// An expression over `claims`, of a text or a list of texts.
+    pub value_expression: String,
+}
+
+impl Anonymous {
+    /// Whether anybody may ask for that path.
+    pub fn may_ask(&self, path: &str) -> bool {
+        let open = |condition: &AnonymousCondition| condition.path == path;
+        self.enabled && (self.conditions.is_empty() || self.conditions.iter().any(open))
+    }
+}
+
+impl AuthenticationConfiguration {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is something else.
+    pub fn read(file: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+        let read: Self = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
+        let versions = ["v1", "v1beta1", "v1alpha1"].map(|v| format!("apiserver.config.k8s.io/{v}"));
+        if read.kind != "AuthenticationConfiguration" || !versions.contains(&read.api_version) {
+            return Err(format!(
+                "expected an AuthenticationConfiguration of {}, found {:?} of {:?}",
+                versions.join(" or "),
+                read.kind,
+                read.api_version
+            ));
+        }
+        let anonymous = read.anonymous.as_ref();
+        if anonymous.is_some_and(|anonymous| !anonymous.enabled && !anonymous.conditions.is_empty()) {
+            return Err(
+                "anonymous.conditions: Forbidden: conditions are only allowed when enabled is true".into(),
+            );
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anybody_may_ask_for_some_paths_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("authentication.yaml");
+        let head = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n";
+        let read = |more: &str| {
+            std::fs::write(&file, format!("{head}{more}")).unwrap();
+            AuthenticationConfiguration::read(&file)
+        };
+        let some = read("anonymous: {enabled: true, conditions: [{path: /livez}]}").unwrap();
+        let anonymous = some.anonymous.unwrap();
+        assert!(anonymous.may_ask("/livez") && !anonymous.may_ask("/api"));
+        assert!(
+            read("anonymous: {enabled: true}")
+                .unwrap()
+                .anonymous
+                .unwrap()
+                .may_ask("/api")
+        );
+        assert!(read("anonymous: {enabled: false, conditions: [{path: /x}]}").is_err());
+        assert!(read("unheard: of").is_err());
+        std::fs::write(&file, "kind: Other").unwrap();
+        assert!(
+            AuthenticationConfiguration::read(&file)
+                .unwrap_err()
+                .contains("found \"Other\"")
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! Somebody elsewhere who is asked whose a token is, by TokenReview.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::request::User;
+use api::value::{flag, list, text};
+use base::Clock;
+use client::Credentials;
+use client::kubeconfig::Kubeconfig;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::bearers::Held;
+use crate::outbound::Outbound;
+use crate::outbound::endpoint::Endpoint;
+
+/// How long an answer is remembered (`authentication-token-webhook-cache-ttl`).
+const REMEMBERED_SECONDS: i64 = 120;
+/// How many are; when there are more, all are forgotten.
+const REMEMBERED_MAX: usize = 4096;
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+type Answer = Result<Held, String>;
+
+/// The one who is asked.
+pub struct TokenWebhook {
+    endpoint: Endpoint,
+    who: Credentials,
+    outbound: Outbound,
+    clock: Arc<dyn Clock>,
+    // A std mutex: nothing awaits while it is held.
+    remembered: Mutex<HashMap<[u8; 32], (Timestamp, Answer)>>,
+}
+
+impl TokenWebhook {
+    /// The one whom a file in the form of a kubeconfig leads to.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn open(file: &Path, outbound: Outbound, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        let told = Kubeconfig::read(file).map_err(|error| error.to_string())?;
+        let endpoint = Endpoint {
+            authorities: told.ca_pem,
+            ..Endpoint::url(&told.server)?
+        };
+        let who = Credentials {
+            cert_pem: told.client_cert_pem,
+            key_pem: told.client_key_pem,
+            token: told.token,
+        };
+        Ok(Self {
+            endpoint,
+            who,
+            outbound,
+            clock,
+            remembered: Mutex::default(),
+        })
+    }
+
+    /// Whose a token is, and for which of these audiences.
+    ///
+    /// # Errors
+    /// What was said against it, or why nobody could be asked, which is not remembered.
+    pub async fn authenticate(&self, token: &str, audiences: &[String]) -> Answer {
+        let mut digest = Sha256::new_with_prefix(token);
+        for audience in audiences {
+            digest.update([0]);
+            digest.update(audience);
+        }
+        let (key, now) = (digest.finalize().into(), self.clock.now());
+        if let Some(answer) = self.remembered(&key, now) {
+            return answer;
+        }
+        let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+            "metadata": {"creationTimestamp": null}, "spec": {"token": token, "audiences": audiences}});
+        let said = self
+            .outbound
+            .post_as(
+                &self.endpoint,
+                &self.who,
+                review.to_string().into(),
+                ANSWER_WITHIN,
+            )
+            .await?;
+        let said: Value = serde_json::from_slice(&said).map_err(|error| error.to_string())?;
+        let answer = read(&said, audiences);
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED_MAX {
+            remembered.clear();
+        }
+        remembered.insert(key, (now, answer.clone()));
+        answer
+    }
+
+    fn remembered(&self, key: &[u8; 32], now: Timestamp) -> Option<Answer> {
+        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, answer) = remembered.get(key)?;
+        (now.duration_since(*since).as_secs() < REMEMBERED_SECONDS).then(|| answer.clone())
+    }
+}
+
+/// What a TokenReview that was answered says.
+fn read(review: &Value, wanted: &[String]) -> Answer {
+    if !flag(review, "status.authenticated") {
+        return Err(match text(review, "status.error") {
+            "" => "the webhook does not know the token".to_owned(),
+            why => why.to_owned(),
+        });
+    }
+    let texts = |of: &Value, path: &str| -> Vec<String> {
+        list(of, path)
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
+    };
+    // One who names no audience is taken to mean whom it was asked by.
+    let mut audiences = texts(review, "status.audiences");
+    if audiences.is_empty() {
+        audiences = wanted.to_vec();
+    }
+    audiences.retain(|audience| wanted.contains(audience));
+    if audiences.is_empty() {
+        return Err(format!("the token is not for any of the audiences {wanted:?}"));
+    }
+    let of = &review["status"]["user"];
+    let name = text(of, "username").to_owned();
+    let mut groups = texts(of, "groups");
+    super::add_authenticated(&name, &mut groups);
+    let extra: BTreeMap<String, Vec<String>> =
+        serde_json::from_value(of["extra"].clone()).unwrap_or_default();
+    let user = User {
+        name,
+        uid: text(of, "uid").to_owned(),
+        groups,
+        extra,
+    };
+    Ok((user, audiences))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read() {
+        let wanted = ["api".to_owned()];
+        let user = json!({"username": "jane", "uid": "7", "groups": ["dev"], "extra": {"a": ["b"]}});
+        let yes = json!({"status": {"authenticated": true, "user": user}});
+        let (jane, audiences) = read(&yes, &wanted).unwrap();
+        assert_eq!((jane.name.as_str(), audiences), ("jane", wanted.to_vec()));
+        assert_eq!(jane.groups, ["dev", "system:authenticated"]);
+        assert_eq!(jane.extra["a"], ["b"]);
+        let other = json!({"status": {"authenticated": true, "user": user, "audiences": ["vault"]}});
+        assert!(read(&other, &wanted).is_err());
+        let no = json!({"status": {"authenticated": false, "error": "unknown token"}});
+        assert_eq!(read(&no, &wanted).unwrap_err(), "unknown token");
+    }
+}
