@@ -25,8 +25,8 @@ const TEXT_BYTES: usize = 1024;
 const DEFINITIONS: usize = 1000;
 /// How often everything is listed.
 const LISTS: usize = 20;
-/// What a server frees after work it frees within this time.
-const REST: Duration = Duration::from_secs(5);
+/// What a server frees after work it has given back within this time.
+const REST: Duration = Duration::from_secs(15);
 
 /// Where the objects are.
 pub const MAPS: &str = "/api/v1/namespaces/default/configmaps";
