@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::manifests::{BUSYBOX, idle_pod};
+use crate::support::manifests::BUSYBOX;
 use crate::support::{Cluster, assert_has, eventually, sandboxed};
 
 fn manifest(word: &str) -> String {
@@ -137,26 +137,5 @@ spec:
                 "Failed Terminated Pod was terminated in response to imminent node shutdown."
             );
         }
-    });
-}
-
-#[test]
-fn a_stop_leaves_containers_alone_unless_told_otherwise() {
-    sandboxed(|dir| {
-        let mut cluster = Cluster::start(dir, &[]);
-        cluster.busybox();
-        cluster.apply(&idle_pod("box"));
-        cluster.pod_ready("box");
-        let id = |cluster: &Cluster| {
-            cluster
-                .field("pod/box", "{.status.containerStatuses[0].containerID}")
-                .unwrap()
-        };
-        let before = id(&cluster);
-        cluster.stop();
-        cluster.restart();
-        cluster.ready();
-        cluster.pod_ready("box");
-        assert_eq!(id(&cluster), before);
     });
 }

@@ -153,6 +153,9 @@ fn volumes_that_are_there_are_bound_by_what_claims_ask() {
         cluster.apply(&volume("small", "500Mi", "manual", &host));
         cluster.apply(&volume("right", "2Gi", "manual", &host));
         cluster.apply(&volume("large", "5Gi", "manual", &host));
+        for name in ["small", "right", "large"] {
+            cluster.until(&format!("pv/{name}"), "{.status.phase}", "Available");
+        }
         cluster.apply(&claim("any", ", storageClassName: manual"));
         cluster.until(
             "pvc/any",
