@@ -125,7 +125,7 @@ fn json(value: &impl Serialize) -> Result<Response<Body>, Status> {
 
 impl Members {
     /// The members as this server sees them.
-    pub(super) async fn list(&self) -> Result<MemberList, Status> {
+    pub(crate) async fn list(&self) -> Result<MemberList, Status> {
         let status = self.store.status().await.map_err(refuse::status)?;
         Ok(judge::members(&status, &self.here))
     }

@@ -3,14 +3,17 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use store::Dialer;
+use base::Tasks;
+use store::{Dialer, Store};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::StartError;
 use crate::config::ServerConfig;
-use crate::http::bind;
-use crate::peers::PeerDialer;
+use crate::http::{Answers, Guests, Listening, bind};
+use crate::peers::{PeerDialer, PeerDoor, PeerTls};
 use crate::pki::{Pki, PkiError, Serving};
+use crate::tls;
 
 /// A server that listens and does not answer yet. The store needs to know its
 /// address and its way to others to open, see [`crate::ApiServer::start_prepared`].
@@ -21,6 +24,14 @@ pub struct Prepared {
     pub(super) pki: Arc<Pki>,
     pub(super) serving: Arc<Serving>,
     pub(super) peers: Arc<PeerDialer>,
+}
+
+/// What is left of it once it listens.
+pub(super) struct Opened {
+    pub config: ServerConfig,
+    pub addresses: Vec<SocketAddr>,
+    pub pki: Arc<Pki>,
+    pub serving: Arc<Serving>,
 }
 
 impl Prepared {
@@ -51,6 +62,35 @@ impl Prepared {
     /// Where other machines reach this server.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.config.advertise, self.port())
+    }
+
+    /// Serves other servers from now on, and clients as soon as there is a door.
+    pub(super) fn listen(
+        self,
+        store: &Store,
+        door: watch::Receiver<Option<Arc<dyn Answers>>>,
+        tasks: &Tasks,
+    ) -> Result<Opened, StartError> {
+        let Self {
+            config, pki, serving, ..
+        } = self;
+        let identity = PeerTls::new(&pki.peer_ca, store.cluster(), store.member(), config.clock.now())?;
+        let identity = Arc::new(identity);
+        self.peers.introduce(identity.clone());
+        let listening = Listening {
+            door,
+            tls: Arc::new(tls::server_config(&pki, serving.clone())?),
+            peers: PeerDoor::new(identity, store.clone()),
+            guests: Guests::new(config.connections_max, &config.metrics),
+            grace: config.shutdown_grace,
+        };
+        listening.start(self.listeners, tasks);
+        Ok(Opened {
+            config,
+            addresses: self.addresses,
+            pki,
+            serving,
+        })
     }
 
     pub(super) fn port(&self) -> u16 {
