@@ -61,6 +61,27 @@ impl Servers {
         Self::begin(net, host, "server", prepare).filled(count)
     }
 
+    /// Servers in folders that are there already. All are started at once, since none can go on alone.
+    pub fn resume(net: Hosts, hosts: Vec<Arc<Host>>) -> Self {
+        let verb = "server";
+        let all = std::thread::scope(|scope| {
+            let start = |host: &Arc<Host>| {
+                let host = host.clone();
+                scope.spawn(move || Cluster::start_on(&host, verb, &["--node-name", &host.name]))
+            };
+            let started: Vec<_> = hosts.iter().map(start).collect();
+            let joined = started.into_iter().map(|server| server.join().expect("a server"));
+            joined.collect()
+        });
+        Self {
+            all,
+            hosts,
+            net,
+            verb,
+            prepare: |_| (),
+        }
+    }
+
     fn filled(mut self, count: usize) -> Self {
         while self.all.len() < count {
             self.join(&[]);
@@ -73,7 +94,7 @@ impl Servers {
         let name = NAMES[self.all.len()];
         let host = self.net.add(name, Place::Lan);
         (self.prepare)(&host);
-        let joining = self.joining(0);
+        let joining = self.joining(name, 0);
         let all: Vec<&str> = joining
             .iter()
             .map(String::as_str)
@@ -85,15 +106,18 @@ impl Servers {
         self.until_role(0, name, "voter");
     }
 
-    /// The arguments with which a server joins by way of another.
-    fn joining(&self, via: usize) -> [String; 4] {
+    /// The arguments with which a server of that name joins by way of another.
+    fn joining(&self, name: &str, via: usize) -> Vec<String> {
         let token = self.all[via].dir.join("server-token").display().to_string();
-        [
-            "--join".to_owned(),
-            self.url(via),
-            "--token-file".to_owned(),
-            token,
-        ]
+        let args = [
+            "--node-name",
+            name,
+            "--join",
+            &self.url(via),
+            "--token-file",
+            &token,
+        ];
+        args.map(str::to_owned).to_vec()
     }
 
     /// Replaces a server that has ended: it is removed, its folder emptied, and a new one of its name joins,
@@ -103,14 +127,25 @@ impl Servers {
         eventually(&format!("{} is removed", host.name), || {
             self.coracle(via, &["member", "remove", &host.name])
         });
+        self.rejoin(at, via);
+    }
+
+    /// Has a server that has ended join anew by way of another, with an empty folder.
+    pub fn rejoin(&mut self, at: usize, via: usize) {
+        self.empty(at);
+        let args = self.joining(&self.hosts[at].name, via);
+        self.all[at].restart_with(&args);
+        self.until_role(via, &self.hosts[at].name, "voter");
+    }
+
+    /// Empties the folder of a server that has ended.
+    pub fn empty(&self, at: usize) {
+        let host = &self.hosts[at];
         let script = "cd \"$1\"; if mountpoint -q raft; then umount raft; fi; find . -mindepth 1 -delete";
         let data = host.data().display().to_string();
         host.run("sh", &["-ec", script, "sh", &data])
             .expect("an empty folder");
-        (self.prepare)(&host);
-        let args = self.joining(via);
-        self.all[at].restart_with(&args);
-        self.until_role(via, &host.name, "voter");
+        (self.prepare)(host);
     }
 
     /// The URL of a server.
