@@ -60,5 +60,6 @@ mod static_pods;
 mod upgrade;
 mod usage;
 mod volumes;
+mod users;
 mod wasm;
 mod webhooks;

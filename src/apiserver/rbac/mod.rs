@@ -4,6 +4,8 @@ pub mod defaults;
 mod follow;
 pub mod grant;
 mod index;
+#[cfg(test)]
+mod matrix;
 mod node;
 pub(crate) mod reconcile;
 mod rules;
