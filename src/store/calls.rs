@@ -46,8 +46,8 @@ pub struct Calls {
     waiting: BTreeMap<u64, Waiting>,
     /// Numbers of those that are parked, in the order in which they came.
     parked: Vec<u64>,
-    /// Sent back by one that does not lead: parked at the next tick, by when
-    /// more may be known of who does.
+    /// Sent back by one that does not lead: parked when another one does, or at the
+    /// next tick, by when more may be known of it.
     sent_back: Vec<u64>,
     now: u64,
 }
@@ -153,10 +153,15 @@ impl Calls {
         self.give_up(|call| call.handed.is_some(), || StoreError::Uncertain);
     }
 
+    /// Somebody leads of whom nothing was known: what was sent back can be tried there.
+    pub fn try_again(&mut self) {
+        self.parked.append(&mut self.sent_back);
+    }
+
     /// Lets a tick pass: who has waited too long is told what is known.
     pub fn tick(&mut self) {
         self.now += 1;
-        self.parked.append(&mut self.sent_back);
+        self.try_again();
         let late = self.now.saturating_sub(PATIENCE_TICKS);
         self.give_up(
             |call| call.since < late && call.handed.is_some(),

@@ -118,6 +118,8 @@ pub struct Core {
     /// The copy that goes with the snapshot that Raft was handed last.
     arrived: Option<(Meta, Install)>,
     led: bool,
+    /// The term of the entry that was applied last, when questions were last asked again.
+    heard_term: u64,
     /// An expiry has been proposed and not yet applied.
     expiring: bool,
     /// This member tells where it is.
@@ -155,6 +157,7 @@ impl Core {
             outbox: vec![],
             arrived: None,
             led: false,
+            heard_term: 0,
             expiring: false,
             announcing: None,
             mark,
@@ -236,6 +239,11 @@ impl Core {
         self.member.unreachable(id);
     }
 
+    /// The connection on which a member's parcels came has ended.
+    pub fn hung_up(&mut self, id: u64) {
+        self.member.hung_up(id);
+    }
+
     /// The jobs up to this number are durable.
     pub fn persisted(&mut self, number: u64) {
         self.member.persisted(number);
@@ -292,6 +300,7 @@ impl Core {
             }
         }
         self.release_reads();
+        self.ask_again();
         self.notice_role();
         Ok(Some(Turn {
             parcels,
@@ -400,6 +409,16 @@ impl Core {
         self.member.read_index(context);
     }
 
+    /// A new leader lets questions fall until an entry of its term is committed. Here it is.
+    fn ask_again(&mut self) {
+        let before = std::mem::replace(&mut self.heard_term, self.meta.applied_term);
+        if before != self.meta.applied_term
+            && let Some(batch) = self.reads.latest_asked()
+        {
+            self.ask(batch);
+        }
+    }
+
     fn batch_of(&self, context: &[u8]) -> Option<u64> {
         let (whose, batch) = context.split_at_checked(16)?;
         let ours = [self.meta.member, self.habits.origin]
@@ -437,6 +456,9 @@ impl Core {
         let leader = self.leadership.borrow().leader;
         if self.habits.plants.has(Plant::RetryAtOnce) && leader != self.member.leader() {
             self.calls.fence(u64::MAX);
+        }
+        if self.member.leader().is_some() && leader != self.member.leader() {
+            self.calls.try_again();
         }
         let now = Leadership {
             leader: self.member.leader(),

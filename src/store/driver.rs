@@ -68,6 +68,8 @@ pub enum Input {
     Shipped(u64, bool),
     /// Parcels to a member were lost.
     Unreachable(u64),
+    /// The connection on which a member's parcels came has ended.
+    HungUp(u64),
     /// Somebody wants to know how things are.
     Status(oneshot::Sender<Status>),
     /// Somebody wants a copy of everything, as it is now.
@@ -282,6 +284,7 @@ impl Driver {
             Input::Met(peer) => self.transport.meet(peer),
             Input::Shipped(to, arrived) => self.core.snapshot_sent(to, arrived),
             Input::Unreachable(id) => self.core.unreachable(id),
+            Input::HungUp(id) => self.core.hung_up(id),
             Input::Status(asked) => drop(asked.send(self.core.status())),
             Input::Copy(asked) => drop(asked.send(self.core.copy())),
             Input::Call(_) | Input::Read(_) | Input::Persisted(_) | Input::Ailing(_) | Input::Stop => {}

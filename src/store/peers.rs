@@ -334,7 +334,11 @@ impl Door {
             let _ = self.inputs.send(Input::Met(peer));
         }
         match greeting.purpose {
-            Purpose::Parcels => self.take_parcels(from, stream).await,
+            Purpose::Parcels => {
+                let ended = self.take_parcels(from, stream).await;
+                let _ = self.inputs.send(Input::HungUp(from));
+                ended
+            }
             Purpose::Snapshot => self.take_snapshot(from, stream).await,
         }
     }

@@ -21,6 +21,8 @@ use crate::tail::{Archive, Tail};
 
 /// Ticks without a leader before a member stands for election; up to twice as many, by chance.
 const ELECTION_TICKS: usize = 8;
+/// Ticks between those who stand, one after the other, when the leader has hung up.
+const TURN_TICKS: usize = 2;
 /// Ticks between a leader's signs of life.
 const HEARTBEAT_TICKS: usize = 2;
 /// So many times as long as others a witness waits before it stands for election: whoever could win without
@@ -72,6 +74,8 @@ pub struct Member {
     /// How much applied log is kept in memory for peers that lag, in bytes.
     keep_bytes: usize,
     witness: bool,
+    /// The term in which the connection to the leader ended, and who that was.
+    deserted: Option<(u64, u64)>,
     plants: Plants,
 }
 
@@ -110,6 +114,7 @@ impl Member {
             seed: habits.origin,
             keep_bytes: habits.keep_log_bytes,
             witness: habits.witness,
+            deserted: None,
             plants: habits.plants,
         })
     }
@@ -189,7 +194,26 @@ impl Member {
         let patient = self.witness && !self.plants.has(Plant::WitnessStands);
         let least = ELECTION_TICKS * if patient { WITNESS_PATIENCE } else { 1 };
         raft.set_randomized_election_timeout(least + draw);
+        if let Some((term, leader)) = self.deserted.take_if(|_| !patient)
+            && (term, 0) == (raft.term, raft.leader_id)
+        {
+            // One after the other, so that they do not split the votes.
+            let turn = raft.prs().iter().filter(|(id, _)| **id < raft.id && **id != leader).count();
+            raft.election_elapsed = (least + draw).saturating_sub(1 + turn * TURN_TICKS);
+        }
         self.node.tick();
+    }
+
+    /// The connection on which this member ended: its process has, most likely. If it leads, this
+    /// one need not wait as long as for a leader that is merely silent; whether there
+    /// is an election, those decide who may still hear of the leader.
+    pub fn hung_up(&mut self, id: u64) {
+        let raft = &mut self.node.raft;
+        if raft.state == StateRole::Follower && raft.leader_id == id {
+            let term = raft.term;
+            raft.become_follower(term, 0);
+            self.deserted = Some((term, id));
+        }
     }
 
     /// Proposes entries with these data, all or none. The error leaves nothing behind.

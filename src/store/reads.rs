@@ -82,6 +82,11 @@ impl Reads {
         (age > 0 && age.is_multiple_of(REPEAT_TICKS)).then_some(*number)
     }
 
+    /// The batch asked about last, whose answer will do for all.
+    pub fn latest_asked(&self) -> Option<u64> {
+        self.asked.last_key_value().map(|(number, _)| *number)
+    }
+
     /// Batch `number`, and so all before it, is safe at `index`.
     pub fn answered(&mut self, number: u64, index: u64) {
         let later = self.asked.split_off(&(number + 1));

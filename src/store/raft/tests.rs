@@ -171,3 +171,33 @@ fn no_message_makes_the_library_panic() {
         "{taken} taken, {led} times leading"
     );
 }
+
+/// Ticks until a follower of member 2 asks whether it would be elected, after `happens`.
+fn ticks_until_it_stands(happens: impl FnOnce(&mut Member)) -> usize {
+    let (mut member, _) = member(&SeededRandom::new(1), true);
+    let mut heartbeat = Message {
+        from: 2,
+        to: 1,
+        term: member.term(),
+        ..Message::default()
+    };
+    heartbeat.set_msg_type(MessageType::MsgHeartbeat);
+    member.receive(heartbeat, &[]).expect("a sign of life");
+    assert_eq!(member.leader(), Some(2));
+    while member.work().is_some() {}
+    happens(&mut member);
+    let stands = |message: &Message| message.msg_type == MessageType::MsgRequestPreVote as i32;
+    (1..100)
+        .find(|_| {
+            member.tick();
+            std::iter::from_fn(|| member.work()).any(|work| work.job.messages.iter().any(stands))
+        })
+        .expect("an election")
+}
+
+#[test]
+fn who_sees_the_leader_hang_up_stands_at_once() {
+    assert!(ticks_until_it_stands(|_| {}) >= ELECTION_TICKS);
+    assert!(ticks_until_it_stands(|member| member.hung_up(3)) >= ELECTION_TICKS);
+    assert_eq!(ticks_until_it_stands(|member| member.hung_up(2)), 1);
+}

@@ -161,6 +161,7 @@ impl World {
             574..590 => self.network.heal_some(&self.random),
             590..620 => self.administrate()?,
             620..624 => self.duel()?,
+            624..627 => self.hang_up_one(),
             _ => {}
         }
         self.pass()

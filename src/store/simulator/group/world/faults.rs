@@ -54,8 +54,26 @@ impl World {
             .iter_mut()
             .filter(|follower| follower.at == Some(at));
         connected.for_each(|follower| follower.at = None);
-        self.network.break_off(self.machines[at].id);
+        let id = self.machines[at].id;
+        self.network.break_off(id);
         self.machines[at].crash(&self.random);
+        self.hang_up(id);
+    }
+
+    /// Some notice that a connection has ended, others do not.
+    pub(super) fn hang_up(&mut self, id: u64) {
+        for machine in self.machines.iter_mut().filter(|machine| machine.id != id) {
+            if let (Some(process), true) = (&mut machine.process, self.random.below(2) == 0) {
+                process.core.hung_up(id);
+            }
+        }
+    }
+
+    /// Connections end for no reason.
+    pub(super) fn hang_up_one(&mut self) {
+        if let Some(at) = self.running() {
+            self.hang_up(self.machines[at].id);
+        }
     }
 
     pub(super) fn boot_one(&mut self) -> Result<(), String> {

@@ -1,0 +1,70 @@
+//! Groups of two full members and a witness, of which one after the other is lost for good. One seed is one
+//! history; `WITNESS_SEEDS=FROM..TO cargo nextest run -p coracle-store witness_histories` runs as many as wanted.
+
+use super::world::{Stats, World};
+use super::{BUDGET, SEEDS, found_after, live, run_all, seeds};
+use crate::plant::Plant;
+
+/// Of so many changes of leadership at most one brings the witness up.
+const SELDOM: u64 = 7;
+
+fn run(seed: u64, plant: Option<Plant>) -> Result<Stats, String> {
+    live(|| World::witnessed(seed, plant))
+}
+
+#[test]
+fn two_members_and_a_witness_lose_nothing_and_agree() {
+    let total = run_all(0..SEEDS, run);
+    // A simulator in which nothing happens finds nothing.
+    assert!(
+        total.acknowledged > 60 * SEEDS && total.reads > 40 * SEEDS,
+        "{total:?}"
+    );
+    assert!(total.lost > SEEDS / 2 && total.crashes > 5 * SEEDS, "{total:?}");
+    assert!(
+        total.witnessed > 0 && total.witnessed * SELDOM < total.leaders,
+        "{total:?}"
+    );
+}
+
+#[test]
+fn histories_with_a_witness_can_be_repeated() {
+    for seed in 0..5 {
+        assert_eq!(run(seed, None), run(seed, None), "seed {seed}");
+    }
+}
+
+/// Not a test by itself: the histories of the seeds in `WITNESS_SEEDS`.
+#[test]
+fn witness_histories() {
+    if let Some(seeds) = seeds("WITNESS_SEEDS") {
+        println!("{:?}", run_all(seeds, run));
+    }
+}
+
+#[test]
+fn planted_bugs_of_a_witness_are_found() {
+    let plants = [
+        Plant::WitnessForgets,
+        Plant::WitnessHoldsForSome,
+        Plant::WitnessStays,
+    ];
+    let found = plants.map(|plant| (plant, found_after(plant, run)));
+    for (plant, seed) in &found {
+        println!(
+            "{plant:?}: {}",
+            seed.map_or("not found".into(), |seed| format!("by history {seed}"))
+        );
+    }
+    assert!(found.iter().all(|(_, seed)| seed.is_some()), "{found:?}");
+}
+
+/// It harms nobody but costs time: no single history can tell, all of them together do.
+#[test]
+fn a_witness_that_stands_like_others_is_noticed() {
+    let mut total = Stats::default();
+    for seed in 0..BUDGET {
+        total.add(&run(seed, Some(Plant::WitnessStands)).expect("no harm is done"));
+    }
+    assert!(total.witnessed * SELDOM >= total.leaders, "{total:?}");
+}
