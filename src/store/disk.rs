@@ -7,6 +7,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use direct::Direct;
+
+mod direct;
+
+/// What a disk writes at once, or not at all.
+pub const SECTOR_BYTES: u64 = 512;
+
 /// A folder with fixed-size files.
 pub trait Disk: Send + Sync {
     /// The names of all files, in no order.
@@ -29,7 +36,8 @@ pub trait DiskFile: Send + Sync {
     /// Reads exactly `buffer.len()` bytes at `offset`.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
     /// Writes all bytes at `offset`, within the file's size. They survive a
-    /// power cut only after [`sync`](Self::sync).
+    /// power cut only after [`sync`](Self::sync). What is behind them in their
+    /// last sector may become zeros.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Returns when everything written to the file survives a power cut. After
     /// an error nobody knows what did: the caller must not go on.
@@ -79,16 +87,13 @@ impl Disk for Folder {
             let _ = std::fs::remove_file(path);
             return Err(error);
         }
-        Ok(Arc::new(file))
+        Ok(Arc::new(Direct::new(file, &path)))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(self.path.join(name))?,
-        ))
+        let path = self.path.join(name);
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        Ok(Arc::new(Direct::new(file, &path)))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -112,22 +117,4 @@ fn prefill(file: &File, size: u64) -> io::Result<()> {
         offset += length as u64;
     }
     file.sync_all()
-}
-
-impl DiskFile for File {
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.read_exact_at(buffer, offset)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.write_all_at(bytes, offset)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.sync_data()
-    }
 }

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use raft::eraftpb::{Entry, HardState};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, SECTOR_BYTES};
 use crate::error::StoreError;
 use crate::metrics::Counters;
 use crate::segment::{self, HEADER_BYTES, Header, Identity, Place};
@@ -348,9 +348,10 @@ impl Log {
             self.give_up_last();
             return Err(error);
         }
+        let before = self.offset;
         self.offset += bytes.len() as u64;
         self.appended += bytes.len() as u64;
-        self.counters.log_bytes.inc_by(bytes.len() as u64);
+        self.counters.log_bytes.inc_by(in_sectors(before, self.offset));
         if let Some(segment) = self.live.back_mut() {
             segment.last_index = segment.last_index.max(self.last_index);
             segment.lowest = segment.lowest.min(self.lowest);
@@ -454,6 +455,11 @@ pub fn blank(disk: &dyn Disk, segment: &Segment) -> Result<(), StoreError> {
         .write_at(0, &[0; HEADER_BYTES])
         .and_then(|()| segment.file.sync());
     done.map_err(|e| io_error(disk, "blanking", &segment.name, e))
+}
+
+/// Bytes of the sectors between two offsets: what the disk writes.
+fn in_sectors(start: u64, end: u64) -> u64 {
+    end.next_multiple_of(SECTOR_BYTES) - start / SECTOR_BYTES * SECTOR_BYTES
 }
 
 fn file_name(number: u64) -> String {

@@ -21,7 +21,7 @@ type Number = Gauge<i64, AtomicI64>;
 pub struct Counters {
     /// Seconds that each sync of the log took.
     pub syncs: Histogram,
-    /// Bytes written to the log.
+    /// Bytes written to the log, in whole sectors.
     pub log_bytes: Counter,
     /// Bytes that the state has written to its files, merging included.
     pub state_written: Number,
@@ -74,7 +74,7 @@ impl Counters {
             self.syncs.clone(),
         );
         let counters = [
-            ("log_written_bytes", "Bytes written to the log", &self.log_bytes),
+            ("log_written_bytes", "Bytes written to the log, in whole sectors", &self.log_bytes),
             (
                 "snapshots_sent",
                 "Snapshots handed to other servers",

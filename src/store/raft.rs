@@ -198,7 +198,11 @@ impl Member {
             && (term, 0) == (raft.term, raft.leader_id)
         {
             // One after the other, so that they do not split the votes.
-            let turn = raft.prs().iter().filter(|(id, _)| **id < raft.id && **id != leader).count();
+            let turn = raft
+                .prs()
+                .iter()
+                .filter(|(id, _)| **id < raft.id && **id != leader)
+                .count();
             raft.election_elapsed = (least + draw).saturating_sub(1 + turn * TURN_TICKS);
         }
         self.node.tick();

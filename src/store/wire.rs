@@ -186,7 +186,7 @@ pub fn put_parcel(out: &mut Vec<u8>, parcel: &Parcel) {
     match parcel {
         Parcel::Raft(message) => {
             out.push(RAFT);
-            out.extend_from_slice(&message.encode_to_vec());
+            message.encode_raw(out);
         }
         Parcel::Forward { term, calls } => {
             out.push(FORWARD);

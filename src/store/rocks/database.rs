@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, FlushOptions,
-    LogLevel, Options, ReadOptions, WriteBatch, WriteOptions, statistics::StatsLevel,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompactionStyle, DBRawIterator,
+    FlushOptions, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions, statistics::StatsLevel,
 };
 
 use crate::codec::Malformed;
@@ -34,6 +34,8 @@ const BLOCK_CACHE_BYTES: usize = 1 << 20;
 const WRITE_BUFFER_BYTES: usize = 16 << 20;
 /// Memory is taken from the system in such pieces, per family.
 const ARENA_BYTES: usize = 64 << 10;
+/// So many sorted files side by side are merged.
+const RUNS_MAX: i32 = 8;
 /// How many revisions one call of `sweep` looks at.
 const SWEEP_REVISIONS: usize = 1000;
 
@@ -417,6 +419,10 @@ fn family_options(cache: &Cache) -> Options {
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_arena_block_size(ARENA_BYTES);
     options.set_compression_type(rocksdb::DBCompressionType::None);
+    // Every version is written once and read hardly ever: merging files one by one as they come, level by
+    // level, would write each of them three to five times more.
+    options.set_compaction_style(DBCompactionStyle::Universal);
+    options.set_level_zero_file_num_compaction_trigger(RUNS_MAX);
     options
 }
 

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use base::Random;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, SECTOR_BYTES};
 
-const SECTOR: usize = 512;
+const SECTOR: usize = SECTOR_BYTES as usize;
 
 /// How the machine stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,7 +244,10 @@ impl DiskFile for SimFile {
         );
         // Even the write during which the machine stops may reach the disk.
         content.seen[start..end].copy_from_slice(bytes);
-        content.pending.push((start, end));
+        // The rest of the last sector goes with it.
+        let rest = end.next_multiple_of(SECTOR).min(content.seen.len());
+        content.seen[end..rest].fill(0);
+        content.pending.push((start, rest));
         match suffers {
             None => burnt,
             Some(_) => Err(io::Error::other("the disk fails")),
