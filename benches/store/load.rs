@@ -10,8 +10,8 @@ use crate::grpc::Client;
 use crate::proto::{PUT, PutRequest, PutResponse, RANGE, RangeRequest, RangeResponse};
 use crate::value::{Values, key, scattered};
 
-/// Connections at most; more clients than this share them.
-const CONNECTIONS_MAX: usize = 16;
+/// So many clients share a connection, as those of an API server do.
+const SHARING: usize = 64;
 /// How many keys are written and read.
 pub const KEYS: u64 = 10_000;
 
@@ -55,7 +55,7 @@ pub async fn run(
     values: &Values,
 ) -> anyhow::Result<Round> {
     let mut connections = vec![];
-    for _ in 0..clients.min(CONNECTIONS_MAX) {
+    for _ in 0..clients.div_ceil(SHARING) {
         connections.push(Client::connect(address).await?);
     }
     let (numbers, began) = (Arc::new(AtomicU64::new(0)), Instant::now());

@@ -85,7 +85,13 @@ impl std::fmt::Display for Part {
 
 fn main() -> anyhow::Result<()> {
     let role = Arguments::parse().role;
-    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // One thread each for load and front: on two cores more of them only wake each other.
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+    };
     match role {
         Role::Front(front) => runtime()?.block_on(front::serve(front)),
         Role::Inside(inside) => runtime()?.block_on(inside::write(inside)),
