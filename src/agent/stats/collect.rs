@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use oci::Usage;
 
+use super::network::{self, Interface};
 use crate::context::Context;
 use crate::eviction::usage::{self, PodUse};
 use crate::node::machine::Machine;
@@ -45,6 +46,8 @@ pub struct NodeSample {
     pub tasks_max: u64,
     /// Bytes of the file system under the data folder, and those free.
     pub storage: (u64, u64),
+    /// Its network interfaces.
+    pub network: Vec<Interface>,
 }
 
 /// One pod.
@@ -56,6 +59,8 @@ pub struct PodSample {
     pub containers: Vec<ContainerSample>,
     /// What it has on the disk.
     pub disk: PodUse,
+    /// Its network interfaces, if it has a namespace of its own.
+    pub network: Vec<Interface>,
 }
 
 /// One running container.
@@ -114,6 +119,7 @@ pub async fn collect(node: &Arc<Context>, disks: bool) -> Sample {
             pod: view.pod.clone(),
             containers,
             disk,
+            network: network_of(&view).await,
         });
     }
     Sample {
@@ -148,6 +154,14 @@ fn status_of<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
     all.into_iter().flatten().flatten().find(|s| s.name == name)
 }
 
+async fn network_of(view: &PodView) -> Vec<Interface> {
+    let Some(namespace) = view.netns.clone() else {
+        return Vec::new();
+    };
+    let looked = tokio::task::spawn_blocking(move || network::inside(&namespace)).await;
+    looked.unwrap_or_default()
+}
+
 async fn on_disk(node: &Arc<Context>, view: &PodView) -> PodUse {
     let (view, paths) = (view.clone(), node.paths.clone());
     let looked = tokio::task::spawn_blocking(move || usage::on_disk(&view.pod, &view, &paths)).await;
@@ -173,6 +187,7 @@ fn look_at_node(name: String, data: &std::path::Path, now: Timestamp) -> NodeSam
         tasks: load.tasks,
         tasks_max: load.tasks_max,
         storage: (load.storage_bytes, load.storage_available_bytes),
+        network: network::here(),
     }
 }
 

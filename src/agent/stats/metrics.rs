@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use super::network::Interface;
 use super::{ContainerSample, PodSample, Sample};
 use crate::pods::resources::of_container;
 use crate::pods::spec;
@@ -69,6 +70,15 @@ pub fn cadvisor(sample: &Sample) -> String {
     for metric in COMMON.iter().chain(&FURTHER) {
         page.of_containers(sample, metric, &labels);
     }
+    for (name, help, count) in NETWORK {
+        page.head(name, "counter", help);
+        for pod in &sample.pods {
+            for one in &pod.network {
+                let labels = format!("interface={:?},{}", one.name, pod_labels(pod));
+                page.line(&labels, count(one) as f64);
+            }
+        }
+    }
     page.head("machine_cpu_cores", "gauge", "Number of logical CPU cores.");
     page.line("", sample.node.cores as f64);
     page.head(
@@ -79,6 +89,32 @@ pub fn cadvisor(sample: &Sample) -> String {
     page.line("", sample.node.memory_bytes as f64);
     page.0
 }
+
+/// A counter of an interface.
+type Count = fn(&Interface) -> u64;
+
+static NETWORK: [(&str, &str, Count); 4] = [
+    (
+        "container_network_receive_bytes_total",
+        "Cumulative count of bytes received",
+        |one| one.rx_bytes,
+    ),
+    (
+        "container_network_receive_errors_total",
+        "Cumulative count of errors encountered while receiving",
+        |one| one.rx_errors,
+    ),
+    (
+        "container_network_transmit_bytes_total",
+        "Cumulative count of bytes transmitted",
+        |one| one.tx_bytes,
+    ),
+    (
+        "container_network_transmit_errors_total",
+        "Cumulative count of errors encountered while transmitting",
+        |one| one.tx_errors,
+    ),
+];
 
 /// A metric of containers; `None` where it has no value.
 struct Metric {

@@ -3,6 +3,7 @@
 
 mod collect;
 mod metrics;
+mod network;
 mod summary;
 
 pub use collect::{ContainerSample, NodeSample, PodSample, Sample, collect};

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{ContainerSample, PodSample, Sample};
+use super::{ContainerSample, PodSample, Sample, network};
 use crate::eviction::usage::Space;
 use crate::pods::spec;
 
@@ -27,6 +27,7 @@ pub fn summary(sample: &Sample, before: Option<&Sample>) -> Value {
                 "time": at, "capacityBytes": capacity, "availableBytes": available,
                 "usedBytes": capacity.saturating_sub(available),
             },
+            "network": network::summary(&node.network, at),
             "rlimit": {"time": at, "maxpid": node.tasks_max, "curproc": node.tasks},
         },
         "pods": sample.pods.iter().map(|one| pod(one, at, before)).collect::<Vec<_>>(),
@@ -52,6 +53,7 @@ fn pod(one: &PodSample, at: Timestamp, before: Option<&Sample>) -> Value {
         "containers": containers.collect::<Vec<_>>(),
         "cpu": cpu(at, one.cpu_ns(), old.map(|(then, p)| (then, p.cpu_ns()))),
         "memory": memory(at, one.memory_bytes()),
+        "network": network::summary(&one.network, at),
         "volume": volumes.collect::<Vec<_>>(),
         "ephemeral-storage": space(at, None, one.disk.disk()),
         "process_stats": {"process_count": pids},
@@ -123,6 +125,7 @@ pub(super) mod tests {
                 pod: Arc::new(serde_json::from_value(pod).unwrap()),
                 containers: vec![container],
                 disk: PodUse::default(),
+                network: Vec::new(),
             }],
             ..Sample::default()
         };
