@@ -195,9 +195,7 @@ fn classes_marked_as_default_are_taken() {
         let class = cluster.ok(&["get", "ingress", "i", "-o", "jsonpath={.spec.ingressClassName}"]);
         assert_eq!(class, "main");
         let grown = r#"{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}"#;
-        assert_has(
-            &cluster.refused(&["patch", "pvc", "c", "-p", grown]),
-            &["Only bound persistent volume claims can be expanded"],
-        );
+        let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        assert_has(&cluster.refused(&["patch", "pvc", "c", "-p", grown]), &[why]);
     });
 }

@@ -109,7 +109,7 @@ fn the_data_folder_holds_no_secret() {
         }
         assert!(!holding(&dir.join("data"), &format!("{PASSWORD}-in-the-open")).is_empty());
         cluster.relaunch();
-        cluster.ready();
+        eventually("the server", || cluster.try_ok(&["get", "secret", "login"]));
         reads(&cluster, "login");
     });
 }

@@ -5,10 +5,7 @@ use std::thread;
 
 use serde_json::json;
 
-use crate::support::rest::As;
 use crate::support::{Cluster, assert_has, eventually, sandboxed};
-
-const MAPS: &str = "/api/v1/namespaces/shop/configmaps";
 
 fn start(dir: &std::path::Path) -> Cluster {
     let cluster = Cluster::start_as("server", dir.join("data"), &[]);
@@ -168,24 +165,26 @@ fn many_at_once_get_no_more_than_is_there() {
         });
         assert_eq!(made, 11);
         used(&cluster, "configmaps", "12");
-        for writer in 0..8 {
-            for n in 0..5 {
-                let path = format!("{MAPS}/m-{writer}-{n}");
-                cluster.call(&As::Admin, "DELETE", &path, "application/json", "");
-            }
-        }
+        let names = cluster.ok(&["get", "configmaps", "-n", "shop", "-o", "name"]);
+        let mut delete = vec!["delete", "-n", "shop"];
+        delete.extend(names.lines().filter(|name| name.contains("/m-")));
+        cluster.ok(&delete);
         used(&cluster, "configmaps", "1");
     });
 }
 
 /// Makes five objects; how many it was let.
 fn write(cluster: &Cluster, writer: usize) -> usize {
-    let one = |n: usize| {
-        let map =
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("m-{writer}-{n}")}});
-        let answer = cluster.post(MAPS, &map.to_string());
-        assert!(matches!(answer.code, 201 | 403), "{}", answer.body);
-        answer.code == 201
-    };
+    let one =
+        |n: usize| match cluster.try_ok(&["create", "configmap", &format!("m-{writer}-{n}"), "-n", "shop"]) {
+            Ok(_) => true,
+            Err(why) => {
+                assert_has(
+                    &why,
+                    &["exceeded quota: q, requested: configmaps=1, used: configmaps=12"],
+                );
+                false
+            }
+        };
     (0..5).filter(|n| one(*n)).count()
 }
