@@ -46,7 +46,25 @@ pub struct Node {
 /// The control plane of a node that has one.
 struct Control {
     store: Store,
-    server: ApiServer,
+    serving: Serving,
+}
+
+/// What a server answers with.
+enum Serving {
+    /// The API.
+    Api(ApiServer),
+    /// Of a witness: how it is, at these addresses.
+    Witness(Vec<SocketAddr>),
+}
+
+impl Control {
+    /// The API, which a witness has none of.
+    fn api(&self) -> Option<&ApiServer> {
+        match &self.serving {
+            Serving::Api(server) => Some(server),
+            Serving::Witness(_) => None,
+        }
+    }
 }
 
 impl Node {
@@ -82,6 +100,9 @@ impl Node {
     }
 
     async fn start_roles(&mut self, role: Role, node_ip: Addresses) -> anyhow::Result<()> {
+        if self.config.witness && role != Role::Server {
+            anyhow::bail!("--witness is for `coracle server`: a witness runs no pods");
+        }
         if role != Role::Agent {
             // Boxed, as is the next: all that happens at the start would be one huge value otherwise.
             Box::pin(self.start_control(node_ip)).await?;
@@ -98,25 +119,39 @@ impl Node {
         let advertised = self.config.advertise_address.unwrap_or(node_ip.primary());
         let address = SocketAddr::new(advertised, self.config.listen.port).to_string();
         let (cluster, host) = joining::prepare(&mut self.config, &address).await?;
-        let prepared = control::prepare_server(&self.config, node_ip).await?;
+        let api_url = cluster.as_ref().and_then(|cluster| cluster.witness.clone());
+        let prepared = control::prepare_server(&self.config, node_ip, api_url).await?;
         let cluster = cluster.map(|cluster| cluster.number()).transpose()?;
         let store = control::open_store(&self.config, &prepared, cluster).await?;
         let starting = async {
             let address = prepared.address().to_string();
             let register = joining::register(host.as_ref(), &store, &self.config, &address);
-            let start = ApiServer::start_prepared(prepared, store.clone(), &self.tasks);
-            let start = async { start.await.context("cannot start the API server") };
-            tokio::try_join!(register, start).map(|((), server)| server)
+            let start = async {
+                match self.config.witness {
+                    true => {
+                        let addresses = prepared.start_witness(store.clone(), &self.tasks).await;
+                        addresses.map(Serving::Witness)
+                    }
+                    false => {
+                        let server = ApiServer::start_prepared(prepared, store.clone(), &self.tasks).await;
+                        server.map(Serving::Api)
+                    }
+                }
+                .context("cannot start the API server")
+            };
+            tokio::try_join!(register, start).map(|((), serving)| serving)
         };
-        let server = match starting.await {
-            Ok(server) => server,
+        let serving = match starting.await {
+            Ok(serving) => serving,
             Err(error) => {
                 self.tasks.shutdown().await;
                 store.close().await;
                 return Err(error);
             }
         };
-        control::start_controllers(&self.config, &server, clock, &self.tasks);
+        if let Serving::Api(server) = &serving {
+            control::start_controllers(&self.config, server, clock, &self.tasks);
+        }
         let follower = joining::become_voter(store.clone());
         self.tasks.spawn("become a voter", base::OnError::Log, follower);
         let watched = store.clone();
@@ -126,26 +161,25 @@ impl Node {
                 None => Ok(()),
             }
         });
-        self.control = Some(Control { store, server });
+        self.control = Some(Control { store, serving });
         Ok(())
     }
 
     /// Starts the agent of a node that has the control plane in the same process.
     async fn start_agent(&mut self, node_ip: Addresses) -> anyhow::Result<()> {
         let settings = worker::settings(&self.config, &self.folder, node_ip);
-        let Some(control) = &self.control else {
+        let Some(server) = self.control.as_ref().and_then(Control::api) else {
             self.agent = Some(worker::join(&self.config, settings, &self.tasks).await?);
             return Ok(());
         };
         let user = worker::user(&self.config);
-        let client = Client::new(control.server.api(), user);
+        let client = Client::new(server.api(), user);
         let agent = Agent::start(settings, client, &self.tasks)
             .await
             .context("cannot start the agent")?;
-        worker::be_reached(&self.config, &control.server, &agent, node_ip, &self.tasks)?;
+        worker::be_reached(&self.config, server, &agent, node_ip, &self.tasks)?;
         let link = agent.service();
-        control
-            .server
+        server
             .nodes()
             .register_local(&self.config.node_name, move |request| {
                 let link = link.clone();
@@ -172,24 +206,25 @@ impl Node {
 
     /// Where the API listens; empty for a node without a control plane.
     pub fn addresses(&self) -> &[SocketAddr] {
-        self.control
-            .as_ref()
-            .map(|control| control.server.addresses())
-            .unwrap_or_default()
+        match self.control.as_ref().map(|control| &control.serving) {
+            Some(Serving::Api(server)) => server.addresses(),
+            Some(Serving::Witness(addresses)) => addresses,
+            None => &[],
+        }
     }
 
     /// A client that speaks to the control plane in this process as `user`;
     /// `None` for a node without one.
     pub fn client(&self, user: User) -> Option<Client> {
-        self.control
-            .as_ref()
-            .map(|control| Client::new(control.server.api(), user))
+        let server = self.control.as_ref().and_then(Control::api)?;
+        Some(Client::new(server.api(), user))
     }
 
     /// The control plane as an HTTP service in this process, for one user: what
     /// `kube::Client::new` takes. `None` for a node without a control plane.
     pub fn service(&self, user: User) -> Option<apiserver::http::local::LocalService> {
-        self.control.as_ref().map(|control| control.server.service(user))
+        let server = self.control.as_ref().and_then(Control::api)?;
+        Some(server.service(user))
     }
 
     /// Waits until the node ends by itself, and says why if a part of it failed.

@@ -22,6 +22,9 @@ pub(super) struct Cluster {
     version: u32,
     /// The cluster's id, in hexadecimal digits.
     pub id: String,
+    /// The URL of the server by way of which it joined, if it is a witness: there is the API for who looks here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<String>,
     /// Settings that all its servers share.
     pub settings: Shared,
 }
@@ -127,6 +130,7 @@ impl Cluster {
         Ok(Self {
             version: VERSION,
             id,
+            witness: None,
             settings,
         })
     }

@@ -44,7 +44,11 @@ async fn hand_over(store: &Store) -> Result<(), StoreError> {
 }
 
 /// Listens and opens the keys; the store comes next.
-pub(super) async fn prepare_server(config: &Config, node_ip: Addresses) -> anyhow::Result<Prepared> {
+pub(super) async fn prepare_server(
+    config: &Config,
+    node_ip: Addresses,
+    api_url: Option<String>,
+) -> anyhow::Result<Prepared> {
     let port = config.listen.port;
     let listen: Vec<SocketAddr> = match config.listen.address {
         Some(address) => vec![(address, port).into()],
@@ -67,6 +71,7 @@ pub(super) async fn prepare_server(config: &Config, node_ip: Addresses) -> anyho
     settings.encryption = config.safety.encryption.clone();
     settings.authentication = config.authentication.clone();
     settings.name.clone_from(&config.node_name);
+    settings.api_url = api_url;
     settings.shared = serde_json::to_value(Shared::of(config))?;
     settings.connections_max = connections();
     settings.extra_sans = vec![config.node_name.clone()];
@@ -87,6 +92,11 @@ fn connections() -> usize {
     usize::try_from(files / 2).map_or(CONNECTIONS_MAX, |half| half.min(CONNECTIONS_MAX))
 }
 
+/// How much of its log a witness holds in memory: it reads the rest back if it has to hand it over.
+const WITNESS_MEMORY_BYTES: usize = 64 << 10;
+/// A witness lets go of its log in portions of this size.
+const WITNESS_SEGMENT_BYTES: u64 = 1 << 20;
+
 /// Opens the store of a server: of the cluster given, or one that begins a cluster.
 pub(super) async fn open_store(
     config: &Config,
@@ -98,6 +108,12 @@ pub(super) async fn open_store(
     settings.keep_history = Some(config.compaction_interval);
     settings.quota_bytes = config.quota_bytes;
     settings.dialer = Some(prepared.dialer());
+    if config.witness {
+        settings.witness = true;
+        settings.keep_log_bytes = WITNESS_MEMORY_BYTES;
+        settings.segment_bytes = WITNESS_SEGMENT_BYTES;
+        settings.flush_log_bytes = WITNESS_SEGMENT_BYTES;
+    }
     settings.here = store::Peer {
         name: config.node_name.clone(),
         address: prepared.address().to_string(),

@@ -168,14 +168,29 @@ pub(super) async fn prepare(
     };
     if let Some(cluster) = &cluster {
         cluster.apply(config)?;
+        if config.witness && cluster.witness.is_none() {
+            bail!(
+                "{} is a full server's: leave out --witness, or join with an empty --data-dir",
+                dir.display()
+            );
+        }
+        config.witness = cluster.witness.is_some();
         config.check().map_err(anyhow::Error::msg)?;
+    }
+    if config.witness && cluster.is_none() {
+        bail!(
+            "a witness begins no cluster: name a server with --join and --token-file, and an empty --data-dir"
+        );
     }
     Ok((cluster, host))
 }
 
 /// Whether the folder has a log. An empty `raft` is none: it may be a disk that is ready for one.
 fn has_log(dir: &Path) -> bool {
-    let entries = std::fs::read_dir(dir.join("raft")).into_iter().flatten().flatten();
+    let entries = std::fs::read_dir(dir.join("raft"))
+        .into_iter()
+        .flatten()
+        .flatten();
     entries
         .map(|entry| entry.path())
         .any(|path| path.extension().is_some_and(|extension| extension == "log"))
@@ -191,7 +206,8 @@ async fn receive(host: &Host, config: &Config, address: &str) -> anyhow::Result<
     };
     let answer: Handover = serde_json::from_slice(&host.ask("joins", &asked).await?)
         .with_context(|| format!("{} gave an answer that is not understood", host.url))?;
-    let cluster = Cluster::new(answer.cluster, answer.settings)?;
+    let mut cluster = Cluster::new(answer.cluster, answer.settings)?;
+    cluster.witness = config.witness.then(|| host.url.clone());
     cluster.write(&config.data_dir)?;
     pki::take_over(&config.data_dir, &answer.files)?;
     Ok(cluster)
@@ -230,7 +246,10 @@ pub(super) async fn register(
         }
     }
     let status = store.status().await?;
-    let known = status.peers.iter().any(|peer| peer.id == status.member && peer.witness);
+    let known = status
+        .peers
+        .iter()
+        .any(|peer| peer.id == status.member && peer.witness);
     if known != config.witness {
         bail!(
             "{} has taken this server in, but not as a witness: its version knows none. Remove this server with \

@@ -166,7 +166,8 @@ impl Pki {
 
     fn write_admin(&self, config: &ServerConfig, port: u16, now: Timestamp) -> Result<(), PkiError> {
         let path = config.data_dir.join("admin.kubeconfig");
-        let server = format!("https://{}", url_host(config, port));
+        let here = || format!("https://{}", url_host(config, port));
+        let server = config.api_url.clone().unwrap_or_else(here);
         if let Ok(text) = std::fs::read_to_string(&path)
             && self.still_good(&text, &server, now)
         {
