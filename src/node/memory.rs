@@ -12,18 +12,20 @@ const WORTH_BYTES: u64 = 8 << 20;
 
 /// Looks after it for as long as the node runs.
 pub(super) fn give_back(tasks: &Tasks) {
-    tasks.spawn("give memory back", OnError::Log, async {
-        let mut left = Left::default();
-        loop {
-            tokio::time::sleep(EVERY).await;
-            if left.is_much(sys::process::kept_memory()) {
-                let trimmed = tokio::task::spawn_blocking(sys::process::trim_memory).await;
-                if trimmed.is_ok() {
-                    left.0 = sys::process::kept_memory();
-                }
+    tasks.spawn("give memory back", OnError::Log, look());
+}
+
+async fn look() {
+    let mut left = Left::default();
+    loop {
+        tokio::time::sleep(EVERY).await;
+        if left.is_much(sys::process::kept_memory()) {
+            let trimmed = tokio::task::spawn_blocking(sys::process::trim_memory).await;
+            if trimmed.is_ok() {
+                left.0 = sys::process::kept_memory();
             }
         }
-    });
+    }
 }
 
 /// Bytes that were kept when they were last looked at, which the library counts although the system has them.
