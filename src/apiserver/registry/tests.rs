@@ -24,6 +24,7 @@ mod keeping;
 mod list_rules;
 mod particular;
 mod policies;
+mod quotas;
 mod standard;
 mod verbs;
 
