@@ -22,7 +22,7 @@ const WRITERS: usize = 4;
 const PAUSE_MAX: Duration = Duration::from_secs(20);
 
 /// Clients at work, and what they were told.
-struct Work {
+pub struct Work {
     stop: AtomicBool,
     /// The writers have stopped: nothing more is acknowledged.
     written: AtomicBool,
@@ -133,7 +133,7 @@ impl Work {
     }
 
     /// Waits until more is written; how long that took.
-    fn goes_on(&self, what: &str) -> Duration {
+    pub fn goes_on(&self, what: &str) -> Duration {
         let (began, before) = (Instant::now(), self.count.load(Ordering::Relaxed));
         // Those on their way when it happened do not count.
         let wanted = before + 2 * WRITERS;
@@ -146,8 +146,8 @@ impl Work {
     }
 }
 
-struct Clients {
-    work: Arc<Work>,
+pub struct Clients {
+    pub work: Arc<Work>,
     runtime: tokio::runtime::Runtime,
     watches: Vec<JoinHandle<BTreeMap<u64, String>>>,
     writers: Vec<JoinHandle<()>>,
@@ -155,7 +155,7 @@ struct Clients {
 
 impl Clients {
     /// Writers and a watch at each server.
-    fn start(servers: &Servers) -> Self {
+    pub fn start(servers: &Servers) -> Self {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let work = Arc::new(Work {
             stop: AtomicBool::new(false),
@@ -182,7 +182,7 @@ impl Clients {
     }
 
     /// Ends them, and compares what they were told with what every server shows.
-    fn end(self, servers: &Servers) {
+    pub fn end(self, servers: &Servers) {
         self.work.stop.store(true, Ordering::Relaxed);
         for writer in self.writers {
             self.runtime.block_on(writer).expect("a writer");

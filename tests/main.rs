@@ -63,3 +63,4 @@ mod volumes;
 mod users;
 mod wasm;
 mod webhooks;
+mod witness;

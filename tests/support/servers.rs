@@ -120,6 +120,36 @@ impl Servers {
         args.map(str::to_owned).to_vec()
     }
 
+    /// The arguments with which a witness of that name joins by way of the first server.
+    pub fn witness_args(&self, name: &str) -> Vec<String> {
+        let mut args = self.joining(name, 0);
+        args.push("--witness".to_owned());
+        args
+    }
+
+    /// Has a witness join by way of the first, and waits until it votes. It is none of `all`: it serves nobody.
+    pub fn join_witness(&self, name: &str) -> (Arc<Host>, Cluster) {
+        let host = self.net.add(name, Place::Lan);
+        let args = self.witness_args(name);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let witness = Cluster::start_on(&host, "server", &args);
+        self.until_role(0, name, "witness");
+        (host, witness)
+    }
+
+    /// Waits until a server has all that the leader has.
+    pub fn until_level(&self, at: usize) {
+        let name = &self.hosts[at].name;
+        eventually(&format!("{name} has everything"), || {
+            let members = self.members(self.leader(at)?)?;
+            let mut all = members["items"].as_array().into_iter().flatten();
+            match all.any(|member| member["name"] == **name && member["lag"].as_u64().is_some_and(|lag| lag < 100)) {
+                true => Ok(()),
+                false => Err(members.to_string()),
+            }
+        });
+    }
+
     /// Replaces a server that has ended: it is removed, its folder emptied, and a new one of its name joins,
     /// both by way of another server.
     pub fn replace(&mut self, at: usize, via: usize) {

@@ -1,0 +1,184 @@
+//! Two full servers and a witness: whichever is lost, the others go on, and nothing acknowledged is lost.
+
+use std::sync::Arc;
+
+use crate::failover::Clients;
+use crate::support::cluster::said;
+use crate::support::hosts::Host;
+use crate::support::servers::Servers;
+use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
+
+/// What a witness may take, with its log as far as others may need it.
+const FOLDER_BYTES_MAX: u64 = 24 << 20;
+const RSS_BYTES_MAX: u64 = 48 << 20;
+
+/// Runs a verb of the administrator's on a witness, which has a kubeconfig that leads to a full server.
+fn on_witness(host: &Host, witness: &Cluster, args: &[&str]) -> Result<String, String> {
+    let mut command = std::process::Command::new(crate::support::tools::coracle());
+    command.args(args).arg("--data-dir").arg(&witness.dir);
+    said(host.output(&mut command))
+}
+
+/// Asks a witness with the administrator's certificate, or with none.
+fn ask(servers: &Servers, host: &Host, path: &str, admin: bool) -> String {
+    let (cert, key) = servers.all[0].admin_files();
+    let mut curl = std::process::Command::new("curl");
+    curl.args(["-sk", "--max-time", "10"]);
+    if admin {
+        curl.arg("--cert").arg(cert).arg("--key").arg(key);
+    }
+    curl.arg(format!("https://{}:6443{path}", host.ip));
+    said(curl.output().expect("curl")).expect("an answer")
+}
+
+fn two_and_a_witness(dir: &std::path::Path) -> (Servers, Arc<Host>, Cluster) {
+    let servers = Servers::start(dir, 2);
+    let (host, witness) = servers.join_witness("witness");
+    (servers, host, witness)
+}
+
+#[test]
+fn a_witness_votes_and_serves_nobody() {
+    sandboxed(|dir| {
+        let (servers, host, witness) = two_and_a_witness(dir);
+        let members = servers.coracle(1, &["member", "list"]).unwrap();
+        assert_has(&members, &["first", "second", "witness", "192.0.2.12:6443"]);
+        assert_has(
+            &on_witness(&host, &witness, &["member", "list"]).unwrap(),
+            &["first", "second"],
+        );
+        eventually("all three in the table", || {
+            let table = servers.coracle(0, &["status"])?;
+            has(&table, &["first", "second", "witness"]).and_then(|()| match table.contains("unreachable") {
+                true => Err(table),
+                false => Ok(()),
+            })
+        });
+
+        // Nobody is led to it.
+        let path = "{.subsets[*].addresses[*].ip}";
+        servers.all[1].until("endpoints/kubernetes", path, "192.0.2.10 192.0.2.11");
+        assert_has(
+            &ask(&servers, &host, "/api/v1/namespaces", true),
+            &["is a witness and serves no API", "https://192.0.2.11:6443", "503"],
+        );
+        assert_eq!(ask(&servers, &host, "/readyz", false), "ok");
+        assert_has(&ask(&servers, &host, "/metrics", false), &["Forbidden"]);
+        assert_has(&ask(&servers, &host, "/metrics", true), &["coracle_raft_term"]);
+
+        // Nor is it led by it, and there is one.
+        let refused = servers.coracle(0, &["member", "transfer-leader", "witness"]);
+        assert_has(&refused.unwrap_err(), &["a witness, which never leads"]);
+        let other = servers.net.add("other", crate::support::hosts::Place::Lan);
+        let args = servers.witness_args("other");
+        let mut child = other.launch("server", &args.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(!child.wait().expect("its end").success());
+        let log = std::fs::read_to_string(other.data().with_extension("log")).unwrap();
+        assert_has(&log, &["has a witness already, witness"]);
+    });
+}
+
+#[test]
+fn either_server_may_be_lost_under_writers() {
+    sandboxed(|dir| {
+        let (mut servers, _host, mut witness) = two_and_a_witness(dir);
+        let clients = Clients::start(&servers);
+        for _ in 0..2 {
+            let leader = servers.until_led(0);
+            servers.all[leader].kill();
+            clients.work.goes_on("the leader was killed");
+            servers.all[leader].restart();
+            servers.until_level(leader);
+            servers.hand_over(1 - leader);
+            servers.hand_over(leader);
+            servers.all[1 - leader].kill();
+            clients.work.goes_on("the other server was killed");
+            servers.all[1 - leader].restart();
+            servers.until_level(1 - leader);
+        }
+        witness.kill();
+        clients.work.goes_on("the witness was killed");
+        witness.restart();
+
+        // All at once.
+        witness.kill();
+        servers.all.iter_mut().for_each(Cluster::kill);
+        servers.all.iter_mut().for_each(Cluster::restart);
+        witness.restart();
+        clients.work.goes_on("all were restarted");
+        clients.end(&servers);
+    });
+}
+
+/// What one server lacks and the other cannot give, the witness has: it leads for as long as that takes.
+#[test]
+fn a_witness_hands_over_what_only_it_has() {
+    sandboxed(|dir| {
+        let (mut servers, host, witness) = two_and_a_witness(dir);
+        servers.hand_over(0);
+        let clients = Clients::start(&servers);
+        servers.all[1].kill();
+        clients.work.goes_on("the second server was killed");
+        // The first one is gone for as long as the second has not caught up.
+        servers.all[0].kill();
+        servers.all[1].restart();
+        clients
+            .work
+            .goes_on("the second server got the rest from the witness");
+        let members = servers.members(1).unwrap();
+        let leads = |member: &&serde_json::Value| member["leader"] == true;
+        let leader = members["items"].as_array().into_iter().flatten().find(leads);
+        assert_eq!(
+            leader.map(|member| &member["name"]),
+            Some(&"second".into()),
+            "{members}"
+        );
+        servers.all[0].restart();
+        clients.end(&servers);
+        drop((witness, host));
+    });
+}
+
+#[test]
+fn a_lost_witness_is_replaced_and_stays_small() {
+    sandboxed(|dir| {
+        let (mut servers, _host, mut witness) = two_and_a_witness(dir);
+        let clients = Clients::start(&servers);
+        witness.kill();
+        clients.work.goes_on("the witness was lost");
+        servers.coracle(0, &["member", "remove", "witness"]).unwrap();
+        let (host, another) = servers.join_witness("another");
+        let leader = servers.until_led(0);
+        servers.all[leader].kill();
+        clients.work.goes_on("the leader was killed");
+        servers.all[leader].restart();
+        clients.end(&servers);
+
+        let (bytes, rss) = (folder_bytes(&another.dir), rss_bytes(another.pid()));
+        eprintln!(
+            "a witness: {} KiB on the disk, {} KiB of memory",
+            bytes >> 10,
+            rss >> 10
+        );
+        assert!(bytes < FOLDER_BYTES_MAX && rss < RSS_BYTES_MAX, "{bytes} {rss}");
+        assert!(!another.dir.join("state").exists());
+        drop(host);
+    });
+}
+
+fn folder_bytes(folder: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten();
+    entries
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => folder_bytes(&entry.path()),
+            _ => entry.metadata().map_or(0, |found| found.len()),
+        })
+        .sum()
+}
+
+fn rss_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.expect("its size") << 10
+}
