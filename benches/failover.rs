@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -11,8 +11,9 @@ use api::request::{Request, ResourceRef, User, Verb};
 use client::{Api, HttpApi, HttpConfig, Kubeconfig};
 use http::Method;
 
+use crate::pauses::{self, Answered, Pause};
 use crate::sandbox::{NODE_IP, run};
-use crate::table::{self, ms, quantile};
+use crate::table;
 
 const SERVERS: usize = 3;
 const WRITERS: usize = 4;
@@ -26,133 +27,68 @@ const MEMBERS: &str = "/apis/coracle.dev/v1/members";
 pub async fn measure(bin: &Path, scratch: &Path, trials: usize) -> anyhow::Result<()> {
     let mut servers = Servers::start(bin, scratch).await?;
     let work = Work::start(&servers)?;
-    let (mut killed, mut handed_over) = (Pauses::default(), Pauses::default());
+    let (mut killed, mut handed_over) = (vec![], vec![]);
     for _ in 0..trials {
         let leader = servers.leader().await?;
-        killed.add(work.pause(async || servers.kill(leader)).await?);
+        killed.push(work.pause(async || servers.kill(leader)).await?);
         servers.restart(leader)?;
         servers.until_voting(leader).await?;
         let heir = (servers.leader().await? + 1) % SERVERS;
-        handed_over.add(work.pause(async || servers.hand_over(heir)).await?);
+        handed_over.push(work.pause(async || servers.hand_over(heir)).await?);
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     work.stop.store(true, Ordering::Relaxed);
-    table::print(
-        &format!(
-            "{SERVERS} servers, {WRITERS} clients that create ConfigMaps, {trials} trials each: longest time without"
-        ),
-        &[
-            "when",
-            "anybody's write, p50",
-            "p99",
-            "longest",
-            "one client's, p50",
-            "p99",
-            "longest",
-        ],
-        &[
-            killed.row("the leader is killed (SIGKILL)"),
-            handed_over.row("leadership is handed over"),
-        ],
+    let mut head = vec!["what"];
+    head.extend(pauses::HEAD);
+    let mut rows = vec![];
+    for (what, pauses) in [("leader killed", killed), ("leadership handed over", handed_over)] {
+        let mut row = vec![what.to_owned()];
+        row.extend(pauses::row(&pauses));
+        rows.push(row);
+    }
+    let title = format!(
+        "{SERVERS} servers, {WRITERS} clients that create ConfigMaps, {trials} trials each: longest time without \
+         an answer"
     );
+    table::print(&title, &head, &rows);
     Ok(())
-}
-
-/// Times without writes, in milliseconds.
-#[derive(Default)]
-struct Pauses {
-    anybody: Vec<f64>,
-    one: Vec<f64>,
-}
-
-impl Pauses {
-    fn add(&mut self, (anybody, one): (Duration, Duration)) {
-        self.anybody.push(ms(anybody));
-        self.one.push(ms(one));
-    }
-
-    fn row(&mut self, when: &str) -> Vec<String> {
-        let mut row = vec![when.to_owned()];
-        for pauses in [&mut self.anybody, &mut self.one] {
-            row.extend([0.5, 0.99, 1.0].map(|share| format!("{:.0} ms", quantile(pauses, share))));
-        }
-        row
-    }
 }
 
 /// Clients at work.
 struct Work {
     stop: Arc<AtomicBool>,
-    /// When writes were acknowledged, and whose.
-    acknowledged: Arc<Mutex<Vec<(Instant, usize)>>>,
+    answered: Answered,
 }
 
 impl Work {
     fn start(servers: &Servers) -> anyhow::Result<Self> {
         let work = Work {
             stop: Arc::default(),
-            acknowledged: Arc::default(),
+            answered: Answered::default(),
         };
         for writer in 0..WRITERS {
-            let (stop, acknowledged) = (work.stop.clone(), work.acknowledged.clone());
-            tokio::spawn(write(
-                servers.client(writer % SERVERS)?,
-                writer,
-                stop,
-                acknowledged,
-            ));
+            let (stop, answered) = (work.stop.clone(), work.answered.clone());
+            tokio::spawn(write(servers.client(writer % SERVERS)?, writer, stop, answered));
         }
         Ok(work)
     }
 
-    /// Lets something happen, and waits until every client writes again: the longest time meanwhile in which nobody
-    /// was answered, and the longest in which one of them was not.
-    async fn pause(
-        &self,
-        event: impl AsyncFnOnce() -> anyhow::Result<()>,
-    ) -> anyhow::Result<(Duration, Duration)> {
+    /// Lets something happen, and waits until every client writes again.
+    async fn pause(&self, event: impl AsyncFnOnce() -> anyhow::Result<()>) -> anyhow::Result<Pause> {
         let began = Instant::now();
         event().await?;
         loop {
+            if let Some(pause) = self.answered.pause(began, WRITERS) {
+                return Ok(pause);
+            }
             ensure!(began.elapsed() < PATIENCE, "writes do not go on");
             tokio::time::sleep(RETRY).await;
-            let all = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
-            let since = &all[all.partition_point(|(at, _)| *at < began)..];
-            let of = |writer| {
-                since
-                    .iter()
-                    .filter(move |(_, whose)| *whose == writer)
-                    .map(|(at, _)| *at)
-            };
-            // Those that were on their way do not count.
-            if (0..WRITERS).all(|writer| of(writer).count() > 2) {
-                let one = (0..WRITERS).map(|writer| longest(began, of(writer))).max();
-                return Ok((
-                    longest(began, since.iter().map(|(at, _)| *at)),
-                    one.unwrap_or_default(),
-                ));
-            }
         }
     }
 }
 
-/// The longest time between two of these moments.
-fn longest(began: Instant, moments: impl Iterator<Item = Instant>) -> Duration {
-    let (mut before, mut longest) = (began, Duration::ZERO);
-    for at in moments {
-        longest = longest.max(at - before);
-        before = at;
-    }
-    longest
-}
-
 /// Makes one object after the other, each until it certainly is there.
-async fn write(
-    api: HttpApi,
-    writer: usize,
-    stop: Arc<AtomicBool>,
-    acknowledged: Arc<Mutex<Vec<(Instant, usize)>>>,
-) {
+async fn write(api: HttpApi, writer: usize, stop: Arc<AtomicBool>, answered: Answered) {
     let place = ResourceRef::new("", "v1", "configmaps");
     let mut create = Request::new(User::anonymous(), Verb::Create, place, "default", "");
     for number in 0.. {
@@ -168,10 +104,7 @@ async fn write(
                 Err(_) => tokio::time::sleep(RETRY).await,
             }
         }
-        acknowledged
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((Instant::now(), writer));
+        answered.note(writer);
     }
 }
 

@@ -25,7 +25,7 @@ mod wire;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use kit::{disk, process, sandbox, table};
+use kit::{disk, pauses, process, sandbox, table};
 
 #[derive(Parser)]
 #[command(about = "Measures Coracle beside its peers; each question prints one table")]

@@ -47,10 +47,12 @@ pub struct Front {
 /// Serves until it is killed. Says its group's id in a line when it is open.
 pub async fn serve(front: Front) -> anyhow::Result<()> {
     let cluster = front.join.as_ref().map(|join| join[0].parse()).transpose()?;
+    // One that is started again is in the group.
+    let fresh = !front.dir.exists();
     let store = pipes::open(&front.dir, front.peers.as_deref(), cluster).await?;
     println!("{}", store.cluster());
     let listener = TcpListener::bind(&front.listen).await?;
-    if let (Some([_, founder]), Some(peers)) = (front.join.as_deref(), &front.peers) {
+    if let (true, Some([_, founder]), Some(peers)) = (fresh, front.join.as_deref(), &front.peers) {
         join(&store, founder, peers).await?;
     }
     loop {
@@ -106,6 +108,7 @@ async fn unary(store: &Store, path: &str, body: Incoming) -> anyhow::Result<Byte
         PUT => frame(&put(store, PutRequest::decode(body)?).await?),
         RANGE => frame(&range(store, RangeRequest::decode(body)?).await?),
         STATUS => frame(&status(store).await?),
+        MOVE_LEADER => frame(&hand_over(store, MoveLeaderRequest::decode(body)?).await?),
         JOIN => frame(&take_in(store, JoinRequest::decode(body)?).await?),
         _ => bail!("nobody answers this"),
     })
@@ -172,6 +175,20 @@ async fn status(store: &Store) -> anyhow::Result<StatusResponse> {
     Ok(StatusResponse {
         header: header(store, store.revision()),
         leader: store.status().await?.leadership.leader.unwrap_or(0),
+    })
+}
+
+/// Answers, as etcd does, when somebody else leads.
+async fn hand_over(store: &Store, request: MoveLeaderRequest) -> anyhow::Result<PutResponse> {
+    store
+        .change_members(MemberChange::Lead(request.target_id))
+        .await?;
+    store
+        .leadership()
+        .wait_for(|now| now.leader == Some(request.target_id))
+        .await?;
+    Ok(PutResponse {
+        header: header(store, store.revision()),
     })
 }
 

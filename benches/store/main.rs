@@ -3,6 +3,7 @@
 //!
 //! `benches/run store` installs etcd, builds this optimised and runs it, in namespaces of its own, as root.
 
+mod failover;
 mod floor;
 mod front;
 mod grpc;
@@ -54,11 +55,14 @@ struct Measure {
     /// Rounds, in turns; medians are printed.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// How often a leader is killed, and leadership handed over.
+    #[arg(long, default_value_t = 20)]
+    trials: usize,
     /// Keys in the store that recovers.
     #[arg(long, default_value_t = 100_000)]
     keys: u64,
     /// What to measure.
-    #[arg(default_values_t = [Part::One, Part::Three, Part::Reads, Part::Watches, Part::Recovery])]
+    #[arg(default_values_t = [Part::One, Part::Three, Part::Reads, Part::Watches, Part::Recovery, Part::Failover])]
     parts: Vec<Part>,
 }
 
@@ -74,6 +78,8 @@ enum Part {
     Watches,
     /// Start after a crash, and memory.
     Recovery,
+    /// Pauses when leadership changes.
+    Failover,
 }
 
 impl std::fmt::Display for Part {
@@ -115,6 +121,7 @@ impl Measure {
                 Part::Three => writes::measure(&all, 3, scratch, effort).await?,
                 Part::Reads => reads::measure(&all, scratch, effort).await?,
                 Part::Watches => watches::measure(&all, scratch).await?,
+                Part::Failover => failover::measure(&all, scratch, self.trials).await?,
                 Part::Recovery => recovery::measure(&all, scratch, self.keys).await?,
             }
         }

@@ -11,6 +11,8 @@ pub const RANGE: &str = "/etcdserverpb.KV/Range";
 pub const WATCH: &str = "/etcdserverpb.Watch/Watch";
 /// Who is asked, and who leads.
 pub const STATUS: &str = "/etcdserverpb.Maintenance/Status";
+/// Hands leadership over; the leader is asked.
+pub const MOVE_LEADER: &str = "/etcdserverpb.Maintenance/MoveLeader";
 /// Not etcd's: takes a new member into our store's group.
 pub const JOIN: &str = "/coracle.bench/Join";
 
@@ -51,7 +53,7 @@ pub struct PutRequest {
     pub value: Bytes,
 }
 
-/// Answers [`PUT`] and [`JOIN`].
+/// Answers [`PUT`], [`MOVE_LEADER`] and [`JOIN`].
 #[derive(Clone, PartialEq, Message)]
 pub struct PutResponse {
     #[prost(message, optional, tag = "1")]
@@ -133,6 +135,13 @@ pub struct StatusResponse {
     pub header: Option<ResponseHeader>,
     #[prost(uint64, tag = "4")]
     pub leader: u64,
+}
+
+/// Asks for [`MOVE_LEADER`].
+#[derive(Clone, PartialEq, Message)]
+pub struct MoveLeaderRequest {
+    #[prost(uint64, tag = "1")]
+    pub target_id: u64,
 }
 
 /// Asks for [`JOIN`].

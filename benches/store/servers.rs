@@ -85,14 +85,42 @@ impl Servers {
 
     /// Where the leader's clients call.
     pub async fn leader(&self) -> anyhow::Result<String> {
-        for member in &self.members {
-            let mut client = Client::connect(&member.address).await?;
-            let status: StatusResponse = client.call(STATUS, &StatusRequest {}).await?;
+        Ok(self.members[self.leader_at().await?].address.clone())
+    }
+
+    /// Where everybody's clients call.
+    pub fn addresses(&self) -> Vec<String> {
+        self.members.iter().map(|member| member.address.clone()).collect()
+    }
+
+    /// A member's id.
+    pub async fn id(&self, at: usize) -> anyhow::Result<u64> {
+        let status = status(&self.members[at].address).await?;
+        Ok(status.header.map_or(0, |header| header.member_id))
+    }
+
+    /// Kills a member.
+    pub fn kill(&mut self, at: usize) -> anyhow::Result<()> {
+        let member = self.members.get_mut(at).context("a member")?;
+        member.process = None;
+        Ok(())
+    }
+
+    /// Starts a member again, and waits until it serves.
+    pub async fn restart(&mut self, at: usize) -> anyhow::Result<()> {
+        self.members.get_mut(at).context("a member")?.start()?;
+        self.serving(at).await
+    }
+
+    /// Which member leads.
+    pub async fn leader_at(&self) -> anyhow::Result<usize> {
+        for (at, member) in self.members.iter().enumerate() {
+            let status = status(&member.address).await?;
             if status
                 .header
                 .is_some_and(|header| header.member_id == status.leader)
             {
-                return Ok(member.address.clone());
+                return Ok(at);
             }
         }
         bail!("nobody leads")
@@ -118,11 +146,9 @@ impl Servers {
 
     /// Kills the only member and starts it again; how long it took until it answered a read.
     pub async fn crash(&mut self) -> anyhow::Result<Duration> {
-        let member = self.members.first_mut().context("a member")?;
-        member.process = None;
+        self.kill(0)?;
         let began = Instant::now();
-        member.start()?;
-        self.serving(0).await?;
+        self.restart(0).await?;
         Ok(began.elapsed())
     }
 
@@ -154,6 +180,13 @@ impl Member {
         self.process = Some(Peer::start(&mut self.command, &self.log)?);
         Ok(())
     }
+}
+
+async fn status(address: &str) -> anyhow::Result<StatusResponse> {
+    Client::connect(address)
+        .await?
+        .call(STATUS, &StatusRequest {})
+        .await
 }
 
 async fn read(address: &str) -> anyhow::Result<()> {

@@ -21,6 +21,11 @@ const MAKING_WRITES: u64 = 4 * KEYS;
 /// Size of the disk that counts: what each of them writes in a round fits several times.
 const DISK_BYTES: u64 = 8 << 30;
 
+/// A disk that takes less than this in half a second is at rest.
+const REST_BYTES: u64 = 256 << 10;
+/// It is looked at so often at most.
+const LOOKS_MAX: usize = 40;
+
 /// How long, and how often.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
@@ -157,12 +162,10 @@ impl Measured {
         let made = Until::Written(MAKING_WRITES);
         run(&leader, 256, What::Write, made, &values).await?;
         for writers in WRITERS {
-            disk.sync();
-            let before = disk.written();
+            let before = at_rest(disk).await;
             let until = Until::Elapsed(Duration::from_secs(seconds));
             let round = run(&leader, writers, What::Write, until, &values).await?;
-            disk.sync();
-            let bytes = (disk.written() - before) as f64;
+            let bytes = (at_rest(disk).await - before) as f64;
             let writes = (round.calls * servers.count() as u64) as f64;
             self.written.insert((who, writers), bytes / writes);
         }
@@ -189,6 +192,21 @@ impl Measured {
             written.map_or_else(String::new, |bytes| format!("{:.1} KB", bytes / 1000.0)),
         ]
     }
+}
+
+/// Bytes written to the device, once nothing more comes.
+async fn at_rest(disk: &Disk) -> u64 {
+    let mut before = 0;
+    for _ in 0..LOOKS_MAX {
+        disk.sync();
+        let now = disk.written();
+        if now < before + REST_BYTES {
+            break;
+        }
+        before = now;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    disk.written()
 }
 
 fn per_10_000(cpu: Duration, calls: u64) -> f64 {
