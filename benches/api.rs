@@ -7,15 +7,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use client::Kubeconfig;
+use client::{Kubeconfig, tls};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::Method;
 use serde_json::{Value, json};
+use wire::Wire;
 
 use crate::api_watch;
 use crate::node::Node;
 use crate::table::{self, mib};
-use crate::wire::Wire;
 
 /// Connections, each with one request under way.
 pub const CONNECTIONS: usize = 32;
@@ -99,10 +99,11 @@ fn grown(before: u64, after: u64) -> f64 {
 
 /// That many connections to the node.
 pub async fn wires(node: &Node, count: usize) -> anyhow::Result<Vec<Wire>> {
-    let kubeconfig = Kubeconfig::read(&node.kubeconfig())?;
+    let config = Kubeconfig::read(&node.kubeconfig())?.http_config();
+    let tls = tls::config(&config.ca_pem, &config.credentials, &[b"h2"])?;
     let mut wires = Vec::with_capacity(count);
     for _ in 0..count {
-        wires.push(Wire::open(&kubeconfig).await?);
+        wires.push(Wire::open(&config.server, tls.clone()).await?);
     }
     Ok(wires)
 }

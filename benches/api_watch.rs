@@ -3,16 +3,14 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use http::Method;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::task::JoinSet;
+use wire::Wire;
 
 use crate::api::{self as bench, MAPS};
 use crate::node::Node;
 use crate::table;
-use crate::wire::Wire;
 
 /// Watchers, each with a connection of its own.
 const WATCHERS: usize = 100;
@@ -28,12 +26,13 @@ pub async fn measure(node: &Node, wires: &[Wire], changes: usize) -> anyhow::Res
     let list = wire
         .ask(Method::GET, &format!("{MAPS}?limit=1"), String::new())
         .await?;
-    let path = format!("{MAPS}?watch=true&resourceVersion={}", written_at(&list)?);
+    let path = format!("{MAPS}?watch=true&resourceVersion={}", wire::revision(&list)?);
     let mut watchers = JoinSet::new();
     for wire in bench::wires(node, WATCHERS).await? {
-        let body = wire.follow(&path).await?;
+        let events = wire.watch(&path).await?;
         watchers.spawn(async move {
-            let seen = watch(body, changes).await;
+            let seen = events.take(changes).await;
+            // The connection is needed until then.
             drop(wire);
             seen
         });
@@ -84,7 +83,7 @@ async fn put(wires: &[Wire], changes: usize) -> anyhow::Result<Times> {
                 let answer = wire
                     .ask(Method::PUT, &path, bench::map(number, "watched"))
                     .await?;
-                times.push((written_at(&answer)?, Instant::now()));
+                times.push((wire::revision(&answer)?, Instant::now()));
             }
             anyhow::Ok(times)
         });
@@ -94,39 +93,4 @@ async fn put(wires: &[Wire], changes: usize) -> anyhow::Result<Times> {
         all.extend(times?);
     }
     Ok(all)
-}
-
-/// Follows the collection until that many events have come.
-async fn watch(mut body: Incoming, changes: usize) -> anyhow::Result<Vec<(u64, Instant)>> {
-    let mut seen = Vec::with_capacity(changes);
-    let mut begun = Vec::new();
-    while seen.len() < changes {
-        let Some(frame) = body.frame().await else {
-            bail!("the watch ended after {} events", seen.len());
-        };
-        let (frame, at) = (frame?, Instant::now());
-        let Some(piece) = frame.data_ref() else { continue };
-        for line in piece.split_inclusive(|byte| *byte == b'\n') {
-            begun.extend_from_slice(line);
-            if line.ends_with(b"\n") {
-                seen.push((written_at(&begun)?, at));
-                begun.clear();
-            }
-        }
-    }
-    Ok(seen)
-}
-
-/// The resource version of an object's text, without reading the rest of it: the generator must not be what is slow.
-fn written_at(text: &[u8]) -> anyhow::Result<u64> {
-    const KEY: &[u8] = b"\"resourceVersion\":\"";
-    let at = text
-        .windows(KEY.len())
-        .position(|window| window == KEY)
-        .context("a revision")?;
-    let digits = text
-        .iter()
-        .skip(at + KEY.len())
-        .take_while(|byte| byte.is_ascii_digit());
-    Ok(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }

@@ -20,7 +20,6 @@ mod services;
 mod startup;
 mod unpack;
 mod wasm_http;
-mod wire;
 
 use std::path::PathBuf;
 

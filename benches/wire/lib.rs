@@ -1,31 +1,35 @@
-//! One HTTP/2 connection to the API, as lean as can be: it shares the machine with what is measured.
+//! Connections to the API, as lean as can be: they share the machine with what is measured. A crate of its own,
+//! because it is optimised in daily builds too, where the rest of the benchmarks is not.
 
-use anyhow::{Context, ensure};
-use client::{Kubeconfig, tls};
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+use http::header::CONTENT_TYPE;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// A connection that is open.
+/// One HTTP/2 connection that is open.
 #[derive(Clone)]
 pub struct Wire {
     requests: SendRequest<Full<Bytes>>,
     server: String,
-    token: String,
 }
 
+/// A revision, and when something of it arrived.
+pub type Seen = (u64, Instant);
+
 impl Wire {
-    /// Connects to the server of a kubeconfig, with its credentials.
-    pub async fn open(kubeconfig: &Kubeconfig) -> anyhow::Result<Self> {
-        let config = kubeconfig.http_config();
-        let tls = tls::config(&config.ca_pem, &config.credentials, &[b"h2"])?;
-        let place = config.server.strip_prefix("https://").context("an https URL")?;
+    /// Connects to the server at `https://HOST:PORT`, as whom the configuration says.
+    pub async fn open(server: &str, tls: Arc<ClientConfig>) -> anyhow::Result<Self> {
+        let place = server.strip_prefix("https://").context("an https URL")?;
         let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
         let stream = TcpStream::connect(place).await?;
         stream.set_nodelay(true)?;
@@ -35,8 +39,7 @@ impl Wire {
         tokio::spawn(connection);
         Ok(Self {
             requests,
-            token: config.credentials.token,
-            server: config.server,
+            server: server.to_owned(),
         })
     }
 
@@ -53,23 +56,54 @@ impl Wire {
         Ok((code, body.collect().await?.to_bytes()))
     }
 
-    /// Asks for what has no end; its body, piece by piece.
-    pub async fn follow(&self, path: &str) -> anyhow::Result<Incoming> {
+    /// Opens a watch.
+    pub async fn watch(&self, path: &str) -> anyhow::Result<Events> {
         let (code, body) = self.send(Method::GET, path, String::new()).await?;
         ensure!(code == 200, "{path}: {code}");
-        Ok(body)
+        Ok(Events(body))
     }
 
     async fn send(&self, method: Method, path: &str, body: String) -> anyhow::Result<(u16, Incoming)> {
-        let mut request = Request::builder()
+        let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.server))
-            .header(CONTENT_TYPE, "application/json");
-        if !self.token.is_empty() {
-            request = request.header(AUTHORIZATION, format!("Bearer {}", self.token));
-        }
-        let request = request.body(Full::new(Bytes::from(body)))?;
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))?;
         let answer = self.requests.clone().send_request(request).await?;
         Ok((answer.status().as_u16(), answer.into_body()))
     }
+}
+
+/// An open watch: a line for each event.
+pub struct Events(Incoming);
+
+impl Events {
+    /// Takes that many events; of which revisions they are, and when they arrived.
+    pub async fn take(mut self, count: usize) -> anyhow::Result<Vec<Seen>> {
+        let (mut seen, mut begun) = (Vec::with_capacity(count), Vec::new());
+        while seen.len() < count {
+            let Some(frame) = self.0.frame().await else {
+                bail!("the watch ended after {} events", seen.len());
+            };
+            let (frame, at) = (frame?, Instant::now());
+            let Some(piece) = frame.data_ref() else { continue };
+            for line in piece.split_inclusive(|byte| *byte == b'\n') {
+                begun.extend_from_slice(line);
+                if line.ends_with(b"\n") {
+                    seen.push((revision(&begun)?, at));
+                    begun.clear();
+                }
+            }
+        }
+        Ok(seen)
+    }
+}
+
+/// The first resource version in an object's text, without reading the rest of it.
+pub fn revision(text: &[u8]) -> anyhow::Result<u64> {
+    const KEY: &[u8] = b"\"resourceVersion\":\"";
+    let at = text.windows(KEY.len()).position(|window| window == KEY);
+    let digits = text.iter().skip(at.context("a revision")? + KEY.len());
+    let digits = digits.take_while(|byte| byte.is_ascii_digit());
+    Ok(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
