@@ -29,7 +29,7 @@ fn put(key: &str, text: &str) -> Vec<Op> {
             text: Bytes::from(format!(
                 "{{\"apiVersion\":\"v1\",\"metadata\":{{\"resourceVersion\":\"\"}},\"v\":\"{text}\"}}"
             )),
-            revision_at: 49,
+            revision_at: 50,
             ttl_seconds: None,
         },
         expect: Expect::Any,
