@@ -151,7 +151,7 @@ impl Inner {
         let mut read = self.read.borrow_mut();
         let has = |read: &[Entry]| {
             let (first, last) = (read.first()?.index, read.last()?.index);
-            (first..=last).contains(&low).then_some(low - first)
+            (first..=last).contains(&low).then(|| low - first)
         };
         if has(&read).is_none() {
             *read = archive.around(low).ok_or_else(compacted)?;

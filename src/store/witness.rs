@@ -139,6 +139,10 @@ impl Import for Head {
     }
 
     fn finish(self: Box<Self>) -> Result<Install, StoreError> {
+        // A disk that takes nothing is noticed while the snapshot can still be refused.
+        if let Some(bytes) = self.0.keep.get()? {
+            self.0.keep.put(&bytes)?;
+        }
         Ok(Box::new(move |meta| {
             self.0.keep.put(&encode(meta))?;
             *self.0.lock() = Some(meta.clone());

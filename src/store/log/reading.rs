@@ -33,7 +33,11 @@ impl Log {
 
     /// The lowest index of which the log certainly has the entry, if it has any.
     pub fn oldest(&self) -> u64 {
-        self.live.front().map_or(0, |segment| segment.before).max(self.base) + 1
+        self.live
+            .front()
+            .map_or(0, |segment| segment.before)
+            .max(self.base)
+            + 1
     }
 
     /// Takes what a segment has of a range; an entry replaces its predecessor and all after it.

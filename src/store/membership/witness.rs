@@ -175,7 +175,10 @@ mod tests {
         let mut group = group();
         group.health[3].matched = 4980;
         let refused = refusal(&group, Change::Promote(4));
-        assert!(refused.contains("entry 4980") && refused.contains("up to 4990"), "{refused}");
+        assert!(
+            refused.contains("entry 4980") && refused.contains("up to 4990"),
+            "{refused}"
+        );
         group.members.voters = vec![1, 2, 3, 4];
         group.members.learners.clear();
         assert!(refusal(&group, Change::Remove(2)).contains("member 4 is known"));

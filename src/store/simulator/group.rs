@@ -1,11 +1,11 @@
 //! Several simulated machines, a network between them, clients and an
-//! administrator. One seed is one history; `GROUP_SEED=N cargo nextest run -p
-//! coracle-store one_history` runs it again, and `GROUP_SEEDS=FROM..TO …
-//! many_histories` as many as wanted.
+//! administrator. One seed is one history; `GROUP_SEEDS=FROM..TO cargo nextest
+//! run -p coracle-store many_histories` runs as many as wanted.
 
 mod clients;
 mod machine;
 mod network;
+mod witness;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,12 +18,19 @@ const STEPS: u64 = 1500;
 /// How many histories are run each time.
 const SEEDS: u64 = 120;
 /// Within so many histories every planted bug must be found.
-const BUDGET: u64 = 60;
+const BUDGET: u64 = 120;
 
-/// Runs one history; the error says what was wrong with it.
+/// Runs the history of a seed, with a mistake planted or none; the error says what was wrong with it.
+type Run = fn(u64, Option<Plant>) -> Result<Stats, String>;
+
 fn run(seed: u64, plant: Option<Plant>) -> Result<Stats, String> {
+    live(|| World::new(seed, plant))
+}
+
+/// Lives through the history of a world.
+fn live(begin: impl FnOnce() -> Result<World, String>) -> Result<Stats, String> {
     let history = AssertUnwindSafe(|| {
-        let mut world = World::new(seed, plant)?;
+        let mut world = begin()?;
         for _ in 0..STEPS {
             world.step()?;
         }
@@ -32,13 +39,14 @@ fn run(seed: u64, plant: Option<Plant>) -> Result<Stats, String> {
     catch_unwind(history).unwrap_or_else(|_| Err("panicked".to_owned()))
 }
 
-fn run_all(seeds: std::ops::Range<u64>) -> Stats {
+fn run_all(seeds: std::ops::Range<u64>, run: Run) -> Stats {
     let mut total = Stats::default();
     for seed in seeds {
         match run(seed, None) {
             Ok(stats) => total.add(&stats),
             Err(error) => panic!(
-                "seed {seed}: {error}\nagain: GROUP_SEED={seed} cargo nextest run -p coracle-store one_history --no-capture"
+                "seed {seed}: {error}\nagain, and no other: the same test with its variable set to {seed}..{}",
+                seed + 1
             ),
         }
     }
@@ -47,7 +55,7 @@ fn run_all(seeds: std::ops::Range<u64>) -> Stats {
 
 #[test]
 fn groups_lose_nothing_and_agree() {
-    let total = run_all(0..SEEDS);
+    let total = run_all(0..SEEDS, run);
     // A simulator in which nothing happens finds nothing.
     assert!(
         total.acknowledged > 80 * SEEDS && total.reads > 60 * SEEDS,
@@ -75,31 +83,22 @@ fn group_histories_can_be_repeated() {
     }
 }
 
-/// Not a test by itself: the history of the seed in `GROUP_SEED`.
-#[test]
-fn one_history() {
-    if let Some(seed) = std::env::var("GROUP_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-    {
-        println!("{:?}", run_all(seed..seed + 1));
-    }
+/// The seeds that somebody asks for, `FROM..TO`.
+fn seeds(variable: &str) -> Option<std::ops::Range<u64>> {
+    let range = std::env::var(variable).ok()?;
+    let (from, to) = range.split_once("..").expect("FROM..TO");
+    Some(from.parse().expect("a number")..to.parse().expect("a number"))
 }
 
 /// Not a test by itself: the histories of the seeds in `GROUP_SEEDS`.
 #[test]
 fn many_histories() {
-    let Ok(range) = std::env::var("GROUP_SEEDS") else {
-        return;
-    };
-    let (from, to) = range.split_once("..").expect("FROM..TO");
-    println!(
-        "{:?}",
-        run_all(from.parse().expect("a number")..to.parse().expect("a number"))
-    );
+    if let Some(seeds) = seeds("GROUP_SEEDS") {
+        println!("{:?}", run_all(seeds, run));
+    }
 }
 
-fn found_after(plant: Plant) -> Option<u64> {
+fn found_after(plant: Plant, run: Run) -> Option<u64> {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let found = (0..BUDGET).find(|seed| run(*seed, Some(plant)).is_err());
@@ -127,7 +126,7 @@ fn planted_bugs_are_found() {
     ];
     let found: Vec<_> = plants
         .into_iter()
-        .map(|plant| (plant, found_after(plant)))
+        .map(|plant| (plant, found_after(plant, run)))
         .collect();
     for (plant, seed) in &found {
         println!(

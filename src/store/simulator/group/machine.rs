@@ -26,10 +26,31 @@ use crate::raft::Job;
 use crate::state::State;
 use crate::types::Outcome;
 use crate::watch::Watch;
+use crate::witness::{Keep, Witness};
 
 const SEGMENT_BYTES: u64 = 8192;
 /// So little that snapshots are needed all the time.
 const KEEP_LOG_BYTES: usize = 3000;
+
+/// So little that a witness reads most of what it hands over back from its disk.
+const WITNESS_LOG_BYTES: usize = 200;
+/// So little that what it need not keep is soon gone.
+const WITNESS_SEGMENT_BYTES: u64 = 4096;
+
+/// The file of a simulated witness: replaced whole, or not at all.
+#[derive(Default)]
+struct Memo(Mutex<Option<Vec<u8>>>);
+
+impl Keep for Memo {
+    fn get(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.0.lock().expect("a simulated file").clone())
+    }
+
+    fn put(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        *self.0.lock().expect("a simulated file") = Some(bytes.to_vec());
+        Ok(())
+    }
+}
 
 /// What a call comes to.
 pub type Outcomes = oneshot::Receiver<Result<Vec<Outcome>, StoreError>>;
@@ -59,6 +80,12 @@ pub struct Machine {
     pub process: Option<Process>,
     /// It was removed, and has heard of it.
     pub gone: bool,
+    /// It will never be there again, nor anything that was on it.
+    pub lost: bool,
+    /// It keeps log and votes, and no state.
+    pub witness: bool,
+    /// What a witness keeps beside its log.
+    memo: Arc<Memo>,
     /// Every event up to this one was seen here.
     pub seen: u64,
     /// How far its wall clock is off, in milliseconds.
@@ -71,13 +98,21 @@ pub struct Machine {
 
 impl Machine {
     /// Makes a machine, and the folder of a member on it.
-    pub fn new(random: &SeededRandom, join: Option<u64>, plants: Plants) -> Result<Machine, StoreError> {
+    pub fn new(
+        random: &SeededRandom,
+        join: Option<u64>,
+        witness: bool,
+        plants: Plants,
+    ) -> Result<Machine, StoreError> {
         let mut machine = Machine {
             id: 0,
             disk: SimDisk::default(),
             memory: MemoryState::default(),
             process: None,
             gone: false,
+            lost: false,
+            witness,
+            memo: Arc::default(),
             seen: 0,
             skew_ms: random.below(100_000),
             disk_steps: 1 + random.below(8),
@@ -99,14 +134,20 @@ impl Machine {
         config.join = self.join;
         config.plants = self.plants;
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let state: Arc<dyn State> = Arc::new(self.memory.clone());
+        let state: Arc<dyn State> = match self.witness {
+            true => Arc::new(Witness::kept(self.memo.clone(), self.plants)?),
+            false => Arc::new(self.memory.clone()),
+        };
+        config.witness = self.witness;
+        if self.witness {
+            config.keep_log_bytes = WITNESS_LOG_BYTES;
+            config.segment_bytes = WITNESS_SEGMENT_BYTES;
+        }
         let (mut log, recovered, meta) = open::resume(&config, disk.clone(), state.meta()?)?;
         self.id = log.identity().member;
         config.here = Peer {
             id: 0,
-            name: format!("m{:x}", self.id),
-            address: format!("{:x}:6443", self.id),
-            witness: false,
+            ..self.peer()
         };
         log.forget_sync = self.plants.has(Plant::AcknowledgeUnsynced);
         log.sync_again = self.plants.has(Plant::SyncAgain);
@@ -135,6 +176,16 @@ impl Machine {
             master,
         });
         Ok(())
+    }
+
+    /// How it is known to others.
+    pub fn peer(&self) -> Peer {
+        Peer {
+            id: self.id,
+            name: format!("m{:x}", self.id),
+            address: format!("{:x}:6443", self.id),
+            witness: self.witness,
+        }
     }
 
     /// Stops it, as a power cut or a kill does.

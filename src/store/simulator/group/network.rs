@@ -116,6 +116,15 @@ impl Network {
         due
     }
 
+    /// Whether a call that changes the members is on its way.
+    pub fn carries_change(&self) -> bool {
+        let changes = |flight: &Flight| match &flight.freight {
+            Freight::Parcel(Parcel::Forward { calls, .. }) => calls.iter().any(|call| call.membership),
+            _ => false,
+        };
+        self.flights.iter().any(changes)
+    }
+
     /// Cuts one direction.
     pub fn cut(&mut self, from: u64, to: u64) {
         self.cut.insert((from, to));
@@ -138,6 +147,13 @@ impl Network {
     pub fn heal(&mut self) {
         self.cut.clear();
         (self.lossy, self.slow) = (0, 1);
+    }
+
+    /// Loses everything that is on its way.
+    pub fn lose_all(&mut self) {
+        let lost = std::mem::take(&mut self.flights).into_iter();
+        let snapshots = lost.filter(|flight| matches!(flight.freight, Freight::Snapshot(_)));
+        self.lost.extend(snapshots.map(|flight| (flight.from, flight.to)));
     }
 
     /// A process ends, and with it the snapshots that it sends or takes in.

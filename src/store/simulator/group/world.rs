@@ -19,6 +19,7 @@ use duel::Duel;
 mod asking;
 mod duel;
 mod faults;
+mod loss;
 
 /// At most so many machines ever.
 const MACHINES_MAX: usize = 8;
@@ -40,6 +41,10 @@ pub struct Stats {
     pub followed: u64,
     /// Steps that a machine spent without being able to write.
     pub suspended: u64,
+    /// Machines lost for good.
+    pub lost: u64,
+    /// Terms in which a witness led.
+    pub witnessed: u64,
 }
 
 impl Stats {
@@ -53,6 +58,8 @@ impl Stats {
         self.forwarded += other.forwarded;
         self.followed += other.followed;
         self.suspended += other.suspended;
+        self.lost += other.lost;
+        self.witnessed += other.witnessed;
     }
 }
 
@@ -98,6 +105,10 @@ pub struct World {
     values: u64,
     cluster: u64,
     term: u64,
+    /// The group has a witness, and loses machines for good.
+    witnessed: bool,
+    /// The voters and learners, and since when, in groups with a witness.
+    members: (u64, [Vec<u64>; 2]),
     stats: Stats,
 }
 
@@ -114,16 +125,25 @@ fn text(error: StoreError) -> String {
 }
 
 impl World {
-    /// One machine that is a group of its own, which three more will join.
+    /// One machine that is a group of its own, which two more will join, and others later.
     pub fn new(seed: u64, plant: Option<Plant>) -> Result<World, String> {
+        let mut world = World::alone(seed, plant)?;
+        for _ in 0..2 {
+            world.grow()?;
+        }
+        Ok(world)
+    }
+
+    /// One machine that is a group of its own.
+    fn alone(seed: u64, plant: Option<Plant>) -> Result<World, String> {
         let random = SeededRandom::new(seed);
         let plants = Plants::one(plant);
-        let founder = Machine::new(&random, None, plants).map_err(text)?;
+        let founder = Machine::new(&random, None, false, plants).map_err(text)?;
         let process = founder.process.as_ref().ok_or("no process")?;
         let cluster = process.core.status().cluster;
         let mut network = Network::default();
         network.change_weather(&random);
-        let mut world = World {
+        Ok(World {
             plants,
             machines: vec![founder],
             network,
@@ -136,17 +156,18 @@ impl World {
             values: 0,
             cluster,
             term: 0,
+            witnessed: false,
+            members: Default::default(),
             stats: Stats::default(),
             random,
-        };
-        for _ in 0..2 {
-            world.grow()?;
-        }
-        Ok(world)
+        })
     }
 
     /// Lets something happen, then the consequences.
     pub fn step(&mut self) -> Result<(), String> {
+        if self.witnessed {
+            self.watch_members();
+        }
         match self.random.below(1000) {
             0..250 => self.write(),
             250..380 => self.read(),
@@ -159,9 +180,11 @@ impl World {
             548..570 => self.boot_one()?,
             570..574 => self.cut_one(),
             574..590 => self.network.heal_some(&self.random),
+            590..620 if self.witnessed => self.administrate_witnessed()?,
             590..620 => self.administrate()?,
-            620..624 => self.duel()?,
+            620..628 => self.duel()?,
             624..627 => self.hang_up_one(),
+            627..700 if self.witnessed => self.lose_one(),
             _ => {}
         }
         self.pass()
@@ -169,7 +192,10 @@ impl World {
 
     /// Mends everything, lets all come to rest and compares the whole.
     pub fn finish(mut self) -> Result<Stats, String> {
+        // What is left of a duel would cut connections again.
+        self.duel = None;
         self.network.heal();
+        self.duel = None;
         for _ in 0..REST_STEPS {
             for at in 0..self.machines.len() {
                 self.start(at)?;
@@ -186,9 +212,16 @@ impl World {
         for machine in self
             .machines
             .iter()
-            .filter(|machine| voters.contains(&machine.id))
+            .filter(|machine| voters.contains(&machine.id) && !machine.lost)
         {
             let process = machine.process.as_ref().ok_or("a voter has stopped")?;
+            // Raft keeps them in no order.
+            if sorted(&process.core.status().members) != sorted(&members) {
+                return Err(format!("{:x} thinks that others are in the group", machine.id));
+            }
+            if machine.witness {
+                continue;
+            }
             let position = process.cache.position();
             if position.revision != self.clients.revision() {
                 let (here, all) = (position.revision, self.clients.revision());
@@ -199,10 +232,6 @@ impl World {
                     "the cache of {:x} differs from what the events make",
                     machine.id
                 ));
-            }
-            // Raft keeps them in no order.
-            if sorted(&process.core.status().members) != sorted(&members) {
-                return Err(format!("{:x} thinks that others are in the group", machine.id));
             }
             if process.state.load().ok() != Some(left.clone()) {
                 return Err(format!(
@@ -283,7 +312,9 @@ impl World {
         if now.leader != Some(id) {
             return Ok(());
         }
-        match self.leaders.insert(now.term, id) {
+        let before = self.leaders.insert(now.term, id);
+        self.stats.witnessed += u64::from(before.is_none() && self.machines[at].witness);
+        match before {
             Some(other) if other != id => Err(format!("{id:x} and {other:x} lead in term {}", now.term)),
             _ => Ok(()),
         }
@@ -404,6 +435,9 @@ impl World {
     /// Takes in the events that a machine shows.
     fn watch_master(&mut self, at: usize) -> Result<(), String> {
         let machine = &mut self.machines[at];
+        if machine.witness {
+            return Ok(());
+        }
         let Some(process) = &mut machine.process else {
             return Ok(());
         };
@@ -441,12 +475,19 @@ impl World {
     }
 
     fn running(&self) -> Option<usize> {
-        let running: Vec<usize> = (0..self.machines.len())
-            .filter(|at| self.machines[*at].process.is_some())
+        self.any(|machine| machine.process.is_some())
+    }
+
+    /// A machine that runs and has clients.
+    fn serving(&self) -> Option<usize> {
+        self.any(|machine| machine.process.is_some() && !machine.witness)
+    }
+
+    fn any(&self, fits: impl Fn(&Machine) -> bool) -> Option<usize> {
+        let fit: Vec<usize> = (0..self.machines.len())
+            .filter(|at| fits(&self.machines[*at]))
             .collect();
-        running
-            .get(self.random.below(running.len() as u64) as usize)
-            .copied()
+        fit.get(self.random.below(fit.len() as u64) as usize).copied()
     }
 
     fn find(&self, id: u64) -> Option<usize> {
@@ -476,7 +517,7 @@ impl World {
         let voters = self
             .machines
             .iter()
-            .filter(|machine| status.members.voters.contains(&machine.id));
+            .filter(|machine| status.members.voters.contains(&machine.id) && !machine.lost);
         let there = |machine: &Machine| {
             machine
                 .process

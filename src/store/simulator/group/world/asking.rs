@@ -55,7 +55,7 @@ impl World {
     }
 
     pub(super) fn write(&mut self) {
-        let Some(at) = self.running() else { return };
+        let Some(at) = self.serving() else { return };
         let key = KEYS[self.random.below(3) as usize];
         self.values += 1;
         let latest = self.clients.latest(key).cloned();
@@ -95,7 +95,7 @@ impl World {
     }
 
     pub(super) fn read(&mut self) {
-        let Some(at) = self.running() else { return };
+        let Some(at) = self.serving() else { return };
         let key = KEYS[self.random.below(3) as usize];
         let number = self.clients.ask(key, Wish::Get, self.now);
         let (clearance, cleared) = oneshot::channel();
@@ -114,7 +114,7 @@ impl World {
 
     /// Opens, polls and moves watches.
     pub(super) fn follow(&mut self) -> Result<(), String> {
-        let Some(at) = self.running() else { return Ok(()) };
+        let Some(at) = self.serving() else { return Ok(()) };
         for follower in 0..self.followers.len() {
             self.poll(follower, at)?;
         }

@@ -3,8 +3,7 @@
 use base::{Random, SeededRandom};
 
 use super::super::super::disk::TROUBLES;
-use super::super::machine::Machine;
-use super::{MACHINES_MAX, Waiting, World, text};
+use super::{MACHINES_MAX, Waiting, World};
 use crate::command::Body;
 use crate::membership::{Change, Peer};
 
@@ -16,7 +15,7 @@ impl World {
     }
 
     pub(super) fn compact(&mut self) {
-        let Some(at) = self.running() else { return };
+        let Some(at) = self.serving() else { return };
         let revision = self.random.below(self.clients.revision() + 1);
         if let Some(process) = &mut self.machines[at].process {
             drop(process.call(Body::Compact(revision), 0));
@@ -138,17 +137,10 @@ impl World {
             .machines
             .iter()
             .find(|machine| !machine.gone && !known.contains(&machine.id))?;
-        Some(Peer {
-            id: machine.id,
-            name: format!("m{:x}", machine.id),
-            address: format!("{:x}:6443", machine.id),
-            witness: false,
-        })
+        Some(machine.peer())
     }
 
     pub(super) fn grow(&mut self) -> Result<(), String> {
-        let machine = Machine::new(&self.random, Some(self.cluster), self.plants).map_err(text)?;
-        self.machines.push(machine);
-        Ok(())
+        self.grow_by(false)
     }
 }
