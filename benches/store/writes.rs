@@ -21,6 +21,8 @@ const MAKING_WRITES: u64 = 4 * KEYS;
 /// Size of the disk that counts: what each of them writes in a round fits several times.
 const DISK_BYTES: u64 = 8 << 30;
 
+/// So many that what is written once for thousands of them has its share, however slow the disk.
+const COUNTED_WRITES: u64 = 2 * KEYS;
 /// A disk that takes less than this in half a second is at rest.
 const REST_BYTES: u64 = 256 << 10;
 /// It is looked at so often at most.
@@ -82,7 +84,7 @@ pub async fn measure(
     for (who, contestant) in all.iter().enumerate() {
         let disk = Disk::mount(scratch, DISK_BYTES)?;
         let servers = Servers::start(contestant, members, &disk.folder.join("data")).await?;
-        measured.count(who, &servers, &disk, effort.seconds).await?;
+        measured.count(who, &servers, &disk).await?;
     }
     let mut rows = vec![];
     for writers in WRITERS {
@@ -150,23 +152,23 @@ impl Measured {
     }
 
     /// Counts what reaches the device, with what is merged and tidied away soon after.
-    async fn count(
-        &mut self,
-        who: usize,
-        servers: &Servers,
-        disk: &Disk,
-        seconds: u64,
-    ) -> anyhow::Result<()> {
+    async fn count(&mut self, who: usize, servers: &Servers, disk: &Disk) -> anyhow::Result<()> {
         let (leader, values) = (servers.leader().await?, Values::new());
         // What is made once, such as files that are used again and again, is of no interest.
         let made = Until::Written(MAKING_WRITES);
         run(&leader, 256, What::Write, made, &values).await?;
         for writers in WRITERS {
             let before = at_rest(disk).await;
-            let until = Until::Elapsed(Duration::from_secs(seconds));
-            let round = run(&leader, writers, What::Write, until, &values).await?;
+            run(
+                &leader,
+                writers,
+                What::Write,
+                Until::Written(COUNTED_WRITES),
+                &values,
+            )
+            .await?;
             let bytes = (at_rest(disk).await - before) as f64;
-            let writes = (round.calls * servers.count() as u64) as f64;
+            let writes = (COUNTED_WRITES * servers.count() as u64) as f64;
             self.written.insert((who, writers), bytes / writes);
         }
         Ok(())
