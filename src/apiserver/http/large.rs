@@ -132,6 +132,8 @@ impl hyper::body::Body for Sending {
 
 #[cfg(test)]
 mod tests {
+    use hyper::body::Body as _;
+
     use super::*;
 
     #[tokio::test]

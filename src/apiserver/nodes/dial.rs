@@ -10,6 +10,7 @@
 //! and aggregated APIs alike. Only an endpoint that belongs to no node is dialled
 //! from here.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use api::request::{Request, ResourceRef, User, Verb};
@@ -166,12 +167,25 @@ fn server() -> User {
 
 async fn direct(address: SocketAddr, mut pipe: DuplexStream) -> Result<(), String> {
     let connecting = tokio::net::TcpStream::connect(address).await;
-    let mut stream = connecting.map_err(|error| format!("dial tcp {address}: connect: {error}"))?;
+    let mut stream = connecting.map_err(|error| dialling(&error, &address.to_string()))?;
     tokio::spawn(async move {
         // Whichever side breaks off, the other one sees its end.
         let _ = tokio::io::copy_bidirectional(&mut pipe, &mut stream).await;
     });
     Ok(())
+}
+
+/// A refusal to dial, a socket's error at that address, in the words of Go's libraries.
+pub fn dialling(error: &io::Error, address: &str) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset => "connect: connection reset by peer".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
+        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+        io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
+        _ => error.to_string(),
+    };
+    format!("dial tcp {address}: {why}")
 }
 
 /// A body into which blocks are sent as they come; it ends when the sender is dropped.
@@ -216,4 +230,18 @@ async fn failure(body: Body) -> String {
 /// The address of an object as it says it; `None` when it says none.
 pub(super) fn parse_ip(text: &Value) -> Option<IpAddr> {
     text.as_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_read_as_gos() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            dialling(&refused, "10.0.0.1:443"),
+            "dial tcp 10.0.0.1:443: connect: connection refused"
+        );
+    }
 }

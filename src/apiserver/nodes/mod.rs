@@ -16,6 +16,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::sync::watch;
 
+pub(crate) use dial::dialling;
 pub use dial::{Dialer, Dialled};
 
 /// What can go wrong with a streamed body.

@@ -39,19 +39,6 @@ fn handshake(error: &rustls::Error, server_name: &str) -> String {
     format!("failed to verify certificate: x509: {why}")
 }
 
-/// A refusal to dial: a socket's error at that address.
-pub fn dialling(error: &io::Error, address: &str) -> String {
-    let why = match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-        io::ErrorKind::ConnectionReset => "connect: connection reset by peer".to_owned(),
-        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
-        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
-        io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
-        _ => error.to_string(),
-    };
-    format!("dial tcp {address}: {why}")
-}
-
 /// What the way to a Service failed with.
 pub fn resolving(status: &Status, name: &str) -> String {
     if status.is_not_found() {
@@ -105,11 +92,6 @@ mod tests {
 
     #[test]
     fn failures_read_as_gos() {
-        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
-        assert_eq!(
-            dialling(&refused, "10.0.0.1:443"),
-            "dial tcp 10.0.0.1:443: connect: connection refused"
-        );
         let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
         assert_eq!(
             connecting(&io::Error::other(unknown), "svc.ns.svc"),

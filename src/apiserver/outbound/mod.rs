@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::nodes::Dialer;
+use crate::nodes::{Dialer, dialling};
 use endpoint::{Endpoint, Place};
 use pool::{Pool, Sender};
 
@@ -212,7 +212,7 @@ impl Outbound {
                     true => format!("[{host}]:{port}"),
                     false => format!("{host}:{port}"),
                 };
-                let stream = connected.map_err(|error| failure::dialling(&error, &shown))?;
+                let stream = connected.map_err(|error| dialling(&error, &shown))?;
                 // Only a matter of speed.
                 let _ = stream.set_nodelay(true);
                 Ok(Box::new(stream))
