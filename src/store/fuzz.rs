@@ -37,26 +37,6 @@ const ME: Whoami = Whoami {
 };
 const PEER: u64 = 2;
 
-/// Does some damage: changes, removes, repeats or cuts off.
-fn damage(random: &SeededRandom, bytes: &mut Vec<u8>) {
-    for _ in 0..1 + random.below(3) {
-        let at = random.below(bytes.len() as u64) as usize;
-        let length = (1 + random.below(8)).min((bytes.len() - at) as u64) as usize;
-        match random.below(6) {
-            _ if bytes.is_empty() => return,
-            0 => bytes.truncate(at),
-            1 => drop(bytes.drain(at..at + length)),
-            2 => {
-                let again = bytes[at..at + length].to_vec();
-                bytes.splice(at..at, again);
-            }
-            // Where a number is, one that is as large as can be.
-            3 => bytes[at..at + length].fill(0xff),
-            _ => bytes[at] ^= 1 << random.below(8),
-        }
-    }
-}
-
 fn command(number: u64) -> Vec<u8> {
     let record = Record {
         text: Bytes::from_static(b"{\"\",1}"),
@@ -209,11 +189,11 @@ fn damaged_conversation(random: &SeededRandom, purpose: Purpose) -> Vec<u8> {
     let mut bodies = bodies(purpose);
     if random.below(4) > 0 {
         let which = random.below(bodies.len() as u64) as usize;
-        damage(random, &mut bodies[which]);
+        random.damage(&mut bodies[which]);
         return conversation(purpose, &bodies);
     }
     let mut all = conversation(purpose, &bodies);
-    damage(random, &mut all);
+    random.damage(&mut all);
     all
 }
 
@@ -286,13 +266,13 @@ proptest! {
     fn damaged_records_are_refused_or_read(seed: u64) {
         let random = SeededRandom::new(seed);
         let mut bytes = command(1);
-        damage(&random, &mut bytes);
+        random.damage(&mut bytes);
         let _ = Command::decode(bytes.into());
         let mut bytes = meta().encode();
-        damage(&random, &mut bytes);
+        random.damage(&mut bytes);
         let _ = Meta::decode(bytes.into());
         let mut bytes = vec![1, 1, 1, 0, 0, 0, 0, 0, 0, b'7'];
-        damage(&random, &mut bytes);
+        random.damage(&mut bytes);
         let _ = crate::version::decode("/g/k/a", 7, bytes.into());
     }
 
@@ -302,7 +282,7 @@ proptest! {
         let good = backup();
         prop_assert!(verify(&*good).is_ok());
         let mut bad = good.clone();
-        damage(&random, &mut bad);
+        random.damage(&mut bad);
         prop_assert!(bad == good || verify(&*bad).is_err());
     }
 

@@ -29,34 +29,41 @@ pub struct Duel {
 }
 
 impl World {
-    /// The leader restarts, and another loses patience; a second one will, if the third forgets its vote.
+    /// The leader restarts, and the voter that lags most, and another loses patience; a second one will, if
+    /// the first forgets its vote.
     pub(super) fn duel(&mut self) -> Result<(), String> {
         let Some(leader) = self.leader() else {
             return Ok(());
         };
         let voters = self.status(leader).members.voters;
-        let others: Vec<usize> = (0..self.machines.len())
-            .filter(|at| *at != leader && self.machines[*at].process.is_some())
-            .filter(|at| voters.contains(&self.machines[*at].id))
-            .collect();
-        if others.len() < 2 {
-            return Ok(());
-        }
         self.crash(leader);
         self.start(leader)?;
-        let first = self.random.below(others.len() as u64) as usize;
-        let (one, two) = (others[first], others[(first + 1) % others.len()]);
-        // Whoever hears of the other first would give way.
-        self.part(self.machines[one].id, self.machines[two].id);
-        for at in others.into_iter().filter(|at| *at != two) {
-            // The others only forget the leader.
-            self.lose_patience(at, if at == one { PATIENCE_MAX } else { PATIENCE });
+        let mut able: Vec<usize> = (0..self.machines.len())
+            .filter(|at| self.machines[*at].process.is_some() && voters.contains(&self.machines[*at].id))
+            .collect();
+        // Who lags votes for any of the others.
+        able.sort_by_key(|at| self.status(*at).last_index);
+        let [voter, ref others @ .., second, first] = able[..] else {
+            return Ok(());
+        };
+        if voter != leader {
+            self.crash(voter);
+            self.start(voter)?;
         }
+        // Whoever hears of a leader, or of the other first, would give way.
+        self.network.lose_all();
+        let ids = [first, second].map(|at| self.machines[at].id);
+        self.part(ids[0], ids[1]);
+        for (nth, at) in others.iter().enumerate() {
+            self.lose_patience(*at, PATIENCE);
+            self.part(ids[nth % 2], self.machines[*at].id);
+        }
+        self.lose_patience(first, PATIENCE_MAX);
         self.duel = Some(Duel {
             until: self.now + STEPS,
-            voter: leader,
-            first: self.machines[one].id,
-            second: two,
+            voter,
+            first: ids[0],
+            second,
         });
         Ok(())
     }
