@@ -122,6 +122,33 @@ impl SeededRandom {
             state: Mutex::new(seed),
         }
     }
+
+    /// Does some damage to bytes: changes, removes, repeats or cuts off. For tests of what reads them.
+    pub fn damage(&self, bytes: &mut Vec<u8>) {
+        for _ in 0..1 + self.below(3) {
+            if bytes.is_empty() {
+                return;
+            }
+            let at = self.below(bytes.len() as u64) as usize;
+            let length = (1 + self.below(8)).min((bytes.len() - at) as u64) as usize;
+            match self.below(6) {
+                0 => bytes.truncate(at),
+                1 => drop(bytes.drain(at..at + length)),
+                2 => {
+                    let again = bytes[at..at + length].to_vec();
+                    bytes.splice(at..at, again);
+                }
+                // Where a number is, one that is as large as can be.
+                3 => bytes[at..at + length].fill(0xff),
+                _ => bytes[at] ^= 1 << self.below(8),
+            }
+        }
+    }
+
+    /// One of some things, if there is any.
+    pub fn one_of<'t, T>(&self, things: &'t [T]) -> Option<&'t T> {
+        things.get(self.below(things.len() as u64) as usize)
+    }
 }
 
 impl Random for SeededRandom {

@@ -195,7 +195,6 @@ impl World {
         // What is left of a duel would cut connections again.
         self.duel = None;
         self.network.heal();
-        self.duel = None;
         for _ in 0..REST_STEPS {
             for at in 0..self.machines.len() {
                 self.start(at)?;
