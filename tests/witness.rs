@@ -10,7 +10,8 @@ use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
 
 /// What a witness may take, with its log as far as others may need it.
 const FOLDER_BYTES_MAX: u64 = 24 << 20;
-const RSS_BYTES_MAX: u64 = 48 << 20;
+/// Of memory of its own: a build for tests is a large file, which is not what this is about.
+const MEMORY_BYTES_MAX: u64 = 32 << 20;
 
 /// Runs a verb of the administrator's on a witness, which has a kubeconfig that leads to a full server.
 fn on_witness(host: &Host, witness: &Cluster, args: &[&str]) -> Result<String, String> {
@@ -154,13 +155,16 @@ fn a_lost_witness_is_replaced_and_stays_small() {
         servers.all[leader].restart();
         clients.end(&servers);
 
-        let (bytes, rss) = (folder_bytes(&another.dir), rss_bytes(another.pid()));
+        let (bytes, memory) = (folder_bytes(&another.dir), memory_bytes(another.pid()));
         eprintln!(
             "a witness: {} KiB on the disk, {} KiB of memory",
             bytes >> 10,
-            rss >> 10
+            memory >> 10
         );
-        assert!(bytes < FOLDER_BYTES_MAX && rss < RSS_BYTES_MAX, "{bytes} {rss}");
+        assert!(
+            bytes < FOLDER_BYTES_MAX && memory < MEMORY_BYTES_MAX,
+            "{bytes} {memory}"
+        );
         assert!(!another.dir.join("state").exists());
         drop(host);
     });
@@ -176,9 +180,9 @@ fn folder_bytes(folder: &std::path::Path) -> u64 {
         .sum()
 }
 
-fn rss_bytes(pid: u32) -> u64 {
+fn memory_bytes(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     kib.expect("its size") << 10
 }

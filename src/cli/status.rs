@@ -71,7 +71,12 @@ fn row(member: &Member, state: &Result<ServerStatus, String>) -> Vec<String> {
         Ok(state) => [
             state.term.to_string(),
             lag,
-            state.revision.to_string(),
+            // A witness has no objects, and so no revision.
+            if member.witness {
+                String::new()
+            } else {
+                state.revision.to_string()
+            },
             disk(state),
             state.version.clone(),
             state.alarms.join(", "),
