@@ -338,9 +338,9 @@ spec:
         let written = cluster.exec("reader", &["touch", "/tools/new"]).unwrap_err();
         assert_has(&written, &["Read-only file system"]);
         let run = cluster
-            .exec("reader", &["/tools/bin/busybox", "true"])
+            .exec("reader", &["sh", "-c", "/tools/bin/busybox true"])
             .unwrap_err();
-        assert_has(&run, &["ermission denied"]);
+        assert_has(&run, &["Permission denied"]);
         delete(&cluster, "pod/reader");
         cluster.apply(&guest_with("none", "x", &[]).replace(
             "persistentVolumeClaim: {claimName: x}",
