@@ -89,7 +89,7 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, harbour: &Harbour) {
             return echo(stream);
         }
         let (code, answer) = answer(&request, path, harbour);
-        if !serving::respond(stream.get_mut(), code, &answer) {
+        if !serving::respond(stream.get_mut(), code, &answer) || request.is_last() {
             return;
         }
     }

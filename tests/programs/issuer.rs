@@ -44,7 +44,7 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, folder: &Path) {
         )
         .expect("FOLDER/requests");
         let (code, answer) = answer(&request, folder);
-        if !serving::respond(stream.get_mut(), code, &answer) {
+        if !serving::respond(stream.get_mut(), code, &answer) || request.is_last() {
             return;
         }
     }

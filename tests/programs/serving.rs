@@ -1,7 +1,7 @@
 //! What the scenarios' own servers have in common: TLS, and HTTP/1.1 by hand.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,15 +42,21 @@ pub fn tls(folder: &Path, names: Vec<String>, authorities: Option<&Path>) -> Ser
 /// A request.
 pub struct Request {
     /// The method.
-    #[allow(unused, reason = "not every program has use for it")]
     pub method: String,
     /// Path and query.
     pub path: String,
     /// Headers by their names in lower case; values of several of one name are joined by commas.
-    #[allow(unused, reason = "not every program has use for it")]
     pub headers: BTreeMap<String, String>,
     /// The body.
     pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Whether the client wants no other answer over this connection.
+    pub fn is_last(&self) -> bool {
+        let connection = self.headers.get("connection");
+        connection.is_some_and(|value| value.eq_ignore_ascii_case("close"))
+    }
 }
 
 /// Reads the next request; `None` at the connection's end.

@@ -34,14 +34,21 @@ fn main() {
 fn serve(stream: TcpStream, config: Arc<ServerConfig>, folder: &Path) {
     let connection = ServerConnection::new(config).expect("TLS");
     let mut stream = BufReader::new(StreamOwned::new(connection, stream));
-    while let Some(Request { path, body, .. }) = serving::request(&mut stream) {
-        let review: Value = serde_json::from_slice(&body).unwrap_or_default();
-        note(folder, &path, &review);
-        let (code, answer) = answer(path.split('?').next().unwrap_or_default(), &review);
-        if !serving::respond(stream.get_mut(), code, &answer) {
+    while let Some(request) = serving::request(&mut stream) {
+        let (code, answer) = answered(&request, folder);
+        if !serving::respond(stream.get_mut(), code, &answer) || request.is_last() {
             return;
         }
     }
+}
+
+fn answered(request: &Request, folder: &Path) -> (u16, String) {
+    if request.method != "POST" {
+        return (405, "reviews are posted".to_owned());
+    }
+    let review: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    note(folder, &request.path, &review);
+    answer(request.path.split('?').next().unwrap_or_default(), &review)
 }
 
 fn note(folder: &Path, path: &str, review: &Value) {
