@@ -10,7 +10,6 @@ mod api_watch;
 mod backend;
 mod containers;
 mod density;
-mod failover;
 mod idle;
 mod load;
 mod node;
@@ -24,7 +23,7 @@ mod wasm_http;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use kit::{disk, pauses, process, sandbox, table};
+use kit::{disk, process, sandbox, table};
 
 #[derive(Parser)]
 #[command(about = "Measures Coracle beside its peers; each question prints one table")]
@@ -98,12 +97,6 @@ enum Question {
         #[arg(default_values_t = [1000, 10_000])]
         pods: Vec<usize>,
     },
-    /// How long writes pause when a leader is killed, or hands over.
-    Failover {
-        /// How often each.
-        #[arg(default_value_t = 100)]
-        trials: usize,
-    },
     /// Unpacking an image, beside umoci.
     Unpack {
         /// Times each.
@@ -135,7 +128,6 @@ fn main() -> anyhow::Result<()> {
         }
         Question::Wasm { seconds } => runtime.block_on(wasm_http::measure(&bin, &scratch, seconds)),
         Question::Density { pods } => runtime.block_on(density::measure(&bin, &scratch, &pods)),
-        Question::Failover { trials } => runtime.block_on(failover::measure(&bin, &scratch, trials)),
         Question::Unpack { runs } => unpack::measure(&bin, &scratch, runs),
     }
 }
