@@ -241,7 +241,8 @@ fn resources() -> Value {
 
 fn boat() -> Value {
     json!({"type": "object", "description": "A boat is what floats.",
-        "properties": {"crew": {"type": "integer", "description": "How many row."}},
+        "properties": {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"},
+            "crew": {"type": "integer", "description": "How many row."}, "builder": {"type": "object"}},
         "x-kubernetes-group-version-kind": [{"group": "boats.example.com", "version": "v1", "kind": "Boat"}]})
 }
 
