@@ -16,7 +16,7 @@ spec:
   containers:
   - name: main
     image: {BUSYBOX}
-    command: [sh, -c, "echo {word} > /www && cat /www; trap 'exit 0' TERM; while :; do sleep 0.2; done"]
+    command: [sh, -c, "echo {word}; trap 'exit 0' TERM; while :; do sleep 0.2; done"]
   - {{name: wasm, image: "local/hello-http:1"}}
 "#
     )
