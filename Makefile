@@ -52,7 +52,7 @@ bench: dist ## Measure against the peers and print the tables
 # what strangers send: decoders, patches, quantities, log and commands.
 CASES ?= 20000
 fuzz: setup ## Feed generated input to all readers (CASES=20000 each)
-	PROPTEST_CASES=$(CASES) cargo nextest run --locked --workspace -E 'package(coracle-api) + package(coracle-store)'
+	PROPTEST_CASES=$(CASES) cargo nextest run --locked --workspace -E 'package(coracle-api) + package(coracle-store) + (package(coracle-apiserver) & test(damaged))'
 
 clean: ## Remove what a build left in this checkout and its cache
 	rm -rf bin

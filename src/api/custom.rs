@@ -25,6 +25,7 @@ mod structural;
 
 pub use columns::validate as validate_column;
 pub use fixed::Fixed;
+pub use formats::fits;
 pub use names::{Verdict, by_priority, condition, judge};
 pub use paths::{schema_at, validate as validate_path};
 pub use structural::validate as validate_schema;
@@ -373,4 +374,4 @@ pub fn new_status(definition: &Value) -> Value {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -32,3 +32,6 @@ pub mod storage;
 pub mod table;
 pub mod typecheck;
 pub mod value;
+
+#[cfg(test)]
+mod fuzz;

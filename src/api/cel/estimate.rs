@@ -105,7 +105,8 @@ pub fn call(name: &str, args: &[Type<'_>]) -> (Cost, Option<u64>) {
         "string" => (tenth(first), args.first().map(text_length)),
         "bytes" => (tenth(first), Some(first.saturating_mul(4))),
         "quantity" | "isQuantity" | "url" | "isURL" | "ip" | "isIP" | "cidr" | "isCIDR"
-        | "ip.isCanonical" => (tenth(first), None),
+        | "ip.isCanonical" | "semver" | "isSemver" => (tenth(first), None),
+        "validate" => (tenth(second), None),
         _ => (LOOK, None),
     }
 }

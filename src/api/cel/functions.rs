@@ -50,6 +50,22 @@ const GLOBAL: &[(&str, &[usize])] = &[
     ("optional.none", &[0]),
     ("optional.ofNonZeroValue", &[1]),
     ("jsonpatch.escapeKey", &[1]),
+    ("semver", &[1, 2]),
+    ("isSemver", &[1, 2]),
+    ("format.named", &[1]),
+    ("format.dns1123Label", &[0]),
+    ("format.dns1123Subdomain", &[0]),
+    ("format.dns1035Label", &[0]),
+    ("format.dns1123LabelPrefix", &[0]),
+    ("format.dns1123SubdomainPrefix", &[0]),
+    ("format.dns1035LabelPrefix", &[0]),
+    ("format.qualifiedName", &[0]),
+    ("format.labelValue", &[0]),
+    ("format.uri", &[0]),
+    ("format.uuid", &[0]),
+    ("format.byte", &[0]),
+    ("format.date", &[0]),
+    ("format.datetime", &[0]),
 ];
 
 /// The same for methods; the receiver is not counted.
@@ -116,6 +132,10 @@ const METHODS: &[(&str, &[usize])] = &[
     ("ip", &[0]),
     ("prefixLength", &[0]),
     ("masked", &[0]),
+    ("major", &[0]),
+    ("minor", &[0]),
+    ("patch", &[0]),
+    ("validate", &[1]),
     // What a policy's `authorizer` answers.
     ("group", &[1]),
     ("resource", &[1]),

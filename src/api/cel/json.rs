@@ -26,7 +26,7 @@ pub fn to_json(value: &Val<'_>) -> Result<Value, String> {
             Value::from(super::strings::show(value))
         }
         Val::Failed(why) => return Err(why.to_string()),
-        Val::Type(_) | Val::Optional(_) | Val::Authority(_) => {
+        Val::Type(_) | Val::Optional(_) | Val::Authority(_) | Val::Semver(_) | Val::Format(_) => {
             return Err(format!(
                 "unsupported type conversion: {} to JSON",
                 value.type_name()

@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
+use super::formats;
 use super::ops;
+use super::semver::Semver;
 use super::val::Val;
 use crate::quantity::Quantity;
 
@@ -27,6 +29,17 @@ pub fn global<'a>(name: &str, args: &[Val<'a>]) -> Result<Val<'a>, String> {
             "URL parse error during conversion from string: parse {text:?}"
         )),
         ("isURL", [Val::Text(text)]) => Ok(Val::Bool(is_url(text))),
+        ("semver" | "isSemver", [Val::Text(text)]) => semver(name, text, false),
+        ("semver" | "isSemver", [Val::Text(text), Val::Bool(lenient)]) => semver(name, text, *lenient),
+        ("format.named", [Val::Text(name)]) => {
+            let format = formats::named(name).map(|format| Rc::new(Val::Format(format)));
+            Ok(Val::Optional(format))
+        }
+        (_, []) => name
+            .strip_prefix("format.")
+            .and_then(formats::named)
+            .map(Val::Format)
+            .ok_or_else(|| NO_OVERLOAD.to_owned()),
         (_, [a, b]) => sets(name, a, b),
         _ => Err(NO_OVERLOAD.to_owned()),
     }
@@ -39,10 +52,23 @@ pub fn method<'a>(on: &Val<'a>, name: &str, args: &[Val<'a>]) -> Result<Val<'a>,
         Val::Ip(ip) => of_ip(*ip, name),
         Val::Cidr(ip, bits) => of_cidr(*ip, *bits, name, args),
         Val::Url(url) => of_url(url, name),
+        Val::Semver(version) => version.method(name, args),
+        Val::Format(format) => match (name, args) {
+            ("validate", [Val::Text(text)]) => Ok(formats::validate(format, text)),
+            _ => Err(NO_OVERLOAD.to_owned()),
+        },
         _ => match on.items() {
             Some(items) => of_list(&items, name, args),
             None => Err(NO_OVERLOAD.to_owned()),
         },
+    }
+}
+
+fn semver<'a>(name: &str, text: &str, lenient: bool) -> Result<Val<'a>, String> {
+    let version = Semver::parse(text, lenient);
+    match name {
+        "isSemver" => Ok(Val::Bool(version.is_ok())),
+        _ => version.map(|version| Val::Semver(Rc::new(version))),
     }
 }
 

@@ -117,6 +117,31 @@ optional(A).value() A
 optional(A).orValue(A) A
 optional(A).or(optional(A)) optional(A)
 jsonpatch.escapeKey(string) string
+semver(string) kubernetes.Semver
+semver(string,bool) kubernetes.Semver
+isSemver(string) bool
+isSemver(string,bool) bool
+kubernetes.Semver.major() int
+kubernetes.Semver.minor() int
+kubernetes.Semver.patch() int
+kubernetes.Semver.isGreaterThan(kubernetes.Semver) bool
+kubernetes.Semver.isLessThan(kubernetes.Semver) bool
+kubernetes.Semver.compareTo(kubernetes.Semver) int
+format.named(string) optional(kubernetes.NamedFormat)
+format.dns1123Label() kubernetes.NamedFormat
+format.dns1123Subdomain() kubernetes.NamedFormat
+format.dns1035Label() kubernetes.NamedFormat
+format.dns1123LabelPrefix() kubernetes.NamedFormat
+format.dns1123SubdomainPrefix() kubernetes.NamedFormat
+format.dns1035LabelPrefix() kubernetes.NamedFormat
+format.qualifiedName() kubernetes.NamedFormat
+format.labelValue() kubernetes.NamedFormat
+format.uri() kubernetes.NamedFormat
+format.uuid() kubernetes.NamedFormat
+format.byte() kubernetes.NamedFormat
+format.date() kubernetes.NamedFormat
+format.datetime() kubernetes.NamedFormat
+kubernetes.NamedFormat.validate(string) optional(list(string))
 ";
 
 /// A type in the table.
@@ -143,7 +168,7 @@ struct Signature {
 static SIGNATURES: LazyLock<Vec<Signature>> = LazyLock::new(|| TABLE.lines().filter_map(signature).collect());
 
 /// The functions that have a name with a dot, and no receiver.
-const DOTTED: [&str; 8] = [
+const DOTTED: [&str; 9] = [
     "ip.isCanonical",
     "sets.contains",
     "sets.equivalent",
@@ -152,6 +177,7 @@ const DOTTED: [&str; 8] = [
     "optional.none",
     "optional.ofNonZeroValue",
     "jsonpatch.escapeKey",
+    "format.",
 ];
 
 fn signature(line: &'static str) -> Option<Signature> {

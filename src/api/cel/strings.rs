@@ -56,6 +56,8 @@ pub fn show(value: &Val<'_>) -> String {
         Val::Duration(span) => show_duration(*span),
         Val::Type(name) => (*name).to_owned(),
         Val::Quantity(quantity) => quantity.to_string(),
+        Val::Semver(version) => version.to_string(),
+        Val::Format(name) => (*name).to_owned(),
         Val::Ip(ip) => ip.to_string(),
         Val::Cidr(ip, bits) => format!("{ip}/{bits}"),
         Val::Optional(None) => "optional.none()".to_owned(),

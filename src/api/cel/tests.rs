@@ -57,6 +57,26 @@ fn expressions_mean_what_the_language_says() {
         ("-9223372036854775808 < 0 && 0x10 == 16 && 2u + 1u == 3u", "true"),
         ("self.null == null", "true"),
         (
+            "semver('1.2.3-rc.1').isLessThan(semver('1.2.3')) && semver('v01.2', true).compareTo(semver('1.2.0')) == 0",
+            "true",
+        ),
+        (
+            "isSemver('v1') || isSemver('1.02.3') || isSemver('1.0.0-a..b')",
+            "false",
+        ),
+        (
+            "semver('1.2.3-2').isLessThan(semver('1.2.3-10')) && semver('1.2.3-10').isLessThan(semver('1.2.3-a'))",
+            "true",
+        ),
+        (
+            "format.dns1123Label().validate('a-b').hasValue() || format.named('nothing').hasValue()",
+            "false",
+        ),
+        (
+            "format.named('uuid').value().validate('x').value()",
+            "[does not match the UUID format]",
+        ),
+        (
             "self.list == [1, 2, 3] && self.items[0] == {'k': 'a', 'v': 1}",
             "true",
         ),

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::authority::Authority;
+use super::semver::Semver;
 use crate::quantity::Quantity;
 
 /// A value. Objects and lists of what is under review stay where they are, with the schema that says how to
@@ -48,6 +49,10 @@ pub enum Val<'a> {
     Cidr(IpAddr, u8),
     /// An absolute URL, or one that begins with a path.
     Url(Rc<str>),
+    /// A version.
+    Semver(Rc<Semver>),
+    /// What texts may look like.
+    Format(&'static str),
     /// An object or list under review, and its schema.
     Json(&'a Value, Option<&'a Value>),
     /// What can be asked about permissions.
@@ -107,6 +112,8 @@ impl<'a> Val<'a> {
             Val::Ip(_) => "net.IP",
             Val::Cidr(..) => "net.CIDR",
             Val::Url(_) => "kubernetes.URL",
+            Val::Semver(_) => "kubernetes.Semver",
+            Val::Format(_) => "kubernetes.NamedFormat",
             Val::Authority(asked) => asked.type_name(),
             Val::Failed(_) => "error",
         }
@@ -222,6 +229,8 @@ impl<'a> Val<'a> {
             (Val::Time(a), Val::Time(b)) => a == b,
             (Val::Type(a), Val::Type(b)) => a == b,
             (Val::Quantity(a), Val::Quantity(b)) => a == b,
+            (Val::Semver(a), Val::Semver(b)) => a == b,
+            (Val::Format(a), Val::Format(b)) => a == b,
             (Val::Ip(a), Val::Ip(b)) => a == b,
             (Val::Cidr(a, n), Val::Cidr(b, m)) => a == b && n == m,
             (Val::Optional(a), Val::Optional(b)) => match (a, b) {

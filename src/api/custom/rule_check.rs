@@ -98,7 +98,7 @@ impl Walk<'_> {
         messages(rule, self.errors);
         if source.text().trim().is_empty() {
             self.errors.push(source.required("rule is not specified"));
-        } else if let Some(program) = self.judged(&source, "", schema, place) {
+        } else if let Some(program) = self.judged(&source, rule, schema, place) {
             self.transition(&program, rule, place);
         }
         if computed.is_set() {
@@ -106,7 +106,7 @@ impl Walk<'_> {
                 let why = "messageExpression must be non-empty if specified";
                 self.errors.push(computed.required(why));
             } else {
-                self.judged(&computed, "messageExpression ", schema, place);
+                self.judged(&computed, rule, schema, place);
             }
         }
         let reasons = [
@@ -119,8 +119,10 @@ impl Walk<'_> {
         field_path(&rule.get("fieldPath"), schema, self.errors);
     }
 
-    /// Compiles an expression and checks its type and its cost; `what` is empty for a rule.
-    fn judged(&mut self, source: &Field, what: &str, schema: &Field, place: &Place) -> Option<Program> {
+    /// Compiles an expression of a rule and checks its type and its cost.
+    fn judged(&mut self, source: &Field, rule: &Field, schema: &Field, place: &Place) -> Option<Program> {
+        let is_rule = source.path == rule.path_of("rule");
+        let what = if is_rule { "" } else { "messageExpression " };
         let failed = |why: String| source.invalid(format!("{what}compilation failed: {why}"));
         let program = match Program::compile(source.text(), &["self", "oldSelf"]) {
             Ok(program) => program,
@@ -131,7 +133,9 @@ impl Walk<'_> {
         };
         let kind = Type::of(schema.value);
         // An optional old value may be absent: what is done with it is seen when the rule runs.
-        match program.judge(source.text(), &[("self", kind.clone()), ("oldSelf", Type::Dyn)]) {
+        let optional = rule.get("optionalOldSelf").flag();
+        let old = if optional { Type::Dyn } else { kind.clone() };
+        match program.judge(source.text(), &[("self", kind), ("oldSelf", old)]) {
             Err(why) => self.errors.push(failed(why)),
             Ok(judged) => {
                 let wrong = match (what, &judged.kind) {

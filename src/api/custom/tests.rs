@@ -17,7 +17,7 @@ fn definition(schema: Value) -> Value {
     made
 }
 
-fn kind(schema: Value) -> Arc<CustomKind> {
+pub(crate) fn kind(schema: Value) -> Arc<CustomKind> {
     let definition = definition(schema);
     let source = Bytes::from(definition.to_string());
     kinds(&definition, &source).remove(0)

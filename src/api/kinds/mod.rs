@@ -27,7 +27,7 @@ mod event;
 mod event_v1;
 mod flowcontrol;
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
 mod horizontal_pod_autoscaler;
 mod horizontal_pod_autoscaler_v1;
 mod ingress;

@@ -6,6 +6,8 @@ pub mod body;
 pub mod convert;
 mod delete_options;
 mod door;
+#[cfg(test)]
+mod fuzz;
 mod guests;
 mod handler;
 pub mod impersonate;

@@ -253,6 +253,24 @@ mod tests {
         assert_eq!(Token::parse(&outside.text()).unwrap_err().code, 400);
     }
 
+    proptest::proptest! {
+        /// A token that was tampered with leads nowhere but to a place in its collection.
+        #[test]
+        fn damaged_tokens_are_refused_or_read(seed: u64) {
+            let random = base::SeededRandom::new(seed);
+            let token = Token { revision: Some(7), after: "default/web-1".into() };
+            let mut wire = URL_SAFE_NO_PAD.decode(token.text()).expect("base64");
+            random.damage(&mut wire);
+            let mut text = URL_SAFE_NO_PAD.encode(wire).into_bytes();
+            if seed % 2 == 0 {
+                random.damage(&mut text);
+            }
+            if let Ok(token) = Token::parse(&String::from_utf8_lossy(&text)) {
+                proptest::prop_assert!(!token.after.split('/').any(|part| matches!(part, "" | "." | "..")));
+            }
+        }
+    }
+
     fn at(version: Option<&str>, how: &str, limit: u64) -> Result<At, u16> {
         let options = Options {
             resource_version: version.map(str::to_owned),

@@ -28,10 +28,13 @@ pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// The server's side of a WebSocket whose handshake is done.
 pub async fn socket(connection: Upgraded) -> Socket {
-    let config = WebSocketConfig::default()
+    WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, Some(limits())).await
+}
+
+fn limits() -> WebSocketConfig {
+    WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX));
-    WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, Some(config)).await
+        .max_frame_size(Some(MESSAGE_BYTES_MAX))
 }
 
 /// How messages carry channels.
@@ -239,5 +242,39 @@ mod tests {
         assert_eq!(typed, Some((0, Bytes::from_static(b"ls\n"))));
         assert_eq!(Framing::Base64.encode(1, b"hi"), Message::text("1aGk="));
         assert_eq!(Framing::Base64.decode(Message::text("1***")), None);
+    }
+
+    /// What a client sends: a text and a binary message in pieces, a ping and a farewell, masked.
+    const CONVERSATION: &[u8] = b"\x81\x83\0\0\0\x000ls\x02\x82\0\0\0\0\0a\x80\x81\0\0\0\0b\x89\x80\0\0\0\0\
+        \x82\xfe\0\x03\0\0\0\0\x01bc\x88\x82\0\0\0\0\x03\xe8";
+
+    async fn hear(bytes: Vec<u8>) -> usize {
+        let io = tokio::io::join(std::io::Cursor::new(bytes), tokio::io::sink());
+        let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(limits())).await;
+        let mut heard = 0;
+        while let Some(Ok(message)) = socket.next().await {
+            heard += usize::from(Framing::Binary.decode(message.clone()).is_some());
+            let _ = Framing::Base64.decode(message);
+        }
+        heard
+    }
+
+    fn run(bytes: Vec<u8>) -> usize {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(hear(bytes))
+    }
+
+    #[test]
+    fn what_is_not_damaged_is_heard() {
+        assert_eq!(run(CONVERSATION.to_vec()), 3);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn damaged_conversations_end(seed: u64) {
+            let mut bytes = CONVERSATION.to_vec();
+            base::SeededRandom::new(seed).damage(&mut bytes);
+            run(bytes);
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! `draft-mbelshe-httpbis-spdy-00`; clients use no flow control.)
 
 mod frame;
+#[cfg(test)]
+mod fuzz;
 mod headers;
 mod session;
 #[cfg(test)]
