@@ -46,6 +46,12 @@ impl Core {
         }
     }
 
+    /// Whether a change of the members may be under way, as far as this member knows.
+    #[cfg(test)]
+    pub fn changing(&self) -> bool {
+        self.member.changing()
+    }
+
     /// Up to which entry the witness may lack some; 0 without a witness.
     pub(super) fn forgotten(&self) -> u64 {
         match self.meta.roster.witness() {

@@ -14,7 +14,7 @@ use crate::status::Status;
 /// At most so many machines ever.
 const MACHINES_MAX: usize = 14;
 /// Steps after a change of the members until everybody knows of it: before, the old members may still be needed.
-const SETTLING: u64 = 200;
+const SETTLING: u64 = 150;
 /// Full members that the administrator wants.
 const FULL: usize = 2;
 
@@ -45,7 +45,9 @@ impl World {
         let whole = voters
             .iter()
             .all(|id| self.find(*id).is_some_and(|at| !self.machines[at].gone));
-        if voters.len() < 3 || !whole || !self.at_peace(&status) {
+        let process = self.machines[leader].process.as_ref();
+        let changing = process.is_none_or(|process| process.core.changing());
+        if voters.len() < 3 || !whole || changing || !self.at_peace(&status) {
             return;
         }
         // Most often the one that the others need most: who is away lacks what it has.
@@ -81,7 +83,6 @@ impl World {
                 .iter()
                 .all(|m| !status.members.voters.contains(&m.id) || up_to_date(m))
             && status.leadership.term == self.term
-            && status.applied == status.last_index
             && !self.waiting.iter().any(changing)
             && !self.network.carries_change()
     }
