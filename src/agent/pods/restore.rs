@@ -31,10 +31,9 @@ pub enum Survivor {
 /// on this machine, by name.
 pub fn restore(pod: &Pod, survivors: &BTreeMap<String, Survivor>, now: Moment) -> PodState {
     let mut state = PodState::new(pod, now);
-    let Some(status) = &pod.status else {
-        state.observe(pod, now);
-        return state;
-    };
+    // What runs may be older than the first status that was written.
+    let unknown = PodStatus::default();
+    let status = pod.status.as_ref().unwrap_or(&unknown);
     if let Some(started) = &status.start_time {
         let passed = now.wall.duration_since(started.0);
         state.started = Some(started.0);
@@ -81,7 +80,8 @@ fn record(
         ..Default::default()
     };
     record.ready_probe = container.readiness_probe.is_none();
-    let Some(old) = old else { return record };
+    let unknown = ContainerStatus::default();
+    let old = old.unwrap_or(&unknown);
     let state = old.state.clone().unwrap_or_default();
     let last = old.last_state.clone().unwrap_or_default().terminated;
     record.given = old.resources.clone();

@@ -111,7 +111,7 @@ mod tests {
         pod(
             text,
             Path::new("/etc/pods/web.yaml"),
-            "Node-1",
+            "node-1",
             Timestamp::UNIX_EPOCH,
         )
     }
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(meta.uid.as_ref().map(String::len), Some(32));
         assert!(super::super::is_static(&pod) && !super::super::is_mirror(&pod));
         let spec = pod.spec.as_ref().unwrap();
-        assert_eq!(spec.node_name.as_deref(), Some("Node-1"));
+        assert_eq!(spec.node_name.as_deref(), Some("node-1"));
         assert_eq!(
             spec.tolerations.as_ref().unwrap()[0].effect.as_deref(),
             Some("NoExecute")
