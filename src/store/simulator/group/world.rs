@@ -182,7 +182,8 @@ impl World {
             574..590 => self.network.heal_some(&self.random),
             590..620 if self.witnessed => self.administrate_witnessed()?,
             590..620 => self.administrate()?,
-            620..624 => self.duel()?,
+            // With a witness machines are lost instead, which needs the others well.
+            620..624 if !self.witnessed => self.duel()?,
             624..627 => self.hang_up_one(),
             627..700 if self.witnessed => self.lose_one(),
             _ => {}
