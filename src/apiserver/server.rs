@@ -34,8 +34,8 @@ use crate::pki::{Pki, PkiError, Serving};
 use crate::rbac::{self, Rbac};
 use crate::registry::{Core, CoreConfig, Trust};
 use crate::signer::Signer;
-use crate::vault::{self, Vault};
 use crate::usage::{self, Usage};
+use crate::vault::{self, Vault};
 use crate::whole::Whole;
 
 mod prepared;
@@ -261,12 +261,7 @@ async fn door(
     let address = SocketAddr::new(config.advertise, port).to_string();
     let door = Door {
         api,
-        authn: Authn::new(
-            pki.clone(),
-            bearers,
-            anonymous,
-            config.clock.clone(),
-        )?,
+        authn: Authn::new(pki.clone(), bearers, anonymous, config.clock.clone())?,
         authorizer: rbac,
         lookup,
         nodes,

@@ -74,7 +74,11 @@ impl Counters {
             self.syncs.clone(),
         );
         let counters = [
-            ("log_written_bytes", "Bytes written to the log, in whole sectors", &self.log_bytes),
+            (
+                "log_written_bytes",
+                "Bytes written to the log, in whole sectors",
+                &self.log_bytes,
+            ),
             (
                 "snapshots_sent",
                 "Snapshots handed to other servers",

@@ -68,11 +68,13 @@ fn open_state(config: &StoreConfig) -> Result<Arc<dyn State>, StoreError> {
         reason: reason.to_owned(),
     };
     match (config.witness, dir.join(witness::FILE).exists()) {
-        (false, true) => Err(wrong("it is a witness's: start it as one, or join with an empty folder")),
+        (false, true) => Err(wrong(
+            "it is a witness's: start it as one, or join with an empty folder",
+        )),
         (true, _) if config.join.is_none() => Err(wrong("a witness cannot begin a cluster: it joins one")),
-        (true, false) if dir.join("state").exists() => {
-            Err(wrong("it is a full server's: start it as one, or join with an empty folder"))
-        }
+        (true, false) if dir.join("state").exists() => Err(wrong(
+            "it is a full server's: start it as one, or join with an empty folder",
+        )),
         (true, _) => Ok(Arc::new(Witness::open(dir)?)),
         (false, false) => Ok(Arc::new(Rocks::open(dir)?)),
     }

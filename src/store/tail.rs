@@ -82,9 +82,19 @@ impl Tail {
         if inner.deep.is_some() == open {
             return;
         }
-        let first = inner.archive.as_ref().filter(|_| open).map(|archive| archive.oldest());
+        let first = inner
+            .archive
+            .as_ref()
+            .filter(|_| open)
+            .map(|archive| archive.oldest());
         // What comes before the first entry handed out must be known by its term.
-        let first = first.map(|first| if first == inner.floor.0 + 1 { first } else { first + 1 });
+        let first = first.map(|first| {
+            if first == inner.floor.0 + 1 {
+                first
+            } else {
+                first + 1
+            }
+        });
         inner.deep = first.filter(|first| *first <= inner.before.0);
         inner.read.take();
     }
@@ -147,7 +157,11 @@ impl Inner {
         let compacted = || StorageError::Compacted;
         // Of the first, only the term may be asked for, by who offers what follows it.
         let first = self.deep.ok_or_else(compacted)? - 1;
-        let archive = self.archive.as_ref().filter(|_| low >= first).ok_or_else(compacted)?;
+        let archive = self
+            .archive
+            .as_ref()
+            .filter(|_| low >= first)
+            .ok_or_else(compacted)?;
         let mut read = self.read.borrow_mut();
         let has = |read: &[Entry]| {
             let (first, last) = (read.first()?.index, read.last()?.index);
@@ -172,7 +186,10 @@ impl Inner {
             _ if index < self.before.0 && self.deep.is_some() && index == self.floor.0 => Ok(self.floor.1),
             _ if index < self.before.0 => {
                 let found = self.old(index, index + 1)?;
-                found.first().map(|entry| entry.term).ok_or(StorageError::Compacted.into())
+                found
+                    .first()
+                    .map(|entry| entry.term)
+                    .ok_or(StorageError::Compacted.into())
             }
             _ => self
                 .at(index)
@@ -321,7 +338,9 @@ mod tests {
 
     impl Archive for Old {
         fn around(&self, index: u64) -> Option<Vec<Entry>> {
-            (1..=3).contains(&index).then(|| (1..=3).map(|index| entry(index, 1)).collect())
+            (1..=3)
+                .contains(&index)
+                .then(|| (1..=3).map(|index| entry(index, 1)).collect())
         }
 
         fn oldest(&self) -> u64 {
@@ -339,14 +358,21 @@ mod tests {
         assert_eq!((tail.first_index().ok(), term_of(&tail, 0)), (Some(1), Some(0)));
         assert_eq!((term_of(&tail, 2), term_of(&tail, 3)), (Some(1), Some(1)));
         assert_eq!(all(&tail, 1, 7, 250), Some(vec![1, 2]));
-        assert_eq!(all(&tail, 3, 7, 1000), Some(vec![3]), "the rest is asked for next");
+        assert_eq!(
+            all(&tail, 3, 7, 1000),
+            Some(vec![3]),
+            "the rest is asked for next"
+        );
         tail.open_archive(false);
         assert_eq!(all(&tail, 1, 7, 250), None);
         // The log began after entry 0 of an unknown term: 1 is good for its term alone.
         tail.attach(Arc::new(Old), (7, 7));
         tail.open_archive(true);
         assert_eq!((tail.first_index().ok(), term_of(&tail, 1)), (Some(2), Some(1)));
-        assert_eq!((all(&tail, 1, 7, 250), term_of(&tail, 0)), (Some(vec![1, 2]), None));
+        assert_eq!(
+            (all(&tail, 1, 7, 250), term_of(&tail, 0)),
+            (Some(vec![1, 2]), None)
+        );
     }
 
     #[test]

@@ -143,7 +143,9 @@ impl Servers {
         eventually(&format!("{name} has everything"), || {
             let members = self.members(self.leader(at)?)?;
             let mut all = members["items"].as_array().into_iter().flatten();
-            match all.any(|member| member["name"] == **name && member["lag"].as_u64().is_some_and(|lag| lag < 100)) {
+            match all
+                .any(|member| member["name"] == **name && member["lag"].as_u64().is_some_and(|lag| lag < 100))
+            {
                 true => Ok(()),
                 false => Err(members.to_string()),
             }

@@ -119,8 +119,13 @@ fn discovery(door: &Door, incoming: &Incoming, path: &str) -> Option<Response<Bo
 
 async fn openapi(door: &Door, incoming: &Incoming, path: &str) -> Result<Option<Response<Body>>, Status> {
     let others = door.aggregation.others();
-    if let Some(remote) = path.strip_prefix("/openapi/v3").and_then(|path| others.of_path(path)) {
-        let answer = door.aggregation.forward_document(&remote, &incoming.user, &incoming.request);
+    if let Some(remote) = path
+        .strip_prefix("/openapi/v3")
+        .and_then(|path| others.of_path(path))
+    {
+        let answer = door
+            .aggregation
+            .forward_document(&remote, &incoming.user, &incoming.request);
         return Ok(Some(answer.await));
     }
     let headers = incoming.request.headers();

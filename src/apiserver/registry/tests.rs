@@ -87,7 +87,11 @@ async fn world_of(authorizer: Arc<dyn Authorizer>) -> World {
     core.bootstrap().await.unwrap();
     tokio::spawn(core.clone().tend_definitions(core.load_definitions()));
     let revision = mirror::load(&**core.dynamic(), core.store());
-    tokio::spawn(mirror::follow(core.dynamic().clone(), core.store().clone(), revision));
+    tokio::spawn(mirror::follow(
+        core.dynamic().clone(),
+        core.store().clone(),
+        revision,
+    ));
     World {
         core,
         _folder: folder,

@@ -34,7 +34,10 @@ impl World for Core {
     }
 
     fn labels(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Vec<(String, String)> {
-        let entry = self.inner.store.peek(&lookup::key(group, plural, namespace, name));
+        let entry = self
+            .inner
+            .store
+            .peek(&lookup::key(group, plural, namespace, name));
         entry.map(|entry| entry.header.labels.clone()).unwrap_or_default()
     }
 

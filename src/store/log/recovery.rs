@@ -95,7 +95,10 @@ impl Log {
                 }
                 let batch = segment::decode_body(body)
                     .map_err(|e| self.damaged(&segment.name, self.offset, e.0.to_owned()))?;
-                lowest = batch.entries.iter().fold(lowest, |lowest, entry| lowest.min(entry.index));
+                lowest = batch
+                    .entries
+                    .iter()
+                    .fold(lowest, |lowest, entry| lowest.min(entry.index));
                 recovered
                     .take(batch, applied)
                     .map_err(|e| self.damaged(&segment.name, self.offset, e))?;

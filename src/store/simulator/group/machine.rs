@@ -145,10 +145,7 @@ impl Machine {
         }
         let (mut log, recovered, meta) = open::resume(&config, disk.clone(), state.meta()?)?;
         self.id = log.identity().member;
-        config.here = Peer {
-            id: 0,
-            ..self.peer()
-        };
+        config.here = Peer { id: 0, ..self.peer() };
         log.forget_sync = self.plants.has(Plant::AcknowledgeUnsynced);
         log.sync_again = self.plants.has(Plant::SyncAgain);
         let origin = random.number();
