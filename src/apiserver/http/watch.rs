@@ -1,5 +1,6 @@
 //! Watches as a body: one JSON object a line, for as long as it lasts.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use api::request::EventStream;
@@ -21,6 +22,8 @@ use crate::streams::websocket;
 
 /// Events that are ready together are sent together, up to this many.
 const TOGETHER: usize = 64;
+/// And up to so many bytes; larger objects are passed on by themselves.
+const LARGE: usize = 16 * 1024;
 /// How long a watcher rests after it was sent all there was. What happens meanwhile goes out together, so that many
 /// watchers of a busy collection do not each cost a wake-up and a packet for every change. What comes after
 /// a pause is sent at once.
@@ -44,24 +47,60 @@ pub fn body(events: EventStream, conversion: Conversion, limits: Limits, running
     Body::new(StreamBody::new(SyncStream::new(frames)))
 }
 
-/// Lines that are ready together, joined; with a rest after each that was not full.
+/// Lines that are ready together, joined; with a rest after those that were all there was.
+///
+/// A client may ask for thousands of watches and read none: what is made for one before it is wanted must be small,
+/// so large objects are passed on as they lie in memory, shared by all who watch them.
 fn chunks(lines: BoxStream<'static, Line>) -> impl Stream<Item = Bytes> + Send + 'static {
-    stream::unfold((lines, None), |(mut lines, rest)| async move {
-        if let Some(until) = rest {
-            sleep_until(until).await;
+    stream::unfold(
+        (lines, Joined::default(), None),
+        |(mut lines, mut joined, mut rest)| async move {
+            if joined.ready.is_empty() {
+                if let Some(until) = rest {
+                    sleep_until(until).await;
+                }
+                joined.add(lines.next().await?);
+                let mut count = 1;
+                while joined.has_room(count)
+                    && let Some(Some(line)) = lines.next().now_or_never()
+                {
+                    joined.add(line);
+                    count += 1;
+                }
+                rest = joined.has_room(count).then(|| Instant::now() + REST);
+                joined.end();
+            }
+            let chunk = joined.ready.pop_front()?;
+            Some((chunk, (lines, joined, rest)))
+        },
+    )
+}
+
+/// Lines on their way into chunks.
+#[derive(Default)]
+struct Joined {
+    ready: VecDeque<Bytes>,
+    open: BytesMut,
+}
+
+impl Joined {
+    fn add(&mut self, line: Line) {
+        if line.object.len() < LARGE {
+            return line.write(&mut self.open);
         }
-        let mut chunk = BytesMut::new();
-        lines.next().await?.write(&mut chunk);
-        let mut count = 1;
-        while count < TOGETHER
-            && let Some(Some(line)) = lines.next().now_or_never()
-        {
-            line.write(&mut chunk);
-            count += 1;
-        }
-        let rest = (count < TOGETHER).then(|| Instant::now() + REST);
-        Some((chunk.freeze(), (lines, rest)))
-    })
+        line.write_start(&mut self.open);
+        self.end();
+        self.ready.push_back(line.object);
+        self.open.put_slice(Line::END);
+    }
+
+    fn has_room(&self, count: usize) -> bool {
+        count < TOGETHER && self.ready.is_empty() && self.open.len() < LARGE
+    }
+
+    fn end(&mut self) {
+        self.ready.push_back(self.open.split().freeze());
+    }
 }
 
 /// The answer to a watch as a WebSocket: a text message for each event.
@@ -121,16 +160,19 @@ struct Line {
 }
 
 impl Line {
+    const END: &[u8] = b"}\n";
+
     fn write(&self, out: &mut BytesMut) {
-        let pieces: [&[u8]; 5] = [
-            b"{\"type\":\"",
-            self.kind.as_bytes(),
-            b"\",\"object\":",
-            &self.object,
-            b"}\n",
-        ];
-        out.reserve(pieces.iter().map(|piece| piece.len()).sum());
-        pieces.iter().for_each(|piece| out.put_slice(piece));
+        out.reserve(self.object.len() + 64);
+        self.write_start(out);
+        out.put_slice(&self.object);
+        out.put_slice(Self::END);
+    }
+
+    fn write_start(&self, out: &mut BytesMut) {
+        for piece in ["{\"type\":\"", self.kind, "\",\"object\":"] {
+            out.put_slice(piece.as_bytes());
+        }
     }
 
     fn bytes(&self) -> Bytes {

@@ -18,7 +18,7 @@ pub struct Key {
 }
 
 enum Cipher {
-    Gcm(LessSafeKey),
+    Gcm(Box<LessSafeKey>),
     Secretbox(Box<XSalsa20Poly1305>),
 }
 
@@ -49,7 +49,7 @@ impl Key {
                     _ => return Err(sized("16 or 32")),
                 };
                 let key = UnboundKey::new(algorithm, &bytes).map_err(|_| sized("16 or 32"))?;
-                Cipher::Gcm(LessSafeKey::new(key))
+                Cipher::Gcm(Box::new(LessSafeKey::new(key)))
             }
         };
         Ok(Self {

@@ -14,9 +14,9 @@ mod claims;
 mod ephemeral;
 mod expansion;
 mod local_path;
+mod persistent;
 mod provision;
 mod volume_protection;
-mod volumes;
 
 use api::storage;
 use client::Object;
@@ -34,7 +34,7 @@ pub fn start(s: &Surroundings) {
         .on_each(view.claims.changes())
         .on(view.volumes.changes(), claims_for_volume)
         .on(view.classes.changes(), claims_for_class);
-    Harness::start(volumes::Volumes, 1, s)
+    Harness::start(persistent::Volumes, 1, s)
         .on_each(view.volumes.changes())
         .on(view.claims.changes(), volumes_for_claim);
     Harness::start(local_path::LocalPaths, 1, s).on_each(view.claims.changes());

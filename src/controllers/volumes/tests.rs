@@ -80,8 +80,8 @@ fn settle(view: &View) -> Vec<String> {
             look(view, claims::Claims, "d", "data"),
             look(view, local_path::LocalPaths, "d", "data"),
             look(view, expansion::Expansion, "d", "data"),
-            look(view, volumes::Volumes, "", "v"),
-            look(view, volumes::Volumes, "", "pvc-c1"),
+            look(view, persistent::Volumes, "", "v"),
+            look(view, persistent::Volumes, "", "pvc-c1"),
         ];
         let events = plans.iter().flat_map(|plan| &plan.events);
         told.extend(events.map(|(_, notice)| format!("{}: {}", notice.reason, notice.message)));

@@ -72,7 +72,7 @@ fn addresses(status: &Field, key: &str, errors: &mut Vec<FieldError>) {
         seen.push(at.text());
     }
     let is_ipv6 = |ip: &&str| ip.contains(':');
-    let six = seen.iter().copied().filter(|ip| is_ipv6(&ip)).count();
+    let six = seen.iter().copied().filter(|ip| is_ipv6(ip)).count();
     if six > 1 || seen.len() - six > 1 {
         let why = "may specify no more than one IP for each IP family";
         errors.push(status.get(key).invalid(why));

@@ -225,7 +225,7 @@ fn changes_images(new: &Value, old: &Value) -> bool {
     };
     ["containers", "initContainers", "ephemeralContainers"]
         .iter()
-        .any(|list| differs(list))
+        .any(differs)
 }
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ fn devices(claim: &Value) -> Amounts {
     let mut most = |class: &str, count: i64| {
         if !class.is_empty() {
             let sum = used.entry(format!("{class}{DEVICES}")).or_insert(Quantity::ZERO);
-            *sum = *sum + Quantity::new(count, Format::DecimalSi);
+            *sum += Quantity::new(count, Format::DecimalSi);
         }
     };
     // As many as one claim can be given (resource.k8s.io: AllocationResultsMaxSize).
