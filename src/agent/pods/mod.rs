@@ -18,8 +18,6 @@ pub mod resize;
 pub mod resources;
 pub mod restore;
 pub mod shutdown;
-#[cfg(test)]
-mod simulator;
 pub mod spec;
 pub mod state;
 pub mod status;

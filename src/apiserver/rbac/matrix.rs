@@ -58,7 +58,7 @@ const ASKED_BY_ALL: &[(&str, &str)] = &[
 ];
 /// What a node may write at all.
 const WRITTEN_BY_NODES: &[(&str, &str)] = &[
-    ("", "events nodes persistentvolumeclaims pods"),
+    ("", "events nodes persistentvolumeclaims persistentvolumes pods"),
     ("authentication.k8s.io", "selfsubjectreviews tokenreviews"),
     (
         "authorization.k8s.io",
