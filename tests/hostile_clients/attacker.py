@@ -362,12 +362,12 @@ def watch_hoard():
 
 
 def hoard():
-    """As many connections as will be taken."""
+    """As many connections as will be taken from one address."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (20_000, 20_000))
     held = []
     for _ in range(6_000):
         try:
-            held.append(socket.create_connection(("127.0.0.1", PORT), timeout=5))
+            held.append(socket.create_connection(("127.0.0.1", PORT), 5, ("127.0.0.2", 0)))
         except OSError:
             break
     time.sleep(2)

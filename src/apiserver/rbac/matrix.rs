@@ -66,6 +66,7 @@ const WRITTEN_BY_NODES: &[(&str, &str)] = &[
     ),
     ("certificates.k8s.io", "certificatesigningrequests"),
     ("coordination.k8s.io", "leases"),
+    ("events.k8s.io", "events"),
     ("resource.k8s.io", "resourceslices"),
     ("storage.k8s.io", "csinodes"),
 ];
