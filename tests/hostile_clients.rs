@@ -129,7 +129,9 @@ fn rude_connections_are_closed() {
         let cluster = Cluster::start(dir, &[]);
         let attacks: [Attack; 6] = [
             // That it was told why may be lost with the connection.
-            ("rapid_reset", |said| said["bounded"] == true && said["over"] == true),
+            ("rapid_reset", |said| {
+                said["bounded"] == true && said["over"] == true
+            }),
             ("continuation_flood", |said| {
                 said["bounded"] == true && said["over"] == true
             }),
