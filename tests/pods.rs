@@ -1,7 +1,7 @@
 //! What a Pod can ask for, by kubectl against the real node: who debugs it,
 //! what it shares, what it is refused.
 
-use crate::support::manifests::{BUSYBOX, busybox_pod, idle_pod};
+use crate::support::manifests::{BUSYBOX, IDLE, busybox_pod, idle_pod};
 use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
 
 #[test]
@@ -34,11 +34,7 @@ fn a_running_pod_is_debugged_from_inside() {
         assert_eq!(cluster.field("pod/box", restarts).unwrap(), "0");
         cluster.pod_ready("box");
         // One that runs on can be entered, and goes with the pod.
-        debug(
-            "stays",
-            &["--target=main"],
-            "trap 'exit 0' TERM; while :; do sleep 1; done",
-        );
+        debug("stays", &["--target=main"], IDLE);
         let running = "{.status.ephemeralContainerStatuses[?(@.name==\"stays\")].state.running}";
         eventually("the debugger", || {
             has(&cluster.field("pod/box", running)?, &["startedAt"])
@@ -92,7 +88,7 @@ spec:
   setHostnameAsFQDN: true
   containers:
   - {{name: one, image: "{BUSYBOX}", command: [sh, -c, "echo memory > /dev/shm/note; trap 'exit 4' TERM; while :; do sleep 1; done"]}}
-  - {{name: two, image: "{BUSYBOX}", command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 1; done"]}}
+  - {{name: two, image: "{BUSYBOX}", command: [sh, -c, {IDLE:?}]}}
 "#
         ));
         cluster.pod_ready("shared");
@@ -218,7 +214,7 @@ fn what_runs_may_use_more_without_a_restart() {
         let resources = "resources: {limits: {cpu: 200m, memory: 48Mi}}";
         cluster.apply(&format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: grows}}\nspec:\n  containers:\n  - {{name: main, image: \
-             \"{BUSYBOX}\", command: [sh, -c, \"trap 'exit 0' TERM; while :; do sleep 1; done\"], {resources}}}\n  \
+             \"{BUSYBOX}\", command: [sh, -c, {IDLE:?}], {resources}}}\n  \
              - {{name: guest, image: local/hello-http:1, {resources}}}\n"
         ));
         cluster.pod_ready("grows");
@@ -350,7 +346,7 @@ spec:
   containers:
   - name: main
     image: "{BUSYBOX}"
-    command: [sh, -c, "echo mine > /data/file; trap 'exit 0' TERM; while :; do sleep 1; done"]
+    command: [sh, -c, "echo mine > /data/file; {IDLE}"]
     env: [{{name: POD, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]
     volumeMounts:
     - {{name: keys, mountPath: /keys, readOnly: true, recursiveReadOnly: Enabled}}

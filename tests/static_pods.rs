@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::manifests::BUSYBOX;
+use crate::support::manifests::{BUSYBOX, IDLE};
 use crate::support::{Cluster, assert_has, eventually, sandboxed};
 
 fn manifest(word: &str) -> String {
@@ -16,7 +16,7 @@ spec:
   containers:
   - name: main
     image: {BUSYBOX}
-    command: [sh, -c, "echo {word}; trap 'exit 0' TERM; while :; do sleep 0.2; done"]
+    command: [sh, -c, "echo {word}; {IDLE}"]
   - {{name: wasm, image: "local/hello-http:1"}}
 "#
     )

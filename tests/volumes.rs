@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::support::manifests::BUSYBOX;
+use crate::support::manifests::{BUSYBOX, IDLE, command_pod, idle_pod, with_claim};
 use crate::support::{Cluster, assert_has, eventually, sandboxed};
 
 /// A claim for a gibibyte; `more` are further fields of its specification.
@@ -14,38 +14,12 @@ fn claim(name: &str, more: &str) -> String {
     )
 }
 
-/// A busybox pod that has a claim at `/data` and runs until it is told to end.
 fn idle_with(name: &str, claim: &str) -> String {
-    format!(
-        r#"
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}}}
-spec:
-  containers:
-  - name: main
-    image: {BUSYBOX}
-    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 0.2; done"]
-    volumeMounts: [{{name: data, mountPath: /data}}]
-  volumes: [{{name: data, persistentVolumeClaim: {{claimName: {claim}}}}}]
-"#
-    )
+    with_claim(&idle_pod(name), claim)
 }
 
-/// A Wasm command that has a claim at `/data`.
 fn guest_with(name: &str, claim: &str, args: &[&str]) -> String {
-    format!(
-        r#"
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}}}
-spec:
-  restartPolicy: Never
-  containers:
-  - {{name: main, image: "local/hello-cli:1", args: {args:?}, volumeMounts: [{{name: data, mountPath: /data}}]}}
-  volumes: [{{name: data, persistentVolumeClaim: {{claimName: {claim}}}}}]
-"#
-    )
+    with_claim(&command_pod(name, "local/hello-cli:1", args), claim)
 }
 
 fn phase(cluster: &Cluster, object: &str) -> String {
@@ -274,7 +248,7 @@ spec:
   containers:
   - name: main
     image: {BUSYBOX}
-    command: [sh, -c, "echo mine > /data/note; trap 'exit 0' TERM; while :; do sleep 0.2; done"]
+    command: [sh, -c, "echo mine > /data/note; {IDLE}"]
     volumeMounts: [{{name: scratch, mountPath: /data}}]
   - name: wasm
     image: local/hello-http:1
@@ -321,7 +295,7 @@ spec:
   containers:
   - name: main
     image: {BUSYBOX}
-    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 0.2; done"]
+    command: [sh, -c, {IDLE:?}]
     volumeMounts: [{{name: tools, mountPath: /tools}}]
   - name: wasm
     image: local/hello-http:1

@@ -142,6 +142,15 @@ fn stretched(plugin: &dyn Plugin, pod: &PodInfo, nodes: &[&NodeInfo], snapshot: 
         .collect()
 }
 
+/// Why no node will do, for tests.
+#[cfg(test)]
+pub(crate) fn refusal(pod: &PodInfo, snapshot: &Snapshot) -> String {
+    match choose(pod, snapshot, 0) {
+        Choice::Nowhere(text) => text,
+        Choice::Node(name) => panic!("chose {name}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -190,13 +199,6 @@ mod tests {
         let mut snapshot = Snapshot::default();
         nodes.into_iter().for_each(|node| snapshot.set_node(node));
         snapshot
-    }
-
-    fn refusal(pod: &PodInfo, snapshot: &Snapshot) -> String {
-        match choose(pod, snapshot, 0) {
-            Choice::Nowhere(text) => text,
-            Choice::Node(name) => panic!("chose {name}"),
-        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::plan::{Choice, choose};
+use crate::plan::{Choice, choose, refusal};
 use crate::snapshot::{PodInfo, Snapshot};
 
 fn from<T: client::Object + for<'de> k8s_openapi::serde::Deserialize<'de>>(value: Value) -> T {
@@ -51,13 +51,6 @@ fn cluster(
             "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "10"}}}))));
     }
     snapshot
-}
-
-fn refusal(pod: &PodInfo, snapshot: &Snapshot) -> String {
-    match choose(pod, snapshot, 0) {
-        Choice::Nowhere(text) => text,
-        Choice::Node(name) => panic!("chose {name}"),
-    }
 }
 
 #[test]

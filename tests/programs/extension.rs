@@ -7,19 +7,15 @@
 #[path = "serving.rs"]
 mod serving;
 
-use std::io::{BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Condvar, Mutex};
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
-use serving::Request;
+use serving::{Request, Stream};
 
 const GROUP_VERSION: &str = "boats.example.com/v1";
 const ROOT: &str = "/apis/boats.example.com/v1";
-
-type Stream = BufReader<StreamOwned<ServerConnection, TcpStream>>;
 
 /// Every boat, and every change so far.
 #[derive(Default)]
@@ -64,35 +60,28 @@ fn main() {
     let address = args.next().expect("ADDRESS:PORT");
     let folder = PathBuf::from(args.next().expect("FOLDER"));
     let authorities = PathBuf::from(args.next().expect("AUTHORITIES"));
-    let listener = TcpListener::bind(address).expect("an address to listen on");
-    let config = Arc::new(serving::tls(&folder, args.collect(), Some(&authorities)));
-    let harbour = Arc::new(Harbour::default());
-    for stream in listener.incoming().flatten() {
-        let (config, harbour) = (config.clone(), harbour.clone());
-        std::thread::spawn(move || serve(stream, config, &harbour));
-    }
+    let config = serving::tls(&folder, args.collect(), Some(&authorities));
+    let harbour = Harbour::default();
+    serving::serve(&address, config, move |stream, request| {
+        respond(stream, request, &harbour)
+    });
 }
 
-fn serve(stream: TcpStream, config: Arc<ServerConfig>, harbour: &Harbour) {
-    let connection = ServerConnection::new(config).expect("TLS");
-    let mut stream = BufReader::new(StreamOwned::new(connection, stream));
-    while let Some(request) = serving::request(&mut stream) {
-        if !is_front_proxy(&stream) {
-            serving::respond(stream.get_mut(), 401, &status(401, "who are you?"));
-            return;
-        }
-        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
-        if query.contains("watch=") {
-            return watch(stream.get_mut(), harbour);
-        }
-        if path.ends_with("/echo") {
-            return echo(stream);
-        }
-        let (code, answer) = answer(&request, path, harbour);
-        if !serving::respond(stream.get_mut(), code, &answer) || request.is_last() {
-            return;
-        }
+/// The answer, unless it is one without an end.
+fn respond(stream: &mut Stream, request: &Request, harbour: &Harbour) -> Option<(u16, String)> {
+    if !is_front_proxy(stream) {
+        return Some((401, status(401, "who are you?")));
     }
+    let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+    if query.contains("watch=") {
+        watch(stream.get_mut(), harbour);
+        return None;
+    }
+    if path.ends_with("/echo") {
+        echo(stream);
+        return None;
+    }
+    Some(answer(request, path, harbour))
 }
 
 fn is_front_proxy(stream: &Stream) -> bool {
@@ -130,7 +119,7 @@ fn watch(stream: &mut impl Write, harbour: &Harbour) {
 }
 
 /// Changes to a protocol in which every byte comes back.
-fn echo(mut stream: Stream) {
+fn echo(stream: &mut Stream) {
     let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
     let mut byte = [0];
     let started = stream.get_mut().write_all(head.as_bytes());

@@ -7,12 +7,9 @@
 #[path = "serving.rs"]
 mod serving;
 
-use std::io::{BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use serving::Request;
 
@@ -20,34 +17,20 @@ fn main() {
     let mut args = std::env::args().skip(1);
     let address = args.next().expect("ADDRESS:PORT");
     let folder = PathBuf::from(args.next().expect("FOLDER"));
-    let listener = TcpListener::bind(address).expect("an address to listen on");
-    let config = Arc::new(serving::tls(&folder, args.collect(), None));
-    for stream in listener.incoming().flatten() {
-        let (config, folder) = (config.clone(), folder.clone());
-        std::thread::spawn(move || serve(stream, config, &folder));
-    }
+    let config = serving::tls(&folder, args.collect(), None);
+    serving::serve(&address, config, move |_, request| {
+        note(request, &folder);
+        Some(answer(request, &folder))
+    });
 }
 
-fn serve(stream: TcpStream, config: Arc<ServerConfig>, folder: &Path) {
-    let connection = ServerConnection::new(config).expect("TLS");
-    let mut stream = BufReader::new(StreamOwned::new(connection, stream));
-    while let Some(request) = serving::request(&mut stream) {
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(folder.join("requests"));
-        writeln!(
-            file.expect("FOLDER/requests"),
-            "{} {}",
-            request.method,
-            request.path
-        )
-        .expect("FOLDER/requests");
-        let (code, answer) = answer(&request, folder);
-        if !serving::respond(stream.get_mut(), code, &answer) || request.is_last() {
-            return;
-        }
-    }
+fn note(request: &Request, folder: &Path) {
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("requests"));
+    let line = format!("{} {}", request.method, request.path);
+    writeln!(file.expect("FOLDER/requests"), "{line}").expect("FOLDER/requests");
 }
 
 fn answer(request: &Request, folder: &Path) -> (u16, String) {

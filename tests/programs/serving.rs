@@ -1,14 +1,15 @@
 //! What the scenarios' own servers have in common: TLS, and HTTP/1.1 by hand.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 /// TLS with a certificate for these names, which is written to `FOLDER/ca.crt`. With a file of authorities, clients may
 /// show certificates of theirs.
@@ -39,6 +40,41 @@ pub fn tls(folder: &Path, names: Vec<String>, authorities: Option<&Path>) -> Ser
     config
 }
 
+/// A client's connection.
+pub type Stream = BufReader<StreamOwned<ServerConnection, TcpStream>>;
+
+/// Answers whoever connects, for good. `answer` gives a code and a body, or `None` when it has used the connection
+/// itself and is done with it.
+pub fn serve<F>(address: &str, config: ServerConfig, answer: F)
+where
+    F: Fn(&mut Stream, &Request) -> Option<(u16, String)> + Send + Sync + 'static,
+{
+    let listener = TcpListener::bind(address).expect("an address to listen on");
+    let (config, answer) = (Arc::new(config), Arc::new(answer));
+    for stream in listener.incoming().flatten() {
+        let (config, answer) = (config.clone(), answer.clone());
+        std::thread::spawn(move || {
+            let connection = ServerConnection::new(config).expect("TLS");
+            converse(
+                &mut BufReader::new(StreamOwned::new(connection, stream)),
+                &*answer,
+            );
+        });
+    }
+}
+
+/// Answers the requests of one connection, one after another.
+fn converse(stream: &mut Stream, answer: impl Fn(&mut Stream, &Request) -> Option<(u16, String)>) {
+    while let Some(request) = request(stream) {
+        let Some((code, body)) = answer(stream, &request) else {
+            return;
+        };
+        if !respond(stream.get_mut(), code, &body) || request.is_last() {
+            return;
+        }
+    }
+}
+
 /// A request.
 pub struct Request {
     /// The method.
@@ -53,14 +89,14 @@ pub struct Request {
 
 impl Request {
     /// Whether the client wants no other answer over this connection.
-    pub fn is_last(&self) -> bool {
+    fn is_last(&self) -> bool {
         let connection = self.headers.get("connection");
         connection.is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 }
 
 /// Reads the next request; `None` at the connection's end.
-pub fn request(stream: &mut impl BufRead) -> Option<Request> {
+fn request(stream: &mut impl BufRead) -> Option<Request> {
     let mut line = String::new();
     stream.read_line(&mut line).ok().filter(|read| *read > 0)?;
     let mut words = line.split(' ');
@@ -94,7 +130,7 @@ pub fn request(stream: &mut impl BufRead) -> Option<Request> {
 }
 
 /// Writes an answer; `false` when nobody waits for it any more.
-pub fn respond(stream: &mut impl Write, code: u16, answer: &str) -> bool {
+fn respond(stream: &mut impl Write, code: u16, answer: &str) -> bool {
     let head = format!(
         "HTTP/1.1 {code} Whatever\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         answer.len()

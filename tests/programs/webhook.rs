@@ -6,15 +6,12 @@
 #[path = "serving.rs"]
 mod serving;
 
-use std::io::{BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use serving::Request;
 
@@ -22,24 +19,10 @@ fn main() {
     let mut args = std::env::args().skip(1);
     let address = args.next().expect("ADDRESS:PORT");
     let folder = PathBuf::from(args.next().expect("FOLDER"));
-    let listener = TcpListener::bind(address).expect("an address to listen on");
-    let config = Arc::new(serving::tls(&folder, args.collect(), None));
-    for stream in listener.incoming().flatten() {
-        let (config, folder) = (config.clone(), folder.clone());
-        std::thread::spawn(move || serve(stream, config, &folder));
-    }
-}
-
-/// Answers the requests of one connection, one after another.
-fn serve(stream: TcpStream, config: Arc<ServerConfig>, folder: &Path) {
-    let connection = ServerConnection::new(config).expect("TLS");
-    let mut stream = BufReader::new(StreamOwned::new(connection, stream));
-    while let Some(request) = serving::request(&mut stream) {
-        let (code, answer) = answered(&request, folder);
-        if !serving::respond(stream.get_mut(), code, &answer) || request.is_last() {
-            return;
-        }
-    }
+    let config = serving::tls(&folder, args.collect(), None);
+    serving::serve(&address, config, move |_, request| {
+        Some(answered(request, &folder))
+    });
 }
 
 fn answered(request: &Request, folder: &Path) -> (u16, String) {

@@ -6,6 +6,9 @@ pub const BUSYBOX: &str = "local/busybox:1";
 /// The image of `programs/polite.c`, made by [`super::images::polite_rootfs`].
 pub const POLITE: &str = "local/polite:1";
 
+/// A script that runs until it is told to end, which it then does at once.
+pub const IDLE: &str = "trap 'exit 0' TERM; while :; do sleep 0.2; done";
+
 /// A Deployment of one container `web`, which ends with the given lines, and its Service.
 fn web(name: &str, replicas: u32, container: &str) -> String {
     format!(
@@ -86,7 +89,16 @@ spec:
 
 /// A busybox pod that runs until it is told to end.
 pub fn idle_pod(name: &str) -> String {
-    busybox_pod(name, "Always", "trap 'exit 0' TERM; while :; do sleep 1; done")
+    busybox_pod(name, "Always", IDLE)
+}
+
+/// A pod of one container that has a claim at `/data` besides.
+pub fn with_claim(pod: &str, claim: &str) -> String {
+    format!(
+        "{}\n    volumeMounts: [{{name: data, mountPath: /data}}]\n  volumes: [{{name: data, persistentVolumeClaim: \
+         {{claimName: {claim}}}}}]\n",
+        pod.trim_end()
+    )
 }
 
 /// A busybox pod that runs a script.
