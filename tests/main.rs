@@ -24,6 +24,7 @@ mod clients;
 mod clusters;
 mod crash;
 mod crashes;
+mod cupboard;
 mod custom;
 mod dual_stack;
 mod embed;

@@ -232,11 +232,23 @@ fn nodes_are_reached_from_every_server_and_move_over() {
             assert_eq!(said, "here\n");
         }
 
+        let contexts = || servers.all[0].ok(&["config", "get-contexts", "-o", "name"]);
+        eventually("a kubeconfig that leads to every server", || match contexts() {
+            all if all == "coracle\ncoracle-second\ncoracle-third\n" => Ok(()),
+            other => Err(other),
+        });
+
         // The server that the node was told of is gone, and the node restarts: it remembers the others.
         servers.all[0].kill();
         eventually("exec without the first server", || {
             servers.all[1].exec("box", &["true"])
         });
+        // Its kubeconfig leads to the others, too.
+        assert_has(
+            &servers.coracle(0, &["member", "list"]).unwrap(),
+            &["second", "third"],
+        );
+        servers.all[0].ok(&["--context", "coracle-third", "get", "pod", "box"]);
         agent.kill();
         agent.restart();
         servers.until_led(1);

@@ -154,7 +154,10 @@ pub async fn join(config: &JoinConfig) -> Result<Arc<HttpApi>, JoinError> {
         dir: config.data_dir.join("pki"),
     };
     let identity = match files.read().filter(|i| usable(&i.cert_pem, config)) {
-        Some(identity) => identity,
+        Some(identity) => {
+            warn_of_end(&identity.cert_pem);
+            identity
+        }
         None => {
             let identity = first(config).await?;
             files.write(&identity)?;
@@ -170,6 +173,18 @@ pub async fn join(config: &JoinConfig) -> Result<Arc<HttpApi>, JoinError> {
 fn usable(cert_pem: &str, config: &JoinConfig) -> bool {
     let ended = life(cert_pem).is_none_or(|(_, ends)| ends <= Timestamp::now());
     !ended || config.token.is_none()
+}
+
+/// Says what to do when a certificate has ended, as after a long time in a cupboard.
+fn warn_of_end(cert_pem: &str) {
+    let end = life(cert_pem).map(|(_, ends)| ends);
+    if let Some(end) = end.filter(|end| *end <= Timestamp::now()) {
+        tracing::warn!(
+            %end,
+            "the node's certificate has ended: if this machine's clock is right, start the agent with --server and \
+             --token-file agent-token, as when it joined; its pods go on meanwhile"
+        );
+    }
 }
 
 fn open(config: &JoinConfig, ca_pem: &str, credentials: Credentials) -> Result<HttpApi, JoinError> {
@@ -283,6 +298,7 @@ pub async fn renew(config: &JoinConfig, api: &Arc<HttpApi>) {
             Ok(()) => tracing::info!("the node's certificate was renewed"),
             Err(error) => {
                 tracing::warn!(%error, "the node's certificate was not renewed, trying again later");
+                warn_of_end(&files.read().map(|own| own.cert_pem).unwrap_or_default());
                 tokio::time::sleep(RENEW_RETRY).await;
             }
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use api::request::User;
 use api::status::Status;
-use base::{Clock, OnError, Tasks};
+use base::{OnError, Tasks};
 use client::ApiRef;
 use store::{Store, StoreError};
 use tokio::sync::watch;
@@ -30,7 +30,7 @@ use crate::mirror::{self, Mirror};
 use crate::nodes::{Dialer, NodeLinks};
 use crate::openapi_routes::OpenApi;
 use crate::outbound::Outbound;
-use crate::pki::{Pki, PkiError, Serving};
+use crate::pki::{Pki, PkiError};
 use crate::rbac::{self, Rbac};
 use crate::registry::{Core, CoreConfig, Trust};
 use crate::signer::Signer;
@@ -38,6 +38,7 @@ use crate::usage::{self, Usage};
 use crate::vault::{self, Vault};
 use crate::whole::Whole;
 
+mod credentials;
 mod prepared;
 mod witness;
 
@@ -50,9 +51,6 @@ const REQUESTS_MAX: usize = 1000;
 const NEWCOMER_INTERVAL: Duration = Duration::from_millis(20);
 /// Between attempts to prepare the cluster.
 const PREPARE_RETRY: Duration = Duration::from_secs(1);
-/// How often the serving certificate is looked at.
-const RENEWAL_INTERVAL: Duration = Duration::from_secs(600);
-
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -105,7 +103,6 @@ impl ApiServer {
             config,
             addresses,
             pki,
-            serving,
         } = prepared.listen(&store, opened, tasks)?;
         let alone = taken_in(&store).await? == Standing::Alone;
         store.register(&config.metrics);
@@ -113,7 +110,7 @@ impl ApiServer {
         let (door, core) = door(&config, port, &pki, &vault, alone, tasks).await?;
         let door = Arc::new(door);
         opening.send_replace(Some(door.clone() as Arc<dyn Answers>));
-        background(&config, &pki, serving, &door, store.clone(), tasks);
+        background(&config, &pki, &door, store.clone(), tasks);
         lead(&config, &door, core, &store, alone, tasks);
         let took_ms = started.elapsed().as_millis() as u64;
         tracing::info!(?addresses, took_ms, "API server ready");
@@ -432,14 +429,7 @@ fn health(store: &Store, tasks: &Tasks) -> Health {
     health
 }
 
-fn background(
-    config: &ServerConfig,
-    pki: &Arc<Pki>,
-    serving: Arc<Serving>,
-    door: &Arc<Door>,
-    store: Store,
-    tasks: &Tasks,
-) {
+fn background(config: &ServerConfig, pki: &Arc<Pki>, door: &Arc<Door>, store: Store, tasks: &Tasks) {
     let clock = config.clock.clone();
     let signer = Signer {
         api: door.api.clone(),
@@ -458,22 +448,6 @@ fn background(
         OnError::Shutdown,
         door.waiting.clone().tend(),
     );
-    let pki = pki.clone();
-    tasks.spawn(
-        "renew serving certificate",
-        OnError::Log,
-        renew(pki, serving, clock),
-    );
-}
-
-/// Takes up a certificate that was put in the folder and renews one that ends soon, for ever.
-async fn renew(pki: Arc<Pki>, serving: Arc<Serving>, clock: Arc<dyn Clock>) -> Result<(), PkiError> {
-    loop {
-        tokio::time::sleep(RENEWAL_INTERVAL).await;
-        if let Err(error) = pki.renew(&serving, clock.now()) {
-            tracing::warn!(%error, "the serving certificate could not be renewed");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use clap::{Args, Subcommand};
 use http::Method;
 
 use super::servers::{Access, print_table};
-use super::status;
 
 #[derive(Args)]
 pub(super) struct MemberArgs {
@@ -79,13 +78,12 @@ pub(super) fn run(args: MemberArgs) -> anyhow::Result<()> {
 }
 
 async fn change(access: &Access, method: Method, path: &str) -> anyhow::Result<()> {
-    let servers = access.open()?;
-    let (server, _) = status::reachable(&servers).await?;
+    let (server, _) = access.open()?.reachable().await?;
     server.change(method, path).await
 }
 
 async fn list(access: &Access) -> anyhow::Result<()> {
-    let (_, members) = status::reachable(&access.open()?).await?;
+    let (_, members) = access.open()?.reachable().await?;
     let heading = ["NAME", "ID", "ROLE", "LEADER", "ADDRESS"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     for member in members.items {

@@ -59,12 +59,21 @@ impl Access {
 }
 
 impl Servers {
-    /// The server that the kubeconfig names.
+    /// The first of the servers that the kubeconfig names to answer, and the members as it sees them.
     ///
     /// # Errors
-    /// When it makes no sense.
-    pub fn first(&self) -> anyhow::Result<Server> {
-        self.at(self.kubeconfig.server.clone())
+    /// When none does; says why for each.
+    pub async fn reachable(&self) -> anyhow::Result<(Server, MemberList)> {
+        let mut failures = Vec::new();
+        let others = self.kubeconfig.others.iter().map(|other| &other.server);
+        for url in std::iter::once(&self.kubeconfig.server).chain(others) {
+            let server = self.at(url.clone())?;
+            match server.members().await {
+                Ok(members) => return Ok((server, members)),
+                Err(error) => failures.push(format!("{url}: {error:#}")),
+            }
+        }
+        bail!("no server answers: {}", failures.join("; "))
     }
 
     /// The server at `HOST:PORT`.
@@ -78,6 +87,7 @@ impl Servers {
     fn at(&self, url: String) -> anyhow::Result<Server> {
         let api = HttpApi::new(HttpConfig {
             server: url.clone(),
+            others: Vec::new(),
             ..self.kubeconfig.http_config()
         })?;
         Ok(Server { api, url })

@@ -1,10 +1,9 @@
 //! `status`: how the servers of a cluster are, in a table.
 
-use anyhow::Context;
 use apiserver::members::wire::{Member, MemberList, ServerStatus};
 use clap::Args;
 
-use super::servers::{Access, Server, Servers, print_table};
+use super::servers::{Access, Servers, print_table};
 
 #[derive(Args)]
 pub(super) struct StatusArgs {
@@ -15,7 +14,7 @@ pub(super) struct StatusArgs {
 pub(super) fn run(args: StatusArgs) -> anyhow::Result<()> {
     super::block_on(async {
         let servers = args.access.open()?;
-        let (_, members) = reachable(&servers).await?;
+        let (_, members) = servers.reachable().await?;
         let mut rows = vec![HEADING.map(str::to_owned).to_vec()];
         let leaders = leader(&servers, &members).await.unwrap_or(members);
         for member in &leaders.items {
@@ -25,16 +24,6 @@ pub(super) fn run(args: StatusArgs) -> anyhow::Result<()> {
         print_table(&rows);
         Ok(())
     })
-}
-
-/// A server that answers, and the members as it sees them.
-///
-/// # Errors
-/// When the one that the kubeconfig names does not answer.
-pub(super) async fn reachable(servers: &Servers) -> anyhow::Result<(Server, MemberList)> {
-    let server = servers.first()?;
-    let members = server.members().await.context("this server does not answer")?;
-    Ok((server, members))
 }
 
 /// The members as the leader sees them, who alone knows how the others are.

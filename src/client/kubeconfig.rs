@@ -10,13 +10,25 @@ use serde::Deserialize;
 use crate::http::HttpConfig;
 use crate::tls::Credentials;
 
-/// What a kubeconfig's current context says.
+/// Another server of the cluster that a kubeconfig's current context leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// Name of its context, and of its cluster when written.
+    pub name: String,
+    /// Its URL.
+    pub server: String,
+}
+
+/// What a kubeconfig's current context says, and what leads to the same cluster besides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kubeconfig {
     /// Name of the cluster, the context and the user, when written.
     pub name: String,
     /// The server's URL, such as `https://10.0.0.5:6443`.
     pub server: String,
+    /// The cluster's other servers: contexts of the same user whose clusters have the same authority. Other clients
+    /// take only the current one, unless told otherwise.
+    pub others: Vec<Other>,
     /// The serving CA's certificates, PEM; empty for none.
     pub ca_pem: String,
     /// The client's certificate chain, PEM; empty for none.
@@ -70,10 +82,9 @@ impl Kubeconfig {
             .ok_or_else(|| missing("context", name))?
             .context
             .clone();
-        let cluster = file.clusters.iter().find(|c| c.name == context.cluster);
-        let cluster = &cluster
-            .ok_or_else(|| missing("cluster", &context.cluster))?
-            .cluster;
+        let cluster = file
+            .cluster(&context.cluster)
+            .ok_or_else(|| missing("cluster", &context.cluster))?;
         let user = file
             .users
             .iter()
@@ -84,6 +95,7 @@ impl Kubeconfig {
         Ok(Self {
             name: name.clone(),
             server: cluster.server.clone(),
+            others: file.others(&context, cluster),
             ca_pem: pem(
                 &cluster.certificate_authority_data,
                 &cluster.certificate_authority,
@@ -101,53 +113,44 @@ impl Kubeconfig {
 
     /// The text of a kubeconfig that says the same, with everything in it and no file beside it.
     pub fn text(&self) -> String {
-        let quoted = |text: &str| serde_json::Value::from(text).to_string();
-        let name = quoted(if self.name.is_empty() {
-            "coracle"
-        } else {
-            &self.name
-        });
-        let mut out = String::from("apiVersion: v1\nkind: Config\npreferences: {}\nclusters:\n");
-        let mut line = |indent: usize, key: &str, value: &str| {
-            if !value.is_empty() {
-                let _ = writeln!(out, "{:indent$}{key}: {value}", "");
-            }
+        let name = match self.name.as_str() {
+            "" => "coracle",
+            name => name,
         };
-        let data = |pem: &str| {
-            if pem.is_empty() {
-                String::new()
-            } else {
-                BASE64.encode(pem)
-            }
-        };
-        let optional = |text: &str| {
-            if text.is_empty() {
-                String::new()
-            } else {
-                quoted(text)
-            }
-        };
-        line(0, "- name", &name);
-        line(2, "cluster", " ");
-        line(4, "server", &quoted(&self.server));
-        line(4, "certificate-authority-data", &data(&self.ca_pem));
-        line(4, "tls-server-name", &optional(&self.tls_server_name));
-        line(0, "contexts", " ");
-        line(0, "- name", &name);
-        line(2, "context", " ");
-        line(4, "cluster", &name);
-        line(4, "user", &name);
-        line(4, "namespace", &optional(&self.namespace));
-        line(0, "current-context", &name);
-        line(0, "users", " ");
-        line(0, "- name", &name);
+        let own = std::iter::once((name, &self.server));
+        let all = own.chain(
+            self.others
+                .iter()
+                .map(|other| (other.name.as_str(), &other.server)),
+        );
+        let mut out = Lines(String::from(
+            "apiVersion: v1\nkind: Config\npreferences: {}\nclusters:\n",
+        ));
+        for (name, server) in all.clone() {
+            out.line(0, "- name", &quoted(name));
+            out.line(2, "cluster", " ");
+            out.line(4, "server", &quoted(server));
+            out.line(4, "certificate-authority-data", &encoded(&self.ca_pem));
+            out.line(4, "tls-server-name", &quoted(&self.tls_server_name));
+        }
+        out.line(0, "contexts", " ");
+        for (context, _) in all {
+            out.line(0, "- name", &quoted(context));
+            out.line(2, "context", " ");
+            out.line(4, "cluster", &quoted(context));
+            out.line(4, "user", &quoted(name));
+            out.line(4, "namespace", &quoted(&self.namespace));
+        }
+        out.line(0, "current-context", &quoted(name));
+        out.line(0, "users", " ");
+        out.line(0, "- name", &quoted(name));
         let empty =
             self.client_cert_pem.is_empty() && self.client_key_pem.is_empty() && self.token.is_empty();
-        line(2, "user", if empty { "{}" } else { " " });
-        line(4, "client-certificate-data", &data(&self.client_cert_pem));
-        line(4, "client-key-data", &data(&self.client_key_pem));
-        line(4, "token", &optional(&self.token));
-        out.replace(":  \n", ":\n")
+        out.line(2, "user", if empty { "{}" } else { " " });
+        out.line(4, "client-certificate-data", &encoded(&self.client_cert_pem));
+        out.line(4, "client-key-data", &encoded(&self.client_key_pem));
+        out.line(4, "token", &quoted(&self.token));
+        out.0.replace(":  \n", ":\n")
     }
 
     /// Writes the file, readable by its owner only, in one step.
@@ -166,6 +169,7 @@ impl Kubeconfig {
     pub fn http_config(&self) -> HttpConfig {
         HttpConfig {
             server: self.server.clone(),
+            others: self.others.iter().map(|other| other.server.clone()).collect(),
             ca_pem: self.ca_pem.clone(),
             credentials: Credentials {
                 cert_pem: self.client_cert_pem.clone(),
@@ -176,6 +180,28 @@ impl Kubeconfig {
             ..HttpConfig::default()
         }
     }
+}
+
+/// YAML, line by line; what has no value is left out.
+struct Lines(String);
+
+impl Lines {
+    fn line(&mut self, indent: usize, key: &str, value: &str) {
+        if !value.is_empty() {
+            let _ = writeln!(self.0, "{:indent$}{key}: {value}", "");
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    match text {
+        "" => String::new(),
+        text => serde_json::Value::from(text).to_string(),
+    }
+}
+
+fn encoded(pem: &str) -> String {
+    BASE64.encode(pem)
 }
 
 fn find<'a>(contexts: &'a [NamedContext], name: &str) -> Option<&'a NamedContext> {
@@ -215,6 +241,35 @@ struct File {
     current_context: String,
 }
 
+impl File {
+    fn cluster(&self, name: &str) -> Option<&Cluster> {
+        let found = self.clusters.iter().find(|cluster| cluster.name == name);
+        found.map(|found| &found.cluster)
+    }
+
+    /// The other servers that `context`, which leads to `cluster`, might as well lead to.
+    fn others(&self, context: &Context, cluster: &Cluster) -> Vec<Other> {
+        let mut others: Vec<Other> = Vec::new();
+        let same_user = self
+            .contexts
+            .iter()
+            .filter(|named| named.context.user == context.user);
+        for named in same_user {
+            let Some(other) = self.cluster(&named.context.cluster) else {
+                continue;
+            };
+            let known = other.server == cluster.server || others.iter().any(|o| o.server == other.server);
+            if !known && other.trusts_as(cluster) {
+                others.push(Other {
+                    name: named.name.clone(),
+                    server: other.server.clone(),
+                });
+            }
+        }
+        others
+    }
+}
+
 #[derive(Deserialize)]
 struct NamedCluster {
     name: String,
@@ -228,6 +283,21 @@ struct Cluster {
     certificate_authority: String,
     certificate_authority_data: String,
     tls_server_name: String,
+}
+
+impl Cluster {
+    /// Whether both have the same authority of their own. What the system's authorities vouch for may be anybody.
+    fn trusts_as(&self, other: &Self) -> bool {
+        let authority = |cluster: &Self| {
+            (
+                cluster.certificate_authority.clone(),
+                cluster.certificate_authority_data.clone(),
+            )
+        };
+        authority(self) == authority(other)
+            && authority(self) != Default::default()
+            && self.tls_server_name == other.tls_server_name
+    }
 }
 
 #[derive(Deserialize)]
@@ -278,6 +348,10 @@ mod tests {
             client_cert_pem: "cert".into(),
             client_key_pem: "key".into(),
             namespace: "shop".into(),
+            others: vec![Other {
+                name: "edge-two".into(),
+                server: "https://127.0.0.2:6443".into(),
+            }],
             ..Kubeconfig::default()
         };
         let folder = tempfile::tempdir().unwrap();
@@ -295,6 +369,27 @@ mod tests {
             "{}",
             config.text()
         );
+    }
+
+    #[test]
+    fn another_cluster_or_another_user_is_no_other_server() {
+        let text = "current-context: a\nusers: []\nclusters:\n\
+                    - {name: a, cluster: {server: 'https://a', certificate-authority-data: eA==}}\n\
+                    - {name: b, cluster: {server: 'https://b', certificate-authority-data: eA==}}\n\
+                    - {name: c, cluster: {server: 'https://c', certificate-authority-data: eQ==}}\n\
+                    - {name: d, cluster: {server: 'https://d', certificate-authority-data: eA==, tls-server-name: d}}\n\
+                    contexts:\n\
+                    - {name: a, context: {cluster: a, user: me}}\n- {name: a2, context: {cluster: a, user: me}}\n\
+                    - {name: b, context: {cluster: b, user: me}}\n- {name: b2, context: {cluster: b, user: me}}\n\
+                    - {name: c, context: {cluster: c, user: me}}\n- {name: d, context: {cluster: d, user: me}}\n\
+                    - {name: e, context: {cluster: gone, user: me}}\n- {name: f, context: {cluster: b, user: you}}\n";
+        let config = Kubeconfig::parse(text, Path::new(".")).unwrap();
+        let b = Other {
+            name: "b".into(),
+            server: "https://b".into(),
+        };
+        assert_eq!(config.others, [b]);
+        assert_eq!(config.http_config().others, ["https://b"]);
     }
 
     #[test]

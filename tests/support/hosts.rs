@@ -15,12 +15,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::leftovers;
 use super::machine::Machine;
 use super::sandbox::NODE_IP;
+use super::tools;
 
 /// Where a host stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct Host {
     /// `None` while it is off, and always for the first host, which is the sandbox itself.
     machine: Mutex<Option<Machine>>,
     is_sandbox: bool,
+    /// By how many days its wall clock is off.
+    days_off: AtomicI32,
 }
 
 impl Hosts {
@@ -98,6 +101,7 @@ impl Hosts {
             port: "lan1".to_owned(),
             machine: Mutex::new(None),
             is_sandbox: true,
+            days_off: AtomicI32::new(0),
         });
         let holder = switch.holder().to_string();
         run("ip", &["link", "set", "lan1", "netns", &holder]);
@@ -127,6 +131,7 @@ impl Hosts {
             port: format!("port{number}"),
             machine: Mutex::new(None),
             is_sandbox: false,
+            days_off: AtomicI32::new(0),
         };
         host.power_on();
         Arc::new(host)
@@ -206,8 +211,30 @@ impl Host {
         }
     }
 
+    /// Sets its wall clock, for the programs that are started from now on and ask the C library for the time.
+    pub fn set_clock(&self, days_off: i32) {
+        self.days_off.store(days_off, Ordering::Relaxed);
+    }
+
+    /// Whether its wall clock shows what it is.
+    pub fn is_on_time(&self) -> bool {
+        self.days_off.load(Ordering::Relaxed) == 0
+    }
+
+    /// Has a command see this host's clock.
+    pub fn timed<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        match self.days_off.load(Ordering::Relaxed) {
+            0 => command,
+            days => command
+                .env("LD_PRELOAD", tools::faketime())
+                .env("FAKETIME", format!("{days:+}d"))
+                .env("DONT_FAKE_MONOTONIC", "1"),
+        }
+    }
+
     /// Runs a command here to its end.
     pub fn output(&self, command: &mut Command) -> Output {
+        let command = self.timed(command);
         self.inside(|| command.output().unwrap_or_else(|e| panic!("{command:?}: {e}")))
     }
 

@@ -16,6 +16,15 @@ pub fn example(name: &str) -> PathBuf {
     built.with_file_name("examples").join(name)
 }
 
+/// The library that gives programs another wall clock.
+pub fn faketime() -> PathBuf {
+    let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let mut files = folders.map(|entry| entry.path().join("faketime/libfaketime.so.1"));
+    files
+        .find(|file| file.exists())
+        .expect("libfaketime (make setup installs it)")
+}
+
 /// Every kubectl on this machine by its minor version: those on PATH, and
 /// those that lie beside one of them under names such as `kubectl.1.33`.
 pub fn kubectls() -> BTreeMap<u32, PathBuf> {

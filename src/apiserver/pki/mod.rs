@@ -4,6 +4,7 @@
 //! their own, so that what one signs proves nothing to the others. All keys are
 //! ECDSA P-256: made in microseconds, so that the first start is quick.
 
+mod admin;
 mod ca;
 mod csr;
 mod files;
@@ -11,7 +12,6 @@ mod join;
 mod serving;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -133,7 +133,7 @@ impl Pki {
             join,
             dir,
         };
-        pki.write_admin(config, port, now)?;
+        pki.write_admin(config, port, None, now)?;
         Ok(pki)
     }
 
@@ -163,40 +163,6 @@ impl Pki {
         let leaf = Leaf::client(crate::authn::front_proxy::CLIENT_NAME, &[]);
         self.front_proxy_ca.issue(&leaf, now, LEAF_SECONDS)
     }
-
-    fn write_admin(&self, config: &ServerConfig, port: u16, now: Timestamp) -> Result<(), PkiError> {
-        let path = config.data_dir.join("admin.kubeconfig");
-        let here = || format!("https://{}", url_host(config, port));
-        let server = config.api_url.clone().unwrap_or_else(here);
-        if let Ok(text) = std::fs::read_to_string(&path)
-            && self.still_good(&text, &server, now)
-        {
-            return Ok(());
-        }
-        let admin = self.client("kubernetes-admin", &["system:masters"], now)?;
-        let text = client::kubeconfig::Kubeconfig {
-            name: "coracle".into(),
-            server,
-            ca_pem: self.serving_ca.pem().to_owned(),
-            client_cert_pem: admin.cert_pem,
-            client_key_pem: admin.key_pem,
-            ..Default::default()
-        }
-        .text();
-        files::write_secret(&path, text.as_bytes())
-    }
-
-    /// Whether a kubeconfig written earlier still leads here and will for a while.
-    fn still_good(&self, text: &str, server: &str, now: Timestamp) -> bool {
-        let Ok(old) = client::kubeconfig::Kubeconfig::parse(text, &self.dir) else {
-            return false;
-        };
-        let ends = ca::ends(&old.client_cert_pem).unwrap_or_default();
-        old.server == server
-            && old.ca_pem.trim() == self.serving_ca.pem().trim()
-            && self.client_ca.issued(&old.client_cert_pem)
-            && ends > now.as_second() + RENEW_SECONDS
-    }
 }
 
 /// [`fingerprint`] of the certificate in a PEM file.
@@ -219,22 +185,6 @@ pub fn fingerprint(der: &[u8]) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
-}
-
-/// `host:port` for the kubeconfig: the advertised address when the server listens there.
-fn url_host(config: &ServerConfig, port: u16) -> String {
-    let local = |ip: &IpAddr| {
-        config
-            .listen
-            .iter()
-            .any(|a| a.ip() == *ip || a.ip().is_unspecified())
-    };
-    let ip = if local(&config.advertise) {
-        config.advertise
-    } else {
-        config.listen.first().map_or(config.advertise, |a| a.ip())
-    };
-    std::net::SocketAddr::new(ip, port).to_string()
 }
 
 #[cfg(test)]
@@ -268,19 +218,5 @@ mod tests {
         let same = std::fs::read_to_string(dir.path().join("admin.kubeconfig")).unwrap();
         assert_eq!(kubeconfig, same);
         assert_ne!(first.client_ca.pem(), first.peer_ca.pem());
-    }
-
-    #[test]
-    fn an_old_kubeconfig_or_another_port_is_written_anew() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = ServerConfig::new(dir.path());
-        let now = Timestamp::now();
-        let read = || std::fs::read_to_string(dir.path().join("admin.kubeconfig")).unwrap();
-        Pki::open(&config, 6443, now).unwrap();
-        let first = read();
-        Pki::open(&config, 7443, now).unwrap();
-        assert!(read().contains(":7443"));
-        Pki::open(&config, 7443, now + jiff::SignedDuration::from_hours(24 * 300)).unwrap();
-        assert_ne!(first, read());
     }
 }

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::StartError;
+use super::credentials::Credentials;
 use crate::config::ServerConfig;
 use crate::http::{Answers, Guests, Listening, bind};
 use crate::peers::{PeerDialer, PeerDoor, PeerTls};
@@ -31,7 +32,6 @@ pub(super) struct Opened {
     pub config: ServerConfig,
     pub addresses: Vec<SocketAddr>,
     pub pki: Arc<Pki>,
-    pub serving: Arc<Serving>,
 }
 
 impl Prepared {
@@ -71,6 +71,7 @@ impl Prepared {
         door: watch::Receiver<Option<Arc<dyn Answers>>>,
         tasks: &Tasks,
     ) -> Result<Opened, StartError> {
+        let port = self.port();
         let Self {
             config, pki, serving, ..
         } = self;
@@ -85,11 +86,17 @@ impl Prepared {
             grace: config.shutdown_grace,
         };
         listening.start(self.listeners, tasks);
+        let credentials = Credentials {
+            config: config.clone(),
+            port,
+            pki: pki.clone(),
+            serving,
+        };
+        credentials.keep(store.clone(), tasks);
         Ok(Opened {
             config,
             addresses: self.addresses,
             pki,
-            serving,
         })
     }
 
