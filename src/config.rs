@@ -84,6 +84,8 @@ pub struct Config {
     pub node_ip: Option<Addresses>,
     /// Address at which others reach the server; `None` for the node's.
     pub advertise_address: Option<IpAddr>,
+    /// Further names and addresses by which clients reach the server, for its certificate.
+    pub tls_sans: Vec<String>,
     /// Address of DNS; `None` for the tenth of `service_cidr`.
     pub cluster_dns: Option<IpAddr>,
     /// Domain under which Services have names.
@@ -156,6 +158,7 @@ impl Config {
             node_name: host_name(),
             node_ip: None,
             advertise_address: None,
+            tls_sans: Vec::new(),
             cluster_dns: None,
             cluster_domain: "cluster.local".to_owned(),
             compaction_interval: Duration::from_secs(300),

@@ -188,6 +188,8 @@ fn a_taken_port_or_folder_is_told_with_the_way_out() {
         let said = refusal(&dir.join("data"), &["--listen", "7443"]);
         assert_has(&said, &["is in use by process", &cluster.pid().to_string()]);
         assert_has(&refusal(&dir.join("other"), &[]), &["6443", "--listen"]);
+        let said = refusal(&dir.join("third"), &["--listen", "7443", "--tls-san", "no name"]);
+        assert_has(&said, &["tls-san", "neither an address nor a name"]);
         cluster.ready();
     });
 }

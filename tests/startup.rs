@@ -52,7 +52,7 @@ fn a_new_machine_becomes_a_ready_node() {
 #[test]
 fn health_version_and_metrics_can_be_read() {
     sandboxed(|dir| {
-        let cluster = Cluster::start(dir, &[]);
+        let cluster = Cluster::start(dir, &["--tls-san", "api.example.com,192.0.2.200"]);
         for path in ["healthz", "livez", "readyz"] {
             assert_eq!(
                 curl(&["-k", &format!("https://127.0.0.1:6443/{path}")]).unwrap(),
@@ -68,6 +68,11 @@ fn health_version_and_metrics_can_be_read() {
         assert_has(&cluster.ok(&["get", "--raw", "/metrics"]), &["# TYPE"]);
         // The certificate is signed by the CA that the kubeconfig carries.
         assert_eq!(cluster.ok(&["get", "--raw", "/readyz"]), "ok");
+        // It is good for the names that it was told, and for no others.
+        let by_name = ["get", "--raw", "/readyz", "--tls-server-name"];
+        assert_eq!(cluster.ok(&[&by_name[..], &["api.example.com"]].concat()), "ok");
+        let refused = cluster.refused(&[&by_name[..], &["api.example.org"]].concat());
+        assert_has(&refused, &["certificate is valid for", "api.example.com"]);
     });
 }
 

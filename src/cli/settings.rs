@@ -75,6 +75,11 @@ pub struct Settings {
     #[arg(long, value_name = "ADDR")]
     pub advertise_address: Option<IpAddr>,
 
+    /// Further names and addresses by which clients reach this server, for its certificate; several with commas between
+    /// them
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub tls_san: Vec<String>,
+
     /// Address of the cluster's DNS [default: tenth of the service range]
     #[arg(long, value_name = "ADDR")]
     pub cluster_dns: Option<IpAddr>,
@@ -278,11 +283,7 @@ impl Settings {
             listen: self.listen.or(other.listen),
             pod_cidr: self.pod_cidr.or(other.pod_cidr),
             service_cidr: self.service_cidr.or(other.service_cidr),
-            load_balancer_pool: if self.load_balancer_pool.is_empty() {
-                other.load_balancer_pool
-            } else {
-                self.load_balancer_pool
-            },
+            load_balancer_pool: either(self.load_balancer_pool, other.load_balancer_pool),
             node_cidr_mask_size: self.node_cidr_mask_size.or(other.node_cidr_mask_size),
             node_cidr_mask_size_ipv6: self.node_cidr_mask_size_ipv6.or(other.node_cidr_mask_size_ipv6),
             pod_routing: self.pod_routing.or(other.pod_routing),
@@ -290,6 +291,7 @@ impl Settings {
             node_name: self.node_name.or(other.node_name),
             node_ip: self.node_ip.or(other.node_ip),
             advertise_address: self.advertise_address.or(other.advertise_address),
+            tls_san: either(self.tls_san, other.tls_san),
             cluster_dns: self.cluster_dns.or(other.cluster_dns),
             cluster_domain: self.cluster_domain.or(other.cluster_domain),
             compaction_interval: self.compaction_interval.or(other.compaction_interval),
@@ -350,11 +352,7 @@ impl Settings {
             join: self.join.or(other.join),
             witness: self.witness || other.witness,
             token_file: self.token_file.or(other.token_file),
-            insecure_registry: if self.insecure_registry.is_empty() {
-                other.insecure_registry
-            } else {
-                self.insecure_registry
-            },
+            insecure_registry: either(self.insecure_registry, other.insecure_registry),
             registry_config: self.registry_config.or(other.registry_config),
             registry_timeout: self.registry_timeout.or(other.registry_timeout),
             image_gc_high_threshold: self.image_gc_high_threshold.or(other.image_gc_high_threshold),
@@ -401,6 +399,7 @@ impl Settings {
         }
         config.node_ip = self.node_ip;
         config.advertise_address = self.advertise_address;
+        config.tls_sans = self.tls_san;
         config.cluster_dns = self.cluster_dns;
         if let Some(domain) = self.cluster_domain {
             config.cluster_domain = domain;
@@ -522,6 +521,11 @@ impl Settings {
         };
         Ok(())
     }
+}
+
+/// The first list, unless it says nothing.
+fn either<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
+    if first.is_empty() { second } else { first }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use apiserver::{ApiServer, Prepared, ServerConfig, StartError};
 use base::{Clock, Tasks};
 use client::Client;
 use controllers::View;
+use rustls::pki_types::ServerName;
 use store::{MemberChange, Store, StoreError};
 
 use super::cluster::Shared;
@@ -78,6 +79,11 @@ pub(super) async fn prepare_server(
     settings
         .extra_sans
         .extend(node_ip.iter().map(|ip| ip.to_string()));
+    for name in &config.tls_sans {
+        ServerName::try_from(name.as_str())
+            .map_err(|_| anyhow!("tls-san {name:?} is neither an address nor a name of DNS"))?;
+        settings.extra_sans.push(name.clone());
+    }
     Prepared::new(settings).await.map_err(|error| match error {
         StartError::Listen(why) if why.kind() == std::io::ErrorKind::AddrInUse => {
             anyhow!("{why}: stop what listens there, or choose another port with --listen")
