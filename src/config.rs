@@ -8,7 +8,9 @@ use std::time::Duration;
 pub use api::cidr::{Addresses, Cidr, Ranges};
 pub use apiserver::admission::PodSecuritySettings;
 pub use apiserver::audit::AuditSettings;
+pub use apiserver::authz::config::AuthorizationSettings;
 pub use apiserver::config::Authentication;
+pub use apiserver::fairness::Inflight;
 pub use controllers::load_balancer::AddressPool;
 pub use controllers::node_lifecycle::EvictionPace;
 pub use network::{PodRouting, ServiceProxy};
@@ -108,6 +110,12 @@ pub struct Config {
     pub safety: Safety,
     /// Who knows users besides the cluster itself.
     pub authentication: Authentication,
+    /// For how long the server goes on answering after it was told to end.
+    pub shutdown_delay: Duration,
+    /// Who says whether users may.
+    pub authorization: AuthorizationSettings,
+    /// How many requests are carried out at once.
+    pub inflight: Inflight,
     /// Most pods on the node.
     pub max_pods: u32,
     /// What pods may use of the machine, and when they have to go.
@@ -170,6 +178,9 @@ impl Config {
             quota_bytes: 2 << 30,
             safety: Safety::default(),
             authentication: Authentication::default(),
+            shutdown_delay: Duration::ZERO,
+            authorization: AuthorizationSettings::default(),
+            inflight: Inflight::default(),
             max_pods: 4096,
             limits: agent::Limits::default(),
             static_pod_path: None,

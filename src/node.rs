@@ -235,9 +235,14 @@ impl Node {
     /// Ends everything in order. OCI containers keep running, and the next start finds them, unless the
     /// settings give pods a time to end in.
     pub async fn shutdown(self) {
+        let server = self.control.as_ref().and_then(Control::api);
+        let departure = server.map(|server| server.depart(self.config.shutdown_delay));
         if let Some(agent) = &self.agent {
             // Before leadership goes: the pods' last statuses are written to this server.
             agent.end_pods().await;
+        }
+        if let Some(departure) = departure {
+            departure.await;
         }
         if let Some(control) = &self.control {
             control::step_down(&control.store).await;

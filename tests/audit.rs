@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::support::rest::As;
 use crate::support::webhook::Webhook;
 use crate::support::{Cluster, eventually, sandboxed};
 
@@ -100,6 +101,7 @@ fn who_did_what_is_recorded_as_the_policy_says() {
         );
         refusals(&cluster, &log);
         impersonation(&cluster, &log);
+        strangers(&cluster, &log);
         // What no rule asks for is not there.
         cluster.ok(&["get", "namespaces"]);
         cluster.ok(&["get", "--raw", "/version"]);
@@ -111,6 +113,22 @@ fn who_did_what_is_recorded_as_the_policy_says() {
         );
         assert!(!events(&log).iter().any(|e| e["stage"] == "RequestReceived"));
     });
+}
+
+/// Whoever is nobody leaves a trail too.
+fn strangers(cluster: &Cluster, log: &Path) {
+    let path = "/api/v1/namespaces/default/secrets/not-yours";
+    assert_eq!(cluster.call(&As::Token("made-up"), "GET", path, "", "").code, 401);
+    let refused = event(log, "the stranger", |e| e["requestURI"] == path);
+    assert_eq!(
+        (&refused["stage"], &refused["responseStatus"]["code"]),
+        (&json!("ResponseStarted"), &json!(401))
+    );
+    assert_eq!(
+        refused["responseStatus"]["message"],
+        "Authentication failed, attempted: bearer"
+    );
+    assert_eq!(refused["objectRef"]["name"], "not-yours");
 }
 
 fn refusals(cluster: &Cluster, log: &Path) {

@@ -19,11 +19,6 @@ const QUESTION: &str = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"SelfS
 
 /// Who the holder of a token is; the code when nobody.
 fn whoami(cluster: &Cluster, token: &str) -> Result<Value, u16> {
-    // Asked without a body first: curl trips over a refusal that comes before it has sent one.
-    let allowed = cluster.call(&As::Token(token), "GET", "/api/v1/namespaces", "", "");
-    if allowed.code == 401 {
-        return Err(401);
-    }
     let answer = cluster.call(&As::Token(token), "POST", WHOAMI, "application/json", QUESTION);
     match answer.code {
         201 => Ok(answer.body["status"]["userInfo"].clone()),
@@ -167,13 +162,9 @@ fn issuers_elsewhere_and_a_webhook_know_users() {
         });
         let file = dir.join("authentication.yaml");
         std::fs::write(&file, config.to_string()).unwrap();
-        let asked = json!({"apiVersion": "v1", "kind": "Config", "current-context": "it",
-            "clusters": [{"name": "it", "cluster": {"server": format!("{ISSUER}/review"),
-                "certificate-authority": folder.join("ca.crt")}}],
-            "users": [{"name": "it", "user": {}}],
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}]});
         let hook = dir.join("webhook.yaml");
-        std::fs::write(&hook, asked.to_string()).unwrap();
+        let asked = webhook::leading_to(&format!("{ISSUER}/review"), &folder.join("ca.crt"));
+        std::fs::write(&hook, asked).unwrap();
         let settings = [
             "--authentication-config",
             file.to_str().unwrap(),
@@ -225,6 +216,60 @@ fn issuers_elsewhere_and_a_webhook_know_users() {
 
         assert_eq!(cluster.call(&As::Anonymous, "GET", "/livez", "", "").code, 200);
         assert_eq!(cluster.call(&As::Anonymous, "GET", "/version", "", "").code, 401);
+
+        // What the file says now holds without a restart; nonsense changes nothing.
+        let mut other = config;
+        other["anonymous"]["conditions"] = json!([{"path": "/version"}]);
+        other["jwt"][0]["claimMappings"]["username"]["expression"] = "'renamed:' + claims.sub".into();
+        std::fs::write(&file, other.to_string()).unwrap();
+        eventually("the other file", || {
+            match cluster.call(&As::Anonymous, "GET", "/version", "", "").code {
+                200 => Ok(()),
+                code => Err(code.to_string()),
+            }
+        });
+        assert_eq!(cluster.call(&As::Anonymous, "GET", "/healthz", "", "").code, 401);
+        assert_eq!(whoami(&cluster, &renewed).unwrap()["username"], "renamed:jane");
+        std::fs::write(&file, "nonsense").unwrap();
+        eventually("the refusal of nonsense", || {
+            let failures =
+                "apiserver_authentication_config_controller_automatic_reloads_total{status=\"failure\"} 1";
+            crate::support::has(&cluster.try_ok(&["get", "--raw", "/metrics"])?, &[failures])
+        });
+        assert_eq!(whoami(&cluster, &renewed).unwrap()["username"], "renamed:jane");
+    });
+}
+
+#[test]
+fn an_issuer_is_named_by_settings() {
+    sandboxed(|dir| {
+        let (_issuer, folder) = issuer(dir);
+        let key = Key::new("first");
+        std::fs::write(folder.join("keys"), json!({"keys": [key.public()]}).to_string()).unwrap();
+        let authority = folder.join("ca.crt");
+        let settings = [
+            "--oidc-issuer-url",
+            ISSUER,
+            "--oidc-client-id",
+            "coracle",
+            "--oidc-groups-claim",
+            "groups",
+            "--oidc-groups-prefix",
+            "oidc:",
+            "--oidc-required-claim",
+            "tier=gold",
+            "--oidc-ca-file",
+            authority.to_str().unwrap(),
+        ];
+        let cluster = Cluster::start_as("server", dir.join("data"), &settings);
+        let jane = whoami(&cluster, &key.token(&json!({"tier": "gold", "groups": ["dev"]}))).unwrap();
+        assert_eq!(jane["username"], format!("{ISSUER}#jane"));
+        assert_eq!(jane["groups"], json!(["oidc:dev", "system:authenticated"]));
+        assert_eq!(whoami(&cluster, &key.token(&json!({"tier": "trial"}))), Err(401));
+        // Who is refused before their body was read is told so, however large it is.
+        let large = "x".repeat(2_000_000);
+        let refused = cluster.call(&As::Token("wrong"), "POST", WHOAMI, "application/json", &large);
+        refused.is(401, "Unauthorized", &["Unauthorized"]);
     });
 }
 

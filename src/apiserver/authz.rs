@@ -1,7 +1,12 @@
 //! Who may do what: the question, the answer, and the trait that decides.
 
+pub mod chain;
+pub mod config;
+mod webhook;
+
 use api::request::{Request, User};
 use api::status::{Status, group_resource};
+use async_trait::async_trait;
 
 /// One question to an [`Authorizer`] (`authorization.k8s.io` attributes).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,10 +137,31 @@ impl Attributes {
 pub struct Decision {
     /// Whether the request may go on.
     pub allowed: bool,
+    /// Whether it may not, whatever others would say.
+    pub denied: bool,
+    /// Whether nothing is known here, and somebody elsewhere has to be asked ([`Authorizer::ask`]).
+    pub asks: bool,
+    /// Whether one who should have been asked could not be.
+    pub broken: bool,
     /// Why, in words; may be empty.
     pub reason: String,
     /// What went wrong while deciding (roles that do not exist); may be empty.
     pub error: String,
+}
+
+impl Decision {
+    /// A yes without a reason.
+    pub fn allow() -> Self {
+        Self {
+            allowed: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// Whether a user may do everything, whatever else is configured.
+pub fn is_privileged(user: &User) -> bool {
+    user.groups.iter().any(|group| group == "system:masters")
 }
 
 /// A permission, as `rbac.authorization.k8s.io/v1` writes it.
@@ -158,10 +184,16 @@ pub struct PolicyRule {
     pub non_resource_urls: Vec<String>,
 }
 
-/// Decides what users may do. Reads memory only, so it does not wait.
+/// Decides what users may do.
+#[async_trait]
 pub trait Authorizer: Send + Sync + 'static {
-    /// Whether `attributes.user` may do this.
+    /// Whether `attributes.user` may do this, as far as memory knows; it does not wait.
     fn decide(&self, attributes: &Attributes) -> Decision;
+
+    /// The same for what somebody elsewhere has to be asked, see [`Decision::asks`].
+    async fn ask(&self, attributes: &Attributes) -> Decision {
+        self.decide(attributes)
+    }
 
     /// Every permission that `user` has in `namespace` (empty: cluster-wide ones only),
     /// and whether the list may be incomplete.
@@ -170,14 +202,29 @@ pub trait Authorizer: Send + Sync + 'static {
     /// The rules of a role as they stand: of a `ClusterRole` (aggregation included) when
     /// `namespace` is empty, else of a `Role`. `None` when it does not exist.
     fn role_rules(&self, namespace: &str, name: &str) -> Option<Vec<PolicyRule>>;
+}
+
+impl dyn Authorizer {
+    /// Whether `attributes.user` may do this; waits for an answer only where one has to be asked for.
+    pub async fn settle(&self, attributes: &Attributes) -> Decision {
+        let known = self.decide(attributes);
+        if known.asks {
+            self.ask(attributes).await
+        } else {
+            known
+        }
+    }
 
     /// `Ok` when the user may, the 403 otherwise.
-    fn authorize(&self, attributes: &Attributes) -> Result<(), Status> {
-        let decision = self.decide(attributes);
-        if decision.allowed {
-            Ok(())
-        } else {
-            Err(attributes.forbidden(&decision.reason))
+    ///
+    /// # Errors
+    /// Also 500, when nobody allows it and one who should have been asked could not be.
+    pub async fn authorize(&self, attributes: &Attributes) -> Result<(), Status> {
+        let decision = self.settle(attributes).await;
+        match (decision.allowed, decision.broken) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Status::internal(decision.error)),
+            (false, false) => Err(attributes.forbidden(&decision.reason)),
         }
     }
 }
@@ -187,10 +234,7 @@ pub struct AllowAll;
 
 impl Authorizer for AllowAll {
     fn decide(&self, _: &Attributes) -> Decision {
-        Decision {
-            allowed: true,
-            ..Decision::default()
-        }
+        Decision::allow()
     }
 
     fn rules(&self, _: &User, _: &str) -> (Vec<PolicyRule>, bool) {

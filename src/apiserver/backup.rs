@@ -44,7 +44,8 @@ pub async fn answer(
         let method = incoming.request.method().as_str().to_lowercase();
         return Err(Status::method_not_allowed(GROUP, "backup", &method));
     }
-    door.authorizer.authorize(&path.asked(&incoming.user, "get"))?;
+    let asked = path.asked(&incoming.user, "get");
+    door.authorizer.authorize(&asked).await?;
     let members = &door.members;
     let files = members
         .pki

@@ -10,6 +10,9 @@ use base::{Clock, Random, SystemClock, SystemRandom};
 
 use crate::admission;
 use crate::audit::AuditSettings;
+use crate::authn::oidc::OidcSettings;
+use crate::authz::config::AuthorizationSettings;
+use crate::fairness::Inflight;
 
 /// Connections that a server lets be open at once, unless it is told otherwise.
 pub const CONNECTIONS_MAX: usize = 10_000;
@@ -40,6 +43,8 @@ pub struct ServerConfig {
     pub cluster_domain: String,
     /// Who else knows users.
     pub authentication: Authentication,
+    /// Who says whether users may.
+    pub authorization: AuthorizationSettings,
     /// Issuer, and default audience, of service-account tokens; empty for
     /// `https://kubernetes.default.svc.` and the cluster domain.
     pub issuer: String,
@@ -49,6 +54,8 @@ pub struct ServerConfig {
     pub audit: AuditSettings,
     /// File that says which resources are kept encrypted, and with which keys.
     pub encryption: Option<PathBuf>,
+    /// How many requests are carried out at once.
+    pub inflight: Inflight,
     /// Seconds that events are kept.
     pub event_ttl_seconds: u32,
     /// Connections that may be open at once; half of them from one address.
@@ -71,6 +78,8 @@ pub struct Authentication {
     pub config: Option<PathBuf>,
     /// File in the form of a kubeconfig that leads to somebody who is asked about tokens.
     pub token_webhook: Option<PathBuf>,
+    /// One issuer by settings; none beside a file.
+    pub oidc: OidcSettings,
 }
 
 impl ServerConfig {
@@ -88,10 +97,12 @@ impl ServerConfig {
             node_ports: (30000, 32767),
             cluster_domain: "cluster.local".into(),
             authentication: Authentication::default(),
+            authorization: AuthorizationSettings::default(),
             issuer: String::new(),
             admission: admission::Settings::default(),
             audit: AuditSettings::default(),
             encryption: None,
+            inflight: Inflight::default(),
             event_ttl_seconds: 3600,
             connections_max: CONNECTIONS_MAX,
             shutdown_grace: Duration::from_secs(5),

@@ -118,6 +118,18 @@ impl HttpMetrics {
         Running::of(self.inflight.get_or_create(&Kind { request_kind: kind }).clone())
     }
 
+    /// How many watches there are of all objects of the kind that a request is about.
+    pub fn watchers(&self, about: &About) -> u64 {
+        let watch = About {
+            verb: "WATCH",
+            scope: "cluster",
+            subresource: "",
+            ..*about
+        };
+        let found = self.long_running.get(&watch).map(|gauge| gauge.get());
+        u64::try_from(found.unwrap_or_default()).unwrap_or_default()
+    }
+
     /// Counts a watch or stream as running until the guard is dropped.
     pub fn long_running(&self, about: &About) -> Running {
         Running::of(self.long_running.get_or_create(about).clone())
@@ -155,6 +167,15 @@ mod tests {
         };
         http.answered(&about, 200, false, Some(Duration::from_millis(3)));
         let running = http.running(false);
+        let all_pods = About {
+            verb: "WATCH",
+            scope: "cluster",
+            ..about
+        };
+        let watching = http.long_running(&all_pods);
+        assert_eq!(http.watchers(&about), 1);
+        drop(watching);
+        assert_eq!(http.watchers(&about), 0);
         let text = metrics.encode();
         assert!(text.contains("apiserver_request_total{verb=\"LIST\""), "{text}");
         assert!(

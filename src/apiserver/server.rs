@@ -13,15 +13,14 @@ use tokio::sync::watch;
 
 use crate::aggregation::{Aggregation, Others};
 use crate::audit::{Audit, Audited};
-use crate::authn::oidc::Issuers;
-use crate::authn::oidc::config::{Anonymous, AuthenticationConfiguration};
-use crate::authn::{Authn, Bearers, RequestHeaders, ServiceAccounts, TokenWebhook};
+use crate::authn::{Authn, RequestHeaders, ServiceAccounts};
 use crate::authz::Authorizer;
 use crate::config::ServerConfig;
 use crate::discovery::Discovery;
+use crate::fairness::Fairness;
 use crate::health::{Check, Health};
 use crate::http::local::LocalService;
-use crate::http::{Answers, Door, Waiting};
+use crate::http::{Answers, Departure, Door, Waiting};
 use crate::leading::{follow_contact, while_leading};
 use crate::lookup::{Lookup, StoreLookup};
 use crate::members::{Gauges, Here, Members, Standing, endpoints};
@@ -33,11 +32,13 @@ use crate::outbound::Outbound;
 use crate::pki::{Pki, PkiError};
 use crate::rbac::{self, Rbac};
 use crate::registry::{Core, CoreConfig, Trust};
+use crate::reload::{Followed, Reloads};
 use crate::signer::Signer;
 use crate::usage::{self, Usage};
-use crate::vault::{self, Vault};
+use crate::vault::Vault;
 use crate::whole::Whole;
 
+mod access;
 mod credentials;
 mod prepared;
 mod witness;
@@ -45,8 +46,6 @@ mod witness;
 use prepared::Opened;
 pub use prepared::Prepared;
 
-/// Ordinary requests that may be under way at once; more are told to come back.
-const REQUESTS_MAX: usize = 1000;
 /// How often a server that is joining looks whether it has the cluster's state.
 const NEWCOMER_INTERVAL: Duration = Duration::from_millis(20);
 /// Between attempts to prepare the cluster.
@@ -84,6 +83,8 @@ pub struct ApiServer {
     store: Store,
     pki: Arc<Pki>,
     addresses: Arc<[SocketAddr]>,
+    /// How long open requests may take to end.
+    patience: Duration,
 }
 
 impl ApiServer {
@@ -119,12 +120,25 @@ impl ApiServer {
             store,
             pki,
             addresses: addresses.into(),
+            patience: config.shutdown_grace,
         })
     }
 
     /// Calls `start` whenever this server begins to lead, with tasks that end when it leads no more.
     pub fn while_leading(&self, tasks: &Tasks, name: &str, start: impl Fn(&Tasks) + Send + 'static) {
         while_leading(&self.store, tasks, name, start);
+    }
+
+    /// From now on the server says that it is not ready; it goes on answering. Returns what to wait for before it is
+    /// ended: those who look at it have had time to see that, and what they have asked is answered.
+    pub fn depart(&self, delay: Duration) -> impl Future<Output = ()> + use<> {
+        let (departure, patience) = (self.door.departure.clone(), self.patience);
+        departure.begin();
+        let delayed = tokio::time::Instant::now() + delay;
+        async move {
+            tokio::time::sleep_until(delayed).await;
+            departure.finish(patience).await;
+        }
     }
 
     /// The API for callers in this process: the same door, the user a field of the request.
@@ -183,8 +197,11 @@ async fn taken_in(store: &Store) -> Result<Standing, StoreError> {
 fn vault(config: &ServerConfig, store: &Store, tasks: &Tasks) -> Result<Vault, StartError> {
     let vault = Vault::open(store.clone());
     if let Some(path) = &config.encryption {
-        let known = vault.configure_from(path).map_err(StartError::Setting)?;
-        let follow = vault::follow(vault.clone(), path.clone(), known);
+        let configured = vault.clone();
+        let take = move |text: &str| configured.configure_by(text);
+        let wrong = |why| StartError::Setting(format!("encryption-provider-config {why}"));
+        let followed = Followed::read(path, &take).map_err(wrong)?;
+        let follow = followed.follow(Reloads::new(&config.metrics, "encryption"), take);
         tasks.spawn("follow the keys of encryption", OnError::Shutdown, follow);
     }
     Ok(vault)
@@ -204,13 +221,14 @@ async fn door(
     let lookup: Arc<dyn Lookup> = Arc::new(StoreLookup(vault.clone()));
     let tokens = ServiceAccounts::new(pki, &config.issuer(), lookup.clone(), config.clock.clone())?;
     let tokens = Arc::new(tokens);
-    let (bearers, anonymous) = bearers(config, tokens.clone(), lookup.clone())?;
+    let bearers = access::bearers(config, tokens.clone(), lookup.clone(), tasks)?;
     let rbac = Arc::new(Rbac::new(lookup.clone()));
+    let authorizer = access::authorizer(config, rbac.clone(), tasks)?;
     let nodes = NodeLinks::new();
     let core = Core::new(
         vault.clone(),
         core_config(config, port, nodes.clone(), pki),
-        rbac.clone(),
+        authorizer.clone(),
         bearers.clone(),
     )?;
     if alone {
@@ -245,7 +263,7 @@ async fn door(
         core: core.clone(),
         aggregation: aggregation.clone(),
         usage,
-        authorizer: rbac.clone(),
+        authorizer: authorizer.clone(),
     });
     let outbound = Outbound::new(Dialer::new(api.clone(), nodes.clone()));
     let audit = Audit::start(
@@ -256,10 +274,11 @@ async fn door(
         tasks,
     );
     let address = SocketAddr::new(config.advertise, port).to_string();
+    let departure = departing(tasks);
     let door = Door {
         api,
-        authn: Authn::new(pki.clone(), bearers, anonymous, config.clock.clone())?,
-        authorizer: rbac,
+        authn: Authn::new(pki.clone(), bearers, config.clock.clone())?,
+        authorizer,
         lookup,
         nodes,
         core: core.clone(),
@@ -268,7 +287,8 @@ async fn door(
         openapi: OpenApi::new(kinds.clone(), others),
         aggregation,
         kinds,
-        health: health(store, tasks),
+        health: health(store, &departure),
+        departure,
         audit: audit.map_err(StartError::Setting)?,
         counters: HttpMetrics::new(&config.metrics),
         metrics: config.metrics.clone(),
@@ -278,35 +298,9 @@ async fn door(
         stop: tasks.cancelled(),
         address,
         waiting: Arc::new(Waiting::new()),
-        room: tokio::sync::Semaphore::new(REQUESTS_MAX),
+        fairness: fairness(config, store, tasks),
     };
     Ok((door, core))
-}
-
-/// Everybody who knows tokens, and who may ask without one.
-fn bearers(
-    config: &ServerConfig,
-    accounts: Arc<ServiceAccounts>,
-    lookup: Arc<dyn Lookup>,
-) -> Result<(Arc<Bearers>, Anonymous), StartError> {
-    let mut bearers = Bearers::own(accounts, lookup, config.clock.clone());
-    let outbound = Outbound::to_hosts();
-    let mut anonymous = Anonymous {
-        enabled: true,
-        ..Anonymous::default()
-    };
-    if let Some(file) = &config.authentication.config {
-        let wrong = |why: String| StartError::Setting(format!("{}: {why}", file.display()));
-        let told = AuthenticationConfiguration::read(file).map_err(wrong)?;
-        bearers.issuers = Issuers::new(&told, &outbound).map_err(wrong)?;
-        anonymous = told.anonymous.unwrap_or(anonymous);
-    }
-    if let Some(file) = &config.authentication.token_webhook {
-        let wrong = |why: String| StartError::Setting(format!("{}: {why}", file.display()));
-        let webhook = TokenWebhook::open(file, outbound, config.clock.clone()).map_err(wrong)?;
-        bearers.webhook = Some(webhook);
-    }
-    Ok((Arc::new(bearers), anonymous))
 }
 
 /// Those who extend the API, looked after from now on.
@@ -332,6 +326,15 @@ fn aggregation(
     let made = Arc::new(made);
     let tend = made.clone().tend(api.clone(), store.leadership());
     tasks.spawn("tend aggregated servers", OnError::Shutdown, tend);
+    made
+}
+
+/// Flow control by the objects that are stored, from now on.
+fn fairness(config: &ServerConfig, store: &Store, tasks: &Tasks) -> Arc<Fairness> {
+    let (clock, random) = (config.clock.clone(), config.random.clone());
+    let made = Arc::new(Fairness::new(config.inflight, &config.metrics, clock, &*random));
+    mirror(&made, store, tasks);
+    tasks.spawn("lend seats", OnError::Shutdown, made.clone().tend());
     made
 }
 
@@ -407,9 +410,20 @@ fn core_config(config: &ServerConfig, port: u16, nodes: NodeLinks, pki: &Pki) ->
     }
 }
 
-fn health(store: &Store, tasks: &Tasks) -> Health {
+/// However the end of the tasks comes about, the server is not ready from then on.
+fn departing(tasks: &Tasks) -> Arc<Departure> {
+    let departure: Arc<Departure> = Arc::default();
+    let (told, stop) = (departure.clone(), tasks.cancelled());
+    tasks.spawn_graceful("say that the end is near", OnError::Log, async move {
+        stop.cancelled().await;
+        told.begin();
+    });
+    departure
+}
+
+fn health(store: &Store, departure: &Arc<Departure>) -> Health {
     let health = Health::new();
-    let (store, stop) = (store.clone(), tasks.cancelled());
+    let (store, departure) = (store.clone(), departure.clone());
     let storage: Check = Arc::new(move || {
         store
             .watch("/health/", store.revision())
@@ -419,7 +433,7 @@ fn health(store: &Store, tasks: &Tasks) -> Health {
     health.add("etcd", false, storage);
     health.add("poststarthook/rbac/bootstrap-roles", false, Arc::new(|| Ok(())));
     let stopping: Check = Arc::new(move || {
-        if stop.is_cancelled() {
+        if departure.has_begun() {
             Err("the server is shutting down".to_owned())
         } else {
             Ok(())

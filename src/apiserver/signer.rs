@@ -39,7 +39,7 @@ fn condition(csr: &Value, kind: &str) -> bool {
         .any(|c| c["type"] == kind && c["status"] != "False")
 }
 
-fn step(csr: &Value, authorizer: &dyn Authorizer) -> Step {
+async fn step(csr: &Value, authorizer: &dyn Authorizer) -> Step {
     let done = csr["status"]["certificate"]
         .as_str()
         .is_some_and(|text| !text.is_empty());
@@ -56,7 +56,7 @@ fn step(csr: &Value, authorizer: &dyn Authorizer) -> Step {
     if condition(csr, "Approved") {
         return Step::Sign;
     }
-    if signer == SIGNER_KUBELET_CLIENT && may_have(csr, authorizer) {
+    if signer == SIGNER_KUBELET_CLIENT && may_have(csr, authorizer).await {
         Step::Approve
     } else {
         Step::Wait
@@ -65,7 +65,7 @@ fn step(csr: &Value, authorizer: &dyn Authorizer) -> Step {
 
 /// Whether the requester may have a node's client certificate: anyone's with a join token,
 /// only its own as a node.
-fn may_have(csr: &Value, authorizer: &dyn Authorizer) -> bool {
+async fn may_have(csr: &Value, authorizer: &dyn Authorizer) -> bool {
     let spec = &csr["spec"];
     let texts = |value: &Value| -> Vec<String> {
         value
@@ -92,8 +92,8 @@ fn may_have(csr: &Value, authorizer: &dyn Authorizer) -> bool {
         subresource: part.to_owned(),
         ..Attributes::default()
     };
-    (own && authorizer.decide(&asked("selfnodeclient")).allowed)
-        || authorizer.decide(&asked("nodeclient")).allowed
+    (own && authorizer.settle(&asked("selfnodeclient")).await.allowed)
+        || authorizer.settle(&asked("nodeclient")).await.allowed
 }
 
 fn request_pem(csr: &Value) -> Option<String> {
@@ -167,7 +167,7 @@ impl Signer {
     async fn deal_with(&self, text: &[u8]) {
         let csr: Value = serde_json::from_slice(text).unwrap_or_default();
         let name = csr["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let done = match step(&csr, self.authorizer.as_ref()) {
+        let done = match step(&csr, self.authorizer.as_ref()).await {
             Step::Wait => return,
             Step::Approve => match self.taken(&csr) {
                 None => self.approve(csr).await,
@@ -268,19 +268,19 @@ mod tests {
             "status": {"conditions": conditions}})
     }
 
-    #[test]
-    fn joiners_are_approved_and_the_approved_are_signed() {
+    #[tokio::test]
+    async fn joiners_are_approved_and_the_approved_are_signed() {
         let rbac = Rbac::with_defaults();
         let joiner = csr("system:bootstrap:agent", &["system:bootstrappers"], json!([]));
-        assert_eq!(step(&joiner, &rbac), Step::Approve);
-        assert_eq!(step(&csr("eve", &[], json!([])), &rbac), Step::Wait);
+        assert_eq!(step(&joiner, &rbac).await, Step::Approve);
+        assert_eq!(step(&csr("eve", &[], json!([])), &rbac).await, Step::Wait);
         let approved = json!([{"type": "Approved", "status": "True"}]);
-        assert_eq!(step(&csr("eve", &[], approved.clone()), &rbac), Step::Sign);
+        assert_eq!(step(&csr("eve", &[], approved.clone()), &rbac).await, Step::Sign);
         let denied = json!([{"type": "Approved"}, {"type": "Denied"}]);
-        assert_eq!(step(&csr("eve", &[], denied), &rbac), Step::Wait);
+        assert_eq!(step(&csr("eve", &[], denied), &rbac).await, Step::Wait);
         let mut done = csr("eve", &[], approved);
         done["status"]["certificate"] = "x".into();
-        assert_eq!(step(&done, &rbac), Step::Wait);
+        assert_eq!(step(&done, &rbac).await, Step::Wait);
     }
 
     #[test]

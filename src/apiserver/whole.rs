@@ -32,7 +32,7 @@ impl Api for Whole {
         if other.is_none() && place.group != usage::GROUP {
             return self.core.call(request).await;
         }
-        self.authorizer.authorize(&Attributes::of(&request))?;
+        self.authorizer.authorize(&Attributes::of(&request)).await?;
         match other {
             Some(other) => self.aggregation.call(&other, request).await,
             None => self.usage.answer(&request).await,

@@ -1,5 +1,6 @@
 //! The command line: what a person types.
 
+mod access;
 mod backup;
 mod down;
 mod image;

@@ -129,6 +129,15 @@ pub struct Settings {
     #[arg(long, value_name = "BYTES")]
     pub quota_bytes: Option<u64>,
 
+    /// Most requests that only read and are carried out at once; with those that write they are the seats that
+    /// priority levels share [default: 400]
+    #[arg(long, value_name = "COUNT")]
+    pub max_requests_inflight: Option<u32>,
+
+    /// The same for requests that change something [default: 200]
+    #[arg(long, value_name = "COUNT")]
+    pub max_mutating_requests_inflight: Option<u32>,
+
     /// File with the policy of the audit log (audit.k8s.io/v1) [default: no log]
     #[arg(long, value_name = "FILE")]
     pub audit_policy_file: Option<PathBuf>,
@@ -168,6 +177,59 @@ pub struct Settings {
     /// File that says which resources are kept encrypted, and with which keys [default: none]
     #[arg(long, value_name = "FILE")]
     pub encryption_provider_config: Option<PathBuf>,
+
+    /// File with an AuthorizationConfiguration: who says whether users may, in which order
+    #[arg(long, value_name = "FILE")]
+    pub authorization_config: Option<PathBuf>,
+
+    /// File in the form of a kubeconfig that leads to a webhook which is asked by SubjectAccessReview in the mode
+    /// Webhook
+    #[arg(long, value_name = "FILE")]
+    pub authorization_webhook_config_file: Option<PathBuf>,
+
+    /// Seconds for which its yes is remembered [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    pub authorization_webhook_cache_authorized_ttl: Option<u64>,
+
+    /// Seconds for which its no is remembered [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub authorization_webhook_cache_unauthorized_ttl: Option<u64>,
+
+    /// Issuer of tokens (OIDC); more than one go into authentication-config
+    #[arg(long, value_name = "URL")]
+    pub oidc_issuer_url: Option<String>,
+
+    /// Whom its tokens must be for
+    #[arg(long, value_name = "NAME")]
+    pub oidc_client_id: Option<String>,
+
+    /// The claim that is the user's name [default: sub]
+    #[arg(long, value_name = "CLAIM")]
+    pub oidc_username_claim: Option<String>,
+
+    /// What is put before it, `-` for nothing [default: the issuer and `#`, unless the claim is email]
+    #[arg(long, value_name = "TEXT")]
+    pub oidc_username_prefix: Option<String>,
+
+    /// The claim that lists the user's groups [default: none]
+    #[arg(long, value_name = "CLAIM")]
+    pub oidc_groups_claim: Option<String>,
+
+    /// What is put before each [default: nothing]
+    #[arg(long, value_name = "TEXT")]
+    pub oidc_groups_prefix: Option<String>,
+
+    /// Who signed the issuer's certificate, PEM [default: whom the machine trusts]
+    #[arg(long, value_name = "FILE")]
+    pub oidc_ca_file: Option<PathBuf>,
+
+    /// Who says whether users may, in this order: Node, RBAC, Webhook, AlwaysAllow, AlwaysDeny [default: Node,RBAC]
+    #[arg(long, value_name = "MODES", value_delimiter = ',')]
+    pub authorization_mode: Vec<String>,
+
+    /// CLAIM=VALUE that tokens of the issuer must have; a list
+    #[arg(long, value_name = "CLAIM=VALUE", value_delimiter = ',')]
+    pub oidc_required_claim: Vec<String>,
 
     /// File with an AuthenticationConfiguration: issuers of tokens (OIDC), and who may ask without credentials
     #[arg(long, value_name = "FILE")]
@@ -218,6 +280,11 @@ pub struct Settings {
     /// Seconds of these that are kept for critical pods, which end last [default: 0]
     #[arg(long, value_name = "SECONDS")]
     pub shutdown_grace_period_critical_pods: Option<u64>,
+
+    /// Seconds for which the server goes on answering after it was told to end, while it says that it is not ready, so
+    /// that others stop asking it [default: 0]
+    #[arg(long, value_name = "SECONDS")]
+    pub shutdown_delay_duration: Option<u64>,
 
     /// Server to join (`agent` only), such as https://10.0.0.5:6443
     #[arg(long, value_name = "URL")]
@@ -312,6 +379,10 @@ impl Settings {
                 .or(other.default_unreachable_toleration_seconds),
             crash_back_off: self.crash_back_off.or(other.crash_back_off),
             quota_bytes: self.quota_bytes.or(other.quota_bytes),
+            max_requests_inflight: self.max_requests_inflight.or(other.max_requests_inflight),
+            max_mutating_requests_inflight: self
+                .max_mutating_requests_inflight
+                .or(other.max_mutating_requests_inflight),
             audit_policy_file: self.audit_policy_file.or(other.audit_policy_file),
             audit_log_path: self.audit_log_path.or(other.audit_log_path),
             audit_log_maxsize: self.audit_log_maxsize.or(other.audit_log_maxsize),
@@ -330,6 +401,34 @@ impl Settings {
             encryption_provider_config: self
                 .encryption_provider_config
                 .or(other.encryption_provider_config),
+            authorization_mode: if self.authorization_mode.is_empty() {
+                other.authorization_mode
+            } else {
+                self.authorization_mode
+            },
+            oidc_required_claim: if self.oidc_required_claim.is_empty() {
+                other.oidc_required_claim
+            } else {
+                self.oidc_required_claim
+            },
+            shutdown_delay_duration: self.shutdown_delay_duration.or(other.shutdown_delay_duration),
+            authorization_config: self.authorization_config.or(other.authorization_config),
+            authorization_webhook_config_file: self
+                .authorization_webhook_config_file
+                .or(other.authorization_webhook_config_file),
+            authorization_webhook_cache_authorized_ttl: self
+                .authorization_webhook_cache_authorized_ttl
+                .or(other.authorization_webhook_cache_authorized_ttl),
+            authorization_webhook_cache_unauthorized_ttl: self
+                .authorization_webhook_cache_unauthorized_ttl
+                .or(other.authorization_webhook_cache_unauthorized_ttl),
+            oidc_issuer_url: self.oidc_issuer_url.or(other.oidc_issuer_url),
+            oidc_client_id: self.oidc_client_id.or(other.oidc_client_id),
+            oidc_username_claim: self.oidc_username_claim.or(other.oidc_username_claim),
+            oidc_username_prefix: self.oidc_username_prefix.or(other.oidc_username_prefix),
+            oidc_groups_claim: self.oidc_groups_claim.or(other.oidc_groups_claim),
+            oidc_groups_prefix: self.oidc_groups_prefix.or(other.oidc_groups_prefix),
+            oidc_ca_file: self.oidc_ca_file.or(other.oidc_ca_file),
             authentication_config: self.authentication_config.or(other.authentication_config),
             authentication_token_webhook_config_file: self
                 .authentication_token_webhook_config_file
@@ -369,6 +468,8 @@ impl Settings {
     pub fn into_config(self, data_dir: PathBuf) -> anyhow::Result<Config> {
         let mut config = Config::new(data_dir);
         config.safety = self.safety()?;
+        config.authentication = self.authentication();
+        config.authorization = self.authorization();
         self.limit(&mut config)?;
         self.images(&mut config);
         self.pace(&mut config)?;
@@ -413,6 +514,15 @@ impl Settings {
         if let Some(bytes) = self.quota_bytes {
             config.quota_bytes = bytes;
         }
+        if let Some(seconds) = self.shutdown_delay_duration {
+            config.shutdown_delay = std::time::Duration::from_secs(seconds);
+        }
+        if let Some(count) = self.max_requests_inflight {
+            config.inflight.reading = count.into();
+        }
+        if let Some(count) = self.max_mutating_requests_inflight {
+            config.inflight.mutating = count.into();
+        }
         if let Some(pods) = self.max_pods {
             config.max_pods = pods;
         }
@@ -425,8 +535,6 @@ impl Settings {
         if let Some(seconds) = self.crash_back_off {
             config.crash_back_off = std::time::Duration::from_secs(seconds);
         }
-        config.authentication.config = self.authentication_config;
-        config.authentication.token_webhook = self.authentication_token_webhook_config_file;
         config.server = self.server;
         config.join = self.join;
         config.witness = self.witness;

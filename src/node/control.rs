@@ -71,6 +71,8 @@ pub(super) async fn prepare_server(
     settings.audit = config.safety.audit.clone();
     settings.encryption = config.safety.encryption.clone();
     settings.authentication = config.authentication.clone();
+    settings.authorization = config.authorization.clone();
+    settings.inflight = config.inflight;
     settings.name.clone_from(&config.node_name);
     settings.api_url = api_url;
     settings.shared = serde_json::to_value(Shared::of(config))?;

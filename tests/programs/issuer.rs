@@ -1,8 +1,9 @@
-//! Somebody who knows users, for the scenarios: an issuer of tokens (OpenID Connect), and a webhook that knows tokens.
+//! Somebody who knows users, for the scenarios: an issuer of tokens (OpenID Connect), and a webhook that knows tokens
+//! and says who may do what.
 //!
 //! `issuer ADDRESS:PORT FOLDER NAME…` makes itself a certificate for the names and writes it to `FOLDER/ca.crt`. It
 //! answers with the files `FOLDER/discovery` and `FOLDER/keys`, and TokenReviews with `FOLDER/user` if the token is what
-//! `FOLDER/token` says. What it is asked it writes to `FOLDER/requests`.
+//! `FOLDER/token` says, and SubjectAccessReviews by `FOLDER/verdicts`. What it is asked it writes to `FOLDER/requests`.
 
 #[path = "serving.rs"]
 mod serving;
@@ -42,8 +43,29 @@ fn answer(request: &Request, folder: &Path) -> (u16, String) {
             200,
             review(&request.body, &file("token"), &file("user")).to_string(),
         ),
+        "/authorize" => (200, access(&request.body, &file("verdicts")).to_string()),
         _ => (404, "{}".to_owned()),
     }
+}
+
+/// What `FOLDER/verdicts` says about a verb on a resource: `allow`, `deny`, or nothing.
+fn access(body: &[u8], verdicts: &str) -> Value {
+    let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+    let about = &asked["spec"]["resourceAttributes"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let question = format!(
+        "{} {} {}",
+        text(&asked["spec"]["user"]),
+        text(&about["verb"]),
+        text(&about["resource"])
+    );
+    let verdicts: Value = serde_json::from_str(verdicts).expect("FOLDER/verdicts");
+    let status = match verdicts[&question].as_str() {
+        Some("allow") => json!({"allowed": true, "reason": "a friend"}),
+        Some("deny") => json!({"allowed": false, "denied": true, "reason": "not today"}),
+        _ => json!({"allowed": false}),
+    };
+    json!({"apiVersion": asked["apiVersion"], "kind": "SubjectAccessReview", "status": status})
 }
 
 fn review(body: &[u8], token: &str, user: &str) -> Value {

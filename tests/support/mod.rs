@@ -21,6 +21,7 @@ pub mod sandbox;
 pub mod servers;
 pub mod tools;
 pub mod udp;
+pub mod unfinished;
 pub mod watcher;
 pub mod webhook;
 

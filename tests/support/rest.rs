@@ -119,6 +119,20 @@ impl Cluster {
         command.spawn().expect("curl")
     }
 
+    /// Makes a service account of the namespace `default` that may edit there; its token.
+    pub fn editor(&self, name: &str) -> String {
+        let token = self.account(name);
+        let subject = format!("--serviceaccount=default:{name}");
+        self.ok(&["create", "rolebinding", name, "--clusterrole=edit", &subject]);
+        token
+    }
+
+    /// Makes a service account of the namespace `default`; its token.
+    pub fn account(&self, name: &str) -> String {
+        self.ok(&["create", "serviceaccount", name]);
+        self.ok(&["create", "token", name]).trim().to_owned()
+    }
+
     /// Certificate and key of the admin, as files.
     pub fn admin_files(&self) -> (PathBuf, PathBuf) {
         let unpack = |field: &str, name: &str| {
@@ -135,6 +149,22 @@ impl Cluster {
             unpack("client-key-data", "admin.key"),
         )
     }
+}
+
+/// The head of the answer to a GET, in small letters; as the admin without a token.
+pub fn head(cluster: &Cluster, token: Option<&str>, path: &str) -> String {
+    let mut command = Command::new("curl");
+    command.args(["-sS", "-k", "-o", "/dev/null", "-D", "-"]);
+    match token {
+        Some(token) => command.args(["-H", &format!("Authorization: Bearer {token}")]),
+        None => {
+            let (certificate, key) = cluster.admin_files();
+            command.arg("--cert").arg(certificate).arg("--key").arg(key)
+        }
+    };
+    let url = format!("https://127.0.0.1:{}{path}", cluster.port);
+    let out = command.arg(url).output().expect("curl");
+    String::from_utf8_lossy(&out.stdout).to_ascii_lowercase()
 }
 
 fn base64(text: &str) -> Vec<u8> {

@@ -33,6 +33,15 @@ pub fn bundle(folder: &Path) -> String {
     STANDARD.encode(pem)
 }
 
+/// A file in the form of a kubeconfig that leads to somebody whose authority's file is this.
+pub fn leading_to(url: &str, authority: &Path) -> String {
+    json!({"apiVersion": "v1", "kind": "Config", "current-context": "it",
+        "clusters": [{"name": "it", "cluster": {"server": url, "certificate-authority": authority}}],
+        "users": [{"name": "it", "user": {}}],
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}]})
+    .to_string()
+}
+
 impl Webhook {
     /// Starts one.
     pub fn start(dir: &Path) -> Self {

@@ -126,6 +126,24 @@ impl Audit {
     }
 }
 
+impl Audit {
+    /// Records a request that was refused because nobody knows who sent it.
+    pub fn unknown(&self, outside: Outside, about: About, why: &str) {
+        let Some(inner) = &self.0 else {
+            return;
+        };
+        let nobody = User::default();
+        let scope = inner.policy.scope(&nobody, &about);
+        if scope.level == Level::None {
+            return;
+        }
+        let (sinks, clock) = (inner.sinks.clone(), inner.clock.clone());
+        let trail = Trail::new(sinks, clock, outside, about, (nobody, None), scope);
+        trail.said(why);
+        trail.at(Stage::ResponseStarted, Some(401));
+    }
+}
+
 fn read(path: &Path) -> Result<Policy, String> {
     let wrong = |why: String| format!("audit-policy-file {}: {why}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;

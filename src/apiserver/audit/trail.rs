@@ -120,6 +120,11 @@ impl Trail {
         self.found().failure = Some(status.to_value());
     }
 
+    /// The request was refused, for a reason that only the log is told.
+    pub fn said(&self, why: &str) {
+        self.found().failure = Some(json!({ "message": why }));
+    }
+
     /// Records that the request has come so far, and with which code it was answered.
     pub fn at(&self, stage: Stage, code: Option<u16>) {
         if self.0.scope.omitted.contains(&stage) {

@@ -7,9 +7,8 @@ use api::status::Status;
 use async_trait::async_trait;
 use base::Clock;
 
-use super::oidc::Issuers;
 use super::token_webhook::TokenWebhook;
-use super::{ServiceAccounts, bootstrap};
+use super::{Configured, ServiceAccounts, bootstrap};
 use crate::lookup::Lookup;
 use crate::tokens::{IssuedToken, TokenSpec, Tokens};
 
@@ -22,8 +21,8 @@ pub struct Bearers {
     pub accounts: Arc<ServiceAccounts>,
     /// Where bootstrap tokens are kept.
     pub lookup: Arc<dyn Lookup>,
-    /// Issuers elsewhere.
-    pub issuers: Issuers,
+    /// Issuers elsewhere, and who may ask without a token.
+    pub configured: Configured,
     /// Somebody who is asked about all other tokens.
     pub webhook: Option<TokenWebhook>,
     /// For expiry.
@@ -36,7 +35,7 @@ impl Bearers {
         Self {
             accounts,
             lookup,
-            issuers: Issuers::default(),
+            configured: Configured::default(),
             webhook: None,
             clock,
         }
@@ -57,7 +56,13 @@ impl Bearers {
                 Err(refusal) => why = refusal,
             }
         }
-        match self.issuers.authenticate(token, self.clock.now()).await {
+        match self
+            .configured
+            .now()
+            .issuers
+            .authenticate(token, self.clock.now())
+            .await
+        {
             Some(Ok(user)) => return self.for_own(user, audiences),
             Some(Err(refusal)) => why = refusal,
             None => {}

@@ -4,6 +4,7 @@ mod bearers;
 mod bootstrap;
 mod certificate;
 mod claims;
+mod configured;
 pub mod front_proxy;
 pub mod oidc;
 mod service_account;
@@ -21,8 +22,8 @@ use rustls::pki_types::CertificateDer;
 
 pub use bearers::Bearers;
 pub use certificate::{CertificateUser, Certificates};
+pub use configured::{Configured, Known};
 pub use front_proxy::RequestHeaders;
-use oidc::config::Anonymous;
 pub use service_account::ServiceAccounts;
 pub use token_webhook::TokenWebhook;
 
@@ -36,24 +37,17 @@ pub struct Authn {
     pki: Arc<Pki>,
     certificates: Certificates,
     tokens: Arc<Bearers>,
-    anonymous: Anonymous,
     clock: Arc<dyn Clock>,
 }
 
 impl Authn {
-    /// Authentication against that PKI; `anonymous` says which requests without credentials go on.
-    pub fn new(
-        pki: Arc<Pki>,
-        tokens: Arc<Bearers>,
-        anonymous: Anonymous,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, rustls::Error> {
+    /// Authentication against that PKI, and by tokens.
+    pub fn new(pki: Arc<Pki>, tokens: Arc<Bearers>, clock: Arc<dyn Clock>) -> Result<Self, rustls::Error> {
         let certificates = Certificates::of(&pki)?;
         Ok(Self {
             pki,
             certificates,
             tokens,
-            anonymous,
             clock,
         })
     }
@@ -84,11 +78,15 @@ impl Authn {
         match bearer(headers) {
             Some(token) => self.bearer(&token).await,
             // A certificate that proves nothing is a wrong credential, not a missing one.
-            None if matches!(connection, CertificateUser::Nobody) && self.anonymous.may_ask(path) => {
+            None if matches!(connection, CertificateUser::Nobody) && self.may_anybody_ask(path) => {
                 Ok(User::anonymous())
             }
             None => Err(Status::unauthorized()),
         }
+    }
+
+    fn may_anybody_ask(&self, path: &str) -> bool {
+        self.tokens.configured.now().anonymous.may_ask(path)
     }
 
     async fn bearer(&self, token: &str) -> Result<User, Status> {
@@ -153,14 +151,14 @@ mod tests {
         let lookup = Arc::new(Fixed::default());
         let tokens = ServiceAccounts::new(&pki, "https://issuer", lookup.clone(), clock.clone()).unwrap();
         let tokens = Bearers::own(Arc::new(tokens), lookup, clock.clone());
-        let anonymous = Anonymous {
-            enabled: anonymous,
-            ..Anonymous::default()
-        };
-        (
-            pki.clone(),
-            Authn::new(pki, Arc::new(tokens), anonymous, clock).unwrap(),
-        )
+        tokens.configured.change(Known {
+            anonymous: oidc::config::Anonymous {
+                enabled: anonymous,
+                ..Default::default()
+            },
+            ..Known::default()
+        });
+        (pki.clone(), Authn::new(pki, Arc::new(tokens), clock).unwrap())
     }
 
     fn with_bearer(token: &str) -> HeaderMap {

@@ -1,8 +1,8 @@
 //! Somebody elsewhere who is asked whose a token is, by TokenReview.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::request::User;
@@ -10,18 +10,15 @@ use api::value::{flag, list, text};
 use base::Clock;
 use client::Credentials;
 use client::kubeconfig::Kubeconfig;
-use jiff::Timestamp;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::bearers::Held;
 use crate::outbound::Outbound;
 use crate::outbound::endpoint::Endpoint;
+use crate::remembered::Remembered;
 
 /// How long an answer is remembered (`authentication-token-webhook-cache-ttl`).
-const REMEMBERED_SECONDS: i64 = 120;
-/// How many are; when there are more, all are forgotten.
-const REMEMBERED_MAX: usize = 4096;
+const REMEMBERED: Duration = Duration::from_secs(120);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 type Answer = Result<Held, String>;
@@ -32,8 +29,7 @@ pub struct TokenWebhook {
     who: Credentials,
     outbound: Outbound,
     clock: Arc<dyn Clock>,
-    // A std mutex: nothing awaits while it is held.
-    remembered: Mutex<HashMap<[u8; 32], (Timestamp, Answer)>>,
+    remembered: Remembered<Answer>,
 }
 
 impl TokenWebhook {
@@ -57,7 +53,7 @@ impl TokenWebhook {
             who,
             outbound,
             clock,
-            remembered: Mutex::default(),
+            remembered: Remembered::default(),
         })
     }
 
@@ -66,13 +62,9 @@ impl TokenWebhook {
     /// # Errors
     /// What was said against it, or why nobody could be asked, which is not remembered.
     pub async fn authenticate(&self, token: &str, audiences: &[String]) -> Answer {
-        let mut digest = Sha256::new_with_prefix(token);
-        for audience in audiences {
-            digest.update([0]);
-            digest.update(audience);
-        }
-        let (key, now) = (digest.finalize().into(), self.clock.now());
-        if let Some(answer) = self.remembered(&key, now) {
+        let parts = std::iter::once(token).chain(audiences.iter().map(String::as_str));
+        let key = Remembered::<Answer>::key(parts);
+        if let Some(answer) = self.remembered.get(&key, self.clock.monotonic()) {
             return answer;
         }
         let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
@@ -88,18 +80,9 @@ impl TokenWebhook {
             .await?;
         let said: Value = serde_json::from_slice(&said).map_err(|error| error.to_string())?;
         let answer = read(&said, audiences);
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.len() >= REMEMBERED_MAX {
-            remembered.clear();
-        }
-        remembered.insert(key, (now, answer.clone()));
+        let until = self.clock.monotonic() + REMEMBERED;
+        self.remembered.keep(key, until, answer.clone());
         answer
-    }
-
-    fn remembered(&self, key: &[u8; 32], now: Timestamp) -> Option<Answer> {
-        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, answer) = remembered.get(key)?;
-        (now.duration_since(*since).as_secs() < REMEMBERED_SECONDS).then(|| answer.clone())
     }
 }
 

@@ -21,7 +21,7 @@ pub async fn answer(
     incoming: Incoming,
 ) -> Result<Response<Body>, Status> {
     let asked = attributes(&incoming);
-    door.authorizer.authorize(&asked)?;
+    door.authorizer.authorize(&asked).await?;
     let _running = (asked.verb == "watch").then(|| door.counters.long_running(about));
     Ok(door
         .aggregation
@@ -34,12 +34,8 @@ fn attributes(incoming: &Incoming) -> Attributes {
     let (method, uri) = (incoming.request.method(), incoming.request.uri());
     match path::parse_foreign(uri.path()) {
         Some(found) => {
-            let verb = match resource::metric_verb(&found, method, &incoming.query) {
-                "POST" | "CONNECT" => "create".to_owned(),
-                "PUT" => "update".to_owned(),
-                other => other.to_ascii_lowercase(),
-            };
-            found.asked(&incoming.user, &verb)
+            let verb = resource::metric_verb(&found, method, &incoming.query);
+            found.asked(&incoming.user, resource::rule_verb(verb, method))
         }
         None => Attributes::of_path(&incoming.user, &method.as_str().to_ascii_lowercase(), uri.path()),
     }

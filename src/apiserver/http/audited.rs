@@ -1,20 +1,21 @@
 //! Requests from outside, recorded: what they look like when they come, and when they are answered.
 
 use api::request::User;
-use http::header::USER_AGENT;
+use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 
 use super::door::{Caller, Door};
 use super::handler::text;
 use super::path::Route;
+use super::resource::rule_verb;
 use crate::audit::policy::{About, Stage};
 use crate::audit::{Ending, Outside, Trail};
 use crate::authz::Attributes;
 use crate::nodes::Body;
 
 /// Begins the trail of a request whose caller is known, and whom it is carried out as; `verb` is that of metrics.
-pub fn begin(
+pub async fn begin(
     door: &Door,
     caller: &Caller,
     users: (User, &User),
@@ -26,22 +27,13 @@ pub fn begin(
     if !door.audit.is_on() {
         return None;
     }
-    let uri = request.uri();
-    let outside = Outside {
-        id: id.to_owned(),
-        uri: uri
-            .path_and_query()
-            .map_or(uri.path(), |all| all.as_str())
-            .to_owned(),
-        sources: caller.ip().map(|ip| ip.to_string()).into_iter().collect(),
-        agent: text(request.headers(), &USER_AGENT).to_owned(),
-    };
-    let about = about(route, verb, request.method(), uri.path());
+    let outside = outside(caller, request, id);
+    let about = about(route, verb, request.method(), request.uri().path());
     let (user, effective) = users;
     let impersonated = (user != *effective).then(|| effective.clone());
     let asked = attributes(&about, effective);
     let trail = door.audit.begin(outside, about, user, impersonated)?;
-    let decision = door.authorizer.decide(&asked);
+    let decision = door.authorizer.settle(&asked).await;
     let word = if decision.allowed { "allow" } else { "forbid" };
     trail.notes().annotate("authorization.k8s.io/decision", word);
     trail
@@ -49,6 +41,43 @@ pub fn begin(
         .annotate("authorization.k8s.io/reason", decision.reason);
     request.extensions_mut().insert(trail.clone());
     Some(trail)
+}
+
+/// Records that nobody knows who sent a request (Kubernetes' text says how they tried).
+pub fn unknown(door: &Door, caller: &Caller, route: &Route, verb: &str, request: &Request<Body>, id: &str) {
+    if !door.audit.is_on() {
+        return;
+    }
+    let about = about(route, verb, request.method(), request.uri().path());
+    let mut tried = Vec::new();
+    let scheme = text(request.headers(), &AUTHORIZATION)
+        .split(' ')
+        .next()
+        .unwrap_or_default();
+    for known in ["basic", "bearer"] {
+        if scheme.eq_ignore_ascii_case(known) {
+            tried.push(known);
+        }
+    }
+    if caller.has_certificate() {
+        tried.push("x509");
+    }
+    let why = match tried.is_empty() {
+        true => "Authentication failed, no credentials provided.".to_owned(),
+        false => format!("Authentication failed, attempted: {}", tried.join(", ")),
+    };
+    door.audit.unknown(outside(caller, request, id), about, &why);
+}
+
+fn outside(caller: &Caller, request: &Request<Body>, id: &str) -> Outside {
+    let uri = request.uri();
+    let path = uri.path_and_query().map_or(uri.path(), |all| all.as_str());
+    Outside {
+        id: id.to_owned(),
+        uri: path.to_owned(),
+        sources: caller.ip().map(|ip| ip.to_string()).into_iter().collect(),
+        agent: text(request.headers(), &USER_AGENT).to_owned(),
+    }
 }
 
 fn attributes(about: &About, user: &User) -> Attributes {
@@ -75,23 +104,16 @@ fn about(route: &Route, verb: &str, method: &Method, path: &str) -> About {
             ..About::default()
         };
     };
-    let verb = match (verb, method) {
-        ("CONNECT", &Method::GET) => "get".to_owned(),
-        ("CONNECT" | "POST", _) => "create".to_owned(),
-        ("PUT", _) => "update".to_owned(),
-        (verb, _) => verb.to_ascii_lowercase(),
-    };
     let resource = &place.resource;
-    let own = resource.group.is_empty() && resource.plural == "namespaces";
     About {
-        verb,
+        verb: rule_verb(verb, method).to_owned(),
         path: path.to_owned(),
         is_resource: true,
         group: resource.group.clone(),
         version: resource.version.clone(),
         plural: resource.plural.clone(),
         subresource: place.subresource.clone(),
-        namespace: if own { &place.name } else { &place.namespace }.clone(),
+        namespace: place.judged_in().to_owned(),
         name: place.name.clone(),
     }
 }

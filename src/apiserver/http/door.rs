@@ -10,12 +10,14 @@ use client::ApiRef;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::departure::Departure;
 use super::large::Waiting;
 use crate::aggregation::Aggregation;
 use crate::audit::Audit;
 use crate::authn::{Authn, CertificateUser, ServiceAccounts};
 use crate::authz::Authorizer;
 use crate::discovery::Discovery;
+use crate::fairness::Fairness;
 use crate::health::Health;
 use crate::lookup::Lookup;
 use crate::members::Members;
@@ -69,8 +71,10 @@ pub struct Door {
     pub address: String,
     /// Answers that wait to be sent.
     pub waiting: Arc<Waiting>,
-    /// Requests that may be under way at once, long-running ones aside.
-    pub room: tokio::sync::Semaphore,
+    /// Whether the server is about to end.
+    pub departure: Arc<Departure>,
+    /// Whose turn it is.
+    pub fairness: Arc<Fairness>,
 }
 
 impl Door {
@@ -95,6 +99,11 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// Whether the other side showed a certificate, whatever it proves.
+    pub fn has_certificate(&self) -> bool {
+        matches!(self, Caller::Remote { certificate, .. } if !matches!(**certificate, CertificateUser::Nobody))
+    }
+
     /// The address of the other side; none for callers in this process.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {

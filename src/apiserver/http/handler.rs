@@ -12,12 +12,15 @@ use futures_util::future::BoxFuture;
 use http::header::{HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response};
 
+use super::body::Lent;
 use super::door::{Caller, Door};
 use super::path::{self, ResourcePath, Route};
 use super::query::Query;
-use super::{aggregated, audited, impersonate, plain, reply, resource};
+use super::turns::{self, Asking};
+use super::{aggregated, audited, departure, impersonate, plain, reply, resource};
 use crate::audit::Trail;
 use crate::audit::policy::Stage;
+use crate::fairness::Flow;
 use crate::metrics::About;
 use crate::nodes::Body;
 use crate::served::ServedKinds;
@@ -56,6 +59,9 @@ pub fn handle(door: Arc<Door>, caller: Caller, request: Request<Body>) -> BoxFut
 }
 
 async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Response<Body> {
+    let Some(_open) = door.departure.enter(request.uri().path()) else {
+        return departure::refusal();
+    };
     let started = Instant::now();
     let audit = audit_id(request.headers());
     let route = path::parse(request.uri().path());
@@ -68,15 +74,17 @@ async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Re
         request.uri().path(),
     );
     let dry_run = query.get("dryRun").is_some();
-    let mut trail = None;
+    let mut course = Course::default();
+    let (request, lent) = Lent::of(request);
     let known = (route, query, &about, audit.to_str().unwrap_or_default());
-    let answer = AssertUnwindSafe(answer(&door, caller, known, request, &mut trail))
+    let answer = AssertUnwindSafe(answer(&door, caller, known, request, &mut course))
         .catch_unwind()
         .await;
+    let Course { trail, flow } = course;
     let mut response = match answer {
         Ok(Ok(response)) => response,
         Ok(Err(status)) => {
-            trail.iter().for_each(|trail: &Trail| trail.failed(&status));
+            trail.iter().for_each(|trail| trail.failed(&status));
             reply::failure(&status)
         }
         Err(_) => {
@@ -84,16 +92,27 @@ async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Re
             reply::failure(&Status::internal("this request caused the API server to panic"))
         }
     };
+    if response.status().as_u16() >= 400 {
+        lent.rest().await;
+    }
     let timed = !matches!(about.verb, "WATCH" | "CONNECT");
     let took = timed.then(|| started.elapsed());
     door.counters
         .answered(&about, response.status().as_u16(), dry_run, took);
     reply::private(&mut response);
+    flow.iter().for_each(|flow| turns::mark(&mut response, flow));
     response.headers_mut().insert(AUDIT_ID, audit);
     match trail {
         Some(trail) => audited::finish(trail, response, !timed),
         None => response,
     }
+}
+
+/// What is found out about a request on its way, for its answer.
+#[derive(Default)]
+struct Course {
+    trail: Option<Trail>,
+    flow: Option<Arc<Flow>>,
 }
 
 /// The caller's audit id, or a new one.
@@ -109,19 +128,35 @@ async fn answer(
     caller: Caller,
     (route, query, about, id): (Route, Query, &About, &str),
     mut request: Request<Body>,
-    trail: &mut Option<Trail>,
+    course: &mut Course,
 ) -> Result<Response<Body>, Status> {
-    let real = user(door, &caller, request.headers(), request.uri().path()).await?;
-    let user = impersonate::effective(real.clone(), request.headers(), door.authorizer.as_ref())?;
-    *trail = audited::begin(door, &caller, (real, &user), &route, about.verb, &mut request, id);
+    let real = match user(door, &caller, request.headers(), request.uri().path()).await {
+        Ok(real) => real,
+        Err(status) => {
+            audited::unknown(door, &caller, &route, about.verb, &request, id);
+            return Err(status);
+        }
+    };
+    let user = impersonate::effective(real.clone(), request.headers(), door.authorizer.as_ref()).await?;
+    course.trail = audited::begin(door, &caller, (real, &user), &route, about.verb, &mut request, id).await;
+    let asking = Asking {
+        user: &user,
+        route: &route,
+        about,
+        method: request.method(),
+        path: request.uri().path(),
+        query: &query,
+    };
+    let seat = asking.turn(door, &mut course.flow).await?;
     let incoming = Incoming { user, query, request };
     if let Some(remote) = door.aggregation.others().of_path(incoming.request.uri().path()) {
         return aggregated::answer(door, &remote, about, incoming).await;
     }
-    match route {
-        Route::Plain => plain::answer(door, incoming).await,
-        Route::Resource(path) => resource::answer(door, *path, about, incoming).await,
-    }
+    let response = match route {
+        Route::Plain => plain::answer(door, incoming).await?,
+        Route::Resource(path) => resource::answer(door, *path, about, incoming).await?,
+    };
+    Ok(turns::hold(response, about, seat))
 }
 
 /// Who asks, before impersonation.

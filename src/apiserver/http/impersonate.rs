@@ -12,7 +12,11 @@ use crate::authz::{Attributes, Authorizer};
 const EXTRA: &str = "impersonate-extra-";
 
 /// The user that the request is to be carried out as: the caller, unless headers say otherwise.
-pub fn effective(caller: User, headers: &HeaderMap, authorizer: &dyn Authorizer) -> Result<User, Status> {
+pub async fn effective(
+    caller: User,
+    headers: &HeaderMap,
+    authorizer: &dyn Authorizer,
+) -> Result<User, Status> {
     let text = |name: &str| {
         headers
             .get(name)
@@ -35,7 +39,7 @@ pub fn effective(caller: User, headers: &HeaderMap, authorizer: &dyn Authorizer)
         return Err(Status::bad_request(why));
     }
     for asked in questions(&caller, &name, &uid, &groups, &extra) {
-        authorizer.authorize(&asked)?;
+        authorizer.authorize(&asked).await?;
     }
     Ok(User {
         groups: full_groups(&name, groups),
@@ -135,15 +139,15 @@ mod tests {
         headers
     }
 
-    #[test]
-    fn those_who_may_act_as_others() {
+    #[tokio::test]
+    async fn those_who_may_act_as_others() {
         let rbac = Rbac::with_defaults();
         let admin = User::new("root", &["system:masters"]);
         let asked = headers(&[("impersonate-user", "jane"), ("impersonate-group", "dev")]);
-        let jane = effective(admin.clone(), &asked, &rbac).unwrap();
+        let jane = effective(admin.clone(), &asked, &rbac).await.unwrap();
         assert_eq!(jane, User::new("jane", &["dev", "system:authenticated"]));
         let account = headers(&[("impersonate-user", "system:serviceaccount:a:bot")]);
-        let bot = effective(admin.clone(), &account, &rbac).unwrap();
+        let bot = effective(admin.clone(), &account, &rbac).await.unwrap();
         assert_eq!(
             bot.groups,
             [
@@ -152,20 +156,24 @@ mod tests {
                 "system:authenticated"
             ]
         );
-        assert_eq!(effective(admin.clone(), &HeaderMap::new(), &rbac).unwrap(), admin);
+        assert_eq!(
+            effective(admin.clone(), &HeaderMap::new(), &rbac).await.unwrap(),
+            admin
+        );
         assert_eq!(
             effective(admin, &headers(&[("impersonate-group", "x")]), &rbac)
+                .await
                 .unwrap_err()
                 .code,
             400
         );
     }
 
-    #[test]
-    fn others_may_not() {
+    #[tokio::test]
+    async fn others_may_not() {
         let rbac = Rbac::with_defaults();
         let asked = headers(&[("impersonate-user", "root")]);
-        let refused = effective(User::new("eve", &[]), &asked, &rbac).unwrap_err();
+        let refused = effective(User::new("eve", &[]), &asked, &rbac).await.unwrap_err();
         assert_eq!(
             refused.message,
             r#"users "root" is forbidden: User "eve" cannot impersonate resource "users" in API group "" at the cluster scope"#

@@ -69,7 +69,8 @@ impl Waiting {
             room: Some(room),
         }));
         lock(&self.answers).push(Arc::downgrade(&answer));
-        Ok(Sending(answer).boxed())
+        let sending = Sending { answer, rests: false };
+        Ok(sending.boxed())
     }
 
     /// Forgets what nobody reads, for ever.
@@ -99,14 +100,27 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Sending(Arc<Mutex<Answer>>);
+struct Sending {
+    answer: Arc<Mutex<Answer>>,
+    /// Whether others have their turn before the next piece.
+    rests: bool,
+}
 
 impl hyper::body::Body for Sending {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let mut answer = lock(&self.0);
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if std::mem::take(&mut self.rests) {
+            // A client that reads fast would have a thread to itself until it has everything.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let this = &mut *self;
+        let mut answer = lock(&this.answer);
         if answer.room.is_none() {
             return Poll::Ready(Some(Err("nobody read this answer".into())));
         }
@@ -117,16 +131,17 @@ impl hyper::body::Body for Sending {
         // A copy: a piece that waits elsewhere must not keep the whole.
         let piece = Bytes::copy_from_slice(&answer.rest.split_to(length));
         answer.taken = Instant::now();
+        this.rests = !answer.rest.is_empty();
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        let answer = lock(&self.0);
+        let answer = lock(&self.answer);
         answer.room.is_some() && answer.rest.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(lock(&self.0).rest.len() as u64)
+        SizeHint::with_exact(lock(&self.answer).rest.len() as u64)
     }
 }
 

@@ -5,6 +5,7 @@ mod audited;
 pub mod body;
 pub mod convert;
 mod delete_options;
+mod departure;
 mod door;
 #[cfg(test)]
 mod fuzz;
@@ -21,8 +22,10 @@ pub mod query;
 pub mod reply;
 mod resource;
 mod shares;
+mod turns;
 pub mod watch;
 
+pub(crate) use departure::Departure;
 pub use door::{Caller, Door};
 pub(crate) use guests::Guests;
 pub use handler::Incoming;

@@ -31,6 +31,12 @@ pub struct ResourcePath {
 }
 
 impl ResourcePath {
+    /// The namespace by which requests are judged: a namespace lies in itself.
+    pub fn judged_in(&self) -> &str {
+        let own = self.resource.group.is_empty() && self.resource.plural == "namespaces";
+        if own { &self.name } else { &self.namespace }
+    }
+
     /// What access is judged by when `user` wants to `verb` this.
     pub fn asked(&self, user: &User, verb: &str) -> Attributes {
         Attributes {

@@ -19,13 +19,17 @@ use crate::version;
 /// The form of `/metrics`.
 pub(crate) const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Below it people see what goes on in flow control.
+const QUEUES: &str = "/debug/api_priority_and_fairness/";
+
 /// Answers a request for a plain path.
 pub async fn answer(door: &Arc<Door>, incoming: Incoming) -> Result<Response<Body>, Status> {
     let path = incoming.request.uri().path().to_owned();
     let method = incoming.request.method().clone();
     let verb = method.as_str().to_ascii_lowercase();
     door.authorizer
-        .authorize(&Attributes::of_path(&incoming.user, &verb, &path))?;
+        .authorize(&Attributes::of_path(&incoming.user, &verb, &path))
+        .await?;
     let found = find(door, &incoming, &path).await?;
     match found {
         Some(_) if method != Method::GET && method != Method::HEAD => {
@@ -64,6 +68,10 @@ async fn find(door: &Door, incoming: &Incoming, path: &str) -> Result<Option<Res
             door.tokens
                 .discovery(&format!("https://{}/openid/v1/jwks", door.address)),
         ),
+        other if other.starts_with(QUEUES) => {
+            let dump = door.fairness.dump(other.strip_prefix(QUEUES).unwrap_or_default());
+            Ok(dump.map(|text| reply::text(200, text)))
+        }
         other if other.starts_with("/openapi/") => openapi(door, incoming, other).await,
         other if other.starts_with("/api") => Ok(discovery(door, incoming, other)),
         _ => Ok(None),
@@ -76,6 +84,9 @@ fn paths() -> Vec<&'static str> {
         "/api",
         "/api/v1",
         "/apis",
+        "/debug/api_priority_and_fairness/dump_priority_levels",
+        "/debug/api_priority_and_fairness/dump_queues",
+        "/debug/api_priority_and_fairness/dump_requests",
         "/healthz",
         "/livez",
         "/metrics",

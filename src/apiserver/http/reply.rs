@@ -64,7 +64,7 @@ pub fn busy() -> Status {
     let mut status = Status::new(
         429,
         "TooManyRequests",
-        "too many requests, please try again later",
+        "Too many requests, please try again later.",
     );
     status.details = Some(Box::new(Details {
         retry_after_seconds: 1,

@@ -17,7 +17,7 @@ use super::door::Door;
 use super::handler::{Incoming, text};
 use super::path::ResourcePath;
 use super::query::{self, Query};
-use super::{delete_options, negotiate, reply, watch};
+use super::{delete_options, negotiate, reply, turns, watch};
 use crate::audit::{self, Trail};
 use crate::metrics::About;
 use crate::nodes::Body;
@@ -61,9 +61,6 @@ pub async fn answer(
     if verb == Verb::Watch {
         return follow(door, path, about, incoming).await;
     }
-    let Ok(_room) = door.room.try_acquire() else {
-        return Err(reply::busy());
-    };
     let _running = door.counters.running(!matches!(verb, Verb::Get | Verb::List));
     call(door, verb, path, incoming).await
 }
@@ -102,6 +99,22 @@ pub fn metric_verb(path: &ResourcePath, method: &Method, query: &Query) -> &'sta
         ("PATCH", _) => "PATCH",
         ("DELETE", false) => "DELETE",
         ("DELETE", true) => "DELETECOLLECTION",
+        _ => "other",
+    }
+}
+
+/// The verb by which rules speak of a request, given that of its metrics.
+pub fn rule_verb(metric: &str, method: &Method) -> &'static str {
+    match metric {
+        "CONNECT" if method == Method::GET => "get",
+        "CONNECT" | "POST" => "create",
+        "PUT" => "update",
+        "GET" => "get",
+        "LIST" => "list",
+        "WATCH" => "watch",
+        "PATCH" => "patch",
+        "DELETE" => "delete",
+        "DELETECOLLECTION" => "deletecollection",
         _ => "other",
     }
 }
@@ -177,6 +190,8 @@ async fn call(
     let content_type = text(&parts.headers, &CONTENT_TYPE).to_owned();
     let trail = parts.extensions.get::<Trail>();
     let notes = trail.map(Trail::notes).unwrap_or_default();
+    let whole_list = verb == Verb::List && turns::is_whole(&incoming.query);
+    let size_key = whole_list.then(|| turns::list_key(&path, &incoming.query));
     let part = path.subresource.clone();
     let user = incoming.user.name.clone();
     let carried_out = async {
@@ -210,6 +225,9 @@ async fn call(
         }
     };
     trail.into_iter().for_each(|trail| trail.answered(&answer.body));
+    if let Some(key) = size_key {
+        door.fairness.sizes().note(key, answer.body.len() as u64);
+    }
     let body = conversion.body(answer.body)?;
     let mut response = reply::response(answer.code, conversion.form.content_type(), "");
     let reads = matches!(verb, Verb::Get | Verb::List);

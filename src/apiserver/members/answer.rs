@@ -98,7 +98,8 @@ pub async fn answer(
 ) -> Result<Response<Body>, Status> {
     let wanted = wanted(incoming.request.method(), &path)?;
     door.authorizer
-        .authorize(&path.asked(&incoming.user, wanted.verb()))?;
+        .authorize(&path.asked(&incoming.user, wanted.verb()))
+        .await?;
     let members = &door.members;
     match wanted {
         Wanted::List => json(&members.list().await?),

@@ -4,13 +4,13 @@
 use api::request::User;
 
 use super::rules;
-use crate::authz::{Attributes, Authorizer, PolicyRule};
+use crate::authz::{Attributes, Authorizer, PolicyRule, is_privileged};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// Whether `user` may write a role with these rules: holds them all, or may `escalate`.
 /// `plural` is `roles` or `clusterroles`. `Err` carries the text for a 403.
-pub fn may_write_role(
+pub async fn may_write_role(
     authorizer: &dyn Authorizer,
     user: &User,
     plural: &str,
@@ -18,7 +18,7 @@ pub fn may_write_role(
     name: &str,
     wanted: &[PolicyRule],
 ) -> Result<(), String> {
-    if privileged(user) || allowed(authorizer, user, "escalate", plural, namespace, name) {
+    if is_privileged(user) || allowed(authorizer, user, "escalate", plural, namespace, name).await {
         return Ok(());
     }
     holds(authorizer, user, namespace, wanted)
@@ -26,7 +26,7 @@ pub fn may_write_role(
 
 /// Whether `user` may bind that role: holds all its rules, or may `bind` it. The role is a
 /// `ClusterRole` when `role_namespace` is empty; `namespace` is the binding's (empty: cluster-wide).
-pub fn may_bind_role(
+pub async fn may_bind_role(
     authorizer: &dyn Authorizer,
     user: &User,
     namespace: &str,
@@ -38,7 +38,7 @@ pub fn may_bind_role(
     } else {
         "roles"
     };
-    if privileged(user) || allowed(authorizer, user, "bind", plural, namespace, role) {
+    if is_privileged(user) || allowed(authorizer, user, "bind", plural, namespace, role).await {
         return Ok(());
     }
     let Some(wanted) = authorizer.role_rules(role_namespace, role) else {
@@ -48,13 +48,7 @@ pub fn may_bind_role(
     holds(authorizer, user, namespace, &wanted)
 }
 
-/// The server's own user and the break-glass group need no check; without this
-/// the first roles could never be written.
-fn privileged(user: &User) -> bool {
-    user.groups.iter().any(|group| group == "system:masters")
-}
-
-fn allowed(
+async fn allowed(
     authorizer: &dyn Authorizer,
     user: &User,
     verb: &str,
@@ -73,7 +67,7 @@ fn allowed(
         name: name.to_owned(),
         ..Attributes::default()
     };
-    authorizer.decide(&asked).allowed
+    authorizer.settle(&asked).await.allowed
 }
 
 fn holds(
@@ -102,15 +96,17 @@ mod tests {
     use super::*;
     use crate::rbac::Rbac;
 
-    #[test]
-    fn granting_more_than_one_holds_is_refused_in_kubernetes_words() {
+    #[tokio::test]
+    async fn granting_more_than_one_holds_is_refused_in_kubernetes_words() {
         let rbac = Rbac::with_defaults();
         let editor = User::new("eve", &["system:authenticated"]);
         let binding =
             r#"{"roleRef":{"kind":"ClusterRole","name":"admin"},"subjects":[{"kind":"User","name":"eve"}]}"#;
         rbac.take("rolebindings", "a", "b", Some(binding.as_bytes()));
-        assert_eq!(may_bind_role(&rbac, &editor, "a", "", "view"), Ok(()));
-        let refused = may_bind_role(&rbac, &editor, "a", "", "cluster-admin").unwrap_err();
+        assert_eq!(may_bind_role(&rbac, &editor, "a", "", "view").await, Ok(()));
+        let refused = may_bind_role(&rbac, &editor, "a", "", "cluster-admin")
+            .await
+            .unwrap_err();
         assert!(refused.starts_with(
             "user \"eve\" (groups=[\"system:authenticated\"]) is attempting to grant RBAC permissions not currently held:\n\
              {APIGroups:[\"*\"], Resources:[\"*\"], Verbs:[\"*\"]}"
@@ -121,8 +117,17 @@ mod tests {
             resources: vec!["nodes".into()],
             ..PolicyRule::default()
         };
-        assert!(may_write_role(&rbac, &editor, "roles", "a", "r", std::slice::from_ref(&rule)).is_err());
+        let rules = [rule];
+        assert!(
+            may_write_role(&rbac, &editor, "roles", "a", "r", &rules)
+                .await
+                .is_err()
+        );
         let admin = User::new("root", &["system:masters"]);
-        assert!(may_write_role(&rbac, &admin, "roles", "a", "r", &[rule]).is_ok());
+        assert!(
+            may_write_role(&rbac, &admin, "roles", "a", "r", &rules)
+                .await
+                .is_ok()
+        );
     }
 }

@@ -260,9 +260,8 @@ impl Index {
             match &grant.rules {
                 Ok(rules) if rules.iter().any(|rule| rules::allows(rule, attributes)) => {
                     return Decision {
-                        allowed: true,
                         reason: grant.reason(),
-                        error: String::new(),
+                        ..Decision::allow()
                     };
                 }
                 Ok(_) => {}
@@ -275,9 +274,9 @@ impl Index {
             many => format!("[{}]", many.join(", ")),
         };
         Decision {
-            allowed: false,
             reason: format!("RBAC: {error}"),
             error,
+            ..Decision::default()
         }
     }
 

@@ -16,7 +16,7 @@ use api::request::User;
 
 pub use index::{Index, Subject};
 
-use crate::authz::{Attributes, Authorizer, Decision, PolicyRule};
+use crate::authz::{self, Attributes, Authorizer, Decision, PolicyRule};
 use crate::lookup::{Lookup, Nothing};
 
 /// Annotation that lets the server bring a default role up to date.
@@ -66,35 +66,40 @@ impl Rbac {
     }
 }
 
+impl Rbac {
+    /// What nodes may because of what runs on them; no opinion of others.
+    pub fn node(&self, attributes: &Attributes) -> Decision {
+        match node::node_name(attributes) {
+            Some(node) if attributes.resource_request => match node::decide(&self.lookup, node, attributes) {
+                Ok(()) => Decision::allow(),
+                Err(reason) => Decision {
+                    reason,
+                    ..Decision::default()
+                },
+            },
+            _ => Decision::default(),
+        }
+    }
+
+    /// What roles and bindings say.
+    pub fn roles(&self, attributes: &Attributes) -> Decision {
+        self.index().decide(attributes)
+    }
+}
+
 impl Authorizer for Rbac {
     fn decide(&self, attributes: &Attributes) -> Decision {
         // The break-glass group must work even when its binding was deleted.
-        if attributes
-            .user
-            .groups
-            .iter()
-            .any(|group| group == "system:masters")
-        {
-            return Decision {
-                allowed: true,
-                ..Decision::default()
-            };
+        if authz::is_privileged(&attributes.user) {
+            return Decision::allow();
         }
-        let node_refusal = match node::node_name(attributes) {
-            Some(node) if attributes.resource_request => match node::decide(&self.lookup, node, attributes) {
-                Ok(()) => {
-                    return Decision {
-                        allowed: true,
-                        ..Decision::default()
-                    };
-                }
-                Err(reason) => reason,
-            },
-            _ => String::new(),
-        };
-        let mut decision = self.index().decide(attributes);
+        let node = self.node(attributes);
+        if node.allowed {
+            return node;
+        }
+        let mut decision = self.roles(attributes);
         if !decision.allowed && decision.reason.is_empty() {
-            decision.reason = node_refusal;
+            decision.reason = node.reason;
         }
         decision
     }

@@ -135,7 +135,7 @@ impl Core {
         self.admit(&mut review).await?;
         meta::inherit(&mut new, &live);
         part.prepare(&target.kind, &mut new, &live);
-        let others = hooks::before_update(self, target, *part, request, &mut new, &live)?;
+        let others = hooks::before_update(self, target, *part, request, &mut new, &live).await?;
         let errors = part.check(&target.kind, &new, &live);
         if !errors.is_empty() {
             return Err(Status::invalid(

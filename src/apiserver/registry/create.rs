@@ -113,7 +113,7 @@ impl Core {
         // Born first: a Job without a selector is given one by its UID.
         meta::born(&mut new, &*config.random, config.clock.now());
         target.kind.prepare_create(&mut new);
-        let others = hooks::before_create(self, target, request, &mut new)?;
+        let others = hooks::before_create(self, target, request, &mut new).await?;
         let errors = target.kind.check_create(&new);
         if !errors.is_empty() {
             return Err(Status::invalid(

@@ -25,7 +25,7 @@ pub(super) fn allocates(target: &Target) -> bool {
 }
 
 /// Completes a new object; the operations go into the same commit as the object.
-pub(super) fn before_create(
+pub(super) async fn before_create(
     core: &Core,
     target: &Target,
     request: &Request,
@@ -37,7 +37,7 @@ pub(super) fn before_create(
             meta::sign_with_user(new, &request.user);
             Ok(Vec::new())
         }
-        (RBAC, _) => grants(core, target, request, new).map(|()| Vec::new()),
+        (RBAC, _) => grants(core, target, request, new).await.map(|()| Vec::new()),
         (ADMISSION, POLICIES) => {
             judged(core, new);
             Ok(Vec::new())
@@ -56,7 +56,7 @@ fn judged(core: &Core, policy: &mut Value) {
 }
 
 /// Completes a changed object; the operations go into the same commit as the object.
-pub(super) fn before_update(
+pub(super) async fn before_update(
     core: &Core,
     target: &Target,
     part: Part,
@@ -80,7 +80,7 @@ pub(super) fn before_update(
                 .iter()
                 .any(|key| value::get(new, key) != value::get(live, key));
             if grants_more {
-                grants(core, target, request, new).map(|()| Vec::new())
+                grants(core, target, request, new).await.map(|()| Vec::new())
             } else {
                 Ok(Vec::new())
             }
@@ -103,7 +103,7 @@ pub(super) fn removal(entry: &Entry, value: &Value) -> Vec<Op> {
 }
 
 /// Nobody grants what they do not hold (or may not `escalate` or `bind`).
-fn grants(core: &Core, target: &Target, request: &Request, new: &Value) -> Result<(), Status> {
+async fn grants(core: &Core, target: &Target, request: &Request, new: &Value) -> Result<(), Status> {
     let authorizer = &*core.inner.authorizer;
     let (user, plural, namespace) = (&request.user, target.kind.plural, &target.namespace);
     let name = object::name(new);
@@ -111,8 +111,10 @@ fn grants(core: &Core, target: &Target, request: &Request, new: &Value) -> Resul
         "roles" | "clusterroles" => {
             let rules: Vec<PolicyRule> =
                 serde_json::from_value(value::get(new, "rules").clone()).unwrap_or_default();
-            grant::may_write_role(authorizer, user, plural, namespace, name, &rules)
-                .and_then(|()| aggregates(core, target, request, new))
+            match grant::may_write_role(authorizer, user, plural, namespace, name, &rules).await {
+                Ok(()) => aggregates(core, target, request, new).await,
+                refused => refused,
+            }
         }
         _ => {
             let role_namespace = match value::text(new, "roleRef.kind") {
@@ -120,14 +122,14 @@ fn grants(core: &Core, target: &Target, request: &Request, new: &Value) -> Resul
                 _ => "",
             };
             let role = value::text(new, "roleRef.name");
-            grant::may_bind_role(authorizer, user, namespace, role_namespace, role)
+            grant::may_bind_role(authorizer, user, namespace, role_namespace, role).await
         }
     };
     checked.map_err(|why| Status::forbidden(RBAC, plural, name, &why))
 }
 
 /// A role that gathers others' rules may gather any: that takes holding everything.
-fn aggregates(core: &Core, target: &Target, request: &Request, new: &Value) -> Result<(), String> {
+async fn aggregates(core: &Core, target: &Target, request: &Request, new: &Value) -> Result<(), String> {
     if !value::has(new, "aggregationRule") {
         return Ok(());
     }
@@ -154,5 +156,6 @@ fn aggregates(core: &Core, target: &Target, request: &Request, new: &Value) -> R
         name,
         &everything,
     )
+    .await
     .map_err(|_| "must have cluster-admin privileges to use an aggregationRule".to_owned())
 }

@@ -31,7 +31,9 @@ mod text;
 mod token;
 mod upkeep;
 pub use upkeep::Trust;
-pub(crate) use upkeep::condition;
+#[cfg(test)]
+pub(crate) use upkeep::suggested_flow_control;
+pub(crate) use upkeep::{condition, mandatory_flow_control};
 mod versions;
 mod watch;
 mod world;
@@ -217,7 +219,7 @@ impl Api for Itself {
 #[async_trait]
 impl Api for Core {
     async fn call(&self, request: Request) -> Result<Reply, Status> {
-        self.inner.authorizer.authorize(&Attributes::of(&request))?;
+        self.inner.authorizer.authorize(&Attributes::of(&request)).await?;
         let carried_out = self.carry_out(&request).await;
         let annotations = request.notes.annotations();
         if !annotations.is_empty() {
@@ -237,7 +239,7 @@ impl Api for Core {
     }
 
     async fn watch(&self, request: Request) -> Result<EventStream, Status> {
-        self.inner.authorizer.authorize(&Attributes::of(&request))?;
+        self.inner.authorizer.authorize(&Attributes::of(&request)).await?;
         self.follow(&request).await
     }
 }

@@ -31,8 +31,10 @@ impl Core {
         let status = match target.kind.kind {
             "TokenReview" => self.token_review(&review).await?,
             "SelfSubjectReview" => json!({ "userInfo": request.user.info() }),
-            "SubjectAccessReview" | "LocalSubjectAccessReview" => self.access(subject(&review), &review),
-            "SelfSubjectAccessReview" => self.access(request.user.clone(), &review),
+            "SubjectAccessReview" | "LocalSubjectAccessReview" => {
+                self.access(subject(&review), &review).await
+            }
+            "SelfSubjectAccessReview" => self.access(request.user.clone(), &review).await,
             "SelfSubjectRulesReview" => self.rules(&request.user, &review),
             other => return Err(Status::internal(format!("nobody answers a {other}"))),
         };
@@ -61,14 +63,19 @@ impl Core {
         })
     }
 
-    fn access(&self, user: User, review: &Value) -> Value {
+    async fn access(&self, user: User, review: &Value) -> Value {
         let attributes = attributes(user, value::get(review, "spec"));
         let Decision {
             allowed,
+            denied,
             reason,
             error,
-        } = self.inner.authorizer.decide(&attributes);
+            ..
+        } = self.inner.authorizer.settle(&attributes).await;
         let mut status = json!({ "allowed": allowed });
+        if denied {
+            status["denied"] = true.into();
+        }
         if !reason.is_empty() {
             status["reason"] = reason.into();
         }

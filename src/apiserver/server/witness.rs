@@ -49,7 +49,7 @@ impl Prepared {
         let answers: Arc<dyn Answers> = Arc::new(Witness {
             certificates: Certificates::of(&pki)?,
             members: members(&config, &address, &pki, &store),
-            health: super::health(&store, tasks),
+            health: super::health(&store, &super::departing(tasks)),
             metrics: config.metrics.clone(),
             clock: config.clock.clone(),
         });

@@ -71,7 +71,7 @@ pub async fn answer(
     let Some(kind) = kind(&path) else {
         return Err(Status::no_such_path());
     };
-    allowed(door, kind, &path, &incoming)?;
+    allowed(door, kind, &path, &incoming).await?;
     admission::admit(door, kind, &path, &incoming).await?;
     match kind {
         Kind::Logs => logs::answer(door, &path, incoming).await,
@@ -82,7 +82,7 @@ pub async fn answer(
     }
 }
 
-fn allowed(door: &Door, kind: Kind, path: &ResourcePath, incoming: &Incoming) -> Result<(), Status> {
+async fn allowed(door: &Door, kind: Kind, path: &ResourcePath, incoming: &Incoming) -> Result<(), Status> {
     let verb = match *incoming.request.method() {
         Method::GET | Method::HEAD | Method::OPTIONS => "get",
         Method::POST => "create",
@@ -98,14 +98,15 @@ fn allowed(door: &Door, kind: Kind, path: &ResourcePath, incoming: &Incoming) ->
         }
     };
     let asked = path.asked(&incoming.user, verb);
-    door.authorizer.authorize(&asked)?;
+    door.authorizer.authorize(&asked).await?;
     // A WebSocket is opened with GET, but running a command is no reading: whoever may only
     // "get" must not gain what "create" stands for (Kubernetes since 1.35).
     if verb == "get" && matches!(kind, Kind::Exec | Kind::Attach | Kind::PortForward) {
-        door.authorizer.authorize(&Attributes {
+        let creates = Attributes {
             verb: "create".to_owned(),
             ..asked
-        })?;
+        };
+        door.authorizer.authorize(&creates).await?;
     }
     Ok(())
 }

@@ -10,7 +10,6 @@
 
 mod configuration;
 mod keys;
-mod reload;
 mod sealed;
 
 use std::ops::Deref;
@@ -19,8 +18,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use store::{Entry, Event, ListQuery, Listing, Op, Outcome, Store, StoreError};
 
 use configuration::Configuration;
-
-pub use reload::follow;
 
 /// A store in which some things are kept encrypted. Cheap to clone.
 #[derive(Clone)]
@@ -57,6 +54,14 @@ impl Vault {
     fn configuration(&self) -> Arc<Configuration> {
         let current = self.configuration.read();
         current.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes by a configuration of this text from now on.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn configure_by(&self, text: &str) -> Result<(), String> {
+        Configuration::parse(text).map(|new| self.configure(new))
     }
 
     /// Writes by this configuration from now on.

@@ -1,7 +1,5 @@
 //! The structured configuration of authentication (`apiserver.config.k8s.io`), as its file says it.
 
-use std::path::Path;
-
 use serde::Deserialize;
 
 /// The file's content.
@@ -136,13 +134,12 @@ impl Anonymous {
 }
 
 impl AuthenticationConfiguration {
-    /// Reads a file.
+    /// Reads a file's text.
     ///
     /// # Errors
-    /// When it cannot be read, or is something else.
-    pub fn read(file: &Path) -> Result<Self, String> {
-        let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
-        let read: Self = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
+    /// When it is something else.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let read: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
         let versions = ["v1", "v1beta1", "v1alpha1"].map(|v| format!("apiserver.config.k8s.io/{v}"));
         if read.kind != "AuthenticationConfiguration" || !versions.contains(&read.api_version) {
             return Err(format!(
@@ -168,13 +165,8 @@ mod tests {
 
     #[test]
     fn anybody_may_ask_for_some_paths_only() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("authentication.yaml");
         let head = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n";
-        let read = |more: &str| {
-            std::fs::write(&file, format!("{head}{more}")).unwrap();
-            AuthenticationConfiguration::read(&file)
-        };
+        let read = |more: &str| AuthenticationConfiguration::parse(&format!("{head}{more}"));
         let some = read("anonymous: {enabled: true, conditions: [{path: /livez}]}").unwrap();
         let anonymous = some.anonymous.unwrap();
         assert!(anonymous.may_ask("/livez") && !anonymous.may_ask("/api"));
@@ -187,11 +179,7 @@ mod tests {
         );
         assert!(read("anonymous: {enabled: false, conditions: [{path: /x}]}").is_err());
         assert!(read("unheard: of").is_err());
-        std::fs::write(&file, "kind: Other").unwrap();
-        assert!(
-            AuthenticationConfiguration::read(&file)
-                .unwrap_err()
-                .contains("found \"Other\"")
-        );
+        let other = AuthenticationConfiguration::parse("kind: Other").unwrap_err();
+        assert!(other.contains("found \"Other\""));
     }
 }

@@ -7,6 +7,7 @@
 
 mod claims;
 pub mod config;
+mod flags;
 mod keys;
 
 use api::request::User;
@@ -18,6 +19,7 @@ use serde_json::Value;
 use crate::outbound::Outbound;
 use claims::Rules;
 use config::AuthenticationConfiguration;
+pub use flags::OidcSettings;
 use keys::Keys;
 
 /// One issuer.

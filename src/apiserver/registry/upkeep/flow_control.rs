@@ -45,6 +45,21 @@ pub(super) fn plan(levels: &[Value], schemas: &[Value], now: Timestamp) -> Vec<W
     writes
 }
 
+/// All levels and schemas, as a new cluster has them.
+#[cfg(test)]
+pub(crate) fn all() -> (Vec<Value>, Vec<Value>) {
+    (levels(), schemas())
+}
+
+/// The levels and schemas without which nothing goes.
+pub(crate) fn mandatory() -> (Vec<Value>, Vec<Value>) {
+    let kept = |mut objects: Vec<Value>| {
+        objects.retain(|one| MANDATORY.contains(&object::name(one)));
+        objects
+    };
+    (kept(levels()), kept(schemas()))
+}
+
 /// What is missing, and what follows the wanted form but differs from it.
 fn kept(collection: Collection, wanted: &[Value], live: &[Value]) -> Vec<Write> {
     let write = |wanted: &Value| {

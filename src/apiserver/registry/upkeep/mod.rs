@@ -8,6 +8,9 @@ mod flow_control;
 mod plant;
 mod trust;
 
+#[cfg(test)]
+pub(crate) use flow_control::all as suggested_flow_control;
+pub(crate) use flow_control::mandatory as mandatory_flow_control;
 pub use trust::Trust;
 
 use std::time::{Duration, Instant};

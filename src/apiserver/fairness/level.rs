@@ -1,0 +1,418 @@
+//! A priority level while it works: its queues behind a lock, and those who wait for their turn.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base::Clock;
+use tokio::sync::oneshot;
+
+use super::demand::{self, Measured, Meter};
+use super::limits::{Nominal, Wish};
+use super::metrics::{Counts, LevelGauges};
+use super::queues::{Arrival, Place, Queues, Refusal, Seats, Shape, Shown};
+use super::width::Work;
+
+/// Seats of a level that has as many as anybody wants.
+const UNLIMITED: u64 = u64::MAX;
+
+/// A priority level.
+pub struct Level {
+    /// Its name.
+    pub name: String,
+    clock: Arc<dyn Clock>,
+    gauges: LevelGauges,
+    // A std lock: nothing awaits while it is held.
+    state: Mutex<State>,
+}
+
+struct State {
+    queues: Queues<Waiter>,
+    meter: Meter,
+    nominal: Nominal,
+    smoothed: f64,
+}
+
+/// One who waits.
+struct Waiter {
+    counts: Arc<Counts>,
+    lingers: Duration,
+    came: Duration,
+    to: oneshot::Sender<Seat>,
+}
+
+/// What a level is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Its queues.
+    pub shape: Shape,
+    /// Its seats; as many as anybody wants when there are none.
+    pub nominal: Option<Nominal>,
+}
+
+impl Settings {
+    fn limit(self) -> u64 {
+        self.nominal.map_or(UNLIMITED, |nominal| nominal.own)
+    }
+}
+
+impl Level {
+    /// A level in which nobody is yet.
+    pub fn new(name: &str, settings: Settings, gauges: LevelGauges, clock: Arc<dyn Clock>) -> Self {
+        let nominal = settings.nominal.unwrap_or_default();
+        gauges.configured(nominal);
+        gauges.limit(nominal.own);
+        let state = State {
+            queues: Queues::new(settings.shape, settings.limit()),
+            meter: Meter::default(),
+            nominal,
+            smoothed: 0.0,
+        };
+        Self {
+            name: name.to_owned(),
+            clock,
+            gauges,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Works by other settings from now on. A level whose share is another one begins with what it says.
+    pub fn configure(self: &Arc<Self>, settings: Settings) {
+        let nominal = settings.nominal.unwrap_or_default();
+        self.gauges.configured(nominal);
+        let limit = self.run(|state| {
+            if state.nominal != nominal || settings.nominal.is_none() {
+                state.queues.give(settings.limit());
+            }
+            state.nominal = nominal;
+            state.queues.reshape(settings.shape);
+            state.queues.limit()
+        });
+        self.gauges
+            .limit(if settings.nominal.is_some() { limit } else { 0 });
+    }
+
+    /// Waits for seats, at most for `patience`.
+    ///
+    /// # Errors
+    /// When there are none, and none to wait for.
+    pub async fn enter(
+        self: &Arc<Self>,
+        counts: &Arc<Counts>,
+        flow: u64,
+        work: Work,
+        patience: Duration,
+    ) -> Result<Seat, Refusal> {
+        let came = self.clock.monotonic();
+        let (to, from) = match self.run(|state| state.arrive(flow, work, counts, came)) {
+            Entry::Seated(seats) => return Ok(self.seated(counts.clone(), seats, work.lingers, came)),
+            Entry::Refused(why) => {
+                counts.refused(why, Duration::ZERO);
+                return Err(why);
+            }
+            Entry::Waits(place, from) => (place, from),
+        };
+        counts.waits(work.width);
+        let mut waiting = Waiting {
+            level: self,
+            counts,
+            width: work.width,
+            place: to,
+            from,
+        };
+        match tokio::time::timeout(patience, &mut waiting.from).await {
+            Ok(Ok(seat)) => Ok(seat),
+            _ => waiting.too_late(came),
+        }
+    }
+
+    /// Sums up what the level wanted since this was asked last, as a wish for the time that comes.
+    pub fn wish(&self) -> Wish {
+        let now = self.clock.monotonic();
+        let mut state = self.state();
+        let measured: Measured = state.meter.take(now);
+        state.smoothed = demand::smoothed(state.smoothed, measured);
+        let Nominal { own, least, most } = state.nominal;
+        let least = (least as f64).max(measured.highest.min(own as f64));
+        let target = state.smoothed.max(least);
+        self.gauges.wanted(measured, state.smoothed, target);
+        Wish {
+            least,
+            most: most as f64,
+            target,
+        }
+    }
+
+    /// Gives the level so many seats; one without a limit keeps as many as anybody wants.
+    pub fn give(self: &Arc<Self>, seats: u64) {
+        self.run(|state| {
+            if state.queues.limit() != UNLIMITED {
+                state.queues.give(seats);
+            }
+        });
+        self.gauges.limit(seats);
+    }
+
+    /// Requests that have seats and that wait, and the queues they are in.
+    pub fn shown(&self) -> ((usize, usize), Vec<Shown>) {
+        let state = self.state();
+        (state.queues.requests(), state.queues.shown().collect())
+    }
+
+    /// Changes the queues, then seats those whose turn it is.
+    fn run<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
+        let now = self.clock.monotonic();
+        let (result, seated) = {
+            let mut state = self.state();
+            let result = change(&mut state);
+            let seated: Vec<_> = std::iter::from_fn(|| state.queues.next(now)).collect();
+            let (taken, wanted) = state.queues.seats();
+            state.meter.set(taken + wanted, now);
+            (result, seated)
+        };
+        for (waiter, seats) in seated {
+            let seat = self.seated(waiter.counts, seats, waiter.lingers, waiter.came);
+            // One who has gone in the meantime: their seats come back at once.
+            drop(waiter.to.send(seat));
+        }
+        result
+    }
+
+    fn seated(
+        self: &Arc<Self>,
+        counts: Arc<Counts>,
+        seats: Seats,
+        lingers: Duration,
+        came: Duration,
+    ) -> Seat {
+        let began = self.clock.monotonic();
+        counts.seated(seats.width, began.saturating_sub(came));
+        Seat {
+            taken: Some(Taken {
+                level: self.clone(),
+                counts,
+                seats,
+            }),
+            lingers,
+            began,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What becomes of one who comes.
+enum Entry {
+    Seated(Seats),
+    Refused(Refusal),
+    Waits(Place, oneshot::Receiver<Seat>),
+}
+
+impl State {
+    fn arrive(&mut self, flow: u64, work: Work, counts: &Arc<Counts>, came: Duration) -> Entry {
+        match self.queues.arrive(flow, work.width, came) {
+            Arrival::Seated(seats) => Entry::Seated(seats),
+            Arrival::Refused(why) => Entry::Refused(why),
+            Arrival::Waits(queue) => {
+                let (to, from) = oneshot::channel();
+                let waiter = Waiter {
+                    counts: counts.clone(),
+                    lingers: work.lingers,
+                    came,
+                    to,
+                };
+                Entry::Waits(self.queues.wait(queue, work.width, waiter), from)
+            }
+        }
+    }
+}
+
+/// A request in a queue, which it leaves when this is dropped.
+struct Waiting<'l> {
+    level: &'l Arc<Level>,
+    counts: &'l Arc<Counts>,
+    width: u64,
+    place: Place,
+    from: oneshot::Receiver<Seat>,
+}
+
+impl Waiting<'_> {
+    /// It has waited too long, unless its turn came at this very moment.
+    fn too_late(&mut self, came: Duration) -> Result<Seat, Refusal> {
+        self.leave();
+        if let Ok(seat) = self.from.try_recv() {
+            return Ok(seat);
+        }
+        let waited = self.level.clock.monotonic().saturating_sub(came);
+        self.counts.refused(Refusal::TimeOut, waited);
+        Err(Refusal::TimeOut)
+    }
+
+    fn leave(&self) {
+        let now = self.level.clock.monotonic();
+        drop(self.level.run(|state| state.queues.give_up(self.place, now)));
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.counts.waited(self.width);
+        // What was seated is out of its queue already.
+        self.leave();
+    }
+}
+
+/// Seats that a request has, until this is dropped, and as long after as its work lingers.
+pub struct Seat {
+    taken: Option<Taken>,
+    lingers: Duration,
+    began: Duration,
+}
+
+struct Taken {
+    level: Arc<Level>,
+    counts: Arc<Counts>,
+    seats: Seats,
+}
+
+impl Taken {
+    fn give_back(self) {
+        self.counts.left(self.seats.width);
+        let now = self.level.clock.monotonic();
+        self.level.run(|state| state.queues.leave(self.seats, now));
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let Some(taken) = self.taken.take() else {
+            return;
+        };
+        let now = taken.level.clock.monotonic();
+        taken.counts.answered(now.saturating_sub(self.began));
+        let lingers = self.lingers;
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if !lingers.is_zero() => {
+                runtime.spawn(async move {
+                    tokio::time::sleep(lingers).await;
+                    taken.give_back();
+                });
+            }
+            // Without a runtime the server is ending: nobody waits for what lingers.
+            _ => taken.give_back(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::SystemClock;
+    use base::telemetry::Metrics;
+
+    use super::super::metrics::Series;
+    use super::*;
+
+    const SHAPE: Shape = Shape {
+        queues: 8,
+        hand: 2,
+        length: 3,
+    };
+
+    fn level(seats: u64) -> (Arc<Level>, Arc<Counts>, Metrics) {
+        let metrics = Metrics::new();
+        let series = Series::new(&metrics);
+        let nominal = Nominal {
+            own: seats,
+            least: seats,
+            most: seats,
+        };
+        let settings = Settings {
+            shape: SHAPE,
+            nominal: Some(nominal),
+        };
+        let clock = Arc::new(SystemClock::new());
+        let level = Level::new("l", settings, series.of_level("l"), clock);
+        (Arc::new(level), Arc::new(series.of_flow("l", "s")), metrics)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn seats_are_handed_on_and_patience_ends() {
+        let (level, counts, metrics) = level(1);
+        let first = level.enter(&counts, 1, Work::default(), LONG).await.unwrap();
+        let second = {
+            let (level, counts) = (level.clone(), counts.clone());
+            tokio::spawn(async move { level.enter(&counts, 2, Work::default(), LONG).await })
+        };
+        tokio::task::yield_now().await;
+        let impatient = level
+            .enter(&counts, 2, Work::default(), Duration::from_millis(20))
+            .await;
+        assert_eq!(impatient.err(), Some(Refusal::TimeOut));
+        assert_eq!(level.shown().0, (1, 1));
+        drop(first);
+        let second = second.await.unwrap().unwrap();
+        assert_eq!(level.shown().0, (1, 0));
+        drop(second);
+        assert_eq!(level.shown().0, (0, 0));
+        let text = metrics.encode();
+        let labels = r#"{priority_level="l",flow_schema="s""#;
+        for line in [
+            format!("apiserver_flowcontrol_dispatched_requests_total{labels}}} 2"),
+            format!("apiserver_flowcontrol_rejected_requests_total{labels},reason=\"time-out\"}} 1"),
+            format!("apiserver_flowcontrol_current_executing_seats{labels}}} 0"),
+            format!("apiserver_flowcontrol_current_inqueue_requests{labels}}} 0"),
+            "apiserver_flowcontrol_nominal_limit_seats{priority_level=\"l\"} 1.0".to_owned(),
+        ] {
+            assert!(text.contains(&line), "{line} in {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_who_goes_away_while_waiting_leaves_nothing_behind() {
+        let (level, counts, _) = level(1);
+        let seat = level.enter(&counts, 1, Work::default(), LONG).await.unwrap();
+        for _ in 0..100 {
+            let (waiting, of) = (level.clone(), counts.clone());
+            let task = tokio::spawn(async move { waiting.enter(&of, 1, Work::default(), LONG).await });
+            tokio::task::yield_now().await;
+            task.abort();
+            let _ = task.await;
+        }
+        assert_eq!(level.shown().0, (1, 0));
+        drop(seat);
+        assert!(level.enter(&counts, 1, Work::default(), LONG).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn seats_that_linger_come_back_later() {
+        let (level, counts, _) = level(2);
+        let work = Work {
+            width: 2,
+            lingers: Duration::from_millis(20),
+        };
+        drop(level.enter(&counts, 1, work, LONG).await.unwrap());
+        assert_eq!(level.shown().0, (1, 0));
+        let next = level.enter(&counts, 1, Work::default(), LONG).await;
+        assert!(next.is_ok());
+        assert_eq!(level.shown().0, (1, 0));
+    }
+
+    #[tokio::test]
+    async fn more_seats_let_those_in_who_wait() {
+        let (level, counts, _) = level(1);
+        let _first = level.enter(&counts, 1, Work::default(), LONG).await.unwrap();
+        let second = {
+            let (level, counts) = (level.clone(), counts.clone());
+            tokio::spawn(async move { level.enter(&counts, 2, Work::default(), LONG).await })
+        };
+        while level.shown().0.1 == 0 {
+            tokio::task::yield_now().await;
+        }
+        level.give(2);
+        assert!(second.await.unwrap().is_ok());
+        assert!(level.wish().target >= 1.0);
+    }
+}

@@ -1,0 +1,130 @@
+//! How many seats a request takes: one, but for lists, which take as many as they are large, and for writes that many
+//! are told of, which keep theirs a while after they have ended. Pure, but for the lock around what is remembered.
+//!
+//! Kubernetes estimates a list from the count and mean size of what is stored. Here the text of an answer is at hand
+//! when it was made, so the next question for the same is taken to be as large as the last.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// What a list makes for each of its seats.
+const BYTES_PER_SEAT: u64 = 100_000;
+/// A list is sent in pieces, and so takes no more of the server than this much of it.
+const BYTES_MAX: u64 = 1_000_000;
+/// Watchers that are told of a change, for each seat.
+const WATCHERS_PER_SEAT: u64 = 10;
+/// The most that a write takes.
+const WRITE_MAX: u64 = 10;
+/// How long telling takes, for each ten watchers.
+const TELLING: Duration = Duration::from_millis(5);
+/// How many lists are remembered; with more, all are forgotten.
+const REMEMBERED_MAX: usize = 4096;
+
+/// What a request takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// So many seats.
+    pub width: u64,
+    /// For so long after its answer was made.
+    pub lingers: Duration,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self {
+            width: 1,
+            lingers: Duration::ZERO,
+        }
+    }
+}
+
+/// A list whose answer has that many bytes, of a level whose requests may be so wide.
+pub fn list(bytes: u64, widest: u64) -> Work {
+    let seats = bytes.min(BYTES_MAX).div_ceil(BYTES_PER_SEAT);
+    Work {
+        width: seats.clamp(1, widest.max(1)),
+        ..Work::default()
+    }
+}
+
+/// A write that so many watchers are told of.
+pub fn write(watchers: u64, widest: u64) -> Work {
+    if watchers < WATCHERS_PER_SEAT {
+        return Work::default();
+    }
+    let seats = watchers.div_ceil(WATCHERS_PER_SEAT);
+    let width = seats.clamp(1, widest.clamp(1, WRITE_MAX));
+    Work {
+        width,
+        // The same work, in a narrower and longer shape.
+        lingers: TELLING.mul_f64(seats as f64 / width as f64),
+    }
+}
+
+/// How large the answers to lists were.
+#[derive(Default)]
+pub struct Sizes {
+    // A std lock: nothing awaits while it is held.
+    known: Mutex<HashMap<u64, u64>>,
+}
+
+impl Sizes {
+    /// The key of a list: where it is, and how much of it is asked for at once.
+    pub fn key(group: &str, plural: &str, namespace: &str, limit: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (group, plural, namespace, limit).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Bytes of the last answer; 0 when there was none.
+    pub fn of(&self, key: u64) -> u64 {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&key).copied().unwrap_or_default()
+    }
+
+    /// Remembers an answer.
+    pub fn note(&self, key: u64, bytes: u64) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED_MAX && !known.contains_key(&key) {
+            known.clear();
+        }
+        known.insert(key, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_as_wide_as_they_are_large() {
+        let width = |bytes, widest| list(bytes, widest).width;
+        assert_eq!((width(0, 37), width(100_000, 37), width(100_001, 37)), (1, 1, 2));
+        assert_eq!((width(999_999, 37), width(50_000_000, 37)), (10, 10));
+        assert_eq!((width(999_999, 2), width(999_999, 0)), (2, 1));
+    }
+
+    #[test]
+    fn writes_that_many_hear_of_linger() {
+        let ms = |work: Work| (work.width, work.lingers.as_millis());
+        assert_eq!(ms(write(9, 37)), (1, 0));
+        assert_eq!(ms(write(10, 37)), (1, 5));
+        assert_eq!(ms(write(95, 37)), (10, 5));
+        assert_eq!(ms(write(200, 37)), (10, 10));
+        assert_eq!(ms(write(200, 2)), (2, 50));
+    }
+
+    #[test]
+    fn the_last_answer_is_remembered() {
+        let (sizes, key) = (Sizes::default(), Sizes::key("", "pods", "a", ""));
+        assert_eq!(sizes.of(key), 0);
+        sizes.note(key, 7);
+        assert_eq!((sizes.of(key), sizes.of(Sizes::key("", "pods", "", "a"))), (7, 0));
+        for other in 0..2 * REMEMBERED_MAX as u64 {
+            sizes.note(other, 1);
+        }
+        assert!(sizes.known.lock().unwrap().len() <= REMEMBERED_MAX);
+    }
+}

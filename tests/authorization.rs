@@ -1,0 +1,182 @@
+//! Somebody elsewhere says whether users may.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::rest::As;
+use crate::support::running::Running;
+use crate::support::{Cluster, assert_has, eventually, has, sandboxed, tools, webhook};
+
+const PLACE: &str = "127.0.0.1:9556";
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+
+/// The one who is asked, where it notes what it is asked, and the file that leads to it.
+struct Judge {
+    server: Running,
+    folder: PathBuf,
+    leads: PathBuf,
+}
+
+impl Judge {
+    fn start(dir: &Path) -> Self {
+        let folder = dir.join("judge");
+        std::fs::create_dir_all(&folder).unwrap();
+        let child = Command::new(tools::example("issuer"))
+            .arg(PLACE)
+            .arg(&folder)
+            .arg("127.0.0.1")
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the judge");
+        webhook::bundle(&folder);
+        let leads = dir.join("judge.kubeconfig");
+        let url = format!("https://{PLACE}/authorize");
+        std::fs::write(&leads, webhook::leading_to(&url, &folder.join("ca.crt"))).unwrap();
+        let judge = Self {
+            server: Running(child),
+            folder,
+            leads,
+        };
+        judge.says(&json!({}));
+        judge
+    }
+
+    fn says(&self, verdicts: &Value) {
+        std::fs::write(self.folder.join("verdicts"), verdicts.to_string()).unwrap();
+    }
+
+    fn asked(&self) -> usize {
+        let text = std::fs::read_to_string(self.folder.join("requests")).unwrap_or_default();
+        text.matches("/authorize").count()
+    }
+
+    /// A configuration in which it is asked first about what lies in `default`, then the server's own.
+    fn first(&self) -> Value {
+        let conditions = json!([
+            {"expression": "has(request.resourceAttributes)"},
+            {"expression": "has(request.resourceAttributes.namespace) && request.resourceAttributes.namespace == 'default'"},
+        ]);
+        json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthorizationConfiguration", "authorizers": [
+            {"type": "Webhook", "name": "judge", "webhook": {"authorizedTTL": "10m", "unauthorizedTTL": "10m",
+                "timeout": "5s", "subjectAccessReviewVersion": "v1", "failurePolicy": "Deny",
+                "matchConditionSubjectAccessReviewVersion": "v1", "matchConditions": conditions,
+                "connectionInfo": {"type": "KubeConfigFile", "kubeConfigFile": self.leads}}},
+            {"type": "Node", "name": "node"},
+            {"type": "RBAC", "name": "rbac"},
+        ]})
+    }
+}
+
+fn get(cluster: &Cluster, token: &str, path: &str) -> crate::support::rest::Answer {
+    cluster.call(&As::Token(token), "GET", path, "", "")
+}
+
+#[test]
+fn a_webhook_allows_denies_or_leaves_it_to_roles() {
+    sandboxed(|dir| {
+        let judge = Judge::start(dir);
+        judge.says(&json!({
+            "system:serviceaccount:default:jane list configmaps": "allow",
+            "system:serviceaccount:default:bob list secrets": "deny",
+        }));
+        let file = dir.join("authorization.yaml");
+        std::fs::write(&file, judge.first().to_string()).unwrap();
+        let settings = ["--authorization-config", file.to_str().unwrap()];
+        let cluster = Cluster::start_as("server", dir.join("data"), &settings);
+        let (jane, bob) = (cluster.account("jane"), cluster.editor("bob"));
+
+        // Jane has no role: it is the judge who lets her. Bob has one, which the judge's no overrules.
+        assert_eq!(get(&cluster, &jane, MAPS).code, 200);
+        get(&cluster, &jane, SECRETS).is(403, "Forbidden", &["cannot list resource \"secrets\""]);
+        get(&cluster, &bob, SECRETS).is(
+            403,
+            "Forbidden",
+            &["cannot list resource \"secrets\"", "not today"],
+        );
+        assert_eq!(get(&cluster, &bob, MAPS).code, 200);
+        // Watches, and questions about others, go the same way.
+        let can = |what: &[&str], who: &str| {
+            let who = format!("--as=system:serviceaccount:default:{who}");
+            cluster.run_both(&[&["auth", "can-i"], what, &[&who]].concat())
+        };
+        assert_has(&can(&["list", "configmaps"], "jane"), &["yes"]);
+        assert_has(&can(&["list", "secrets"], "bob"), &["no"]);
+        // What was answered is remembered; what is none of its business is not asked.
+        let before = judge.asked();
+        assert_eq!(get(&cluster, &jane, MAPS).code, 200);
+        assert_eq!(
+            get(&cluster, &bob, "/api/v1/namespaces/kube-system/secrets").code,
+            403
+        );
+        assert_eq!(get(&cluster, &bob, "/version").code, 200);
+        assert_eq!(judge.asked(), before);
+
+        // Without it, roles alone decide; the file is read while the server runs.
+        let mut alone = judge.first();
+        alone["authorizers"].as_array_mut().unwrap().remove(0);
+        std::fs::write(&file, alone.to_string()).unwrap();
+        eventually("roles alone", || match get(&cluster, &jane, MAPS).code {
+            403 => Ok(()),
+            code => Err(code.to_string()),
+        });
+        assert_eq!(get(&cluster, &bob, SECRETS).code, 200);
+        std::fs::write(&file, alone.to_string().replace("RBAC", "ABAC")).unwrap();
+        eventually("the refusal of nonsense", || {
+            let failures =
+                "apiserver_authorization_config_controller_automatic_reloads_total{status=\"failure\"} 1";
+            has(&cluster.try_ok(&["get", "--raw", "/metrics"])?, &[failures])
+        });
+        assert_eq!(get(&cluster, &bob, SECRETS).code, 200);
+
+        // One who cannot be asked, and whose silence means no, is an error and not an answer.
+        std::fs::write(&file, judge.first().to_string()).unwrap();
+        eventually("the judge again", || match get(&cluster, &jane, MAPS).code {
+            200 => Ok(()),
+            code => Err(code.to_string()),
+        });
+        let folder = judge.folder.clone();
+        drop(judge.server);
+        assert!(folder.exists());
+        assert_eq!(get(&cluster, &jane, MAPS).code, 200, "it is remembered");
+        let lost = get(&cluster, &bob, "/api/v1/namespaces/default/pods");
+        lost.is(500, "InternalError", &["connection refused"]);
+        // Those who may do everything go on.
+        cluster.ok(&["get", "pods"]);
+    });
+}
+
+#[test]
+fn modes_are_named_by_settings() {
+    sandboxed(|dir| {
+        let judge = Judge::start(dir);
+        judge.says(&json!({"system:serviceaccount:default:jane list configmaps": "allow"}));
+        let settings = [
+            "--authorization-mode",
+            "Node,RBAC,Webhook",
+            "--authorization-webhook-config-file",
+            judge.leads.to_str().unwrap(),
+            "--authorization-webhook-cache-authorized-ttl",
+            "1",
+        ];
+        let cluster = Cluster::start_as("server", dir.join("data"), &settings);
+        let (jane, bob) = (cluster.account("jane"), cluster.editor("bob"));
+        assert_eq!(get(&cluster, &jane, MAPS).code, 200);
+        // Whom a role lets in, nobody asks about.
+        let before = judge.asked();
+        assert_eq!(get(&cluster, &bob, MAPS).code, 200);
+        assert_eq!(judge.asked(), before);
+        judge.says(&json!({}));
+        eventually("the end of what was remembered", || {
+            match get(&cluster, &jane, MAPS).code {
+                403 => Ok(()),
+                code => Err(code.to_string()),
+            }
+        });
+        // Nobody answers, and that is no opinion: the refusal says what went wrong.
+        drop(judge.server);
+        assert_eq!(get(&cluster, &bob, MAPS).code, 200);
+    });
+}
