@@ -7,8 +7,13 @@
 mod custom;
 mod definitions;
 mod gnostic;
+mod groups;
+mod names;
+mod operations;
+mod parameters;
 mod paths;
 mod types;
+mod values;
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -51,13 +56,15 @@ pub fn v3_index(kinds: &[KindRef]) -> Value {
         } else {
             format!("apis/{group}/{version}")
         };
-        let hash = hash(&of_version(kinds, group, version));
-        paths.insert(
-            place.clone(),
-            json!({"serverRelativeURL": format!("/openapi/v3/{place}?hash={hash}")}),
-        );
+        let url = format!("/openapi/v3/{place}?hash={}", v3_hash(kinds, group, version));
+        paths.insert(place, json!({"serverRelativeURL": url}));
     }
     json!({"paths": paths})
+}
+
+/// The hash under which the index names the document of one group and version.
+pub fn v3_hash(kinds: &[KindRef], group: &str, version: &str) -> String {
+    hash(&of_version(kinds, group, version))
 }
 
 /// The v3 document of one group and version (`/openapi/v3/apis/apps/v1`); `None` when it has no kinds.
@@ -72,7 +79,8 @@ pub fn v3_document(kinds: &[KindRef], group: &str, version: &str) -> Option<Byte
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": VERSION},
         "paths": paths,
-        "components": {"schemas": definitions.schemas},
+        "components": {"schemas": definitions.schemas, "securitySchemes": bearer()},
+        "security": [{"BearerToken": []}],
     })))
 }
 
@@ -91,7 +99,16 @@ pub fn v2(kinds: &[KindRef]) -> Value {
         "info": {"title": "Kubernetes", "version": VERSION},
         "paths": paths,
         "definitions": definitions.schemas,
+        "securityDefinitions": bearer(),
+        "security": [{"BearerToken": []}],
     })
+}
+
+/// How clients say who they are.
+fn bearer() -> Value {
+    json!({"BearerToken": {
+        "type": "apiKey", "name": "authorization", "in": "header", "description": "Bearer Token authentication",
+    }})
 }
 
 fn text(document: &Value) -> Bytes {

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 
 mod builtin;
+pub mod values;
 
 pub use builtin::{Schemas, openapi_name, table_name};
 

@@ -61,6 +61,20 @@ impl Which {
         }
     }
 
+    /// Where the document is now, if it is not what that hash stands for any more.
+    fn moved(&self, kinds: &[KindRef], hash: &str) -> Option<String> {
+        let Which::V3 { group, version } = self else {
+            return None;
+        };
+        let now = openapi::v3_hash(kinds, group, version);
+        let place = if group.is_empty() {
+            format!("api/{version}")
+        } else {
+            format!("apis/{group}/{version}")
+        };
+        (now != hash).then(|| format!("/openapi/v3/{place}?hash={now}"))
+    }
+
     fn make(&self, kinds: &[KindRef], others: &[Shown]) -> Option<Bytes> {
         match self {
             Which::V2Json => Some(v2(kinds, others).to_string().into()),
@@ -132,6 +146,11 @@ impl OpenApi {
             others,
             known: Arc::default(),
         }
+    }
+
+    /// Where a document is that a client asks for by a hash which stands for an earlier one.
+    pub fn moved(&self, path: &str, hash: &str) -> Option<String> {
+        Which::of(path, &HeaderMap::new())?.moved(&self.kinds.all(), hash)
     }
 
     /// The document at that path; `None` when there is none.
@@ -213,6 +232,20 @@ mod tests {
         };
         assert_eq!(Which::of("/openapi/v3/apis/apps/v1", &headers), Some(named));
         assert_eq!(Which::of("/openapi/v4", &headers), None);
+    }
+
+    #[test]
+    fn an_old_hash_leads_to_the_new_one() {
+        let kinds: Vec<KindRef> = api::kinds::all()
+            .iter()
+            .map(|kind| KindRef::from(*kind))
+            .collect();
+        let apps = Which::of("/openapi/v3/apis/apps/v1", &HeaderMap::new()).unwrap();
+        let now = openapi::v3_hash(&kinds, "apps", "v1");
+        assert_eq!(apps.moved(&kinds, &now), None);
+        let there = format!("/openapi/v3/apis/apps/v1?hash={now}");
+        assert_eq!(apps.moved(&kinds, "0"), Some(there));
+        assert_eq!(Which::V2Json.moved(&kinds, "0"), None);
     }
 
     #[test]

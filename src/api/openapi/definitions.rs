@@ -7,7 +7,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::{Form, custom, types};
+use super::{Form, custom, types, values};
 use crate::kind::{Kind, KindRef};
 use crate::schema::{ApplyKind, Field, Merge, Node, Schemas, table_name};
 
@@ -114,6 +114,14 @@ impl Definitions {
         };
         let (list, name) = (kind.list_kind(), format!("{item}List"));
         let text = |description: &str| json!({"type": "string", "description": description});
+        let (mut items, mut metadata) = (form.reference(&item), form.reference(&format!("{META}.ListMeta")));
+        metadata["description"] = "Standard list metadata.".into();
+        if form == Form::V3 {
+            for reference in [&mut items, &mut metadata] {
+                reference["default"] = json!({});
+                values::wrap_references(reference);
+            }
+        }
         let schema = json!({
             "type": "object",
             "description": format!("{list} is a list of {}.", kind.kind),
@@ -121,8 +129,8 @@ impl Definitions {
             "properties": {
                 "apiVersion": text("APIVersion defines the versioned schema of this representation of an object."),
                 "kind": text("Kind is a string value representing the REST resource this object represents."),
-                "metadata": form.reference(&format!("{META}.ListMeta")),
-                "items": {"type": "array", "description": "The items of the list.", "items": form.reference(&item)},
+                "metadata": metadata,
+                "items": {"type": "array", "description": "The items of the list.", "items": items},
             },
             GVK: [gvk(kind.group, kind.version, &list)],
         });
@@ -193,7 +201,8 @@ fn finish(name: &str, schema: &mut Value, form: Form) {
         *schema = special;
         return;
     }
-    let known = table_name(name).and_then(|name| Schemas::builtin().find(name));
+    let type_name = table_name(name).unwrap_or_default();
+    let known = Schemas::builtin().find(type_name);
     let Value::Object(schema) = schema else { return };
     if known.as_ref().is_some_and(|known| known.get().atomic) {
         schema.insert("x-kubernetes-map-type".to_owned(), "atomic".into());
@@ -204,9 +213,13 @@ fn finish(name: &str, schema: &mut Value, form: Form) {
     for (field, property) in properties {
         if let Some(field) = known.as_ref().and_then(|known| known.get().field(field)) {
             extend(property, field);
+            values::enumerate(property, type_name, field);
+            if form == Form::V3 {
+                values::fill_in(property, type_name, field);
+            }
         }
         if form == Form::V3 {
-            wrap_reference(property);
+            values::wrap_references(property);
         }
     }
 }
@@ -249,15 +262,5 @@ fn extend(property: &mut Value, field: &Field) {
     }
     if !patch_key.is_empty() {
         set("x-kubernetes-patch-merge-key", patch_key.as_ref().into());
-    }
-}
-
-/// In v3 nothing may stand beside a reference, so it goes into `allOf`.
-fn wrap_reference(property: &mut Value) {
-    let Value::Object(map) = property else { return };
-    if map.len() > 1
-        && let Some(reference) = map.remove("$ref")
-    {
-        map.insert("allOf".to_owned(), json!([{"$ref": reference}]));
     }
 }

@@ -1,102 +1,36 @@
 //! The paths of an OpenAPI document: for each kind its collection, its objects
 //! and what lies below them, with Kubernetes' action and kind extensions.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::Form;
 use super::definitions::{Definitions, gvk, part_version};
+use super::names::{capitalised, group_title, version_tag, with_article};
+use super::operations::{Answer, Operation};
+use super::parameters::{self, DELETE, FORCE, LIST, Parameter, WRITE};
+use super::{Form, groups};
 use crate::kind::{Kind, KindRef, Subresource};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
-/// The last one is for built-in kinds: lists of custom ones have no merge keys.
-const PATCH_TYPES: [&str; 4] = [
-    "application/apply-patch+yaml",
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-];
-const READ_TYPES: &[&str] = &["application/json", "application/yaml"];
-
-type Parameter = (&'static str, &'static str);
-
-const LIST: &[Parameter] = &[
-    ("allowWatchBookmarks", "boolean"),
-    ("continue", "string"),
-    ("fieldSelector", "string"),
-    ("labelSelector", "string"),
-    ("limit", "integer"),
-    ("resourceVersion", "string"),
-    ("resourceVersionMatch", "string"),
-    ("sendInitialEvents", "boolean"),
-    ("timeoutSeconds", "integer"),
-    ("watch", "boolean"),
-];
-const WRITE: &[Parameter] = &[
-    ("dryRun", "string"),
-    ("fieldManager", "string"),
-    ("fieldValidation", "string"),
-];
-const FORCE: &[Parameter] = &[("force", "boolean")];
-const DELETE: &[Parameter] = &[
-    ("dryRun", "string"),
-    ("gracePeriodSeconds", "integer"),
-    ("orphanDependents", "boolean"),
-    ("propagationPolicy", "string"),
-];
+/// What a proxy passes on.
+const PROXY_METHODS: &[&str] = &["delete", "get", "head", "options", "patch", "post", "put"];
+const INSTEAD: &str = "deprecated: use the 'watch' parameter with a list operation instead";
 
 /// All paths of `kinds`.
 pub(super) fn paths(kinds: &[KindRef], definitions: &Definitions, form: Form) -> Map<String, Value> {
-    let mut out = Map::new();
+    let mut out = groups::paths(kinds, form);
     for kind in kinds.iter().filter(|kind| !kind.plural.is_empty()) {
         let scribe = Scribe {
             kind,
             definitions,
             form,
         };
-        let root = if kind.group.is_empty() {
-            "/api".to_owned()
-        } else {
-            format!("/apis/{}", kind.group)
-        };
-        let root = format!("{root}/{}", kind.version);
-        let place = if kind.namespaced {
-            "/namespaces/{namespace}"
-        } else {
-            ""
-        };
-        let collection = format!("{root}{place}/{}", kind.plural);
-        if kind.namespaced && kind.has_verb("list") {
-            out.insert(format!("{root}/{}", kind.plural), scribe.everywhere());
-        }
-        if ["list", "create", "deletecollection"]
-            .iter()
-            .any(|verb| kind.has_verb(verb))
-        {
-            out.insert(collection.clone(), scribe.collection());
-        }
-        if ["get", "update", "patch", "delete"]
-            .iter()
-            .any(|verb| kind.has_verb(verb))
-        {
-            out.insert(format!("{collection}/{{name}}"), scribe.item());
-        }
-        for part in kind.subresources {
-            out.insert(format!("{collection}/{{name}}/{}", part.name), scribe.part(part));
-        }
+        scribe.write(&mut out);
     }
     out
 }
 
-/// One operation, before it is written down.
-struct Operation<'a> {
-    action: &'a str,
-    verb: &'a str,
-    target: Value,
-    body: Option<String>,
-    answer: Option<String>,
-    parameters: Vec<Parameter>,
-    part: &'a str,
-}
+/// A path's parameters and operations, each by its method.
+type Place<'a> = (Vec<Parameter>, Vec<(&'a str, Operation)>);
 
 struct Scribe<'a> {
     kind: &'a KindRef,
@@ -105,6 +39,272 @@ struct Scribe<'a> {
 }
 
 impl Scribe<'_> {
+    fn write(&self, out: &mut Map<String, Value>) {
+        let kind = self.kind;
+        let root = if kind.group.is_empty() {
+            format!("/api/{}", kind.version)
+        } else {
+            format!("/apis/{}/{}", kind.group, kind.version)
+        };
+        let place = if kind.namespaced {
+            "/namespaces/{namespace}"
+        } else {
+            ""
+        };
+        let collection = format!("{place}/{}", kind.plural);
+        let object = format!("{collection}/{{name}}");
+        let mut add = |path: String, place| self.add(out, path, place);
+        if kind.namespaced && kind.has_verb("list") {
+            add(format!("{root}/{}", kind.plural), self.everywhere());
+        }
+        add(format!("{root}{collection}"), self.collection());
+        add(format!("{root}{object}"), self.object());
+        for part in kind.subresources {
+            let path = format!("{root}{object}/{}", part.name);
+            match self.schema_of(part) {
+                Some(schema) => add(path, self.part(part, schema)),
+                None => {
+                    add(path.clone(), self.stream(part, false));
+                    if part.name == "proxy" {
+                        add(format!("{path}/{{path}}"), self.stream(part, true));
+                    }
+                }
+            }
+        }
+        // Custom kinds never had these paths.
+        if kind.has_verb("watch") && kind.custom().is_none() {
+            if kind.namespaced {
+                add(format!("{root}/watch/{}", kind.plural), self.watch_everywhere());
+            }
+            add(format!("{root}/watch{collection}"), self.watch_collection());
+            add(format!("{root}/watch{object}"), self.watch_object());
+        }
+    }
+
+    fn add(&self, out: &mut Map<String, Value>, path: String, (mut parameters, operations): Place<'_>) {
+        if operations.is_empty() {
+            return;
+        }
+        let in_path = |name: &str| path.contains(&format!("{{{name}}}"));
+        let fixed = [
+            ("name", parameters::NAME),
+            ("namespace", parameters::NAMESPACE),
+            ("path", parameters::PATH),
+        ];
+        let fixed = fixed.into_iter().filter(|(name, _)| in_path(name));
+        let mut written: Vec<Value> = fixed.map(|(_, p)| p.write("path", self.form)).collect();
+        if operations
+            .iter()
+            .all(|(_, operation)| operation.action != "connect")
+        {
+            parameters.push(parameters::PRETTY);
+        }
+        written.extend(parameters.iter().map(|p| p.write("query", self.form)));
+        let mut item = Map::new();
+        for (method, operation) in operations {
+            item.insert(method.to_owned(), operation.write(self.form));
+        }
+        item.insert("parameters".to_owned(), written.into());
+        out.insert(path, Value::Object(item));
+    }
+
+    fn everywhere(&self) -> Place<'static> {
+        let mut list = self.list();
+        list.id = self.id("list", "ForAllNamespaces", false);
+        (Vec::new(), vec![("get", list)])
+    }
+
+    fn collection(&self) -> Place<'static> {
+        let mut operations = Vec::new();
+        if self.kind.has_verb("list") {
+            operations.push(("get", self.list()));
+        }
+        if self.kind.has_verb("create") {
+            operations.extend(self.change("create", self.own(), self.name(), ""));
+        }
+        if self.kind.has_verb("deletecollection") {
+            let id = self.id("deleteCollection", "", self.kind.namespaced);
+            let about = format!("delete collection of {}", self.kind.kind);
+            let parameters = LIST.iter().chain(DELETE).cloned().collect();
+            operations.push(("delete", self.deletion("deletecollection", id, about, parameters)));
+        }
+        (Vec::new(), operations)
+    }
+
+    fn object(&self) -> Place<'static> {
+        let verbs = ["get", "update", "patch"].into_iter();
+        let mut operations: Vec<_> = verbs
+            .filter(|verb| self.kind.has_verb(verb))
+            .filter_map(|verb| self.change(verb, self.own(), self.name(), ""))
+            .collect();
+        if self.kind.has_verb("delete") {
+            let id = self.id("delete", "", self.kind.namespaced);
+            let about = format!("delete {}", with_article(self.kind.kind));
+            operations.push(("delete", self.deletion("delete", id, about, DELETE.to_vec())));
+        }
+        (Vec::new(), operations)
+    }
+
+    fn part(&self, part: &Subresource, schema: String) -> Place<'static> {
+        let (group, version) = part_version(self.kind, part.group, part.version);
+        let target = gvk(group, version, part.kind);
+        let change = |verb: &&str| self.change(verb, target.clone(), Some(schema.clone()), part.name);
+        (Vec::new(), part.verbs.iter().filter_map(change).collect())
+    }
+
+    /// A connection to what runs: no objects go over it.
+    fn stream(&self, part: &Subresource, with_path: bool) -> Place<'static> {
+        let (kind, name) = (self.kind.kind, part.name);
+        let end = capitalised(name) + if with_path { "WithPath" } else { "" };
+        if name == "log" {
+            let id = self.id("read", name, self.kind.namespaced);
+            let about = format!("read log of the specified {kind}");
+            let read = self.operation("get", id, about, Answer::Text);
+            return (
+                parameters::of_options("core.v1.PodLogOptions"),
+                vec![("get", read)],
+            );
+        }
+        let methods = match name {
+            "proxy" => PROXY_METHODS,
+            _ => &["get", "post"],
+        };
+        let connect = |method: &'static str| {
+            let title = capitalised(method);
+            let id = self.titled("connect", &title, &end);
+            let about = format!("connect {} requests to {name} of {kind}", method.to_uppercase());
+            let target = gvk(self.kind.group, self.kind.version, part.kind);
+            let operation = Operation {
+                target: Some(target),
+                ..self.operation("connect", id, about, Answer::Text)
+            };
+            (method, operation)
+        };
+        let options = parameters::of_options(&format!("core.v1.{}", part.kind));
+        (options, methods.iter().copied().map(connect).collect())
+    }
+
+    fn watch_everywhere(&self) -> Place<'static> {
+        let id = self.id("watch", "ListForAllNamespaces", false);
+        self.watch("watchlist", id, self.watch_text())
+    }
+
+    fn watch_collection(&self) -> Place<'static> {
+        let id = self.id("watch", "List", self.kind.namespaced);
+        self.watch("watchlist", id, self.watch_text())
+    }
+
+    fn watch_object(&self) -> Place<'static> {
+        let about = format!(
+            "watch changes to an object of kind {}. {INSTEAD}, filtered to a single item with the 'fieldSelector' \
+             parameter.",
+            self.kind.kind
+        );
+        self.watch("watch", self.id("watch", "", self.kind.namespaced), about)
+    }
+
+    fn watch_text(&self) -> String {
+        format!(
+            "watch individual changes to a list of {}. {INSTEAD}.",
+            self.kind.kind
+        )
+    }
+
+    fn watch(&self, action: &'static str, id: String, about: String) -> Place<'static> {
+        let answer = Answer::Listed(format!("{META}.WatchEvent"));
+        let operation = self.operation(action, id, about, answer);
+        (LIST.to_vec(), vec![("get", operation)])
+    }
+
+    fn list(&self) -> Operation {
+        let id = self.id("list", "", self.kind.namespaced);
+        let about = format!("list or watch objects of kind {}", self.kind.kind);
+        let answer = self.name().map(|name| Answer::Listed(format!("{name}List")));
+        Operation {
+            parameters: LIST.to_vec(),
+            ..self.operation("list", id, about, answer.unwrap_or(Answer::Text))
+        }
+    }
+
+    fn deletion(
+        &self,
+        action: &'static str,
+        id: String,
+        about: String,
+        parameters: Vec<Parameter>,
+    ) -> Operation {
+        let answer = Answer::Object(format!("{META}.Status"));
+        Operation {
+            body: Some(format!("{META}.DeleteOptions")),
+            parameters,
+            ..self.operation(action, id, about, answer)
+        }
+    }
+
+    /// Creating, reading, replacing or patching one object, or a part of it.
+    fn change(
+        &self,
+        verb: &str,
+        target: Value,
+        schema: Option<String>,
+        part: &str,
+    ) -> Option<(&'static str, Operation)> {
+        let (method, name, body, about) = match verb {
+            "get" => ("get", "read", None, "read"),
+            "create" => ("post", "create", schema.clone(), "create"),
+            "update" => ("put", "replace", schema.clone(), "replace"),
+            "patch" => (
+                "patch",
+                "patch",
+                Some(format!("{META}.Patch")),
+                "partially update",
+            ),
+            _ => return None,
+        };
+        let mut parameters = match verb {
+            "get" => Vec::new(),
+            _ => WRITE.to_vec(),
+        };
+        parameters.extend((verb == "patch").then_some(FORCE));
+        let id = self.id(name, part, self.kind.namespaced);
+        let about = format!("{about} {}", self.object_text(verb, part));
+        let answer = schema.map_or(Answer::Text, Answer::Object);
+        let operation = Operation {
+            target: Some(target),
+            body,
+            parameters,
+            ..self.operation(method, id, about, answer)
+        };
+        Some((method, operation))
+    }
+
+    fn object_text(&self, verb: &str, part: &str) -> String {
+        let object = match verb {
+            "create" => with_article(self.kind.kind),
+            _ => format!("the specified {}", self.kind.kind),
+        };
+        match part {
+            "" => object,
+            part => format!("{part} of {object}"),
+        }
+    }
+
+    /// An operation on objects of this kind, without body and parameters.
+    fn operation(&self, action: &'static str, id: String, description: String, answer: Answer) -> Operation {
+        Operation {
+            action,
+            id,
+            description,
+            target: Some(self.own()),
+            tag: version_tag(self.kind.group, self.kind.version),
+            body: None,
+            answer,
+            parameters: Vec::new(),
+            custom: self.kind.custom().is_some(),
+        }
+    }
+
+    /// The name of the kind's schema.
     fn name(&self) -> Option<String> {
         let Kind {
             group, version, kind, ..
@@ -112,309 +312,38 @@ impl Scribe<'_> {
         self.definitions.name(group, version, kind).map(str::to_owned)
     }
 
+    /// The schema of a subresource's bodies; none of what is a stream.
+    fn schema_of(&self, part: &Subresource) -> Option<String> {
+        if part.name == "log" {
+            return None;
+        }
+        let (group, version) = part_version(self.kind, part.group, part.version);
+        self.definitions
+            .name(group, version, part.kind)
+            .map(str::to_owned)
+    }
+
     fn own(&self) -> Value {
         gvk(self.kind.group, self.kind.version, self.kind.kind)
     }
 
-    fn list_name(&self) -> Option<String> {
-        self.name().map(|name| format!("{name}List"))
-    }
-
-    fn simple<'a>(&self, action: &'a str, verb: &'a str) -> Operation<'a> {
-        let (target, part) = (self.own(), "");
-        Operation {
-            action,
-            verb,
-            target,
-            body: None,
-            answer: self.name(),
-            parameters: Vec::new(),
-            part,
-        }
-    }
-
-    fn list(&self) -> Operation<'static> {
-        Operation {
-            answer: self.list_name(),
-            parameters: LIST.to_vec(),
-            ..self.simple("list", "list")
-        }
-    }
-
-    fn everywhere(&self) -> Value {
-        let list = Operation {
-            part: "ForAllNamespaces",
-            ..self.list()
-        };
-        self.place([("get", list)], false, false)
-    }
-
-    fn collection(&self) -> Value {
-        let mut operations = Vec::new();
-        if self.kind.has_verb("list") {
-            operations.push(("get", self.list()));
-        }
-        if self.kind.has_verb("create") {
-            let create = self.simple("post", "create");
-            operations.push((
-                "post",
-                Operation {
-                    body: self.name(),
-                    parameters: WRITE.to_vec(),
-                    ..create
-                },
-            ));
-        }
-        if self.kind.has_verb("deletecollection") {
-            let delete = self.simple("deletecollection", "deleteCollection");
-            let parameters = LIST.iter().chain(DELETE).copied().collect();
-            let (body, answer) = (
-                Some(format!("{META}.DeleteOptions")),
-                Some(format!("{META}.Status")),
-            );
-            operations.push((
-                "delete",
-                Operation {
-                    body,
-                    answer,
-                    parameters,
-                    ..delete
-                },
-            ));
-        }
-        self.place(operations, self.kind.namespaced, false)
-    }
-
-    fn item(&self) -> Value {
-        let mut operations = Vec::new();
-        for verb in ["get", "update", "patch"]
-            .into_iter()
-            .filter(|verb| self.kind.has_verb(verb))
-        {
-            operations.extend(self.change(verb, self.own(), self.name(), ""));
-        }
-        if self.kind.has_verb("delete") {
-            let delete = self.simple("delete", "delete");
-            let (body, answer) = (
-                Some(format!("{META}.DeleteOptions")),
-                Some(format!("{META}.Status")),
-            );
-            operations.push((
-                "delete",
-                Operation {
-                    body,
-                    answer,
-                    parameters: DELETE.to_vec(),
-                    ..delete
-                },
-            ));
-        }
-        self.place(operations, self.kind.namespaced, true)
-    }
-
-    /// Reading, replacing or patching one object or a part of it.
-    fn change<'a>(
-        &self,
-        verb: &str,
-        target: Value,
-        schema: Option<String>,
-        part: &'a str,
-    ) -> Option<(&'static str, Operation<'a>)> {
-        let (method, action, name, body, parameters) = match verb {
-            "get" => ("get", "get", "read", None, Vec::new()),
-            "update" => ("put", "put", "replace", schema.clone(), WRITE.to_vec()),
-            "patch" => {
-                let body = Some(format!("{META}.Patch"));
-                (
-                    "patch",
-                    "patch",
-                    "patch",
-                    body,
-                    WRITE.iter().chain(FORCE).copied().collect(),
-                )
-            }
-            "create" => ("post", "post", "create", schema.clone(), WRITE.to_vec()),
-            _ => return None,
-        };
-        Some((
-            method,
-            Operation {
-                action,
-                verb: name,
-                target,
-                body,
-                answer: schema,
-                parameters,
-                part,
-            },
-        ))
-    }
-
-    fn part(&self, part: &Subresource) -> Value {
-        let (group, version) = part_version(self.kind, part.group, part.version);
-        let schema = self
-            .definitions
-            .name(group, version, part.kind)
-            .map(str::to_owned);
-        let target = gvk(group, version, part.kind);
-        let operations: Vec<_> = part
-            .verbs
-            .iter()
-            .filter_map(|verb| {
-                let mut made = self.change(verb, target.clone(), schema.clone(), part.name)?;
-                // Streams have no schema: they are connections.
-                if schema.is_none() {
-                    made.1 = Operation {
-                        action: "connect",
-                        verb: "connect",
-                        body: None,
-                        ..made.1
-                    };
-                }
-                Some(made)
-            })
-            .collect();
-        self.place(operations, self.kind.namespaced, true)
-    }
-
-    fn place<'a>(
-        &self,
-        operations: impl IntoIterator<Item = (&'a str, Operation<'a>)>,
-        namespaced: bool,
-        named: bool,
-    ) -> Value {
-        let mut item = Map::new();
-        for (method, operation) in operations {
-            let written = self.write(operation, namespaced);
-            item.insert(method.to_owned(), written);
-        }
-        let mut parameters = Vec::new();
-        if named {
-            parameters.push(self.parameter("name", "string", "path"));
-        }
-        if namespaced {
-            parameters.push(self.parameter("namespace", "string", "path"));
-        }
-        parameters.push(self.parameter("pretty", "string", "query"));
-        item.insert("parameters".to_owned(), Value::Array(parameters));
-        Value::Object(item)
-    }
-
-    fn parameter(&self, name: &str, of: &str, place: &str) -> Value {
-        let mut made = match self.form {
-            Form::V2 => json!({"name": name, "in": place, "type": of, "uniqueItems": true}),
-            Form::V3 => json!({"name": name, "in": place, "schema": {"type": of, "uniqueItems": true}}),
-        };
-        if place == "path" {
-            made["required"] = true.into();
-        }
-        made
-    }
-
-    fn write(&self, operation: Operation<'_>, namespaced: bool) -> Value {
-        let Operation {
-            action,
-            verb,
-            target,
-            body,
-            answer,
-            parameters,
-            part,
-        } = operation;
-        let tag = tag(self.kind);
-        let mut parameters: Vec<Value> = parameters
-            .iter()
-            .map(|(name, of)| self.parameter(name, of, "query"))
-            .collect();
-        let mut made = json!({
-            "description": format!("{verb} {}{}", self.kind.kind, if part.is_empty() { String::new() } else { format!(" {part}") }),
-            "operationId": self.operation_id(verb, part, namespaced),
-            "tags": [tag],
-            "x-kubernetes-action": action,
-            "x-kubernetes-group-version-kind": target,
-        });
-        let media: &[&str] = match (action, self.kind.custom(), PATCH_TYPES.split_last()) {
-            ("patch", Some(_), Some((_, ours))) => ours,
-            ("patch", ..) => &PATCH_TYPES,
-            _ => &["*/*"],
-        };
-        if let Some(body) = body {
-            let schema = self.form.reference(&body);
-            match self.form {
-                Form::V2 => {
-                    made["consumes"] = json!(media);
-                    let required = action != "delete" && action != "deletecollection";
-                    let mut written = json!({"name": "body", "in": "body", "schema": schema});
-                    if required {
-                        written["required"] = true.into();
-                    }
-                    parameters.push(written);
-                }
-                Form::V3 => made["requestBody"] = json!({"content": content(media, &schema)}),
-            }
-        }
-        if !parameters.is_empty() {
-            made["parameters"] = parameters.into();
-        }
-        let mut ok = json!({"description": "OK"});
-        match (self.form, answer.map(|name| self.form.reference(&name))) {
-            (Form::V2, Some(schema)) => ok["schema"] = schema,
-            (Form::V3, Some(schema)) => ok["content"] = content(READ_TYPES, &schema),
-            _ => {}
-        }
-        if self.form == Form::V2 {
-            made["produces"] = json!(READ_TYPES);
-        }
-        made["responses"] = json!({"200": ok, "401": {"description": "Unauthorized"}});
-        made
-    }
-
     /// Such as `readAppsV1NamespacedDeploymentScale`.
-    fn operation_id(&self, verb: &str, part: &str, namespaced: bool) -> String {
-        let group = self.kind.group.strip_suffix(".k8s.io").unwrap_or(self.kind.group);
-        let group = if group.is_empty() { "core" } else { group };
-        let group: String = group.split('.').map(capitalised).collect();
-        let collection = if verb == "deleteCollection" {
-            "Collection"
-        } else {
-            ""
+    fn id(&self, verb: &str, part: &str, namespaced: bool) -> String {
+        let (verb, collection) = match verb {
+            "deleteCollection" => ("delete", "Collection"),
+            verb => (verb, ""),
         };
-        let verb = if collection.is_empty() { verb } else { "delete" };
-        let scope = if namespaced { "Namespaced" } else { "" };
-        let (version, kind) = (capitalised(self.kind.version), self.kind.kind);
-        format!(
-            "{verb}{group}{version}{collection}{scope}{kind}{}",
-            capitalised(part)
-        )
+        if namespaced == self.kind.namespaced {
+            return self.titled(verb, collection, &capitalised(part));
+        }
+        let (group, version) = (group_title(self.kind.group), capitalised(self.kind.version));
+        format!("{verb}{group}{version}{}{part}", self.kind.kind)
     }
-}
 
-fn content(media: &[&str], schema: &Value) -> Value {
-    Value::Object(
-        media
-            .iter()
-            .map(|media| ((*media).to_owned(), json!({"schema": schema})))
-            .collect(),
-    )
-}
-
-fn capitalised(word: &str) -> String {
-    let mut letters = word.chars();
-    letters
-        .next()
-        .map(|first| first.to_uppercase().chain(letters).collect())
-        .unwrap_or_default()
-}
-
-/// Such as `core_v1` and `rbacAuthorization_v1`.
-fn tag(kind: &Kind) -> String {
-    let group = kind.group.strip_suffix(".k8s.io").unwrap_or(kind.group);
-    let mut words = group.split('.');
-    let first = words
-        .next()
-        .filter(|word| !word.is_empty())
-        .unwrap_or("core")
-        .to_owned();
-    let rest: String = words.map(capitalised).collect();
-    format!("{first}{rest}_{}", kind.version)
+    /// Such as `connectCoreV1GetNamespacedPodExec`, `Get` being the `middle` and `Exec` the `end`.
+    fn titled(&self, verb: &str, middle: &str, end: &str) -> String {
+        let (group, version) = (group_title(self.kind.group), capitalised(self.kind.version));
+        let scope = if self.kind.namespaced { "Namespaced" } else { "" };
+        format!("{verb}{group}{version}{middle}{scope}{}{end}", self.kind.kind)
+    }
 }

@@ -145,3 +145,152 @@ fn the_protobuf_form_carries_the_definitions() {
         .collect();
     assert!(names.iter().any(|name| name == "io.k8s.api.apps.v1.Deployment"));
 }
+
+#[test]
+fn schemas_say_which_values_there_are_and_which_are_standard() {
+    let pick = |document: &Value, root: &str, path: &[&str]| {
+        let schema = document.pointer(root).unwrap();
+        path.iter().fold(schema.clone(), |at, key| at[*key].clone())
+    };
+    let (two, three) = (v2(&all()), v3("", "v1"));
+    let port = ["io.k8s.api.core.v1.ContainerPort", "properties", "protocol"];
+    let (old, new) = (
+        pick(&two, "/definitions", &port),
+        pick(&three, "/components/schemas", &port),
+    );
+    for protocol in [&old, &new] {
+        assert_eq!(protocol["enum"], json!(["SCTP", "TCP", "UDP"]));
+        let text = protocol["description"].as_str().unwrap();
+        assert!(
+            text.ends_with("Possible enum values:\n - `\"SCTP\"`\n - `\"TCP\"`\n - `\"UDP\"`"),
+            "{text}"
+        );
+    }
+    // Clients of v2 would write defaults into what they send.
+    assert_eq!((old.get("default"), &new["default"]), (None, &json!("TCP")));
+    let spec = [
+        "io.k8s.api.core.v1.PersistentVolumeClaimSpec",
+        "properties",
+        "accessModes",
+        "items",
+    ];
+    let mode = pick(&three, "/components/schemas", &spec);
+    assert_eq!(
+        (mode["enum"].as_array().unwrap().len(), &mode["default"]),
+        (4, &json!(""))
+    );
+    let items = pick(
+        &three,
+        "/components/schemas",
+        &["io.k8s.api.core.v1.PodList", "properties", "items", "items"],
+    );
+    assert_eq!(
+        items,
+        json!({"allOf": [{"$ref": "#/components/schemas/io.k8s.api.core.v1.Pod"}], "default": {}})
+    );
+}
+
+/// Path, method, id, action and the names of parameters of operations that clients are generated from.
+#[test]
+fn operations_are_those_that_generated_clients_know() {
+    let document = v2(&all());
+    let object = "/api/v1/namespaces/{namespace}/pods/{name}";
+    let watched = "/api/v1/watch/namespaces/{namespace}/pods";
+    for (path, method, id, action) in [
+        ("/api/v1/pods", "get", "listCoreV1PodForAllNamespaces", "list"),
+        (object, "delete", "deleteCoreV1NamespacedPod", "delete"),
+        (
+            &format!("{object}/exec"),
+            "post",
+            "connectCoreV1PostNamespacedPodExec",
+            "connect",
+        ),
+        (
+            &format!("{object}/log"),
+            "get",
+            "readCoreV1NamespacedPodLog",
+            "get",
+        ),
+        (
+            &format!("{object}/proxy"),
+            "head",
+            "connectCoreV1HeadNamespacedPodProxy",
+            "connect",
+        ),
+        (
+            &format!("{object}/proxy/{{path}}"),
+            "options",
+            "connectCoreV1OptionsNamespacedPodProxyWithPath",
+            "connect",
+        ),
+        (
+            &format!("{object}/eviction"),
+            "post",
+            "createCoreV1NamespacedPodEviction",
+            "post",
+        ),
+        (
+            "/api/v1/watch/pods",
+            "get",
+            "watchCoreV1PodListForAllNamespaces",
+            "watchlist",
+        ),
+        (watched, "get", "watchCoreV1NamespacedPodList", "watchlist"),
+        (
+            &format!("{watched}/{{name}}"),
+            "get",
+            "watchCoreV1NamespacedPod",
+            "watch",
+        ),
+        (
+            "/api/v1/nodes",
+            "delete",
+            "deleteCoreV1CollectionNode",
+            "deletecollection",
+        ),
+    ] {
+        let operation = &document["paths"][path][method];
+        assert_eq!(operation["operationId"], id, "{path}");
+        assert_eq!(operation["x-kubernetes-action"], action, "{path}");
+    }
+    for (path, id) in [
+        ("/api/v1/", "getCoreV1APIResources"),
+        ("/apis/apps/", "getAppsAPIGroup"),
+        ("/apis/", "getAPIVersions"),
+        ("/version/", "getCodeVersion"),
+    ] {
+        assert_eq!(document["paths"][path]["get"]["operationId"], id, "{path}");
+    }
+    let exec = document["paths"][format!("{object}/exec")]["parameters"]
+        .as_array()
+        .unwrap();
+    let named: Vec<_> = exec.iter().filter_map(|p| p["name"].as_str()).collect();
+    assert_eq!(
+        named,
+        [
+            "name",
+            "namespace",
+            "command",
+            "container",
+            "stderr",
+            "stdin",
+            "stdout",
+            "tty"
+        ]
+    );
+}
+
+#[test]
+fn no_two_operations_have_one_id() {
+    let document = v2(&all());
+    let places = document["paths"].as_object().unwrap().values();
+    let operations = places.flat_map(|place| place.as_object().unwrap().values());
+    let mut ids: Vec<&str> = operations
+        .filter_map(|operation| operation["operationId"].as_str())
+        .collect();
+    let count = ids.len();
+    assert!(count > 500, "{count}");
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count);
+}

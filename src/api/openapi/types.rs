@@ -5,6 +5,7 @@ use k8s_openapi::Resource;
 use k8s_openapi::api as k8s;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta;
+use k8s_openapi::apimachinery::pkg::version;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use schemars::{JsonSchema, SchemaGenerator};
 
@@ -15,6 +16,11 @@ pub(super) fn add_common(generator: &mut SchemaGenerator) {
     generator.subschema_for::<meta::v1::ListMeta>();
     generator.subschema_for::<meta::v1::Patch>();
     generator.subschema_for::<meta::v1::APIResourceList>();
+    generator.subschema_for::<meta::v1::APIGroup>();
+    generator.subschema_for::<meta::v1::APIGroupList>();
+    generator.subschema_for::<meta::v1::APIVersions>();
+    generator.subschema_for::<meta::v1::WatchEvent<k8s::core::v1::ConfigMap>>();
+    generator.subschema_for::<version::Info>();
 }
 
 fn is<T: Resource>(group: &str, version: &str, kind: &str) -> bool {

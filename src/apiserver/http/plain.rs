@@ -139,6 +139,10 @@ async fn openapi(door: &Door, incoming: &Incoming, path: &str) -> Result<Option<
             .forward_document(&remote, &incoming.user, &incoming.request);
         return Ok(Some(answer.await));
     }
+    let hash = incoming.query.get("hash");
+    if let Some(there) = hash.and_then(|hash| door.openapi.moved(path, hash)) {
+        return Ok(Some(reply::moved(&there)));
+    }
     let headers = incoming.request.headers();
     let Some(answer) = door.openapi.answer(path, headers).await? else {
         return Ok(None);
@@ -148,7 +152,7 @@ async fn openapi(door: &Door, incoming: &Incoming, path: &str) -> Result<Option<
     response
         .headers_mut()
         .insert(VARY, HeaderValue::from_static("Accept-Encoding, Accept"));
-    if incoming.query.get("hash").is_some() {
+    if hash.is_some() {
         // The index names each document with its hash, so what is at that address stays.
         let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
         response.headers_mut().insert(CACHE_CONTROL, forever);

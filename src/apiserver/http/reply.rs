@@ -6,7 +6,9 @@ use api::status::{Details, Status};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, VARY, WARNING,
+};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 
@@ -43,6 +45,15 @@ pub fn text(code: u16, body: impl Into<Bytes>) -> Response<Body> {
     response
         .headers_mut()
         .insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The news that what was asked for is elsewhere for good.
+pub fn moved(location: &str) -> Response<Body> {
+    let mut response = text(301, "");
+    if let Ok(value) = HeaderValue::from_str(location) {
+        response.headers_mut().insert(LOCATION, value);
+    }
     response
 }
 
