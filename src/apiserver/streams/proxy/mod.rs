@@ -1,10 +1,14 @@
 //! `pods|services|nodes/NAME/proxy/…`: HTTP to what runs on a node.
 
+mod links;
+mod pages;
+mod tags;
+
 use std::sync::Arc;
 
 use api::status::Status;
-use http::header::{HeaderValue, LOCATION};
-use http::{Method, Response, StatusCode};
+use http::header::{HOST, HeaderName, HeaderValue};
+use http::{Method, Response};
 use rustls::pki_types::ServerName;
 
 use super::Incoming;
@@ -12,9 +16,12 @@ use crate::http::path::ResourcePath;
 use crate::http::{Door, reply};
 use crate::nodes::{Body, Dialled, NodeDialer};
 use crate::passing::{Passed, rewrite, unreachable};
+use links::Links;
 
 /// The port of a kubelet, on which the agent answers itself.
 const KUBELET: &str = "10250";
+/// Under which path the client sees what it asks for.
+const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 
 /// `[scheme:]name[:port]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +34,7 @@ struct Target<'a> {
 impl<'a> Target<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let parts: Vec<&str> = text.split(':').collect();
-        match parts.as_slice() {
+        let made = match parts.as_slice() {
             [name] => Some(Self {
                 scheme: "",
                 name,
@@ -40,7 +47,8 @@ impl<'a> Target<'a> {
             }),
             [scheme @ ("" | "http" | "https"), name, port] => Some(Self { scheme, name, port }),
             _ => None,
-        }
+        };
+        made.filter(|target| !target.name.is_empty())
     }
 }
 
@@ -50,16 +58,28 @@ pub async fn answer(
     path: &ResourcePath,
     incoming: Incoming,
 ) -> Result<Response<Body>, Status> {
-    let request = incoming.request;
+    let mut request = incoming.request;
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if path.rest.is_empty() && reads {
         return Ok(to_root(&request));
     }
     let plural = path.resource.plural.as_str();
-    let target = Target::parse(&path.name)
-        .ok_or_else(|| Status::bad_request(format!("invalid {} request {:?}", plural, path.name)))?;
-    let own = request.uri().path().strip_suffix(path.rest.as_str());
-    let own = own.unwrap_or_default().to_owned();
+    let target = Target::parse(&path.name).ok_or_else(|| {
+        let kind = plural.trim_end_matches('s');
+        Status::bad_request(format!("invalid {kind} request {:?}", path.name))
+    })?;
+    let own = request.uri().path().to_owned();
+    let mut links = Links {
+        prefix: own
+            .strip_suffix(path.rest.as_str())
+            .unwrap_or_default()
+            .to_owned(),
+        asked: asked(&request),
+        backend: String::new(),
+    };
+    if let Ok(uri) = HeaderValue::from_str(&own) {
+        request.headers_mut().insert(FORWARDED_URI, uri);
+    }
     let response = match plural {
         "nodes" if matches!(target.port, "" | KUBELET) => {
             let prefix = format!("/{}", client::link::NODE);
@@ -68,10 +88,18 @@ pub async fn answer(
         }
         _ => {
             let dialled = dial(door, plural, &path.namespace, &target).await?;
-            pass(request, &path.rest, target.scheme == "https", dialled).await?
+            links.backend = dialled.address.to_string();
+            pass(request, &path.rest, target.scheme == "https", &links, dialled).await?
         }
     };
-    Ok(returned(response, &own))
+    Ok(returned(response, links))
+}
+
+/// The host that a request names.
+fn asked(request: &http::Request<Body>) -> String {
+    let header = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let named = header.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
+    named.unwrap_or_default().to_owned()
 }
 
 async fn dial(door: &Door, plural: &str, namespace: &str, target: &Target<'_>) -> Result<Dialled, Status> {
@@ -90,12 +118,7 @@ async fn dial(door: &Door, plural: &str, namespace: &str, target: &Target<'_>) -
 /// Relative links work only below a path that ends in a slash.
 fn to_root(request: &http::Request<Body>) -> Response<Body> {
     let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
-    let mut response = reply::text(301, "");
-    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
-    if let Ok(value) = HeaderValue::from_str(&format!("{}/{query}", request.uri().path())) {
-        response.headers_mut().insert(LOCATION, value);
-    }
-    response
+    reply::moved(&format!("{}/{query}", request.uri().path()))
 }
 
 /// Sends a request over a connection of its own.
@@ -103,9 +126,14 @@ async fn pass(
     request: http::Request<Body>,
     rest: &str,
     tls: bool,
+    links: &Links,
     dialled: Dialled,
 ) -> Result<Response<Body>, Status> {
-    let passed = Passed::new(request, rest, &dialled.address.to_string())?;
+    let host = match links.asked.as_str() {
+        "" => &links.backend,
+        asked => asked,
+    };
+    let passed = Passed::new(request, rest, host)?;
     if !tls {
         return passed.over(dialled.stream).await;
     }
@@ -115,17 +143,14 @@ async fn pass(
     passed.over(connecting.await.map_err(unreachable)?).await
 }
 
-/// The answer, with a redirect led back through the proxy.
-fn returned(mut response: Response<Body>, own: &str) -> Response<Body> {
-    let headers = response.headers_mut();
-    let led = headers
-        .get(LOCATION)
-        .and_then(|value| value.to_str().ok())
-        .filter(|l| l.starts_with('/'));
-    if let Some(Ok(value)) = led.map(|location| HeaderValue::from_str(&format!("{own}{location}"))) {
-        headers.insert(LOCATION, value);
+/// The answer, led back through the proxy: where it redirects to, else where its links lead.
+fn returned(mut response: Response<Body>, links: Links) -> Response<Body> {
+    let redirects = response.headers().contains_key(http::header::LOCATION);
+    links.correct(response.headers_mut());
+    match redirects || response.status().is_informational() {
+        true => response,
+        false => pages::corrected(response, links),
     }
-    response
 }
 
 #[cfg(test)]
@@ -142,7 +167,8 @@ mod tests {
         ] {
             assert_eq!(Target::parse(text), Some(Target { scheme, name, port }), "{text}");
         }
-        assert_eq!(Target::parse("ftp:web:80"), None);
-        assert_eq!(Target::parse("a:b:c:d"), None);
+        for wrong in ["ftp:web:80", "a:b:c:d", "https::80", ":80"] {
+            assert_eq!(Target::parse(wrong), None, "{wrong}");
+        }
     }
 }
