@@ -9,19 +9,16 @@ use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{
     Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::endpoints::pod_reference;
 use crate::plan::{Key, Plan, Write};
-use crate::replicaset::safe_suffix;
+use crate::slices::{self, Common, Groups, MANAGED_BY, SERVICE_NAME};
 use crate::view::{View, is_going, managed_by};
 use crate::{Reconciler, pods};
 
 /// Endpoints in a slice, as Kubernetes' controller fills them.
 const SLICE_MAX: usize = 100;
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 
@@ -46,7 +43,7 @@ impl Reconciler for EndpointSlices {
 
     fn reconcile(&self, key: &Key, view: &View, now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();
-        let slices = own_slices(key, view);
+        let slices = slices::kept_by(MANAGER, key, view);
         let Some(service) = view
             .services
             .get(&key.namespace, &key.name)
@@ -63,12 +60,28 @@ impl Reconciler for EndpointSlices {
         {
             return plan;
         }
+        let common = Common {
+            service: key.clone(),
+            labels: labels(&service),
+            annotations: BTreeMap::new(),
+            owner: managed_by(service.as_ref()),
+            size_max: SLICE_MAX,
+        };
         let mut unused = slices;
         for family in families(&service) {
             let (own, rest): (Vec<_>, Vec<_>) =
                 unused.into_iter().partition(|slice| slice.address_type == family);
             unused = rest;
-            settle(&service, family, own, view, &mut plan, now);
+            let mut groups = Groups::default();
+            for backend in backends(&service, family, view) {
+                let endpoint = Endpoint {
+                    hints: hints(&service, &backend),
+                    ..endpoint(&backend)
+                };
+                groups.add(&backend.ports, endpoint);
+            }
+            // A Service without backends keeps one empty slice, so that clients see that it was looked at.
+            common.settle(family, groups, own, true, &mut plan, now);
         }
         // Of a family that the Service has no more.
         unused
@@ -87,146 +100,6 @@ pub(crate) fn families(service: &Service) -> Vec<&str> {
     match listed {
         [] => vec!["IPv4"],
         listed => listed.iter().map(String::as_str).collect(),
-    }
-}
-
-/// The slices of one family.
-fn settle(
-    service: &Service,
-    family: &str,
-    slices: Vec<Arc<EndpointSlice>>,
-    view: &View,
-    plan: &mut Plan,
-    now: Timestamp,
-) {
-    let mut groups: BTreeMap<String, (Vec<EndpointPort>, Vec<Endpoint>)> = BTreeMap::new();
-    for backend in backends(service, family, view) {
-        let group = serde_json::to_string(&backend.ports).unwrap_or_default();
-        let (_, endpoints) = groups
-            .entry(group)
-            .or_insert_with(|| (backend.ports.clone(), Vec::new()));
-        endpoints.push(Endpoint {
-            hints: hints(service, &backend),
-            ..endpoint(&backend)
-        });
-    }
-    let is_empty = groups.is_empty();
-    let mut unused = slices;
-    for (ports, endpoints) in groups.into_values() {
-        let (mine, rest): (Vec<_>, Vec<_>) = unused
-            .into_iter()
-            .partition(|slice| slice.ports.clone().unwrap_or_default() == ports);
-        unused = rest;
-        fill(service, family, ports, endpoints, mine, plan, now);
-    }
-    // A Service without backends keeps one empty slice, so that clients see that it was looked at.
-    if let Some(slice) = is_empty.then(|| unused.pop()).flatten() {
-        fill(service, family, Vec::new(), Vec::new(), vec![slice], plan, now);
-    }
-    unused
-        .iter()
-        .for_each(|slice| plan.write(Write::delete(slice.as_ref())));
-}
-
-fn own_slices(key: &Key, view: &View) -> Vec<Arc<EndpointSlice>> {
-    let is_own = |slice: &Arc<EndpointSlice>| {
-        let labels = slice.metadata.labels.as_ref();
-        let label = |name: &str| labels.and_then(|l| l.get(name)).map(String::as_str);
-        label(SERVICE_NAME) == Some(&key.name)
-            && label(MANAGED_BY) == Some(MANAGER)
-            && !is_going(slice.as_ref())
-    };
-    view.slices
-        .list_in(&key.namespace)
-        .into_iter()
-        .filter(is_own)
-        .collect()
-}
-
-/// Puts the endpoints into the slices there are, each staying where it is, and into new ones.
-fn fill(
-    service: &Service,
-    family: &str,
-    ports: Vec<EndpointPort>,
-    endpoints: Vec<Endpoint>,
-    slices: Vec<Arc<EndpointSlice>>,
-    plan: &mut Plan,
-    now: Timestamp,
-) {
-    let uid = |e: &Endpoint| {
-        e.target_ref
-            .as_ref()
-            .and_then(|r| r.uid.clone())
-            .unwrap_or_default()
-    };
-    let mut waiting: BTreeMap<String, Endpoint> = endpoints.into_iter().map(|e| (uid(&e), e)).collect();
-    let mut contents: Vec<Vec<Endpoint>> = Vec::new();
-    for slice in &slices {
-        let stay = slice
-            .endpoints
-            .iter()
-            .flatten()
-            .filter_map(|e| waiting.remove(&uid(e)))
-            .collect();
-        contents.push(stay);
-    }
-    let mut waiting: Vec<Endpoint> = waiting.into_values().collect();
-    for content in &mut contents {
-        let room = SLICE_MAX.saturating_sub(content.len()).min(waiting.len());
-        content.extend(waiting.drain(..room));
-    }
-    let only_slice = slices.len() == 1;
-    for (slice, content) in slices.iter().zip(contents) {
-        if content.is_empty() && !only_slice {
-            plan.write(Write::delete(slice.as_ref()));
-            continue;
-        }
-        let mut new = (**slice).clone();
-        new.ports = Some(ports.clone());
-        new.endpoints = Some(content);
-        new.metadata.labels = Some(labels(service));
-        if is_different(slice, &new) {
-            plan.write(Write::update(&new));
-        }
-    }
-    for (index, chunk) in waiting.chunks(SLICE_MAX).enumerate() {
-        plan.write(Write::create(&new_slice(
-            service, family, &ports, chunk, index, now,
-        )));
-    }
-}
-
-fn is_different(old: &EndpointSlice, new: &EndpointSlice) -> bool {
-    old.metadata.labels != new.metadata.labels
-        || old.ports.clone().unwrap_or_default() != new.ports.clone().unwrap_or_default()
-        || old.endpoints.clone().unwrap_or_default() != new.endpoints.clone().unwrap_or_default()
-}
-
-fn new_slice(
-    service: &Service,
-    family: &str,
-    ports: &[EndpointPort],
-    endpoints: &[Endpoint],
-    index: usize,
-    now: Timestamp,
-) -> EndpointSlice {
-    let base = service.metadata.name.clone().unwrap_or_default();
-    let uid = service.metadata.uid.as_deref().unwrap_or_default();
-    EndpointSlice {
-        address_type: family.to_owned(),
-        endpoints: Some(endpoints.to_vec()),
-        metadata: ObjectMeta {
-            name: Some(pods::child_name(
-                &base,
-                &safe_suffix(&format!("{uid}/{family}/{}/{index}", now.as_nanosecond()), 5),
-            )),
-            generate_name: Some(format!("{base}-")),
-            namespace: service.metadata.namespace.clone(),
-            labels: Some(labels(service)),
-            owner_references: Some(vec![managed_by(service)]),
-            ..ObjectMeta::default()
-        },
-        ports: Some(ports.to_vec()),
     }
 }
 

@@ -11,9 +11,9 @@ use crate::harness::{Harness, Surroundings};
 use crate::plan::Key;
 use crate::view::View;
 use crate::{
-    bootstrap_tokens, csr_cleaner, deployment, disruption, endpoints, endpointslice, garbage, load_balancer,
-    namespace, node_ipam, node_lifecycle, pod_garbage, replicaset, root_ca, service_account, taint_eviction,
-    volumes,
+    bootstrap_tokens, csr_cleaner, deployment, disruption, endpoints, endpointslice, endpointslice_mirroring,
+    garbage, load_balancer, namespace, node_ipam, node_lifecycle, pod_garbage, replicaset, root_ca,
+    service_account, taint_eviction, volumes,
 };
 
 /// What the controllers need to be told.
@@ -51,6 +51,10 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
         .on_each(view.services.changes())
         .on(view.slices.changes(), endpointslice::keys_for_slice)
         .on(view.pods.changes(), endpointslice::keys_for_pod);
+    Harness::start(endpointslice_mirroring::MirroredSlices, 1, &s)
+        .on_each(view.endpoints.changes())
+        .on_each(view.services.changes())
+        .on(view.slices.changes(), endpointslice::keys_for_slice);
     Harness::start(endpoints::EndpointsOfServices, 2, &s)
         .on_each(view.services.changes())
         .on_each(view.endpoints.changes())
