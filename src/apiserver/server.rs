@@ -246,6 +246,11 @@ async fn door(
         OnError::Shutdown,
         core.clone().keep_standard_objects(),
     );
+    tasks.spawn(
+        "keep service addresses",
+        OnError::Shutdown,
+        core.clone().keep_service_addresses(),
+    );
     let api: ApiRef = Arc::new(core.clone());
     if alone {
         rbac::reconcile::reconcile(&api, &lookup, &own_user()).await?;

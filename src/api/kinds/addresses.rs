@@ -6,7 +6,7 @@ use super::cells;
 use crate::kind::{Column, Kind, Subresource};
 use crate::names;
 use crate::status::FieldError;
-use crate::value::{Field, list, text};
+use crate::value::{Field, IMMUTABLE, list, text};
 
 /// `ServiceCIDR`.
 pub static SERVICE_CIDR: Kind = Kind {
@@ -19,11 +19,7 @@ pub static SERVICE_CIDR: Kind = Kind {
     prepare_create: |range| crate::value::remove(range, "status"),
     prepare_update: |new, old| crate::value::keep(new, old, "status"),
     validate: ranges,
-    validate_update: |new, old| {
-        let mut errors = Vec::new();
-        Field::at(new, "spec.cidrs").immutable(old, &mut errors);
-        errors
-    },
+    validate_update: ranges_stay,
     columns: &[Column::NAME, Column::text("CIDRs"), Column::AGE],
     row: |range, now| {
         let cidrs: Vec<&str> = list(range, "spec.cidrs")
@@ -56,19 +52,47 @@ pub static IP_ADDRESS: Kind = Kind {
 };
 
 fn ranges(range: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
     let spec = Field::at(range, "spec");
-    let cidrs = spec.items("cidrs");
-    if cidrs.is_empty() {
-        errors.push(spec.get("cidrs").required("at least one CIDR required"));
+    let (all, cidrs) = (spec.get("cidrs"), spec.items("cidrs"));
+    match cidrs.len() {
+        0 => return vec![all.required("at least one CIDR required")],
+        1 | 2 => {}
+        _ => {
+            let held = spec.value.clone();
+            return vec![FieldError::invalid(
+                all.path,
+                held,
+                "may only hold up to 2 values",
+            )];
+        }
     }
-    if cidrs.len() > 2 {
-        errors.push(spec.get("cidrs").invalid("may only hold up to 2 values"));
-    }
-    for cidr in cidrs {
-        errors.extend(cidr.invalid_each(names::is_cidr(cidr.text())));
+    let mut errors: Vec<FieldError> = cidrs
+        .iter()
+        .flat_map(|cidr| cidr.invalid_each(names::is_cidr(cidr.text())))
+        .collect();
+    if let ([first, second], []) = (&cidrs[..], &errors[..])
+        && first.text().contains(':') == second.text().contains(':')
+    {
+        let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+        errors.push(all.invalid(why));
     }
     errors
+}
+
+/// A range of the other family may be added; nothing else changes.
+fn ranges_stay(new: &Value, old: &Value) -> Vec<FieldError> {
+    let (spec, before) = (Field::at(new, "spec"), list(old, "spec.cidrs"));
+    let cidrs = spec.items("cidrs");
+    let kept = |cidrs: &[Field<'_>]| -> Vec<FieldError> {
+        let pairs = cidrs.iter().zip(before);
+        let changed = pairs.filter(|(cidr, old)| Some(cidr.text()) != old.as_str());
+        changed.map(|(cidr, _)| cidr.invalid(IMMUTABLE)).collect()
+    };
+    match (before.len(), cidrs.len()) {
+        (old, new) if old == new => kept(&cidrs),
+        (1, 2) => kept(&cidrs).into_iter().chain(ranges(new)).collect(),
+        _ => vec![spec.get("cidrs").invalid(IMMUTABLE)],
+    }
 }
 
 fn parent(address: &Value) -> Vec<FieldError> {
@@ -122,5 +146,9 @@ mod tests {
         assert_eq!(parent_text(&address), "services/default/kubernetes");
         let range = json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.43.0.0/16"]}});
         assert!(SERVICE_CIDR.check_create(&range).is_empty());
+        let mut both = range.clone();
+        both["spec"]["cidrs"] = json!(["10.43.0.0/16", "fd43::/112"]);
+        assert!((SERVICE_CIDR.validate_update)(&both, &range).is_empty());
+        assert_eq!((SERVICE_CIDR.validate_update)(&range, &both).len(), 1);
     }
 }

@@ -185,9 +185,11 @@ impl Core {
             }
         }
         let mut ops = Vec::new();
-        for prefix in services::record_prefixes() {
+        let [addresses, ports] = services::record_prefixes();
+        for (prefix, shared) in [(addresses, true), (ports, false)] {
             for entry in list(prefix).await? {
-                if wanted.remove(&entry.key).is_none() {
+                let other = shared && !services::is_own_record(&entry);
+                if wanted.remove(&entry.key).is_none() && !other {
                     let expect = Expect::Revision(entry.revision);
                     ops.push(Op::Delete {
                         key: entry.key.clone(),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Core;
 use super::addresses::ServiceRange;
+use super::ranges;
 use super::services::{cluster_ips, ip_key, is_blank, is_headless, needs_cluster_ip};
 
 const SINGLE: &str = "SingleStack";
@@ -130,14 +131,17 @@ pub(super) fn allocate(core: &Core, service: &mut Value, before: &[String], erro
     let inner = &core.inner;
     let taken = |ip: &str| inner.store.peek(&ip_key(ip)).is_some();
     let mut ips = cluster_ips(service);
+    let all = ranges::open(core);
     for (i, family) in families(service).iter().enumerate() {
-        let Some(range) = inner.service_ranges.iter().find(|range| range.family() == family) else {
+        if inner.service_ranges.iter().all(|range| range.family() != family) {
             continue;
-        };
+        }
+        let mut ranges = all.iter().filter(|range| range.family() == family);
+        let is_taken = |ip: IpAddr| taken(&ip.to_string());
         match ips.get(i) {
             Some(ip) if before.contains(&ip_key(ip)) => {}
-            Some(ip) => errors.extend(unusable(range, ip, taken(ip), &ips)),
-            None => match range.pick(&*inner.config.random, |ip| taken(&ip.to_string())) {
+            Some(ip) => errors.extend(unusable(&all, ip, taken(ip), &ips)),
+            None => match ranges.find_map(|range| range.pick(&*inner.config.random, is_taken)) {
                 Some(ip) => ips.push(ip.to_string()),
                 None => errors.push(FieldError {
                     kind: FieldErrorKind::Internal,
@@ -155,13 +159,13 @@ pub(super) fn allocate(core: &Core, service: &mut Value, before: &[String], erro
 }
 
 /// What is wrong with an address that was asked for.
-fn unusable(range: &ServiceRange, ip: &str, taken: bool, all: &[String]) -> Option<FieldError> {
+fn unusable(ranges: &[ServiceRange], ip: &str, taken: bool, all: &[String]) -> Option<FieldError> {
     // The kind's own rules say what is wrong with what is no address.
     let parsed: IpAddr = ip.parse().ok()?;
-    let why = if !range.contains(parsed) {
-        format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}")
+    let why = if !ranges.iter().any(|range| range.contains(parsed)) {
+        "the provided network does not match the current range"
     } else if taken {
-        "provided IP is already allocated".to_owned()
+        "provided IP is already allocated"
     } else {
         return None;
     };

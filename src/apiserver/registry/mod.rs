@@ -20,6 +20,7 @@ mod meta;
 mod page;
 mod pods;
 mod quota;
+mod ranges;
 mod read;
 pub(crate) mod refuse;
 mod remove;

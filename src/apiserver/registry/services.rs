@@ -7,13 +7,16 @@ use api::object;
 use api::status::{FieldError, Status};
 use api::value;
 use serde_json::{Value, json};
-use store::{Expect, Op};
+use store::{Entry, Expect, Op};
 
 use crate::lookup;
 
 use super::addresses::PortRange;
 use super::families;
 use super::{Core, text};
+
+const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
+const MANAGER: &str = "ipallocator.k8s.io";
 
 /// The form of an address's record: the object that `ipaddresses` will serve.
 static IP_ADDRESS: Kind = Kind {
@@ -41,6 +44,19 @@ fn port_key(port: u16) -> String {
 /// The prefixes under which the records lie.
 pub(super) fn record_prefixes() -> [String; 2] {
     [&IP_ADDRESS, &NODE_PORT].map(|kind| lookup::prefix(kind.group, kind.plural, ""))
+}
+
+/// Whether a record is one of those that go with Services; others may write IPAddresses of their own.
+pub(super) fn is_own_record(entry: &Entry) -> bool {
+    let mut labels = entry.header.labels.iter();
+    labels.any(|(name, value)| name == MANAGED_BY && value == MANAGER)
+}
+
+/// Namespace and name of the Service that an address's record names.
+pub(super) fn parent(record: &Value) -> Option<(&str, &str)> {
+    let part = |key: &str| value::text(record, &format!("spec.parentRef.{key}"));
+    let is_service = part("group").is_empty() && part("resource") == "services";
+    is_service.then(|| (part("namespace"), part("name")))
 }
 
 /// What a Service holds: the keys of its records.
@@ -184,7 +200,7 @@ pub(super) fn claim(core: &Core, key: &str, service: &Value) -> Result<Op, Statu
         let family = if name.contains(':') { "IPv6" } else { "IPv4" };
         value["metadata"]["labels"] = json!({
             "ipaddress.kubernetes.io/ip-family": family,
-            "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+            MANAGED_BY: MANAGER,
         });
     }
     let record = text::record(&kind.into(), &kind.api_version(), &value, None)?;

@@ -3,9 +3,11 @@
 //!
 //! Every server does this for itself; what it writes is a function of what is there, so several servers agree.
 
+mod addresses;
 mod api_services;
 mod flow_control;
 mod plant;
+mod service_cidrs;
 mod trust;
 
 #[cfg(test)]
@@ -102,6 +104,11 @@ impl Core {
         let services = live(api_services::SERVICES)?;
         writes.extend(api_services::plan(&self.inner.kinds.all(), &services, now));
         writes.extend(trust::plan(&self.inner.config.trust, &live(trust::MAPS)?));
+        self.write_all(writes).await
+    }
+
+    /// Carries out writes; where another server was faster, the next look finds what is missing.
+    async fn write_all(&self, writes: Vec<Write>) -> Result<(), Status> {
         let (new, writes): (Vec<Write>, Vec<Write>) =
             writes.into_iter().partition(|write| write.what == What::Create);
         self.plant(&new).await?;
@@ -113,7 +120,6 @@ impl Core {
             .await;
         for result in results {
             match result {
-                // Another server of the cluster was faster.
                 Err(status)
                     if status.is_already_exists() || status.is_conflict() || status.is_not_found() => {}
                 other => drop(other?),

@@ -1,0 +1,167 @@
+//! Keeps the ranges of Services' addresses, and the record of each address, in order.
+//!
+//! Records are written with their Services, in one commit. What a careless hand does to them afterwards is mended
+//! here: one that a Service needs comes back, one that belongs to nobody goes.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::object;
+use api::status::Status;
+use jiff::Timestamp;
+use serde_json::Value;
+use store::{Change, Entry, Event, Expect, Op, StoreError};
+
+use super::{Collection, PAUSE, service_cidrs};
+use crate::lookup;
+use crate::mirror::anew;
+use crate::registry::{Core, refuse, services, text};
+
+const RECORDS: Collection = ("networking.k8s.io", "ipaddresses", "");
+/// For so long a record may be without its Service, as in Kubernetes.
+const ORPHAN_GRACE: Duration = Duration::from_secs(60);
+/// Without anything due.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Records that belong to nobody, and since when.
+type Orphans = BTreeMap<String, Timestamp>;
+
+impl Core {
+    /// Keeps them in order for ever. Call it once the definitions are loaded.
+    pub async fn keep_service_addresses(self) {
+        while anew("the addresses of services", self.keep_addresses().await).await {}
+    }
+
+    async fn keep_addresses(&self) -> Result<(), StoreError> {
+        let store = &self.inner.store;
+        let follow = |(group, plural, namespace): Collection| {
+            store.watch(&lookup::prefix(group, plural, namespace), store.revision())
+        };
+        let (mut ranges, mut records) = (follow(service_cidrs::RANGES)?, follow(RECORDS)?);
+        let mut orphans = Orphans::new();
+        loop {
+            let due = match self.settle_addresses(&mut orphans).await {
+                Ok(due) => due,
+                Err(status) => {
+                    tracing::warn!(%status, "could not put the addresses of services in order, trying again");
+                    PAUSE
+                }
+            };
+            tokio::select! {
+                event = ranges.next() => drop(event.ok_or(StoreError::Closed)??),
+                event = records.next() => {
+                    self.record_changed(&*event.ok_or(StoreError::Closed)??, &mut orphans).await?;
+                    // Those that came together are looked at together.
+                    while let Some(event) = records.try_next() {
+                        self.record_changed(&*event?, &mut orphans).await?;
+                    }
+                }
+                () = tokio::time::sleep(due) => {}
+            }
+        }
+    }
+
+    /// Writes what is due; returns when something will be again.
+    async fn settle_addresses(&self, orphans: &mut Orphans) -> Result<Duration, Status> {
+        let now = self.inner.config.clock.now();
+        let live = self.stored(service_cidrs::RANGES)?;
+        // Only what goes depends on addresses, of which there may be many.
+        let going = live
+            .iter()
+            .any(|range| object::deletion_timestamp(range).is_some());
+        let taken = if going { self.taken_addresses() } else { Vec::new() };
+        let configured: Vec<String> = self
+            .inner
+            .service_ranges
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let (writes, again) = service_cidrs::plan(&configured, &live, &taken, now);
+        self.write_all(writes).await?;
+        let mut wait = again.unwrap_or(IDLE);
+        for (key, since) in std::mem::take(orphans) {
+            let age = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+            match ORPHAN_GRACE.checked_sub(age).filter(|left| !left.is_zero()) {
+                None => self.forget_orphan(&key).await?,
+                Some(left) => {
+                    wait = wait.min(left);
+                    orphans.insert(key, since);
+                }
+            }
+        }
+        Ok(wait)
+    }
+
+    /// The addresses that Services have.
+    fn taken_addresses(&self) -> Vec<IpAddr> {
+        let (group, plural, namespace) = RECORDS;
+        let (_, entries) = self
+            .inner
+            .store
+            .peek_prefix(&lookup::prefix(group, plural, namespace));
+        let kept = entries.iter().filter(|entry| services::is_own_record(entry));
+        kept.filter_map(|entry| entry.key.rsplit('/').next()?.parse().ok())
+            .collect()
+    }
+
+    async fn record_changed(&self, event: &Event, orphans: &mut Orphans) -> Result<(), StoreError> {
+        let key = &event.entry.key;
+        let held_by = self.holder(&event.entry);
+        match (event.kind, held_by) {
+            (Change::Put, Some(_)) => drop(orphans.remove(key)),
+            (Change::Put, None) if services::is_own_record(&event.entry) => {
+                orphans
+                    .entry(key.clone())
+                    .or_insert(self.inner.config.clock.now());
+            }
+            (Change::Put, None) => {}
+            (_, None) => drop(orphans.remove(key)),
+            (_, Some(service)) => match services::claim(self, key, &service) {
+                Ok(claim) => {
+                    tracing::warn!(%key, "the record of a service's address was removed; writing it again");
+                    self.commit_unless_changed(claim).await?;
+                }
+                Err(status) => tracing::warn!(%status, %key, "could not write the record of an address"),
+            },
+        }
+        Ok(())
+    }
+
+    /// The Service that a record names, if the Service has that address.
+    fn holder(&self, record: &Arc<Entry>) -> Option<Value> {
+        let record_value = text::parse(record).ok()?;
+        let (namespace, name) = services::parent(&record_value)?;
+        let entry = self
+            .inner
+            .store
+            .peek(&lookup::key("", "services", namespace, name))?;
+        let service = text::parse(&entry).ok()?;
+        services::held(&service).contains(&record.key).then_some(service)
+    }
+
+    async fn forget_orphan(&self, key: &str) -> Result<(), Status> {
+        let Some(entry) = self.inner.store.peek(key) else {
+            return Ok(());
+        };
+        if self.holder(&entry).is_some() {
+            return Ok(());
+        }
+        tracing::warn!(%key, "the record of an address belongs to no service; removing it");
+        let expect = Expect::Revision(entry.revision);
+        let removal = Op::Delete {
+            key: key.to_owned(),
+            expect,
+        };
+        self.commit_unless_changed(removal).await.map_err(refuse::status)
+    }
+
+    /// Commits; what somebody else has changed meanwhile comes back as an event.
+    async fn commit_unless_changed(&self, op: Op) -> Result<(), StoreError> {
+        match self.inner.store.commit(vec![op]).await {
+            Ok(_) | Err(StoreError::Precondition { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
