@@ -4,6 +4,7 @@
 //! and take not one byte of them. So the text of an answer is handed over in small copies, and forgotten when nothing
 //! of it was taken for a minute.
 
+use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
@@ -29,9 +30,15 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// Who an answer is for. A number made of the name: every request has one, few need it, and two users who by chance
+/// shared one would only share their room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reader(u64);
+
 /// The answers that wait.
 pub struct Waiting {
-    room: Arc<Shares<String>>,
+    names: RandomState,
+    room: Arc<Shares<Reader>>,
     // A std lock: nothing awaits while it is held.
     answers: Mutex<Vec<Weak<Mutex<Answer>>>>,
 }
@@ -39,30 +46,34 @@ pub struct Waiting {
 struct Answer {
     rest: Bytes,
     taken: Instant,
-    room: Option<Share<String>>,
+    room: Option<Share<Reader>>,
 }
 
 impl Waiting {
     /// None yet.
     pub fn new() -> Self {
         Self {
+            names: RandomState::new(),
             room: Shares::new(BYTES_MAX),
             answers: Mutex::default(),
         }
     }
 
-    /// The body of an answer to a user.
+    /// The user of that name, whose answers share what one user may have.
+    pub fn reader(&self, user: &str) -> Reader {
+        Reader(self.names.hash_one(user))
+    }
+
+    /// The body of an answer.
     ///
     /// # Errors
     /// 429 when too much waits already.
-    pub fn body(&self, user: &str, text: Bytes) -> Result<Body, Status> {
+    pub fn body(&self, reader: Reader, text: Bytes) -> Result<Body, Status> {
         if text.len() < SMALL {
             return Ok(reply::full(text));
         }
-        let room = self
-            .room
-            .take(user.to_owned(), text.len())
-            .map_err(|_| reply::busy())?;
+        let room = self.room.take(reader, text.len());
+        let room = room.map_err(|_| reply::busy())?;
         let answer = Arc::new(Mutex::new(Answer {
             rest: text,
             taken: Instant::now(),
@@ -155,10 +166,11 @@ mod tests {
     async fn answers_are_sent_whole_and_forgotten_when_nobody_reads() {
         let waiting = Waiting::new();
         let text = Bytes::from(vec![b'x'; 100_000]);
-        let sent = waiting.body("a", text.clone()).unwrap();
+        let reader = waiting.reader("a");
+        let sent = waiting.body(reader, text.clone()).unwrap();
         assert_eq!(sent.size_hint().exact(), Some(100_000));
         assert_eq!(sent.collect().await.unwrap().to_bytes(), text);
-        let mut unread = waiting.body("a", text).unwrap();
+        let mut unread = waiting.body(reader, text).unwrap();
         assert!(unread.frame().await.unwrap().is_ok());
         waiting.forget(Instant::now());
         assert!(unread.frame().await.unwrap().is_ok());
@@ -171,11 +183,12 @@ mod tests {
     fn one_user_does_not_take_all_the_room() {
         let waiting = Waiting::new();
         let large = || Bytes::from_static(&[b'x'; 16 * 1024 * 1024]);
-        let held: Vec<Body> = std::iter::repeat_with(|| waiting.body("a", large()))
+        let (a, b) = (waiting.reader("a"), waiting.reader("b"));
+        let held: Vec<Body> = std::iter::repeat_with(|| waiting.body(a, large()))
             .map_while(Result::ok)
             .collect();
         assert_eq!(held.len(), 8);
-        assert!(waiting.body("b", large()).is_ok());
-        assert!(waiting.body("a", Bytes::from_static(b"small")).is_ok());
+        assert!(waiting.body(b, large()).is_ok());
+        assert!(waiting.body(a, Bytes::from_static(b"small")).is_ok());
     }
 }

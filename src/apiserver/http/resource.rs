@@ -193,7 +193,7 @@ async fn call(
     let whole_list = verb == Verb::List && turns::is_whole(&incoming.query);
     let size_key = whole_list.then(|| turns::list_key(&path, &incoming.query));
     let part = path.subresource.clone();
-    let user = incoming.user.name.clone();
+    let reader = door.waiting.reader(&incoming.user.name);
     let carried_out = async {
         let sent = body(&parts.headers, sent).await?;
         if let Some(trail) = trail.filter(|trail| trail.wants_bodies()) {
@@ -236,7 +236,7 @@ async fn call(
             true => reply::compressed(&mut response, body),
             false => body,
         };
-        *response.body_mut() = door.waiting.body(&user, body)?;
+        *response.body_mut() = door.waiting.body(reader, body)?;
     }
     reply::warn(&mut response, &answer.warnings);
     Ok(response)
