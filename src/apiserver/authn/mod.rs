@@ -167,6 +167,11 @@ mod tests {
         headers
     }
 
+    async fn assert_refused(authn: &Authn, connection: &CertificateUser, headers: &HeaderMap) {
+        let refused = authn.request(connection, headers, "/").await.unwrap_err();
+        assert_eq!((refused.code, refused.message.as_str()), (401, "Unauthorized"));
+    }
+
     #[tokio::test]
     async fn certificates_tokens_and_nobody() {
         let dir = tempfile::tempdir().unwrap();
@@ -183,27 +188,13 @@ mod tests {
             .issue(&crate::pki::Leaf::client("admin", &["system:masters"]), now, 600)
             .unwrap();
         let connection = authn.connection(Some(&chain(&peer.cert_pem)));
-        assert_eq!(
-            authn
-                .request(&connection, &HeaderMap::new(), "/")
-                .await
-                .unwrap_err()
-                .code,
-            401
-        );
+        assert_refused(&authn, &connection, &HeaderMap::new()).await;
         let nobody = authn.connection(None);
         assert_eq!(
             authn.request(&nobody, &HeaderMap::new(), "/").await.unwrap(),
             User::anonymous()
         );
-        assert_eq!(
-            authn
-                .request(&nobody, &with_bearer("wrong"), "/")
-                .await
-                .unwrap_err()
-                .message,
-            "Unauthorized"
-        );
+        assert_refused(&authn, &nobody, &with_bearer("wrong")).await;
         let join = pki.join.token(JoinRole::Agent).text();
         let user = authn.request(&nobody, &with_bearer(&join), "/").await.unwrap();
         assert_eq!(user.name, "system:bootstrap:agent");
@@ -221,14 +212,7 @@ mod tests {
         let connection = authn.connection(Some(&chain(&proxy.cert_pem)));
         let jane = User::new("jane", &[AUTHENTICATED]);
         assert_eq!(authn.request(&connection, &headers, "/").await.unwrap(), jane);
-        assert_eq!(
-            authn
-                .request(&connection, &HeaderMap::new(), "/")
-                .await
-                .unwrap_err()
-                .code,
-            401
-        );
+        assert_refused(&authn, &connection, &HeaderMap::new()).await;
         // The same name from another CA, and another name from the right one.
         let stranger = pki.client(front_proxy::CLIENT_NAME, &[], now).unwrap();
         let connection = authn.connection(Some(&chain(&stranger.cert_pem)));
@@ -239,10 +223,7 @@ mod tests {
         let leaf = crate::pki::Leaf::client("somebody", &[]);
         let other = pki.front_proxy_ca.issue(&leaf, now, 600).unwrap();
         let connection = authn.connection(Some(&chain(&other.cert_pem)));
-        assert_eq!(
-            authn.request(&connection, &headers, "/").await.unwrap_err().code,
-            401
-        );
+        assert_refused(&authn, &connection, &headers).await;
         let nobody = authn.connection(None);
         assert_eq!(
             authn.request(&nobody, &headers, "/").await.unwrap(),
@@ -268,13 +249,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (_, authn) = authn(dir.path(), false);
         let nobody = authn.connection(None);
-        assert_eq!(
-            authn
-                .request(&nobody, &HeaderMap::new(), "/")
-                .await
-                .unwrap_err()
-                .code,
-            401
-        );
+        assert_refused(&authn, &nobody, &HeaderMap::new()).await;
     }
 }
