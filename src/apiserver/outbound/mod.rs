@@ -35,6 +35,13 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// What is spoken: every server knows it.
 const ALPN: &[&[u8]] = &[b"http/1.1"];
 
+/// Who asks where nobody wants to know.
+static NOBODY: Credentials = Credentials {
+    cert_pem: String::new(),
+    key_pem: String::new(),
+    token: String::new(),
+};
+
 /// A connection's bytes, whatever carries them.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -72,13 +79,8 @@ impl Outbound {
     /// # Errors
     /// What went wrong, in the words of Go's client.
     pub async fn get(&self, endpoint: &Endpoint, within: Duration) -> Result<Bytes, String> {
-        let ask = Ask {
-            method: Method::GET,
-            query: "",
-            body: Bytes::new(),
-            who: &Credentials::default(),
-        };
-        self.ask("Get", endpoint, ask, within).await
+        let ask = Ask::new(Method::GET, Bytes::new(), &NOBODY);
+        self.ask(endpoint, ask, within).await
     }
 
     /// Posts JSON as somebody.
@@ -92,13 +94,8 @@ impl Outbound {
         body: Bytes,
         within: Duration,
     ) -> Result<Bytes, String> {
-        let ask = Ask {
-            method: Method::POST,
-            query: "",
-            body,
-            who,
-        };
-        self.ask("Post", endpoint, ask, within).await
+        self.ask(endpoint, Ask::new(Method::POST, body, who), within)
+            .await
     }
 
     /// Posts JSON and returns the body of the answer; `query` has no question mark.
@@ -113,22 +110,14 @@ impl Outbound {
         within: Duration,
     ) -> Result<Bytes, String> {
         let ask = Ask {
-            method: Method::POST,
             query,
-            body,
-            who: &Credentials::default(),
+            ..Ask::new(Method::POST, body, &NOBODY)
         };
-        self.ask("Post", endpoint, ask, within).await
+        self.ask(endpoint, ask, within).await
     }
 
-    async fn ask(
-        &self,
-        word: &str,
-        endpoint: &Endpoint,
-        ask: Ask<'_>,
-        within: Duration,
-    ) -> Result<Bytes, String> {
-        let shown = endpoint.shown(ask.query);
+    async fn ask(&self, endpoint: &Endpoint, ask: Ask<'_>, within: Duration) -> Result<Bytes, String> {
+        let (word, shown) = (ask.word(), endpoint.shown(ask.query));
         let failed = |why: String| format!("{word} {shown:?}: {why}");
         let exchanged = tokio::time::timeout(within, self.exchange(endpoint, ask)).await;
         let exchanged = exchanged.map_err(|_| failed("context deadline exceeded".to_owned()))?;
@@ -236,7 +225,24 @@ struct Ask<'a> {
     who: &'a Credentials,
 }
 
-impl Ask<'_> {
+impl<'a> Ask<'a> {
+    fn new(method: Method, body: Bytes, who: &'a Credentials) -> Self {
+        Self {
+            method,
+            query: "",
+            body,
+            who,
+        }
+    }
+
+    /// What Go's client calls it in its failures.
+    fn word(&self) -> &'static str {
+        match self.method {
+            Method::GET => "Get",
+            _ => "Post",
+        }
+    }
+
     fn request(&self, endpoint: &Endpoint) -> Result<Request<Full<Bytes>>, http::Error> {
         let mark = if self.query.is_empty() { "" } else { "?" };
         let authority = endpoint.origin.trim_start_matches("https://");
