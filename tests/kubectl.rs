@@ -371,6 +371,11 @@ fn kinds_explain_themselves() {
                 &["replicas", "containerPort"],
             );
             assert_has(
+                &cluster.ok(&["explain", "pod.spec.restartPolicy"]),
+                &["Possible enum values", "\"OnFailure\""],
+            );
+            assert_has(&cluster.ok(&["explain", "pvc.spec.accessModes"]), &["<[]string>"]);
+            assert_has(
                 &cluster.refused(&["explain", "pod.spec.nonsense"]),
                 &["does not exist"],
             );

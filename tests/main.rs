@@ -11,8 +11,10 @@
 mod support;
 
 mod access;
+mod addresses;
 mod admission;
 mod aggregation;
+mod api_rules;
 mod audit;
 mod authorization;
 mod backups;
@@ -47,6 +49,7 @@ mod members;
 mod mixed;
 mod oci;
 mod pods;
+mod proxies;
 mod quota;
 mod reboot;
 mod recovery;

@@ -10,6 +10,7 @@
 //!
 //! Schemas stay what they are, JSON; [`schema::Schema`](crate::schema) is made of them for decoding and apply.
 
+pub mod approval;
 mod check;
 mod columns;
 mod compiled;

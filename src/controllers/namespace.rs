@@ -77,24 +77,50 @@ async fn empty_out(s: &Surroundings, name: &str) -> Result<bool, Status> {
     if !is_going(&namespace) {
         return Ok(true);
     }
-    let mut left = Vec::new();
-    for resource in contents(&s.client).await? {
-        if let Some(some) = clear(&s.client, name, resource).await? {
-            left.push(some);
-        }
+    let mut round = Round::default();
+    let is_pods = |resource: &ResourceRef| resource.group.is_empty() && resource.plural == "pods";
+    let (pods, others) = contents(&s.client).await?.into_iter().partition(is_pods);
+    round.clear_all(&s.client, name, pods).await;
+    // What pods live by (NetworkPolicies, their accounts) outlives them.
+    if round.is_done() {
+        round.clear_all(&s.client, name, others).await;
     }
     let mut new = namespace.clone();
-    if set_conditions(&mut new, &left, s.clock.now()) {
+    if set_conditions(&mut new, &round, s.clock.now()) {
         new = s.client.update_status(&new).await?;
     }
-    if !left.is_empty() {
-        return Ok(false);
+    if !round.is_done() {
+        return round.failed.into_iter().next().map_or(Ok(false), Err);
     }
     if let Some(finalizers) = new.spec.as_mut().and_then(|spec| spec.finalizers.as_mut()) {
         finalizers.retain(|finalizer| finalizer != FINALIZER);
     }
     s.client.update_subresource(&new, "finalize").await?;
     Ok(true)
+}
+
+/// What one round has found.
+#[derive(Default)]
+struct Round {
+    left: Vec<Left>,
+    /// Why some of it could not be deleted.
+    failed: Vec<Status>,
+}
+
+impl Round {
+    fn is_done(&self) -> bool {
+        self.left.is_empty() && self.failed.is_empty()
+    }
+
+    /// Deletes all objects of those kinds, and notes what is left of them.
+    async fn clear_all(&mut self, client: &Client, namespace: &str, resources: Vec<ResourceRef>) {
+        for resource in resources {
+            match clear(client, namespace, resource).await {
+                Ok(left) => self.left.extend(left),
+                Err(status) => self.failed.push(status),
+            }
+        }
+    }
 }
 
 /// Everything that may be in a namespace, each sort of object once.
@@ -152,7 +178,8 @@ async fn items(client: &Client, request: Request) -> Result<Vec<Value>, Status> 
 }
 
 /// The conditions that a namespace shows while it ends: type, status, reason, message.
-fn verdict(left: &[Left]) -> Vec<(&'static str, bool, &'static str, String)> {
+fn verdict(round: &Round) -> Vec<(&'static str, bool, &'static str, String)> {
+    let left = &round.left;
     let mut finalizers: Vec<&str> = left
         .iter()
         .flat_map(|l| l.finalizers.iter().map(String::as_str))
@@ -161,8 +188,9 @@ fn verdict(left: &[Left]) -> Vec<(&'static str, bool, &'static str, String)> {
     let remaining = left
         .iter()
         .map(|l| {
-            let name = api::status::group_resource(&l.resource.group, &l.resource.plural);
-            format!("{name} has {} resource instances", l.count)
+            // With the dot even where there is no group: clients know the text like this.
+            let ResourceRef { group, plural, .. } = &l.resource;
+            format!("{plural}.{group} has {} resource instances", l.count)
         })
         .collect::<Vec<_>>()
         .join(", ");
@@ -190,6 +218,20 @@ fn verdict(left: &[Left]) -> Vec<(&'static str, bool, &'static str, String)> {
         );
         ("SomeFinalizersRemain", text)
     };
+    let mut failed: Vec<&str> = round
+        .failed
+        .iter()
+        .map(|status| status.message.as_str())
+        .collect();
+    failed.sort_unstable();
+    let deleted = if failed.is_empty() {
+        let text = "All content successfully deleted, may be waiting on finalization";
+        ("ContentDeleted", text.to_owned())
+    } else {
+        let (count, all) = (failed.len(), failed.join(", "));
+        let text = format!("Failed to delete all resource types, {count} remaining: {all}");
+        ("ContentDeletionFailed", text)
+    };
     vec![
         (
             "NamespaceDeletionDiscoveryFailure",
@@ -205,9 +247,9 @@ fn verdict(left: &[Left]) -> Vec<(&'static str, bool, &'static str, String)> {
         ),
         (
             "NamespaceDeletionContentFailure",
-            false,
-            "ContentDeleted",
-            "All content successfully deleted, may be waiting on finalization".to_owned(),
+            !round.failed.is_empty(),
+            deleted.0,
+            deleted.1,
         ),
         (
             "NamespaceContentRemaining",
@@ -225,14 +267,14 @@ fn verdict(left: &[Left]) -> Vec<(&'static str, bool, &'static str, String)> {
 }
 
 /// Whether anything changed.
-fn set_conditions(namespace: &mut Namespace, left: &[Left], now: Timestamp) -> bool {
+fn set_conditions(namespace: &mut Namespace, round: &Round, now: Timestamp) -> bool {
     let conditions = namespace
         .status
         .get_or_insert_default()
         .conditions
         .get_or_insert_default();
     let before = conditions.clone();
-    for (kind, holds, reason, message) in verdict(left) {
+    for (kind, holds, reason, message) in verdict(round) {
         let status = if holds { "True" } else { "False" };
         let old = conditions.iter().find(|c| c.type_ == kind);
         let since = old
@@ -259,20 +301,25 @@ mod tests {
 
     #[test]
     fn what_is_left_is_named_and_counted() {
-        let left = [Left {
+        let left = vec![Left {
             resource: ResourceRef::new("", "v1", "configmaps"),
             count: 2,
             finalizers: vec!["example.com/a".into(), "example.com/a".into()],
         }];
-        let verdict = verdict(&left);
+        let failed = vec![Status::unavailable("not now"), Status::unavailable("away")];
+        let verdict = verdict(&Round { left, failed });
         let text = |kind: &str| verdict.iter().find(|v| v.0 == kind).map(|v| v.3.clone()).unwrap();
         assert_eq!(
             text("NamespaceContentRemaining"),
-            "Some resources are remaining: configmaps has 2 resource instances"
+            "Some resources are remaining: configmaps. has 2 resource instances"
         );
         assert_eq!(
             text("NamespaceFinalizersRemaining"),
             "Some content in the namespace has finalizers remaining: example.com/a in 2 resource instances"
+        );
+        assert_eq!(
+            text("NamespaceDeletionContentFailure"),
+            "Failed to delete all resource types, 2 remaining: away, not now"
         );
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::is_true;
+use super::{approval, is_true};
 use crate::object::time_text;
 use crate::value::{fill, get, list, set, text};
 
@@ -65,6 +65,10 @@ pub fn judge(definition: &Value, all: &[Value], now: Timestamp) -> Verdict {
             "not all names are accepted",
             &time,
         );
+    }
+    if let Some((holds, reason, message)) = approval::of(definition).condition() {
+        let kind = "KubernetesAPIApprovalPolicyConformant";
+        condition(&mut status, kind, holds, reason, &message, &time);
     }
     Verdict { status }
 }

@@ -4,13 +4,11 @@ use serde_json::{Value, json};
 
 use super::{admission::webhooks, cells, metadata};
 use crate::custom;
+use crate::custom::approval::{self, Approval};
 use crate::kind::{Kind, Subresource};
 use crate::names;
 use crate::status::FieldError;
-use crate::value::{Field, fill, fill_number, fill_text, get, get_mut, keep, list, object_mut, set, text};
-
-/// The annotation without which groups of Kubernetes itself may not be extended.
-const APPROVED: &str = "api-approved.kubernetes.io";
+use crate::value::{Field, fill, fill_number, fill_text, get_mut, keep, list, object_mut, set, text};
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -111,29 +109,13 @@ fn validate(definition: &Value) -> Vec<FieldError> {
 
 /// Groups of Kubernetes itself are protected.
 fn approved(definition: &Value, errors: &mut Vec<FieldError>) {
-    let group = text(definition, "spec.group");
-    let protected = group.ends_with(".k8s.io") || group.ends_with(".kubernetes.io");
-    let annotations = get(definition, "metadata.annotations");
-    let path = format!("metadata.annotations[{APPROVED}]");
-    match annotations.get(APPROVED).and_then(Value::as_str) {
-        _ if !protected => {}
-        None | Some("") => errors.push(FieldError::required(
-            path,
-            format!(
-                "protected groups must have approval annotation \"{APPROVED}\", see \
-                 https://github.com/kubernetes/enhancements/pull/1111"
-            ),
-        )),
-        Some(said) if said.starts_with("https://") || said.starts_with("unapproved") => {}
-        Some(said) => errors.push(FieldError::invalid(
-            path,
-            said,
-            format!(
-                "protected groups must have approval annotation \"{APPROVED}\" with either a URL or a reason starting \
-                 with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111"
-            ),
-        )),
-    }
+    let found = approval::of(definition);
+    let Some(why) = found.refusal() else { return };
+    let path = format!("metadata.annotations[{}]", approval::ANNOTATION);
+    errors.push(match found {
+        Approval::Invalid(said) => FieldError::invalid(path, said, why),
+        _ => FieldError::required(path, why),
+    });
 }
 
 fn versions(spec: &Field, errors: &mut Vec<FieldError>) {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use api::custom::{self, FINALIZER, judge};
+use api::custom::{self, FINALIZER, approval, judge};
 use api::object;
 use api::request::{Options, PatchType, Request, ResourceRef, User, Verb};
 use api::status::Status;
@@ -85,12 +85,16 @@ impl Definitions {
     }
 }
 
-/// A definition without its schemas, and without who wrote what.
+/// A definition without its schemas, and without who wrote what; of its annotations, only who approved it.
 fn slim(definition: &Value) -> Value {
     let spec = get(definition, "spec");
     let mut metadata = get(definition, "metadata").clone();
+    let approved = get(&metadata, "annotations").get(approval::ANNOTATION).cloned();
     for key in ["managedFields", "annotations", "labels"] {
         remove(&mut metadata, key);
+    }
+    if let Some(approved) = approved {
+        metadata["annotations"] = json!({approval::ANNOTATION: approved});
     }
     json!({
         "metadata": metadata,

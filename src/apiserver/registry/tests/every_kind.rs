@@ -24,6 +24,19 @@ use super::{Request, World, world};
 /// How long the server may take for what it does after a write.
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(5);
+/// The kinds whose strategies say `AllowCreateOnUpdate`.
+const CREATED_BY_PUT: [&str; 10] = [
+    "clusterrolebindings",
+    "clusterroles",
+    "endpoints",
+    "events",
+    "leases",
+    "limitranges",
+    "rolebindings",
+    "roles",
+    "runtimeclasses",
+    "services",
+];
 
 #[derive(Clone, Deserialize)]
 struct Sample {
@@ -54,7 +67,7 @@ fn samples() -> BTreeMap<String, Sample> {
 }
 
 /// The parts of a life, each tried on every kind.
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("lives", |trial| trial.lives().boxed()),
     ("is patched", |trial| trial.is_patched().boxed()),
     ("is applied", |trial| trial.is_applied().boxed()),
@@ -65,6 +78,7 @@ const PARTS: [Part; 7] = [
         trial.is_listed_and_watched().boxed()
     }),
     ("is checked", |trial| trial.is_checked().boxed()),
+    ("is put", |trial| trial.is_put().boxed()),
     ("speaks protobuf", |trial| trial.speaks_protobuf().boxed()),
 ];
 
@@ -535,6 +549,26 @@ impl Trial<'_> {
             "{}",
             refused.message
         );
+    }
+
+    /// A PUT of what is not there creates it where Kubernetes lets it.
+    async fn is_put(&self) {
+        let kind = self.kind;
+        let mut request = self.request(Verb::Update, &self.object("every"));
+        request.body = self.object("every").to_string().into();
+        request.options.dry_run = true;
+        let creates = CREATED_BY_PUT.contains(&kind.plural);
+        match self.world.reply(request).await {
+            Ok(reply) => assert!(creates && reply.code == 201, "{kind:?}: {}", reply.code),
+            Err(status) => {
+                let told = (status.code, status.reason.as_str());
+                assert!(
+                    !creates && told == (404, "NotFound"),
+                    "{kind:?}: {}",
+                    status.message
+                );
+            }
+        }
     }
 
     /// The same body in protobuf makes the same object.

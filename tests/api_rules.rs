@@ -1,0 +1,215 @@
+//! Rules of the API that clients build on, tried on the real binary: pages, watches and the end of namespaces.
+
+use std::io::Read;
+
+use serde_json::{Value, json};
+
+use crate::support::rest::As;
+use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[test]
+fn pages_and_watches_keep_to_their_options() {
+    sandboxed(|dir| {
+        let mut cluster = Cluster::start_as("server", dir.join("data"), &[]);
+        for name in ["a", "b", "c", "d", "e", "f", "g"] {
+            cluster.ok(&["create", "configmap", name, "--from-literal=k=v"]);
+            cluster.ok(&["label", "configmap", name, "page=yes"]);
+        }
+        pages_outlive_a_restart(&mut cluster);
+        watches_end_and_begin_as_asked(&cluster);
+        forms_are_negotiated(&cluster);
+    });
+}
+
+fn get(cluster: &Cluster, path: &str) -> Value {
+    let answer = cluster.call(&As::Admin, "GET", path, "", "");
+    assert_eq!(answer.code, 200, "{path}: {}", answer.body);
+    answer.body
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    let items = list["items"].as_array().expect("items").iter();
+    items
+        .map(|item| item["metadata"]["name"].as_str().expect("a name"))
+        .collect()
+}
+
+fn pages_outlive_a_restart(cluster: &mut Cluster) {
+    let first = get(cluster, &format!("{MAPS}?limit=3"));
+    assert_eq!(names(&first), ["a", "b", "c"]);
+    // kube-root-ca.crt is there too.
+    assert_eq!(first["metadata"]["remainingItemCount"], 5);
+    cluster.ok(&["create", "configmap", "bb"]);
+    cluster.ok(&["delete", "configmap", "d"]);
+    cluster.stop();
+    cluster.restart();
+    let go_on = first["metadata"]["continue"].as_str().expect("a token");
+    let second = get(cluster, &format!("{MAPS}?limit=3&continue={go_on}"));
+    assert_eq!(names(&second), ["d", "e", "f"], "the state of the first page");
+    assert_eq!(
+        second["metadata"]["resourceVersion"],
+        first["metadata"]["resourceVersion"]
+    );
+    let chosen = get(cluster, &format!("{MAPS}?limit=2&labelSelector=page%3Dyes"));
+    assert_eq!(names(&chosen), ["a", "b"]);
+    assert_eq!(
+        chosen["metadata"].get("remainingItemCount"),
+        None,
+        "not counted where there is a selector"
+    );
+    let told = cluster.ok(&["get", "configmaps", "--chunk-size=2", "-o", "name"]);
+    assert_has(
+        &told,
+        &[
+            "configmap/a\n",
+            "configmap/bb\n",
+            "configmap/g\n",
+            "configmap/kube-root-ca.crt\n",
+        ],
+    );
+    assert_eq!(told.lines().count(), 8);
+}
+
+/// The events of a watch that ends by itself: type and name of each.
+fn events(cluster: &Cluster, path: &str) -> Vec<(String, String)> {
+    let mut watch = cluster.stream(path);
+    let mut text = String::new();
+    let mut out = watch.stdout.take().expect("an output");
+    out.read_to_string(&mut text).expect("events");
+    watch.wait().expect("curl");
+    let event = |line: &str| {
+        let event: Value = serde_json::from_str(line).expect("an event");
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let object = &event["object"];
+        let bookmark = &object["metadata"]["annotations"]["k8s.io/initial-events-end"];
+        let name = word(&object["metadata"]["name"]);
+        (
+            word(&event["type"]),
+            if bookmark == "true" {
+                "end".to_owned()
+            } else {
+                name
+            },
+        )
+    };
+    text.lines().map(event).collect()
+}
+
+fn watches_end_and_begin_as_asked(cluster: &Cluster) {
+    let added = |name: &str| ("ADDED".to_owned(), name.to_owned());
+    for one in [
+        "/api/v1/watch/namespaces/default/configmaps/c?timeoutSeconds=1".to_owned(),
+        format!("{MAPS}?watch=true&fieldSelector=metadata.name%3Dc&timeoutSeconds=1"),
+    ] {
+        assert_eq!(events(cluster, &one), [added("c")], "{one}");
+    }
+    let begins = "watch=1&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan\
+                  &allowWatchBookmarks=true&fieldSelector=metadata.name%3Dc";
+    let seen = events(cluster, &format!("{MAPS}?{begins}"));
+    let (first, rest) = seen.split_first().expect("events");
+    assert_eq!(first, &added("c"));
+    assert_eq!(
+        rest.first(),
+        Some(&("BOOKMARK".to_owned(), "end".to_owned())),
+        "{seen:?}"
+    );
+    let revision = get(cluster, MAPS)["metadata"]["resourceVersion"].clone();
+    let from_now = format!(
+        "{MAPS}?watch=1&timeoutSeconds=1&resourceVersion={}",
+        revision.as_str().unwrap()
+    );
+    assert_eq!(events(cluster, &from_now), []);
+    let forbidden = format!("{MAPS}?watch=1&sendInitialEvents=true");
+    let words = ["sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"];
+    cluster
+        .call(&As::Admin, "GET", &forbidden, "", "")
+        .is(422, "Invalid", &words);
+}
+
+fn forms_are_negotiated(cluster: &Cluster) {
+    let accepted = |accept: &str, path: &str| {
+        let (cert, key) = cluster.admin_files();
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["-sS", "-k", "--max-time", "20", "-w", "\n%{http_code}", "-H"]);
+        let out = curl
+            .arg(format!("Accept: {accept}"))
+            .arg("--cert")
+            .arg(cert)
+            .arg("--key")
+            .arg(key)
+            .arg(format!("https://127.0.0.1:{}{path}", cluster.port))
+            .output()
+            .expect("curl");
+        String::from_utf8(out.stdout).expect("a text")
+    };
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    assert_has(&accepted(table, MAPS), &["\"kind\":\"Table\"", "\n200"]);
+    assert_has(
+        &accepted(table, &format!("{MAPS}/a")),
+        &["\"kind\":\"Table\"", "\n200"],
+    );
+    let partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    assert_has(
+        &accepted(partial, MAPS),
+        &["\"kind\":\"PartialObjectMetadataList\"", "\n200"],
+    );
+    assert_has(
+        &accepted("text/plain", MAPS),
+        &["\"reason\":\"NotAcceptable\"", "\n406"],
+    );
+    assert_has(
+        &accepted(table, &format!("{MAPS}/none")),
+        &["\"kind\":\"Status\"", "\n404"],
+    );
+}
+
+#[test]
+fn namespaces_end_pods_first() {
+    sandboxed(|dir| {
+        let cluster = Cluster::start_as("server", dir.join("data"), &[]);
+        cluster.ok(&["create", "namespace", "ending"]);
+        eventually("the default account", || {
+            cluster.try_ok(&["get", "serviceaccount", "default", "-n", "ending"])
+        });
+        cluster.ok(&["create", "configmap", "late", "-n", "ending"]);
+        let pod = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "held", "namespace": "ending", "finalizers": ["example.com/held"]},
+            "spec": {"containers": [{"name": "a", "image": "local/none:1"}]}});
+        cluster.apply(&pod.to_string());
+        cluster.ok(&["delete", "namespace", "ending", "--wait=false"]);
+        let message = |kind: &str| {
+            let path = format!("{{.status.conditions[?(@.type==\"{kind}\")].message}}");
+            cluster.field("namespace/ending", &path)
+        };
+        eventually("what is left", || {
+            has(
+                &message("NamespaceContentRemaining")?,
+                &["Some resources are remaining: pods. has 1 resource instances"],
+            )
+        });
+        assert_eq!(
+            message("NamespaceFinalizersRemaining").unwrap(),
+            "Some content in the namespace has finalizers remaining: example.com/held in 1 resource instances"
+        );
+        cluster.ok(&["get", "configmap", "late", "-n", "ending"]);
+        let refused = cluster.refused(&["create", "configmap", "new", "-n", "ending"]);
+        assert_has(&refused, &["because it is being terminated"]);
+        cluster.ok(&[
+            "patch",
+            "pod",
+            "held",
+            "-n",
+            "ending",
+            "-p",
+            r#"{"metadata":{"finalizers":null}}"#,
+        ]);
+        eventually("the end of the namespace", || {
+            match cluster.try_ok(&["get", "namespace", "ending"]) {
+                Err(why) => has(&why, &["NotFound"]),
+                Ok(there) => Err(there),
+            }
+        });
+    });
+}
