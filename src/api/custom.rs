@@ -134,6 +134,7 @@ impl CustomKind {
             subresources: subresources(version, kind_name),
             scale_paths: scale_paths(version),
             create_on_update: false,
+            returns_deleted: false,
             unconditional_update: false,
             storage_version_hash: intern::text(&names::version_hash(definition)),
             name_rule: subdomain,

@@ -275,6 +275,8 @@ pub struct Kind {
     pub scale_paths: ScalePaths,
     /// Whether PUT may create an object.
     pub create_on_update: bool,
+    /// Whether a deletion is answered with the object that is gone, instead of a `Status`.
+    pub returns_deleted: bool,
     /// Whether PUT may omit `resourceVersion`.
     pub unconditional_update: bool,
     /// Discovery's hash of the stored version; empty for kinds that are not stored.
@@ -342,6 +344,7 @@ impl Kind {
         subresources: &[],
         scale_paths: ScalePaths::USUAL,
         create_on_update: false,
+        returns_deleted: false,
         unconditional_update: true,
         storage_version_hash: "",
         storage: None,

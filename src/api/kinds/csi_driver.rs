@@ -18,6 +18,7 @@ pub static KIND: Kind = Kind {
     kind: "CSIDriver",
     plural: "csidrivers",
     singular: "csidriver",
+    returns_deleted: true,
     unconditional_update: false,
     storage_version_hash: "hL6j/rwBV5w=",
     name_rule: names::path_segment,

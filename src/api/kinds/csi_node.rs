@@ -17,6 +17,7 @@ pub static KIND: Kind = Kind {
     kind: "CSINode",
     plural: "csinodes",
     singular: "csinode",
+    returns_deleted: true,
     unconditional_update: false,
     storage_version_hash: "Pe62DkZtjuo=",
     validate,

@@ -30,6 +30,7 @@ pub static KIND: Kind = Kind {
     kind: "PersistentVolume",
     plural: "persistentvolumes",
     singular: "persistentvolume",
+    returns_deleted: true,
     short_names: &["pv"],
     subresources: &[Subresource::status("PersistentVolume")],
     storage_version_hash: "HN/zwEC+JgM=",

@@ -16,6 +16,7 @@ pub static KIND: Kind = Kind {
     kind: "PersistentVolumeClaim",
     plural: "persistentvolumeclaims",
     singular: "persistentvolumeclaim",
+    returns_deleted: true,
     short_names: &["pvc"],
     subresources: &[Subresource::status("PersistentVolumeClaim")],
     storage_version_hash: "QWTyNDq0dC4=",

@@ -12,6 +12,7 @@ pub static KIND: Kind = Kind {
     kind: "PodTemplate",
     plural: "podtemplates",
     singular: "podtemplate",
+    returns_deleted: true,
     storage_version_hash: "LIXB2x4IFpk=",
     default: pod::default_template,
     prepare_create: |template| metadata::set_generation(template, 1),

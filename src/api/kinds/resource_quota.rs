@@ -14,6 +14,7 @@ pub static KIND: Kind = Kind {
     kind: "ResourceQuota",
     plural: "resourcequotas",
     singular: "resourcequota",
+    returns_deleted: true,
     short_names: &["quota"],
     subresources: &[Subresource::status("ResourceQuota")],
     storage_version_hash: "8uhSgffRX6w=",

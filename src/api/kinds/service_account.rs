@@ -8,6 +8,7 @@ pub static KIND: Kind = Kind {
     kind: "ServiceAccount",
     plural: "serviceaccounts",
     singular: "serviceaccount",
+    returns_deleted: true,
     short_names: &["sa"],
     subresources: &[Subresource::foreign(
         "token",

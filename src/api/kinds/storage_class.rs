@@ -17,6 +17,7 @@ pub static KIND: Kind = Kind {
     kind: "StorageClass",
     plural: "storageclasses",
     singular: "storageclass",
+    returns_deleted: true,
     short_names: &["sc"],
     storage_version_hash: "K+m6uJwbjGY=",
     default: |class| {

@@ -20,6 +20,7 @@ pub static KIND: Kind = Kind {
     kind: "VolumeAttachment",
     plural: "volumeattachments",
     singular: "volumeattachment",
+    returns_deleted: true,
     subresources: &[Subresource::status("VolumeAttachment")],
     unconditional_update: false,
     storage_version_hash: "tJx/ezt6UDU=",

@@ -18,6 +18,7 @@ pub static KIND: Kind = Kind {
     kind: "VolumeAttributesClass",
     plural: "volumeattributesclasses",
     singular: "volumeattributesclass",
+    returns_deleted: true,
     short_names: &["vac"],
     storage_version_hash: "tIjydgKBC5w=",
     validate,

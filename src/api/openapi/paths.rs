@@ -233,7 +233,10 @@ impl Scribe<'_> {
         about: String,
         parameters: Vec<Parameter>,
     ) -> Operation {
-        let answer = Answer::Object(format!("{META}.Status"));
+        let returned = self
+            .name()
+            .filter(|_| self.kind.returns_deleted && action == "delete");
+        let answer = Answer::Object(returned.unwrap_or_else(|| format!("{META}.Status")));
         Operation {
             body: Some(format!("{META}.DeleteOptions")),
             parameters,

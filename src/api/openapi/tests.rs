@@ -261,6 +261,14 @@ fn operations_are_those_that_generated_clients_know() {
     ] {
         assert_eq!(document["paths"][path]["get"]["operationId"], id, "{path}");
     }
+    let answered =
+        |path: &str| document["paths"][path]["delete"]["responses"]["200"]["schema"]["$ref"].clone();
+    assert_eq!(answered(object), "#/definitions/io.k8s.api.core.v1.Pod");
+    let map = "/api/v1/namespaces/{namespace}/configmaps/{name}";
+    assert_eq!(
+        answered(map),
+        "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.Status"
+    );
     let exec = document["paths"][format!("{object}/exec")]["parameters"]
         .as_array()
         .unwrap();

@@ -267,8 +267,7 @@ impl Core {
         after: Option<Arc<Entry>>,
     ) -> Result<Removed, Status> {
         let kind = &target.kind;
-        let returned = kind.group.is_empty() && RETURNED.contains(&kind.plural);
-        if *fate == Fate::Gone && !returned {
+        if *fate == Fate::Gone && !kind.returns_deleted {
             let mut details = json!({ "name": target.name, "kind": kind.plural, "uid": before.header.uid });
             if !kind.group.is_empty() {
                 details["group"] = kind.group.into();
@@ -307,9 +306,6 @@ fn preconditions(target: &Target, options: &Options, live: &Value) -> Result<(),
     }
     Ok(())
 }
-
-/// Kinds whose deletion answers with the object rather than with a status.
-const RETURNED: &[&str] = &["pods", "services", "serviceaccounts"];
 
 /// A `Status` that says that something was done.
 pub(super) fn success(details: Option<Value>) -> Bytes {

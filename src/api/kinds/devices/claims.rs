@@ -21,6 +21,7 @@ pub static CLAIM: Kind = Kind {
     kind: "ResourceClaim",
     plural: "resourceclaims",
     singular: "resourceclaim",
+    returns_deleted: true,
     subresources: &[Subresource::status("ResourceClaim")],
     storage_version_hash: "wgAZaHcZxUg=",
     default: |claim| {
@@ -49,6 +50,7 @@ pub static TEMPLATE: Kind = Kind {
     kind: "ResourceClaimTemplate",
     plural: "resourceclaimtemplates",
     singular: "resourceclaimtemplate",
+    returns_deleted: true,
     storage_version_hash: "TuzjC49aUfM=",
     default: |template| {
         if let Some(devices) = get_mut(template, "spec.spec.devices") {

@@ -15,6 +15,7 @@ pub static KIND: Kind = Kind {
     kind: "DeviceClass",
     plural: "deviceclasses",
     singular: "deviceclass",
+    returns_deleted: true,
     storage_version_hash: "Yk2PTc1Ybxk=",
     prepare_create: |class| metadata::set_generation(class, 1),
     prepare_update: metadata::bump_generation_on_spec,

@@ -22,6 +22,7 @@ pub static KIND: Kind = Kind {
     kind: "ResourceSlice",
     plural: "resourceslices",
     singular: "resourceslice",
+    returns_deleted: true,
     storage_version_hash: "KsC072WgaEY=",
     prepare_create: |slice| metadata::set_generation(slice, 1),
     prepare_update: metadata::bump_generation_on_spec,

@@ -39,6 +39,7 @@ pub static KIND: Kind = Kind {
     kind: "Pod",
     plural: "pods",
     singular: "pod",
+    returns_deleted: true,
     short_names: &["po"],
     categories: &["all"],
     subresources: &[

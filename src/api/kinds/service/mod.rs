@@ -18,6 +18,7 @@ pub static KIND: Kind = Kind {
     kind: "Service",
     plural: "services",
     singular: "service",
+    returns_deleted: true,
     short_names: &["svc"],
     categories: &["all"],
     subresources: &[
