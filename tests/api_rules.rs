@@ -20,6 +20,7 @@ fn pages_and_watches_keep_to_their_options() {
         pages_outlive_a_restart(&mut cluster);
         watches_end_and_begin_as_asked(&cluster);
         forms_are_negotiated(&cluster);
+        requests_that_make_no_sense_are_refused(&cluster);
     });
 }
 
@@ -150,6 +151,11 @@ fn forms_are_negotiated(cluster: &Cluster) {
         &accepted(table, &format!("{MAPS}/a")),
         &["\"kind\":\"Table\"", "\n200"],
     );
+    let older = "application/json;as=Table;v=v1beta1;g=meta.k8s.io";
+    assert_has(
+        &accepted(older, MAPS),
+        &["\"apiVersion\":\"meta.k8s.io/v1beta1\"", "\n200"],
+    );
     let partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
     assert_has(
         &accepted(partial, MAPS),
@@ -162,6 +168,49 @@ fn forms_are_negotiated(cluster: &Cluster) {
     assert_has(
         &accepted(table, &format!("{MAPS}/none")),
         &["\"kind\":\"Status\"", "\n404"],
+    );
+}
+
+fn requests_that_make_no_sense_are_refused(cluster: &Cluster) {
+    let send = |method: &str, path: &str, body: &str| {
+        let kind = if body.is_empty() { "" } else { "application/json" };
+        cluster.call(&As::Admin, method, path, kind, body)
+    };
+    let not_allowed = ["the server does not allow this method on the requested resource"];
+    for (method, path, body) in [
+        ("DELETE", "/api/v1/configmaps", ""),
+        ("POST", "/api/v1/configmaps", r#"{"metadata":{"name":"x"}}"#),
+        (
+            "POST",
+            "/api/v1/namespaces/default/configmaps/x",
+            r#"{"metadata":{"name":"x"}}"#,
+        ),
+        ("PUT", MAPS, r#"{"metadata":{"name":"x"}}"#),
+    ] {
+        send(method, path, body).is(405, "MethodNotAllowed", &not_allowed);
+    }
+    let named = "the name of the object (b) does not match the name on the URL (a)";
+    send("PUT", &format!("{MAPS}/a"), r#"{"metadata":{"name":"b"}}"#).is(400, "BadRequest", &[named]);
+    let both = r#"{"orphanDependents":true,"propagationPolicy":"Orphan"}"#;
+    let why = "orphanDependents and deletionPropagation cannot be both set";
+    send("DELETE", &format!("{MAPS}/a"), both).is(422, "Invalid", &[why]);
+    let selector = format!("{MAPS}?labelSelector=a%20b");
+    let refused = send("GET", &selector, "");
+    assert_eq!(
+        refused.message(),
+        "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"
+    );
+    let trial = send(
+        "DELETE",
+        &format!("{MAPS}?labelSelector=page%3Dyes&dryRun=All"),
+        "",
+    );
+    assert_eq!((trial.code, names(&trial.body).len()), (200, 6));
+    let gone = send("DELETE", &format!("{MAPS}?labelSelector=page%3Dyes&limit=2"), "");
+    assert_eq!(names(&gone.body), ["a", "b"]);
+    assert_eq!(
+        names(&get(cluster, &format!("{MAPS}?labelSelector=page%3Dyes"))),
+        ["c", "e", "f", "g"]
     );
 }
 

@@ -76,11 +76,15 @@ impl Conversion {
         if value["kind"] == "Status" {
             return value;
         }
-        match (self.form.shape, &self.kind) {
+        let mut made = match (self.form.shape, &self.kind) {
             (Shape::Table, Some(kind)) => table::table(kind, &value, self.include, headers, self.now),
             (Shape::Metadata, _) => table::partial(&value),
-            _ => value,
+            _ => return value,
+        };
+        if self.form.beta {
+            made["apiVersion"] = "meta.k8s.io/v1beta1".into();
         }
+        made
     }
 
     fn write(&self, value: &Value) -> Result<Bytes, Status> {

@@ -1,11 +1,11 @@
 //! Damaged addresses, headers and small bodies of requests.
 
-use api::request::{Options, Verb};
+use api::request::Verb;
 use base::SeededRandom;
 use http::{HeaderMap, HeaderValue, Version};
 use proptest::prelude::*;
 
-use super::{convert, delete_options, negotiate, path, query};
+use super::{convert, negotiate, path, query};
 use crate::streams::upgrade;
 
 const PATHS: [&str; 8] = [
@@ -35,12 +35,6 @@ const HEADERS: [&str; 7] = [
     "v5.channel.k8s.io, v4.base64.channel.k8s.io,base64url.bearer.authorization.k8s.io.YQ",
     "SPDY/3.1",
 ];
-const BODIES: [&[u8]; 3] = [
-    br#"{"kind":"DeleteOptions","gracePeriodSeconds":5,"preconditions":{"uid":"a"},"dryRun":["All"]}"#,
-    b"kind: DeleteOptions\npropagationPolicy: Orphan\n",
-    b"k8s\0\n\x13\n\x02v1\x12\rDeleteOptions\x12\x04\x08\x05\x18\x01",
-];
-
 fn damaged(random: &SeededRandom, texts: &[&str]) -> String {
     let mut bytes = random
         .one_of(texts)
@@ -82,15 +76,5 @@ proptest! {
         negotiate::gzip(&headers);
         let _ = upgrade::required(Version::HTTP_11, &headers);
         let _ = upgrade::to_websocket(&headers, "v5.channel.k8s.io");
-    }
-
-    #[test]
-    fn damaged_options_are_refused_or_read(seed: u64) {
-        let random = SeededRandom::new(seed);
-        let mut body = random.one_of(&BODIES).map(|body| body.to_vec()).unwrap_or_default();
-        random.damage(&mut body);
-        for form in ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"] {
-            let _ = delete_options::merge(&mut Options::default(), &body, form);
-        }
     }
 }

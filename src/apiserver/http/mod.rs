@@ -4,7 +4,6 @@ mod aggregated;
 mod audited;
 pub mod body;
 pub mod convert;
-mod delete_options;
 mod departure;
 mod door;
 #[cfg(test)]

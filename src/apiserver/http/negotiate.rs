@@ -34,6 +34,8 @@ pub struct Form {
     pub format: Format,
     /// What is sent.
     pub shape: Shape,
+    /// Whether `meta.k8s.io/v1beta1` was asked for instead of `v1`: the same under an older name.
+    pub beta: bool,
     /// Whether a watch was asked for with `stream=watch`.
     pub stream: bool,
 }
@@ -116,13 +118,13 @@ fn acceptable(range: &Range<'_>, tables: bool) -> Option<Form> {
         "application/yaml" => Format::Yaml,
         _ => return None,
     };
-    let shape = match (range.get("as"), range.get("g"), range.get("v")) {
-        (None, ..) => Shape::Whole,
-        (Some("Table"), Some("meta.k8s.io"), Some("v1")) if tables => Shape::Table,
-        (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), Some("meta.k8s.io"), Some("v1")) => {
-            Shape::Metadata
-        }
-        _ => return None,
+    let (group, version) = (range.get("g"), range.get("v"));
+    let known = group == Some("meta.k8s.io") && matches!(version, Some("v1" | "v1beta1"));
+    let shape = match range.get("as") {
+        None => Shape::Whole,
+        Some("Table") if known && tables => Shape::Table,
+        Some("PartialObjectMetadata" | "PartialObjectMetadataList") if known => Shape::Metadata,
+        Some(_) => return None,
     };
     let stream = match range.get("stream") {
         None => false,
@@ -132,6 +134,7 @@ fn acceptable(range: &Range<'_>, tables: bool) -> Option<Form> {
     Some(Form {
         format,
         shape,
+        beta: shape != Shape::Whole && version == Some("v1beta1"),
         stream,
     })
 }

@@ -98,8 +98,9 @@ pub fn options(query: &Query, verb: Verb, user_agent: &str) -> Result<Options, S
     if options.field_manager.is_empty() && verb != Verb::Patch(api::request::PatchType::Apply) {
         options.field_manager = manager(user_agent);
     }
-    if query.flag("orphanDependents") && options.propagation_policy.is_empty() {
-        options.propagation_policy = "Orphan".into();
+    if query.get("orphanDependents").is_some() && options.propagation_policy.is_empty() {
+        let orphans = query.flag("orphanDependents");
+        options.propagation_policy = if orphans { "Orphan" } else { "Background" }.into();
     }
     Ok(options)
 }
@@ -118,6 +119,13 @@ fn wrong(query: &Query, options: &Options) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for value in query.all("dryRun").filter(|value| *value != "All") {
         errors.push(FieldError::not_supported("dryRun", value, &["All"]));
+    }
+    if query.get("orphanDependents").is_some() && !options.propagation_policy.is_empty() {
+        errors.push(FieldError::invalid(
+            "propagationPolicy",
+            options.propagation_policy.as_str(),
+            "orphanDependents and deletionPropagation cannot be both set",
+        ));
     }
     let validation = &options.field_validation;
     if !["", "Ignore", "Warn", "Strict"].contains(&validation.as_str()) {

@@ -17,7 +17,7 @@ use super::door::Door;
 use super::handler::{Incoming, text};
 use super::path::ResourcePath;
 use super::query::{self, Query};
-use super::{delete_options, negotiate, reply, turns, watch};
+use super::{negotiate, reply, turns, watch};
 use crate::audit::{self, Trail};
 use crate::metrics::About;
 use crate::nodes::Body;
@@ -68,7 +68,6 @@ pub async fn answer(
 /// What a method on a path means.
 fn verb(path: &ResourcePath, method: &Method, query: &Query, headers: &HeaderMap) -> Result<Verb, Status> {
     let named = !path.name.is_empty();
-    let not_allowed = || Status::new(405, "MethodNotAllowed", NO_SUCH_METHOD);
     Ok(match *method {
         Method::GET | Method::HEAD if path.watch => Verb::Watch,
         Method::GET | Method::HEAD if named => Verb::Get,
@@ -82,6 +81,10 @@ fn verb(path: &ResourcePath, method: &Method, query: &Query, headers: &HeaderMap
         Method::DELETE => Verb::DeleteCollection,
         _ => return Err(not_allowed()),
     })
+}
+
+fn not_allowed() -> Status {
+    Status::new(405, "MethodNotAllowed", NO_SUCH_METHOD)
 }
 
 /// The verb label of a request's metrics.
@@ -184,7 +187,13 @@ async fn call(
     incoming: Incoming,
 ) -> Result<Response<Body>, Status> {
     let conversion = conversion(door, &path, &incoming)?;
-    let mut options = query::options(&incoming.query, verb, incoming.user_agent())?;
+    // Of all namespaces at once there is a list and nothing else.
+    let everywhere =
+        path.namespace.is_empty() && conversion.kind.as_ref().is_some_and(|kind| kind.namespaced);
+    if everywhere && verb != Verb::List {
+        return Err(not_allowed());
+    }
+    let options = query::options(&incoming.query, verb, incoming.user_agent())?;
     let limit = timeout(&incoming.query)?;
     let (parts, sent) = incoming.request.into_parts();
     let content_type = text(&parts.headers, &CONTENT_TYPE).to_owned();
@@ -200,16 +209,10 @@ async fn call(
             let asked = audit::object(&sent, &content_type, conversion.kind.as_ref(), &part);
             asked.into_iter().for_each(|asked| trail.asked(asked));
         }
-        let deletes = matches!(verb, Verb::Delete | Verb::DeleteCollection);
-        if deletes {
-            delete_options::merge(&mut options, &sent, &content_type)?;
-        }
         let mut request = request(path, verb, incoming.user, options);
         request.notes = notes.clone();
-        if !deletes {
-            request.body = sent;
-            request.content_type = content_type;
-        }
+        request.body = sent;
+        request.content_type = content_type;
         door.api.call(request).await
     };
     // A body that never comes counts like an answer that never comes.

@@ -7,6 +7,9 @@ use api::status::{FieldError, Status};
 use api::value;
 use serde_json::Value;
 
+/// What may become of dependents.
+const POLICIES: [&str; 3] = ["Foreground", "Background", "Orphan"];
+const BOTH: &str = "orphanDependents and deletionPropagation cannot be both set";
 /// The longest field manager name.
 const MANAGER_MAX: usize = 128;
 
@@ -47,13 +50,17 @@ pub(super) fn manager(options: &Options) -> Result<(), Status> {
 /// 400 for a malformed body, 422 for options that make no sense.
 pub(super) fn delete_options(request: &Request) -> Result<Options, Status> {
     let mut options = request.options.clone();
-    if !request.body.is_empty() {
-        from_body(request, &mut options)?;
-    }
     let mut errors = Vec::new();
-    let known = ["Background", "Foreground", "Orphan"];
+    if !request.body.is_empty() {
+        // The body is all there is: what the query says of deletions counts no more.
+        options.grace_period_seconds = None;
+        options.propagation_policy.clear();
+        options.dry_run = false;
+        errors.extend(from_body(request, &mut options)?);
+    }
     let policy = options.propagation_policy.as_str();
-    if !policy.is_empty() && !known.contains(&policy) {
+    if !policy.is_empty() && !POLICIES.contains(&policy) {
+        let known = POLICIES.into_iter().chain(["nil"]).collect::<Vec<_>>();
         errors.push(FieldError::not_supported("propagationPolicy", policy, &known));
     }
     if let Some(seconds) = options.grace_period_seconds.filter(|s| *s < 0) {
@@ -68,7 +75,8 @@ pub(super) fn delete_options(request: &Request) -> Result<Options, Status> {
     }
 }
 
-fn from_body(request: &Request, options: &mut Options) -> Result<(), Status> {
+/// Takes over what the body says; returns what is wrong with it.
+fn from_body(request: &Request, options: &mut Options) -> Result<Vec<FieldError>, Status> {
     let schema = Schemas::builtin()
         .for_kind("", "v1", "DeleteOptions")
         .ok_or_else(|| Status::internal("no schema for DeleteOptions"))?;
@@ -83,18 +91,19 @@ fn from_body(request: &Request, options: &mut Options) -> Result<(), Status> {
     if let Some(seconds) = value::int(&body, "gracePeriodSeconds") {
         options.grace_period_seconds = Some(seconds);
     }
+    let mut errors = Vec::new();
     let policy = value::text(&body, "propagationPolicy");
     let orphan = value::get(&body, "orphanDependents").as_bool();
     match (policy, orphan) {
         ("", Some(true)) => options.propagation_policy = "Orphan".into(),
         ("", Some(false)) => options.propagation_policy = "Background".into(),
         ("", None) => {}
-        (_, Some(_)) => {
-            let why = "orphanDependents and deletionPropagation cannot be both set";
-            let error = FieldError::invalid("propagationPolicy", policy, why);
-            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
+        (policy, orphan) => {
+            options.propagation_policy = policy.to_owned();
+            if orphan.is_some() {
+                errors.push(FieldError::invalid("propagationPolicy", policy, BOTH));
+            }
         }
-        (policy, None) => options.propagation_policy = policy.to_owned(),
     }
     let text = |path: &str| Some(value::text(&body, path).to_owned()).filter(|t| !t.is_empty());
     if let Some(uid) = text("preconditions.uid") {
@@ -103,6 +112,93 @@ fn from_body(request: &Request, options: &mut Options) -> Result<(), Status> {
     if let Some(version) = text("preconditions.resourceVersion") {
         options.precondition_resource_version = Some(version);
     }
-    options.dry_run |= !value::list(&body, "dryRun").is_empty();
-    Ok(())
+    for value in value::list(&body, "dryRun") {
+        options.dry_run = true;
+        if value != "All" {
+            let said = value.as_str().unwrap_or_default();
+            errors.push(FieldError::not_supported("dryRun", said, &["All"]));
+        }
+    }
+    Ok(errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use api::request::{ResourceRef, User, Verb};
+    use base::SeededRandom;
+
+    use super::*;
+
+    /// The same in each encoding, in whose name it may come.
+    const BODIES: [&[u8]; 3] = [
+        br#"{"kind":"DeleteOptions","apiVersion":"apps/v1","gracePeriodSeconds":5,"propagationPolicy":"Orphan"}"#,
+        b"kind: DeleteOptions\ngracePeriodSeconds: 5\npropagationPolicy: Orphan\n",
+        b"k8s\0\n\x13\n\x02v1\x12\rDeleteOptions\x12\x04\x08\x05\x18\x01",
+    ];
+    const FORMS: [&str; 3] = [
+        "application/json",
+        "application/yaml",
+        "application/vnd.kubernetes.protobuf",
+    ];
+
+    fn read(body: &[u8], content_type: &str) -> Result<Options, Status> {
+        let resource = ResourceRef::new("apps", "v1", "deployments");
+        let mut request = Request::new(User::anonymous(), Verb::Delete, resource, "default", "a");
+        request.options.propagation_policy = "Background".into();
+        request.body = body.to_vec().into();
+        request.content_type = content_type.to_owned();
+        delete_options(&request)
+    }
+
+    #[test]
+    fn options_of_deletions_come_in_three_encodings() {
+        for (body, content_type) in BODIES.into_iter().zip(FORMS) {
+            let options = read(body, content_type).unwrap();
+            assert_eq!(options.grace_period_seconds, Some(5), "{content_type}");
+            assert_eq!(options.propagation_policy, "Orphan");
+        }
+        assert_eq!(read(b"[", "application/json").unwrap_err().code, 400);
+        assert_eq!(read(b"x", "text/plain").unwrap_err().code, 415);
+        assert_eq!(read(b"{}", "").unwrap().propagation_policy, "");
+        assert_eq!(read(b"", "").unwrap().propagation_policy, "Background");
+    }
+
+    #[test]
+    fn options_of_deletions_must_make_sense() {
+        for (body, why) in [
+            (
+                r#"{"orphanDependents":false,"propagationPolicy":"Orphan"}"#,
+                "propagationPolicy: Invalid value: \"Orphan\": orphanDependents and deletionPropagation cannot be both \
+                 set",
+            ),
+            (
+                r#"{"propagationPolicy":"Foo"}"#,
+                "propagationPolicy: Unsupported value: \"Foo\": supported values: \"Foreground\", \"Background\", \
+                 \"Orphan\", \"nil\"",
+            ),
+            (
+                r#"{"dryRun":["Some"]}"#,
+                "dryRun: Unsupported value: \"Some\": supported values: \"All\"",
+            ),
+        ] {
+            let refused = read(body.as_bytes(), "application/json").unwrap_err();
+            assert_eq!(refused.code, 422);
+            assert_eq!(
+                refused.message,
+                format!("DeleteOptions.meta.k8s.io \"\" is invalid: {why}")
+            );
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn damaged_options_are_refused_or_read(seed: u64) {
+            let random = SeededRandom::new(seed);
+            let mut body = random.one_of(&BODIES).map(|body| body.to_vec()).unwrap_or_default();
+            random.damage(&mut body);
+            for form in FORMS {
+                let _ = read(&body, form);
+            }
+        }
+    }
 }

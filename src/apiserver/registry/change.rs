@@ -121,9 +121,9 @@ impl Core {
             canon::canonicalize(&mut live, target.schema()?);
         }
         let mut new = self.submitted(change, &live, warnings)?;
-        let exact = preconditions(change, &new, &live)?;
         meta::settle_name(target, &mut new)?;
         meta::settle_namespace(target, &mut new)?;
+        let exact = preconditions(change, &new, &live)?;
         meta::inherit(&mut new, &live);
         let mut review = review_of(
             request,

@@ -21,9 +21,7 @@ impl Filter {
     /// # Errors
     /// 400 for a selector that makes no sense.
     pub fn new(kind: &Kind, options: &Options, name: &str) -> Result<Self, Status> {
-        let labels = LabelSelector::parse(&options.label_selector);
-        let labels =
-            labels.map_err(|why| Status::bad_request(format!("unable to parse requirement: {why}")))?;
+        let labels = LabelSelector::parse(&options.label_selector).map_err(Status::bad_request)?;
         let mut fields = FieldSelector::parse(&options.field_selector)
             .and_then(|fields| fields.for_kind(kind))
             .map_err(Status::bad_request)?;
