@@ -190,6 +190,10 @@ mod tests {
             ),
             (
                 "application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+                Form { beta: true, ..table },
+            ),
+            (
+                "application/json;as=Table;v=v2;g=meta.k8s.io,application/json",
                 whole,
             ),
             ("application/vnd.kubernetes.protobuf,application/json", whole),
