@@ -231,6 +231,32 @@ mod tests {
     }
 
     #[test]
+    fn columns_are_those_that_kubernetes_prints() {
+        let column = |column: &crate::kind::Column| {
+            let named = if column.format == "name" { "=" } else { "" };
+            let wide = if column.priority > 0 { "+" } else { "" };
+            format!("{}/{}{named}{wide}", column.name, column.cell.name())
+        };
+        let written = include_str!("golden/columns.txt").lines();
+        let mut known = 0;
+        for line in written.filter(|line| !line.starts_with('#')) {
+            let (path, columns) = line.split_once(' ').unwrap();
+            let (place, plural) = path.rsplit_once('/').unwrap();
+            let place = place
+                .strip_prefix("/apis/")
+                .or(place.strip_prefix("/api/"))
+                .unwrap();
+            let (group, version) = group_version(place);
+            let kind = find(group, version, plural).unwrap_or_else(|| panic!("{path}"));
+            let ours: Vec<String> = kind.columns.iter().map(column).collect();
+            assert_eq!(ours.join(","), columns, "{path}");
+            known += 1;
+        }
+        let listed = all().iter().filter(|kind| kind.has_verb("list")).count();
+        assert_eq!(known, listed);
+    }
+
+    #[test]
     fn fields_come_in_the_order_of_their_names() {
         for kind in all() {
             let labels: Vec<&str> = (kind.fields)(&serde_json::json!({}))

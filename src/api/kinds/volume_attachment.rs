@@ -35,7 +35,7 @@ pub static KIND: Kind = Kind {
     validate_status: |new, _| status(new),
     columns: &[
         Column::NAME,
-        Column::text("Attacher"),
+        Column::text("Attacher").name_format(),
         Column::text("PV"),
         Column::text("Node"),
         Column::boolean("Attached"),

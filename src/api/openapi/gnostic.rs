@@ -5,6 +5,17 @@ use serde_json::{Map, Value};
 
 use crate::protobuf::wire::Writer;
 
+/// Fields of `PathItem`.
+const METHODS: [(u32, &str); 7] = [
+    (2, "get"),
+    (3, "put"),
+    (4, "post"),
+    (5, "delete"),
+    (6, "options"),
+    (7, "head"),
+    (8, "patch"),
+];
+
 /// The document as protobuf.
 pub(super) fn encode(document: &Value) -> Vec<u8> {
     let mut out = Writer::default();
@@ -79,6 +90,9 @@ fn schema(value: &Value) -> Writer {
             out.message(5, &any(default));
         }
         texts(out, 19, value, "required");
+        for possible in value.get("enum").and_then(Value::as_array).into_iter().flatten() {
+            out.message(20, &any(possible));
+        }
         if let Some(inner) = value.get("additionalProperties") {
             out.message(
                 21,
@@ -103,7 +117,7 @@ fn schema(value: &Value) -> Writer {
 
 fn path(value: &Value) -> Writer {
     made(|out| {
-        for (number, method) in [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (8, "patch")] {
+        for (number, method) in METHODS {
             if let Some(operation) = value.get(method) {
                 out.message(number, &self::operation(operation));
             }
@@ -121,6 +135,7 @@ fn operation(value: &Value) -> Writer {
         texts(out, 7, value, "consumes");
         parameters(out, 8, value);
         out.message(9, &named(&value["responses"], 1, response));
+        texts(out, 10, value, "schemes");
         extensions(out, 13, value);
     })
 }
@@ -165,6 +180,7 @@ fn path_parameter(item: &Value) -> Writer {
     made(|out| {
         out.varint(1, flag(item, "required"));
         out.text(2, "path");
+        out.text(3, text(item, "description"));
         out.text(4, text(item, "name"));
         out.text(5, text(item, "type"));
         out.varint(18, flag(item, "uniqueItems"));
@@ -174,6 +190,7 @@ fn path_parameter(item: &Value) -> Writer {
 fn query_parameter(item: &Value) -> Writer {
     made(|out| {
         out.text(2, "query");
+        out.text(3, text(item, "description"));
         out.text(4, text(item, "name"));
         out.text(6, text(item, "type"));
         out.varint(20, flag(item, "uniqueItems"));

@@ -144,6 +144,9 @@ fn the_protobuf_form_carries_the_definitions() {
         })
         .collect();
     assert!(names.iter().any(|name| name == "io.k8s.api.apps.v1.Deployment"));
+    // A repeated `Any` in field 20, whose text is YAML.
+    let possible = b"\xa2\x01\x08\x12\x06\"SCTP\"";
+    assert!(bytes.windows(possible.len()).any(|at| at == possible));
 }
 
 #[test]
