@@ -144,7 +144,9 @@ fn forms_are_negotiated(cluster: &Cluster) {
             .output()
             .expect("curl");
         // Indented for curl.
-        String::from_utf8(out.stdout).expect("a text").replace("\": ", "\":")
+        String::from_utf8(out.stdout)
+            .expect("a text")
+            .replace("\": ", "\":")
     };
     let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
     assert_has(&accepted(table, MAPS), &["\"kind\":\"Table\"", "\n200"]);

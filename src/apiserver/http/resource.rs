@@ -52,12 +52,11 @@ pub async fn answer(
     if members::is_about(&path) {
         return members::answer(door, path, incoming).await;
     }
-    let verb = verb(
-        &path,
-        incoming.request.method(),
-        &incoming.query,
-        incoming.request.headers(),
-    )?;
+    let (method, headers) = (incoming.request.method(), incoming.request.headers());
+    let verb = match verb(&path, method, &incoming.query, headers) {
+        Ok(verb) => verb,
+        Err(status) => return Err(once_sent(incoming, status).await),
+    };
     if verb == Verb::Watch {
         return follow(door, path, about, incoming).await;
     }
@@ -180,13 +179,14 @@ fn request(path: ResourcePath, verb: Verb, user: api::request::User, options: Op
     request
 }
 
-async fn call(
-    door: &Arc<Door>,
+/// What a request's head says: the form of the answer, options, and how long it may take.
+fn settle(
+    door: &Door,
     verb: Verb,
-    path: ResourcePath,
-    incoming: Incoming,
-) -> Result<Response<Body>, Status> {
-    let conversion = conversion(door, &path, &incoming)?;
+    path: &ResourcePath,
+    incoming: &Incoming,
+) -> Result<(Conversion, Options, Duration), Status> {
+    let conversion = conversion(door, path, incoming)?;
     // Of all namespaces at once there is a list and nothing else.
     let everywhere =
         path.namespace.is_empty() && conversion.kind.as_ref().is_some_and(|kind| kind.namespaced);
@@ -194,7 +194,27 @@ async fn call(
         return Err(not_allowed());
     }
     let options = query::options(&incoming.query, verb, incoming.user_agent())?;
-    let limit = timeout(&incoming.query)?;
+    Ok((conversion, options, timeout(&incoming.query)?))
+}
+
+/// A refusal for the request's head, once its body is here: clients that are still sending may miss the answer.
+async fn once_sent(incoming: Incoming, status: Status) -> Status {
+    let (parts, sent) = incoming.request.into_parts();
+    // Whatever comes of it, the refusal stands.
+    let _ = tokio::time::timeout(REQUEST_TIMEOUT, body(&parts.headers, sent)).await;
+    status
+}
+
+async fn call(
+    door: &Arc<Door>,
+    verb: Verb,
+    path: ResourcePath,
+    incoming: Incoming,
+) -> Result<Response<Body>, Status> {
+    let (conversion, options, limit) = match settle(door, verb, &path, &incoming) {
+        Ok(settled) => settled,
+        Err(status) => return Err(once_sent(incoming, status).await),
+    };
     let (parts, sent) = incoming.request.into_parts();
     let content_type = text(&parts.headers, &CONTENT_TYPE).to_owned();
     let trail = parts.extensions.get::<Trail>();
