@@ -72,11 +72,9 @@ impl Links {
             return None;
         }
         let origin = if link.host == self.asked { link.origin } else { "" };
-        let prefix = if link.path.starts_with(&self.prefix) {
-            ""
-        } else {
-            &self.prefix
-        };
+        let behind = link.path.strip_prefix(self.prefix.as_str());
+        let is_there = behind.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let prefix = if is_there { "" } else { &self.prefix };
         Some(format!("{origin}{prefix}{}{}", link.path, link.tail))
     }
 
@@ -120,6 +118,10 @@ mod tests {
             (
                 "/api/v1/namespaces/a/pods/b/proxy/there",
                 Some("/api/v1/namespaces/a/pods/b/proxy/there".into()),
+            ),
+            (
+                "/api/v1/namespaces/a/pods/b/proxyish",
+                Some(format!("{proxy}{proxy}ish")),
             ),
             ("a/b", None),
             ("?q", None),
