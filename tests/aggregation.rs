@@ -1,12 +1,8 @@
 //! Servers that extend the API: reached by their Service, with the user's name, and shown as if they were one.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::process::Child;
-use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::json;
 
 use crate::support::extension::{Extension, api_service, service, slice};
@@ -49,7 +45,7 @@ fn a_server_extends_the_api() {
         it_is_shown(&cluster);
         it_is_used(&cluster);
         it_is_told_who_asks(&cluster);
-        protocols_change(&cluster);
+        cluster.echoes(&format!("{BOATS}/coracle/echo"));
         by_another_name(&cluster);
 
         cluster.ok(&["delete", "apiservice", "v1.boats.example.com"]);
@@ -202,43 +198,6 @@ fn it_is_told_who_asks(cluster: &Cluster) {
     let builder = &raft.body["builder"];
     assert_eq!(builder["x-remote-user"], "system:serviceaccount:default:default");
     assert!(builder["authorization"].is_null(), "{builder}");
-}
-
-/// A connection that leaves HTTP leads all the way through.
-fn protocols_change(cluster: &Cluster) {
-    let pki = cluster.dir.join("pki");
-    let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_file(pki.join("serving-ca.crt")).unwrap())
-        .unwrap();
-    let (cert, key) = cluster.admin_files();
-    let config =
-        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(
-                vec![CertificateDer::from_pem_file(cert).unwrap()],
-                PrivateKeyDer::from_pem_file(key).unwrap(),
-            )
-            .unwrap();
-    let name = ServerName::try_from("127.0.0.1").unwrap();
-    let connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
-    let socket = TcpStream::connect(("127.0.0.1", cluster.port)).unwrap();
-    let mut stream = BufReader::new(rustls::StreamOwned::new(connection, socket));
-    let head = format!(
-        "GET {BOATS}/coracle/echo HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
-    );
-    stream.get_mut().write_all(head.as_bytes()).unwrap();
-    let mut said = String::new();
-    while !said.ends_with("\r\n\r\n") {
-        assert!(stream.read_line(&mut said).unwrap() > 0, "{said}");
-    }
-    assert_has(&said, &["HTTP/1.1 101"]);
-    stream.get_mut().write_all(b"ahoy").unwrap();
-    let mut back = [0; 4];
-    stream.read_exact(&mut back).unwrap();
-    assert_eq!(&back, b"ahoy");
 }
 
 /// A Service that is a name for a host, or for another Service.

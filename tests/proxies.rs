@@ -29,6 +29,7 @@ fn endpoints_written_by_hand_are_mirrored_and_proxied_to() {
         slices_follow(&cluster);
         every_verb_goes_through(&cluster);
         redirects_and_links_come_back(&cluster);
+        cluster.echoes(&format!("{PROXY}/echo"));
         what_is_no_target_is_refused(&cluster);
         tls_is_spoken_if_asked_for(&cluster, dir);
         cluster.ok(&["delete", "endpoints", "old"]);
@@ -215,6 +216,9 @@ fn answer(stream: TcpStream) {
         return;
     }
     let path = lines[0].split(' ').nth(1).unwrap_or_default();
+    if path == "/echo" {
+        return echo(reader);
+    }
     let (status, headers, text) = match path {
         "/page" => (
             "200 OK",
@@ -238,4 +242,14 @@ fn answer(stream: TcpStream) {
     );
     // Whoever asked may be gone.
     let _ = reader.get_mut().write_all(whole.as_bytes());
+}
+
+/// Changes to a protocol in which every byte comes back.
+fn echo(mut stream: BufReader<TcpStream>) {
+    let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
+    let mut byte = [0];
+    let mut written = stream.get_mut().write_all(head.as_bytes());
+    while written.is_ok() && stream.read_exact(&mut byte).is_ok() {
+        written = stream.get_mut().write_all(&byte);
+    }
 }

@@ -1,9 +1,13 @@
 //! The API without kubectl: exact bodies, headers and tokens.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
 
 use super::Cluster;
@@ -131,6 +135,47 @@ impl Cluster {
     pub fn account(&self, name: &str) -> String {
         self.ok(&["create", "serviceaccount", name]);
         self.ok(&["create", "token", name]).trim().to_owned()
+    }
+
+    /// Changes to the protocol `echo` at a path, in which every byte must come back.
+    pub fn echoes(&self, path: &str) {
+        let mut stream = self.secured();
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
+        stream.get_mut().write_all(head.as_bytes()).expect("a request");
+        let mut said = String::new();
+        while !said.ends_with("\r\n\r\n") {
+            assert!(stream.read_line(&mut said).expect("an answer") > 0, "{said}");
+        }
+        super::assert_has(&said, &["HTTP/1.1 101"]);
+        stream.get_mut().write_all(b"ahoy").expect("an open connection");
+        let mut back = [0; 4];
+        stream.read_exact(&mut back).expect("an echo");
+        assert_eq!(&back, b"ahoy");
+    }
+
+    /// A connection as the admin.
+    fn secured(&self) -> BufReader<rustls::StreamOwned<rustls::ClientConnection, TcpStream>> {
+        let authority = self.dir.join("pki").join("serving-ca.crt");
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_file(authority).expect("the authority"))
+            .expect("a certificate");
+        let (cert, key) = self.admin_files();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("TLS")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_file(cert).expect("a certificate")],
+                PrivateKeyDer::from_pem_file(key).expect("a key"),
+            )
+            .expect("a certificate and its key");
+        let name = ServerName::try_from("127.0.0.1").expect("a name");
+        let connection = rustls::ClientConnection::new(Arc::new(config), name).expect("TLS");
+        let socket = TcpStream::connect(("127.0.0.1", self.port)).expect("the API");
+        BufReader::new(rustls::StreamOwned::new(connection, socket))
     }
 
     /// Certificate and key of the admin, as files.
