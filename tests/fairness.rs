@@ -242,8 +242,15 @@ impl Heard {
     }
 }
 
+/// [`nibble`] in a thread of its own: what the elephant's many answers cost this process must not be counted.
+fn mouse(cluster: &Cluster, token: &str, time: Duration) -> Heard {
+    let api = door(cluster, token);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(nibble(&api, time))
+}
+
 /// Reads an object once every few milliseconds for a while.
-async fn mouse(api: &HttpApi, time: Duration) -> Heard {
+async fn nibble(api: &HttpApi, time: Duration) -> Heard {
     let mut heard = Heard::default();
     let until = Instant::now() + time;
     while Instant::now() < until {
@@ -312,22 +319,19 @@ fn a_greedy_client_is_in_nobodys_way_but_its_own() {
                 "jsonpath={..renewTime}",
             ])
         };
+        let mut quiet = mouse(&cluster, &mouse_token, Duration::from_secs(3));
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let (mut quiet, mut beside, mut own) = runtime.block_on(async {
-            let small = door(&cluster, &mouse_token);
-            mouse(&small, Duration::from_secs(1)).await;
-            let quiet = mouse(&small, Duration::from_secs(3)).await;
-            let (stop, answered) = (Arc::default(), Arc::new(AtomicU64::new(0)));
-            let apis = (0..GREEDY).map(|_| door(&cluster, &elephant)).collect();
-            let herd = tokio::spawn(greedy(apis, Arc::clone(&stop), answered.clone()));
-            // Once each connection is there: their handshakes are not what this is about.
-            while answered.load(Ordering::Relaxed) < 2 * GREEDY as u64 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            let beside = mouse(&small, Duration::from_secs(10)).await;
-            stop.store(true, Ordering::Relaxed);
-            (quiet, beside, herd.await.expect("the herd"))
+        let (stop, answered) = (Arc::default(), Arc::new(AtomicU64::new(0)));
+        let apis = (0..GREEDY).map(|_| door(&cluster, &elephant)).collect();
+        let herd = runtime.spawn(greedy(apis, Arc::clone(&stop), answered.clone()));
+        // Once each connection is there: their handshakes are not what this is about.
+        eventually("the whole herd", || match answered.load(Ordering::Relaxed) {
+            many if many >= 2 * GREEDY as u64 => Ok(()),
+            few => Err(few.to_string()),
         });
+        let mut beside = mouse(&cluster, &mouse_token, Duration::from_secs(10));
+        stop.store(true, Ordering::Relaxed);
+        let mut own = runtime.block_on(herd).expect("the herd");
         println!(
             "the mouse alone: p50 {:?}, p99 {:?}; beside the elephant: p50 {:?}, p99 {:?}, worst {:?} of {}; \
              the elephant: p50 {:?}, {} answers, {} refused",
@@ -341,7 +345,11 @@ fn a_greedy_client_is_in_nobodys_way_but_its_own() {
             own.took.len(),
             own.refused,
         );
-        assert!(beside.at(0.99) < own.at(0.5), "the mouse waits like the elephant");
+        // Both belong to one level; but the elephant's requests wait behind its own.
+        assert!(
+            8 * beside.at(0.5) < own.at(0.5),
+            "the mouse waits like the elephant"
+        );
         // The node's heartbeats went on.
         cluster.ready();
         let before = lease();

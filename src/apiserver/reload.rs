@@ -9,9 +9,38 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// How often a file is looked at.
 const EVERY: Duration = Duration::from_secs(2);
+
+/// Reads the text of a configuration of that kind in `apiserver.config.k8s.io`, in any of its versions.
+///
+/// # Errors
+/// When it is something else.
+pub fn structured<T: DeserializeOwned>(text: &str, kind: &str) -> Result<T, String> {
+    let wrong = |error: serde_saphyr::Error| error.to_string();
+    let head: Head = serde_saphyr::from_str(text).map_err(wrong)?;
+    let versions = ["v1", "v1beta1", "v1alpha1"].map(|v| format!("apiserver.config.k8s.io/{v}"));
+    if head.kind == kind && versions.contains(&head.api_version) {
+        return serde_saphyr::from_str(text).map_err(wrong);
+    }
+    Err(format!(
+        "expected an {kind} of {}, found {:?} of {:?}",
+        versions.join(" or "),
+        head.kind,
+        head.api_version
+    ))
+}
+
+/// How every such file begins.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Head {
+    api_version: String,
+    kind: String,
+}
 
 /// A file, and what it said when it was last read.
 pub struct Followed {

@@ -4,14 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::Kubeconfig;
-use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::sinks::Counters;
-use crate::outbound::Outbound;
 use crate::outbound::endpoint::Endpoint;
+use crate::outbound::{Correspondent, Outbound};
 
 /// How often a list is sent again before it is given up.
 const TRIES_MAX: u32 = 5;
@@ -36,13 +34,7 @@ pub struct WebhookSettings {
 /// # Errors
 /// What is wrong with the file.
 pub fn endpoint(settings: &WebhookSettings) -> Result<Endpoint, String> {
-    let config = Kubeconfig::read(&settings.config).map_err(|error| error.to_string())?;
-    let mut endpoint = Endpoint::of(&json!({ "url": config.server }))?;
-    endpoint.authorities = config.ca_pem;
-    if !config.tls_server_name.is_empty() {
-        endpoint.server_name = config.tls_server_name;
-    }
-    Ok(endpoint)
+    Correspondent::read(&settings.config).map(|told| told.endpoint)
 }
 
 /// Sends what comes through the queue until it is closed.
@@ -108,6 +100,8 @@ fn list(batch: &[Bytes]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[tokio::test]

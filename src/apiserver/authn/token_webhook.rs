@@ -8,13 +8,10 @@ use std::time::Duration;
 use api::request::User;
 use api::value::{flag, list, text};
 use base::Clock;
-use client::Credentials;
-use client::kubeconfig::Kubeconfig;
 use serde_json::{Value, json};
 
 use super::bearers::Held;
-use crate::outbound::Outbound;
-use crate::outbound::endpoint::Endpoint;
+use crate::outbound::{Correspondent, Outbound};
 use crate::remembered::Remembered;
 
 /// How long an answer is remembered (`authentication-token-webhook-cache-ttl`).
@@ -25,8 +22,7 @@ type Answer = Result<Held, String>;
 
 /// The one who is asked.
 pub struct TokenWebhook {
-    endpoint: Endpoint,
-    who: Credentials,
+    asked: Correspondent,
     outbound: Outbound,
     clock: Arc<dyn Clock>,
     remembered: Remembered<Answer>,
@@ -38,19 +34,8 @@ impl TokenWebhook {
     /// # Errors
     /// What is wrong with the file.
     pub fn open(file: &Path, outbound: Outbound, clock: Arc<dyn Clock>) -> Result<Self, String> {
-        let told = Kubeconfig::read(file).map_err(|error| error.to_string())?;
-        let endpoint = Endpoint {
-            authorities: told.ca_pem,
-            ..Endpoint::url(&told.server)?
-        };
-        let who = Credentials {
-            cert_pem: told.client_cert_pem,
-            key_pem: told.client_key_pem,
-            token: told.token,
-        };
         Ok(Self {
-            endpoint,
-            who,
+            asked: Correspondent::read(file)?,
             outbound,
             clock,
             remembered: Remembered::default(),
@@ -72,8 +57,8 @@ impl TokenWebhook {
         let said = self
             .outbound
             .post_as(
-                &self.endpoint,
-                &self.who,
+                &self.asked.endpoint,
+                &self.asked.who,
                 review.to_string().into(),
                 ANSWER_WITHIN,
             )

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::reload::structured;
+
 /// The longest that a webhook may take.
 const TIMEOUT_MAX: Duration = Duration::from_secs(30);
 /// For how long a yes is remembered, and a no, if nobody says.
@@ -108,16 +110,7 @@ impl AuthorizationConfiguration {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let read: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-        let versions = ["v1", "v1beta1", "v1alpha1"].map(|v| format!("apiserver.config.k8s.io/{v}"));
-        if read.kind != "AuthorizationConfiguration" || !versions.contains(&read.api_version) {
-            return Err(format!(
-                "expected an AuthorizationConfiguration of {}, found {:?} of {:?}",
-                versions.join(" or "),
-                read.kind,
-                read.api_version
-            ));
-        }
+        let read: Self = structured(text, "AuthorizationConfiguration")?;
         read.checked()
     }
 
@@ -334,102 +327,4 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: &str = "\
-apiVersion: apiserver.config.k8s.io/v1
-kind: AuthorizationConfiguration
-authorizers:
-- type: Webhook
-  name: first
-  webhook:
-    authorizedTTL: 1m30s
-    timeout: 3s
-    subjectAccessReviewVersion: v1
-    matchConditionSubjectAccessReviewVersion: v1
-    failurePolicy: Deny
-    connectionInfo: {type: KubeConfigFile, kubeConfigFile: /etc/webhook}
-    matchConditions:
-    - expression: has(request.resourceAttributes)
-- {type: Node, name: node}
-- {type: RBAC, name: rbac}
-";
-
-    #[test]
-    fn a_file_is_read() {
-        let read = AuthorizationConfiguration::parse(FILE).unwrap();
-        let sorts: Vec<&str> = read.authorizers.iter().map(|one| one.sort.as_str()).collect();
-        assert_eq!(sorts, ["Webhook", "Node", "RBAC"]);
-        let webhook = read.authorizers[0].webhook.as_ref().unwrap();
-        assert_eq!(webhook.authorized(), Ok(Duration::from_secs(90)));
-        assert_eq!(webhook.unauthorized(), Ok(Duration::from_secs(30)));
-    }
-
-    #[test]
-    fn mistakes_are_named_by_field() {
-        for (old, new, why) in [
-            (
-                "timeout: 3s",
-                "timeout: 31s",
-                "authorizers[0].webhook.timeout: Invalid value",
-            ),
-            (
-                "timeout: 3s",
-                "timeout: soon",
-                "authorizers[0].webhook.timeout: Invalid value",
-            ),
-            (
-                "failurePolicy: Deny",
-                "failurePolicy: Maybe",
-                "failurePolicy: Unsupported value",
-            ),
-            ("name: rbac", "name: node", "authorizers[2].name: Duplicate value"),
-            ("type: RBAC", "type: Node", "authorizers[2].type: Duplicate value"),
-            (
-                "type: RBAC",
-                "type: ABAC",
-                "authorizers[2].type: Unsupported value",
-            ),
-            (
-                "KubeConfigFile, kube",
-                "InClusterConfig, kube",
-                "connectionInfo.type: Unsupported value",
-            ),
-            (
-                "kind: AuthorizationConfiguration",
-                "kind: Other",
-                "expected an AuthorizationConfiguration",
-            ),
-        ] {
-            let error = AuthorizationConfiguration::parse(&FILE.replace(old, new)).unwrap_err();
-            assert!(error.contains(why), "{new}: {error}");
-        }
-        let none = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\n";
-        assert!(AuthorizationConfiguration::parse(none).is_err());
-    }
-
-    #[test]
-    fn short_settings_say_the_same() {
-        let modes = |text: &str| Some(text.split(',').map(str::to_owned).collect());
-        let default = AuthorizationConfiguration::of(&AuthorizationSettings::default()).unwrap();
-        assert_eq!(default.authorizers.len(), 2);
-        let mut settings = AuthorizationSettings {
-            modes: modes("Node,RBAC,Webhook"),
-            ..AuthorizationSettings::default()
-        };
-        assert!(
-            AuthorizationConfiguration::of(&settings)
-                .unwrap_err()
-                .contains("requires")
-        );
-        settings.webhook = Some("/etc/webhook".into());
-        settings.unauthorized_ttl = Some(7);
-        let told = AuthorizationConfiguration::of(&settings).unwrap();
-        let webhook = told.authorizers[2].webhook.as_ref().unwrap();
-        assert_eq!(webhook.unauthorized(), Ok(Duration::from_secs(7)));
-        assert_eq!(webhook.failure_policy, "NoOpinion");
-        settings.modes = modes("RBAC");
-        assert!(AuthorizationConfiguration::of(&settings).is_err());
-    }
-}
+mod tests;

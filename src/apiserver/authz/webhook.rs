@@ -7,14 +7,11 @@ use std::time::Duration;
 use api::cel::{Budget, Program, Scope, Val};
 use api::value::{flag, text};
 use base::Clock;
-use client::Credentials;
-use client::kubeconfig::Kubeconfig;
 use serde_json::{Map, Value, json};
 
 use super::config::ToldWebhook;
 use super::{Attributes, Decision};
-use crate::outbound::Outbound;
-use crate::outbound::endpoint::Endpoint;
+use crate::outbound::{Correspondent, Outbound};
 use crate::remembered::{Key, Remembered};
 
 /// What one expression may cost.
@@ -22,8 +19,7 @@ const COST_MAX: u64 = 1_000_000;
 
 /// The one who is asked.
 pub struct Webhook {
-    endpoint: Endpoint,
-    who: Credentials,
+    asked: Correspondent,
     outbound: Outbound,
     clock: Arc<dyn Clock>,
     version: String,
@@ -49,11 +45,6 @@ impl Webhook {
     pub fn new(told: &ToldWebhook, outbound: Outbound, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let file = &told.connection_info.kube_config_file;
         let wrong = |why: String| format!("connectionInfo.kubeConfigFile: {file}: {why}");
-        let leads = Kubeconfig::read(Path::new(file)).map_err(|error| wrong(error.to_string()))?;
-        let endpoint = Endpoint {
-            authorities: leads.ca_pem,
-            ..Endpoint::url(&leads.server).map_err(wrong)?
-        };
         let conditions = told.match_conditions.iter().enumerate().map(|(at, condition)| {
             let source = &condition.expression;
             let wrong = |why| format!("matchConditions[{at}].expression: Invalid value: {source:?}: {why}");
@@ -63,12 +54,7 @@ impl Webhook {
             ))
         });
         Ok(Self {
-            endpoint,
-            who: Credentials {
-                cert_pem: leads.client_cert_pem,
-                key_pem: leads.client_key_pem,
-                token: leads.token,
-            },
+            asked: Correspondent::read(Path::new(file)).map_err(wrong)?,
             outbound,
             clock,
             version: told.subject_access_review_version.clone(),
@@ -128,7 +114,12 @@ impl Webhook {
             "status": {"allowed": false}});
         let said = self
             .outbound
-            .post_as(&self.endpoint, &self.who, review.to_string().into(), self.timeout)
+            .post_as(
+                &self.asked.endpoint,
+                &self.asked.who,
+                review.to_string().into(),
+                self.timeout,
+            )
             .await?;
         let said: Value = serde_json::from_slice(&said).map_err(|error| error.to_string())?;
         read(&said)
@@ -153,7 +144,7 @@ impl Webhook {
     fn failed(&self, why: &str) -> Decision {
         tracing::warn!(
             why,
-            webhook = self.endpoint.origin,
+            webhook = self.asked.endpoint.origin,
             "nobody says whether a user may"
         );
         Decision {

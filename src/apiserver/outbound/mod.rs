@@ -5,6 +5,7 @@
 //!                    │ Service: through the agents' connections (nodes/dial.rs), URL: from here
 //! ```
 
+mod correspondent;
 pub mod endpoint;
 mod failure;
 mod pool;
@@ -26,6 +27,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::nodes::{Dialer, dialling};
+pub use correspondent::Correspondent;
 use endpoint::{Endpoint, Place};
 use pool::{Pool, Sender};
 

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::reload::structured;
+
 /// The file's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
@@ -139,16 +141,7 @@ impl AuthenticationConfiguration {
     /// # Errors
     /// When it is something else.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let read: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-        let versions = ["v1", "v1beta1", "v1alpha1"].map(|v| format!("apiserver.config.k8s.io/{v}"));
-        if read.kind != "AuthenticationConfiguration" || !versions.contains(&read.api_version) {
-            return Err(format!(
-                "expected an AuthenticationConfiguration of {}, found {:?} of {:?}",
-                versions.join(" or "),
-                read.kind,
-                read.api_version
-            ));
-        }
+        let read: Self = structured(text, "AuthenticationConfiguration")?;
         let anonymous = read.anonymous.as_ref();
         if anonymous.is_some_and(|anonymous| !anonymous.enabled && !anonymous.conditions.is_empty()) {
             return Err(
