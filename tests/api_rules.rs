@@ -130,23 +130,11 @@ fn watches_end_and_begin_as_asked(cluster: &Cluster) {
 }
 
 fn forms_are_negotiated(cluster: &Cluster) {
+    // Indented for curl.
     let accepted = |accept: &str, path: &str| {
-        let (cert, key) = cluster.admin_files();
-        let mut curl = std::process::Command::new("curl");
-        curl.args(["-sS", "-k", "--max-time", "20", "-w", "\n%{http_code}", "-H"]);
-        let out = curl
-            .arg(format!("Accept: {accept}"))
-            .arg("--cert")
-            .arg(cert)
-            .arg("--key")
-            .arg(key)
-            .arg(format!("https://127.0.0.1:{}{path}", cluster.port))
-            .output()
-            .expect("curl");
-        // Indented for curl.
-        String::from_utf8(out.stdout)
-            .expect("a text")
-            .replace("\": ", "\":")
+        let accept = format!("Accept: {accept}");
+        let said = cluster.curled(&["-w", "\n%{http_code}", "-H", &accept], path);
+        said.replace("\": ", "\":")
     };
     let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
     assert_has(&accepted(table, MAPS), &["\"kind\":\"Table\"", "\n200"]);

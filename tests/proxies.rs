@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
 
 use serde_json::json;
 
@@ -115,28 +114,9 @@ fn every_verb_goes_through(cluster: &Cluster) {
     }
 }
 
-/// Everything that curl shows of an answer.
+/// Head and body of an answer.
 fn whole(cluster: &Cluster, path: &str) -> String {
-    let (cert, key) = cluster.admin_files();
-    let mut curl = Command::new("curl");
-    curl.args([
-        "-sS",
-        "-k",
-        "-i",
-        "--http1.1",
-        "--max-time",
-        "20",
-        "--compressed",
-        "--cert",
-    ]);
-    let out = curl
-        .arg(cert)
-        .arg("--key")
-        .arg(key)
-        .arg(format!("https://127.0.0.1:{}{path}", cluster.port))
-        .output()
-        .expect("curl");
-    String::from_utf8(out.stdout).expect("a text")
+    cluster.curled(&["-i", "--http1.1", "--compressed"], path)
 }
 
 fn redirects_and_links_come_back(cluster: &Cluster) {

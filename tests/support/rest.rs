@@ -105,6 +105,21 @@ impl Cluster {
         self.call(&As::Admin, "POST", path, "application/json", body)
     }
 
+    /// What curl, with further arguments, says of a path that the admin reads.
+    pub fn curled(&self, args: &[&str], path: &str) -> String {
+        let (cert, key) = self.admin_files();
+        let out = Command::new("curl")
+            .args(["-sS", "-k", "--max-time", "20", "--cert"])
+            .arg(cert)
+            .arg("--key")
+            .arg(key)
+            .args(args)
+            .arg(format!("https://127.0.0.1:{}{path}", self.port))
+            .output()
+            .expect("curl");
+        String::from_utf8(out.stdout).expect("a text")
+    }
+
     /// Reads a path as the admin for as long as the server goes on answering, such as a watch.
     pub fn stream(&self, path: &str) -> Child {
         let (cert, key) = self.admin_files();
