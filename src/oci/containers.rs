@@ -74,8 +74,10 @@ impl Containers {
     /// When the shim cannot be started.
     pub async fn open_pod(&self, pod: &PodSpec) -> Result<(), OciError> {
         let dir = pod_dir(&self.config, &pod.uid)?;
-        if ask(&dir, &Ask::Hello).await.is_ok() {
-            return Ok(());
+        match ask(&dir, &Ask::Hello).await {
+            Ok(_) => return Ok(()),
+            Err(error @ OciError::Io { .. }) => return Err(error),
+            Err(_) => {}
         }
         self.limit(pod).map_err(io("limiting the pod's control group"))?;
         // A shim that died may have left processes, with nobody to watch or reap them.
@@ -325,6 +327,7 @@ impl Containers {
         {
             match ask(&dir, &Ask::List).await {
                 Ok(Answer::List(found)) => all.extend(found),
+                Err(error @ OciError::Io { .. }) => return Err(error),
                 _ => all.extend(self.left_behind(&dir)),
             }
         }
@@ -484,6 +487,15 @@ fn lost(error: std::io::Error) -> OciError {
     OciError::Shim(error.to_string())
 }
 
+/// Why the shim could not be asked. Only when nobody is behind the socket it is gone; that this process is
+/// short of something, such as files it may open, says nothing about it.
+fn unreachable_shim(error: std::io::Error) -> OciError {
+    match error.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => lost(error),
+        _ => io("asking the shim")(error),
+    }
+}
+
 /// The socket that a shim is given as its standard input: it can be asked from
 /// the first moment, and answers as soon as it can.
 fn bind(path: &Path) -> std::io::Result<UnixListener> {
@@ -503,7 +515,8 @@ async fn ask(dir: &Path, request: &Ask) -> Result<Answer, OciError> {
 }
 
 async fn converse(dir: &Path, request: &Ask) -> Result<(Answer, UnixStream), OciError> {
-    let mut stream = UnixStream::connect(dir.join("shim.sock")).await.map_err(lost)?;
+    let socket = dir.join("shim.sock");
+    let mut stream = UnixStream::connect(socket).await.map_err(unreachable_shim)?;
     protocol::send_json(&mut stream, kind::MESSAGE, request)
         .await
         .map_err(lost)?;

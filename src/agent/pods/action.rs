@@ -6,6 +6,7 @@ use api::cidr::Addresses;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
 
+use super::plant::{self, Plant};
 use super::resize::Resize;
 use super::spec;
 use super::state::{
@@ -89,6 +90,18 @@ pub enum StartFailure {
         /// The text behind it.
         message: String,
     },
+    /// It was not created, since what it was to run in is gone.
+    NoSandbox {
+        /// The text behind it.
+        message: String,
+    },
+    /// It was created, and whoever was to start it is gone: nobody knows whether it ran.
+    Lost {
+        /// Container id with its scheme.
+        container_id: String,
+        /// The text behind it.
+        message: String,
+    },
 }
 
 /// What a probe found out.
@@ -157,6 +170,8 @@ pub enum Happening {
     VolumesRemoved(Result<(), String>),
     /// The API server removed the pod or not.
     Finalized(Result<(), String>),
+    /// The disk has the pod's status as it is here.
+    Kept,
 }
 
 impl PodState {
@@ -279,6 +294,7 @@ impl PodState {
             Happening::SandboxRemoved(result) => self.sandbox = removed(result, again),
             Happening::VolumesRemoved(result) => self.volumes = removed(result, again),
             Happening::Finalized(result) => self.removal = removed(result, again),
+            Happening::Kept => drop(self.note_ends()),
         }
     }
 
@@ -313,63 +329,67 @@ impl PodState {
     }
 
     fn apply_started(&mut self, container: &str, container_id: String, started: Timestamp) {
-        let record = self.record(container);
-        if record.launched {
-            record.restarts += 1;
-        }
-        record.launched = true;
-        if let ImageStage::Ready(image) = &record.image {
-            record.running_image = Some(image.clone());
-        }
-        record.run = Run::Running {
+        self.record(container).launch().run = Run::Running {
             container_id,
             started,
         };
     }
 
     fn apply_not_started(&mut self, container: &str, failure: StartFailure, again: Duration, now: Moment) {
-        let record = self.record(container);
+        let exit = |container_id, code, reason: &str, message| ExitRecord {
+            container_id,
+            code,
+            signal: 0,
+            reason: reason.to_owned(),
+            message,
+            started: Some(now.wall),
+            finished: now.wall,
+            finished_mono: now.mono,
+            noted: false,
+        };
         match failure {
             StartFailure::Refused { reason, message } => {
-                // A refused restart still shows how the run before it ended.
-                record.run = Run::Refused {
-                    reason,
-                    message,
-                    again,
-                };
-                record.image = ImageStage::Unknown;
+                self.record(container).refuse(reason, message, again)
+            }
+            StartFailure::NoSandbox { message } => {
+                self.lose_sandbox();
+                let reason = "CreateContainerError".to_owned();
+                self.record(container).refuse(reason, message, again);
             }
             StartFailure::CannotRun {
                 container_id,
                 message,
             } => {
-                if record.launched {
-                    record.restarts += 1;
-                }
-                record.launched = true;
-                if let ImageStage::Ready(image) = &record.image {
-                    record.running_image = Some(image.clone());
-                }
-                record.end(ExitRecord {
-                    container_id,
-                    code: 128,
-                    signal: 0,
-                    reason: "ContainerCannotRun".to_owned(),
-                    message,
-                    started: Some(now.wall),
-                    finished: now.wall,
-                    finished_mono: now.mono,
-                });
+                let exit = exit(container_id, 128, "ContainerCannotRun", message);
+                self.record(container).launch().end(exit);
+            }
+            StartFailure::Lost {
+                container_id,
+                message,
+            } => {
+                self.lose_sandbox();
+                let exit = exit(container_id, 137, LOST, message);
+                self.record(container).launch().end(exit);
             }
         }
     }
 
     fn apply_exited(&mut self, container: &str, exit: ExitRecord) {
-        // Whoever should have seen it is gone: the shim, and with it the sandbox as it was made.
-        if exit.reason == LOST && self.sandbox == Part::Ready {
-            self.sandbox = Part::Absent;
+        if self.container(container).container_id() != Some(exit.container_id.as_str()) {
+            return;
+        }
+        // Whoever should have seen it is gone: the shim.
+        if exit.reason == LOST {
+            self.lose_sandbox();
         }
         self.record(container).end(exit);
+    }
+
+    /// The shim is gone, and with it the sandbox as it was made.
+    fn lose_sandbox(&mut self) {
+        if self.sandbox == Part::Ready && !plant::has(Plant::TrustShim) {
+            self.sandbox = Part::Absent;
+        }
     }
 
     fn apply_to_run(
@@ -379,7 +399,7 @@ impl PodState {
         change: impl FnOnce(&mut ContainerRecord),
     ) {
         let record = self.record(container);
-        if record.container_id() == Some(container_id) {
+        if record.container_id() == Some(container_id) || plant::has(Plant::AnyVerdict) {
             change(record);
         }
     }
@@ -390,6 +410,28 @@ impl PodState {
 }
 
 impl ContainerRecord {
+    /// Counts one more run, of the image that was there for it.
+    fn launch(&mut self) -> &mut ContainerRecord {
+        if self.launched {
+            self.restarts += 1;
+        }
+        self.launched = true;
+        if let ImageStage::Ready(image) = &self.image {
+            self.running_image = Some(image.clone());
+        }
+        self
+    }
+
+    /// It was not created; a refused restart still shows how the run before it ended.
+    fn refuse(&mut self, reason: String, message: String, again: Duration) {
+        self.run = Run::Refused {
+            reason,
+            message,
+            again,
+        };
+        self.image = ImageStage::Unknown;
+    }
+
     fn end(&mut self, exit: ExitRecord) {
         self.run = Run::Exited(exit);
         // The policy is asked again before the next start, as the kubelet does.

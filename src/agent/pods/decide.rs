@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
+mod ending;
+
 use super::action::Action;
+use super::plant::{self, Plant};
 use super::resize::{self, Resize, Step};
 use super::spec::{self, Role};
 use super::state::{ContainerRecord, Failure, ImageStage, Part, PodState, Run};
@@ -33,10 +36,6 @@ impl Plan {
     }
 }
 
-/// The grace that a sidecar gets at least, even when the pod's is used up
-/// (the kubelet's `minimumGracePeriodInSeconds`).
-const SIDECAR_GRACE_MIN: Duration = Duration::from_secs(2);
-
 /// How soon a change that waits for room is looked at again.
 const RESIZE_AGAIN: Duration = Duration::from_secs(10);
 
@@ -56,7 +55,7 @@ pub fn decide(pod: &Pod, state: &PodState, timing: &Timing, now: Moment) -> Plan
 /// Whether the pod's containers have all come to their end for good, or the
 /// pod as a whole has failed.
 pub fn completed(pod: &Pod, state: &PodState) -> bool {
-    if state.over || state.failure.is_some() {
+    if state.over.is_some() || state.failure.is_some() {
         return true;
     }
     if init_failed(pod, state) {
@@ -249,7 +248,12 @@ impl Decision<'_> {
                     }
                 }
                 _ if initialized || record.exited().is_some_and(|exit| exit.code == 0) => {}
-                _ => return self.keep_running(role, container, record),
+                _ => {
+                    self.keep_running(role, container, record);
+                    if !plant::has(Plant::StartEarly) {
+                        return;
+                    }
+                }
             }
         }
         for container in spec::main_containers(self.pod) {
@@ -262,14 +266,17 @@ impl Decision<'_> {
             Run::Waiting => self.start(container, record),
             Run::Refused { again, .. } if *again <= self.now.mono => self.start(container, record),
             Run::Refused { again, .. } => self.plan.wake_at(*again),
-            Run::Starting | Run::Stopping { .. } => {}
+            Run::Starting => {}
+            Run::Stopping { deadline, .. } => self.stop_again(container, *deadline),
             Run::Running { .. } => {
                 if !self.stop_if_doomed(container, record) {
                     self.resize(container, record);
                 }
             }
             Run::Exited(exit) => {
-                if done(self.pod, role, container, record) {
+                // A new run makes the runtime forget this one, which the disk must know first.
+                let forgettable = exit.noted || plant::has(Plant::ForgetAtOnce);
+                if !forgettable || done(self.pod, role, container, record) {
                     return;
                 }
                 match record
@@ -345,72 +352,5 @@ impl Decision<'_> {
                 container: container.name.clone(),
             }),
         }
-    }
-
-    // --- the way down ---
-
-    fn wind_down(&mut self) {
-        let mut mains_active = false;
-        for (_, container) in spec::all_containers(self.pod).filter(|(role, _)| *role != Role::Sidecar) {
-            mains_active |= self.state.container(&container.name).active();
-            self.stop(&container, Duration::ZERO);
-        }
-        if mains_active {
-            return;
-        }
-        // Sidecars go one by one, the last started first: the others may depend on the earlier ones.
-        let last = spec::init_containers(self.pod)
-            .rev()
-            .map(|(_, container)| container)
-            .find(|c| self.state.container(&c.name).active());
-        if let Some(container) = last {
-            return self.stop(container, SIDECAR_GRACE_MIN);
-        }
-        let wanted = self.state.deadline.is_some();
-        if self.remove_parts() && wanted && self.due(&self.state.removal) {
-            self.push(Action::Finalize);
-        }
-    }
-
-    fn stop(&mut self, container: &Container, grace_min: Duration) {
-        let grace = match self.state.deadline {
-            Some(deadline) => deadline.saturating_sub(self.now.mono).max(grace_min),
-            None => {
-                let own = Duration::from_secs(spec::grace_seconds(self.pod).max(0) as u64);
-                self.state.failure.as_ref().and_then(|f| f.grace).unwrap_or(own)
-            }
-        };
-        let record = self.state.container(&container.name);
-        let wanted = match &record.run {
-            Run::Running { .. } => true,
-            Run::Stopping { deadline, .. } => *deadline > self.now.mono + grace,
-            _ => false,
-        };
-        if wanted {
-            let message = format!("Stopping container {}", container.name);
-            self.push(Action::Stop {
-                container: container.name.clone(),
-                message,
-                grace,
-            });
-        }
-    }
-
-    /// Removes sandbox and volumes; true once both are gone.
-    fn remove_parts(&mut self) -> bool {
-        let (sandbox, volumes) = (&self.state.sandbox, &self.state.volumes);
-        if self.removable(sandbox) {
-            self.push(Action::RemoveSandbox);
-        }
-        // The sandbox first: the shim's mounts may hold the volumes.
-        if *sandbox == Part::Gone && self.removable(volumes) {
-            self.push(Action::RemoveVolumes);
-        }
-        *sandbox == Part::Gone && *volumes == Part::Gone
-    }
-
-    fn removable(&mut self, part: &Part) -> bool {
-        // Absent too: a restarted agent does not know what its predecessor left.
-        matches!(part, Part::Ready) || self.due(part)
     }
 }

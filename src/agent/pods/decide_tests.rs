@@ -120,6 +120,7 @@ impl Story {
             started: Some(self.now.wall),
             finished: self.now.wall,
             finished_mono: self.now.mono,
+            noted: true,
         };
         self.happen(Happening::Exited(container.to_owned(), exit));
     }
@@ -562,6 +563,8 @@ fn a_program_that_cannot_run_counts_as_an_exit() {
     };
     story.happen(Happening::NotStarted("a".to_owned(), failure));
     assert_eq!(story.state.container("a").exited().unwrap().code, 128);
+    assert!(story.texts().is_empty(), "the disk does not know yet");
+    story.happen(Happening::Kept);
     assert_eq!(story.texts(), ["remove sandbox"]);
 }
 

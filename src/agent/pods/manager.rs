@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{OnError, Tasks};
 use client::{Cache, Change, EventType};
@@ -11,7 +12,7 @@ use oci::{ContainerState, Found};
 use tokio::sync::{mpsc, watch};
 
 use super::admit::Offer;
-use super::restore::{Survivor, restore};
+use super::restore::{Outlived, Survivor, restore};
 use super::shutdown::Ending;
 use super::spec;
 use super::state::{ExitRecord, Failure};
@@ -28,6 +29,9 @@ use crate::static_pods::folder::{Folder, Wanted};
 use crate::volumes;
 
 mod statics;
+
+/// Pause before the runtimes are asked again what runs.
+const LIST_AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs this node's pods.
 pub struct Manager {
@@ -135,19 +139,26 @@ impl Manager {
     async fn find_survivors(&mut self) {
         let runtimes = &self.node.runtimes;
         for runtime in [&runtimes.oci, &runtimes.wasm] {
-            let found = match runtime.found().await {
-                Ok(found) => found,
-                Err(error) => {
-                    tracing::warn!(scheme = runtime.scheme(), %error, "earlier containers cannot be listed");
-                    continue;
+            // Whoever does not know what runs would start it a second time.
+            let mut found: Vec<Found> = loop {
+                match runtime.found().await {
+                    Ok(found) => break found,
+                    Err(error) => {
+                        let scheme = runtime.scheme();
+                        tracing::warn!(scheme, %error, "earlier containers cannot be listed, trying again");
+                        tokio::time::sleep(LIST_AGAIN).await;
+                    }
                 }
             };
             // Of several runs of a container only the last one matters.
-            let mut found: Vec<Found> = found;
             found.sort_by_key(|f| f.attempt);
             for container in found {
                 let id = format!("{}://{}", runtime.scheme(), container.id);
-                if let Some(survivor) = survivor(id, &container.state, self.node.now().mono) {
+                if let Some(run) = outlived(id, &container.state, self.node.now().mono) {
+                    let survivor = Survivor {
+                        attempt: container.attempt,
+                        run,
+                    };
                     self.survivors
                         .entry(container.pod_uid)
                         .or_default()
@@ -172,6 +183,9 @@ impl Manager {
                 self.end_kept(pod);
             } else if spec::uid(&pod) == uid {
                 self.start(Arc::new(pod), None);
+                if let Some(inbox) = self.workers.get(&uid) {
+                    let _ = inbox.send(Message::Remembered);
+                }
             }
         }
     }
@@ -180,7 +194,7 @@ impl Manager {
         let uid = spec::uid(&pod).to_owned();
         let survivors = self.survivors.remove(&uid).unwrap_or_default();
         let mut state = restore(&pod, &survivors, self.node.now());
-        if !state.over {
+        if state.over.is_none() {
             state.failure = failure;
         }
         let (worker, inbox, view) = Worker::new(self.node.clone(), pod.clone(), state);
@@ -324,10 +338,10 @@ fn all_references(pod: &Pod) -> env::References {
     all
 }
 
-fn survivor(container_id: String, state: &ContainerState, now: std::time::Duration) -> Option<Survivor> {
+fn outlived(container_id: String, state: &ContainerState, now: Duration) -> Option<Outlived> {
     match state {
         ContainerState::Created => None,
-        ContainerState::Running { started } => Some(Survivor::Running {
+        ContainerState::Running { started } => Some(Outlived::Running {
             container_id,
             started: *started,
         }),
@@ -337,7 +351,7 @@ fn survivor(container_id: String, state: &ContainerState, now: std::time::Durati
                 e if e.code == 0 => "Completed",
                 _ => "Error",
             };
-            Some(Survivor::Exited(ExitRecord {
+            Some(Outlived::Exited(ExitRecord {
                 container_id,
                 code: exit.code,
                 signal: exit.signal.unwrap_or(0),
@@ -346,6 +360,7 @@ fn survivor(container_id: String, state: &ContainerState, now: std::time::Durati
                 started: Some(exit.started),
                 finished: exit.finished,
                 finished_mono: now,
+                noted: false,
             }))
         }
     }

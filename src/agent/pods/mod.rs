@@ -11,6 +11,7 @@ pub mod decide;
 mod decide_tests;
 pub mod effects;
 pub mod manager;
+mod plant;
 pub mod prober;
 pub mod report;
 pub mod reports;
@@ -18,6 +19,8 @@ pub mod resize;
 pub mod resources;
 pub mod restore;
 pub mod shutdown;
+#[cfg(test)]
+mod simulator;
 pub mod spec;
 pub mod state;
 pub mod status;

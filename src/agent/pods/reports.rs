@@ -1,5 +1,5 @@
-//! When a pod's status is written: what changed, one write at a time, in
-//! order, patiently while the server is away.
+//! When a pod's status is written: to the disk at once, to the API patiently
+//! while the server is away; what changed, one write each at a time, in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,16 @@ pub struct Reports {
     /// The last status made, whose transition times go on.
     made: Option<PodStatus>,
     sent: Option<PodStatus>,
+    /// What the API shows when it is first heard is what was sent.
+    doubted: bool,
     kept: Option<PodStatus>,
     kept_generation: Option<i64>,
-    /// The write under way: the status, and whether the API has it.
+    /// The write to the disk under way.
+    keeping: Option<JoinHandle<()>>,
+    /// The write to the API under way: the status, and whether the API has it.
     writing: Option<JoinHandle<(PodStatus, bool)>>,
+    /// What is not urgent waits until then (monotonic).
+    first_at: Duration,
     /// Not before (monotonic).
     not_before: Duration,
     /// Until the next attempt; zero while all goes well.
@@ -45,14 +51,24 @@ pub struct Report<'a> {
     pub patient: bool,
 }
 
+/// A write that is done.
+#[derive(Debug)]
+pub enum Written {
+    /// To the disk. If that failed, waiting would not help: the node goes on without.
+    Kept,
+    /// To the API: the status, and whether it has it; `None` if the attempt broke off.
+    Sent(Option<(PodStatus, bool)>),
+}
+
 impl Reports {
     /// Of a pod that comes with the status that the API has.
     pub fn new(pod: &Pod, now: Duration) -> Reports {
-        let (made, sent) = (pod.status.clone(), pod.status.clone());
+        let (made, sent, kept) = (pod.status.clone(), pod.status.clone(), pod.status.clone());
         Reports {
             made,
             sent,
-            not_before: now + FIRST_AFTER,
+            kept,
+            first_at: now + FIRST_AFTER,
             ..Reports::default()
         }
     }
@@ -70,6 +86,9 @@ impl Reports {
     /// Notes what the API shows of the pod. While this node was thought lost, its pods were taken out of
     /// service: what was sent before has to be sent again.
     pub fn heard(&mut self, pod: &Pod) {
+        if std::mem::take(&mut self.doubted) {
+            self.sent.clone_from(&pod.status);
+        }
         let ready = |status: &PodStatus| {
             let mut conditions = status.conditions.iter().flatten();
             conditions.any(|c| c.type_ == "Ready" && c.status == "True")
@@ -101,65 +120,90 @@ impl Reports {
         (self.pause, self.not_before) = (Duration::ZERO, Duration::ZERO);
     }
 
-    /// Begins to write a status if it is news; when to offer it again if that has to wait.
+    /// What was last sent is only known from the disk, which gets to know a status before the API does.
+    pub fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
+    /// Begins to write a status where it is news; when to offer it again if that has to wait.
     pub fn offer(&mut self, report: &Report<'_>, status: PodStatus) -> Option<Duration> {
-        if self.writing.is_some() || self.sent.as_ref() == Some(&status) {
-            return None;
+        let keep = self.kept.as_ref() != Some(&status) && self.keeping.is_none();
+        let send = self.sent.as_ref() != Some(&status) && self.writing.is_none();
+        let now = report.node.clock.monotonic();
+        if (keep || send) && report.patient && now < self.first_at {
+            return Some(self.first_at);
         }
-        let patient = report.patient || !self.pause.is_zero();
-        if patient && report.node.clock.monotonic() < self.not_before {
+        if keep {
+            self.keep(report, status.clone());
+        }
+        if send && now < self.not_before {
             return Some(self.not_before);
         }
-        self.write(report, status);
+        if send {
+            let (node, pod, orphaned) = (report.node.clone(), report.pod.clone(), report.orphaned);
+            self.writing = Some(tokio::spawn(async move {
+                let good = self::send(&node, &pod, &status, orphaned).await;
+                (status, good)
+            }));
+        }
         None
     }
 
-    fn write(&mut self, report: &Report<'_>, status: PodStatus) {
-        let (node, pod, orphaned) = (report.node.clone(), report.pod.clone(), report.orphaned);
+    fn keep(&mut self, report: &Report<'_>, status: PodStatus) {
+        let (node, pod) = (report.node.clone(), report.pod.clone());
         // What the node is to run must survive a power cut; how far it had come need not.
         let generation = Some(pod.metadata.generation.unwrap_or(0));
         let durable = self.kept_generation != generation;
-        let news = durable || self.kept.as_ref() != Some(&status);
         (self.kept, self.kept_generation) = (Some(status.clone()), generation);
-        self.writing = Some(tokio::spawn(async move {
-            let keep = async {
-                if news {
-                    report::keep(&node, &pod, status.clone(), durable).await;
-                }
-            };
-            let ((), good) = tokio::join!(keep, send(&node, &pod, &status, orphaned));
-            (status, good)
+        self.keeping = Some(tokio::spawn(async move {
+            report::keep(&node, &pod, status, durable).await;
         }));
     }
 
-    /// Waits for the write under way; for ever if there is none.
-    pub async fn written(&mut self) -> Option<(PodStatus, bool)> {
-        match &mut self.writing {
-            Some(handle) => handle.await.ok(),
-            None => std::future::pending().await,
+    /// Whether the disk has the last status made.
+    pub fn are_kept(&self) -> bool {
+        self.keeping.is_none() && self.kept == self.made
+    }
+
+    /// Waits until a write under way is done; for ever if there is none.
+    pub async fn written(&mut self) -> Written {
+        tokio::select! {
+            _ = end(&mut self.keeping) => Written::Kept,
+            sent = end(&mut self.writing) => Written::Sent(sent),
         }
     }
 
-    /// Notes how the write went.
-    pub fn settle(&mut self, result: Option<(PodStatus, bool)>, now: Duration) {
-        self.writing = None;
-        match result {
-            Some((status, true)) => {
-                self.sent = Some(status);
+    /// Notes how a write went.
+    pub fn settle(&mut self, written: Written, now: Duration) {
+        match written {
+            Written::Kept => self.keeping = None,
+            Written::Sent(Some((status, true))) => {
+                (self.writing, self.sent) = (None, Some(status));
                 (self.pause, self.not_before) = (Duration::ZERO, now);
             }
-            _ => {
+            Written::Sent(_) => {
+                self.writing = None;
                 self.pause = (self.pause * 2).clamp(RETRY, RETRY_MAX);
                 self.not_before = now + self.pause;
             }
         }
     }
 
-    /// Waits for the write under way, if there is one.
+    /// Waits for the writes under way.
     pub async fn finish(&mut self) {
         if let Some(writing) = self.writing.take() {
             let _ = writing.await;
         }
+        if let Some(keeping) = self.keeping.take() {
+            let _ = keeping.await;
+        }
+    }
+}
+
+async fn end<T>(handle: &mut Option<JoinHandle<T>>) -> Option<T> {
+    match handle {
+        Some(handle) => handle.await.ok(),
+        None => std::future::pending().await,
     }
 }
 
@@ -191,6 +235,17 @@ mod tests {
     fn pod(ready: &str) -> Pod {
         serde_json::from_value(json!({"status": {"conditions": [{"type": "Ready", "status": ready}]}}))
             .unwrap()
+    }
+
+    #[test]
+    fn what_the_api_never_got_is_sent_again() {
+        let mut reports = Reports::new(&pod("False"), Duration::ZERO);
+        reports.doubt();
+        reports.heard(&pod("True"));
+        assert_eq!(reports.sent, pod("True").status, "and so False is news");
+        reports.heard(&pod("False"));
+        assert_eq!(reports.sent, None, "later ones say what became of what was sent");
+        assert_eq!(reports.kept, pod("False").status, "the disk need not be told");
     }
 
     #[test]

@@ -8,13 +8,23 @@ use api::cidr::Addresses;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 
+use super::plant::{self, Plant};
 use super::spec::{self, Role};
 use super::state::{ContainerRecord, ExitRecord, ImageRef, LOST, PodState, Run};
 use crate::moment::Moment;
 
-/// A container that outlived the agent, running or not.
+/// The last run of a container that outlived the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Survivor {
+pub struct Survivor {
+    /// How often the container had been started before.
+    pub attempt: u32,
+    /// What became of it.
+    pub run: Outlived,
+}
+
+/// What became of a run that outlived the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outlived {
     /// It runs.
     Running {
         /// Its id, with its scheme.
@@ -42,12 +52,22 @@ pub fn restore(pod: &Pod, survivors: &BTreeMap<String, Survivor>, now: Moment) -
             .saturating_sub(Duration::try_from(passed).unwrap_or_default());
     }
     state.ip = addresses(status);
-    state.over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    let over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    state.over = (over && !plant::has(Plant::BeginAnew)).then(|| Box::new(status.clone()));
     for (role, container) in spec::all_containers(pod) {
         let old = status_of(status, role, &container.name);
         let survivor = survivors.get(&container.name);
+        let survivor = survivor.filter(|_| !plant::has(Plant::AdoptNothing));
         let record = record(&container, old, survivor, now);
         state.containers.insert(container.name.clone(), record);
+    }
+    // Containers are added to a pod while it runs, and what was kept of it may be older than that.
+    for (name, survivor) in survivors {
+        if plant::has(Plant::AdoptKnown) {
+            continue;
+        }
+        let unknown = || record(&Container::default(), None, Some(survivor), now);
+        state.containers.entry(name.clone()).or_insert_with(unknown);
     }
     state.observe(pod, now);
     state
@@ -89,7 +109,8 @@ fn record(
     record.last = last.map(|exit| exit_record(&exit, now));
     record.launched = record.last.is_some() || state.running.is_some() || state.terminated.is_some();
     if !old.image_id.is_empty() {
-        let name = spec::image(container).to_owned();
+        // Not what the pod asks for by now: that may have changed since.
+        let name = old.image.clone();
         let wasm = old
             .container_id
             .as_deref()
@@ -100,8 +121,15 @@ fn record(
             wasm,
         });
     }
-    record.run = match survivor {
-        Some(Survivor::Running {
+    if let Some(survivor) = survivor {
+        // The status that was kept may be older than this run, which is one of those that count.
+        if !plant::has(Plant::CountKept) {
+            record.restarts = record.restarts.max(survivor.attempt);
+        }
+        record.launched = true;
+    }
+    record.run = match survivor.map(|survivor| &survivor.run) {
+        Some(Outlived::Running {
             container_id,
             started,
         }) => {
@@ -110,16 +138,12 @@ fn record(
             record.hooked = true;
             record.startup_passed |= same && old.started == Some(true);
             record.ready_probe |= same && old.ready;
-            record.launched = true;
             Run::Running {
                 container_id: container_id.clone(),
                 started: *started,
             }
         }
-        Some(Survivor::Exited(exit)) => {
-            record.launched = true;
-            Run::Exited(exit.clone())
-        }
+        Some(Outlived::Exited(exit)) => Run::Exited(exit.clone()),
         None => match (&state.terminated, &state.running) {
             (Some(exit), _) => Run::Exited(exit_record(exit, now)),
             (None, Some(running)) => {
@@ -144,6 +168,8 @@ fn lost(old: &ContainerStatus, started: Option<Timestamp>, now: Moment) -> ExitR
         started,
         finished: now.wall,
         finished_mono: now.mono,
+        // There is nothing left that could be forgotten.
+        noted: true,
     }
 }
 
@@ -159,5 +185,6 @@ fn exit_record(exit: &ContainerStateTerminated, now: Moment) -> ExitRecord {
         started: exit.started_at.as_ref().map(|time| time.0),
         finished,
         finished_mono: now.mono.saturating_sub(ago),
+        noted: true,
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use api::cidr::Addresses;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceRequirements};
 
 use super::backoff::{CrashBackoff, Doubling};
 use super::resize::{Resize, Room};
@@ -104,6 +104,9 @@ pub struct ExitRecord {
     pub finished: Timestamp,
     /// The same on the monotonic clock.
     pub finished_mono: Duration,
+    /// The disk knows of it, so the runtime may forget it. Otherwise an agent that ends in between would
+    /// not know that it ended, or how, and run again what had come to its end.
+    pub noted: bool,
 }
 
 /// What a container is doing.
@@ -264,8 +267,8 @@ pub struct PodState {
     pub orphaned: bool,
     /// Why it failed as a whole.
     pub failure: Option<Failure>,
-    /// It was already over when the agent first saw it.
-    pub over: bool,
+    /// It was already over when the agent first saw it: with this status, which the API may not have got.
+    pub over: Option<Box<PodStatus>>,
     /// Its removal from the API.
     pub removal: Part,
     /// What the node could give it, as last looked at while it wanted something else than it has.
@@ -298,6 +301,24 @@ impl PodState {
     /// Whether any container has or soon will have a process.
     pub fn any_active(&self) -> bool {
         self.containers.values().any(ContainerRecord::active)
+    }
+
+    /// Whether the disk knows every end, or knew before this agent began.
+    pub fn ends_noted(&self) -> bool {
+        let mut exits = self.containers.values().filter_map(ContainerRecord::exited);
+        self.over.is_some() || exits.all(|exit| exit.noted)
+    }
+
+    /// Takes note that the disk has everything as it is here; whether that was news of an end.
+    pub fn note_ends(&mut self) -> bool {
+        let mut news = false;
+        for record in self.containers.values_mut() {
+            if let Run::Exited(exit) = &mut record.run {
+                news |= !exit.noted;
+                exit.noted = true;
+            }
+        }
+        news
     }
 
     /// Takes note of a new version of the pod: its deletion, new containers' names.
@@ -340,7 +361,7 @@ impl PodState {
     }
 
     fn give_up(&mut self, reason: &str, message: &str, grace: Duration) -> bool {
-        if self.failure.is_some() || self.over {
+        if self.failure.is_some() || self.over.is_some() {
             return false;
         }
         self.failure = Some(Failure {

@@ -37,8 +37,8 @@ impl View<'_> {
     /// not in it: a strategic patch leaves them alone.
     pub fn status(&self) -> PodStatus {
         let (pod, state) = (self.pod, self.state);
-        if state.over {
-            return pod.status.clone().unwrap_or_default();
+        if let Some(last) = &state.over {
+            return PodStatus::clone(last);
         }
         let init = self.statuses(spec::init_containers(pod));
         let main = self.statuses(spec::main_containers(pod).map(|c| (Role::Main, c)));

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodReadinessGate, PodStatus};
 
 use super::action::Happening;
 use super::decide_tests::{Story, container, pod, sidecar};
-use super::restore::{Survivor, restore};
+use super::restore::{Outlived, Survivor, restore};
 use super::status::View;
 
 impl Story {
@@ -240,9 +240,12 @@ fn restored_from_its_status() {
     story.started("b");
     let before = story.status();
     story.pass(100);
-    let survivor = Survivor::Running {
-        container_id: "fake://a".to_owned(),
-        started: story.now.wall,
+    let survivor = Survivor {
+        attempt: 0,
+        run: Outlived::Running {
+            container_id: "fake://a".to_owned(),
+            started: story.now.wall,
+        },
     };
     let survivors = [("a".to_owned(), survivor)].into();
     story.state = restore(&story.pod, &survivors, story.now);

@@ -43,6 +43,8 @@ pub enum Message {
     Shutdown(Duration),
     /// The API has a mirror of this static pod, which knows no status yet.
     Mirrored,
+    /// The pod comes from the disk: the API may show another status.
+    Remembered,
 }
 
 /// A worker's inbox.
@@ -120,6 +122,11 @@ impl Worker {
             let retry = self.report();
             if self.state.finished() {
                 break;
+            }
+            // What waited for the disk to know of an end need wait no longer.
+            if self.reports.are_kept() && !self.state.ends_noted() {
+                self.happened(Happening::Kept);
+                continue;
             }
             self.wait(wake, retry).await;
         }
@@ -412,7 +419,7 @@ impl Worker {
                     self.refresh();
                 }
             }
-            result = self.reports.written() => self.reports.settle(result, self.context.node.clock.monotonic()),
+            written = self.reports.written() => self.reports.settle(written, self.context.node.clock.monotonic()),
             Some(ended) = self.jobs.join_next() => {
                 if let Err(error) = ended
                     && error.is_panic()
@@ -447,6 +454,7 @@ impl Worker {
             Message::Evict(why) => self.evict(&why),
             Message::Shutdown(grace) => self.end_with_node(grace),
             Message::Mirrored => self.reports.forget(),
+            Message::Remembered => self.reports.doubt(),
         }
     }
 

@@ -41,6 +41,9 @@ pub enum RuntimeError {
     /// It does not run.
     #[error("container {0:?} is not running")]
     NotRunning(String),
+    /// Whoever ran its pod's containers is gone, and they with it.
+    #[error("{0}")]
+    Gone(String),
     /// This runtime cannot do such a thing.
     #[error("{0}")]
     Unsupported(String),

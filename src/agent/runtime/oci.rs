@@ -30,6 +30,7 @@ impl From<OciError> for RuntimeError {
             OciError::Start(text) => RuntimeError::Start(text),
             OciError::NotFound(id) => RuntimeError::NotFound(id),
             OciError::NotRunning(id) => RuntimeError::NotRunning(id),
+            error @ OciError::Shim(_) => RuntimeError::Gone(error.to_string()),
             other => RuntimeError::Other(other.to_string()),
         }
     }

@@ -316,7 +316,7 @@ impl Runtime for WasmRuntime {
         let mut started = self.started(id)?;
         let end = started.end.wait_for(Option::is_some).await;
         let end = end.ok().and_then(|end| end.clone());
-        end.ok_or_else(|| RuntimeError::Other("the container's end was not seen".to_owned()))
+        end.ok_or_else(|| RuntimeError::Gone("the container's end was not seen".to_owned()))
     }
 
     async fn remove(&self, id: &str) -> Result<(), RuntimeError> {

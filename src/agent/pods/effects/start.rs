@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -25,6 +26,8 @@ const MESSAGE_BYTES_MAX: u64 = 4096;
 /// As much of a log stands in for a message that is not there.
 const LOG_MESSAGE_BYTES_MAX: usize = 2048;
 const LOG_MESSAGE_LINES_MAX: u64 = 80;
+/// Pause before a runtime is asked again for a container's end.
+const WAIT_AGAIN: Duration = Duration::from_secs(1);
 
 /// A container that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,12 +71,18 @@ pub async fn start(context: Arc<PodContext>, pod: Arc<Pod>, order: Order) -> Res
         attempt: order.attempt,
         target: order.target.as_deref(),
     };
-    if let Some(old) = &order.old {
-        start.forget(old).await;
-    }
-    let result = start.run().await;
+    let result = match &order.old {
+        Some(old) => match start.forget(old).await {
+            Ok(()) => start.run().await,
+            Err(error) => Err(refused("CreateContainerError")(error.to_string())),
+        },
+        None => start.run().await,
+    };
     result.inspect_err(|failure| {
-        let (StartFailure::Refused { message, .. } | StartFailure::CannotRun { message, .. }) = failure;
+        let (StartFailure::Refused { message, .. }
+        | StartFailure::CannotRun { message, .. }
+        | StartFailure::NoSandbox { message }
+        | StartFailure::Lost { message, .. }) = failure;
         context.warn(&pod, Some(name), "Failed", format!("Error: {message}"));
     })
 }
@@ -116,6 +125,7 @@ impl Start<'_> {
         match runtime.create(&launch).await {
             Ok(()) => {}
             Err(RuntimeError::Start(message)) => return Err(cannot_run(message)),
+            Err(RuntimeError::Gone(message)) => return Err(StartFailure::NoSandbox { message }),
             Err(error) => return Err(refused("CreateContainerError")(error.to_string())),
         }
         self.tell("Created", format!("Created container: {}", self.container.name));
@@ -127,6 +137,10 @@ impl Start<'_> {
                     started,
                 })
             }
+            Err(RuntimeError::Gone(message)) => Err(StartFailure::Lost {
+                container_id,
+                message,
+            }),
             Err(error) => {
                 let _ = runtime.remove(&launch.id).await;
                 Err(cannot_run(error.to_string()))
@@ -250,13 +264,18 @@ impl Start<'_> {
         env::resolve(self.container, &sources)
     }
 
-    /// Forgets the run before this one: its exit is in the status by now.
-    async fn forget(&self, container_id: &str) {
-        if let Some((runtime, id)) = self.context.node.runtimes.of_container(container_id)
-            && let Err(error) = runtime.remove(id).await
-        {
-            tracing::debug!(container_id, %error, "an ended container was not removed");
+    /// Forgets the run before this one: the disk knows by now how it ended. One that was given up and runs
+    /// all the same is ended first, or there would be two.
+    async fn forget(&self, container_id: &str) -> Result<(), RuntimeError> {
+        let Some((runtime, id)) = self.context.node.runtimes.of_container(container_id) else {
+            return Ok(());
+        };
+        if let Err(error) = runtime.remove(id).await {
+            tracing::warn!(container_id, %error, "a container that should have ended is ended first");
+            runtime.stop(id, Duration::ZERO).await?;
+            runtime.remove(id).await?;
         }
+        Ok(())
     }
 
     fn tell(&self, reason: &str, message: String) {
@@ -290,7 +309,7 @@ pub async fn follow(
         .of_container(&container_id)
         .map(|(r, id)| (r.clone(), id.to_owned()));
     let ending = match runtime {
-        Some((runtime, id)) => runtime.wait(&id).await,
+        Some((runtime, id)) => wait(runtime.as_ref(), &id).await,
         None => Err(RuntimeError::NotFound(container_id.clone())),
     };
     let now = context.node.now();
@@ -324,6 +343,20 @@ pub async fn follow(
         started: Some(ending.started),
         finished: ending.finished,
         finished_mono: now.mono,
+        noted: false,
+    }
+}
+
+/// Waits for a container's end, however often this machine is too short of something to ask for it.
+async fn wait(runtime: &dyn Runtime, id: &str) -> Result<Ending, RuntimeError> {
+    loop {
+        match runtime.wait(id).await {
+            Err(RuntimeError::Other(error)) => {
+                tracing::warn!(id, error, "a container's end cannot be waited for, trying again");
+                tokio::time::sleep(WAIT_AGAIN).await;
+            }
+            ending => return ending,
+        }
     }
 }
 
