@@ -34,6 +34,7 @@ mod dual_stack;
 mod embed;
 mod encryption;
 mod errors;
+mod escapes;
 mod failover;
 mod fairness;
 mod hostile;

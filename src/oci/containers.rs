@@ -12,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
@@ -34,6 +35,8 @@ const SHIM_START_MAX: Duration = Duration::from_secs(20);
 pub struct Containers {
     config: ContainersConfig,
     images: Images,
+    /// The shim's program, where nobody can write it: containers get at what runs them.
+    program: Option<Arc<OwnedFd>>,
 }
 
 /// The folder of a pod below the configured one; a UID becomes part of a path, so it must look like one.
@@ -65,7 +68,14 @@ impl Containers {
     /// When the folder cannot be used.
     pub async fn open(config: ContainersConfig, images: Images) -> Result<Containers, OciError> {
         fs::create_dir_all(&config.dir).map_err(io("making the containers' folder"))?;
-        Ok(Containers { config, images })
+        let program = sys::program::read_only(&config.program).inspect_err(
+            |error| warn!(%error, "root in a container could replace this program: it cannot be shielded"),
+        );
+        Ok(Containers {
+            config,
+            images,
+            program: program.ok().map(Arc::new),
+        })
     }
 
     /// Starts the pod's shim with its cgroup and namespaces, or finds it running.
@@ -87,7 +97,10 @@ impl Containers {
         fs::write(dir.join("pod.json"), text).map_err(io("writing the pod's description"))?;
         let log = fs::File::create(dir.join("shim.log")).map_err(io("making the shim's log"))?;
         let socket = bind(&dir.join("shim.sock")).map_err(io("making the shim's socket"))?;
-        let mut child = tokio::process::Command::new(&self.config.program)
+        let shielded = self.program.as_deref().map(sys::beneath::path_of);
+        let program = shielded.as_ref().unwrap_or(&self.config.program);
+        let mut child = tokio::process::Command::new(program)
+            .arg0(&self.config.program)
             .arg("shim")
             .arg(&dir)
             .arg(pod_cgroup(&self.config.instance_id, &pod.uid))
@@ -455,6 +468,8 @@ pub async fn end_all(config: &ContainersConfig, images: &Images) -> Result<usize
     let containers = Containers {
         config: config.clone(),
         images: images.clone(),
+        // It starts no shims.
+        program: None,
     };
     let mut ended = 0;
     for entry in fs::read_dir(&config.dir).into_iter().flatten().flatten() {

@@ -12,6 +12,7 @@ mod outputs;
 mod passwd;
 mod reaper;
 mod serve;
+mod sub_paths;
 
 use std::fs;
 use std::os::fd::AsFd;

@@ -144,6 +144,10 @@ pub struct Security {
 pub struct Mount {
     /// Path on this machine: a folder, file, socket or device.
     pub host: PathBuf,
+    /// What of it is meant: a path below it, which containers may have changed and which may not lead out; empty
+    /// for all.
+    #[serde(default)]
+    pub inside: PathBuf,
     /// Path in the container.
     pub path: String,
     /// Refuse writes.

@@ -5,6 +5,7 @@
 //! runtime; functions do one thing to the kernel and report what it said.
 #![allow(unsafe_code)]
 
+pub mod beneath;
 pub mod cgroup;
 pub mod conntrack;
 pub mod link;
@@ -14,6 +15,7 @@ pub mod nft;
 pub mod packet;
 pub mod pidns;
 pub mod process;
+pub mod program;
 pub mod pty;
 pub mod ready;
 pub mod sysctl;

@@ -1,8 +1,8 @@
 //! The engine and the linkers: what all programs have in common.
 
 use crate::WasmError;
-use crate::sockets;
 use crate::state::{ModuleState, State};
+use crate::{logging, settings, sockets};
 use wasmtime::component;
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, Linker, PoolingAllocationConfig, WasmBacktraceDetails,
@@ -47,6 +47,8 @@ fn component_linker(engine: &Engine) -> wasmtime::Result<component::Linker<State
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     sockets::add_to_linker(&mut linker)?;
+    settings::add_to_linker(&mut linker)?;
+    logging::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 

@@ -7,8 +7,9 @@
 
 use crate::{Mount, WasmError};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
@@ -17,6 +18,9 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 pub(crate) struct Mounts {
     folders: Vec<Mount>,
     _copies: Vec<TempDir>,
+    /// Parts of folders stay open, and are shown as what they were when they were opened: instances are made again
+    /// and again, and whoever writes there could have made a link of one.
+    parts: Vec<OwnedFd>,
 }
 
 impl Mounts {
@@ -29,9 +33,13 @@ impl Mounts {
             if !mount.guest.starts_with('/') {
                 return Err(refuse(mount, "the path in the container is not absolute"));
             }
-            let kind = std::fs::metadata(&mount.host).map_err(|error| refuse(mount, error))?;
+            let path = mounts.open(mount).map_err(|error| refuse(mount, error))?;
+            let kind = std::fs::metadata(&path).map_err(|error| refuse(mount, error))?;
             if kind.is_dir() {
-                mounts.folders.push(mount.clone());
+                mounts.folders.push(Mount {
+                    host: path,
+                    ..mount.clone()
+                });
                 continue;
             }
             match mount.guest.rsplit_once('/') {
@@ -45,6 +53,17 @@ impl Mounts {
             mounts.copy(folder, &files, scratch)?;
         }
         Ok(mounts)
+    }
+
+    /// A path that leads to what a mount means, now and later.
+    fn open(&mut self, mount: &Mount) -> std::io::Result<PathBuf> {
+        if mount.inside.as_os_str().is_empty() {
+            return Ok(mount.host.clone());
+        }
+        let opened = sys::beneath::open(&mount.host, &mount.inside)?;
+        let path = sys::beneath::path_of(&opened);
+        self.parts.push(opened);
+        Ok(path)
     }
 
     fn copy(&mut self, folder: &str, files: &[(&str, &Mount)], scratch: &Path) -> Result<(), WasmError> {
@@ -68,14 +87,15 @@ impl Mounts {
         })?;
         for (name, mount) in files {
             let place = copies.path().join(name);
-            let placed = if mount.read_only {
-                std::fs::copy(&mount.host, place).map(drop)
-            } else {
-                std::fs::hard_link(&mount.host, place)
-            };
+            let opened = sys::beneath::open(&mount.host, &mount.inside);
+            let placed = opened.and_then(|opened| match mount.read_only {
+                true => std::fs::copy(sys::beneath::path_of(&opened), place).map(drop),
+                false => sys::beneath::link(&opened, &place),
+            });
             placed.map_err(|error| refuse(mount, error))?;
         }
         self.folders.push(Mount {
+            inside: PathBuf::new(),
             host: copies.path().into(),
             guest: guest.into(),
             // What the guest writes beside the files goes with the private folder.
@@ -114,7 +134,11 @@ impl Mounts {
 fn beside_writable<'a>(files: &[(&str, &'a Mount)], scratch: &'a Path) -> &'a Path {
     let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
     let writable = files.iter().find(|(_, mount)| !mount.read_only);
-    match writable.and_then(|(_, mount)| mount.host.parent()) {
+    let folder = |mount: &'a Mount| match mount.inside.as_os_str().is_empty() {
+        true => mount.host.parent(),
+        false => Some(mount.host.as_path()),
+    };
+    match writable.and_then(|(_, mount)| folder(mount)) {
         Some(folder) if device(folder) != device(scratch) => folder,
         _ => scratch,
     }
@@ -147,11 +171,11 @@ fn refuse(mount: &Mount, reason: impl ToString) -> WasmError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
 
     fn mount(host: PathBuf, guest: &str, read_only: bool) -> Mount {
         Mount {
             host,
+            inside: PathBuf::new(),
             guest: guest.into(),
             read_only,
         }

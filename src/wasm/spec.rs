@@ -67,6 +67,8 @@ impl InstanceSpec {
 pub struct Mount {
     /// Path on this machine; it must exist when the instance starts.
     pub host: PathBuf,
+    /// What of it is meant: a path below it, which others may have changed and which may not lead out; empty for all.
+    pub inside: PathBuf,
     /// Absolute path the guest sees.
     pub guest: String,
     /// Refuse every change.

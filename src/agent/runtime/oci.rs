@@ -66,6 +66,7 @@ impl Runtime for OciRuntime {
     async fn create(&self, launch: &Launch) -> Result<(), RuntimeError> {
         let mounts = launch.mounts.iter().map(|mount| Mount {
             host: mount.host.clone(),
+            inside: mount.inside.clone(),
             path: mount.path.clone(),
             read_only: mount.read_only,
             recursive: mount.recursive,

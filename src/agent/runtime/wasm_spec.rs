@@ -1,6 +1,7 @@
 //! What a guest is given: from a container to be made to an instance of its program.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::oci::{AppComponent, Stream};
@@ -38,6 +39,7 @@ pub(super) fn instance_spec(
     spec.mounts = mounts
         .map(|m| Mount {
             host: m.host.clone(),
+            inside: m.inside.clone(),
             guest: m.path.clone(),
             read_only: m.read_only,
         })
@@ -77,6 +79,7 @@ pub(super) fn app_part(
     spec.env.extend(given);
     spec.mounts.extend(component.files.as_ref().map(|folder| Mount {
         host: folder.clone(),
+        inside: PathBuf::new(),
         guest: "/".to_owned(),
         read_only: true,
     }));

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::path::{Component, Path};
 
 /// Checks (and for the `OrCreate` types makes) what a hostPath volume names.
 ///
@@ -38,14 +38,14 @@ pub fn check_host_path(path: &Path, kind: &str) -> Result<(), String> {
     }
 }
 
-/// The path that `sub_path` means inside `volume`, made as a folder if it does
-/// not exist. Symbolic links are followed but may not lead out of the volume:
-/// containers write into volumes, and a link planted there must not give them
-/// the host's files.
+/// Checks that a sub-path stays inside `volume`, and makes it as a folder if it does not exist. Symbolic links are
+/// followed but may not lead out of the volume: containers write into volumes, and a link planted there must not
+/// give them the host's files. They may plant it later, too, so whoever mounts the sub-path looks it up once more,
+/// in the same way.
 ///
 /// # Errors
 /// When it leads out, or the disk refuses.
-pub fn sub_path(volume: &Path, sub_path: &str) -> Result<PathBuf, String> {
+pub fn make_sub_path(volume: &Path, sub_path: &str) -> Result<(), String> {
     let bad = |why: &str| Err(format!("failed to prepare subPath {sub_path:?}: {why}"));
     let relative = Path::new(sub_path);
     if !relative
@@ -54,35 +54,11 @@ pub fn sub_path(volume: &Path, sub_path: &str) -> Result<PathBuf, String> {
     {
         return bad("it must be a relative path without '..'");
     }
-    let found = volume
-        .canonicalize()
-        .and_then(|root| Ok((fs::metadata(&root)?, root)));
-    let (like, root) = match found {
-        Ok(found) => found,
-        Err(error) => return bad(&error.to_string()),
-    };
-    let mut path = root.clone();
-    for part in relative.components() {
-        path.push(part);
-        if fs::symlink_metadata(&path).is_err()
-            && let Err(error) = make_like(&path, &like)
-        {
-            return bad(&error.to_string());
-        }
-        path = match path.canonicalize() {
-            Ok(path) if path.starts_with(&root) => path,
-            Ok(_) => return bad("it leads out of the volume"),
-            Err(error) => return bad(&error.to_string()),
-        };
+    match sys::beneath::open_or_make(volume, relative) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => bad("it leads out of the volume"),
+        Err(error) => bad(&error.to_string()),
     }
-    Ok(path)
-}
-
-/// Makes a folder that whoever may use the volume may use, whatever this process' mask is.
-fn make_like(path: &Path, volume: &fs::Metadata) -> io::Result<()> {
-    fs::DirBuilder::new().mode(0o700).create(path)?;
-    std::os::unix::fs::chown(path, None, Some(volume.gid()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(volume.mode() & 0o7777))
 }
 
 #[cfg(test)]
@@ -122,12 +98,11 @@ mod tests {
         std::os::unix::fs::symlink("..", volume.join("up")).unwrap();
         std::os::unix::fs::symlink("real", volume.join("link")).unwrap();
         fs::create_dir(volume.join("real")).unwrap();
-        let root = volume.canonicalize().unwrap();
-        assert_eq!(sub_path(&volume, "a/b"), Ok(root.join("a/b")));
-        assert_eq!(sub_path(&volume, "link"), Ok(root.join("real")));
-        fs::set_permissions(&volume, fs::Permissions::from_mode(0o777)).unwrap();
-        let shared = sub_path(&volume, "shared").unwrap();
-        assert_eq!(fs::metadata(shared).unwrap().mode() & 0o777, 0o777);
+        assert_eq!(make_sub_path(&volume, "a/b"), Ok(()));
+        assert!(volume.join("a/b").is_dir());
+        assert_eq!(make_sub_path(&volume, "link"), Ok(()));
+        let text = "failed to prepare subPath \"up\": it leads out of the volume";
+        assert_eq!(make_sub_path(&volume, "up"), Err(text.to_owned()));
         for bad in [
             "../secret",
             "/etc",
@@ -137,7 +112,7 @@ mod tests {
             "up/secret",
             "a/../../secret",
         ] {
-            assert!(sub_path(&volume, bad).is_err(), "{bad}");
+            assert!(make_sub_path(&volume, bad).is_err(), "{bad}");
         }
     }
 }

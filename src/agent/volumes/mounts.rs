@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 
-use super::host::sub_path;
+use super::host::make_sub_path;
 use super::payload;
 use crate::env::expand::{self, expand};
 use crate::pods::spec;
@@ -14,6 +14,8 @@ use crate::pods::spec;
 pub struct MountPoint {
     /// Path on this machine.
     pub host: PathBuf,
+    /// What of it is meant: a path below it, which containers may have changed; empty for all.
+    pub inside: PathBuf,
     /// Path in the container.
     pub path: String,
     /// Refuse writes.
@@ -39,9 +41,10 @@ pub fn resolve(
     for wanted in container.volume_mounts.iter().flatten() {
         let volume = volumes.iter().find(|v| v.name == wanted.name);
         let volume = volume.ok_or_else(|| format!("volume {:?} not found in the pod", wanted.name))?;
-        let mut host = place(volume)?;
-        if let Some(relative) = relative_path(wanted, env)? {
-            host = sub_path(&host, &relative)?;
+        let host = place(volume)?;
+        let inside = relative_path(wanted, env)?.unwrap_or_default();
+        if !inside.is_empty() {
+            make_sub_path(&host, &inside)?;
         }
         // What the agent writes is nobody else's to write.
         let made_by_agent = payload::payload(volume).is_some();
@@ -53,6 +56,7 @@ pub fn resolve(
         };
         mounts.push(MountPoint {
             host,
+            inside: inside.into(),
             path,
             read_only: wanted.read_only.unwrap_or(false) || made_by_agent || to_read,
             recursive: matches!(

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::Surroundings;
 use super::passwd::Identity;
+use super::{Surroundings, sub_paths};
 use crate::spec::{ContainerSpec, Resources};
 
 /// What containerd gives a container that asks for nothing.
@@ -414,7 +414,11 @@ fn mounts(spec: &ContainerSpec, s: &Surroundings) -> Value {
         json!({"destination": "/sys", "type": "sysfs", "source": "sysfs",
             "options": ["nosuid", "noexec", "nodev", sys_option]}),
     ];
-    for mount in &spec.mounts {
+    for (number, mount) in spec.mounts.iter().enumerate() {
+        let source = match mount.inside.as_os_str().is_empty() {
+            true => mount.host.clone(),
+            false => sub_paths::place(&s.dir.join(&spec.id), number),
+        };
         let propagation = match mount.propagation.as_str() {
             "HostToContainer" => "rslave",
             "Bidirectional" => "rshared",
@@ -426,7 +430,7 @@ fn mounts(spec: &ContainerSpec, s: &Surroundings) -> Value {
             (false, _) => "rw",
         };
         list.push(json!({
-            "destination": mount.path, "type": "bind", "source": mount.host,
+            "destination": mount.path, "type": "bind", "source": source,
             "options": ["rbind", propagation, access],
         }));
     }

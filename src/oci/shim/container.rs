@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::outputs::{self, Far, Input, Near};
 use super::passwd::{self, Identity};
 use super::reaper::{Ending, Reaper};
-use super::{Surroundings, bundle};
+use super::{Surroundings, bundle, sub_paths};
 use crate::log::Log;
 use crate::spec::{Chunk, ContainerSpec, ContainerState, ExecSpec, Exit, Found, OciError, WindowSize};
 use crate::with_causes;
@@ -97,11 +97,14 @@ impl Container {
         }
         let log = Log::open(&self.spec.log).map_err(io("opening the log"))?;
         let (builder, near, listener) = self.connect(self.spec.tty, self.spec.stdin)?;
+        let parts = sub_paths::bind(&self.dir, &self.spec.mounts).map_err(io("mounting a subPath"))?;
         let built = builder
             .as_init(&self.dir)
             .with_systemd(false)
             .with_detach(true)
             .build();
+        // The library has mounted what it was told of.
+        drop(parts);
         let mut container = built.map_err(|error| self.explain(&error, self.spec.args.first()))?;
         let pid = container
             .pid()

@@ -78,6 +78,7 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
     }
     mounts.push(MountPoint {
         host: parts.end,
+        inside: PathBuf::new(),
         path: end_path(container).to_owned(),
         read_only: false,
         recursive: false,
@@ -166,6 +167,7 @@ fn add_etc(mounts: &mut Vec<MountPoint>, etc: &Path, host_network: bool) {
             let host = etc.join(name);
             mounts.push(MountPoint {
                 host,
+                inside: PathBuf::new(),
                 path,
                 read_only: false,
                 recursive: false,

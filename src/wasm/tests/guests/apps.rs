@@ -30,6 +30,7 @@ async fn routes_lead_to_programs_with_their_own_environment_and_files() {
     let mut files = part(&host, "files", &["/file"], &[]).await;
     files.spec.mounts = vec![Mount {
         host: dir.path().into(),
+        inside: Default::default(),
         guest: "/".into(),
         read_only: true,
     }];

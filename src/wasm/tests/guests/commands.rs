@@ -59,6 +59,7 @@ async fn files_writable_and_not() {
     let mounts = |spec: &mut Spec| {
         let mount = |host: &str, guest: &str, read_only| Mount {
             host: dir.path().join(host),
+            inside: Default::default(),
             guest: guest.into(),
             read_only,
         };
@@ -144,6 +145,7 @@ async fn impossible_specifications_are_refused() {
     let mut missing = spec(&[]);
     missing.spec.mounts = vec![Mount {
         host: "/does/not/exist".into(),
+        inside: Default::default(),
         guest: "/data".into(),
         read_only: true,
     }];

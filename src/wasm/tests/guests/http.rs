@@ -33,6 +33,7 @@ async fn answers_with_environment_files_and_bodies() {
     let (instance, address) = serve_with(&host, |spec| {
         spec.spec.mounts = vec![Mount {
             host: dir.path().into(),
+            inside: Default::default(),
             guest: "/data".into(),
             read_only: false,
         }];

@@ -7,5 +7,6 @@ mod embedding;
 mod http;
 mod limits;
 mod pods;
+mod proposals;
 mod sockets;
 mod support;
