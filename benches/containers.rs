@@ -17,6 +17,9 @@ use crate::table::{self, median, ms, range};
 /// The pod that is there all the time.
 const LASTING: &str = "bench-lasting";
 
+/// The peers.
+pub const PEERS: [&str; 2] = ["crun", "runc"];
+
 /// A runtime and what it took.
 struct Series {
     name: String,
@@ -28,14 +31,13 @@ struct Series {
 pub async fn measure(bin: &Path, scratch: &Path, count: usize) -> anyhow::Result<()> {
     let root = busybox(scratch)?;
     let ours = Ours::open(bin, scratch, &root).await?;
-    let bundle = bundle(scratch, &root)?;
-    let peers = ["crun", "runc"];
+    let bundle = bundle(scratch, &root, &["/bin/true"])?;
     let own = ["coracle, its shim included", "coracle, in a pod that is there"];
     ours.open_pod(LASTING).await?;
     let mut series: Vec<Series> = own
         .map(str::to_owned)
         .into_iter()
-        .chain(peers.iter().map(|peer| version(peer)))
+        .chain(PEERS.iter().map(|peer| version(peer)))
         .map(|name| Series {
             name,
             wall: vec![],
@@ -48,7 +50,7 @@ pub async fn measure(bin: &Path, scratch: &Path, count: usize) -> anyhow::Result
             let (wall, cpu) = match at {
                 0 => ours.with_pod(turn).await?,
                 1 => ours.alone(turn).await?,
-                peer => peer_once(peers[peer - own.len()], &bundle, turn)?,
+                peer => peer_once(PEERS[peer - own.len()], &bundle, turn)?,
             };
             if turn > 0 {
                 series.wall.push(wall);
@@ -76,7 +78,7 @@ pub async fn measure(bin: &Path, scratch: &Path, count: usize) -> anyhow::Result
 }
 
 /// A root file system with busybox alone.
-fn busybox(scratch: &Path) -> anyhow::Result<PathBuf> {
+pub fn busybox(scratch: &Path) -> anyhow::Result<PathBuf> {
     let root = scratch.join("root");
     for folder in ["bin", "proc", "sys", "dev", "tmp"] {
         std::fs::create_dir_all(root.join(folder))?;
@@ -88,14 +90,14 @@ fn busybox(scratch: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// A bundle for the peers, from the template that runc itself writes.
-fn bundle(scratch: &Path, root: &Path) -> anyhow::Result<PathBuf> {
+pub fn bundle(scratch: &Path, root: &Path, args: &[&str]) -> anyhow::Result<PathBuf> {
     let bundle = scratch.join("bundle");
     std::fs::create_dir_all(&bundle)?;
     run("runc", &["spec", "--bundle", &bundle.display().to_string()])?;
     let file = bundle.join("config.json");
     let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&file)?)?;
     config["process"]["terminal"] = json!(false);
-    config["process"]["args"] = json!(["/bin/true"]);
+    config["process"]["args"] = json!(args);
     config["root"] = json!({"path": root, "readonly": true});
     // crun refuses a machine that mixes both versions of control groups, so all do without.
     config["linux"]["resources"] = json!({});
@@ -110,7 +112,7 @@ fn version_two_only() -> anyhow::Result<()> {
 }
 
 /// What a peer calls itself.
-fn version(peer: &str) -> String {
+pub fn version(peer: &str) -> String {
     let said = Command::new(peer).arg("--version").output();
     let said = said.map(|said| String::from_utf8_lossy(&said.stdout).into_owned());
     let first = said.unwrap_or_default().lines().next().unwrap_or(peer).to_owned();
@@ -118,31 +120,40 @@ fn version(peer: &str) -> String {
 }
 
 /// Wall and CPU time of a peer's `run`, which creates, starts, waits and
-/// deletes. From a thread with mounts of its own: crun refuses a machine that
-/// mixes both versions of control groups.
+/// deletes.
 fn peer_once(peer: &'static str, bundle: &Path, turn: usize) -> anyhow::Result<(f64, f64)> {
     let bundle = bundle.display().to_string();
-    let work = move || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
-        version_two_only()?;
+    with_version_two(move || {
         let (before, began) = (process::machine_cpu(), Instant::now());
         run(peer, &["run", "--bundle", &bundle, &format!("bench-{turn}")])?;
         Ok((ms(began.elapsed()), ms(process::machine_cpu() - before)))
+    })
+}
+
+/// Works in a thread with mounts of its own: crun refuses a machine that mixes both versions of control groups.
+pub fn with_version_two<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let apart = move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
+        version_two_only()?;
+        work()
     };
-    std::thread::spawn(work)
-        .join()
-        .map_err(|_| anyhow::anyhow!("{peer} could not be run"))?
+    let done = std::thread::spawn(apart).join();
+    done.map_err(|_| anyhow::anyhow!("a peer could not be run"))?
 }
 
 /// Our store and containers, the shim being the lean binary.
-struct Ours {
-    containers: oci::Containers,
+pub struct Ours {
+    /// The containers.
+    pub containers: oci::Containers,
     image: oci::Image,
     scratch: PathBuf,
 }
 
 impl Ours {
-    async fn open(bin: &Path, scratch: &Path, root: &Path) -> anyhow::Result<Self> {
+    /// Opens both below `scratch`.
+    pub async fn open(bin: &Path, scratch: &Path, root: &Path) -> anyhow::Result<Self> {
         let images = Images::open(ImagesConfig::new(scratch.join("images"))).await?;
         let options = ImportOptions {
             name: Some("local/busybox:1".to_owned()),
@@ -163,7 +174,8 @@ impl Ours {
         })
     }
 
-    async fn open_pod(&self, uid: &str) -> anyhow::Result<()> {
+    /// Starts a pod's shim.
+    pub async fn open_pod(&self, uid: &str) -> anyhow::Result<()> {
         let pod = oci::PodSpec {
             uid: uid.to_owned(),
             ..oci::PodSpec::default()
@@ -197,7 +209,13 @@ impl Ours {
         Ok((ms(began.elapsed()), ms(process::machine_cpu() - before)))
     }
 
-    fn container(&self, uid: &str, id: &str) -> oci::ContainerSpec {
+    /// Where the pods' folders lie.
+    pub fn folder(&self) -> PathBuf {
+        self.scratch.join("containers")
+    }
+
+    /// A container of `/bin/true`.
+    pub fn container(&self, uid: &str, id: &str) -> oci::ContainerSpec {
         oci::ContainerSpec {
             pod_uid: uid.to_owned(),
             id: id.to_owned(),

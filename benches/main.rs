@@ -10,6 +10,7 @@ mod api_watch;
 mod backend;
 mod containers;
 mod density;
+mod exec;
 mod idle;
 mod load;
 mod node;
@@ -67,6 +68,12 @@ enum Question {
         #[arg(default_value_t = 100)]
         count: usize,
     },
+    /// Running something in a container that is there, beside crun and runc; what a pod that waits takes of memory.
+    Exec {
+        /// Times each.
+        #[arg(default_value_t = 200)]
+        count: usize,
+    },
     /// Requests through a Service, straight to the pods, and through HAProxy.
     Services {
         /// Who balances the Service: kernel or userspace.
@@ -120,6 +127,7 @@ fn main() -> anyhow::Result<()> {
         Question::Api { objects } => runtime.block_on(api::measure(&bin, &scratch, objects)),
         Question::Pods { count } => runtime.block_on(pods::measure(&bin, &scratch, count)),
         Question::Containers { count } => runtime.block_on(containers::measure(&bin, &scratch, count)),
+        Question::Exec { count } => runtime.block_on(exec::measure(&bin, &scratch, count)),
         Question::Services { proxy, seconds } => {
             runtime.block_on(services::measure(&bin, &scratch, &proxy, seconds))
         }
