@@ -3,22 +3,34 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+
+use base::{Random, SeededRandom};
 
 use crate::support::manifests::BUSYBOX;
+use crate::support::running::{kill_hard, processes};
 use crate::support::sandbox::instance_ids;
 use crate::support::{Cluster, eventually, sandboxed};
 
 /// Pods in all; more with `CORACLE_CHURN_PODS`.
-const PODS: usize = 150;
+const PODS: usize = 175;
+/// Rounds of pods under kills; more with `CORACLE_CHURN_ROUNDS`.
+const ROUNDS: u64 = 4;
+/// Pods of such a round, and kills while they begin, and while they end.
+const ROUND: usize = 12;
+const KILLS: u64 = 3;
 /// Pods that live at the same time.
 const WAVE: usize = 25;
 /// What the node may grow by from the first hundred pods to the last: events
 /// and history of the objects are kept for a while, and they are in memory.
 const GROWTH_BYTES_MAX: u64 = 64 << 20;
 
-fn count() -> usize {
-    let set = std::env::var("CORACLE_CHURN_PODS").ok();
-    set.map_or(PODS, |text| text.parse().expect("CORACLE_CHURN_PODS is a number"))
+/// A number that the environment may set.
+fn number(variable: &str, otherwise: u64) -> u64 {
+    let set = std::env::var(variable).ok();
+    set.map_or(otherwise, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{variable} is a number"))
+    })
 }
 
 #[test]
@@ -29,22 +41,14 @@ fn hundreds_of_pods_leave_nothing_behind() {
         wave(&cluster, 0, WAVE);
         let before = everything(&cluster, dir);
         let mut early = None;
-        let all = count();
+        let all = number("CORACLE_CHURN_PODS", PODS as u64) as usize;
         for first in (WAVE..WAVE + all).step_by(WAVE) {
             wave(&cluster, first, WAVE.min(WAVE + all - first));
             if first >= 100 && early.is_none() {
                 early = Some(size(&cluster));
             }
         }
-        let after = eventually("as much as before", || {
-            let now = everything(&cluster, dir);
-            let new: Vec<&String> = now.difference(&before).collect();
-            if new.is_empty() {
-                Ok(now)
-            } else {
-                Err(format!("{} things more: {new:#?}", new.len()))
-            }
-        });
+        let after = as_before(&cluster, dir, &before);
         // The tables are rid of what only the first wave needed.
         let is_ours = |thing: &&String| !thing.starts_with("nft ");
         let lost: Vec<&String> = before.difference(&after).filter(is_ours).collect();
@@ -68,10 +72,99 @@ fn hundreds_of_pods_leave_nothing_behind() {
     });
 }
 
-/// Makes so many pods, waits until they have run, and removes them: ordinary
-/// containers, Wasm servers and commands that end, one after another; the Service
-/// in front of them changes with each.
+/// Waits until nothing is there that was not there before; what is there then.
+fn as_before(cluster: &Cluster, dir: &Path, before: &BTreeSet<String>) -> BTreeSet<String> {
+    eventually("as much as before", || {
+        let now = everything(cluster, dir);
+        let new: Vec<&String> = now.difference(before).collect();
+        if new.is_empty() {
+            Ok(now)
+        } else {
+            Err(format!("{} things more: {new:#?}", new.len()))
+        }
+    })
+}
+
+#[test]
+fn pods_that_come_and_go_under_kills_leave_nothing_behind() {
+    sandboxed(|dir| {
+        let seed = number("CORACLE_SEED", std::process::id().into());
+        eprintln!("CORACLE_SEED={seed}");
+        let random = SeededRandom::new(seed);
+        let mut cluster = Cluster::stocked(dir, &["--crash-back-off", "1"]);
+        wave(&cluster, 0, WAVE);
+        let before = everything(&cluster, dir);
+        for round in 0..number("CORACLE_CHURN_ROUNDS", ROUNDS) {
+            let first = WAVE + round as usize * ROUND;
+            cluster.apply(&manifests(first, ROUND));
+            kill_some(&mut cluster, &random);
+            // Whoever runs once may have been ended by a kill.
+            come_up(
+                &cluster,
+                ROUND,
+                &["Running", "Completed", "Error", "ContainerStatusUnknown"],
+            );
+            cluster.ok(&["delete", "pods,services", "-l", "app=churn", "--wait=false"]);
+            kill_some(&mut cluster, &random);
+            eventually("pods that go", || {
+                match cluster.try_ok(&["get", "pods", "--no-headers", "-o", "name"])? {
+                    text if text.trim().is_empty() => Ok(()),
+                    text => Err(text),
+                }
+            });
+            cluster.ok(&["delete", "service", "churn", "--ignore-not-found"]);
+        }
+        as_before(&cluster, dir, &before);
+    });
+}
+
+/// Ends shims and the node's process, whichever chance has it, a moment after one another.
+fn kill_some(cluster: &mut Cluster, random: &SeededRandom) {
+    for _ in 0..KILLS {
+        std::thread::sleep(Duration::from_millis(random.below(1500)));
+        let shims = processes(&[" shim ", "/containers/"]);
+        match shims.get(random.below(2 * shims.len() as u64 + 1) as usize) {
+            Some(shim) => kill_hard(*shim),
+            None => {
+                cluster.kill();
+                cluster.restart();
+            }
+        }
+    }
+}
+
+/// Makes so many pods, waits until they have run, and removes them.
 fn wave(cluster: &Cluster, first: usize, pods: usize) {
+    cluster.apply(&manifests(first, pods));
+    come_up(cluster, pods, &["Running", "Completed"]);
+    cluster.ok(&[
+        "delete",
+        "pods,services",
+        "-l",
+        "app=churn",
+        "--wait=true",
+        "--timeout=90s",
+    ]);
+    cluster.ok(&["delete", "service", "churn", "--ignore-not-found"]);
+}
+
+/// Waits until so many pods are as they should be.
+fn come_up(cluster: &Cluster, pods: usize, well: &[&str]) {
+    eventually("a wave of pods", || {
+        let text = cluster.try_ok(&["get", "pods", "-l", "app=churn", "--no-headers"])?;
+        let is_well = |line: &&str| well.iter().any(|word| line.contains(word));
+        let up = text.lines().filter(is_well).count();
+        if up == pods {
+            Ok(())
+        } else {
+            Err(format!("{up} of {pods}:\n{text}"))
+        }
+    });
+}
+
+/// So many pods: ordinary containers, Wasm servers and commands that end, one after another; the Service in front of
+/// them changes with each.
+fn manifests(first: usize, pods: usize) -> String {
     let mut manifests = vec![
         "{apiVersion: v1, kind: Service, metadata: {name: churn}, spec: {selector: {app: churn}, ports: [{port: 80, targetPort: 8080}]}}".to_owned(),
     ];
@@ -95,28 +188,7 @@ fn wave(cluster: &Cluster, first: usize, pods: usize) {
              terminationGracePeriodSeconds: 5, containers: [{container}], volumes: [{{name: scratch, emptyDir: {{medium: '{medium}'}}}}]}}}}"
         ));
     }
-    cluster.apply(&manifests.join("\n---\n"));
-    eventually("a wave of pods", || {
-        let text = cluster.try_ok(&["get", "pods", "-l", "app=churn", "--no-headers"])?;
-        let up = text
-            .lines()
-            .filter(|line| line.contains("Running") || line.contains("Completed"))
-            .count();
-        if up == pods {
-            Ok(())
-        } else {
-            Err(format!("{up} of {pods}:\n{text}"))
-        }
-    });
-    cluster.ok(&[
-        "delete",
-        "pods,services",
-        "-l",
-        "app=churn",
-        "--wait=true",
-        "--timeout=90s",
-    ]);
-    cluster.ok(&["delete", "service", "churn", "--ignore-not-found"]);
+    manifests.join("\n---\n")
 }
 
 /// Resident memory of the node in bytes, and how much it has open.
@@ -176,7 +248,7 @@ fn everything(cluster: &Cluster, dir: &Path) -> BTreeSet<String> {
             line.split(' ').take(3).collect::<Vec<_>>().join(" ")
         }),
     );
-    add("process", processes());
+    add("process", command_lines());
     for id in instance_ids(dir) {
         let roots = sys::cgroup::hierarchies()
             .into_iter()
@@ -210,7 +282,7 @@ fn lines(program: &str, args: &[&str], form: impl Fn(&str) -> String) -> Vec<Str
 }
 
 /// Command lines of all processes here, but for those that this look at them has started.
-fn processes() -> Vec<String> {
+fn command_lines() -> Vec<String> {
     let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
     let texts = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
     let shown = texts.map(|text| {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::support::manifests::{idle_pod, oci_web, service, wasm_web};
 use crate::support::pod::all_answer;
+use crate::support::running::{kill_hard, processes};
 use crate::support::sandbox::NODE_IP;
 use crate::support::{Cluster, assert_has, eventually, has, reboot, sandboxed};
 
@@ -329,24 +330,11 @@ fn server_and_agent_die_alone() {
     });
 }
 
-/// The processes whose command line has all of these words.
-fn processes(words: &[&str]) -> Vec<i32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let is_it = |pid: &i32| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        words.iter().all(|word| line.contains(word))
-    };
-    pids.filter(is_it).collect()
-}
-
 /// kill -9 for the shim of a pod.
 fn end_shim(uid: &str) {
     let shims = processes(&[" shim ", uid]);
     assert_eq!(shims.len(), 1, "{shims:?}");
-    let shim = nix::unistd::Pid::from_raw(shims[0]);
-    nix::sys::signal::kill(shim, nix::sys::signal::Signal::SIGKILL).expect("SIGKILL");
+    kill_hard(shims[0]);
 }
 
 #[test]
