@@ -11,6 +11,8 @@ pub mod decide;
 mod decide_tests;
 pub mod effects;
 pub mod manager;
+#[cfg(test)]
+mod offline_tests;
 mod plant;
 pub mod prober;
 pub mod report;
