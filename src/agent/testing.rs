@@ -358,6 +358,12 @@ impl FakeNode {
         self.api.get(&format!("pods/ns/{name}")).unwrap_or_default()
     }
 
+    /// The phase of a pod as the disk has it.
+    pub(crate) fn kept_phase(&self, uid: &str) -> Option<String> {
+        let kept = crate::disk::read_json::<Pod>(&self.context.paths.checkpoint(uid))?;
+        kept.status?.phase
+    }
+
     /// Waits until something holds.
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&FakeNode) -> bool) {
         for _ in 0..6000 {

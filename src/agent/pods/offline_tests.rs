@@ -1,15 +1,8 @@
 //! Pods that end while the server is away, on a node of fakes.
 
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
-use crate::disk;
 use crate::testing::FakeNode;
-
-fn kept_phase(node: &FakeNode, uid: &str) -> Option<String> {
-    let kept = disk::read_json::<Pod>(&node.context.paths.checkpoint(uid))?;
-    kept.status?.phase
-}
 
 #[tokio::test]
 async fn what_ended_offline_stays_so_and_is_told_when_the_server_is_back() {
@@ -25,7 +18,7 @@ async fn what_ended_offline_stays_so_and_is_told_when_the_server_is_back() {
         node.oci.calls().contains(&"close uid-job".to_owned())
     })
     .await;
-    assert_eq!(kept_phase(&node, "uid-job").as_deref(), Some("Succeeded"));
+    assert_eq!(node.kept_phase("uid-job").as_deref(), Some("Succeeded"));
     let node = node.restart().await;
     *node.api.away.lock().unwrap() = false;
     // The API still shows what it was told last.

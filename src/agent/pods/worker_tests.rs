@@ -236,7 +236,7 @@ async fn a_restarted_agent_finds_its_containers() {
     node.until_phase("wasm", "Running", true).await;
     let before = node.pod("web")["status"]["containerStatuses"][0]["containerID"].clone();
     let ip = node.pod("wasm")["status"]["podIP"].clone();
-    let kept = |node: &FakeNode| node.context.paths.checkpoint("uid-wasm").exists();
+    let kept = |node: &FakeNode| node.kept_phase("uid-wasm").as_deref() == Some("Running");
     node.until("it is kept on disk", kept).await;
     let node = node.restart().await;
     // The server is away: what is on disk must do.

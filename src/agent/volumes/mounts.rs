@@ -111,7 +111,11 @@ mod tests {
         };
         let env = [("POD".to_owned(), "p1".to_owned())];
         let mounts = resolve(&pod, container, &env, place).unwrap();
-        assert_eq!(mounts[0].host, root.join("e/p1/x"));
+        assert_eq!(
+            (&mounts[0].host, &mounts[0].inside),
+            (&root.join("e"), &"p1/x".into())
+        );
+        assert!(root.join("e/p1/x").is_dir());
         assert_eq!((mounts[0].path.as_str(), mounts[0].read_only), ("/data", false));
         assert_eq!((mounts[1].path.as_str(), mounts[1].read_only), ("/etc/app", true));
         let error = resolve(&pod, container, &[], place).unwrap_err();
