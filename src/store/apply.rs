@@ -74,7 +74,7 @@ impl<'a> Applier<'a> {
             Body::Expire(keys) => self.expire(keys),
             Body::Compact(revision) => self.compact(revision),
             // What changes the group touches no entry: the core sees to it.
-            Body::Announce(_) | Body::Member(_) | Body::Held(_) => Verdict::Done(vec![]),
+            Body::Announce(_) | Body::Member(_) | Body::Held(_) | Body::Settled => Verdict::Done(vec![]),
         }
     }
 

@@ -59,6 +59,8 @@ struct Waiting {
     membership: bool,
     /// The term in which it was handed over; none if it is parked.
     handed: Option<u64>,
+    /// It changed the group, and is answered when that is settled.
+    done: bool,
     since: u64,
 }
 
@@ -71,6 +73,7 @@ impl Calls {
             data: Some(call.data),
             membership: call.membership,
             handed: None,
+            done: false,
             since: self.now,
         };
         self.waiting.insert(call.number, waiting);
@@ -112,6 +115,20 @@ impl Calls {
         }
     }
 
+    /// One was applied here, and this came of it. Changes of the group are not done with that.
+    pub fn applied(&mut self, number: u64, answer: Result<Vec<crate::types::Outcome>, StoreError>) {
+        match self.waiting.get_mut(&number) {
+            Some(call) if call.membership && answer.is_ok() => call.done = true,
+            _ => self.answer(number, answer),
+        }
+    }
+
+    /// The changes of the group that were applied are settled.
+    pub fn release_changes(&mut self) {
+        let done = self.waiting.extract_if(.., |_, call| call.done);
+        done.for_each(|(_, call)| drop(call.answer.send(Ok(vec![]))));
+    }
+
     /// Takes back what the leader of `term` did not put into the log.
     pub fn returned(&mut self, term: u64, number: u64, reply: Reply) {
         // A late answer, about a call that has been handed to another one since,
@@ -119,7 +136,7 @@ impl Calls {
         if self
             .waiting
             .get(&number)
-            .is_none_or(|call| call.handed != Some(term))
+            .is_none_or(|call| call.handed != Some(term) || call.done)
         {
             return;
         }
@@ -142,8 +159,10 @@ impl Calls {
     /// An entry of `term` was applied: what was handed over in an earlier one
     /// and is still here was not done and never will be.
     pub fn fence(&mut self, term: u64) {
-        let early =
-            |(number, call): (&u64, &Waiting)| call.handed.is_some_and(|at| at < term).then_some(*number);
+        let early = |(number, call): (&u64, &Waiting)| {
+            let undone = !call.done && call.handed.is_some_and(|at| at < term);
+            undone.then_some(*number)
+        };
         let undone: Vec<u64> = self.waiting.iter().filter_map(early).collect();
         undone.into_iter().for_each(|number| self.park(number));
     }
@@ -231,11 +250,15 @@ mod tests {
     type Outcome = oneshot::Receiver<Result<Vec<crate::types::Outcome>, StoreError>>;
 
     fn add(calls: &mut Calls, number: u64) -> Outcome {
+        add_one(calls, number, false)
+    }
+
+    fn add_one(calls: &mut Calls, number: u64, membership: bool) -> Outcome {
         let (answer, outcome) = oneshot::channel();
         calls.add(Call {
             number,
             data: vec![number as u8],
-            membership: false,
+            membership,
             answer,
         });
         outcome
@@ -257,6 +280,28 @@ mod tests {
         assert_eq!((again[0].number, &again[0].data), (1, &vec![1]));
         calls.answer(1, Ok(vec![]));
         assert!(one.try_recv().is_ok_and(|answer| answer.is_ok()));
+    }
+
+    #[test]
+    fn changes_of_the_group_are_answered_when_they_are_settled() {
+        let mut calls = Calls::default();
+        let mut write = add(&mut calls, 1);
+        let mut change = add_one(&mut calls, 2, true);
+        calls.hand_over(3, true);
+        calls.applied(1, Ok(vec![]));
+        calls.applied(2, Ok(vec![]));
+        assert!(write.try_recv().is_ok_and(|answer| answer.is_ok()));
+        calls.fence(4);
+        calls.returned(3, 2, Reply::NotLeader);
+        assert!(
+            !calls.any_parked() && change.try_recv().is_err(),
+            "done, and never again"
+        );
+        calls.release_changes();
+        assert!(change.try_recv().is_ok_and(|answer| answer.is_ok()));
+        let mut refused = add_one(&mut calls, 5, true);
+        calls.applied(5, Err(StoreError::Overloaded));
+        assert!(refused.try_recv().is_ok_and(|answer| answer.is_err()));
     }
 
     #[test]

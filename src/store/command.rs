@@ -21,6 +21,9 @@ const ANNOUNCE: u8 = 4;
 const MEMBER: u8 = 5;
 const HELD: u8 = 6;
 
+/// The ticket number of commands that nobody waits for.
+pub const NOBODY: u64 = 0;
+
 /// One command, as proposed by the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
@@ -57,6 +60,9 @@ pub enum Body {
     Member(Change),
     /// Every full voter has the entries up to this index: a witness need not keep them.
     Held(u64),
+    /// Proposed by a leader that knows every change of the members before it to be committed. To versions that
+    /// do not know it, it looks like a batch of nothing that nobody waits for, and that is what it is written as.
+    Settled,
 }
 
 impl Command {
@@ -97,6 +103,7 @@ impl Command {
                 out.push(HELD);
                 put_number(&mut out, *index);
             }
+            Body::Settled => out.extend([BATCH, 0]),
         }
         out
     }
@@ -113,10 +120,10 @@ impl Command {
         };
         let now_ms = reader.number()?;
         let body = match reader.byte()? {
-            BATCH => {
-                let count = reader.count()?;
-                Body::Batch((0..count).map(|_| op(&mut reader)).collect::<Result<_, _>>()?)
-            }
+            BATCH => match reader.count()? {
+                0 if ticket.number == NOBODY => Body::Settled,
+                count => Body::Batch((0..count).map(|_| op(&mut reader)).collect::<Result<_, _>>()?),
+            },
             EXPIRE => {
                 let count = reader.count()?;
                 let keys = (0..count).map(|_| Ok((reader.string()?, reader.number()?)));
@@ -140,7 +147,7 @@ impl Body {
         match self {
             Body::Batch(ops) => ops.iter().map(op_size_hint).sum(),
             Body::Expire(keys) => keys.iter().map(|(key, _)| key.len() + 12).sum(),
-            Body::Compact(_) | Body::Held(_) => 10,
+            Body::Compact(_) | Body::Held(_) | Body::Settled => 10,
             Body::Announce(_) | Body::Member(_) => 64,
         }
     }

@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::cache::Cache;
 use crate::calls::Calls;
-use crate::command::Body;
+use crate::command::{Body, NOBODY};
 use crate::error::StoreError;
 use crate::log::Recovered;
 use crate::membership::Peer;
@@ -28,6 +28,7 @@ use witness::Keeping;
 
 mod applying;
 mod proposing;
+mod settling;
 mod snapshots;
 mod suspension;
 mod witness;
@@ -35,8 +36,6 @@ mod witness;
 /// How many entries one command expires at most.
 const EXPIRE_MAX: usize = 1000;
 
-/// The ticket number of commands that nobody waits for.
-const NOBODY: u64 = 0;
 /// The ticket number of this member's announcement of itself.
 const ANNOUNCEMENT: u64 = u64::MAX;
 
@@ -132,6 +131,8 @@ pub struct Core {
     /// What was applied and the state did not take. Nothing else is done before it has.
     unwritten: Option<Unwritten>,
     keeping: Keeping,
+    /// The term in which this member proposed that the latest change of the members is settled.
+    settling: Option<u64>,
 }
 
 impl Core {
@@ -165,6 +166,7 @@ impl Core {
             suspended: None,
             unwritten: None,
             keeping: Keeping::default(),
+            settling: None,
         })
     }
 
@@ -227,6 +229,7 @@ impl Core {
             }
             Parcel::Returned { term, replies } => {
                 for (number, reply) in replies {
+                    let number = number.wrapping_sub(self.mark_of_life());
                     self.calls.returned(term, number, reply);
                 }
             }
@@ -254,6 +257,7 @@ impl Core {
         // What it would send could not go out, and would pile up.
         if self.unwritten.is_none() {
             self.member.tick();
+            self.settle();
         }
         self.calls.tick();
         if let Some(batch) = self.reads.tick() {
@@ -382,6 +386,7 @@ impl Core {
             revision: self.meta.revision,
             compacted: self.meta.compacted,
             members: self.meta.members.clone(),
+            unsettled: self.meta.unsettled.clone(),
             peers: self.meta.roster.peers.clone(),
             health: if self.member.leads() {
                 self.member.health()
@@ -447,6 +452,7 @@ impl Core {
 
     fn notice_role(&mut self) {
         self.notice_witness();
+        self.settle();
         let leads = self.member.leads();
         if self.led && !leads {
             // What was proposed may have been lost with the leadership.

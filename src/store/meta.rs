@@ -10,7 +10,9 @@ use crate::membership::{Roster, peer, put_peer};
 
 /// Format of everything in this file; changes when the bytes change. Format 1,
 /// without roster and installed index, is still read.
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
+/// The format without members of whom not everybody may know. Groups are in it but for the moments after a change.
+const SETTLED: u8 = 3;
 /// The format without what a witness needs. Groups that never had one go on
 /// writing it, so that an older version can take their folders over.
 const WITHOUT_WITNESS: u8 = 2;
@@ -41,6 +43,9 @@ pub struct Meta {
     pub installed_term: u64,
     /// Every full voter has the entries up to this index, so that the witness need not keep them.
     pub held: u64,
+    /// Members whose promotion or removal is committed, but maybe not known to a majority: see
+    /// `core/settling.rs`.
+    pub unsettled: Vec<u64>,
 }
 
 impl Meta {
@@ -49,7 +54,12 @@ impl Meta {
         let witnesses = self.roster.peers.iter().filter(|peer| peer.witness);
         let witnesses: Vec<u64> = witnesses.map(|peer| peer.id).collect();
         let plain = witnesses.is_empty() && (self.held, self.installed_term) == (0, 0);
-        let mut out = vec![if plain { WITHOUT_WITNESS } else { FORMAT }];
+        let format = match self.unsettled.is_empty() {
+            false => FORMAT,
+            true if plain => WITHOUT_WITNESS,
+            true => SETTLED,
+        };
+        let mut out = vec![format];
         for number in [
             self.cluster,
             self.member,
@@ -74,10 +84,13 @@ impl Meta {
         put_number(&mut out, self.roster.peers.len() as u64);
         self.roster.peers.iter().for_each(|peer| put_peer(&mut out, peer));
         put_ids(&mut out, &self.roster.removed);
-        if !plain {
+        if format >= SETTLED {
             put_ids(&mut out, &witnesses);
             put_number(&mut out, self.held);
             put_number(&mut out, self.installed_term);
+        }
+        if format >= FORMAT {
+            put_ids(&mut out, &self.unsettled);
         }
         out
     }
@@ -85,7 +98,7 @@ impl Meta {
     /// Reads what [`encode`](Self::encode) wrote, now or in an earlier version.
     pub fn decode(value: Bytes) -> Result<Meta, StoreError> {
         let format = value.first().copied();
-        let (1 | WITHOUT_WITNESS | FORMAT) = format.unwrap_or(0) else {
+        let (1 | WITHOUT_WITNESS | SETTLED | FORMAT) = format.unwrap_or(0) else {
             return Err(StoreError::Format {
                 what: "state".into(),
                 reason: format!("format {format:?} is not known to this version, which writes {FORMAT}"),
@@ -123,13 +136,16 @@ fn read(value: Bytes) -> Result<Meta, Malformed> {
         meta.roster.peers = (0..count).map(|_| peer(&mut reader)).collect::<Result<_, _>>()?;
         meta.roster.removed = ids(&mut reader)?;
     }
-    if format >= FORMAT {
+    if format >= SETTLED {
         let witnesses = ids(&mut reader)?;
         for peer in &mut meta.roster.peers {
             peer.witness = witnesses.contains(&peer.id);
         }
         meta.held = reader.number()?;
         meta.installed_term = reader.number()?;
+    }
+    if format >= FORMAT {
+        meta.unsettled = ids(&mut reader)?;
     }
     Ok(meta)
 }
@@ -174,6 +190,7 @@ mod tests {
             installed: 6,
             installed_term: 7,
             held: 8,
+            unsettled: vec![3],
         }
     }
 
@@ -185,6 +202,8 @@ mod tests {
     #[test]
     fn without_a_witness_an_older_version_can_read_it() {
         let mut plain = sample();
+        plain.unsettled.clear();
+        assert_eq!(plain.encode()[0], SETTLED);
         (plain.held, plain.installed_term) = (0, 0);
         plain.roster.peers[0].witness = false;
         assert_eq!(plain.encode()[0], WITHOUT_WITNESS);
@@ -207,7 +226,7 @@ mod tests {
     #[test]
     fn what_is_newer_or_cut_is_refused() {
         let good = sample().encode();
-        assert!(Meta::decode(Bytes::from_static(&[4])).is_err());
+        assert!(Meta::decode(Bytes::from_static(&[FORMAT + 1])).is_err());
         for end in 0..good.len() {
             assert!(
                 Meta::decode(Bytes::copy_from_slice(&good[..end])).is_err(),

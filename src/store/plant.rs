@@ -26,12 +26,16 @@ pub enum Plant {
     RetryAtOnce,
     /// A forwarded call is proposed in whatever term it is.
     AnyTerm,
+    /// A reply to a call of an earlier life is taken for one to a call of this life.
+    AnyLife,
     /// Batched appends, which acknowledge what a follower lacks, and nobody who checks messages.
     BatchAppend,
     /// The hard state is not written.
     ForgetTerm,
     /// The applied index is kept apart from what was applied, a little behind.
     ApplyTwice,
+    /// A change of the members counts as soon as it is applied, whoever knows of it.
+    CountEarly,
     /// A witness lets go of log as soon as it has applied it, whatever others lack.
     WitnessForgets,
     /// What every full voter has is reckoned without those who are away.

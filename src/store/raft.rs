@@ -363,7 +363,12 @@ impl Member {
     pub fn applied(&mut self, meta: &Meta) {
         // First: what follows may ask for a snapshot.
         self.tail.applied(meta);
+        let last = self.last_index();
         self.node.advance_apply_to(meta.applied);
+        if self.leads() && self.last_index() > last {
+            // The end of a change of the members; the library would tell of it with the next heartbeat.
+            self.node.raft.bcast_append();
+        }
         // Entries not yet synced here may already be committed by others: raft
         // still needs to see them in the log, so they stay.
         let durable = meta.applied.min(self.node.raft.raft_log.persisted);

@@ -36,6 +36,8 @@ pub struct Status {
     pub compacted: u64,
     /// Voters and learners.
     pub members: ConfState,
+    /// Members whose promotion or removal may not be known to a majority yet. Nobody relies on it before.
+    pub unsettled: Vec<u64>,
     /// Where members are.
     pub peers: Vec<Peer>,
     /// How the members are; only the leader knows.
@@ -43,6 +45,11 @@ pub struct Status {
 }
 
 impl Status {
+    /// Whether a member votes, and the group bears the loss of any minority of its voters, this one counted.
+    pub fn counts(&self, id: u64) -> bool {
+        self.members.voters.contains(&id) && !self.unsettled.contains(&id)
+    }
+
     /// To whom this member, which leads, would best hand leadership.
     pub fn heir(&self) -> Option<u64> {
         membership::heir(&self.health, &self.members, &self.peers, self.member)

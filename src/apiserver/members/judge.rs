@@ -105,8 +105,8 @@ fn member(id: u64, status: &Status, here: &Here) -> Member {
     };
     let witness = known.is_some_and(|peer| peer.witness);
     let role = match () {
-        () if status.members.voters.contains(&id) => voters_role(witness),
-        () if status.members.learners.contains(&id) => "learner",
+        () if status.counts(id) => voters_role(witness),
+        () if status.members.learners.contains(&id) || status.members.voters.contains(&id) => "learner",
         () => "leaving",
     };
     let leads = status.leadership.leader == Some(id);
@@ -200,6 +200,12 @@ mod tests {
         promoted.members.voters = vec![1, 2, 3];
         promoted.members.learners.clear();
         assert_eq!(members(&promoted, &here()).items[2].role, "witness");
+        promoted.unsettled = vec![3];
+        assert_eq!(
+            members(&promoted, &here()).items[2].role,
+            "learner",
+            "not before everybody knows"
+        );
     }
 
     #[test]

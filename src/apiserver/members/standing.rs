@@ -21,11 +21,13 @@ impl Standing {
     /// Reads it from how the store sees the group.
     pub fn of(status: &Status) -> Self {
         let (me, members) = (status.member, &status.members);
-        if members.voters.contains(&me) {
+        if status.counts(me) {
             let others = members.voters.len() + members.learners.len() + members.voters_outgoing.len() > 1;
             return if others { Standing::Voter } else { Standing::Alone };
         }
         let follows = [
+            // Its promotion is under way.
+            &members.voters,
             &members.learners,
             &members.learners_next,
             &members.voters_outgoing,
@@ -61,5 +63,17 @@ mod tests {
         assert_eq!(of(&[2], &[1], 5), Standing::Learner);
         assert_eq!(of(&[], &[], 0), Standing::Newcomer);
         assert_eq!(of(&[2], &[], 5), Standing::Removed);
+    }
+
+    #[test]
+    fn a_promotion_that_is_not_settled_makes_no_voter() {
+        let mut status = Status {
+            member: 1,
+            applied: 5,
+            unsettled: vec![1],
+            ..Status::default()
+        };
+        status.members.voters = vec![1, 2];
+        assert_eq!(Standing::of(&status), Standing::Learner);
     }
 }

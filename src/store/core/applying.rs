@@ -1,11 +1,11 @@
 //! Applying what is committed, and answering who waits for it.
 
-use ::raft::eraftpb::{ConfChangeV2, Entry};
+use ::raft::eraftpb::Entry;
 
+use super::Core;
 use super::suspension::Unwritten;
-use super::{Core, NOBODY};
 use crate::apply::{Applier, Position, Verdict};
-use crate::command::{Body, Command};
+use crate::command::{Body, Command, NOBODY};
 use crate::error::StoreError;
 use crate::plant::Plant;
 use crate::raft;
@@ -72,6 +72,7 @@ impl Core {
         for (number, verdict) in applied.verdicts {
             self.answer(number, verdict);
         }
+        self.release_changes();
         self.calls.fence(self.meta.applied_term);
         Ok(())
     }
@@ -104,22 +105,10 @@ impl Core {
             }
             Some(Body::Expire(_)) => self.expiring = false,
             Some(Body::Held(index)) => self.held(*index),
+            Some(Body::Settled) => self.settled_members(),
             _ => {}
         }
         Ok(command.map(|command| (command, fits)))
-    }
-
-    /// Carries out a change of the members. What does not fit is refused by
-    /// every member alike, and leaves nothing behind.
-    pub(super) fn change(&mut self, planned: &ConfChangeV2, command: Option<&Command>) -> Result<(), String> {
-        let members = self.member.change(planned).map_err(|error| error.to_string())?;
-        let change = match command.map(|command| &command.body) {
-            Some(Body::Member(change)) => Some(change),
-            _ => None,
-        };
-        let before = std::mem::replace(&mut self.meta.members, members);
-        self.meta.roster.changed(change, &before, &self.meta.members);
-        Ok(())
     }
 
     pub(super) fn answer(&mut self, number: u64, verdict: Verdict) {
@@ -130,6 +119,6 @@ impl Core {
             Verdict::Future { asked } => Err(StoreError::Future { asked, current }),
             Verdict::Unfit { reason } => Err(StoreError::Membership(reason)),
         };
-        self.calls.answer(number, answer);
+        self.calls.applied(number, answer);
     }
 }

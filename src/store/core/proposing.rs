@@ -26,11 +26,24 @@ impl Core {
                 }
             }
             Target::There { leader, term } => {
-                let calls = self.calls.hand_over(term, true);
+                let mut calls = self.calls.hand_over(term, true);
+                let mark = self.mark_of_life();
+                calls
+                    .iter_mut()
+                    .for_each(|call| call.number = call.number.wrapping_add(mark));
                 if !calls.is_empty() {
                     self.outbox.push((leader, Parcel::Forward { term, calls }));
                 }
             }
+        }
+    }
+
+    /// What is added to the numbers of calls on their way. Each life counts them from the beginning, and a reply
+    /// to one of an earlier life may still come: it must fit none of this one.
+    pub(super) fn mark_of_life(&self) -> u64 {
+        match self.habits.plants.has(Plant::AnyLife) {
+            true => 0,
+            false => self.habits.origin,
         }
     }
 

@@ -108,6 +108,7 @@ impl Core {
         let lost = self.habits.plants.has(Plant::LoseEvents);
         self.cache.replace(self.state.load()?, self.position(), lost);
         self.member.installed(&self.meta);
+        self.release_changes();
         self.calls.skipped();
         Ok(())
     }

@@ -5,8 +5,8 @@
 //! every full voter has some part of the log, the leader says so in the log
 //! (`Body::Held`): from there on the witness need not keep that part.
 
-use super::{Core, NOBODY};
-use crate::command::Body;
+use super::Core;
+use crate::command::{Body, NOBODY};
 use crate::membership;
 use crate::plant::Plant;
 

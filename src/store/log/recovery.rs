@@ -56,16 +56,16 @@ impl Log {
         log.replay(chain, applied, &mut recovered)?;
         log.check_broken(&broken)?;
         // What was read may still be in the page cache only (the process was
-        // killed, not the machine): make it durable before building upon it. Blank
-        // headers too: one that came back after later ones are blanked would leave
-        // a hole in the chain.
-        for segment in log.live.iter().chain(&spares).chain(&broken) {
+        // killed, not the machine): make it durable before building upon it.
+        for segment in &log.live {
             segment
                 .file
                 .sync()
                 .map_err(|e| log.io_error("syncing", &segment.name, e))?;
         }
-        for segment in &void {
+        // Blank headers too, and by writing them again: the sync after the first time may have
+        // failed. One that came back after later ones are blanked would leave a hole in the chain.
+        for segment in spares.iter().chain(&broken).chain(&void) {
             blank(&*log.disk, segment)?;
         }
         for segment in spares.into_iter().chain(broken).chain(void) {

@@ -80,112 +80,63 @@ fn holds(id: u64, now: &Situation) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use ::raft::eraftpb::ConfState;
-
-    use super::super::{Change, Health, Roster, may_lead, plan};
-    use super::*;
-
-    struct Group {
-        members: ConfState,
-        roster: Roster,
-        health: Vec<Health>,
-        forgotten: u64,
-    }
-
-    fn peer(id: u64, witness: bool) -> Peer {
-        Peer {
-            id,
-            name: format!("n{id}"),
-            address: format!("10.0.0.{id}:6443"),
-            witness,
-        }
-    }
-
-    /// Full voters 1 (leads) and 2, witness 3, and a full learner 4; all have everything.
-    fn group() -> Group {
-        let health = |id| Health {
-            id,
-            active: true,
-            matched: 5000,
-        };
-        Group {
-            members: ConfState {
-                voters: vec![1, 2, 3],
-                learners: vec![4],
-                ..ConfState::default()
-            },
-            roster: Roster {
-                peers: vec![peer(1, false), peer(2, false), peer(3, true), peer(4, false)],
-                removed: vec![],
-            },
-            health: (1..=4).map(health).collect(),
-            forgotten: 4990,
-        }
-    }
-
-    fn refusal(group: &Group, change: Change) -> String {
-        let now = Situation {
-            members: &group.members,
-            roster: &group.roster,
-            leader: 1,
-            health: &group.health,
-            last_index: 5000,
-            forgotten: group.forgotten,
-        };
-        let judged = match change {
-            Change::Lead(id) => may_lead(id, &now),
-            change => plan(&change, &now).map(drop),
-        };
-        judged.err().unwrap_or_default()
-    }
+    use super::super::Change;
+    use super::super::fixture::{Group, peer, witness};
 
     #[test]
     fn one_witness_for_two_full_servers() {
-        let mut group = group();
-        let add = |group: &Group, witness| refusal(group, Change::Add(peer(9, witness)));
-        assert!(add(&group, true).contains("a witness already, n3"));
-        assert!(add(&group, false).contains("with 3 full servers the witness n3 is not needed"));
+        let mut group = Group::with_witness();
+        assert!(
+            group
+                .refusal(Change::Add(witness(8)))
+                .contains("a witness already, n3")
+        );
+        let third = group.refusal(Change::Add(peer(8)));
+        assert!(third.contains("with 3 full servers the witness n3 is not needed"));
         group.roster.peers.retain(|peer| peer.id != 3);
-        assert!(add(&group, true).contains("for two full servers, and there are 4"));
+        let needless = group.refusal(Change::Add(witness(8)));
+        assert!(needless.contains("for two full servers, and there are 4"));
         group.members.voters = vec![1, 2];
         group.members.learners.clear();
-        assert_eq!(add(&group, true), "");
+        assert_eq!(group.refusal(Change::Add(witness(8))), "");
     }
 
     #[test]
     fn it_is_never_handed_leadership() {
-        assert!(refusal(&group(), Change::Lead(3)).contains("never leads"));
-        assert_eq!(refusal(&group(), Change::Lead(2)), "");
+        let group = Group::with_witness();
+        assert!(group.refusal(Change::Lead(3)).contains("never leads"));
+        assert_eq!(group.refusal(Change::Lead(2)), "");
     }
 
     #[test]
     fn the_last_full_server_stays() {
-        let mut group = group();
-        assert_eq!(refusal(&group, Change::Remove(2)), "");
-        assert_eq!(refusal(&group, Change::Remove(3)), "", "the witness may go");
+        let mut group = Group::with_witness();
+        assert_eq!(group.refusal(Change::Remove(2)), "");
+        assert_eq!(group.refusal(Change::Remove(3)), "", "the witness may go");
         group.members.voters = vec![1, 3];
-        assert!(refusal(&group, Change::Remove(1)).contains("only full server"));
+        assert!(group.refusal(Change::Remove(1)).contains("only full server"));
         group.members.voters = vec![1, 2, 3];
         group.health[2].active = false;
-        assert!(refusal(&group, Change::Remove(2)).contains("only 1 of 2 voters would be reachable"));
+        let refused = group.refusal(Change::Remove(2));
+        assert!(refused.contains("only 1 of 2 voters would be reachable"));
     }
 
     #[test]
     fn who_shall_count_has_what_the_witness_let_go() {
-        let mut group = group();
+        let mut group = Group::with_witness();
         group.health[3].matched = 4980;
-        let refused = refusal(&group, Change::Promote(4));
+        let refused = group.refusal(Change::Promote(4));
         assert!(
             refused.contains("entry 4980") && refused.contains("up to 4990"),
             "{refused}"
         );
         group.members.voters = vec![1, 2, 3, 4];
         group.members.learners.clear();
-        assert!(refusal(&group, Change::Remove(2)).contains("member 4 is known"));
+        assert!(group.refusal(Change::Remove(2)).contains("member 4 is known"));
         // A witness that joins while a full server lacks what came before it.
         group.members.voters = vec![1, 2];
         group.members.learners = vec![3];
         group.health[1].matched = 4989;
-        assert!(refusal(&group, Change::Promote(3)).contains("member 2 is known"));
+        assert!(group.refusal(Change::Promote(3)).contains("member 2 is known"));
     }
 }

@@ -120,6 +120,7 @@ fn planted_bugs_are_found() {
         Plant::KeepLog,
         Plant::RetryAtOnce,
         Plant::AnyTerm,
+        Plant::AnyLife,
         Plant::BatchAppend,
         Plant::ForgetTerm,
         Plant::ApplyTwice,

@@ -50,9 +50,11 @@ impl Store {
 
     /// Changes the group; any member takes this to the leader, which judges
     /// ([`StoreError::Membership`] is its refusal). A new member is a learner
-    /// when this returns; a member that is promoted or removed counts, or
-    /// counts no more, as soon as both majorities know. Leadership has only
-    /// begun to be handed over: watch [`leadership`](Self::leadership).
+    /// when this returns. A member that was promoted or removed counts, or
+    /// counts no more, and a majority knows: the group bears the loss of any
+    /// minority from now on. In each case this member shows it too.
+    /// Leadership has only begun to be handed over: watch
+    /// [`leadership`](Self::leadership).
     pub async fn change_members(&self, change: Change) -> Result<(), StoreError> {
         self.call(Body::Member(change)).await.map(drop)
     }

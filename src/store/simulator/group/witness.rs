@@ -48,6 +48,8 @@ fn planted_bugs_of_a_witness_are_found() {
         Plant::WitnessForgets,
         Plant::WitnessHoldsForSome,
         Plant::WitnessStays,
+        Plant::CountEarly,
+        Plant::AnyLife,
     ];
     let found = plants.map(|plant| (plant, found_after(plant, run)));
     for (plant, seed) in &found {

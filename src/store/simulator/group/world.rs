@@ -107,8 +107,6 @@ pub struct World {
     term: u64,
     /// The group has a witness, and loses machines for good.
     witnessed: bool,
-    /// The voters and learners, and since when, in groups with a witness.
-    members: (u64, [Vec<u64>; 2]),
     stats: Stats,
 }
 
@@ -157,7 +155,6 @@ impl World {
             cluster,
             term: 0,
             witnessed: false,
-            members: Default::default(),
             stats: Stats::default(),
             random,
         })
@@ -165,9 +162,6 @@ impl World {
 
     /// Lets something happen, then the consequences.
     pub fn step(&mut self) -> Result<(), String> {
-        if self.witnessed {
-            self.watch_members();
-        }
         match self.random.below(1000) {
             0..250 => self.write(),
             250..380 => self.read(),
@@ -205,8 +199,12 @@ impl World {
                 break;
             }
         }
-        let members = self.leader().map(|at| self.status(at).members);
-        let members = members.ok_or("there is no leader, though nothing fails any more")?;
+        let leader = self.leader().map(|at| self.status(at));
+        let leader = leader.ok_or("there is no leader, though nothing fails any more")?;
+        let members = leader.members;
+        if !members.voters_outgoing.is_empty() || !leader.unsettled.is_empty() {
+            return Err("a change of the members never ends".into());
+        }
         let voters = members.voters.clone();
         let left = self.clients.entries();
         for machine in self
@@ -524,6 +522,7 @@ impl World {
                 .as_ref()
                 .is_some_and(|p| p.core.status().applied >= status.last_index)
         };
-        self.waiting.is_empty() && status.members.voters_outgoing.is_empty() && voters.into_iter().all(there)
+        let changed = status.members.voters_outgoing.is_empty() && status.unsettled.is_empty();
+        self.waiting.is_empty() && changed && voters.into_iter().all(there)
     }
 }

@@ -5,7 +5,7 @@
 use base::Random;
 
 use super::super::machine::Machine;
-use super::{Waiting, World, sorted, text};
+use super::{Waiting, World, text};
 use crate::command::Body;
 use crate::membership::{Change, Peer, everybody};
 use crate::plant::Plant;
@@ -13,8 +13,6 @@ use crate::status::Status;
 
 /// At most so many machines ever.
 const MACHINES_MAX: usize = 14;
-/// Steps after a change of the members until everybody knows of it: before, the old members may still be needed.
-const SETTLING: u64 = 150;
 /// Full members that the administrator wants.
 const FULL: usize = 2;
 
@@ -26,15 +24,6 @@ impl World {
         world.grow_by(false)?;
         world.grow_by(true)?;
         Ok(world)
-    }
-
-    /// Notices when the members change.
-    pub(super) fn watch_members(&mut self) {
-        let Some(leader) = self.leader() else { return };
-        let members = sorted(&self.status(leader).members);
-        if self.members.1 != members {
-            self.members = (self.now, members);
-        }
     }
 
     /// A machine is lost for good, if the group can be expected to go on without it, which is seldom so.
@@ -69,19 +58,11 @@ impl World {
         self.stats.lost += 1;
     }
 
-    /// Whether no change of the members is on its way or new to anybody, and nobody leads in a later term.
+    /// Whether no change of the members is on its way or unsettled, and nobody leads in a later term.
     fn at_peace(&self, status: &Status) -> bool {
         let changing = |waiting: &Waiting| matches!(waiting, Waiting::Change(..));
-        let up_to_date = |machine: &Machine| {
-            let process = machine.process.as_ref();
-            process.is_none_or(|p| sorted(&p.core.status().members) == self.members.1)
-        };
         status.members.voters_outgoing.is_empty()
-            && self.now > self.members.0 + SETTLING
-            && self
-                .machines
-                .iter()
-                .all(|m| !status.members.voters.contains(&m.id) || up_to_date(m))
+            && status.unsettled.is_empty()
             && status.leadership.term == self.term
             && !self.waiting.iter().any(changing)
             && !self.network.carries_change()
