@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::raft::eraftpb::{Message, MessageType};
+use ::raft::eraftpb::Message;
 use tokio::sync::{oneshot, watch};
 
 use crate::cache::Cache;
@@ -17,7 +17,7 @@ use crate::membership::Peer;
 use crate::parcel::Parcel;
 use crate::peers::Whoami;
 use crate::plant::{Plant, Plants};
-use crate::raft::{Job, Member};
+use crate::raft::{Job, Member, is_snapshot};
 use crate::reads::{Clearance, Reads};
 use crate::state::{Export, Install, Meta, State, Usage};
 use crate::status::{Leadership, Status};
@@ -374,12 +374,17 @@ impl Core {
         self.leadership.subscribe()
     }
 
+    /// Who leads, as far as is known now.
+    pub fn leads(&self) -> Leadership {
+        *self.leadership.borrow()
+    }
+
     /// How things are.
     pub fn status(&self) -> Status {
         Status {
             cluster: self.meta.cluster,
             member: self.meta.member,
-            leadership: *self.leadership.borrow(),
+            leadership: self.leads(),
             applied: self.meta.applied,
             committed: self.member.committed(),
             last_index: self.member.last_index(),
@@ -474,10 +479,6 @@ impl Core {
         self.leadership
             .send_if_modified(|before| std::mem::replace(before, now) != now);
     }
-}
-
-fn is_snapshot(message: &Message) -> bool {
-    message.msg_type == MessageType::MsgSnapshot as i32
 }
 
 /// A message of Raft's with its receiver.

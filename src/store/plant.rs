@@ -12,6 +12,8 @@ pub enum Plant {
     SyncAgain,
     /// A vote goes out before it is durable.
     VoteUnsynced,
+    /// The only voter, which elects itself, tells learners of its term before that is durable.
+    LeadUnsynced,
     /// A read is let go without asking whether this member still leads.
     ReadUnasked,
     /// Reads are let go when their index is known, not when it is applied.

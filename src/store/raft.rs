@@ -76,6 +76,8 @@ pub struct Member {
     witness: bool,
     /// The term in which the connection to the leader ended, and who that was.
     deserted: Option<(u64, u64)>,
+    /// The latest term of any job, and the number of the job that makes it durable, until it has.
+    told: (u64, Option<u64>),
     plants: Plants,
 }
 
@@ -88,7 +90,7 @@ impl Member {
         // sake), but what was applied was committed.
         hard.commit = hard.commit.min(last).max(meta.applied);
         hard.term = hard.term.max(1);
-        let before = (meta.applied, meta.applied_term);
+        let (before, term) = ((meta.applied, meta.applied_term), hard.term);
         let tail = Tail::new(hard, meta.members.clone(), before, recovered.entries);
         let config = Config {
             id: meta.member,
@@ -115,6 +117,7 @@ impl Member {
             keep_bytes: habits.keep_log_bytes,
             witness: habits.witness,
             deserted: None,
+            told: (term, None),
             plants: habits.plants,
         })
     }
@@ -356,6 +359,7 @@ impl Member {
 
     /// Reports that the job of this number, and so all before it, is durable.
     pub fn persisted(&mut self, number: u64) {
+        self.told.1 = self.told.1.filter(|job| *job > number);
         self.node.on_persist_ready(number);
     }
 
@@ -414,8 +418,24 @@ impl Member {
         // Raft must be able to read entries before they are durable.
         self.tail.append(&work.job.entries);
         self.node.advance_append_async(ready);
+        self.hold_back(&mut work);
         self.spoil(&mut work);
         Some(work)
+    }
+
+    /// The library lets a leader speak at once, since it takes for granted that the votes were durable before
+    /// they were counted. The only voter counts its own without waiting. If it spoke and was stopped then, it
+    /// would stand in the same term once more, with other entries than those that a learner has by now.
+    fn hold_back(&mut self, work: &mut Work) {
+        let job = &mut work.job;
+        if let Some(hard) = job.hard.as_ref().filter(|hard| hard.term > self.told.0) {
+            self.told = (hard.term, Some(job.number));
+        }
+        if self.told.1.is_some() && !self.plants.has(Plant::LeadUnsynced) {
+            // A snapshot tells of nothing but what was committed before.
+            let held = work.messages.extract_if(.., |message| !is_snapshot(message));
+            job.messages.extend(held);
+        }
     }
 
     /// Makes the planted mistakes.
@@ -434,6 +454,11 @@ impl Member {
             work.messages.extend::<Vec<Message>>(votes);
         }
     }
+}
+
+/// Whether a message brings a snapshot.
+pub fn is_snapshot(message: &Message) -> bool {
+    message.msg_type == MessageType::MsgSnapshot as i32
 }
 
 /// Raft's change of the members in an entry; `None` in an entry of another kind.

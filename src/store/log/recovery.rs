@@ -86,7 +86,7 @@ impl Log {
             let bytes = read_all(&segment).map_err(|e| self.io_error("reading", &segment.name, e))?;
             recovered.hard = header.hard.clone();
             (self.offset, self.ordinal) = (HEADER_BYTES as u64, 0);
-            let (mut last, mut lowest) = (0, u64::MAX);
+            let (mut last, mut lowest, mut highest) = (0, u64::MAX, header.last_index);
             while let Some((place, body, next)) =
                 segment::frame_at(&bytes, self.offset as usize, self.identity.log)
             {
@@ -102,6 +102,8 @@ impl Log {
                 recovered
                     .take(batch, applied)
                     .map_err(|e| self.damaged(&segment.name, self.offset, e))?;
+                // Of those that were replaced too, as the next segment's header says.
+                highest = highest.max(recovered.last_index);
                 // The first one was written together with the header.
                 last = if self.ordinal == 0 { 0 } else { self.offset };
                 (self.offset, self.ordinal) = (next as u64, self.ordinal + 1);
@@ -110,7 +112,7 @@ impl Log {
             segment.take_on(&header);
             self.appended += self.offset;
             self.number = header.number;
-            segment.last_index = header.last_index.max(recovered.last_index);
+            segment.last_index = highest;
             segment.lowest = segment.lowest.min(lowest);
             self.live.push_back(segment);
             rewrite = Some((last, bytes));

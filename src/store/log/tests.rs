@@ -311,3 +311,22 @@ fn no_trouble_loses_what_was_appended() {
         }
     }
 }
+
+#[test]
+fn what_follows_a_replaced_tail_is_read_back_after_a_restart() {
+    let disk = SimDisk::default();
+    let mut log = create(&disk);
+    append(&mut log, 1..=4, 10);
+    // Entry 4 goes, and comes again in the next segment.
+    append(&mut log, 3..=3, 10);
+    append(&mut log, 4..=8, 900);
+    let has = |log: &Log| {
+        (1..=8).all(|index| {
+            let around = log.around(index).expect("a readable log").unwrap_or_default();
+            around.iter().any(|entry| entry.index == index)
+        })
+    };
+    assert!(has(&log), "before");
+    drop(log);
+    assert!(has(&open(&disk, 0).expect("the log").0), "after");
+}
