@@ -69,49 +69,102 @@ const TRIED_MAX: usize = 300_000;
 /// Looks for an order of the operations on one register, at first empty, that
 /// explains all answers. The error says how far it got.
 pub fn linearizable(operations: &[Operation]) -> Result<(), String> {
-    let words = operations.len().div_ceil(64);
+    let mut operations = operations.to_vec();
+    operations.sort_by_key(|operation| operation.called);
     let mut tried = HashSet::new();
-    let mut todo = vec![(vec![0u64; words], None)];
-    let mut best = (0, String::new());
+    let mut todo = vec![(Done::none_of(operations.len()), None)];
+    let mut best = None;
     while let Some((done, value)) = todo.pop() {
-        let is_done = |at: usize| done[at / 64] >> (at % 64) & 1 == 1;
-        let open = || operations.iter().enumerate().filter(|(at, _)| !is_done(*at));
-        let Some(first) = open().filter_map(|(_, operation)| operation.returned).min() else {
+        let Some(mut next) = done.next(&operations) else {
             return Ok(());
         };
-        let mut next: Vec<_> = open().filter(|(_, operation)| operation.called < first).collect();
-        let count = done.iter().map(|word| word.count_ones()).sum::<u32>();
-        if count > best.0 {
-            let waiting: Vec<_> = next.iter().map(|(_, operation)| operation).collect();
-            best = (
-                count,
-                format!(
-                    "after {count} of {}, with {value:?}, none fits of {waiting:?}",
-                    operations.len()
-                ),
-            );
+        if best
+            .as_ref()
+            .is_none_or(|(before, _): &(Done, _)| done.count() > before.count())
+        {
+            best = Some((done.clone(), value));
         }
         if tried.len() > TRIED_MAX {
-            return Err(format!("undecided: {}", best.1));
+            return Err(format!("undecided: {}", stuck(best, &operations)));
         }
-        let fits = |operation: &Operation| after(operation.action, value).is_some();
-        if let Some(idle) = next.iter().position(|(_, o)| o.action.is_idle() && fits(o)) {
-            next = vec![next[idle]];
+        let fits = |at: &usize| after(operations[*at].action, value).is_some();
+        if let Some(idle) = next
+            .iter()
+            .find(|at| operations[**at].action.is_idle() && fits(at))
+        {
+            next = vec![*idle];
         }
         // The likeliest last, which is the stack's top.
-        next.sort_by_key(|(_, operation)| std::cmp::Reverse(operation.hint.unwrap_or(u64::MAX)));
-        for (at, operation) in next {
-            let Some(value) = after(operation.action, value) else {
+        next.sort_by_key(|at| std::cmp::Reverse(operations[*at].hint.unwrap_or(u64::MAX)));
+        for at in next {
+            let Some(value) = after(operations[at].action, value) else {
                 continue;
             };
-            let mut done = done.clone();
-            done[at / 64] |= 1 << (at % 64);
+            let done = done.with(at);
             if tried.insert((done.clone(), value)) {
                 todo.push((done, value));
             }
         }
     }
-    Err(best.1)
+    Err(stuck(best, &operations))
+}
+
+/// How far the search got.
+fn stuck(best: Option<(Done, Option<u64>)>, operations: &[Operation]) -> String {
+    let Some((done, value)) = best else {
+        return "nothing was tried".to_owned();
+    };
+    let next = done.next(operations).unwrap_or_default();
+    let waiting: Vec<_> = next.into_iter().map(|at| &operations[at]).collect();
+    format!(
+        "after {} of {}, with {value:?}, none fits of {waiting:?}",
+        done.count(),
+        operations.len()
+    )
+}
+
+/// Which operations have happened: a bit for each.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Done(Vec<u64>);
+
+impl Done {
+    fn none_of(count: usize) -> Done {
+        Done(vec![0; count.div_ceil(64)])
+    }
+
+    fn has(&self, at: usize) -> bool {
+        self.0[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    fn with(&self, at: usize) -> Done {
+        let mut done = self.clone();
+        done.0[at / 64] |= 1 << (at % 64);
+        done
+    }
+
+    fn count(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// Those that can be next, of operations in the order in which they were called: they were called before
+    /// any other of the rest returned. `None` if nothing is left that returned at all.
+    fn next(&self, operations: &[Operation]) -> Option<Vec<usize>> {
+        let word = self.0.iter().position(|word| *word != u64::MAX)?;
+        let start = word * 64 + self.0[word].trailing_ones() as usize;
+        let (mut next, mut first) = (vec![], None);
+        for (at, operation) in operations.iter().enumerate().skip(start) {
+            if first.is_some_and(|first| operation.called >= first) {
+                break;
+            }
+            if !self.has(at) {
+                next.push(at);
+                first = first.into_iter().chain(operation.returned).min();
+            }
+        }
+        let first = first?;
+        next.retain(|at| operations[*at].called < first);
+        Some(next)
+    }
 }
 
 #[cfg(test)]

@@ -92,6 +92,10 @@ pub struct Machine {
     pub skew_ms: u64,
     /// How many steps its disk takes at most.
     pub disk_steps: u64,
+    /// Its disk hangs, and it stops in this step, with this vote unsynced.
+    pub hangs: Option<(u64, u64)>,
+    /// So often it stops again as soon as it has been asked something.
+    pub stumbles: u64,
     plants: Plants,
     join: Option<u64>,
 }
@@ -116,6 +120,8 @@ impl Machine {
             seen: 0,
             skew_ms: random.below(100_000),
             disk_steps: 1 + random.below(8),
+            hangs: None,
+            stumbles: 0,
             plants,
             join,
         };
@@ -187,7 +193,7 @@ impl Machine {
 
     /// Stops it, as a power cut or a kill does.
     pub fn crash(&mut self, random: &SeededRandom) {
-        self.process = None;
+        (self.process, self.hangs) = (None, None);
         let how = if random.below(3) == 0 {
             Crash::Kill
         } else {

@@ -109,11 +109,7 @@ impl Network {
 
     /// What arrives now.
     pub fn arrivals(&mut self, now: u64) -> Vec<Flight> {
-        let (due, later) = std::mem::take(&mut self.flights)
-            .into_iter()
-            .partition(|f| f.at <= now);
-        self.flights = later;
-        due
+        self.flights.extract_if(.., |flight| flight.at <= now).collect()
     }
 
     /// Whether a call that changes the members is on its way.

@@ -2,11 +2,13 @@
 //! history; `WITNESS_SEEDS=FROM..TO cargo nextest run -p coracle-store witness_histories` runs as many as wanted.
 
 use super::world::{Stats, World};
-use super::{BUDGET, SEEDS, found_after, live, run_all, seeds};
+use super::{live, look_for, run_all, seeds};
 use crate::plant::Plant;
 
-/// Of so many changes of leadership at most one brings the witness up.
-const SELDOM: u64 = 7;
+/// How many histories are run each time.
+const SEEDS: u64 = 1000;
+/// Of so many changes of leadership at most one brings the witness up though a full voter could have led.
+const SELDOM: u64 = 40;
 
 fn run(seed: u64, plant: Option<Plant>) -> Result<Stats, String> {
     live(|| World::witnessed(seed, plant))
@@ -21,10 +23,8 @@ fn two_members_and_a_witness_lose_nothing_and_agree() {
         "{total:?}"
     );
     assert!(total.lost > SEEDS / 2 && total.crashes > 5 * SEEDS, "{total:?}");
-    assert!(
-        total.witnessed > 0 && total.witnessed * 5 < total.leaders,
-        "{total:?}"
-    );
+    assert!(total.witnessed > SEEDS / 4, "{total:?}");
+    assert!(total.needless * SELDOM < total.leaders, "{total:?}");
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn histories_with_a_witness_can_be_repeated() {
 #[test]
 fn witness_histories() {
     if let Some(seeds) = seeds("WITNESS_SEEDS") {
-        println!("{:?}", run_all(seeds, run));
+        run_all(seeds, run);
     }
 }
 
@@ -51,26 +51,18 @@ fn planted_bugs_of_a_witness_are_found() {
         Plant::CountEarly,
         Plant::AnyLife,
     ];
-    let found = plants.map(|plant| (plant, found_after(plant, run)));
-    for (plant, seed) in &found {
-        println!(
-            "{plant:?}: {}",
-            seed.map_or("not found".into(), |seed| format!("by history {seed}"))
-        );
-    }
-    assert!(found.iter().all(|(_, seed)| seed.is_some()), "{found:?}");
+    look_for(&plants, run);
 }
 
 /// It harms nobody but costs time: no single history can tell, all of them together do.
 #[test]
 fn a_witness_that_stands_like_others_is_noticed() {
     let mut total = Stats::default();
-    for seed in 0..BUDGET {
+    for seed in 0..SEEDS / 5 {
         match run(seed, Some(Plant::WitnessStands)) {
             Ok(stats) => total.add(&stats),
-            // Two who stand again and again may keep each other from leading.
-            Err(_) => return,
+            Err(error) => panic!("it does harm in the history of seed {seed}: {error}"),
         }
     }
-    assert!(total.witnessed * SELDOM >= total.leaders, "{total:?}");
+    assert!(total.needless * SELDOM >= total.leaders, "{total:?}");
 }

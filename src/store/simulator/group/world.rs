@@ -12,21 +12,22 @@ use crate::core::{Arrival, Turn, addressed};
 use crate::error::StoreError;
 use crate::parcel::Parcel;
 use crate::plant::{Plant, Plants};
-use crate::types::ListQuery;
+use crate::status::Leadership;
 use crate::watch::Watch;
 use duel::Duel;
 
 mod asking;
 mod duel;
 mod faults;
+mod judging;
 mod loss;
 
 /// At most so many machines ever.
 const MACHINES_MAX: usize = 8;
 const KEYS: [&str; 3] = ["/g/a/x", "/g/a/y", "/g/b/z"];
 const PREFIXES: [&str; 3] = ["", "/g/a/", "/g/b/z"];
-/// Steps in which everything must have come to rest, once nothing fails any more.
-const REST_STEPS: u64 = 3000;
+/// A step that never comes.
+const NEVER: u64 = 1 << 60;
 
 /// What happened, to see that enough did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Stats {
     pub lost: u64,
     /// Terms in which a witness led.
     pub witnessed: u64,
+    /// Of these, in which a full voter that ran lacked nothing.
+    pub needless: u64,
 }
 
 impl Stats {
@@ -60,6 +63,7 @@ impl Stats {
         self.suspended += other.suspended;
         self.lost += other.lost;
         self.witnessed += other.witnessed;
+        self.needless += other.needless;
     }
 }
 
@@ -67,7 +71,7 @@ impl Stats {
 enum Waiting {
     Write(usize, usize, Outcomes),
     Read(Reading, oneshot::Receiver<Result<(), StoreError>>),
-    Change(usize, Outcomes),
+    Change(Outcomes),
 }
 
 /// A read on its way.
@@ -103,19 +107,13 @@ pub struct World {
     /// Who was seen to lead in each term.
     leaders: BTreeMap<u64, u64>,
     values: u64,
+    /// Somebody was told that a change of the members is done, a short while before this step.
+    promised: u64,
     cluster: u64,
     term: u64,
     /// The group has a witness, and loses machines for good.
     witnessed: bool,
     stats: Stats,
-}
-
-fn sorted(members: &::raft::eraftpb::ConfState) -> [Vec<u64>; 2] {
-    [&members.voters, &members.learners].map(|ids| {
-        let mut ids = ids.clone();
-        ids.sort_unstable();
-        ids
-    })
 }
 
 fn text(error: StoreError) -> String {
@@ -152,6 +150,7 @@ impl World {
             duel: None,
             leaders: BTreeMap::new(),
             values: 0,
+            promised: 0,
             cluster,
             term: 0,
             witnessed: false,
@@ -166,7 +165,8 @@ impl World {
             0..250 => self.write(),
             250..380 => self.read(),
             380..480 => self.follow()?,
-            480..520 => self.upkeep(),
+            480..519 => self.upkeep(),
+            519 => self.trip_one(),
             520..540 => self.compact(),
             540..543 => self.crash_one(),
             543..545 => self.burn_one(),
@@ -183,71 +183,6 @@ impl World {
             _ => {}
         }
         self.pass()
-    }
-
-    /// Mends everything, lets all come to rest and compares the whole.
-    pub fn finish(mut self) -> Result<Stats, String> {
-        // What is left of a duel would cut connections again.
-        self.duel = None;
-        self.network.heal();
-        for _ in 0..REST_STEPS {
-            for at in 0..self.machines.len() {
-                self.start(at)?;
-            }
-            self.pass()?;
-            if self.now.is_multiple_of(64) && self.at_rest() {
-                break;
-            }
-        }
-        let leader = self.leader().map(|at| self.status(at));
-        let leader = leader.ok_or("there is no leader, though nothing fails any more")?;
-        let members = leader.members;
-        if !members.voters_outgoing.is_empty() || !leader.unsettled.is_empty() {
-            return Err("a change of the members never ends".into());
-        }
-        let voters = members.voters.clone();
-        let left = self.clients.entries();
-        for machine in self
-            .machines
-            .iter()
-            .filter(|machine| voters.contains(&machine.id) && !machine.lost)
-        {
-            let process = machine.process.as_ref().ok_or("a voter has stopped")?;
-            // Raft keeps them in no order.
-            if sorted(&process.core.status().members) != sorted(&members) {
-                return Err(format!("{:x} thinks that others are in the group", machine.id));
-            }
-            if machine.witness {
-                continue;
-            }
-            let position = process.cache.position();
-            if position.revision != self.clients.revision() {
-                let (here, all) = (position.revision, self.clients.revision());
-                return Err(format!("member {:x} is at {here} and not at {all}", machine.id));
-            }
-            if process.cache.list(&ListQuery::default()).entries != left {
-                return Err(format!(
-                    "the cache of {:x} differs from what the events make",
-                    machine.id
-                ));
-            }
-            if process.state.load().ok() != Some(left.clone()) {
-                return Err(format!(
-                    "the state of {:x} differs from what the events make",
-                    machine.id
-                ));
-            }
-        }
-        if self
-            .waiting
-            .iter()
-            .any(|w| matches!(w, Waiting::Write(at, ..) if voters.contains(&self.machines[*at].id)))
-        {
-            return Err("a write is never answered".into());
-        }
-        self.follow_all()?;
-        self.clients.check()?;
-        Ok(self.stats)
     }
 
     /// One step of time: what arrives, ticks, disks, work, answers.
@@ -270,6 +205,12 @@ impl World {
     }
 
     fn turn_machine(&mut self, at: usize) -> Result<(), String> {
+        if let Some((_, vote)) = self.machines[at].hangs.filter(|(until, _)| *until <= self.now) {
+            return self.lose_vote(at, vote);
+        }
+        if self.machines[at].stumbles > 0 && self.leads(at).leader.is_some() {
+            self.stumble(at)?;
+        }
         let tick = self.random.below(3) == 0;
         let now_ms = self.now * 20 + self.machines[at].skew_ms;
         let Some(process) = &mut self.machines[at].process else {
@@ -304,20 +245,6 @@ impl World {
         self.watch_master(at)
     }
 
-    /// Nobody leads in a term in which somebody else was seen to lead.
-    fn watch_leadership(&mut self, at: usize) -> Result<(), String> {
-        let (id, now) = (self.machines[at].id, self.status(at).leadership);
-        if now.leader != Some(id) {
-            return Ok(());
-        }
-        let before = self.leaders.insert(now.term, id);
-        self.stats.witnessed += u64::from(before.is_none() && self.machines[at].witness);
-        match before {
-            Some(other) if other != id => Err(format!("{id:x} and {other:x} lead in term {}", now.term)),
-            _ => Ok(()),
-        }
-    }
-
     fn take_turn(&mut self, at: usize, turn: Turn) -> Result<(), String> {
         let id = self.machines[at].id;
         for (to, parcel) in turn.parcels {
@@ -336,10 +263,15 @@ impl World {
         let Some(job) = turn.job else { return Ok(()) };
         let vote = job.hard.as_ref().map_or(0, |hard| hard.vote);
         if vote != 0 && job.must_sync && self.random.below(self.vote_odds(at, vote)) == 0 {
-            return self.lose_vote(at, vote);
+            if self.is_wanted(at, vote) || self.random.below(2) == 0 {
+                return self.lose_vote(at, vote);
+            }
+            self.hang(at, vote);
         }
-        let steps = self.machines[at].disk_steps;
-        let late = self.random.below(steps);
+        let late = match self.machines[at].hangs {
+            Some(_) => NEVER,
+            None => self.random.below(self.machines[at].disk_steps),
+        };
         let Some(process) = &mut self.machines[at].process else {
             return Ok(());
         };
@@ -430,48 +362,6 @@ impl World {
         Ok(())
     }
 
-    /// Takes in the events that a machine shows.
-    fn watch_master(&mut self, at: usize) -> Result<(), String> {
-        let machine = &mut self.machines[at];
-        if machine.witness {
-            return Ok(());
-        }
-        let Some(process) = &mut machine.process else {
-            return Ok(());
-        };
-        while let Some(event) = process.master.try_next() {
-            match event {
-                Ok(event) if event.revision != machine.seen + 1 => {
-                    return Err(format!(
-                        "member {:x} shows {} after {}",
-                        machine.id, event.revision, machine.seen
-                    ));
-                }
-                Ok(event) => {
-                    self.clients
-                        .see(&event, self.now)
-                        .map_err(|error| format!("member {:x}: {error}", machine.id))?;
-                    machine.seen = event.revision;
-                }
-                // A snapshot has jumped over what is compacted.
-                Err(StoreError::Compacted { oldest }) if oldest > machine.seen => {
-                    machine.seen = oldest;
-                    process.master =
-                        Watch::new(process.cache.clone(), process.old.clone(), "", oldest).map_err(text)?;
-                }
-                Err(error) => return Err(format!("the watch of {:x} failed: {error}", machine.id)),
-            }
-        }
-        let (progress, revision) = (process.master.progress(), process.cache.position().revision);
-        if progress < revision || machine.seen < revision {
-            return Err(format!(
-                "the watch of {:x} has {} of {revision} events",
-                machine.id, machine.seen
-            ));
-        }
-        Ok(())
-    }
-
     fn running(&self) -> Option<usize> {
         self.any(|machine| machine.process.is_some())
     }
@@ -502,27 +392,15 @@ impl World {
 
     /// The machine that leads in the latest term, if one does.
     fn leader(&self) -> Option<usize> {
-        let leads = |at: &usize| self.status(*at).leadership.leads;
+        let leads = |at: &usize| self.leads(*at).leads;
         (0..self.machines.len())
             .filter(leads)
-            .max_by_key(|at| self.status(*at).leadership.term)
+            .max_by_key(|at| self.leads(*at).term)
     }
 
-    /// Whether all voters have everything and nobody waits.
-    fn at_rest(&self) -> bool {
-        let Some(leader) = self.leader() else { return false };
-        let status = self.status(leader);
-        let voters = self
-            .machines
-            .iter()
-            .filter(|machine| status.members.voters.contains(&machine.id) && !machine.lost);
-        let there = |machine: &Machine| {
-            machine
-                .process
-                .as_ref()
-                .is_some_and(|p| p.core.status().applied >= status.last_index)
-        };
-        let changed = status.members.voters_outgoing.is_empty() && status.unsettled.is_empty();
-        self.waiting.is_empty() && changed && voters.into_iter().all(there)
+    /// Who leads, as a machine knows it.
+    fn leads(&self, at: usize) -> Leadership {
+        let process = self.machines[at].process.as_ref();
+        process.map(|process| process.core.leads()).unwrap_or_default()
     }
 }

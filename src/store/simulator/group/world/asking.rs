@@ -10,36 +10,75 @@ use crate::error::StoreError;
 use crate::types::{Expect, Op, Record};
 use crate::watch::Watch;
 
+/// So many steps after a change of the members the loss of a machine is worst, if ever.
+const WORST: u64 = 12;
+
+/// What somebody was told: nothing yet, nothing ever, or this.
+fn told<T>(answer: &mut oneshot::Receiver<T>) -> Option<Option<T>> {
+    match answer.try_recv() {
+        Ok(answer) => Some(Some(answer)),
+        Err(oneshot::error::TryRecvError::Closed) => Some(None),
+        Err(oneshot::error::TryRecvError::Empty) => None,
+    }
+}
+
 impl World {
     /// Hears answers.
     pub(super) fn hear(&mut self) -> Result<(), String> {
-        for waiting in std::mem::take(&mut self.waiting) {
-            match waiting {
-                Waiting::Write(at, number, mut outcome) => match outcome.try_recv() {
-                    Ok(answer) => {
-                        self.stats.acknowledged += u64::from(self.clients.wrote(number, answer, self.now)?)
-                    }
-                    Err(oneshot::error::TryRecvError::Closed) => {}
-                    Err(_) => self.waiting.push(Waiting::Write(at, number, outcome)),
-                },
-                Waiting::Read(reading, mut cleared) => match cleared.try_recv() {
-                    Ok(Ok(())) => self.read_now(&reading)?,
-                    Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {}
-                    Err(_) => self.waiting.push(Waiting::Read(reading, cleared)),
-                },
-                Waiting::Change(at, mut outcome) => match outcome.try_recv() {
-                    Ok(answer) => self.stats.changes += u64::from(answer.is_ok()),
-                    Err(oneshot::error::TryRecvError::Closed) => {}
-                    Err(_) => self.waiting.push(Waiting::Change(at, outcome)),
-                },
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let mut heard = Ok(());
+        waiting.retain_mut(|one| match heard.is_ok().then(|| self.hear_one(one)) {
+            Some(Ok(over)) => !over,
+            Some(Err(error)) => {
+                heard = Err(error);
+                true
             }
+            None => true,
+        });
+        self.waiting = waiting;
+        heard?;
+        if self.now < self.promised && self.witnessed && self.random.below(3) == 0 {
+            self.lose_one();
         }
         if let Some(leader) = self.leader() {
-            let term = self.status(leader).leadership.term;
+            let term = self.leads(leader).term;
             self.stats.leaders += u64::from(term > self.term);
             self.term = self.term.max(term);
         }
         Ok(())
+    }
+
+    /// Hears what somebody waits for, if it is there. Returns whether that is over.
+    fn hear_one(&mut self, waiting: &mut Waiting) -> Result<bool, String> {
+        match waiting {
+            Waiting::Write(_, number, outcome) => {
+                let Some(answer) = told(outcome) else {
+                    return Ok(false);
+                };
+                if let Some(answer) = answer {
+                    self.stats.acknowledged += u64::from(self.clients.wrote(*number, answer, self.now)?);
+                }
+            }
+            Waiting::Read(reading, cleared) => {
+                let Some(answer) = told(cleared) else {
+                    return Ok(false);
+                };
+                if let Some(Ok(())) = answer {
+                    self.read_now(reading)?;
+                }
+            }
+            Waiting::Change(outcome) => {
+                let Some(answer) = told(outcome) else {
+                    return Ok(false);
+                };
+                let done = answer.is_some_and(|answer| answer.is_ok());
+                self.stats.changes += u64::from(done);
+                if done {
+                    self.promised = self.now + WORST;
+                }
+            }
+        }
+        Ok(true)
     }
 
     fn read_now(&mut self, reading: &Reading) -> Result<(), String> {
@@ -55,7 +94,12 @@ impl World {
     }
 
     pub(super) fn write(&mut self) {
-        let Some(at) = self.serving() else { return };
+        if let Some(at) = self.serving() {
+            self.write_at(at);
+        }
+    }
+
+    pub(super) fn write_at(&mut self, at: usize) {
         let key = KEYS[self.random.below(3) as usize];
         self.values += 1;
         let latest = self.clients.latest(key).cloned();

@@ -16,6 +16,8 @@ const STEPS: u64 = 60;
 const ODDS: u64 = 12;
 /// The same of votes that a duel is about.
 const ODDS_WANTED: u64 = 2;
+/// Steps for which a disk hangs at most, so that what follows a vote goes out, and is lost with it.
+const HANGING: u64 = 24;
 
 /// See the module. Machines by their place, and by their ids where the network is meant.
 pub struct Duel {
@@ -92,8 +94,14 @@ impl World {
         Ok(())
     }
 
+    /// A machine's disk does nothing any more, and the machine stops a while later.
+    pub(super) fn hang(&mut self, at: usize, vote: u64) {
+        let until = self.now + 1 + self.random.below(HANGING);
+        self.machines[at].hangs = Some((until, vote));
+    }
+
     /// Whether it is the vote that a duel is about.
-    fn is_wanted(&self, at: usize, vote: u64) -> bool {
+    pub(super) fn is_wanted(&self, at: usize, vote: u64) -> bool {
         let duel = self.duel.as_ref().filter(|duel| self.now < duel.until);
         duel.is_some_and(|duel| (duel.voter, duel.first) == (at, vote))
     }

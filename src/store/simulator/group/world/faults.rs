@@ -28,6 +28,36 @@ impl World {
         }
     }
 
+    /// A machine will stop again and again, each time when it has just been asked something.
+    pub(super) fn trip_one(&mut self) {
+        if let Some(at) = self.serving() {
+            self.machines[at].stumbles = 2 + self.random.below(3);
+            self.crash(at);
+        }
+    }
+
+    /// It is asked, for what will be refused too, and stops but for the last time.
+    pub(super) fn stumble(&mut self, at: usize) -> Result<(), String> {
+        self.machines[at].stumbles -= 1;
+        for _ in 0..1 + self.random.below(3) {
+            let id = self.machines[at].id;
+            match &mut self.machines[at].process {
+                Some(process) if self.random.below(2) == 0 => {
+                    let outcome = process.call(Body::Member(Change::Promote(id)), 0);
+                    self.waiting.push(Waiting::Change(outcome));
+                }
+                _ => self.write_at(at),
+            }
+        }
+        // Nobody is answered at the moment at which he asks.
+        self.now += 1;
+        self.pump(at)?;
+        if self.machines[at].stumbles > 0 {
+            self.crash(at);
+        }
+        self.start(at)
+    }
+
     pub(super) fn burn_one(&mut self) {
         if let Some(at) = self.running() {
             self.machines[at].disk.light_fuse(self.random.below(6));
@@ -125,7 +155,7 @@ impl World {
         };
         if let (Some(change), Some(process)) = (change, &mut self.machines[at].process) {
             let outcome = process.call(Body::Member(change), 0);
-            self.waiting.push(Waiting::Change(at, outcome));
+            self.waiting.push(Waiting::Change(outcome));
         }
         Ok(())
     }

@@ -88,7 +88,7 @@ impl World {
         };
         if let (Some(change), Some(process)) = (change, &mut self.machines[at].process) {
             let outcome = process.call(Body::Member(change), 0);
-            self.waiting.push(Waiting::Change(at, outcome));
+            self.waiting.push(Waiting::Change(outcome));
         }
         Ok(())
     }
