@@ -148,7 +148,7 @@ fn keys_change_while_the_server_runs() {
         configure(&file, &[&two]);
         eventually("the old key to be forgotten", || {
             let log = cluster.log();
-            match log.matches("keys were read anew").count() {
+            match log.matches("a configuration was read anew").count() {
                 3 => Ok(()),
                 n => Err(format!("read {n} times")),
             }
