@@ -57,7 +57,7 @@ pub enum Written {
     /// To the disk. If that failed, waiting would not help: the node goes on without.
     Kept,
     /// To the API: the status, and whether it has it; `None` if the attempt broke off.
-    Sent(Option<(PodStatus, bool)>),
+    Sent(Option<Box<(PodStatus, bool)>>),
 }
 
 impl Reports {
@@ -169,7 +169,7 @@ impl Reports {
     pub async fn written(&mut self) -> Written {
         tokio::select! {
             _ = end(&mut self.keeping) => Written::Kept,
-            sent = end(&mut self.writing) => Written::Sent(sent),
+            sent = end(&mut self.writing) => Written::Sent(sent.map(Box::new)),
         }
     }
 
@@ -177,7 +177,8 @@ impl Reports {
     pub fn settle(&mut self, written: Written, now: Duration) {
         match written {
             Written::Kept => self.keeping = None,
-            Written::Sent(Some((status, true))) => {
+            Written::Sent(Some(done)) if done.1 => {
+                let (status, _) = *done;
                 (self.writing, self.sent) = (None, Some(status));
                 (self.pause, self.not_before) = (Duration::ZERO, now);
             }
