@@ -25,11 +25,5 @@ async fn what_ended_offline_stays_so_and_is_told_when_the_server_is_back() {
     assert_eq!(node.pod("job")["status"]["phase"], "Running");
     node.refresh("job");
     node.until_phase("job", "Succeeded", false).await;
-    let creates = node
-        .oci
-        .calls()
-        .iter()
-        .filter(|call| call.starts_with("create"))
-        .count();
-    assert_eq!(creates, 1, "{:?}", node.oci.calls());
+    assert_eq!(node.oci.creates(), 1, "{:?}", node.oci.calls());
 }

@@ -249,13 +249,7 @@ async fn a_restarted_agent_finds_its_containers() {
     let restarted = |node: &FakeNode| node.pod("wasm")["status"]["containerStatuses"][0]["restartCount"] == 1;
     node.until("the restart is told", restarted).await;
     assert_eq!(node.pod("wasm")["status"]["podIP"], ip);
-    let creates = node
-        .oci
-        .calls()
-        .iter()
-        .filter(|call| call.starts_with("create"))
-        .count();
-    assert_eq!(creates, 1, "the ordinary container was left alone");
+    assert_eq!(node.oci.creates(), 1, "the ordinary container was left alone");
     assert_eq!(
         node.pod("web")["status"]["containerStatuses"][0]["containerID"],
         before

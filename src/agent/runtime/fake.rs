@@ -59,6 +59,12 @@ impl FakeRuntime {
         lock(&self.calls).clone()
     }
 
+    /// How many containers were made.
+    pub fn creates(&self) -> usize {
+        let calls = self.calls();
+        calls.iter().filter(|call| call.starts_with("create")).count()
+    }
+
     /// Ends the newest running container of that name, as if by itself.
     pub fn end(&self, name: &str, code: i32) {
         let containers = lock(&self.containers);

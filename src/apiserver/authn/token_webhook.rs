@@ -54,16 +54,7 @@ impl TokenWebhook {
         }
         let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
             "metadata": {"creationTimestamp": null}, "spec": {"token": token, "audiences": audiences}});
-        let said = self
-            .outbound
-            .post_as(
-                &self.asked.endpoint,
-                &self.asked.who,
-                review.to_string().into(),
-                ANSWER_WITHIN,
-            )
-            .await?;
-        let said: Value = serde_json::from_slice(&said).map_err(|error| error.to_string())?;
+        let said = self.outbound.review(&self.asked, &review, ANSWER_WITHIN).await?;
         let answer = read(&said, audiences);
         let until = self.clock.monotonic() + REMEMBERED;
         self.remembered.keep(key, until, answer.clone());

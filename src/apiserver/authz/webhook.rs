@@ -112,16 +112,7 @@ impl Webhook {
         let review = json!({"apiVersion": format!("authorization.k8s.io/{}", self.version),
             "kind": "SubjectAccessReview", "metadata": {"creationTimestamp": null}, "spec": spec,
             "status": {"allowed": false}});
-        let said = self
-            .outbound
-            .post_as(
-                &self.asked.endpoint,
-                &self.asked.who,
-                review.to_string().into(),
-                self.timeout,
-            )
-            .await?;
-        let said: Value = serde_json::from_slice(&said).map_err(|error| error.to_string())?;
+        let said = self.outbound.review(&self.asked, &review, self.timeout).await?;
         read(&said)
     }
 

@@ -32,6 +32,15 @@ fn schema_of(fairness: &Fairness, user: &User, about: Subject, verb: &str) -> (S
     (flow.schema.name.clone(), flow.level.name.clone())
 }
 
+/// A request that only reads, and of no object.
+fn look(user: &User) -> Digest<'_> {
+    Digest {
+        user,
+        verb: "get",
+        about: Subject::Path("/api"),
+    }
+}
+
 #[test]
 fn who_asks_for_what_decides_the_level() {
     let fairness = with_suggestions();
@@ -119,11 +128,7 @@ async fn the_mandatory_objects_are_there_without_being_stored() {
     let about = Subject::Path("/api");
     assert_eq!(schema_of(&fairness, &jane, about, "get").0, "catch-all");
     let root = User::new("root", &["system:masters"]);
-    let request = Digest {
-        user: &root,
-        verb: "get",
-        about,
-    };
+    let request = look(&root);
     let flow = fairness.flow(&request).unwrap();
     let mut seats = Vec::new();
     for _ in 0..5_000 {
@@ -135,11 +140,7 @@ async fn the_mandatory_objects_are_there_without_being_stored() {
 async fn a_level_that_changes_keeps_who_is_in_it() {
     let fairness = with_suggestions();
     let jane = User::new("jane", &["system:authenticated"]);
-    let request = Digest {
-        user: &jane,
-        verb: "get",
-        about: Subject::Path("/api"),
-    };
+    let request = look(&jane);
     let flow = fairness.flow(&request).unwrap();
     let seat = fairness.enter(&flow, &request, Work::default()).await.unwrap();
     let level = json!({"metadata": {"name": "global-default", "uid": "7"}, "spec": {"type": "Limited", "limited":
@@ -172,11 +173,7 @@ async fn a_level_that_changes_keeps_who_is_in_it() {
 async fn levels_lend_what_they_do_not_need() {
     let fairness = with_suggestions();
     let jane = User::new("jane", &["system:authenticated"]);
-    let request = Digest {
-        user: &jane,
-        verb: "get",
-        about: Subject::Path("/api"),
-    };
+    let request = look(&jane);
     let flow = fairness.flow(&request).unwrap();
     let mut seats = Vec::new();
     for _ in 0..49 {

@@ -22,6 +22,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -85,19 +86,19 @@ impl Outbound {
         self.ask(endpoint, ask, within).await
     }
 
-    /// Posts JSON as somebody.
+    /// Has a review answered by somebody to whom a file leads.
     ///
     /// # Errors
-    /// As for [`Self::post`].
-    pub async fn post_as(
+    /// As for [`Self::post`], and when the answer is no JSON.
+    pub async fn review(
         &self,
-        endpoint: &Endpoint,
-        who: &Credentials,
-        body: Bytes,
+        of: &Correspondent,
+        review: &Value,
         within: Duration,
-    ) -> Result<Bytes, String> {
-        self.ask(endpoint, Ask::new(Method::POST, body, who), within)
-            .await
+    ) -> Result<Value, String> {
+        let ask = Ask::new(Method::POST, review.to_string().into(), &of.who);
+        let answer = self.ask(&of.endpoint, ask, within).await?;
+        serde_json::from_slice(&answer).map_err(|error| error.to_string())
     }
 
     /// Posts JSON and returns the body of the answer; `query` has no question mark.
