@@ -14,7 +14,6 @@ pub use apiserver::fairness::Inflight;
 pub use controllers::load_balancer::AddressPool;
 pub use controllers::node_lifecycle::EvictionPace;
 pub use network::{PodRouting, ServiceProxy};
-use serde::{Deserialize, Deserializer};
 
 /// Where the API listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,23 +38,6 @@ impl FromStr for Listen {
             address: Some(address.ip()),
             port: address.port(),
         })
-    }
-}
-
-/// Comes from YAML as it comes from a flag: a scalar, read as text.
-impl<'de> Deserialize<'de> for Listen {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Scalar {
-            Number(u64),
-            Text(String),
-        }
-        let text = match Scalar::deserialize(deserializer)? {
-            Scalar::Number(n) => n.to_string(),
-            Scalar::Text(text) => text,
-        };
-        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -1,12 +1,10 @@
 //! The command line: what a person types.
 
-mod access;
 mod backup;
 mod down;
 mod image;
 mod member;
 mod run;
-mod safety;
 mod servers;
 mod settings;
 mod status;
@@ -14,7 +12,7 @@ mod status;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use settings::{DataDir, Settings};
 
@@ -134,7 +132,9 @@ struct Run {
 
 /// Reads the arguments and does what they say.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let given = matches.subcommand().map_or(&matches, |(_, given)| given);
     let format = if cli.log_json {
         base::telemetry::LogFormat::Json
     } else {
@@ -151,9 +151,9 @@ pub fn main() -> ExitCode {
         tracing::debug!(%error, "the kernel refused");
     }
     let result = match cli.verb {
-        Verb::Up(run) => run.start(crate::Role::Both),
-        Verb::Server(run) => run.start(crate::Role::Server),
-        Verb::Agent(run) => run.start(crate::Role::Agent),
+        Verb::Up(run) => run.start(crate::Role::Both, given),
+        Verb::Server(run) => run.start(crate::Role::Server, given),
+        Verb::Agent(run) => run.start(crate::Role::Agent, given),
         Verb::Image(args) => image::run(args),
         Verb::Member(args) => member::run(args),
         Verb::Status(args) => status::run(args),

@@ -3,24 +3,25 @@
 use std::io::Write;
 use std::time::Instant;
 
+use clap::ArgMatches;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Run, Settings};
+use super::Run;
 use crate::{Node, Role};
 
 impl Run {
-    /// Runs the node in the given role.
+    /// Runs the node in a role; `given` is what the command line said of the verb.
     ///
     /// # Errors
     /// When it cannot start, or one of its parts failed later.
-    pub(super) fn start(self, role: Role) -> anyhow::Result<()> {
+    pub(super) fn start(self, role: Role, given: &ArgMatches) -> anyhow::Result<()> {
         let began = Instant::now();
         take_precedence();
-        let file = match &self.config {
-            Some(path) => Settings::from_file(path)?,
-            None => Settings::default(),
+        let settings = match &self.config {
+            Some(path) => self.settings.over_file(path, given)?,
+            None => self.settings,
         };
-        let config = self.settings.or(file).into_config(self.data_dir.data_dir)?;
+        let config = settings.into_config(self.data_dir.data_dir)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let result = runtime.block_on(async {
             let node = Node::start(config, role).await?;

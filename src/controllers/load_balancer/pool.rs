@@ -76,15 +76,6 @@ impl fmt::Display for AddressPool {
     }
 }
 
-/// In a configuration file it is written as in a flag.
-impl<'de> serde::Deserialize<'de> for AddressPool {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<AddressPool, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,24 +1,69 @@
 //! Settings of what is admitted, recorded and encrypted.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
 use apiserver::admission;
 use apiserver::audit::{AuditSettings, FileSettings, WebhookSettings};
 
-use super::Settings;
-use crate::config::Safety;
+use crate::config;
 
-impl Settings {
+/// Admission, the audit log, encryption at rest.
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Admission, audit, encryption")]
+pub struct Safety {
+    /// File with admission plugins' configuration (PodSecurity: defaults and exemptions) [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub admission_control_config_file: Option<PathBuf>,
+
+    /// File with the policy of the audit log (audit.k8s.io/v1) [default: no log]
+    #[arg(long, value_name = "FILE")]
+    pub audit_policy_file: Option<PathBuf>,
+
+    /// File that audit events go to, `-` for standard output [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub audit_log_path: Option<PathBuf>,
+
+    /// Megabytes at which the audit log is put aside [default: 100]
+    #[arg(long, value_name = "MEGABYTES")]
+    pub audit_log_maxsize: Option<u64>,
+
+    /// Audit logs put aside that are kept; 0 for all [default: 0]
+    #[arg(long, value_name = "COUNT")]
+    pub audit_log_maxbackup: Option<usize>,
+
+    /// Days that audit logs put aside are kept; 0 for ever [default: 0]
+    #[arg(long, value_name = "DAYS")]
+    pub audit_log_maxage: Option<u64>,
+
+    /// File in kubeconfig format that names the server and authority of a webhook for audit events [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub audit_webhook_config_file: Option<PathBuf>,
+
+    /// Most events that are sent to the webhook together [default: 400]
+    #[arg(long, value_name = "COUNT")]
+    pub audit_webhook_batch_max_size: Option<usize>,
+
+    /// Seconds that an event waits for others before it is sent [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub audit_webhook_batch_max_wait: Option<u64>,
+
+    /// File that says which resources are kept encrypted, and with which keys [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
+}
+
+impl Safety {
     /// What these settings say of admission, the audit log and encryption.
     ///
     /// # Errors
     /// When a file cannot be read, or settings lack others; the text says which.
-    pub(super) fn safety(&self) -> anyhow::Result<Safety> {
-        let mut safety = Safety {
+    pub(super) fn read(&self) -> anyhow::Result<config::Safety> {
+        let mut safety = config::Safety {
             audit: self.audit()?,
             encryption: self.encryption_provider_config.clone(),
-            ..Safety::default()
+            ..config::Safety::default()
         };
         if let Some(path) = &self.admission_control_config_file {
             let read = admission::configuration::read(path);
@@ -64,24 +109,24 @@ mod tests {
 
     #[test]
     fn a_log_needs_a_policy_and_a_policy_a_log() {
-        let none = Settings::default();
-        assert!(none.safety().unwrap().audit.policy.is_none());
-        let policy = Settings {
+        let none = Safety::default();
+        assert!(none.read().unwrap().audit.policy.is_none());
+        let policy = Safety {
             audit_policy_file: Some("p".into()),
-            ..Settings::default()
+            ..Safety::default()
         };
         assert!(
             policy
-                .safety()
+                .read()
                 .unwrap_err()
                 .to_string()
                 .contains("needs audit-log-path")
         );
-        let both = Settings {
+        let both = Safety {
             audit_log_path: Some("-".into()),
             audit_log_maxsize: Some(2),
             ..policy
         };
-        assert_eq!(both.safety().unwrap().audit.file.unwrap().bytes_max, 2 << 20);
+        assert_eq!(both.read().unwrap().audit.file.unwrap().bytes_max, 2 << 20);
     }
 }
