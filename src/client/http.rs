@@ -1,15 +1,18 @@
 //! The API on another machine: HTTP/2 over TLS, all requests on one connection.
 
+mod answer;
+mod deletion;
+mod lines;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use api::request::{EventKind, EventStream, Options, Reply, Request, Verb, WatchEvent};
+use api::request::{EventStream, Reply, Request, Verb};
 use api::status::Status;
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::upgrade::Upgraded;
@@ -18,25 +21,19 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use self::answer::{CALL_TIMEOUT, read, refusal, warnings};
+use self::deletion::delete_options;
 use crate::door::Api;
 use crate::places::{Place, Places};
-use crate::scan;
 use crate::tls::{self, Credentials, TlsError};
 use crate::url;
 
 /// How long connecting (TCP and TLS) may take, and how long if there are other servers to try.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT_EACH: Duration = Duration::from_secs(3);
-/// How long an answer may take to arrive in full.
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pings that notice a dead link, which at the edge is the normal kind.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest answer read into memory.
-const ANSWER_BYTES_MAX: usize = 256 << 20;
-/// The longest watch event.
-const EVENT_BYTES_MAX: usize = 16 << 20;
-
 /// Which server, whom to trust, who we are.
 #[derive(Clone, Debug, Default)]
 pub struct HttpConfig {
@@ -381,85 +378,6 @@ fn unreachable(error: hyper::Error) -> Status {
     Status::unavailable(format!("the connection to the API server failed: {error}"))
 }
 
-/// Preconditions have no query parameter: they travel in a body.
-fn delete_options(request: &Request) -> Bytes {
-    let Options {
-        precondition_uid: uid,
-        precondition_resource_version: version,
-        ..
-    } = &request.options;
-    if !matches!(request.verb, Verb::Delete | Verb::DeleteCollection) || (uid.is_none() && version.is_none())
-    {
-        return Bytes::new();
-    }
-    let mut preconditions = serde_json::Map::new();
-    for (key, value) in [("uid", uid), ("resourceVersion", version)] {
-        if let Some(value) = value {
-            preconditions.insert(key.to_owned(), value.as_str().into());
-        }
-    }
-    // The server takes everything from the body once there is one.
-    let mut body = serde_json::json!({
-        "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions,
-    });
-    if let Some(seconds) = request.options.grace_period_seconds {
-        body["gracePeriodSeconds"] = seconds.into();
-    }
-    if !request.options.propagation_policy.is_empty() {
-        body["propagationPolicy"] = request.options.propagation_policy.as_str().into();
-    }
-    if request.options.dry_run {
-        body["dryRun"] = serde_json::json!(["All"]);
-    }
-    body.to_string().into()
-}
-
-async fn read(response: http::Response<Incoming>) -> Result<Bytes, Status> {
-    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
-    let body = tokio::time::timeout(CALL_TIMEOUT, body).await;
-    let body = body.map_err(|_| Status::timeout("the server's answer did not arrive in time"))?;
-    body.map(|b| b.to_bytes())
-        .map_err(|e| Status::unavailable(format!("reading the server's answer: {e}")))
-}
-
-async fn refusal(response: http::Response<Incoming>) -> Status {
-    let code = response.status();
-    match read(response).await {
-        Ok(body) => status_of(&body, code.as_u16()),
-        Err(status) => status,
-    }
-}
-
-/// The `Status` that a body holds, or one that says what came instead.
-fn status_of(body: &[u8], code: u16) -> Status {
-    serde_json::from_slice(body).unwrap_or_else(|_| {
-        let text = String::from_utf8_lossy(body.get(..200).unwrap_or(body))
-            .trim()
-            .to_owned();
-        Status::new(
-            code,
-            "",
-            if text.is_empty() {
-                format!("the server answered with code {code}")
-            } else {
-                text
-            },
-        )
-    })
-}
-
-/// The texts of `Warning: 299 - "TEXT"` headers.
-fn warnings(headers: &HeaderMap) -> Vec<String> {
-    let texts = headers
-        .get_all(header::WARNING)
-        .iter()
-        .filter_map(|v| v.to_str().ok());
-    texts
-        .filter_map(|text| text.strip_prefix("299 ")?.split_once('"')?.1.strip_suffix('"'))
-        .map(|text| text.replace("\\\"", "\"").replace("\\\\", "\\"))
-        .collect()
-}
-
 #[async_trait]
 impl Api for HttpApi {
     async fn call(&self, request: Request) -> Result<Reply, Status> {
@@ -481,75 +399,8 @@ impl Api for HttpApi {
         let exchange = tokio::time::timeout(CALL_TIMEOUT, self.exchange(request)).await;
         let response =
             exchange.unwrap_or_else(|_| Err(Status::timeout("the server did not answer in time")))?;
-        let lines = Lines {
-            body: response.into_body(),
-            buffer: BytesMut::new(),
-            searched: 0,
-        };
-        let events = futures_util::stream::unfold(Some(lines), |lines| async move {
-            let mut lines = lines?;
-            match lines.next().await {
-                Ok(Some(line)) => Some((event(&line), Some(lines))),
-                Ok(None) => None,
-                Err(status) => Some((Err(status), None)),
-            }
-        });
-        Ok(events.boxed())
+        Ok(lines::events(response.into_body()))
     }
-}
-
-/// A body cut at its line ends.
-struct Lines {
-    body: Incoming,
-    buffer: BytesMut,
-    /// How much of the buffer is known to hold no line end.
-    searched: usize,
-}
-
-impl Lines {
-    async fn next(&mut self) -> Result<Option<Bytes>, Status> {
-        loop {
-            let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
-            if let Some(at) = unsearched.iter().position(|b| *b == b'\n') {
-                let line = self.buffer.split_to(self.searched + at + 1).freeze();
-                self.searched = 0;
-                if line.len() > 1 {
-                    return Ok(Some(line));
-                }
-                continue;
-            }
-            self.searched = self.buffer.len();
-            if self.buffer.len() > EVENT_BYTES_MAX {
-                return Err(Status::internal("a watch event is too long"));
-            }
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(Err(e)) => return Err(Status::unavailable(format!("the watch broke off: {e}"))),
-                Some(Ok(frame)) => {
-                    if let Some(data) = frame.data_ref() {
-                        self.buffer.extend_from_slice(data);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// One line of a watch as an event.
-fn event(line: &Bytes) -> Result<WatchEvent, Status> {
-    let object =
-        scan::member(line, "object").ok_or_else(|| Status::internal("a watch event without object"))?;
-    let kind = match scan::member(line, "type").unwrap_or_default() {
-        br#""ADDED""# => EventKind::Added,
-        br#""MODIFIED""# => EventKind::Modified,
-        br#""DELETED""# => EventKind::Deleted,
-        br#""BOOKMARK""# => EventKind::Bookmark,
-        _ => return Err(status_of(object, 500)),
-    };
-    Ok(WatchEvent {
-        kind,
-        object: line.slice_ref(object),
-    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use api::request::{PatchType, ResourceRef, User};
+use api::request::{EventKind, PatchType, ResourceRef, User};
+use futures_util::StreamExt;
 use http_body_util::StreamBody;
 use http_body_util::combinators::BoxBody;
 use hyper::body::Frame;
@@ -16,30 +17,6 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-
-#[test]
-fn watch_lines_become_events() {
-    let line = Bytes::from_static(b"{\"type\":\"MODIFIED\",\"object\":{\"a\":1}}\n");
-    let seen = event(&line).unwrap();
-    assert_eq!(
-        (seen.kind, seen.object),
-        (EventKind::Modified, Bytes::from_static(b"{\"a\":1}"))
-    );
-    let line = Bytes::from_static(
-        b"{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\",\"message\":\"old\"}}",
-    );
-    assert_eq!(event(&line).unwrap_err().code, 410);
-}
-
-#[test]
-fn warnings_lose_their_quotes() {
-    let mut headers = HeaderMap::new();
-    headers.append(
-        header::WARNING,
-        HeaderValue::from_static("299 - \"unknown field \\\"spec.a\\\"\""),
-    );
-    assert_eq!(warnings(&headers), ["unknown field \"spec.a\""]);
-}
 
 fn request(verb: Verb, name: &str) -> Request {
     Request::new(
