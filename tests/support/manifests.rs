@@ -44,7 +44,7 @@ pub fn wasm_web(name: &str, replicas: u32, gated: bool) -> String {
         image: local/hello-http:1
         env:
         - {{name: GREETING, value: hello}}{gate}
-        readinessProbe: {{httpGet: {{path: /ready, port: 8080}}, periodSeconds: 1, failureThreshold: 1}}
+        readinessProbe: {{httpGet: {{path: /ready, port: 8080}}, periodSeconds: 1, failureThreshold: 1, timeoutSeconds: 20}}
         volumeMounts: [{{name: state, mountPath: /state}}]
       volumes: [{{name: state, emptyDir: {{}}}}]"#
     );
@@ -57,7 +57,7 @@ pub fn oci_web(name: &str, replicas: u32) -> String {
         r#"
         image: {BUSYBOX}
         command: [sh, -c, "mkdir -p /www && echo hello from $HOSTNAME > /www/index.html && exec httpd -f -p 8080 -h /www"]
-        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}"#
+        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1, timeoutSeconds: 20}}"#
     );
     web(name, replicas, &container)
 }
@@ -68,7 +68,7 @@ pub fn polite_web(name: &str, replicas: u32) -> String {
         r#"
         image: {POLITE}
         env: [{{name: START_DELAY_MS, value: "700"}}]
-        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}"#
+        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1, timeoutSeconds: 20}}"#
     );
     web(name, replicas, &container)
 }
