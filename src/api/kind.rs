@@ -9,8 +9,12 @@ use crate::kinds::metadata;
 use crate::names;
 use crate::status::FieldError;
 
+mod columns;
+mod parts;
 mod reference;
 
+pub use columns::{CellType, Column};
+pub use parts::{Part, Subresource};
 pub use reference::KindRef;
 
 /// The verbs of an ordinary stored kind, in discovery's order.
@@ -33,182 +37,6 @@ pub const CREATE_ONLY: &[&str] = &["create"];
 
 /// Checks a name; the flag says that it is a `generateName` prefix. Returns Kubernetes' texts.
 pub type NameRule = fn(&str, bool) -> Vec<String>;
-
-/// How writes to one part of an object are confined to it.
-#[derive(Clone, Copy)]
-pub struct Part {
-    /// `(new, old)`: keeps everything that this part's writers may not touch.
-    pub prepare: fn(&mut Value, &Value),
-    /// `(new, old)`: rules for the change, metadata excepted.
-    pub validate: fn(&Value, &Value) -> Vec<FieldError>,
-    /// Fields such a write loses, as dotted paths, for apply.
-    pub reset_fields: &'static [&'static str],
-}
-
-/// A resource below an object, such as `status` or `exec`.
-#[derive(Clone, Copy)]
-pub struct Subresource {
-    /// Path segment, such as `status`.
-    pub name: &'static str,
-    /// Kind of the bodies, such as `Scale`.
-    pub kind: &'static str,
-    /// Group of that kind when it is not the parent's; empty otherwise (see [`Subresource::version`]).
-    pub group: &'static str,
-    /// Version of that kind when it is not the parent's; empty when group and version are the parent's.
-    pub version: &'static str,
-    /// Verbs, in discovery's order.
-    pub verbs: &'static [&'static str],
-    /// Rules of its writes, when it is a view of the object itself; for `status` see [`Kind::part`].
-    pub part: Option<Part>,
-}
-
-impl Subresource {
-    /// A subresource whose bodies are of a kind in the parent's own group and version.
-    pub const fn new(name: &'static str, kind: &'static str, verbs: &'static [&'static str]) -> Self {
-        Self {
-            name,
-            kind,
-            group: "",
-            version: "",
-            verbs,
-            part: None,
-        }
-    }
-
-    /// A subresource whose bodies are of a kind in another group.
-    pub const fn foreign(
-        name: &'static str,
-        kind: &'static str,
-        group: &'static str,
-        version: &'static str,
-        verbs: &'static [&'static str],
-    ) -> Self {
-        Self {
-            name,
-            kind,
-            group,
-            version,
-            verbs,
-            part: None,
-        }
-    }
-
-    /// The same subresource, as a view of the object itself.
-    pub const fn view(self, part: Part) -> Self {
-        Self {
-            part: Some(part),
-            ..self
-        }
-    }
-
-    /// The usual `status` of a kind.
-    pub const fn status(kind: &'static str) -> Self {
-        Self::new("status", kind, PART_VERBS)
-    }
-
-    /// The usual `scale` (autoscaling/v1).
-    pub const fn scale() -> Self {
-        Self::foreign("scale", "Scale", "autoscaling", "v1", PART_VERBS)
-    }
-}
-
-/// The JSON type of a table column's cells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CellType {
-    /// Text.
-    String,
-    /// A whole number.
-    Integer,
-    /// A number.
-    Number,
-    /// True or false.
-    Boolean,
-    /// An RFC 3339 time that the client prints as an age.
-    Date,
-}
-
-impl CellType {
-    /// The name in a column definition's `type`.
-    pub fn name(self) -> &'static str {
-        match self {
-            CellType::String => "string",
-            CellType::Integer => "integer",
-            CellType::Number => "number",
-            CellType::Boolean => "boolean",
-            CellType::Date => "date",
-        }
-    }
-}
-
-/// One column of the table that `kubectl get` prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// Heading.
-    pub name: &'static str,
-    /// Type of the cells.
-    pub cell: CellType,
-    /// `name` for the column that identifies the row, else empty.
-    pub format: &'static str,
-    /// Text for tools that explain columns; may be empty.
-    pub description: &'static str,
-    /// 0 is always shown, 1 with `-o wide`.
-    pub priority: i32,
-}
-
-impl Column {
-    /// A text column that is always shown.
-    pub const fn text(name: &'static str) -> Self {
-        Self {
-            name,
-            cell: CellType::String,
-            format: "",
-            description: "",
-            priority: 0,
-        }
-    }
-
-    /// A whole-number column that is always shown.
-    pub const fn integer(name: &'static str) -> Self {
-        Self {
-            cell: CellType::Integer,
-            ..Self::text(name)
-        }
-    }
-
-    /// A yes/no column that is always shown.
-    pub const fn boolean(name: &'static str) -> Self {
-        Self {
-            cell: CellType::Boolean,
-            ..Self::text(name)
-        }
-    }
-
-    /// A time column that is always shown.
-    pub const fn date(name: &'static str) -> Self {
-        Self {
-            cell: CellType::Date,
-            ..Self::text(name)
-        }
-    }
-
-    /// The same column, shown only with `-o wide`.
-    pub const fn wide(self) -> Self {
-        Self { priority: 1, ..self }
-    }
-
-    /// The same column, as the one that identifies the row.
-    pub const fn name_format(self) -> Self {
-        Self {
-            format: "name",
-            ..self
-        }
-    }
-
-    /// The column that every table begins with.
-    pub const NAME: Self = Self::text("Name").name_format();
-    /// The column that most tables end with.
-    pub const AGE: Self = Self::text("Age");
-}
 
 /// How a served version differs from the one in which its objects are stored.
 #[derive(Clone, Copy)]
