@@ -119,8 +119,7 @@ impl Node {
         let advertised = self.config.advertise_address.unwrap_or(node_ip.primary());
         let address = SocketAddr::new(advertised, self.config.listen.port).to_string();
         let (cluster, host) = joining::prepare(&mut self.config, &address).await?;
-        let api_url = cluster.as_ref().and_then(|cluster| cluster.witness.clone());
-        let prepared = control::prepare_server(&self.config, node_ip, api_url).await?;
+        let prepared = control::prepare_server(&self.config, node_ip).await?;
         let cluster = cluster.map(|cluster| cluster.number()).transpose()?;
         let store = control::open_store(&self.config, &prepared, cluster).await?;
         let starting = async {
@@ -194,7 +193,13 @@ impl Node {
         &self.config.node_name
     }
 
-    /// The kubeconfig of the cluster's administrator; written by nodes with a control plane.
+    /// Whether this is a witness: it has no API, and no kubeconfig.
+    pub fn is_witness(&self) -> bool {
+        let serving = self.control.as_ref().map(|control| &control.serving);
+        matches!(serving, Some(Serving::Witness(_)))
+    }
+
+    /// The kubeconfig of the cluster's administrator; written by nodes with an API.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.path.join("admin.kubeconfig")
     }

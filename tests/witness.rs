@@ -1,5 +1,6 @@
 //! Two full servers and a witness: whichever is lost, the others go on, and nothing acknowledged is lost.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use crate::failover::Clients;
@@ -13,9 +14,37 @@ const FOLDER_BYTES_MAX: u64 = 24 << 20;
 /// Of memory of its own: a build for tests is a large file, which is not what this is about.
 const MEMORY_BYTES_MAX: u64 = 32 << 20;
 
-/// Runs a verb of the administrator's on a witness, which has a kubeconfig that leads to a full server.
+/// What a witness has of keys and certificates: those that a peer needs, and its own.
+const KEYS: [&str; 6] = [
+    "client-ca.crt",
+    "peer-ca.crt",
+    "peer-ca.key",
+    "serving-ca.crt",
+    "serving.crt",
+    "serving.key",
+];
+
+/// Shows that a witness's folder has nothing by which to pose as anybody else.
+fn assert_few_keys(dir: &std::path::Path) {
+    let names = |dir: &std::path::Path| {
+        let mut names: Vec<String> = std::fs::read_dir(dir)
+            .expect("a folder")
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&dir.join("pki")), KEYS);
+    let tops = names(dir);
+    for secret in ["admin.kubeconfig", "server-token", "agent-token"] {
+        assert!(!tops.iter().any(|name| name == secret), "{secret} in {tops:?}");
+    }
+}
+
+/// Runs a verb of the administrator's on a witness.
 fn on_witness(host: &Host, witness: &Cluster, args: &[&str]) -> Result<String, String> {
-    let mut command = std::process::Command::new(crate::support::tools::coracle());
+    let mut command = Command::new(crate::support::tools::coracle());
     command.args(args).arg("--data-dir").arg(&witness.dir);
     said(host.output(&mut command))
 }
@@ -23,7 +52,7 @@ fn on_witness(host: &Host, witness: &Cluster, args: &[&str]) -> Result<String, S
 /// Asks a witness with the administrator's certificate, or with none.
 fn ask(servers: &Servers, host: &Host, path: &str, admin: bool) -> String {
     let (cert, key) = servers.all[0].admin_files();
-    let mut curl = std::process::Command::new("curl");
+    let mut curl = Command::new("curl");
     curl.args(["-sk", "--max-time", "10"]);
     if admin {
         curl.arg("--cert").arg(cert).arg("--key").arg(key);
@@ -44,10 +73,16 @@ fn a_witness_votes_and_serves_nobody() {
         let (servers, host, witness) = two_and_a_witness(dir);
         let members = servers.coracle(1, &["member", "list"]).unwrap();
         assert_has(&members, &["first", "second", "witness", "192.0.2.12:6443"]);
-        assert_has(
-            &on_witness(&host, &witness, &["member", "list"]).unwrap(),
-            &["first", "second"],
-        );
+        assert_few_keys(&witness.dir);
+        let refused = on_witness(&host, &witness, &["member", "list"]).unwrap_err();
+        assert_has(&refused, &["run this on a server that is no witness"]);
+        // By its own certificate, which the cluster's authority vouches for.
+        let strict = Command::new("curl")
+            .args(["-s", "--cacert"])
+            .arg(witness.dir.join("pki/serving-ca.crt"))
+            .arg(format!("https://{}:6443/healthz", host.ip))
+            .output();
+        assert_eq!(said(strict.expect("curl")).unwrap(), "ok");
         eventually("all three in the table", || {
             let table = servers.coracle(0, &["status"])?;
             has(&table, &["first", "second", "witness"]).and_then(|()| match table.contains("unreachable") {

@@ -48,7 +48,7 @@ pub async fn answer(
     door.authorizer.authorize(&asked).await?;
     let members = &door.members;
     let files = members
-        .pki
+        .secrets()?
         .shared_files(&members.data_dir)
         .map_err(Status::internal)?;
     let backup = members.store.backup(&files).await.map_err(refuse::status)?;

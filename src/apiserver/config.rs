@@ -27,8 +27,8 @@ pub struct ServerConfig {
     /// The address that clients elsewhere reach this server at: in the kubeconfig's server URL
     /// when the server listens there, in the serving certificate and in the `kubernetes` endpoints.
     pub advertise: IpAddr,
-    /// Where the administrator's kubeconfig leads if there is no API here: the URL of another server.
-    pub api_url: Option<String>,
+    /// There is no API here, and there are only the keys that a witness has.
+    pub witness: bool,
     /// The server's name among the servers of its cluster.
     pub name: String,
     /// Settings that all servers of the cluster share, handed to a new one as they are.
@@ -89,7 +89,7 @@ impl ServerConfig {
             data_dir: data_dir.into(),
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 6443))],
             advertise: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            api_url: None,
+            witness: false,
             name: "server".into(),
             shared: serde_json::Value::Null,
             extra_sans: Vec::new(),

@@ -43,8 +43,8 @@ mod credentials;
 mod prepared;
 mod witness;
 
-use prepared::Opened;
 pub use prepared::Prepared;
+use prepared::{Keys, Opened};
 
 /// How often a server that is joining looks whether it has the cluster's state.
 const NEWCOMER_INTERVAL: Duration = Duration::from_millis(20);
@@ -103,8 +103,13 @@ impl ApiServer {
         let Opened {
             config,
             addresses,
-            pki,
+            keys,
         } = prepared.listen(&store, opened, tasks)?;
+        let Keys::Full(pki, _) = keys else {
+            return Err(StartError::Setting(
+                "a witness has no keys to serve the API with".into(),
+            ));
+        };
         let alone = taken_in(&store).await? == Standing::Alone;
         store.register(&config.metrics);
         let vault = vault(&config, &store, tasks)?;
@@ -287,7 +292,7 @@ async fn door(
         lookup,
         nodes,
         core: core.clone(),
-        members: members(config, &address, pki, store),
+        members: members(config, &address, Some(pki), store),
         discovery: Discovery::new(kinds.clone(), others.clone(), address.clone()),
         openapi: OpenApi::new(kinds.clone(), others),
         aggregation,
@@ -343,10 +348,11 @@ fn fairness(config: &ServerConfig, store: &Store, tasks: &Tasks) -> Arc<Fairness
     made
 }
 
-fn members(config: &ServerConfig, address: &str, pki: &Arc<Pki>, store: &Store) -> Members {
+fn members(config: &ServerConfig, address: &str, pki: Option<&Arc<Pki>>, store: &Store) -> Members {
     Members {
         store: store.clone(),
-        pki: pki.clone(),
+        pki: pki.cloned(),
+        clock: config.clock.clone(),
         here: Here {
             name: config.name.clone(),
             address: address.to_owned(),

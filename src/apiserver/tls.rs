@@ -5,24 +5,26 @@ use std::sync::Arc;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::ResolvesServerCert;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 
-use crate::pki::{Ca, Pki, PkiError, Serving};
+use crate::pki::PkiError;
 
 /// The TLS settings of the API's port: HTTP/2 and HTTP/1.1, client certificates welcome.
-pub fn server_config(pki: &Pki, serving: Arc<Serving>) -> Result<ServerConfig, PkiError> {
+/// `clients` are those who sign them.
+pub fn server_config(
+    clients: &[&CertificateDer<'_>],
+    serving: Arc<dyn ResolvesServerCert>,
+) -> Result<ServerConfig, PkiError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
-    let subject = |ca: &Ca| {
-        let parsed = x509_parser::parse_x509_certificate(ca.der()).ok();
+    let subject = |ca: &&CertificateDer<'_>| {
+        let parsed = x509_parser::parse_x509_certificate(ca).ok();
         parsed.map(|(_, ca)| DistinguishedName::from(ca.subject().as_raw().to_vec()))
     };
     let verifier = AnyClientCert {
-        hints: [&pki.client_ca, &pki.front_proxy_ca]
-            .into_iter()
-            .filter_map(subject)
-            .collect(),
+        hints: clients.iter().filter_map(subject).collect(),
         algorithms,
     };
     let mut config = ServerConfig::builder_with_provider(provider)

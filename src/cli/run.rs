@@ -64,6 +64,7 @@ fn ready_line(node: &Node, role: Role, began: Instant) -> String {
             "coracle agent is ready after {ms} ms: node {} has joined",
             node.name()
         ),
+        _ if node.is_witness() => format!("coracle witness is ready after {ms} ms"),
         _ => format!(
             "coracle is ready after {ms} ms: export KUBECONFIG={} && kubectl get nodes",
             node.kubeconfig().display()

@@ -50,7 +50,7 @@ impl Access {
         let path = self.kubeconfig.clone().unwrap_or_else(own);
         let kubeconfig = Kubeconfig::read(&path).with_context(|| {
             format!(
-                "cannot read {}: run this on a server, as its owner, or name a file with --kubeconfig",
+                "cannot read {}: run this on a server that is no witness, as its owner, or name a file with --kubeconfig",
                 path.display()
             )
         })?;

@@ -22,7 +22,7 @@ pub(super) struct Cluster {
     version: u32,
     /// The cluster's id, in hexadecimal digits.
     pub id: String,
-    /// The URL of the server by way of which it joined, if it is a witness: there is the API for who looks here.
+    /// The URL of the server by way of which it joined, if it is a witness.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness: Option<String>,
     /// Settings that all its servers share.

@@ -45,11 +45,7 @@ async fn hand_over(store: &Store) -> Result<(), StoreError> {
 }
 
 /// Listens and opens the keys; the store comes next.
-pub(super) async fn prepare_server(
-    config: &Config,
-    node_ip: Addresses,
-    api_url: Option<String>,
-) -> anyhow::Result<Prepared> {
+pub(super) async fn prepare_server(config: &Config, node_ip: Addresses) -> anyhow::Result<Prepared> {
     let port = config.listen.port;
     let listen: Vec<SocketAddr> = match config.listen.address {
         Some(address) => vec![(address, port).into()],
@@ -74,7 +70,7 @@ pub(super) async fn prepare_server(
     settings.authorization = config.authorization.clone();
     settings.inflight = config.inflight;
     settings.name.clone_from(&config.node_name);
-    settings.api_url = api_url;
+    settings.witness = config.witness;
     settings.shared = serde_json::to_value(Shared::of(config))?;
     settings.connections_max = connections();
     settings.extra_sans = vec![config.node_name.clone()];

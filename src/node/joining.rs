@@ -154,7 +154,10 @@ pub(super) async fn prepare(
         None => None,
     };
     let known = Cluster::read(&dir)?;
-    let lacks = pki::missing(&dir);
+    let lacks = match known.as_ref().is_some_and(|cluster| cluster.witness.is_some()) {
+        true => pki::witness::missing(&dir),
+        false => pki::missing(&dir),
+    };
     let cluster = match (known, &host) {
         (Some(cluster), _) if lacks.is_none() => Some(cluster),
         // The first server of a cluster needs nothing from itself, nor from those who joined it.
@@ -209,7 +212,10 @@ async fn receive(host: &Host, config: &Config, address: &str) -> anyhow::Result<
     let mut cluster = Cluster::new(answer.cluster, answer.settings)?;
     cluster.witness = config.witness.then(|| host.url.clone());
     cluster.write(&config.data_dir)?;
-    pki::take_over(&config.data_dir, &answer.files)?;
+    match config.witness {
+        true => pki::witness::take_over(&config.data_dir, &answer.files),
+        false => pki::take_over(&config.data_dir, &answer.files),
+    }?;
     Ok(cluster)
 }
 

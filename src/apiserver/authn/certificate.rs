@@ -39,7 +39,7 @@ pub enum CertificateUser {
 /// Checks client certificates against the client CA, and against that of front proxies.
 pub struct Certificates {
     clients: Arc<dyn ClientCertVerifier>,
-    proxies: Arc<dyn ClientCertVerifier>,
+    proxies: Option<Arc<dyn ClientCertVerifier>>,
     headers: RequestHeaders,
 }
 
@@ -58,8 +58,17 @@ impl Certificates {
     ) -> Result<Self, rustls::Error> {
         Ok(Self {
             clients: verifier(clients)?,
-            proxies: verifier(proxies)?,
+            proxies: Some(verifier(proxies)?),
             headers,
+        })
+    }
+
+    /// Trusts this CA, and no front proxies.
+    pub fn of_clients(clients: CertificateDer<'static>) -> Result<Self, rustls::Error> {
+        Ok(Self {
+            clients: verifier(clients)?,
+            proxies: None,
+            headers: RequestHeaders::default(),
         })
     }
 
@@ -74,7 +83,8 @@ impl Certificates {
             Ok(_) => return read(leaf).unwrap_or(CertificateUser::Unproven),
             Err(error) => error,
         };
-        if self.proxies.verify_client_cert(leaf, rest, time).is_ok() {
+        let proxies = self.proxies.as_ref();
+        if proxies.is_some_and(|proxies| proxies.verify_client_cert(leaf, rest, time).is_ok()) {
             return self.proxy(leaf).unwrap_or(CertificateUser::Unproven);
         }
         tracing::debug!(error = %refused, "client certificate refused");

@@ -150,14 +150,27 @@ impl Members {
     async fn hand_over(&self, asked: &JoinRequest) -> Result<Handover, Status> {
         let members = self.list().await?;
         judge::may_join(asked, version::OURS, &members).map_err(refuse::members)?;
+        let (pki, now) = (self.secrets()?, self.clock.now());
+        let files = match asked.witness {
+            true => pki.witness_files(&self.data_dir, &judge::witness_names(asked), now),
+            false => pki.shared_files(&self.data_dir),
+        };
+        let files = files.map_err(Status::internal)?;
+        let JoinRequest {
+            name,
+            address,
+            witness,
+            ..
+        } = asked;
         tracing::warn!(
-            name = asked.name,
-            address = asked.address,
-            "handing the cluster's keys to a new server"
+            name,
+            address,
+            witness,
+            "handing keys of the cluster to a new server"
         );
         Ok(Handover {
             cluster: members.cluster,
-            files: self.pki.shared_files(&self.data_dir).map_err(Status::internal)?,
+            files,
             settings: self.settings.clone(),
         })
     }

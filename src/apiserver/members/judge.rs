@@ -60,6 +60,18 @@ pub fn may_join(asked: &JoinRequest, ours: &str, members: &MemberList) -> Result
     }
 }
 
+/// The names and addresses at which somebody looks at a witness that joins.
+pub fn witness_names(asked: &JoinRequest) -> Vec<String> {
+    let host = asked
+        .address
+        .rsplit_once(':')
+        .map_or(&*asked.address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    [&asked.name, host, "localhost", "127.0.0.1", "::1"]
+        .map(str::to_owned)
+        .into()
+}
+
 /// A server may be newer than the others, and older by one minor version.
 fn is_too_old(version: &str, ours: &str) -> bool {
     let parts = |version: &str| -> Option<(u64, u64)> {

@@ -25,6 +25,8 @@ pub mod wire;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use api::status::Status;
+use base::Clock;
 use serde_json::Value;
 use store::Store;
 
@@ -39,8 +41,10 @@ use crate::pki::Pki;
 pub struct Members {
     /// The group.
     pub store: Store,
-    /// The secrets that a new server gets.
-    pub pki: Arc<Pki>,
+    /// The secrets that a new server gets; a witness has none, and lets nobody in.
+    pub pki: Option<Arc<Pki>>,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
     /// Where this server is found.
     pub here: Here,
     /// Settings that all servers share, for a new one.
@@ -52,6 +56,15 @@ pub struct Members {
 }
 
 impl Members {
+    /// The secrets that a new server gets.
+    ///
+    /// # Errors
+    /// On a witness.
+    pub(crate) fn secrets(&self) -> Result<&Pki, Status> {
+        let none = || Status::internal("this server has no keys to hand over");
+        self.pki.as_deref().ok_or_else(none)
+    }
+
     /// Brings the gauges up to date.
     pub async fn measure(&self) {
         if let Ok(status) = self.store.status().await {

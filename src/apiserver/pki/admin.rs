@@ -27,10 +27,9 @@ impl Pki {
     ) -> Result<(), PkiError> {
         let path = config.data_dir.join("admin.kubeconfig");
         let known = files::read(&path)?.and_then(|text| Kubeconfig::parse(&text, &self.dir).ok());
-        let here = || format!("https://{}", url_host(config, port));
         let mut wanted = Kubeconfig {
             name: "coracle".into(),
-            server: config.api_url.clone().unwrap_or_else(here),
+            server: format!("https://{}", url_host(config, port)),
             others: others.unwrap_or_else(|| known.iter().flat_map(|old| old.others.clone()).collect()),
             ca_pem: self.serving_ca.pem().to_owned(),
             ..Kubeconfig::default()

@@ -12,10 +12,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{DAY, PkiError, files};
+use super::{CA_SECONDS, DAY, PkiError, files};
 
-/// CAs outlive the machines they run on.
-const CA_SECONDS: i64 = 3650 * DAY;
 /// Certificates are good from a day before they were made: clocks at the edge differ.
 const BACKDATED_SECONDS: i64 = DAY;
 

@@ -29,6 +29,14 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     }
 }
 
+/// Removes a file, if it is there.
+pub(super) fn remove(path: &Path) -> Result<(), PkiError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(path)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Writes a file of mode 0600 that is there whole or not at all, also after a power cut.
 pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
     base::files::replace(path, bytes, 0o600, true).map_err(io(path))

@@ -10,6 +10,7 @@ mod csr;
 mod files;
 mod join;
 mod serving;
+pub mod witness;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,9 @@ pub(crate) const LEAF_SECONDS: i64 = 365 * DAY;
 /// What ends sooner than this is made anew when the server starts.
 const RENEW_SECONDS: i64 = 90 * DAY;
 
+/// CAs outlive the machines they run on.
+const CA_SECONDS: i64 = 3650 * DAY;
+
 /// The files that all servers of a cluster share.
 const SHARED: [&str; 11] = [
     "pki/client-ca.crt",
@@ -54,11 +58,16 @@ const SHARED: [&str; 11] = [
 /// # Errors
 /// When one is missing, or the disk fails.
 pub fn take_over(data_dir: &Path, handed: &BTreeMap<String, String>) -> Result<(), PkiError> {
+    receive(data_dir, &SHARED, handed)
+}
+
+/// Writes the files of these names into a data folder.
+fn receive(data_dir: &Path, names: &[&str], handed: &BTreeMap<String, String>) -> Result<(), PkiError> {
     files::private_dir(&data_dir.join("pki"))?;
-    for name in SHARED {
+    for name in names {
         let path = data_dir.join(name);
-        let Some(text) = handed.get(name) else {
-            let why = "the other server did not hand it over".to_owned();
+        let Some(text) = handed.get(*name) else {
+            let why = "the other server did not hand it over: upgrade that one if it is older".to_owned();
             return Err(PkiError::Malformed { path, why });
         };
         files::write_secret(&path, text.as_bytes())?;

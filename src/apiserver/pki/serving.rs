@@ -2,6 +2,7 @@
 //! reached by, renewed before it ends, and changed without a restart.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use jiff::Timestamp;
@@ -34,6 +35,21 @@ impl ResolvesServerCert for Serving {
     }
 }
 
+impl Serving {
+    /// The certificate in a folder, as it is: who has it cannot make another.
+    pub(super) fn kept(dir: &Path, ca: &CertificateDer<'static>) -> Result<Serving, PkiError> {
+        let read = |name: &str| {
+            let (path, why) = (dir.join(name), "it is missing: join anew".to_owned());
+            files::read(&path)?.ok_or(PkiError::Malformed { path, why })
+        };
+        let key = certified(&read("serving.crt")?, &read("serving.key")?, ca)?;
+        Ok(Serving {
+            key: RwLock::new(Arc::new(key)),
+            names: Vec::new(),
+        })
+    }
+}
+
 impl Pki {
     /// The serving certificate, made anew when it lacks a name or ends soon.
     pub fn serving(&self, config: &ServerConfig, now: Timestamp) -> Result<Serving, PkiError> {
@@ -60,26 +76,30 @@ impl Pki {
         // Damaged ones are made anew: nobody trusts this certificate but by its CA.
         if let (Ok(Some(cert)), Ok(Some(key))) = (files::read(&cert_path), files::read(&key_path))
             && good(&cert, &self.serving_ca, names, now)
-            && let Ok(key) = certified(&cert, &key, &self.serving_ca)
+            && let Ok(key) = certified(&cert, &key, self.serving_ca.der())
             && key.keys_match().is_ok()
         {
             return Ok(key);
         }
-        let leaf = Leaf {
-            name: "kube-apiserver".into(),
-            sans: names.iter().filter_map(|name| san(name)).collect(),
-            server: true,
-            ..Leaf::default()
-        };
-        let issued = self.serving_ca.issue(&leaf, now, LEAF_SECONDS)?;
+        let issued = self.serving_ca.issue(&leaf(names), now, LEAF_SECONDS)?;
         files::write_secret(&key_path, issued.key_pem.as_bytes())?;
         files::write_public(&cert_path, issued.cert_pem.as_bytes())?;
-        certified(&issued.cert_pem, &issued.key_pem, &self.serving_ca)
+        certified(&issued.cert_pem, &issued.key_pem, self.serving_ca.der())
+    }
+}
+
+/// What a serving certificate for these names and addresses says.
+pub(super) fn leaf(names: &[String]) -> Leaf {
+    Leaf {
+        name: "kube-apiserver".into(),
+        sans: names.iter().filter_map(|name| san(name)).collect(),
+        server: true,
+        ..Leaf::default()
     }
 }
 
 /// The CA goes along in the handshake: a joiner knows only its hash.
-fn certified(cert_pem: &str, key_pem: &str, ca: &Ca) -> Result<CertifiedKey, PkiError> {
+fn certified(cert_pem: &str, key_pem: &str, ca: &CertificateDer<'static>) -> Result<CertifiedKey, PkiError> {
     let malformed = |why: String| PkiError::Malformed {
         path: "serving.crt".into(),
         why,
@@ -87,7 +107,7 @@ fn certified(cert_pem: &str, key_pem: &str, ca: &Ca) -> Result<CertifiedKey, Pki
     let mut chain = CertificateDer::pem_slice_iter(cert_pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| malformed(e.to_string()))?;
-    chain.push(ca.der().clone());
+    chain.push(ca.clone());
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|e| malformed(e.to_string()))?;
     let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
     Ok(CertifiedKey::new(chain, key))

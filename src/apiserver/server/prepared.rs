@@ -13,7 +13,8 @@ use super::credentials::Credentials;
 use crate::config::ServerConfig;
 use crate::http::{Answers, Guests, Listening, bind};
 use crate::peers::{PeerDialer, PeerDoor, PeerTls};
-use crate::pki::{Pki, PkiError, Serving};
+use crate::pki::witness::WitnessKeys;
+use crate::pki::{Ca, Pki, PkiError, Serving};
 use crate::tls;
 
 /// A server that listens and does not answer yet. The store needs to know its
@@ -22,16 +23,58 @@ pub struct Prepared {
     pub(super) config: ServerConfig,
     pub(super) listeners: Vec<TcpListener>,
     pub(super) addresses: Vec<SocketAddr>,
-    pub(super) pki: Arc<Pki>,
-    pub(super) serving: Arc<Serving>,
+    pub(super) keys: Keys,
     pub(super) peers: Arc<PeerDialer>,
+}
+
+/// The keys of a server.
+#[derive(Clone)]
+pub(super) enum Keys {
+    /// Those of the cluster, and its serving certificate.
+    Full(Arc<Pki>, Arc<Serving>),
+    /// Those that a witness has.
+    Witness(Arc<WitnessKeys>),
+}
+
+impl Keys {
+    async fn open(config: &ServerConfig, port: u16) -> Result<Self, StartError> {
+        let config = config.clone();
+        // Files are written and synced, which may take a slow disk a while.
+        let opened = tokio::task::spawn_blocking(move || {
+            let now = config.clock.now();
+            if config.witness {
+                let keys = WitnessKeys::open(&config.data_dir, now)?;
+                return Ok(Self::Witness(Arc::new(keys)));
+            }
+            let pki = Pki::open(&config, port, now)?;
+            let serving = pki.serving(&config, now)?;
+            Ok::<_, PkiError>(Self::Full(Arc::new(pki), Arc::new(serving)))
+        });
+        Ok(opened.await.map_err(std::io::Error::other)??)
+    }
+
+    fn peer_ca(&self) -> &Ca {
+        match self {
+            Self::Full(pki, _) => &pki.peer_ca,
+            Self::Witness(keys) => &keys.peer_ca,
+        }
+    }
+
+    fn tls(&self) -> Result<rustls::ServerConfig, PkiError> {
+        match self {
+            Self::Full(pki, serving) => {
+                tls::server_config(&[pki.client_ca.der(), pki.front_proxy_ca.der()], serving.clone())
+            }
+            Self::Witness(keys) => tls::server_config(&[&keys.client_ca], keys.serving.clone()),
+        }
+    }
 }
 
 /// What is left of it once it listens.
 pub(super) struct Opened {
     pub config: ServerConfig,
     pub addresses: Vec<SocketAddr>,
-    pub pki: Arc<Pki>,
+    pub keys: Keys,
 }
 
 impl Prepared {
@@ -43,13 +86,12 @@ impl Prepared {
         let listeners = bind(&config.listen).await?;
         let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
         let port = addresses.first().map_or(0, SocketAddr::port);
-        let (pki, serving) = keys(&config, port).await?;
+        let keys = Keys::open(&config, port).await?;
         Ok(Self {
             config,
             listeners,
             addresses,
-            pki,
-            serving,
+            keys,
             peers: Arc::default(),
         })
     }
@@ -72,47 +114,36 @@ impl Prepared {
         tasks: &Tasks,
     ) -> Result<Opened, StartError> {
         let port = self.port();
-        let Self {
-            config, pki, serving, ..
-        } = self;
-        let identity = PeerTls::new(&pki.peer_ca, store.cluster(), store.member(), config.clock.now())?;
+        let Self { config, keys, .. } = self;
+        let now = config.clock.now();
+        let identity = PeerTls::new(keys.peer_ca(), store.cluster(), store.member(), now)?;
         let identity = Arc::new(identity);
         self.peers.introduce(identity.clone());
         let listening = Listening {
             door,
-            tls: Arc::new(tls::server_config(&pki, serving.clone())?),
+            tls: Arc::new(keys.tls()?),
             peers: PeerDoor::new(identity, store.clone()),
             guests: Guests::new(config.connections_max, &config.metrics),
             grace: config.shutdown_grace,
         };
         listening.start(self.listeners, tasks);
-        let credentials = Credentials {
-            config: config.clone(),
-            port,
-            pki: pki.clone(),
-            serving,
-        };
-        credentials.keep(store.clone(), tasks);
+        if let Keys::Full(pki, serving) = &keys {
+            let credentials = Credentials {
+                config: config.clone(),
+                port,
+                pki: pki.clone(),
+                serving: serving.clone(),
+            };
+            credentials.keep(store.clone(), tasks);
+        }
         Ok(Opened {
             config,
             addresses: self.addresses,
-            pki,
+            keys,
         })
     }
 
     pub(super) fn port(&self) -> u16 {
         self.addresses.first().map_or(0, SocketAddr::port)
     }
-}
-
-async fn keys(config: &ServerConfig, port: u16) -> Result<(Arc<Pki>, Arc<Serving>), StartError> {
-    let config = config.clone();
-    // Files are written and synced, which may take a slow disk a while.
-    let opened = tokio::task::spawn_blocking(move || {
-        let now = config.clock.now();
-        let pki = Pki::open(&config, port, now)?;
-        let serving = pki.serving(&config, now)?;
-        Ok::<_, PkiError>((Arc::new(pki), Arc::new(serving)))
-    });
-    Ok(opened.await.map_err(std::io::Error::other)??)
 }

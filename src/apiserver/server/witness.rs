@@ -12,6 +12,7 @@ use serde::Serialize;
 use store::Store;
 use tokio::sync::watch;
 
+use super::prepared::Keys;
 use super::{Prepared, StartError, members, taken_in};
 use crate::authn::{CertificateUser, Certificates};
 use crate::health::{Health, Probe};
@@ -42,13 +43,15 @@ impl Prepared {
     pub async fn start_witness(self, store: Store, tasks: &Tasks) -> Result<Vec<SocketAddr>, StartError> {
         let (opening, opened) = watch::channel(None);
         let address = self.address().to_string();
-        let (config, pki, addresses) = (self.config.clone(), self.pki.clone(), self.addresses.clone());
-        self.listen(&store, opened, tasks)?;
+        let (config, addresses) = (self.config.clone(), self.addresses.clone());
+        let Keys::Witness(keys) = self.listen(&store, opened, tasks)?.keys else {
+            return Err(StartError::Setting("a witness does not have all keys".into()));
+        };
         taken_in(&store).await?;
         store.register(&config.metrics);
         let answers: Arc<dyn Answers> = Arc::new(Witness {
-            certificates: Certificates::of(&pki)?,
-            members: members(&config, &address, &pki, &store),
+            certificates: Certificates::of_clients(keys.client_ca.clone())?,
+            members: members(&config, &address, None, &store),
             health: super::health(&store, &super::departing(tasks)),
             metrics: config.metrics.clone(),
             clock: config.clock.clone(),
