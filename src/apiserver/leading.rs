@@ -6,6 +6,10 @@ use base::{OnError, Tasks};
 use store::{Leadership, Store};
 use tokio::sync::watch;
 
+/// So long who takes leadership over answers those who wait, before it begins with anything else: what only the
+/// leader runs looks at everything there is, and takes a processor for that.
+const CALLERS_FIRST: Duration = Duration::from_millis(200);
+
 /// Calls `start` whenever this server begins to lead, with tasks that end when it leads no more.
 ///
 /// What a leader that was cut off has begun cannot do harm: its writes need the others. What two of them
@@ -20,8 +24,21 @@ async fn gate(
     tasks: Tasks,
     start: impl Fn(&Tasks),
 ) -> Result<(), &'static str> {
+    // One that begins alone has nobody who waits.
+    let mut pause = match leadership.borrow().leads {
+        true => Duration::ZERO,
+        false => CALLERS_FIRST,
+    };
     // The store is closed once its end of the channel is gone.
     while leadership.wait_for(|now| now.leads).await.is_ok() {
+        if !pause.is_zero() {
+            let lost = leadership.wait_for(|now| !now.leads);
+            let lost = tokio::time::timeout(pause, lost).await.is_ok();
+            if lost {
+                continue;
+            }
+        }
+        pause = CALLERS_FIRST;
         let spell = tasks.child();
         start(&spell);
         let failed = spell.cancelled();
@@ -88,7 +105,7 @@ mod tests {
 
     async fn until(what: impl Fn() -> bool) {
         while !what() {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
@@ -127,6 +144,21 @@ mod tests {
         told.wait_for(|cut_off| *cut_off).await.unwrap();
         sender.send_replace(known(Some(2)));
         told.wait_for(|cut_off| !*cut_off).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn leadership_that_is_soon_lost_begins_nothing() {
+        let tasks = Tasks::new();
+        let (sender, receiver) = watch::channel(leads(false));
+        let start = |_: &Tasks| panic!("it led for a moment");
+        tasks.spawn("gate", OnError::Shutdown, gate(receiver, tasks.clone(), start));
+        for now in [true, false] {
+            sender.send_replace(leads(now));
+            tokio::time::sleep(CALLERS_FIRST / 2).await;
+        }
+        tokio::time::sleep(CALLERS_FIRST * 2).await;
+        tasks.shutdown().await;
+        assert_eq!(tasks.ended().await, None);
     }
 
     #[tokio::test]
