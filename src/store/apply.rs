@@ -1,7 +1,9 @@
 //! The state machine: what a command does to the state. Pure and deterministic:
 //! no clock, no I/O, no chance, so that every member comes to the same result.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::command::{Body, Command};
@@ -51,10 +53,33 @@ pub enum Verdict {
 pub struct Applier<'a> {
     view: &'a dyn View,
     position: Position,
-    /// Keys changed so far, with their latest version.
-    changed: HashMap<String, Option<Arc<Entry>>>,
+    /// The latest change of each key that was changed.
+    changed: HashSet<Latest>,
     events: Vec<Arc<Event>>,
 }
+
+/// A change, found by its key.
+struct Latest(Arc<Event>);
+
+impl Borrow<str> for Latest {
+    fn borrow(&self) -> &str {
+        &self.0.entry.key
+    }
+}
+
+impl Hash for Latest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.entry.key.hash(state);
+    }
+}
+
+impl PartialEq for Latest {
+    fn eq(&self, other: &Latest) -> bool {
+        self.0.entry.key == other.0.entry.key
+    }
+}
+
+impl Eq for Latest {}
 
 impl<'a> Applier<'a> {
     /// Starts at `position`, over the entries in `view`.
@@ -62,7 +87,7 @@ impl<'a> Applier<'a> {
         Applier {
             view,
             position,
-            changed: HashMap::new(),
+            changed: HashSet::new(),
             events: vec![],
         }
     }
@@ -84,30 +109,27 @@ impl<'a> Applier<'a> {
     }
 
     fn batch(&mut self, ops: Vec<Op>, now_ms: u64) -> Verdict {
-        let mut call = Call::after(self);
+        let mut call = Call::begin(self);
         let mut outcomes = Vec::with_capacity(ops.len());
         for (index, op) in ops.into_iter().enumerate() {
             match call.operation(op, now_ms) {
                 Ok(outcome) => outcomes.push(outcome),
-                Err(current) => return Verdict::Refused { index, current },
+                Err(current) => {
+                    call.undo();
+                    return Verdict::Refused { index, current };
+                }
             }
         }
-        let changes = call.changes;
-        self.keep(changes);
         Verdict::Done(outcomes)
     }
 
     fn expire(&mut self, keys: Vec<(String, u64)>) -> Verdict {
-        let mut call = Call::after(self);
-        let mut outcomes = Vec::with_capacity(keys.len());
-        for (key, revision) in keys {
-            // A key that was written again meanwhile has a later revision and lives on.
-            let gone = call.delete(key, Expect::Revision(revision));
-            outcomes.push(gone.unwrap_or(Outcome::Unchanged));
-        }
-        let changes = call.changes;
-        self.keep(changes);
-        Verdict::Done(outcomes)
+        let mut call = Call::begin(self);
+        // A key that was written again meanwhile has a later revision and lives on.
+        let gone = keys
+            .into_iter()
+            .map(|(key, revision)| call.delete(&key, Expect::Revision(revision)));
+        Verdict::Done(gone.map(|gone| gone.unwrap_or(Outcome::Unchanged)).collect())
     }
 
     fn compact(&mut self, revision: u64) -> Verdict {
@@ -120,46 +142,53 @@ impl<'a> Applier<'a> {
 
     fn current(&self, key: &str) -> Option<Arc<Entry>> {
         match self.changed.get(key) {
-            Some(entry) => entry.clone(),
+            Some(Latest(event)) => (event.kind == Change::Put).then(|| event.entry.clone()),
             None => self.view.entry(key),
         }
     }
 
-    fn keep(&mut self, changes: Changes) {
-        self.position.revision = changes.revision;
-        self.changed.extend(changes.changed);
-        self.events.extend(changes.events);
+    fn next_revision(&mut self) -> u64 {
+        self.position.revision += 1;
+        self.position.revision
     }
 }
 
-/// What one command changes.
-struct Changes {
-    revision: u64,
-    changed: HashMap<String, Option<Arc<Entry>>>,
-    events: Vec<Arc<Event>>,
-}
-
-/// One command's changes, kept apart until it is certain that all of it holds.
+/// One command, which can be undone until it is certain that all of it holds.
 struct Call<'c, 'a> {
-    before: &'c Applier<'a>,
-    changes: Changes,
+    applier: &'c mut Applier<'a>,
+    /// For each of its changes, the one of the same key before it.
+    before: Vec<Option<Latest>>,
 }
 
 impl<'c, 'a> Call<'c, 'a> {
-    fn after(before: &'c Applier<'a>) -> Self {
-        let changes = Changes {
-            revision: before.position.revision,
-            changed: HashMap::new(),
-            events: vec![],
-        };
-        Call { before, changes }
+    fn begin(applier: &'c mut Applier<'a>) -> Self {
+        let before = vec![];
+        Call { applier, before }
+    }
+
+    fn undo(self) {
+        let Applier {
+            position,
+            changed,
+            events,
+            ..
+        } = self.applier;
+        // The latest first, so that each key is left as it was.
+        for before in self.before.into_iter().rev() {
+            let Some(event) = events.pop() else { return };
+            position.revision -= 1;
+            match before {
+                Some(before) => drop(changed.replace(before)),
+                None => drop(changed.take(event.entry.key.as_str())),
+            }
+        }
     }
 
     /// The error is the entry that did not meet the precondition.
     fn operation(&mut self, op: Op, now_ms: u64) -> Result<Outcome, Option<Arc<Entry>>> {
         match op {
             Op::Put { key, record, expect } => self.put(key, record, expect, now_ms),
-            Op::Delete { key, expect } => self.delete(key, expect),
+            Op::Delete { key, expect } => self.delete(&key, expect),
         }
     }
 
@@ -174,31 +203,23 @@ impl<'c, 'a> Call<'c, 'a> {
         if let Some(same) = previous.as_ref().filter(|entry| entry.same_as(&record)) {
             return Ok(Outcome::Put(same.clone()));
         }
-        let revision = self.next_revision();
-        let entry = Entry::written(key, record, revision, previous.as_deref(), now_ms);
-        let entry = Arc::new(entry);
-        self.changes
-            .changed
-            .insert(entry.key.clone(), Some(entry.clone()));
+        let revision = self.applier.next_revision();
+        let entry = Arc::new(Entry::written(key, record, revision, previous.as_deref(), now_ms));
         self.event(Change::Put, entry.clone(), previous);
         Ok(Outcome::Put(entry))
     }
 
-    fn delete(&mut self, key: String, expect: Expect) -> Result<Outcome, Option<Arc<Entry>>> {
-        let Some(previous) = self.checked(&key, expect)? else {
+    fn delete(&mut self, key: &str, expect: Expect) -> Result<Outcome, Option<Arc<Entry>>> {
+        let Some(previous) = self.checked(key, expect)? else {
             return Ok(Outcome::Unchanged);
         };
-        let entry = Arc::new(previous.deleted(self.next_revision()));
-        self.changes.changed.insert(key, None);
+        let entry = Arc::new(previous.deleted(self.applier.next_revision()));
         self.event(Change::Delete, entry.clone(), Some(previous));
         Ok(Outcome::Deleted(entry))
     }
 
     fn checked(&self, key: &str, expect: Expect) -> Result<Option<Arc<Entry>>, Option<Arc<Entry>>> {
-        let current = match self.changes.changed.get(key) {
-            Some(entry) => entry.clone(),
-            None => self.before.current(key),
-        };
+        let current = self.applier.current(key);
         let holds = match expect {
             Expect::Any => true,
             Expect::Absent => current.is_none(),
@@ -208,178 +229,18 @@ impl<'c, 'a> Call<'c, 'a> {
         if holds { Ok(current) } else { Err(current) }
     }
 
-    fn next_revision(&mut self) -> u64 {
-        self.changes.revision += 1;
-        self.changes.revision
-    }
-
     fn event(&mut self, kind: Change, entry: Arc<Entry>, previous: Option<Arc<Entry>>) {
-        self.changes.events.push(Arc::new(Event {
-            revision: self.changes.revision,
+        let event = Arc::new(Event {
+            revision: self.applier.position.revision,
             kind,
             entry,
             previous,
-        }));
+        });
+        self.before
+            .push(self.applier.changed.replace(Latest(event.clone())));
+        self.applier.events.push(event);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::command::Ticket;
-    use bytes::Bytes;
-
-    #[derive(Default)]
-    struct Entries(HashMap<String, Arc<Entry>>);
-
-    impl View for Entries {
-        fn entry(&self, key: &str) -> Option<Arc<Entry>> {
-            self.0.get(key).cloned()
-        }
-    }
-
-    fn record(value: u32) -> Record {
-        let text = Bytes::from(format!("{{\"rv\":\"\",\"v\":{value}}}"));
-        Record {
-            text,
-            revision_at: 7,
-            ..Record::default()
-        }
-    }
-
-    fn put(key: &str, value: u32, expect: Expect) -> Op {
-        Op::Put {
-            key: key.into(),
-            record: record(value),
-            expect,
-        }
-    }
-
-    fn delete(key: &str, expect: Expect) -> Op {
-        Op::Delete {
-            key: key.into(),
-            expect,
-        }
-    }
-
-    fn command(body: Body) -> Command {
-        Command {
-            ticket: Ticket { origin: 0, number: 0 },
-            now_ms: 5,
-            body,
-        }
-    }
-
-    fn revisions(events: &[Arc<Event>]) -> Vec<u64> {
-        events.iter().map(|event| event.revision).collect()
-    }
-
-    #[test]
-    fn each_operation_gets_its_own_revision_and_sees_those_before() {
-        let entries = Entries::default();
-        let mut applier = Applier::new(
-            &entries,
-            Position {
-                revision: 10,
-                compacted: 0,
-            },
-        );
-        let verdict = applier.apply(command(Body::Batch(vec![
-            put("/a", 1, Expect::Absent),
-            put("/b", 1, Expect::Any),
-            put("/a", 2, Expect::Revision(11)),
-            delete("/b", Expect::Present),
-        ])));
-        let Verdict::Done(outcomes) = verdict else {
-            panic!("{verdict:?}")
-        };
-        assert!(matches!(&outcomes[2], Outcome::Put(entry) if entry.revision == 13 && entry.created == 11));
-        assert!(matches!(&outcomes[3], Outcome::Deleted(entry) if entry.text == r#"{"rv":"14","v":1}"#));
-        let (events, position) = applier.finish();
-        assert_eq!(revisions(&events), [11, 12, 13, 14]);
-        assert_eq!(position.revision, 14);
-        assert_eq!(events[2].previous.as_ref().map(|entry| entry.revision), Some(11));
-    }
-
-    #[test]
-    fn a_failed_precondition_undoes_the_whole_call_and_only_that() {
-        let entries = Entries::default();
-        let mut applier = Applier::new(&entries, Position::default());
-        applier.apply(command(Body::Batch(vec![put("/a", 1, Expect::Any)])));
-        let verdict = applier.apply(command(Body::Batch(vec![
-            put("/b", 1, Expect::Absent),
-            put("/a", 2, Expect::Absent),
-        ])));
-        let Verdict::Refused {
-            index: 1,
-            current: Some(current),
-        } = verdict
-        else {
-            panic!("{verdict:?}")
-        };
-        assert_eq!(current.revision, 1);
-        let again = applier.apply(command(Body::Batch(vec![put("/b", 3, Expect::Absent)])));
-        assert!(matches!(again, Verdict::Done(_)));
-        assert_eq!(revisions(&applier.finish().0), [1, 2]);
-    }
-
-    #[test]
-    fn what_changes_nothing_has_no_revision() {
-        let entries = Entries::default();
-        let mut applier = Applier::new(&entries, Position::default());
-        applier.apply(command(Body::Batch(vec![put("/a", 1, Expect::Any)])));
-        let verdict = applier.apply(command(Body::Batch(vec![
-            put("/a", 1, Expect::Revision(1)),
-            delete("/none", Expect::Any),
-        ])));
-        let Verdict::Done(outcomes) = verdict else {
-            panic!("{verdict:?}")
-        };
-        assert!(matches!(&outcomes[0], Outcome::Put(entry) if entry.revision == 1));
-        assert_eq!(outcomes[1], Outcome::Unchanged);
-        assert_eq!(applier.finish().1.revision, 1);
-    }
-
-    #[test]
-    fn expiry_spares_what_was_written_again() {
-        let entries = Entries::default();
-        let mut applier = Applier::new(&entries, Position::default());
-        applier.apply(command(Body::Batch(vec![
-            put("/a", 1, Expect::Any),
-            put("/b", 1, Expect::Any),
-        ])));
-        applier.apply(command(Body::Batch(vec![put("/a", 2, Expect::Any)])));
-        applier.apply(command(Body::Expire(vec![
-            ("/a".into(), 1),
-            ("/b".into(), 2),
-            ("/c".into(), 9),
-        ])));
-        let (events, position) = applier.finish();
-        assert_eq!(position.revision, 4);
-        assert_eq!(events[3].entry.key, "/b");
-    }
-
-    #[test]
-    fn compaction_never_goes_back_nor_ahead() {
-        let entries = Entries::default();
-        let mut applier = Applier::new(
-            &entries,
-            Position {
-                revision: 9,
-                compacted: 5,
-            },
-        );
-        assert_eq!(applier.apply(command(Body::Compact(3))), Verdict::Done(vec![]));
-        assert_eq!(
-            applier.apply(command(Body::Compact(10))),
-            Verdict::Future { asked: 10 }
-        );
-        assert_eq!(
-            applier.finish().1,
-            Position {
-                revision: 9,
-                compacted: 5
-            }
-        );
-    }
-}
+mod tests;

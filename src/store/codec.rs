@@ -1,7 +1,7 @@
 //! The byte formats' common parts: LEB128 numbers, length-prefixed bytes, and
 //! the header of an object. Nothing here trusts what it reads.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::types::Header;
 
@@ -63,7 +63,7 @@ impl Reader {
     /// One byte.
     pub fn byte(&mut self) -> Result<u8, Malformed> {
         let byte = *self.rest.first().ok_or(Malformed("ends too early"))?;
-        self.rest = self.rest.slice(1..);
+        self.rest.advance(1);
         Ok(byte)
     }
 
@@ -91,19 +91,26 @@ impl Reader {
 
     /// Length-prefixed bytes.
     pub fn bytes(&mut self) -> Result<Bytes, Malformed> {
-        let length = usize::try_from(self.number()?).map_err(|_| Malformed("length is too large"))?;
-        if length > self.rest.len() {
-            return Err(Malformed("length goes beyond the end"));
-        }
+        let length = self.length()?;
         Ok(self.rest.split_to(length))
     }
 
     /// Length-prefixed UTF-8.
     pub fn string(&mut self) -> Result<String, Malformed> {
-        let bytes = self.bytes()?;
-        std::str::from_utf8(&bytes)
+        let length = self.length()?;
+        let text = std::str::from_utf8(&self.rest[..length])
             .map(str::to_owned)
-            .map_err(|_| Malformed("text is not UTF-8"))
+            .map_err(|_| Malformed("text is not UTF-8"));
+        self.rest.advance(length);
+        text
+    }
+
+    /// The length of bytes that follow, and are there.
+    fn length(&mut self) -> Result<usize, Malformed> {
+        match usize::try_from(self.number()?) {
+            Ok(length) if length <= self.rest.len() => Ok(length),
+            _ => Err(Malformed("length goes beyond the end")),
+        }
     }
 
     /// A count of things that each take at least one byte.

@@ -10,7 +10,6 @@ use tokio::sync::{oneshot, watch};
 
 use crate::cache::Cache;
 use crate::calls::Calls;
-use crate::command::{Body, NOBODY};
 use crate::error::StoreError;
 use crate::log::Recovered;
 use crate::membership::Peer;
@@ -18,7 +17,7 @@ use crate::parcel::Parcel;
 use crate::peers::Whoami;
 use crate::plant::{Plant, Plants};
 use crate::raft::{Job, Member, is_snapshot};
-use crate::reads::{Clearance, Reads};
+use crate::reads::Reads;
 use crate::state::{Export, Install, Meta, State, Usage};
 use crate::status::{Leadership, Status};
 use crate::tail::Archive;
@@ -27,14 +26,13 @@ use suspension::Unwritten;
 use witness::Keeping;
 
 mod applying;
+mod chores;
 mod proposing;
+mod reading;
 mod settling;
 mod snapshots;
 mod suspension;
 mod witness;
-
-/// How many entries one command expires at most.
-const EXPIRE_MAX: usize = 1000;
 
 /// The ticket number of this member's announcement of itself.
 const ANNOUNCEMENT: u64 = u64::MAX;
@@ -133,6 +131,10 @@ pub struct Core {
     keeping: Keeping,
     /// The term in which this member proposed that the latest change of the members is settled.
     settling: Option<u64>,
+    /// For so many ticks the latest change of the members has waited to be settled.
+    unsettled_ticks: u64,
+    /// The latest change of the members was applied at this entry or before it.
+    changed_at: u64,
 }
 
 impl Core {
@@ -146,7 +148,7 @@ impl Core {
     ) -> Result<Core, StoreError> {
         let mut member = Member::new(&meta, recovered, &habits)?;
         member.start()?;
-        let mark = (Duration::ZERO, meta.compacted);
+        let (mark, changed_at) = ((Duration::ZERO, meta.compacted), meta.applied);
         Ok(Core {
             member,
             state,
@@ -167,6 +169,8 @@ impl Core {
             unwritten: None,
             keeping: Keeping::default(),
             settling: None,
+            unsettled_ticks: 0,
+            changed_at,
         })
     }
 
@@ -187,15 +191,6 @@ impl Core {
                 }))),
             }
         }
-    }
-
-    /// Asks for clearance to read the cache linearizably.
-    pub fn read(&mut self, clearance: Clearance) {
-        if self.habits.plants.has(Plant::ReadUnasked) {
-            drop(clearance.send(Ok(())));
-            return;
-        }
-        self.reads.add(clearance);
     }
 
     /// Takes a parcel from another member, whose identity is certain. The error
@@ -258,6 +253,7 @@ impl Core {
         if self.unwritten.is_none() {
             self.member.tick();
             self.settle();
+            self.press();
         }
         self.calls.tick();
         if let Some(batch) = self.reads.tick() {
@@ -298,12 +294,7 @@ impl Core {
         }
         self.arrived = None;
         let compacted = self.apply(work.committed)?;
-        for (context, index) in work.reads {
-            if let Some(batch) = self.batch_of(&context) {
-                self.reads.answered(batch, index);
-            }
-        }
-        self.release_reads();
+        self.reads_cleared(work.reads);
         self.ask_again();
         self.notice_role();
         Ok(Some(Turn {
@@ -312,31 +303,6 @@ impl Core {
             job: Some(job),
             compacted,
         }))
-    }
-
-    /// Proposes what the store does by itself: deleting entries whose time has
-    /// come and compacting. `now_ms` is wall-clock time since the Unix epoch.
-    pub fn chores(&mut self, now_ms: u64, monotonic: Duration) -> Result<(), StoreError> {
-        self.announce(now_ms);
-        if self.habits.witness || !self.member.settled() || self.suspended.is_some() {
-            return Ok(());
-        }
-        self.tell_witness(now_ms);
-        let mut bodies = vec![];
-        if !self.expiring {
-            let expired = self.state.expired(now_ms, EXPIRE_MAX)?;
-            if !expired.is_empty() {
-                bodies.push(Body::Expire(expired));
-            }
-        }
-        bodies.extend(self.due_compaction(monotonic).map(Body::Compact));
-        for body in bodies {
-            let expires = matches!(body, Body::Expire(_));
-            let command = self.command(NOBODY, now_ms, body);
-            let proposed = self.member.propose(vec![command]);
-            self.expiring |= expires && proposed.is_ok();
-        }
-        Ok(())
     }
 
     /// Refuses everyone who waits: nothing more will be done.
@@ -409,50 +375,6 @@ impl Core {
     /// Where the members are.
     pub fn peers(&self) -> &[Peer] {
         &self.meta.roster.peers
-    }
-
-    fn ask(&mut self, batch: u64) {
-        // The same never comes again, here or elsewhere: who, in which life, which batch.
-        let context = [self.meta.member, self.habits.origin, batch]
-            .map(u64::to_le_bytes)
-            .concat();
-        self.member.read_index(context);
-    }
-
-    /// A new leader lets questions fall until an entry of its term is committed. Here it is.
-    fn ask_again(&mut self) {
-        let before = std::mem::replace(&mut self.heard_term, self.meta.applied_term);
-        if before != self.meta.applied_term
-            && let Some(batch) = self.reads.latest_asked()
-        {
-            self.ask(batch);
-        }
-    }
-
-    fn batch_of(&self, context: &[u8]) -> Option<u64> {
-        let (whose, batch) = context.split_at_checked(16)?;
-        let ours = [self.meta.member, self.habits.origin]
-            .map(u64::to_le_bytes)
-            .concat();
-        (whose == ours).then_some(u64::from_le_bytes(batch.try_into().ok()?))
-    }
-
-    fn release_reads(&mut self) {
-        // What was applied and not written is not visible yet either.
-        if self.unwritten.is_none() {
-            let early = self.habits.plants.has(Plant::ReadUnapplied);
-            self.reads
-                .release(if early { u64::MAX - 1 } else { self.meta.applied });
-        }
-    }
-
-    fn due_compaction(&mut self, monotonic: Duration) -> Option<u64> {
-        let keep = self.habits.keep_history?;
-        if monotonic.saturating_sub(self.mark.0) < keep {
-            return None;
-        }
-        let (_, old) = std::mem::replace(&mut self.mark, (monotonic, self.meta.revision));
-        (old > self.meta.compacted).then_some(old)
     }
 
     fn notice_role(&mut self) {

@@ -38,6 +38,8 @@ pub enum Plant {
     ApplyTwice,
     /// A change of the members counts as soon as it is applied, whoever knows of it.
     CountEarly,
+    /// No mistake: this member leads as versions did that have no change of the members settled.
+    Elder,
     /// A witness lets go of log as soon as it has applied it, whatever others lack.
     WitnessForgets,
     /// What every full voter has is reckoned without those who are away.
@@ -60,6 +62,12 @@ impl Plants {
     #[cfg(test)]
     pub fn one(plant: Option<Plant>) -> Plants {
         Plants { planted: plant }
+    }
+
+    /// Whether none is planted.
+    #[cfg(test)]
+    pub fn is_empty(self) -> bool {
+        self.planted.is_none()
     }
 
     /// Whether this one is planted.

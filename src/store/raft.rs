@@ -4,11 +4,8 @@
 
 use std::sync::Arc;
 
-use ::raft::eraftpb::{
-    ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType, SnapshotMetadata,
-};
+use ::raft::eraftpb::{ConfChangeV2, ConfState, Entry, Message, MessageType};
 use ::raft::{Config, RawNode, SnapshotStatus, StateRole};
-use prost::Message as _;
 
 use crate::check::{Standing, check};
 use crate::core::Habits;
@@ -19,10 +16,15 @@ use crate::plant::{Plant, Plants};
 use crate::state::Meta;
 use crate::tail::{Archive, Tail};
 
+mod standing;
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub use work::{Job, change_in, is_snapshot};
+
 /// Ticks without a leader before a member stands for election; up to twice as many, by chance.
 const ELECTION_TICKS: usize = 8;
-/// Ticks between those who stand, one after the other, when the leader has hung up.
-const TURN_TICKS: usize = 2;
 /// Ticks between a leader's signs of life.
 const HEARTBEAT_TICKS: usize = 2;
 /// So many times as long as others a witness waits before it stands for election: whoever could win without
@@ -30,39 +32,6 @@ const HEARTBEAT_TICKS: usize = 2;
 const WITNESS_PATIENCE: usize = 3;
 /// Committed entries are handed out in portions of about this size.
 const APPLY_BYTES: u64 = 1 << 20;
-
-/// What must reach the disk before the group may be told.
-#[derive(Debug)]
-pub struct Job {
-    /// Counts jobs; report them to [`Member::persisted`] in this order.
-    pub number: u64,
-    /// To append.
-    pub entries: Vec<Entry>,
-    /// To append.
-    pub hard: Option<HardState>,
-    /// The log begins anew after this index, before the entries.
-    pub base: Option<u64>,
-    /// Whether it needs a sync of its own. A commit index alone does not: it
-    /// may be forgotten, and goes to disk with the next job.
-    pub must_sync: bool,
-    /// To send once the job is durable.
-    pub messages: Vec<Message>,
-}
-
-/// What is to be done next.
-#[derive(Debug)]
-pub struct Work {
-    /// To send now.
-    pub messages: Vec<Message>,
-    /// To apply now.
-    pub committed: Vec<Entry>,
-    /// Reads asked for with these contexts see everything they must once this index is applied.
-    pub reads: Vec<(Vec<u8>, u64)>,
-    /// A snapshot that takes the state's place now, before anything is persisted.
-    pub snapshot: Option<SnapshotMetadata>,
-    /// To persist.
-    pub job: Job,
-}
 
 /// One member.
 pub struct Member {
@@ -181,46 +150,6 @@ impl Member {
     /// Whether leadership is being handed over, during which nothing can be proposed.
     pub fn handing_over(&self) -> bool {
         self.node.raft.lead_transferee.is_some()
-    }
-
-    /// Lets one tick pass.
-    pub fn tick(&mut self) {
-        let raft = &mut self.node.raft;
-        // The last voter left elects itself at once, and the library takes for
-        // granted that its log is durable then.
-        let only = raft.prs().is_singleton() && raft.state != StateRole::Leader;
-        if only && raft.raft_log.persisted < raft.raft_log.last_index() {
-            return;
-        }
-        // Drawn anew by the library in each change of role: set it each time.
-        let draw = mix(self.seed ^ mix(raft.term)) as usize % ELECTION_TICKS;
-        let patient = self.witness && !self.plants.has(Plant::WitnessStands);
-        let least = ELECTION_TICKS * if patient { WITNESS_PATIENCE } else { 1 };
-        raft.set_randomized_election_timeout(least + draw);
-        if let Some((term, leader)) = self.deserted.take_if(|_| !patient)
-            && (term, 0) == (raft.term, raft.leader_id)
-        {
-            // One after the other, so that they do not split the votes.
-            let turn = raft
-                .prs()
-                .iter()
-                .filter(|(id, _)| **id < raft.id && **id != leader)
-                .count();
-            raft.election_elapsed = (least + draw).saturating_sub(1 + turn * TURN_TICKS);
-        }
-        self.node.tick();
-    }
-
-    /// The connection on which this member ended: its process has, most likely. If it leads, this
-    /// one need not wait as long as for a leader that is merely silent; whether there
-    /// is an election, those decide who may still hear of the leader.
-    pub fn hung_up(&mut self, id: u64) {
-        let raft = &mut self.node.raft;
-        if raft.state == StateRole::Follower && raft.leader_id == id {
-            let term = raft.term;
-            raft.become_follower(term, 0);
-            self.deserted = Some((term, id));
-        }
     }
 
     /// Proposes entries with these data, all or none. The error leaves nothing behind.
@@ -386,99 +315,4 @@ impl Member {
         self.node.raft.on_persist_snap(meta.applied);
         self.applied(meta);
     }
-
-    /// What is to be done next, if anything.
-    pub fn work(&mut self) -> Option<Work> {
-        if !self.node.has_ready() {
-            return None;
-        }
-        self.tail.open_archive(self.witness && self.leads());
-        let mut ready = self.node.ready();
-        let reads = ready.take_read_states().into_iter();
-        let reads = reads.map(|read| (read.request_ctx, read.index)).collect();
-        let snapshot = ready.snapshot().metadata.clone().filter(|about| about.index > 0);
-        let job = Job {
-            number: ready.number(),
-            entries: ready.take_entries(),
-            hard: ready.hs().cloned(),
-            base: snapshot.as_ref().map(|about| about.index),
-            must_sync: ready.must_sync(),
-            messages: ready.take_persisted_messages(),
-        };
-        let mut work = Work {
-            messages: ready.take_messages(),
-            committed: ready.take_committed_entries(),
-            reads,
-            snapshot,
-            job,
-        };
-        if let Some(about) = &work.snapshot {
-            self.tail.restart(about.index, about.term);
-        }
-        // Raft must be able to read entries before they are durable.
-        self.tail.append(&work.job.entries);
-        self.node.advance_append_async(ready);
-        self.hold_back(&mut work);
-        self.spoil(&mut work);
-        Some(work)
-    }
-
-    /// The library lets a leader speak at once, since it takes for granted that the votes were durable before
-    /// they were counted. The only voter counts its own without waiting. If it spoke and was stopped then, it
-    /// would stand in the same term once more, with other entries than those that a learner has by now.
-    fn hold_back(&mut self, work: &mut Work) {
-        let job = &mut work.job;
-        if let Some(hard) = job.hard.as_ref().filter(|hard| hard.term > self.told.0) {
-            self.told = (hard.term, Some(job.number));
-        }
-        if self.told.1.is_some() && !self.plants.has(Plant::LeadUnsynced) {
-            // A snapshot tells of nothing but what was committed before.
-            let held = work.messages.extract_if(.., |message| !is_snapshot(message));
-            job.messages.extend(held);
-        }
-    }
-
-    /// Makes the planted mistakes.
-    fn spoil(&self, work: &mut Work) {
-        let job = &mut work.job;
-        if self.plants.has(Plant::ForgetTerm) {
-            job.hard = None;
-        }
-        if self.plants.has(Plant::KeepLog) {
-            job.base = None;
-        }
-        if self.plants.has(Plant::VoteUnsynced) {
-            let is_vote = |m: &Message| m.msg_type == MessageType::MsgRequestVoteResponse as i32;
-            let (votes, rest) = std::mem::take(&mut job.messages).into_iter().partition(is_vote);
-            job.messages = rest;
-            work.messages.extend::<Vec<Message>>(votes);
-        }
-    }
 }
-
-/// Whether a message brings a snapshot.
-pub fn is_snapshot(message: &Message) -> bool {
-    message.msg_type == MessageType::MsgSnapshot as i32
-}
-
-/// Raft's change of the members in an entry; `None` in an entry of another kind.
-pub fn change_in(entry: &Entry) -> Result<Option<ConfChangeV2>, &'static str> {
-    match EntryType::from_i32(entry.entry_type) {
-        Some(EntryType::EntryNormal) => Ok(None),
-        Some(EntryType::EntryConfChangeV2) => ConfChangeV2::decode(&*entry.data)
-            .map(Some)
-            .map_err(|_| "its change of the members is unreadable"),
-        _ => Err("it is of an unknown kind"),
-    }
-}
-
-/// SplitMix64's finisher.
-fn mix(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-#[cfg(test)]
-mod tests;

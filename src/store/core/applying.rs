@@ -99,13 +99,14 @@ impl Core {
         if let Some(change) = change {
             fits = self.change(&change, command.as_ref());
         }
+        let time = command.as_ref().map_or(0, |command| command.now_ms);
         match command.as_ref().map(|command| &command.body) {
             Some(Body::Announce(peer)) if self.member.knows(peer.id) => {
                 self.meta.roster.announced(peer.clone())
             }
             Some(Body::Expire(_)) => self.expiring = false,
             Some(Body::Held(index)) => self.held(*index),
-            Some(Body::Settled) => self.settled_members(),
+            Some(Body::Settled) => self.settled_members(time),
             _ => {}
         }
         Ok(command.map(|command| (command, fits)))

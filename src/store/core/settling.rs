@@ -13,12 +13,24 @@
 //! told with it how far entries are committed, and has written that down with
 //! it. Any majority that is left includes one of those, and Raft's questions for
 //! votes carry what is committed to the others.
+//!
+//! Leaders of versions before this one propose no such entry. A follower that
+//! misses it for a second has it proposed by way of the leader, once it has
+//! applied an entry of that leader's term: then the leader, which alone can
+//! have committed that one, knows of everything before it, the change included.
+//! Such an entry says in its time how far this is meant (0: as far as it goes),
+//! since another change may get into the log before it.
 
 use ::raft::eraftpb::ConfChangeV2;
 
 use super::Core;
+use crate::calls::Target;
 use crate::command::{Body, Command, NOBODY};
+use crate::parcel::{Forwarded, Parcel};
 use crate::plant::Plant;
+
+/// Ticks after which a follower takes its leader for one that does not have changes settled.
+const PATIENCE_TICKS: u64 = 20;
 
 impl Core {
     /// Carries out a change of the members. What does not fit is refused by
@@ -37,26 +49,57 @@ impl Core {
             self.meta.unsettled.extend(changed);
         }
         self.settling = None;
+        self.changed_at = self.meta.applied;
         Ok(())
     }
 
     /// Has the group settle what was changed, if this member leads.
     pub(super) fn settle(&mut self) {
         let term = self.member.term();
-        let due = !self.meta.unsettled.is_empty()
-            && self.meta.members.voters_outgoing.is_empty()
+        let due = self.ends_unsettled()
             && self.settling != Some(term)
             && self.member.settled()
-            && !self.member.changing();
+            && !self.member.changing()
+            && !self.habits.plants.has(Plant::Elder);
         if due {
             let command = self.command(NOBODY, 0, Body::Settled);
             self.settling = self.member.propose(vec![command]).is_ok().then_some(term);
         }
     }
 
-    /// Every change of the members before this entry is known to a majority.
-    pub(super) fn settled_members(&mut self) {
-        if self.meta.members.voters_outgoing.is_empty() {
+    /// Has the leader settle what was changed, if it does not by itself. Call it once a tick.
+    pub(super) fn press(&mut self) {
+        if !self.ends_unsettled() {
+            self.unsettled_ticks = 0;
+            return;
+        }
+        self.unsettled_ticks += 1;
+        if self.unsettled_ticks % PATIENCE_TICKS != 0 {
+            return;
+        }
+        if let Target::There { leader, term } = self.target()
+            && self.meta.applied_term == term
+        {
+            let data = self.command(NOBODY, self.meta.applied, Body::Settled);
+            let (number, membership) = (NOBODY, false);
+            let calls = vec![Forwarded {
+                number,
+                membership,
+                data,
+            }];
+            self.outbox.push((leader, Parcel::Forward { term, calls }));
+        }
+    }
+
+    /// Whether a change has ended of which maybe not everybody knows.
+    fn ends_unsettled(&self) -> bool {
+        !self.meta.unsettled.is_empty() && self.meta.members.voters_outgoing.is_empty()
+    }
+
+    /// Every change of the members up to that entry, or up to here, is known to a majority.
+    pub(super) fn settled_members(&mut self, until: u64) {
+        let meant = until == 0 || until >= self.changed_at;
+        if meant && self.meta.members.voters_outgoing.is_empty() {
             self.meta.unsettled.clear();
         }
     }

@@ -105,6 +105,7 @@ impl Core {
         }
         install(&meta)?;
         self.meta = meta;
+        self.changed_at = self.meta.applied;
         let lost = self.habits.plants.has(Plant::LoseEvents);
         self.cache.replace(self.state.load()?, self.position(), lost);
         self.member.installed(&self.meta);

@@ -1,6 +1,6 @@
 //! What no message may do: make the library panic.
 
-use ::raft::eraftpb::Snapshot;
+use ::raft::eraftpb::{Snapshot, SnapshotMetadata};
 use base::{Random, SeededRandom};
 
 use super::*;

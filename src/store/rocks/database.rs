@@ -35,7 +35,7 @@ const WRITE_BUFFER_BYTES: usize = 16 << 20;
 /// Memory is taken from the system in such pieces, per family.
 const ARENA_BYTES: usize = 64 << 10;
 /// So many sorted files side by side are merged.
-const RUNS_MAX: i32 = 8;
+const RUNS_MAX: i32 = 16;
 /// How many revisions one call of `sweep` looks at.
 const SWEEP_REVISIONS: usize = 1000;
 

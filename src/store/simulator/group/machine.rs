@@ -108,6 +108,7 @@ impl Machine {
         witness: bool,
         plants: Plants,
     ) -> Result<Machine, StoreError> {
+        let elder = random.below(4) == 0 && plants.is_empty();
         let mut machine = Machine {
             id: 0,
             disk: SimDisk::default(),
@@ -122,7 +123,11 @@ impl Machine {
             disk_steps: 1 + random.below(8),
             hangs: None,
             stumbles: 0,
-            plants,
+            plants: if elder {
+                Plants::one(Some(Plant::Elder))
+            } else {
+                plants
+            },
             join,
         };
         machine.boot(random)?;

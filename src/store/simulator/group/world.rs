@@ -180,6 +180,7 @@ impl World {
             620..624 if !self.witnessed => self.duel()?,
             624..627 => self.hang_up_one(),
             627..700 if self.witnessed => self.lose_one(),
+            700..702 => self.jump_one(),
             _ => {}
         }
         self.pass()

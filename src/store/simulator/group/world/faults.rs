@@ -22,6 +22,13 @@ impl World {
         }
     }
 
+    /// A wall clock jumps, by months perhaps, forward or back.
+    pub(super) fn jump_one(&mut self) {
+        if let Some(at) = self.running() {
+            self.machines[at].skew_ms = self.random.below(1 << 34);
+        }
+    }
+
     pub(super) fn crash_one(&mut self) {
         if let Some(at) = self.running() {
             self.crash(at);
