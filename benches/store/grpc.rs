@@ -1,4 +1,4 @@
-//! A gRPC client on hyper: the same for every store.
+//! A gRPC client on hyper, for everything but the load of single calls: the same for every store.
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -6,12 +6,16 @@ use std::time::{Duration, Instant};
 
 use kit::table::{ms, quantile};
 
-use crate::grpc::Client;
-use crate::proto::{PUT, PutRequest, PutResponse, RANGE, RangeRequest, RangeResponse};
+use crate::h2::Connection;
+use crate::proto::{PUT, PutRequest, RANGE, RangeRequest};
 use crate::value::{Values, key, scattered};
 
 /// So many clients share a connection, as those of an API server do.
 const SHARING: usize = 64;
+/// An answer to a write tells at least in which cluster it was, by which member, and when.
+const WRITTEN_BYTES: usize = 16;
+/// One to a read has the value.
+const READ_BYTES: usize = 1024;
 /// How many keys are written and read.
 pub const KEYS: u64 = 10_000;
 
@@ -54,73 +58,68 @@ pub async fn run(
     until: Until,
     values: &Values,
 ) -> anyhow::Result<Round> {
+    let path = match what {
+        What::Write => PUT,
+        What::Read => RANGE,
+    };
     let mut connections = vec![];
     for _ in 0..clients.div_ceil(SHARING) {
-        connections.push(Client::connect(address).await?);
+        connections.push(Connection::open(address, path).await?);
     }
-    let (numbers, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
-    let mut tasks = vec![];
-    for at in 0..clients {
-        let worker = Worker {
-            client: connections[at % connections.len()].clone(),
-            numbers: numbers.clone(),
-            values: values.clone(),
-            what,
-            until,
-        };
-        tasks.push(tokio::spawn(worker.work(began)));
+    let questions = Questions {
+        until,
+        numbers: Arc::default(),
+        values: values.clone(),
+        began: Instant::now(),
+    };
+    let (mut tasks, mut left) = (vec![], clients);
+    for connection in connections {
+        let sharing = left.min(SHARING);
+        left -= sharing;
+        let questions = questions.clone();
+        tasks.push(match what {
+            What::Write => tokio::spawn(connection.work(sharing, WRITTEN_BYTES, move || questions.write())),
+            What::Read => tokio::spawn(connection.work(sharing, READ_BYTES, move || questions.read())),
+        });
     }
     let mut latencies = vec![];
     for task in tasks {
         latencies.extend(task.await??);
     }
-    Ok(Round::of(latencies, began.elapsed()))
+    Ok(Round::of(latencies, questions.began.elapsed()))
 }
 
-struct Worker {
-    client: Client,
+/// What all clients ask, one after the other.
+#[derive(Clone)]
+struct Questions {
+    until: Until,
     numbers: Arc<AtomicU64>,
     values: Values,
-    what: What,
-    until: Until,
+    began: Instant,
 }
 
-impl Worker {
-    async fn work(mut self, began: Instant) -> anyhow::Result<Vec<Duration>> {
-        let mut latencies = vec![];
-        loop {
-            let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-            let number = match self.until {
-                Until::Elapsed(time) if began.elapsed() >= time => return Ok(latencies),
-                Until::Written(count) if number >= count => return Ok(latencies),
-                Until::Elapsed(_) => scattered(number, KEYS),
-                Until::Written(_) => number,
-            };
-            let asked = Instant::now();
-            self.ask(number).await?;
-            latencies.push(asked.elapsed());
+impl Questions {
+    /// The number of the key that is next, unless it is time to stop.
+    fn number(&self) -> Option<u64> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        match self.until {
+            Until::Elapsed(time) => (self.began.elapsed() < time).then(|| scattered(number, KEYS)),
+            Until::Written(count) => (number < count).then_some(number),
         }
     }
 
-    async fn ask(&mut self, number: u64) -> anyhow::Result<()> {
-        match self.what {
-            What::Write => {
-                let request = PutRequest {
-                    key: key(number),
-                    value: self.values.next(),
-                };
-                self.client.call::<PutResponse>(PUT, &request).await.map(drop)
-            }
-            What::Read => {
-                let request = RangeRequest {
-                    key: key(number),
-                    ..RangeRequest::default()
-                };
-                let answer: RangeResponse = self.client.call(RANGE, &request).await?;
-                anyhow::ensure!(answer.kvs.len() == 1, "nothing under {:?}", request.key);
-                Ok(())
-            }
-        }
+    fn write(&self) -> Option<PutRequest> {
+        Some(PutRequest {
+            key: key(self.number()?),
+            value: self.values.next(),
+        })
+    }
+
+    fn read(&self) -> Option<RangeRequest> {
+        Some(RangeRequest {
+            key: key(self.number()?),
+            ..RangeRequest::default()
+        })
     }
 }
 

@@ -7,6 +7,7 @@ mod failover;
 mod floor;
 mod front;
 mod grpc;
+mod h2;
 mod inside;
 mod load;
 mod pipes;
