@@ -7,11 +7,11 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/coracle/target
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
-.PHONY: help setup build dist demo test lint doc bench fuzz clean
+.PHONY: help setup build dist demo test test-upgrade lint doc bench fuzz clean
 
 help: ## List the commands
 	@echo "Coracle: Kubernetes' API in one small binary"; echo
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: ## Install the Debian packages and tools that are missing
 	@tools/setup
@@ -35,6 +35,9 @@ demo: build ## Start a one-node cluster, deploy the examples, prove that they an
 
 test: setup ## Run every test
 	@tools/run-tests
+
+test-upgrade: setup ## Upgrade servers from FROM=REVISION to this one and back, under load
+	@tools/test-upgrade $(FROM)
 
 lint: setup ## Check format, clippy, rustdoc, and licences (cargo-deny if installed)
 	cargo fmt --all -- --check

@@ -68,6 +68,7 @@ mod static_pods;
 mod upgrade;
 mod usage;
 mod users;
+mod versions;
 mod volumes;
 mod wasm;
 mod webhooks;

@@ -180,6 +180,11 @@ fn strangers_and_garbage_do_no_harm() {
         let foreign = dir.join("foreign");
         std::fs::create_dir(&foreign).unwrap();
         assert!(dial(&foreign, cluster).is_err());
+        let own = servers.all[0].dir.join("pki");
+        assert!(
+            dial(&own, cluster ^ 1).is_err(),
+            "it takes this server for one of another cluster"
+        );
         let refused = "refused a connection that claims to be another server's";
         eventually("the refusal in the log", || {
             match servers.all[0].log().contains(refused) {
