@@ -21,8 +21,8 @@ const MAKING_WRITES: u64 = 4 * KEYS;
 /// Size of the disk that counts: what each of them writes in a round fits several times.
 const DISK_BYTES: u64 = 8 << 30;
 
-/// So many that what is written once for thousands of them has its share, however slow the disk.
-const COUNTED_WRITES: u64 = 2 * KEYS;
+/// So many that the merging of the state, once for tens of thousands of them, has its share, however slow the disk.
+const COUNTED_WRITES: u64 = 12 * KEYS;
 /// A disk that takes less than this in half a second is at rest.
 const REST_BYTES: u64 = 256 << 10;
 /// It is looked at so often at most.

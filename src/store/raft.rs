@@ -47,6 +47,8 @@ pub struct Member {
     deserted: Option<(u64, u64)>,
     /// The latest term of any job, and the number of the job that makes it durable, until it has.
     told: (u64, Option<u64>),
+    /// How far entries were committed when the others were last told that and nothing else.
+    told_commit: u64,
     plants: Plants,
 }
 
@@ -75,6 +77,8 @@ impl Member {
             max_inflight_msgs: 256,
             max_uncommitted_size: 64 << 20,
             max_committed_size_per_ready: APPLY_BYTES,
+            // Told by `tell_commit`.
+            skip_bcast_commit: true,
             ..Config::default()
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
@@ -87,6 +91,7 @@ impl Member {
             witness: habits.witness,
             deserted: None,
             told: (term, None),
+            told_commit: 0,
             plants: habits.plants,
         })
     }

@@ -42,6 +42,7 @@ pub struct Work {
 impl Member {
     /// What is to be done next, if anything.
     pub fn work(&mut self) -> Option<Work> {
+        self.tell_commit();
         if !self.node.has_ready() {
             return None;
         }
@@ -74,6 +75,18 @@ impl Member {
         self.hold_back(&mut work);
         self.spoil(&mut work);
         Some(work)
+    }
+
+    /// Followers hear how far entries are committed with the entries that come next. While some are under way,
+    /// these, or the end of them, will tell; else they are told by a message of its own. The library would send
+    /// one each time, and get an answer from each.
+    fn tell_commit(&mut self) {
+        let log = &self.node.raft.raft_log;
+        let (committed, under_way) = (log.committed, log.last_index() > log.committed);
+        if self.leads() && !under_way && committed != self.told_commit {
+            self.told_commit = committed;
+            self.node.raft.bcast_append();
+        }
     }
 
     /// The library lets a leader speak at once, since it takes for granted that the votes were durable before
