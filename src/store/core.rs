@@ -133,7 +133,7 @@ pub struct Core {
     settling: Option<u64>,
     /// For so many ticks the latest change of the members has waited to be settled.
     unsettled_ticks: u64,
-    /// The latest change of the members was applied at this entry or before it.
+    /// The latest change of the members is in this entry, or in one before it.
     changed_at: u64,
 }
 

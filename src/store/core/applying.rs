@@ -97,7 +97,7 @@ impl Core {
         let command = decoded.transpose().map_err(|error| malformed(error.0))?;
         let mut fits = Ok(());
         if let Some(change) = change {
-            fits = self.change(&change, command.as_ref());
+            fits = self.change(index, &change, command.as_ref());
         }
         let time = command.as_ref().map_or(0, |command| command.now_ms);
         match command.as_ref().map(|command| &command.body) {

@@ -35,7 +35,12 @@ const PATIENCE_TICKS: u64 = 20;
 impl Core {
     /// Carries out a change of the members. What does not fit is refused by
     /// every member alike, and leaves nothing behind.
-    pub(super) fn change(&mut self, planned: &ConfChangeV2, command: Option<&Command>) -> Result<(), String> {
+    pub(super) fn change(
+        &mut self,
+        index: u64,
+        planned: &ConfChangeV2,
+        command: Option<&Command>,
+    ) -> Result<(), String> {
         let members = self.member.change(planned).map_err(|error| error.to_string())?;
         let change = match command.map(|command| &command.body) {
             Some(Body::Member(change)) => Some(change),
@@ -49,18 +54,20 @@ impl Core {
             self.meta.unsettled.extend(changed);
         }
         self.settling = None;
-        self.changed_at = self.meta.applied;
+        self.changed_at = index;
         Ok(())
     }
 
     /// Has the group settle what was changed, if this member leads.
     pub(super) fn settle(&mut self) {
         let term = self.member.term();
+        // It would not show anything as unsettled. Here it may be that nobody is left who does and could press it.
+        let elder = self.habits.plants.has(Plant::Elder) && self.unsettled_ticks < 10 * PATIENCE_TICKS;
         let due = self.ends_unsettled()
             && self.settling != Some(term)
             && self.member.settled()
             && !self.member.changing()
-            && !self.habits.plants.has(Plant::Elder);
+            && !elder;
         if due {
             let command = self.command(NOBODY, 0, Body::Settled);
             self.settling = self.member.propose(vec![command]).is_ok().then_some(term);

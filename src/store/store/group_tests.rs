@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::membership::{Change, Peer};
 use crate::peers::{Dialer, Dialling, Stream};
+use crate::plant::{Plant, Plants};
 use crate::types::{Expect, Record};
 
 /// Connects the stores of one test; one that is not there cannot be dialled.
@@ -38,7 +39,19 @@ impl Pipes {
 
     /// Opens the member in the folder with this number.
     async fn open(&self, folder: &std::path::Path, number: u64, join: Option<u64>) -> Store {
+        self.open_as(folder, number, join, None).await
+    }
+
+    /// The same, not quite as this version would.
+    async fn open_as(
+        &self,
+        folder: &std::path::Path,
+        number: u64,
+        join: Option<u64>,
+        plant: Option<Plant>,
+    ) -> Store {
         let mut config = StoreConfig::new(folder.join(number.to_string()));
+        config.plants = Plants::one(plant);
         config.join = join;
         config.keep_log_bytes = 20_000;
         config.here = Peer {
@@ -193,4 +206,37 @@ async fn leadership_is_handed_over_and_members_are_removed() {
         .expect("an end");
     assert!(why.is_some_and(|why| why.contains("removed from the cluster")));
     second.close().await;
+}
+
+/// What is changed by way of a member that knows more than the leader is answered, and not with doubt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn changes_are_settled_under_a_leader_of_an_earlier_version() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipes = Pipes::default();
+    let elder = pipes.open_as(folder.path(), 1, None, Some(Plant::Elder)).await;
+    let second = pipes.open(folder.path(), 2, Some(elder.cluster())).await;
+    join(&elder, &second, 2).await;
+    let third = pipes.open(folder.path(), 3, Some(elder.cluster())).await;
+    let peer = Peer {
+        id: third.member(),
+        name: "n3".into(),
+        address: "pipe:3".into(),
+        witness: false,
+    };
+    for change in [
+        Change::Add(peer.clone()),
+        Change::Promote(peer.id),
+        Change::Remove(peer.id),
+    ] {
+        assert!(elder.leadership().borrow().leads);
+        let done = eventually("a change", async || {
+            match second.change_members(change.clone()).await {
+                Err(error @ StoreError::Membership(_)) => Err(error),
+                done => Ok(done),
+            }
+        });
+        done.await.expect("it is settled");
+    }
+    let status = second.status().await.expect("a status");
+    assert!(status.unsettled.is_empty(), "{status:?}");
 }
