@@ -81,7 +81,7 @@ impl Core {
             return;
         }
         self.unsettled_ticks += 1;
-        if self.unsettled_ticks % PATIENCE_TICKS != 0 {
+        if !self.unsettled_ticks.is_multiple_of(PATIENCE_TICKS) {
             return;
         }
         if let Target::There { leader, term } = self.target()
