@@ -56,7 +56,7 @@ impl Work {
                 }
                 match api.call(create.clone()).await {
                     Ok(reply) => {
-                        let object: Value = serde_json::from_slice(&reply.body).expect("an object");
+                        let object: Value = serde_json::from_slice(&reply.body.whole()).expect("an object");
                         let known = self
                             .acknowledged
                             .lock()
@@ -166,7 +166,7 @@ impl Clients {
         let listed = runtime
             .block_on(client(servers, 0).call(request(Verb::List, "")))
             .expect("a list");
-        let from = revision(&serde_json::from_slice(&listed.body).expect("a list"));
+        let from = revision(&serde_json::from_slice(&listed.body.whole()).expect("a list"));
         let watch = |at| runtime.spawn(work.clone().watch(client(servers, at), from));
         let watches = (0..servers.all.len()).map(watch).collect();
         let write = |n| runtime.spawn(work.clone().write(client(servers, n % servers.all.len()), n));

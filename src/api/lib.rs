@@ -30,6 +30,7 @@ pub mod selector;
 pub mod status;
 pub mod storage;
 pub mod table;
+pub mod text;
 pub mod typecheck;
 pub mod value;
 

@@ -12,6 +12,7 @@ mod names;
 mod operations;
 mod parameters;
 mod paths;
+mod place;
 mod types;
 mod values;
 
@@ -23,6 +24,8 @@ use serde_json::{Map, Value, json};
 
 use crate::kind::KindRef;
 use definitions::Definitions;
+
+pub use place::Place;
 
 /// What we say we are.
 const VERSION: &str = "v1.36.0";
@@ -49,45 +52,52 @@ impl Form {
 
 /// The index of v3 documents (`/openapi/v3`). Its hashes tell clients when their copies are stale.
 pub fn v3_index(kinds: &[KindRef]) -> Value {
-    let mut paths = Map::new();
-    for (group, version) in group_versions(kinds) {
-        let place = if group.is_empty() {
-            format!("api/{version}")
-        } else {
-            format!("apis/{group}/{version}")
-        };
-        let url = format!("/openapi/v3/{place}?hash={}", v3_hash(kinds, group, version));
-        paths.insert(place, json!({"serverRelativeURL": url}));
-    }
+    let of = |place: Place<'_>| {
+        let url = format!("/openapi/v3/{place}?hash={}", v3_hash(kinds, place));
+        (place.to_string(), json!({"serverRelativeURL": url}))
+    };
+    let paths: Map<String, Value> = Place::all(kinds).into_iter().map(of).collect();
     json!({"paths": paths})
 }
 
-/// The hash under which the index names the document of one group and version.
-pub fn v3_hash(kinds: &[KindRef], group: &str, version: &str) -> String {
-    hash(&of_version(kinds, group, version))
+/// The hash under which the index names a document.
+pub fn v3_hash(kinds: &[KindRef], place: Place<'_>) -> String {
+    hash(&place.kinds(kinds))
 }
 
-/// The v3 document of one group and version (`/openapi/v3/apis/apps/v1`); `None` when it has no kinds.
-pub fn v3_document(kinds: &[KindRef], group: &str, version: &str) -> Option<Bytes> {
-    let kinds = of_version(kinds, group, version);
-    if kinds.is_empty() {
+/// The v3 document at a place (`apis/apps/v1`); `None` when there is nothing.
+pub fn v3_document(kinds: &[KindRef], place: Place<'_>) -> Option<Value> {
+    let kinds = place.kinds(kinds);
+    if kinds.is_empty() && !place.is_fixed() {
         return None;
     }
-    let definitions = Definitions::of(&kinds, Form::V3);
-    let paths = paths::paths(&kinds, &definitions, Form::V3);
-    Some(text(&json!({
+    let (definitions, paths) = match place {
+        Place::Version(..) => {
+            let definitions = Definitions::of(&kinds, Form::V3);
+            let paths = paths::paths(&kinds, &definitions, Form::V3);
+            (definitions, paths)
+        }
+        _ => (Definitions::of(&[], Form::V3), groups::of_place(place, Form::V3)),
+    };
+    Some(json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": VERSION},
         "paths": paths,
         "components": {"schemas": definitions.schemas, "securitySchemes": bearer()},
         "security": [{"BearerToken": []}],
-    })))
+    }))
 }
 
 /// A v2 document as gnostic protobuf
 /// (`application/com.github.proto-openapi.spec.v2@v1.0+protobuf`).
 pub fn v2_protobuf(document: &Value) -> Bytes {
-    gnostic::encode(document).into()
+    gnostic::v2(document).into()
+}
+
+/// A v3 document as gnostic protobuf
+/// (`application/com.github.proto-openapi.spec.v3@v1.0+protobuf`).
+pub fn v3_protobuf(document: &Value) -> Bytes {
+    gnostic::v3(document).into()
 }
 
 /// The v2 document (`/openapi/v2`).
@@ -111,20 +121,8 @@ fn bearer() -> Value {
     }})
 }
 
-fn text(document: &Value) -> Bytes {
-    document.to_string().into()
-}
-
 fn group_versions(kinds: &[KindRef]) -> BTreeSet<(&'static str, &'static str)> {
     kinds.iter().map(|kind| (kind.group, kind.version)).collect()
-}
-
-fn of_version(kinds: &[KindRef], group: &str, version: &str) -> Vec<KindRef> {
-    kinds
-        .iter()
-        .filter(|kind| kind.group == group && kind.version == version)
-        .cloned()
-        .collect()
 }
 
 /// Changes whenever a document may: with this build, and with the kinds and their verbs.

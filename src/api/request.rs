@@ -9,6 +9,7 @@ use futures_util::stream::BoxStream;
 use serde_json::{Map, Value, json};
 
 use crate::status::Status;
+use crate::text::Text;
 
 /// Who is asking. A field of the request, set by the door it came through and
 /// never by anything the caller can write.
@@ -262,7 +263,7 @@ pub struct Reply {
     /// The HTTP status code: 200, 201 or 202.
     pub code: u16,
     /// JSON text of the object or list.
-    pub body: Bytes,
+    pub body: Text,
     /// Texts for `Warning` headers (code 299).
     pub warnings: Vec<String>,
 }

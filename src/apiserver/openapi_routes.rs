@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use api::kind::KindRef;
-use api::openapi;
+use api::openapi::{self, Place};
 use api::status::Status;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -21,6 +21,7 @@ use crate::served::ServedKinds;
 
 const JSON: &str = "application/json";
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const V3_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
 
 /// An OpenAPI document, or the news that the client's copy is still good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,40 +39,38 @@ enum Which {
     V2Json,
     V2Protobuf,
     V3Index,
-    V3 { group: String, version: String },
+    /// A document at its place below `/openapi/v3/`.
+    V3 {
+        place: String,
+        protobuf: bool,
+    },
 }
 
 impl Which {
     fn of(path: &str, headers: &HeaderMap) -> Option<Self> {
-        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let named = |group: &str, version: &str| Which::V3 {
-            group: group.into(),
-            version: version.into(),
-        };
-        match parts.as_slice() {
-            ["openapi", "v2"] => Some(if wants_protobuf(headers) {
-                Which::V2Protobuf
-            } else {
-                Which::V2Json
-            }),
-            ["openapi", "v3"] => Some(Which::V3Index),
-            ["openapi", "v3", "api", version] => Some(named("", version)),
-            ["openapi", "v3", "apis", group, version] => Some(named(group, version)),
-            _ => None,
+        let path = path.trim_matches('/').strip_prefix("openapi/")?;
+        match path {
+            "v2" if wants_protobuf(headers, 2) => Some(Which::V2Protobuf),
+            "v2" => Some(Which::V2Json),
+            "v3" => Some(Which::V3Index),
+            path => {
+                let place = path
+                    .strip_prefix("v3/")
+                    .filter(|text| Place::parse(text).is_some())?;
+                Some(Which::V3 {
+                    place: place.to_owned(),
+                    protobuf: wants_protobuf(headers, 3),
+                })
+            }
         }
     }
 
     /// Where the document is now, if it is not what that hash stands for any more.
     fn moved(&self, kinds: &[KindRef], hash: &str) -> Option<String> {
-        let Which::V3 { group, version } = self else {
+        let Which::V3 { place, .. } = self else {
             return None;
         };
-        let now = openapi::v3_hash(kinds, group, version);
-        let place = if group.is_empty() {
-            format!("api/{version}")
-        } else {
-            format!("apis/{group}/{version}")
-        };
+        let now = openapi::v3_hash(kinds, Place::parse(place)?);
         (now != hash).then(|| format!("/openapi/v3/{place}?hash={now}"))
     }
 
@@ -80,7 +79,13 @@ impl Which {
             Which::V2Json => Some(v2(kinds, others).to_string().into()),
             Which::V2Protobuf => Some(openapi::v2_protobuf(&v2(kinds, others))),
             Which::V3Index => Some(v3_index(kinds, others)),
-            Which::V3 { group, version } => openapi::v3_document(kinds, group, version),
+            Which::V3 { place, protobuf } => {
+                let document = openapi::v3_document(kinds, Place::parse(place)?)?;
+                Some(match protobuf {
+                    true => openapi::v3_protobuf(&document),
+                    false => document.to_string().into(),
+                })
+            }
         }
     }
 }
@@ -115,12 +120,10 @@ fn v3_index(kinds: &[KindRef], others: &[Shown]) -> Bytes {
 }
 
 /// Older kubectl asks for the v2 document in this form and takes no other.
-fn wants_protobuf(headers: &HeaderMap) -> bool {
+fn wants_protobuf(headers: &HeaderMap, version: u8) -> bool {
+    let form = format!("application/com.github.proto-openapi.spec.v{version}");
     let first = negotiate::accepted(headers).into_iter().find_map(|range| {
-        let protobuf = range
-            .media
-            .starts_with("application/com.github.proto-openapi.spec.v2")
-            && range.media.ends_with("+protobuf");
+        let protobuf = range.media.starts_with(&form) && range.media.ends_with("+protobuf");
         let json = matches!(range.media, "application/json" | "*/*" | "application/*");
         (protobuf || json).then_some(protobuf)
     });
@@ -158,10 +161,10 @@ impl OpenApi {
         let Some(which) = Which::of(path, headers) else {
             return Ok(None);
         };
-        let content_type = if which == Which::V2Protobuf {
-            V2_PROTOBUF
-        } else {
-            JSON
+        let content_type = match which {
+            Which::V2Protobuf => V2_PROTOBUF,
+            Which::V3 { protobuf: true, .. } => V3_PROTOBUF,
+            _ => JSON,
         };
         // Read before the kinds are, so that a change in between makes the document anew next time.
         // Both only grow, so their sum names the state of both.
@@ -226,12 +229,17 @@ mod tests {
         let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
         headers.insert(ACCEPT, protobuf.parse().unwrap());
         assert_eq!(Which::of("/openapi/v2", &headers), Some(Which::V2Protobuf));
-        let named = Which::V3 {
-            group: "apps".into(),
-            version: "v1".into(),
+        let named = |protobuf| Which::V3 {
+            place: "apis/apps/v1".into(),
+            protobuf,
         };
-        assert_eq!(Which::of("/openapi/v3/apis/apps/v1", &headers), Some(named));
+        let apps = "/openapi/v3/apis/apps/v1";
+        assert_eq!(Which::of(apps, &headers), Some(named(false)));
+        let protobuf = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
+        headers.insert(ACCEPT, protobuf.parse().unwrap());
+        assert_eq!(Which::of(apps, &headers), Some(named(true)));
         assert_eq!(Which::of("/openapi/v4", &headers), None);
+        assert_eq!(Which::of("/openapi/v3/apis/apps/v1/more", &headers), None);
     }
 
     #[test]
@@ -241,7 +249,7 @@ mod tests {
             .map(|kind| KindRef::from(*kind))
             .collect();
         let apps = Which::of("/openapi/v3/apis/apps/v1", &HeaderMap::new()).unwrap();
-        let now = openapi::v3_hash(&kinds, "apps", "v1");
+        let now = openapi::v3_hash(&kinds, Place::Version("apps", "v1"));
         assert_eq!(apps.moved(&kinds, &now), None);
         let there = format!("/openapi/v3/apis/apps/v1?hash={now}");
         assert_eq!(apps.moved(&kinds, "0"), Some(there));

@@ -307,6 +307,7 @@ async fn door(
         cut_off: follow_contact(store, tasks),
         stop: tasks.cancelled(),
         address,
+        forms: Arc::default(),
         waiting: Arc::new(Waiting::new()),
         fairness: fairness(config, store, tasks),
     };

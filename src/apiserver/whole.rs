@@ -28,6 +28,9 @@ pub(crate) struct Whole {
 impl Api for Whole {
     async fn call(&self, request: Request) -> Result<Reply, Status> {
         let place = &request.resource;
+        if place.plural.is_empty() {
+            return self.aggregation.others().resources(place);
+        }
         let other = self.aggregation.others().serving(&place.group, &place.version);
         if other.is_none() && place.group != usage::GROUP {
             return self.core.call(request).await;

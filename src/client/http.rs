@@ -387,7 +387,7 @@ impl Api for HttpApi {
             let warnings = warnings(response.headers());
             Ok(Reply {
                 code,
-                body: read(response).await?,
+                body: read(response).await?.into(),
                 warnings,
             })
         };

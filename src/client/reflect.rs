@@ -73,11 +73,12 @@ impl<T: Object> Reflector<T> {
                 ..options.clone()
             };
             let reply = self.client.call(request).await?;
-            let items = scan::member(&reply.body, "items").unwrap_or_default();
+            let body = reply.body.whole();
+            let items = scan::member(&body, "items").unwrap_or_default();
             for range in scan::elements(items) {
                 objects.push(self.parse(items.get(range).unwrap_or_default())?);
             }
-            let metadata: ListMetadata = decode(scan::member(&reply.body, "metadata").unwrap_or(b"{}"))?;
+            let metadata: ListMetadata = decode(scan::member(&body, "metadata").unwrap_or(b"{}"))?;
             if metadata.next.is_empty() {
                 let revision = metadata.resource_version.parse().map_err(Status::internal)?;
                 self.cache.replace(objects, revision);

@@ -364,7 +364,7 @@ impl Client {
     }
 
     async fn send<R: DeserializeOwned>(&self, request: Request) -> Result<R, Status> {
-        decode(&self.call(request).await?.body)
+        decode(&self.call(request).await?.body.whole())
     }
 }
 

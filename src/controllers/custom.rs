@@ -103,7 +103,7 @@ fn definitions() -> ResourceRef {
 async fn read(client: &Client) -> Result<(Vec<CustomResource>, String), Status> {
     let request = client.request_for(Verb::List, definitions(), "", "");
     let reply = client.call(request).await?;
-    let found: Definitions = serde_json::from_slice(&reply.body).map_err(Status::internal)?;
+    let found: Definitions = serde_json::from_slice(&reply.body.whole()).map_err(Status::internal)?;
     let kinds = found.items.into_iter().filter_map(of).collect();
     Ok((kinds, found.metadata.resource_version))
 }

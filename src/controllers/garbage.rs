@@ -150,7 +150,7 @@ async fn is_gone(client: &Client, owner: &graph::Owner) -> Result<bool, Status> 
         .await
     {
         Ok(reply) => {
-            let found: Value = serde_json::from_slice(&reply.body).map_err(Status::internal)?;
+            let found: Value = serde_json::from_slice(&reply.body.whole()).map_err(Status::internal)?;
             Ok(found["metadata"]["uid"] != owner.uid.as_str())
         }
         Err(status) if status.is_not_found() => Ok(true),

@@ -266,6 +266,6 @@ fn revision_of(reply: &Reply) -> Option<u64> {
     struct Head {
         metadata: Meta,
     }
-    let head: Head = serde_json::from_slice(&reply.body).ok()?;
+    let head: Head = serde_json::from_slice(&reply.body.whole()).ok()?;
     head.metadata.resource_version.parse().ok()
 }

@@ -133,7 +133,7 @@ async fn read(client: &Client, owner: &Owner) -> Wanted {
         client.call(request)
     };
     let read = get("scale").await.and_then(|reply| {
-        let scale: Scale = serde_json::from_slice(&reply.body).map_err(Status::internal)?;
+        let scale: Scale = serde_json::from_slice(&reply.body.whole()).map_err(Status::internal)?;
         let replicas = scale.spec.and_then(|spec| spec.replicas).unwrap_or(0);
         Ok(Wanted::Pods(scale.metadata.uid.unwrap_or_default(), replicas))
     });

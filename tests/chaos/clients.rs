@@ -202,5 +202,5 @@ impl Clients {
 async fn list(api: &HttpApi) -> Result<Value, String> {
     let listed = api.call(maps::request(Verb::List, "")).await;
     let body = listed.map_err(|status| format!("{status:?}"))?.body;
-    serde_json::from_slice(&body).map_err(|error| error.to_string())
+    serde_json::from_slice(&body.whole()).map_err(|error| error.to_string())
 }

@@ -22,6 +22,17 @@ pub enum KindRef {
     Custom(Arc<CustomKind>),
 }
 
+/// Equal are references to the same definition: a changed one is another kind.
+impl PartialEq for KindRef {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (KindRef::BuiltIn(a), KindRef::BuiltIn(b)) => std::ptr::eq(*a, *b),
+            (KindRef::Custom(a), KindRef::Custom(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
 impl From<&'static Kind> for KindRef {
     fn from(kind: &'static Kind) -> Self {
         KindRef::BuiltIn(kind)

@@ -6,7 +6,7 @@ fn all() -> Vec<KindRef> {
 }
 
 fn v3(group: &str, version: &str) -> Value {
-    serde_json::from_slice(&v3_document(&all(), group, version).unwrap()).unwrap()
+    v3_document(&all(), Place::Version(group, version)).unwrap()
 }
 
 /// Every reference in a document must lead somewhere.
@@ -32,14 +32,15 @@ fn the_index_names_every_group_version() {
         .unwrap();
     assert!(url.starts_with("/openapi/v3/apis/apps/v1?hash="));
     assert!(index["paths"].get("api/v1").is_some());
-    for place in index["paths"].as_object().unwrap().keys() {
-        let (group, version) = match place.split('/').collect::<Vec<_>>()[..] {
-            ["api", version] => ("", version.to_owned()),
-            ["apis", group, version] => (group, version.to_owned()),
-            _ => panic!("{place}"),
-        };
-        let document = v3(group, &version);
+    for text in index["paths"].as_object().unwrap().keys() {
+        let place = Place::parse(text).unwrap();
+        assert_eq!(place.to_string(), *text);
+        let document = v3_document(&all(), place).unwrap();
         check_references(&document, &document);
+        assert!(document["paths"].get(format!("/{text}/")).is_some(), "{text}");
+    }
+    for place in ["api", "apis", "apis/apps", "version"] {
+        assert!(index["paths"].get(place).is_some(), "{place}");
     }
 }
 
@@ -80,7 +81,8 @@ fn v3_has_what_kubectl_looks_for() {
         scale["get"]["x-kubernetes-group-version-kind"]["group"],
         "autoscaling"
     );
-    assert!(v3_document(&all(), "nothing", "v1").is_none());
+    assert!(v3_document(&all(), Place::Version("nothing", "v1")).is_none());
+    assert!(v3_document(&all(), Place::Group("nothing")).is_none());
 }
 
 #[test]
@@ -147,6 +149,29 @@ fn the_protobuf_form_carries_the_definitions() {
     // A repeated `Any` in field 20, whose text is YAML.
     let possible = b"\xa2\x01\x08\x12\x06\"SCTP\"";
     assert!(bytes.windows(possible.len()).any(|at| at == possible));
+}
+
+#[test]
+fn v3_has_a_protobuf_form_too() {
+    use crate::protobuf::wire::{Item, Reader};
+    fn field<'m>(message: &'m [u8], number: u32) -> &'m [u8] {
+        let found = Reader::new(message)
+            .map(Result::unwrap)
+            .find(|(n, _)| *n == number);
+        found.unwrap().1.bytes().unwrap()
+    }
+    let bytes = v3_protobuf(&v3("apps", "v1"));
+    assert_eq!(Reader::new(&bytes).next(), Some(Ok((1, Item::Bytes(b"3.0.0")))));
+    // Components, their schemas, the first pair: name and `SchemaOrReference`.
+    let first = field(field(field(&bytes, 5), 1), 1);
+    assert!(field(first, 1).starts_with(b"io.k8s."));
+    let schema = field(field(first, 2), 1);
+    assert_eq!(field(schema, 25), b"object");
+    // Properties refer to other types by `allOf`, and have a standard value that is a text.
+    let reference = b"#/components/schemas/io.k8s.api.core.v1.PodTemplateSpec";
+    assert!(bytes.windows(reference.len()).any(|at| at == reference));
+    let standard = b"\x8a\x02\x05\x1a\x03TCP";
+    assert!(bytes.windows(standard.len()).any(|at| at == standard));
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl Aggregation {
         }
         Ok(Reply {
             code: code.as_u16(),
-            body,
+            body: body.into(),
             warnings: Vec::new(),
         })
     }

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use api::request::{Reply, ResourceRef};
+use api::status::Status;
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::Entry;
 use tokio::sync::watch;
 
@@ -60,6 +62,31 @@ impl Others {
     pub fn of_path(&self, path: &str) -> Option<Arc<Remote>> {
         let mut parts = path.strip_prefix("/apis/")?.splitn(3, '/');
         self.serving(parts.next()?, parts.next()?)
+    }
+
+    /// What a group version was last known to consist of, as an APIResourceList. Everybody may know.
+    ///
+    /// # Errors
+    /// 404 when nobody else serves it, 503 in client-go's words when whoever does is away or has not said it yet.
+    pub fn resources(&self, place: &ResourceRef) -> Result<Reply, Status> {
+        let (group, version) = (&place.group, &place.version);
+        let remote = self
+            .serving(group, version)
+            .ok_or_else(|| Status::not_found(group, "", version))?;
+        let documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = documents.get(&remote.name).filter(|_| remote.available);
+        let stale = || Status::unavailable(format!("stale GroupVersion discovery: {group}/{version}"));
+        let list = json!({
+            "kind": "APIResourceList",
+            "apiVersion": "v1",
+            "groupVersion": format!("{group}/{version}"),
+            "resources": said.ok_or_else(stale)?.resources,
+        });
+        Ok(Reply {
+            code: 200,
+            body: list.to_string().into(),
+            warnings: Vec::new(),
+        })
     }
 
     /// All of them, by name.

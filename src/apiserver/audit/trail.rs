@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use api::object;
 use api::request::{Notes, User};
 use api::status::Status;
+use api::text::Text;
 use base::Clock;
-use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -49,7 +49,7 @@ struct Found {
     notes: Notes,
     name: String,
     request: Option<Value>,
-    response: Option<Bytes>,
+    response: Option<Text>,
     failure: Option<Value>,
 }
 
@@ -109,7 +109,7 @@ impl Trail {
     }
 
     /// The answer's body.
-    pub fn answered(&self, body: &Bytes) {
+    pub fn answered(&self, body: &Text) {
         if self.0.scope.level >= Level::RequestResponse {
             self.found().response = Some(body.clone());
         }
@@ -168,7 +168,7 @@ impl Trail {
             let response = found
                 .response
                 .as_ref()
-                .and_then(|body| serde_json::from_slice(body).ok());
+                .and_then(|body| serde_json::from_slice(&body.whole()).ok());
             if let Some(body) = response {
                 put("responseObject", self.shown(body));
             }
@@ -262,7 +262,7 @@ mod tests {
         trail.at(Stage::RequestReceived, None);
         trail.asked(json!({"metadata": {"name": "web", "managedFields": [{}]}}));
         trail.notes().annotate("authorization.k8s.io/decision", "allow");
-        trail.answered(&Bytes::from_static(b"{\"kind\":\"Pod\"}"));
+        trail.answered(&"{\"kind\":\"Pod\"}".into());
         trail.at(Stage::ResponseComplete, Some(201));
         let lines = lines.lock().unwrap();
         assert_eq!(lines.len(), 1, "the first stage is omitted");

@@ -10,6 +10,7 @@ use client::ApiRef;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::convert::EventForm;
 use super::departure::Departure;
 use super::large::Waiting;
 use crate::aggregation::Aggregation;
@@ -18,6 +19,7 @@ use crate::authn::{Authn, CertificateUser, ServiceAccounts};
 use crate::authz::Authorizer;
 use crate::discovery::Discovery;
 use crate::fairness::Fairness;
+use crate::forms::Forms;
 use crate::health::Health;
 use crate::lookup::Lookup;
 use crate::members::Members;
@@ -69,6 +71,8 @@ pub struct Door {
     pub stop: CancellationToken,
     /// `host:port` at which clients elsewhere reach this server.
     pub address: String,
+    /// Events that watchers had converted.
+    pub forms: Arc<Forms<EventForm>>,
     /// Answers that wait to be sent.
     pub waiting: Arc<Waiting>,
     /// Whether the server is about to end.

@@ -1,8 +1,8 @@
 //! Answers that wait to be sent: how much memory they may take, and for how long when nobody reads them.
 //!
 //! A client says how fast it reads, down to not at all: over HTTP/2 it may ask for a thousand lists on one connection
-//! and take not one byte of them. So the text of an answer is handed over in small copies, and forgotten when nothing
-//! of it was taken for a minute.
+//! and take not one byte of them. So the text of an answer, which lies in the store as long as it can, is handed over in
+//! small copies, and forgotten when nothing of it was taken for a minute.
 
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use api::status::Status;
+use api::text::{Reading, Text};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
@@ -23,8 +24,12 @@ use crate::nodes::{Body, BoxError};
 const SMALL: usize = 4 * 1024;
 /// All that is counted may take this many bytes, and half of them for one user.
 const BYTES_MAX: usize = 256 * 1024 * 1024;
-/// What is handed over at once.
-const PIECE: usize = 32 * 1024;
+/// What is handed over at once: with the head of its frame as much as a record of TLS takes.
+const PIECE: usize = 16 * 1024 - FRAME_HEAD;
+/// What HTTP/2 writes before each frame.
+const FRAME_HEAD: usize = 9;
+/// After so many pieces others have their turn.
+const PIECES_TOGETHER: usize = 8;
 /// An answer of which nothing was taken for this long is forgotten.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How often that is looked at.
@@ -44,7 +49,7 @@ pub struct Waiting {
 }
 
 struct Answer {
-    rest: Bytes,
+    rest: Reading,
     taken: Instant,
     room: Option<Share<Reader>>,
 }
@@ -68,19 +73,19 @@ impl Waiting {
     ///
     /// # Errors
     /// 429 when too much waits already.
-    pub fn body(&self, reader: Reader, text: Bytes) -> Result<Body, Status> {
+    pub fn body(&self, reader: Reader, text: Text) -> Result<Body, Status> {
         if text.len() < SMALL {
-            return Ok(reply::full(text));
+            return Ok(reply::full(text.whole()));
         }
         let room = self.room.take(reader, text.len());
         let room = room.map_err(|_| reply::busy())?;
         let answer = Arc::new(Mutex::new(Answer {
-            rest: text,
+            rest: text.read(),
             taken: Instant::now(),
             room: Some(room),
         }));
         lock(&self.answers).push(Arc::downgrade(&answer));
-        let sending = Sending { answer, rests: false };
+        let sending = Sending { answer, sent: 0 };
         Ok(sending.boxed())
     }
 
@@ -100,7 +105,7 @@ impl Waiting {
             let mut answer = lock(&answer);
             let idle = now.saturating_duration_since(answer.taken) > IDLE_MAX;
             if idle {
-                (answer.rest, answer.room) = (Bytes::new(), None);
+                (answer.rest, answer.room) = (Text::default().read(), None);
             }
             !idle
         });
@@ -113,8 +118,8 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 struct Sending {
     answer: Arc<Mutex<Answer>>,
-    /// Whether others have their turn before the next piece.
-    rests: bool,
+    /// Pieces since others had their turn.
+    sent: usize,
 }
 
 impl hyper::body::Body for Sending {
@@ -125,7 +130,8 @@ impl hyper::body::Body for Sending {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if std::mem::take(&mut self.rests) {
+        if self.sent == PIECES_TOGETHER {
+            self.sent = 0;
             // A client that reads fast would have a thread to itself until it has everything.
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -135,24 +141,22 @@ impl hyper::body::Body for Sending {
         if answer.room.is_none() {
             return Poll::Ready(Some(Err("nobody read this answer".into())));
         }
-        if answer.rest.is_empty() {
+        if answer.rest.left() == 0 {
             return Poll::Ready(None);
         }
-        let length = answer.rest.len().min(PIECE);
-        // A copy: a piece that waits elsewhere must not keep the whole.
-        let piece = Bytes::copy_from_slice(&answer.rest.split_to(length));
+        let piece = answer.rest.take(PIECE);
         answer.taken = Instant::now();
-        this.rests = !answer.rest.is_empty();
+        this.sent += 1;
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
         let answer = lock(&self.answer);
-        answer.room.is_some() && answer.rest.is_empty()
+        answer.room.is_some() && answer.rest.left() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(lock(&self.answer).rest.len() as u64)
+        SizeHint::with_exact(lock(&self.answer).rest.left() as u64)
     }
 }
 
@@ -167,10 +171,10 @@ mod tests {
         let waiting = Waiting::new();
         let text = Bytes::from(vec![b'x'; 100_000]);
         let reader = waiting.reader("a");
-        let sent = waiting.body(reader, text.clone()).unwrap();
+        let sent = waiting.body(reader, text.clone().into()).unwrap();
         assert_eq!(sent.size_hint().exact(), Some(100_000));
         assert_eq!(sent.collect().await.unwrap().to_bytes(), text);
-        let mut unread = waiting.body(reader, text).unwrap();
+        let mut unread = waiting.body(reader, text.into()).unwrap();
         assert!(unread.frame().await.unwrap().is_ok());
         waiting.forget(Instant::now());
         assert!(unread.frame().await.unwrap().is_ok());
@@ -182,13 +186,13 @@ mod tests {
     #[test]
     fn one_user_does_not_take_all_the_room() {
         let waiting = Waiting::new();
-        let large = || Bytes::from_static(&[b'x'; 16 * 1024 * 1024]);
+        let large = || Text::from(Bytes::from_static(&[b'x'; 16 * 1024 * 1024]));
         let (a, b) = (waiting.reader("a"), waiting.reader("b"));
         let held: Vec<Body> = std::iter::repeat_with(|| waiting.body(a, large()))
             .map_while(Result::ok)
             .collect();
         assert_eq!(held.len(), 8);
         assert!(waiting.body(b, large()).is_ok());
-        assert!(waiting.body(a, Bytes::from_static(b"small")).is_ok());
+        assert!(waiting.body(a, "small".into()).is_ok());
     }
 }

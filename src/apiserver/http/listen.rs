@@ -25,6 +25,7 @@ use super::door::{Caller, Door};
 use super::guests::Guests;
 use super::handler;
 use super::shares::Share;
+use super::together::Together;
 use crate::authn::CertificateUser;
 use crate::nodes::{Body, BoxError};
 use crate::peers::PeerDoor;
@@ -177,7 +178,7 @@ impl Listening {
             async move { Ok::<_, Infallible>(door.answer(caller, request).await) }
         });
         let builder = builder();
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(Together::new(stream)), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

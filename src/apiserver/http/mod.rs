@@ -21,6 +21,7 @@ pub mod query;
 pub mod reply;
 mod resource;
 mod shares;
+mod together;
 mod turns;
 pub mod watch;
 

@@ -122,8 +122,8 @@ fn discovery(door: &Door, incoming: &Incoming, path: &str) -> Option<Response<Bo
         .headers_mut()
         .insert(VARY, HeaderValue::from_static("Accept"));
     if negotiate::gzip(headers) {
-        let body = reply::compressed(&mut response, document.body);
-        *response.body_mut() = reply::full(body);
+        let body = reply::compressed(&mut response, document.body.into());
+        *response.body_mut() = reply::full(body.whole());
     }
     Some(response)
 }
@@ -161,7 +161,7 @@ async fn openapi(door: &Door, incoming: &Incoming, path: &str) -> Result<Option<
         None => *response.status_mut() = http::StatusCode::NOT_MODIFIED,
         Some(body) => {
             let body = match negotiate::gzip(headers) {
-                true => reply::compressed(&mut response, body),
+                true => reply::compressed(&mut response, body.into()).whole(),
                 false => body,
             };
             *response.body_mut() = reply::full(body);

@@ -4,6 +4,7 @@ use api::request::{Options, Verb};
 use api::status::{FieldError, Status};
 
 use super::path::decode;
+use crate::numbers;
 
 /// Decoded `key=value` pairs in the order in which they were sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,18 +44,16 @@ impl Query {
     /// Whether a switch is on: present, and neither `false` nor `0`.
     pub fn flag(&self, key: &str) -> bool {
         self.get(key)
-            .is_some_and(|value| !matches!(value, "false" | "False" | "FALSE" | "0"))
+            .is_some_and(|value| !value.eq_ignore_ascii_case("false") && value != "0")
     }
 
-    /// A number; 400 when it is none.
+    /// A number; 400 when it is none. An empty text is none either.
     pub fn number<T: std::str::FromStr>(&self, key: &str) -> Result<Option<T>, Status> {
-        let Some(text) = self.get(key).filter(|text| !text.is_empty()) else {
+        let Some(text) = self.get(key) else {
             return Ok(None);
         };
-        let number = text.parse().map_err(|_| {
-            Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
-        })?;
-        Ok(Some(number))
+        let wrong = |_| Status::bad_request(numbers::not_signed(text));
+        text.parse().map(Some).map_err(wrong)
     }
 
     /// A number of which only those above zero mean something: what is below counts as zero.
@@ -157,7 +156,7 @@ mod tests {
     #[test]
     fn switches_numbers_and_texts() {
         let query = Query::parse(
-            "watch=1&limit=500&labelSelector=app%3Dweb%2Cx+in+(a)&sendInitialEvents=false&resourceVersion=0&timeoutSeconds=",
+            "watch=1&limit=500&labelSelector=app%3Dweb%2Cx+in+(a)&sendInitialEvents=false&resourceVersion=0&force=fAlse",
         );
         assert!(query.flag("watch") && !query.flag("force"));
         let options = options(&query, Verb::List, "kubectl/v1.33.1 (linux/amd64)").unwrap();
@@ -171,8 +170,20 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let bad = Query::parse("limit=many");
-        assert_eq!(options(&bad, Verb::List, "").unwrap_err().code, 400);
+        for (text, said) in [
+            (
+                "limit=many",
+                r#"strconv.ParseInt: parsing "many": invalid syntax"#,
+            ),
+            ("limit=", r#"strconv.ParseInt: parsing "": invalid syntax"#),
+            (
+                "timeoutSeconds=9223372036854775808",
+                r#"strconv.ParseInt: parsing "9223372036854775808": value out of range"#,
+            ),
+        ] {
+            let status = options(&Query::parse(text), Verb::List, "").unwrap_err();
+            assert_eq!((status.code, status.message.as_str()), (400, said));
+        }
         let bad = Query::parse("dryRun=Some");
         let status = options(&bad, Verb::Create, "").unwrap_err();
         assert_eq!(

@@ -168,7 +168,8 @@ fn conversion(door: &Door, path: &ResourcePath, incoming: &Incoming) -> Result<C
         kind,
         include: convert::include(&incoming.query)?,
         pretty: convert::pretty(&incoming.query, incoming.user_agent()),
-        now: door.clock.now(),
+        clock: door.clock.clone(),
+        forms: door.forms.clone(),
     })
 }
 

@@ -228,22 +228,11 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::super::negotiate::Form;
+    use super::super::convert::tests::idle;
     use super::*;
     use crate::metrics::{About, HttpMetrics};
     use api::request::{EventKind, WatchEvent};
-    use api::table::Include;
     use http_body_util::BodyExt;
-
-    fn conversion() -> Conversion {
-        Conversion {
-            form: Form::default(),
-            kind: None,
-            include: Include::None,
-            pretty: false,
-            now: jiff::Timestamp::UNIX_EPOCH,
-        }
-    }
 
     #[tokio::test]
     async fn events_are_lines_and_errors_end_with_a_status() {
@@ -259,12 +248,7 @@ mod tests {
             stop: CancellationToken::new(),
             cut_off,
         };
-        let body = body(
-            events,
-            conversion(),
-            limits,
-            metrics.long_running(&About::default()),
-        );
+        let body = body(events, idle(), limits, metrics.long_running(&About::default()));
         let text = body.collect().await.unwrap().to_bytes();
         let lines: Vec<&[u8]> = text.split_inclusive(|b| *b == b'\n').collect();
         assert_eq!(lines[0], b"{\"type\":\"ADDED\",\"object\":{\"a\":1}}\n");
@@ -285,12 +269,7 @@ mod tests {
             cut_off,
         };
         let events = stream::pending().boxed();
-        let body = body(
-            events,
-            conversion(),
-            limits,
-            metrics.long_running(&About::default()),
-        );
+        let body = body(events, idle(), limits, metrics.long_running(&About::default()));
         assert!(body.collect().await.unwrap().to_bytes().is_empty());
     }
 }

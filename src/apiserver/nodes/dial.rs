@@ -88,7 +88,7 @@ impl Dialer {
         let mut list = Request::new(server(), Verb::List, place, &namespace, "");
         list.options.label_selector = format!("kubernetes.io/service-name={name}");
         let slices = self.api.call(list).await?;
-        let slices: Value = serde_json::from_slice(&slices.body).map_err(Status::internal)?;
+        let slices: Value = serde_json::from_slice(&slices.body.whole()).map_err(Status::internal)?;
         let mut routes = route::to_service(&service, &slices, port)?;
         // One that cannot be reached at this moment is not the end: another may.
         let mut failure = Status::unavailable(format!("no endpoints available for service {name:?}"));
@@ -156,7 +156,7 @@ impl Dialer {
             .api
             .call(Request::new(server(), Verb::Get, place, namespace, name))
             .await?;
-        serde_json::from_slice(&reply.body).map_err(Status::internal)
+        serde_json::from_slice(&reply.body.whole()).map_err(Status::internal)
     }
 }
 

@@ -260,7 +260,7 @@ impl Core {
         }
         Ok(Reply {
             code: 200,
-            body: self.served(&entry.text, kind).await?,
+            body: self.served(&entry.text, kind).await?.into(),
             warnings: Vec::new(),
         })
     }

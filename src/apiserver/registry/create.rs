@@ -197,7 +197,7 @@ impl Core {
         entry: Option<Arc<Entry>>,
     ) -> Result<Reply, Status> {
         let body = match entry {
-            Some(entry) => self.served(&entry.text, &target.kind).await?,
+            Some(entry) => self.served(&entry.text, &target.kind).await?.into(),
             None => value.to_string().into(),
         };
         Ok(Reply {

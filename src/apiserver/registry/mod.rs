@@ -16,6 +16,7 @@ mod eviction;
 mod families;
 mod filter;
 mod hooks;
+mod list_text;
 mod meta;
 mod page;
 mod pods;
@@ -45,6 +46,7 @@ mod tests;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
+use api::kind::KindRef;
 use api::request::{EventStream, Reply, Request, Verb};
 use api::status::Status;
 use async_trait::async_trait;
@@ -55,6 +57,7 @@ use store::Store;
 use crate::admission::dynamic::Dynamic;
 use crate::admission::{self, Plugin};
 use crate::authz::{Attributes, Authorizer};
+use crate::forms::Forms;
 use crate::nodes::{Dialer, NodeLinks};
 use crate::outbound::Outbound;
 use crate::served::ServedKinds;
@@ -122,6 +125,8 @@ struct Inner {
     turns: quota::Turns,
     dynamic: Arc<Dynamic>,
     kinds: Arc<ServedKinds>,
+    /// Texts of events in another form than the stored one.
+    forms: Forms<KindRef>,
     /// One, or one for each family; the first is the default.
     service_ranges: Vec<ServiceRange>,
     port_range: PortRange,
@@ -162,6 +167,7 @@ impl Core {
                 turns: quota::Turns::default(),
                 dynamic: Arc::new(Dynamic::new(Outbound::new(dialer), kinds.clone())),
                 kinds,
+                forms: Forms::default(),
                 service_ranges,
                 port_range,
             }

@@ -1,11 +1,14 @@
 //! Pages of a list: continue tokens, and which options go together
 //! (apimachinery `apis/meta/internalversion/validation`, apiserver `storage/continue.go`).
 
+use api::decode;
 use api::request::Options;
 use api::status::{FieldError, Status};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::{DecodeError, Engine as _};
 use serde::{Deserialize, Serialize};
+
+use crate::numbers;
 
 /// Where the next page begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +21,11 @@ pub(super) struct Token {
 
 #[derive(Serialize, Deserialize)]
 struct Wire {
+    #[serde(default)]
     v: String,
+    #[serde(default)]
     rv: i64,
+    #[serde(default)]
     start: String,
 }
 
@@ -49,8 +55,9 @@ impl Token {
             Status::bad_request(format!("invalid continue token: continue key is not valid{why}"))
         };
         let bytes = URL_SAFE_NO_PAD
-            .decode(text.trim_end_matches('='))
+            .decode(text)
             .map_err(|error| bad(&format!(": illegal base64 data at input byte {}", place(&error))))?;
+        decode::well_formed(&bytes).map_err(|error| bad(&format!(": {error}")))?;
         let wire: Wire = serde_json::from_slice(&bytes).map_err(|error| bad(&format!(": {error}")))?;
         if wire.v != VERSION {
             return Err(bad(&format!(
@@ -189,7 +196,7 @@ pub(super) fn revision(text: &str) -> Result<Option<u64>, Status> {
     }
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|_| digits).map(Some).ok_or_else(|| {
-        let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+        let why = numbers::not_unsigned(text);
         let error = FieldError::invalid("resourceVersion", text, why);
         Status::bad_request(format!("invalid resource version: {error}"))
     })
@@ -245,7 +252,16 @@ mod tests {
             };
             assert_eq!(Token::parse(&token.text()).unwrap(), token);
         }
-        assert_eq!(Token::parse("nonsense!").unwrap_err().code, 400);
+        for (text, why) in [
+            ("nonsense!", "illegal base64 data at input byte 8"),
+            ("e30=", "illegal base64 data at input byte 3"),
+            ("Zm9v", "invalid character 'o' in literal false (expecting 'a')"),
+            ("e30", "server does not recognize this encoded version "),
+        ] {
+            let said = format!("invalid continue token: continue key is not valid: {why}");
+            let status = Token::parse(text).unwrap_err();
+            assert_eq!((status.code, status.message), (400, said));
+        }
         let outside = Token {
             revision: Some(1),
             after: "../secrets/x".into(),
@@ -293,5 +309,7 @@ mod tests {
         assert_eq!(at(None, "Exact", 0), Err(422));
         assert_eq!(at(Some("7"), "Roughly", 0), Err(422));
         assert_eq!(at(Some("x"), "", 0), Err(400));
+        let large = revision("18446744073709551616").unwrap_err();
+        assert!(large.message.ends_with("value out of range"), "{}", large.message);
     }
 }

@@ -43,7 +43,7 @@ impl Core {
             if self.attempt_bind(request, &target, &binding).await? {
                 return Ok(Reply {
                     code: 201,
-                    body: remove::success(None),
+                    body: remove::success(None).into(),
                     warnings,
                 });
             }

@@ -1,19 +1,24 @@
-//! `get` and `list`: stored text handed out and joined, never parsed, except
+//! `get` and `list`: stored text handed out as it is, never parsed, except
 //! where another form than the stored one is asked for.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::custom::CustomKind;
 use api::kind::KindRef;
 use api::object;
 use api::request::{Reply, Request};
 use api::status::Status;
+use api::text::Text;
 use bytes::Bytes;
 use serde_json::Value;
 use store::{Entry, ListQuery, Listing, StoreError};
 
+use crate::conversion;
+
 use super::filter::Filter;
+use super::list_text::ListText;
 use super::page::{self, At, Token};
 use super::target::{Part, Target};
 use super::{Core, refuse, scale, text};
@@ -25,12 +30,23 @@ const FRESH_WAIT: Duration = if cfg!(test) {
     Duration::from_secs(3)
 };
 
+/// Whether every object of the kind is shown as it is stored, so that nothing needs to be looked at.
+pub(super) fn shown_as_stored(kind: &KindRef) -> bool {
+    kind.storage.is_none() && kind.custom().is_none()
+}
+
+/// Whether an object of the kind is read and written anew before it is shown.
+pub(super) fn is_remade(kind: &KindRef) -> bool {
+    let gained = |custom: &Arc<CustomKind>| custom.gained_defaults();
+    kind.storage.is_some() || conversion::by_webhook(kind) || kind.custom().is_some_and(gained)
+}
+
 /// An object's text in the form that callers see.
 ///
 /// # Errors
 /// 500 when the stored text is damaged.
 pub(super) fn served<'t>(text: &'t Bytes, kind: &KindRef) -> Result<Cow<'t, Bytes>, Status> {
-    if kind.storage.is_some() || kind.custom().is_some_and(|custom| custom.gained_defaults()) {
+    if is_remade(kind) {
         let mut value: Value = serde_json::from_slice(text).map_err(Status::internal)?;
         to_served(&mut value, kind);
         return Ok(Cow::Owned(value.to_string().into()));
@@ -83,7 +99,7 @@ impl Core {
                 let object = self.to_served(text::parse(&entry)?, &target.kind).await?;
                 scale::view(&target.kind, &object)?.to_string().into()
             }
-            _ => self.served(&entry.text, &target.kind).await?,
+            _ => self.served(&entry.text, &target.kind).await?.into(),
         };
         Ok(Reply {
             code: 200,
@@ -116,12 +132,11 @@ impl Core {
     pub(super) async fn list(&self, request: &Request) -> Result<Reply, Status> {
         let target = self.target(request)?;
         let page = self.page(&target, request).await?;
-        let texts: Vec<&Bytes> = page.entries.iter().map(|entry| &entry.text).collect();
-        let texts = self.served_all(&texts, &target.kind).await?;
-        let body = join(&target, &page, &texts);
+        let head = page.head(&target.kind).into_bytes();
+        let items = self.items(page.entries, &target.kind).await?;
         Ok(Reply {
             code: 200,
-            body,
+            body: Text::of_pieces(ListText { head, items }),
             warnings: Vec::new(),
         })
     }
@@ -185,6 +200,24 @@ pub(super) struct Page {
     remaining: Option<u64>,
 }
 
+impl Page {
+    /// The list's text up to its first item.
+    pub fn head(&self, kind: &KindRef) -> String {
+        let mut metadata = serde_json::json!({ "resourceVersion": self.revision.to_string() });
+        if let Some(next) = &self.next {
+            metadata["continue"] = next.text().into();
+        }
+        if let Some(remaining) = self.remaining {
+            metadata["remainingItemCount"] = remaining.into();
+        }
+        format!(
+            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
+            kind.list_kind(),
+            kind.api_version()
+        )
+    }
+}
+
 fn cut(listing: Listing, filter: &Filter, limit: usize, prefix_len: usize) -> Page {
     let Listing {
         revision,
@@ -212,32 +245,4 @@ fn cut(listing: Listing, filter: &Filter, limit: usize, prefix_len: usize) -> Pa
         next,
         remaining,
     }
-}
-
-/// The list's text: a head, and the objects' texts as they are stored.
-fn join(target: &Target, page: &Page, texts: &[Cow<'_, Bytes>]) -> Bytes {
-    let kind = &target.kind;
-    let mut metadata = serde_json::json!({ "resourceVersion": page.revision.to_string() });
-    if let Some(next) = &page.next {
-        metadata["continue"] = next.text().into();
-    }
-    if let Some(remaining) = page.remaining {
-        metadata["remainingItemCount"] = remaining.into();
-    }
-    let head = format!(
-        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
-        kind.list_kind(),
-        kind.api_version()
-    );
-    let size: usize = texts.iter().map(|text| text.len() + 1).sum();
-    let mut out = Vec::with_capacity(head.len() + size + 2);
-    out.extend_from_slice(head.as_bytes());
-    for (i, text) in texts.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(text);
-    }
-    out.extend_from_slice(b"]}");
-    out.into()
 }

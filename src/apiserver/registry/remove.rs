@@ -6,6 +6,7 @@ use api::kind::Kind;
 use api::object;
 use api::request::{Options, Reply, Request};
 use api::status::Status;
+use api::text::Text;
 use api::value;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -16,6 +17,7 @@ use crate::admission::Operation;
 use crate::conversion;
 
 use super::create::written;
+use super::list_text::{Items, ListText};
 use super::target::Target;
 use super::world::review_of;
 use super::{Core, body, hooks, meta, refuse, text};
@@ -157,7 +159,7 @@ impl Core {
         let removed = self.remove(&target, request, &options).await?;
         Ok(Reply {
             code: 200,
-            body: removed.body,
+            body: removed.body.into(),
             warnings: Vec::new(),
         })
     }
@@ -241,18 +243,13 @@ impl Core {
                 Err(status) => return Err(status),
             }
         }
-        let mut out = format!(
-            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{}\"}},\"items\":[",
-            target.kind.list_kind(),
-            target.api_version,
-            page.revision
-        )
-        .into_bytes();
-        out.extend_from_slice(&items.join(&b","[..]));
-        out.extend_from_slice(b"]}");
+        let list = ListText {
+            head: page.head(&target.kind).into_bytes(),
+            items: Items::Shown(items),
+        };
         Ok(Reply {
             code: 200,
-            body: out.into(),
+            body: Text::of_pieces(list),
             warnings: Vec::new(),
         })
     }

@@ -172,7 +172,7 @@ impl World {
 }
 
 fn value(reply: &Reply) -> Value {
-    serde_json::from_slice(&reply.body).unwrap()
+    serde_json::from_slice(&reply.body.whole()).unwrap()
 }
 
 fn text(value: &Value, pointer: &str) -> String {

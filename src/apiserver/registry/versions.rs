@@ -2,15 +2,18 @@
 //! than their names ask a webhook; nobody else waits here.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use api::kind::KindRef;
 use api::object;
 use api::status::Status;
 use bytes::Bytes;
 use serde_json::Value;
+use store::Entry;
 
 use crate::conversion;
 
+use super::list_text::Items;
 use super::target::Target;
 use super::{Core, read};
 
@@ -26,6 +29,23 @@ impl Core {
         let mut all = self.served_all(&[text], kind).await?;
         let one = all.pop().map(Cow::into_owned);
         one.ok_or_else(|| Status::internal("nothing was converted"))
+    }
+
+    /// As [`Core::served`], made once for all who watch the object.
+    ///
+    /// # Errors
+    /// As [`Core::served`].
+    pub(super) async fn shown(&self, text: &Bytes, kind: &KindRef) -> Result<Bytes, Status> {
+        if !read::is_remade(kind) {
+            return self.served(text, kind).await;
+        }
+        let forms = &self.inner.forms;
+        if let Some(made) = forms.find(text, kind) {
+            return Ok(made);
+        }
+        let made = self.served(text, kind).await?;
+        forms.keep(text, kind.clone(), &made);
+        Ok(made)
     }
 
     /// Texts of many objects in the form that callers see, most of them as they are: a webhook is asked once for
@@ -51,6 +71,19 @@ impl Core {
             Cow::Owned(object.to_string().into())
         });
         Ok(shown.collect())
+    }
+
+    /// A list's objects in the form that callers see.
+    ///
+    /// # Errors
+    /// As [`Core::served`].
+    pub(super) async fn items(&self, entries: Vec<Arc<Entry>>, kind: &KindRef) -> Result<Items, Status> {
+        if read::shown_as_stored(kind) {
+            return Ok(Items::Stored(entries));
+        }
+        let texts: Vec<&Bytes> = entries.iter().map(|entry| &entry.text).collect();
+        let shown = self.served_all(&texts, kind).await?;
+        Ok(Items::Shown(shown.into_iter().map(Cow::into_owned).collect()))
     }
 
     /// A stored object in the form that callers see.

@@ -169,7 +169,7 @@ impl Follower {
     async fn event(&self, kind: EventKind, object: Bytes) -> Result<WatchEvent, Status> {
         Ok(WatchEvent {
             kind,
-            object: self.core.served(&object, &self.kind).await?,
+            object: self.core.shown(&object, &self.kind).await?,
         })
     }
 

@@ -21,7 +21,7 @@ pub async fn get(door: &Door, plural: &str, namespace: &str, name: &str) -> Resu
         name,
     );
     let reply = door.api.call(request).await?;
-    serde_json::from_slice(&reply.body).map_err(Status::internal)
+    serde_json::from_slice(&reply.body.whole()).map_err(Status::internal)
 }
 
 fn names(pod: &Value, list: &str) -> Vec<String> {

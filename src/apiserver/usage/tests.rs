@@ -61,7 +61,7 @@ fn request(verb: Verb, plural: &str, namespace: &str, name: &str) -> Request {
 async fn nodes_are_asked_only_as_often_as_needed() {
     let (usage, asked) = node();
     let answer = usage.answer(&request(Verb::List, "nodes", "", "")).await.unwrap();
-    let list: Value = serde_json::from_slice(&answer.body).unwrap();
+    let list: Value = serde_json::from_slice(&answer.body.whole()).unwrap();
     assert_eq!(list["kind"], "NodeMetricsList");
     let items = list["items"].as_array().unwrap();
     assert_eq!(items.len(), 1, "the node that is away is left out: {list}");
@@ -71,7 +71,7 @@ async fn nodes_are_asked_only_as_often_as_needed() {
         .answer(&request(Verb::Get, "pods", "ns", "web"))
         .await
         .unwrap();
-    let pod: Value = serde_json::from_slice(&answer.body).unwrap();
+    let pod: Value = serde_json::from_slice(&answer.body.whole()).unwrap();
     assert_eq!(pod["containers"][0]["name"], "c");
     assert_eq!(asked.load(Ordering::SeqCst), 2, "what was just measured is good");
 }
@@ -82,7 +82,7 @@ async fn selectors_choose_and_what_is_missing_is_named() {
     let names = async |mut asked: Request, labels: &str| {
         asked.options.label_selector = labels.to_owned();
         let answer = usage.answer(&asked).await.unwrap();
-        let list: Value = serde_json::from_slice(&answer.body).unwrap();
+        let list: Value = serde_json::from_slice(&answer.body.whole()).unwrap();
         let items = list["items"].as_array().unwrap();
         items
             .iter()

@@ -182,7 +182,7 @@ async fn requests_share_a_connection_and_outlive_it() {
         .call(request(Verb::Patch(PatchType::Merge), "a"))
         .await
         .unwrap();
-    let text: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+    let text: serde_json::Value = serde_json::from_slice(&reply.body.whole()).unwrap();
     let url = format!("https://{}/api/v1/namespaces/x/pods/a", server.address);
     assert_eq!(text["text"], format!("PATCH {url} Bearer secret"));
     assert_eq!(reply.warnings, ["careful"]);

@@ -88,7 +88,7 @@ impl Follower {
             .client
             .call(self.client.request_for(Verb::List, self.resource.clone(), "", ""))
             .await?;
-        let list: List = serde_json::from_slice(&reply.body).map_err(Status::internal)?;
+        let list: List = serde_json::from_slice(&reply.body.whole()).map_err(Status::internal)?;
         let mut alive = HashSet::new();
         for item in list.items {
             alive.insert(item.metadata.uid.clone());

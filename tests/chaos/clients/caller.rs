@@ -118,7 +118,7 @@ impl Caller {
         let now = self.shared.now();
         let (told, heard) = match answer.unwrap_or_else(|_| Err(Status::timeout("no answer"))) {
             Ok(reply) => {
-                let object: Value = serde_json::from_slice(&reply.body).expect("an object");
+                let object: Value = serde_json::from_slice(&reply.body.whole()).expect("an object");
                 let (value, revision) = shown(&object);
                 self.known.insert(key.to_owned(), (value, revision));
                 let told = match wish {
