@@ -31,6 +31,7 @@ fn a_server_extends_the_api() {
     sandboxed(|dir| {
         let cluster = Cluster::start_as("server", dir.join("data"), &[]);
         why_it_cannot_be_reached(&cluster);
+        a_namespace_waits_for_it(&cluster);
         let extension = Extension::start(dir, &cluster);
         let trusted = json!({"caBundle": extension.bundle()});
         condition(
@@ -44,6 +45,7 @@ fn a_server_extends_the_api() {
         condition(&cluster, &["True Passed: all checks passed"]);
         it_is_shown(&cluster);
         it_is_used(&cluster);
+        its_objects_go_with_their_namespace(&cluster);
         it_is_told_who_asks(&cluster);
         cluster.echoes(&format!("{BOATS}/coracle/echo"));
         by_another_name(&cluster);
@@ -92,6 +94,33 @@ fn why_it_cannot_be_reached(cluster: &Cluster) {
             "connect: connection refused",
         ],
     );
+}
+
+/// Nobody knows what is in a namespace as long as a group cannot be asked.
+fn a_namespace_waits_for_it(cluster: &Cluster) {
+    cluster.ok(&["create", "namespace", "waiting"]);
+    cluster.ok(&["delete", "namespace", "waiting", "--wait=false"]);
+    eventually("what the namespace waits for", || {
+        let path = r#"{range .status.conditions[?(@.type=="NamespaceDeletionDiscoveryFailure")]}{.status} {.reason}: {.message}{end}"#;
+        let expected = "True DiscoveryFailed: Discovery failed for some groups, 1 failing: unable to retrieve the complete list \
+                        of server APIs: boats.example.com/v1: stale GroupVersion discovery: boats.example.com/v1";
+        has(&cluster.field("namespace/waiting", path)?, &[expected])
+    });
+}
+
+fn its_objects_go_with_their_namespace(cluster: &Cluster) {
+    eventually("the end of what waited", || {
+        match cluster.try_ok(&["get", "namespace", "waiting"]) {
+            Err(why) => has(&why, &["not found"]),
+            Ok(found) => Err(found),
+        }
+    });
+    cluster.ok(&["create", "namespace", "harbour"]);
+    let create = ["create", "-n", "harbour", "-f", "-"];
+    cluster.feed(&create, &boat("dinghy")).unwrap();
+    assert_has(&cluster.ok(&["get", "boats", "-A"]), &["dinghy"]);
+    cluster.ok(&["delete", "namespace", "harbour"]);
+    assert!(!cluster.ok(&["get", "boats", "-A"]).contains("dinghy"));
 }
 
 fn it_is_shown(cluster: &Cluster) {

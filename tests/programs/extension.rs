@@ -165,8 +165,12 @@ fn answer(request: &Request, path: &str, harbour: &Harbour) -> (u16, String) {
         .collect();
     match (request.method.as_str(), below.as_slice()) {
         ("GET", ["boats"] | ["namespaces", _, "boats"]) => {
+            let mut boats = harbour.boats();
+            if let [_, namespace, _] = below.as_slice() {
+                boats.retain(|boat| boat["metadata"]["namespace"] == *namespace);
+            }
             let list = json!({"kind": "BoatList", "apiVersion": GROUP_VERSION, "metadata": {"resourceVersion": "1"},
-                "items": harbour.boats()});
+                "items": boats});
             (200, list.to_string())
         }
         ("POST", ["namespaces", namespace, "boats"]) => build(request, namespace, harbour),

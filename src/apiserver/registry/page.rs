@@ -54,9 +54,12 @@ impl Token {
         let bad = |why: &str| {
             Status::bad_request(format!("invalid continue token: continue key is not valid{why}"))
         };
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text)
-            .map_err(|error| bad(&format!(": illegal base64 data at input byte {}", place(&error))))?;
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| {
+            bad(&format!(
+                ": illegal base64 data at input byte {}",
+                place(text, &error)
+            ))
+        })?;
         decode::well_formed(&bytes).map_err(|error| bad(&format!(": {error}")))?;
         let wire: Wire = serde_json::from_slice(&bytes).map_err(|error| bad(&format!(": {error}")))?;
         if wire.v != VERSION {
@@ -86,12 +89,13 @@ impl Token {
 }
 
 /// Where a text ceases to be base64.
-fn place(error: &DecodeError) -> usize {
+fn place(text: &str, error: &DecodeError) -> usize {
     match error {
         DecodeError::InvalidByte(at, _)
         | DecodeError::InvalidLastSymbol(at, _)
         | DecodeError::InvalidLength(at) => *at,
-        DecodeError::InvalidPadding => 0,
+        // There is none where it is read.
+        DecodeError::InvalidPadding => text.find('=').unwrap_or_default(),
     }
 }
 
