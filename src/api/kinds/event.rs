@@ -3,10 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::cells;
+use super::{cells, event_rules};
 use crate::kind::{Column, Kind};
 use crate::names;
-use crate::status::FieldError;
 use crate::value::{get, has, int, text};
 
 /// Columns of events, in both API groups.
@@ -32,8 +31,8 @@ pub static KIND: Kind = Kind {
     create_on_update: true,
     storage_version_hash: "r2yiGXH7wu8=",
     name_rule: names::path_segment,
-    validate,
-    validate_update: |new, _| validate(new),
+    validate: |event| event_rules::always(event, "reportingComponent"),
+    validate_update: |new, _| event_rules::always(new, "reportingComponent"),
     field_names: &[
         "involvedObject.apiVersion",
         "involvedObject.fieldPath",
@@ -52,27 +51,6 @@ pub static KIND: Kind = Kind {
     row,
     ..Kind::NAMESPACED
 };
-
-/// Events about an object lie in its namespace, those about cluster-scoped objects in `default`.
-fn validate(event: &Value) -> Vec<FieldError> {
-    let (own, about) = (
-        text(event, "metadata.namespace"),
-        text(event, "involvedObject.namespace"),
-    );
-    let fits = if about.is_empty() {
-        matches!(own, "default" | "")
-    } else {
-        own == about
-    };
-    if fits {
-        return Vec::new();
-    }
-    vec![FieldError::invalid(
-        "involvedObject.namespace",
-        about,
-        "does not match event.namespace",
-    )]
-}
 
 fn fields(event: &Value) -> Vec<(&'static str, String)> {
     let about = KIND

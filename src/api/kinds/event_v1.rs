@@ -3,10 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::event;
+use super::{event, event_rules};
 use crate::kind::{Kind, Storage};
-use crate::status::FieldError;
-use crate::value::{Field, has, text};
+use crate::value::text;
 
 /// Pairs of names: here, and in core/v1.
 const RENAMED: [(&str, &str); 7] = [
@@ -18,6 +17,9 @@ const RENAMED: [(&str, &str); 7] = [
     ("deprecatedLastTimestamp", "lastTimestamp"),
     ("deprecatedCount", "count"),
 ];
+
+/// Where errors show who reports.
+const REPORTER: &str = "reportingController";
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -34,19 +36,16 @@ pub static KIND: Kind = Kind {
         to_stored,
         to_served,
     }),
-    validate,
+    validate: |event| {
+        let event = &stored(event);
+        let mut errors = event_rules::always(event, REPORTER);
+        errors.extend(event_rules::created_anew(event));
+        errors
+    },
     validate_update: |new, old| {
-        let mut errors = Vec::new();
-        for key in [
-            "regarding",
-            "reason",
-            "reportingController",
-            "reportingInstance",
-            "action",
-            "eventTime",
-        ] {
-            Field::at(new, key).immutable(old, &mut errors);
-        }
+        let new = &stored(new);
+        let mut errors = event_rules::always(new, REPORTER);
+        errors.extend(event_rules::changed_anew(new, &stored(old)));
         errors
     },
     field_names: &[
@@ -105,52 +104,15 @@ fn rename(event: &mut Value, api_version: &str, names: impl Iterator<Item = (&'s
     }
 }
 
-fn row(event: &Value, now: Timestamp) -> Vec<Value> {
+/// A copy in the core form.
+fn stored(event: &Value) -> Value {
     let mut core = event.clone();
     to_stored(&mut core);
-    event::row(&core, now)
+    core
 }
 
-fn validate(event: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let at = |key: &str| Field::at(event, key);
-    let (own, about) = (
-        text(event, "metadata.namespace"),
-        text(event, "regarding.namespace"),
-    );
-    if !about.is_empty() && own != about {
-        errors.push(at("regarding.namespace").invalid("does not match event.namespace"));
-    }
-    for key in [
-        "eventTime",
-        "reportingController",
-        "reportingInstance",
-        "action",
-        "reason",
-    ] {
-        if at(key).is_blank() {
-            errors.push(at(key).required(""));
-        }
-    }
-    for (key, max) in [
-        ("reportingInstance", 128),
-        ("action", 128),
-        ("reason", 128),
-        ("note", 1024),
-    ] {
-        if at(key).text().len() > max {
-            errors.push(at(key).invalid(format!("can have at most {max} characters")));
-        }
-    }
-    if !matches!(text(event, "type"), "Normal" | "Warning") {
-        errors.push(at("type").invalid(format!("has invalid value: {}", text(event, "type"))));
-    }
-    for key in ["deprecatedFirstTimestamp", "deprecatedLastTimestamp"] {
-        if has(event, key) {
-            errors.push(at(key).invalid("needs to be unset"));
-        }
-    }
-    errors
+fn row(event: &Value, now: Timestamp) -> Vec<Value> {
+    event::row(&stored(event), now)
 }
 
 #[cfg(test)]
@@ -171,15 +133,5 @@ mod tests {
         to_served(&mut event);
         assert_eq!(event, served);
         assert_eq!(KIND.stored_as(), ("", "v1"));
-    }
-
-    #[test]
-    fn new_events_say_who_did_what() {
-        let texts: Vec<String> = validate(&json!({"type": "Odd"}))
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(texts[0], "eventTime: Required value");
-        assert_eq!(texts[5], "type: Invalid value: \"Odd\": has invalid value: Odd");
     }
 }

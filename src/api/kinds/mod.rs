@@ -24,6 +24,7 @@ mod devices;
 mod endpoint_slice;
 mod endpoints;
 mod event;
+mod event_rules;
 mod event_v1;
 mod flowcontrol;
 #[cfg(test)]
