@@ -373,7 +373,7 @@ proptest! {
             "maxLength": 9}, "list": {"type": "array", "items": {"type": "integer"}, "maxItems": 9}}});
         let known = json!({"n": i64::MAX, "s": "é1Gi", "list": [1, 2, i64::MIN]});
         if let Ok(program) = Program::compile(&source, &["self", "object", "authorizer"]) {
-            let judged = program.judge(&source, &[("self", Type::of(&schema)), ("object", Type::Dyn)]);
+            let judged = program.judge(&source, &[("self", Type::of(&schema)), ("object", Type::DYN)]);
             let scope = Scope::new()
                 .with("self", Val::json(&known, Some(&schema)))
                 .with("object", Val::json(object, None));

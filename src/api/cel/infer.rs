@@ -63,7 +63,7 @@ pub fn judge<'s>(expr: &Expr, names: &Names<'_, 's>) -> Result<Judged<'s>, Error
             let value = judge(value, names)?;
             let inner = match &value.kind {
                 Type::Optional(inner) => (**inner).clone(),
-                _ => Type::Dyn,
+                _ => Type::DYN,
             };
             let body = judge(body, &with(names, [(name.as_str(), inner)]))?;
             let kind = if *flat {
@@ -98,7 +98,7 @@ fn of_name<'s>(name: &str, names: &Names<'_, 's>) -> Type<'s> {
     match names.iter().rev().find(|(known, _)| *known == name) {
         Some((_, kind)) => kind.clone(),
         None if type_word(name).is_some() => Type::Type,
-        None => Type::Dyn,
+        None => Type::DYN,
     }
 }
 
@@ -143,7 +143,7 @@ fn index<'s>(
     };
     let fits = |wanted: &Type<'_>| wanted.join(&index.kind).is_some();
     let kind = match &held {
-        Type::Dyn => Type::Dyn,
+        Type::Dyn(_) => Type::DYN,
         Type::List(items, _) if fits(&Type::Int) => (**items).clone(),
         Type::Map(key, value, _) if fits(key) => (**value).clone(),
         _ => return Err(no_overload(expr, "_[_]", None, &[&of.kind, &index.kind])),
@@ -157,7 +157,7 @@ fn index<'s>(
 }
 
 fn is_condition(kind: &Type<'_>) -> bool {
-    matches!(kind, Type::Bool | Type::Dyn)
+    matches!(kind, Type::Bool | Type::Dyn(_))
 }
 
 fn logical<'s>(
@@ -194,7 +194,7 @@ fn one_type<'s>(sum: Type<'s>, item: &Expr, next: &Type<'s>) -> Result<Type<'s>,
 }
 
 fn list<'s>(items: &[(Expr, bool)], names: &Names<'_, 's>) -> Result<Judged<'s>, Error> {
-    let (mut of, mut cost) = (Type::Dyn, estimate::LIST);
+    let (mut of, mut cost) = (Type::DYN, estimate::LIST);
     for (item, optional) in items {
         let next = judge(item, names)?;
         cost = cost + next.cost;
@@ -208,7 +208,7 @@ fn list<'s>(items: &[(Expr, bool)], names: &Names<'_, 's>) -> Result<Judged<'s>,
 }
 
 fn map<'s>(entries: &[(Expr, Expr, bool)], names: &Names<'_, 's>) -> Result<Judged<'s>, Error> {
-    let (mut keys, mut values, mut cost) = (Type::Dyn, Type::Dyn, estimate::MAP);
+    let (mut keys, mut values, mut cost) = (Type::DYN, Type::DYN, estimate::MAP);
     let mut mixed = false;
     for (key, value, _) in entries {
         let (k, v) = (judge(key, names)?, judge(value, names)?);
@@ -219,7 +219,7 @@ fn map<'s>(entries: &[(Expr, Expr, bool)], names: &Names<'_, 's>) -> Result<Judg
             None => mixed = true,
         }
     }
-    let values = if mixed { Type::Dyn } else { values };
+    let values = if mixed { Type::DYN } else { values };
     let kind = Type::Map(Rc::new(keys), Rc::new(values), entries.len() as u64);
     Ok(Judged::new(kind, cost))
 }
@@ -227,12 +227,12 @@ fn map<'s>(entries: &[(Expr, Expr, bool)], names: &Names<'_, 's>) -> Result<Judg
 /// The members of what a macro goes over: what its first and its second variable are.
 fn members<'s>(expr: &Expr, range: &Type<'s>, two: bool) -> Result<(Type<'s>, Type<'s>), Error> {
     match range {
-        Type::Dyn => Ok((Type::Dyn, Type::Dyn)),
+        Type::Dyn(_) => Ok((Type::DYN, Type::DYN)),
         Type::List(of, _) if two => Ok((Type::Int, (**of).clone())),
-        Type::List(of, _) => Ok(((**of).clone(), Type::Dyn)),
+        Type::List(of, _) => Ok(((**of).clone(), Type::DYN)),
         Type::Map(key, of, _) => Ok(((**key).clone(), (**of).clone())),
         // Objects with fields can be gone over by their names when it runs.
-        Type::Object(_) => Ok((Type::TEXT, Type::Dyn)),
+        Type::Object(_) => Ok((Type::TEXT, Type::DYN)),
         other => Err(Error::new(
             expr.at,
             format!(
@@ -289,7 +289,7 @@ fn each<'s>(expr: &Expr, each: &Each, names: &Names<'_, 's>) -> Result<Judged<'s
         How::Filter => match range.kind {
             Type::Map(key, ..) => Type::List(key, count),
             Type::List(of, _) => Type::List(of, count),
-            _ => Type::List(Rc::new(Type::Dyn), count),
+            _ => Type::List(Rc::new(Type::DYN), count),
         },
         How::Map => Type::List(Rc::new(body.kind), count),
         How::TransformMap => Type::Map(Rc::new(first), Rc::new(body.kind), count),
@@ -360,11 +360,11 @@ fn sign_of(name: &str) -> &str {
 fn operator<'s>(name: &str, kinds: &[Type<'s>]) -> Option<Option<Type<'s>>> {
     Some(match (name, kinds) {
         ("!", [a]) => is_condition(a).then_some(Type::Bool),
-        ("neg", [a]) => matches!(a, Type::Int | Type::Double | Type::Dyn).then(|| a.clone()),
+        ("neg", [a]) => matches!(a, Type::Int | Type::Double | Type::Dyn(_)).then(|| a.clone()),
         ("==" | "!=", [a, b]) => a.join(b).map(|_| Type::Bool),
         ("<" | "<=" | ">" | ">=", [a, b]) => ordered(a, b).then_some(Type::Bool),
         ("in", [a, b]) => match b {
-            Type::Dyn | Type::Object(_) => Some(Type::Bool),
+            Type::Dyn(_) | Type::Object(_) => Some(Type::Bool),
             Type::List(of, _) | Type::Map(of, _, _) => of.join(a).map(|_| Type::Bool),
             _ => None,
         },
@@ -382,7 +382,7 @@ fn ordered(a: &Type<'_>, b: &Type<'_>) -> bool {
         is_number(kind)
             || matches!(
                 kind,
-                Type::Bool | Type::Text(_) | Type::Bytes(_) | Type::Time | Type::Duration | Type::Dyn
+                Type::Bool | Type::Text(_) | Type::Bytes(_) | Type::Time | Type::Duration | Type::Dyn(_)
             )
     };
     comparable(a) && comparable(b) && ((is_number(a) && is_number(b)) || a.join(b).is_some())
@@ -390,13 +390,13 @@ fn ordered(a: &Type<'_>, b: &Type<'_>) -> bool {
 
 fn arithmetic<'s>(name: &str, a: &Type<'s>, b: &Type<'s>) -> Option<Type<'s>> {
     match (name, a, b) {
-        (_, Type::Dyn, Type::Dyn) => Some(Type::Dyn),
+        (_, Type::Dyn(_), Type::Dyn(_)) => Some(Type::DYN),
         ("+" | "-", Type::Time, Type::Duration) | ("+", Type::Duration, Type::Time) => Some(Type::Time),
         ("-", Type::Time, Type::Time) => Some(Type::Duration),
         ("+" | "-", Type::Duration, Type::Duration) => Some(Type::Duration),
         // Which of a time's forms it is depends on the other side.
-        ("+" | "-", Type::Dyn, Type::Time | Type::Duration)
-        | ("+" | "-", Type::Time | Type::Duration, Type::Dyn) => Some(Type::Dyn),
+        ("+" | "-", Type::Dyn(_), Type::Time | Type::Duration)
+        | ("+" | "-", Type::Time | Type::Duration, Type::Dyn(_)) => Some(Type::DYN),
         ("+", Type::Text(_) | Type::Bytes(_) | Type::List(..), _)
         | ("+", _, Type::Text(_) | Type::Bytes(_) | Type::List(..)) => a.join(b),
         ("%", Type::Double, _) | ("%", _, Type::Double) => None,

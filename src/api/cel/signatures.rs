@@ -287,11 +287,11 @@ pub fn call<'s>(name: &str, method: bool, args: &[Type<'s>]) -> Option<Type<'s>>
         };
         given = Some(match given {
             None => made,
-            Some(other) => other.join(&made).unwrap_or(Type::Dyn),
+            Some(other) => other.join(&made).unwrap_or(Type::DYN),
         });
     }
     // What the table does not know is seen when it runs.
-    if known { given } else { Some(Type::Dyn) }
+    if known { given } else { Some(Type::DYN) }
 }
 
 impl Signature {
@@ -312,7 +312,7 @@ impl Signature {
 
 fn matches<'s>(form: &Form, arg: &Type<'s>, bound: &mut Bound<'s>) -> bool {
     match (form, arg) {
-        (_, Type::Dyn) | (Form::Dyn, _) => true,
+        (_, Type::Dyn(_)) | (Form::Dyn, _) => true,
         (Form::Any(i), arg) => {
             let Some(slot) = bound.get_mut(*i) else {
                 return false;
@@ -334,8 +334,8 @@ fn matches<'s>(form: &Form, arg: &Type<'s>, bound: &mut Bound<'s>) -> bool {
 
 fn made<'s>(form: &Form, bound: &Bound<'s>) -> Type<'s> {
     match form {
-        Form::Any(i) => bound.get(*i).cloned().flatten().unwrap_or(Type::Dyn),
-        Form::Dyn => Type::Dyn,
+        Form::Any(i) => bound.get(*i).cloned().flatten().unwrap_or(Type::DYN),
+        Form::Dyn => Type::DYN,
         Form::List(of) => Type::List(Rc::new(made(of, bound)), UNBOUNDED),
         Form::Optional(of) => Type::Optional(Rc::new(made(of, bound))),
         Form::Map(key, of) => Type::Map(Rc::new(made(key, bound)), Rc::new(made(of, bound)), UNBOUNDED),

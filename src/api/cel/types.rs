@@ -19,8 +19,8 @@ const DURATION_MAX: u64 = 32;
 /// A type; the numbers are the most characters, bytes or members that a value may have.
 #[derive(Clone, Debug)]
 pub enum Type<'s> {
-    /// Anything: whether it fits is seen when it runs.
-    Dyn,
+    /// Anything: whether it fits is seen when it runs. As a text it may be so long.
+    Dyn(u64),
     /// The absence of a value.
     Null,
     /// True or false.
@@ -54,6 +54,8 @@ pub enum Type<'s> {
 }
 
 impl<'s> Type<'s> {
+    /// Anything, of any size.
+    pub const DYN: Self = Type::Dyn(UNBOUNDED);
     /// A text of which nothing more is known.
     pub const TEXT: Self = Type::Text(UNBOUNDED);
 
@@ -61,7 +63,8 @@ impl<'s> Type<'s> {
     pub fn of(schema: &'s Value) -> Self {
         let flag = |key: &str| schema.get(key) == Some(&Value::Bool(true));
         if flag("x-kubernetes-int-or-string") {
-            return Type::Dyn;
+            // The number is the smaller one.
+            return Type::Dyn(REQUEST_MAX - 2);
         }
         match schema.get("type").and_then(Value::as_str).unwrap_or_default() {
             "integer" => Type::Int,
@@ -74,14 +77,14 @@ impl<'s> Type<'s> {
                 Type::List(Rc::new(Type::of(of)), bound)
             }
             "object" => object(schema),
-            _ => Type::Dyn,
+            _ => Type::DYN,
         }
     }
 
     /// The type of a field; an error where there is none.
     pub fn field(&self, name: &str) -> Result<Type<'s>, String> {
         match self {
-            Type::Dyn => Ok(Type::Dyn),
+            Type::Dyn(_) => Ok(Type::DYN),
             Type::Map(_, of, _) => Ok((**of).clone()),
             Type::Optional(of) => of.field(name).map(|field| Type::Optional(Rc::new(field))),
             Type::Object(schema) => {
@@ -90,7 +93,7 @@ impl<'s> Type<'s> {
                 match found {
                     Some(found) => Ok(Type::of(found)),
                     None if embedded && matches!(name, "apiVersion" | "kind") => Ok(Type::TEXT),
-                    None if embedded && name == "metadata" => Ok(Type::Dyn),
+                    None if embedded && name == "metadata" => Ok(Type::DYN),
                     None => Err(format!("undefined field '{name}'")),
                 }
             }
@@ -101,8 +104,12 @@ impl<'s> Type<'s> {
     /// How large a value may be: characters, bytes or members; 1 for what has no extent.
     pub fn extent(&self) -> u64 {
         match self {
-            Type::Text(max) | Type::Bytes(max) | Type::List(_, max) | Type::Map(_, _, max) => *max,
-            Type::Dyn | Type::Optional(_) => UNBOUNDED,
+            Type::Text(max)
+            | Type::Bytes(max)
+            | Type::List(_, max)
+            | Type::Map(_, _, max)
+            | Type::Dyn(max) => *max,
+            Type::Optional(_) => UNBOUNDED,
             Type::Object(_) => 0,
             _ => 1,
         }
@@ -121,20 +128,15 @@ impl<'s> Type<'s> {
 
     /// Whether nothing is known of it, or of a part of it.
     pub fn is_dyn(&self) -> bool {
-        matches!(self, Type::Dyn)
+        matches!(self, Type::Dyn(_))
     }
 
     /// The type of values of either, if one fits both: anything fits what may be anything.
     pub fn join(&self, other: &Self) -> Option<Type<'s>> {
         let both = |a: &Rc<Self>, b: &Rc<Self>| a.join(b).map(Rc::new);
         Some(match (self, other) {
-            (Type::Dyn, other) | (other, Type::Dyn) => {
-                if other.is_dyn() {
-                    Type::Dyn
-                } else {
-                    other.clone()
-                }
-            }
+            (Type::Dyn(a), Type::Dyn(b)) => Type::Dyn(*a.max(b)),
+            (Type::Dyn(_), other) | (other, Type::Dyn(_)) => other.clone(),
             (Type::Null, other @ (Type::Object(_) | Type::Own(_) | Type::Time | Type::Duration))
             | (other @ (Type::Object(_) | Type::Own(_) | Type::Time | Type::Duration), Type::Null) => {
                 other.clone()
@@ -146,7 +148,7 @@ impl<'s> Type<'s> {
             (Type::Optional(a), Type::Optional(b)) => Type::Optional(both(a, b)?),
             // An object may be compared with a map that is written down.
             (Type::Object(a), Type::Object(b)) if a == b => self.clone(),
-            (Type::Object(_), Type::Map(..)) | (Type::Map(..), Type::Object(_)) => Type::Dyn,
+            (Type::Object(_), Type::Map(..)) | (Type::Map(..), Type::Object(_)) => Type::DYN,
             (Type::Own(a), Type::Own(b)) if a == b => self.clone(),
             (Type::Null, Type::Null)
             | (Type::Bool, Type::Bool)
@@ -201,7 +203,7 @@ fn object(schema: &Value) -> Type<'_> {
     let embedded = schema.get("x-kubernetes-embedded-resource") == Some(&Value::Bool(true));
     let anything = schema.get("additionalProperties") == Some(&Value::Bool(true));
     if !described && !embedded && (open || anything) {
-        return Type::Dyn;
+        return Type::DYN;
     }
     Type::Object(schema)
 }
@@ -242,8 +244,7 @@ pub fn most_in_a_request(schema: &Value) -> u64 {
 /// How long a value is as a text.
 pub fn text_length(of: &Type<'_>) -> u64 {
     match of {
-        Type::Text(max) | Type::Bytes(max) => *max,
-        Type::Dyn => UNBOUNDED,
+        Type::Text(max) | Type::Bytes(max) | Type::Dyn(max) => *max,
         _ => DURATION_MAX,
     }
 }
@@ -251,7 +252,7 @@ pub fn text_length(of: &Type<'_>) -> u64 {
 impl fmt::Display for Type<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Type::Dyn => "dyn",
+            Type::Dyn(_) => "dyn",
             Type::Null => "null",
             Type::Bool => "bool",
             Type::Int => "int",

@@ -134,12 +134,12 @@ impl Walk<'_> {
         let kind = Type::of(schema.value);
         // An optional old value may be absent: what is done with it is seen when the rule runs.
         let optional = rule.get("optionalOldSelf").flag();
-        let old = if optional { Type::Dyn } else { kind.clone() };
+        let old = if optional { Type::DYN } else { kind.clone() };
         match program.judge(source.text(), &[("self", kind), ("oldSelf", old)]) {
             Err(why) => self.errors.push(failed(why)),
             Ok(judged) => {
                 let wrong = match (what, &judged.kind) {
-                    (_, Type::Dyn) | ("", Type::Bool) => None,
+                    (_, Type::Dyn(_)) | ("", Type::Bool) => None,
                     ("", _) => Some("cel expression must evaluate to a bool"),
                     (_, Type::Text(_)) => None,
                     _ => Some("messageExpression must evaluate to a string"),

@@ -143,6 +143,15 @@ fn rules_see_the_object_and_what_it_was() {
 }
 
 #[test]
+fn what_is_a_number_or_a_text_is_no_longer_than_a_request() {
+    let mut schema = spec(json!({"size": {"x-kubernetes-int-or-string": true}}));
+    schema["properties"]["spec"]["x-kubernetes-validations"] = json!([{"rule": "self.size == oldSelf.size"}]);
+    let mut errors = Vec::new();
+    super::rule_check::rules(&Field::new(&schema, "schema"), &mut errors);
+    assert_eq!(errors, []);
+}
+
+#[test]
 fn rules_that_cost_too_much_are_given_up() {
     let rule = json!([{"rule": "self.all(a, self.all(b, self.all(c, a + b + c >= 0)))"}]);
     let kind = kind(spec(

@@ -167,7 +167,7 @@ pub fn expression(at: &Field, variables: &[&str], gives: Gives, errors: &mut Vec
         Err(why) => return errors.push(at.invalid(format!("compilation failed: {why}"))),
     };
     let why = match (gives, kind) {
-        (_, Type::Dyn)
+        (_, Type::Dyn(_))
         | (Gives::Anything, _)
         | (Gives::Bool, Type::Bool)
         | (Gives::Text | Gives::TextOrNull, Type::Text(_))
