@@ -147,8 +147,10 @@ impl<'a> Parser<'a> {
                     values.insert(String::new());
                 }
                 other => {
+                    // What may come first may also be the end.
+                    let end = if values.is_empty() { " ')'" } else { "" };
                     return Err(format!(
-                        "found '{}', expected: ',', ')' or identifier",
+                        "found '{}', expected: ',',{end} or identifier",
                         other.text()
                     ));
                 }
@@ -164,8 +166,15 @@ pub fn selector(text: &str) -> Result<Vec<Requirement>, String> {
         at: 0,
     };
     let mut all = Vec::new();
-    if parser.peek() == Token::End {
-        return Ok(all);
+    match parser.peek() {
+        Token::End => return Ok(all),
+        Token::Word(_) | Token::Symbol("!") => {}
+        other => {
+            let found = other.text();
+            return Err(format!(
+                "found '{found}', expected: !, identifier, or 'end of string'"
+            ));
+        }
     }
     loop {
         all.push(

@@ -49,6 +49,15 @@ fn text_selectors_that_are_refused() {
             "unable to parse requirement: found '=', expected: identifier",
         ),
         ("a=b,", "found '', expected: identifier after ','"),
+        (",a", "found ',', expected: !, identifier, or 'end of string'"),
+        (
+            "a in (=)",
+            "unable to parse requirement: found '=', expected: ',', ')' or identifier",
+        ),
+        (
+            "a in (b,=)",
+            "unable to parse requirement: found '=', expected: ',', or identifier",
+        ),
         ("a in b", "unable to parse requirement: found 'b' expected: '('"),
         (
             "a in (b",
