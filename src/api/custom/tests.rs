@@ -2,6 +2,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::value::Field;
 
 fn definition(schema: Value) -> Value {
     let columns = json!([{"name": "Size", "type": "integer", "jsonPath": ".spec.size"},

@@ -150,7 +150,7 @@ mod tests {
                 json!("p.1")
             ]
         );
-        assert!(validate(&event).is_empty());
+        assert!((KIND.validate)(&event).is_empty());
         let series = json!({"eventTime": "2024-01-01T00:00:00.000000Z", "series": {"count": 7, "lastObservedTime": "2024-01-01T00:05:01.000000Z"}});
         let cells = row(&series, now);
         assert_eq!(
@@ -163,7 +163,7 @@ mod tests {
     fn events_lie_beside_their_object() {
         let event = json!({"metadata": {"namespace": "a"}, "involvedObject": {"namespace": "b"}});
         assert_eq!(
-            validate(&event)[0].to_string(),
+            (KIND.validate)(&event)[0].to_string(),
             "involvedObject.namespace: Invalid value: \"b\": does not match event.namespace"
         );
     }

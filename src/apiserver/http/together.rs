@@ -168,7 +168,9 @@ mod tests {
         let config = ServerConfig::new(dir.path());
         let pki = Pki::open(&config, 6443, Timestamp::now()).unwrap();
         let serving = pki.serving(&config, Timestamp::now()).unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(server_config(&pki, Arc::new(serving)).unwrap()));
+        let acceptor = TlsAcceptor::from(Arc::new(
+            server_config(&[pki.client_ca.der()], Arc::new(serving)).unwrap(),
+        ));
         let client = tls::config(pki.serving_ca.pem(), &Credentials::default(), &[alpn]).unwrap();
         let (near, far) = tokio::io::duplex(1 << 20);
         let writes = Arc::new(AtomicUsize::new(0));
