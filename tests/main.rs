@@ -27,6 +27,7 @@ mod clients;
 mod clusters;
 mod crash;
 mod crashes;
+mod csi;
 mod cupboard;
 mod custom;
 mod departure;

@@ -327,3 +327,36 @@ spec:
         );
     });
 }
+
+#[test]
+fn a_server_that_cannot_be_mounted_is_named() {
+    sandboxed(|dir| {
+        let cluster = Cluster::stocked(dir, &[]);
+        let with = |name: &str, source: &str| {
+            format!(
+                "{}\n    volumeMounts: [{{name: data, mountPath: /data}}]\n  volumes: [{{name: data, {source}}}]\n",
+                idle_pod(name).trim_end()
+            )
+        };
+        cluster.apply(&with("served", "nfs: {server: 127.0.0.1, path: /export}"));
+        let known = std::fs::read_to_string("/proc/filesystems").expect("the kernel's file systems");
+        let why = match known.lines().any(|line| line.ends_with("\tnfs")) {
+            true => "",
+            false => "this machine's kernel has no NFS client",
+        };
+        cluster.event(
+            "served",
+            "FailedMount",
+            &["mount of 127.0.0.1:/export failed: ", why],
+        );
+        // Kinds that no node of ours has.
+        cluster.apply(&with(
+            "target",
+            "iscsi: {targetPortal: '127.0.0.1', iqn: iqn.2001-04.com.example:d, lun: 0}",
+        ));
+        let why = "volumes of kind iscsi are not supported by this node";
+        cluster.event("target", "FailedMount", &[why]);
+        delete(&cluster, "pod/served");
+        delete(&cluster, "pod/target");
+    });
+}

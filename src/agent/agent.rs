@@ -304,6 +304,9 @@ impl Start {
         let selectors = Selectors::all().fields(format!("spec.nodeName={}", self.config.node_name));
         let pods = Cache::<Pod>::start(client, selectors, tasks);
         context.volumes.local.resume();
+        let csi = &context.volumes.csi;
+        tasks.spawn("plugins' registry", OnError::Log, csi.clone().follow_registry());
+        tasks.spawn("growing volumes", OnError::Log, csi.clone().follow_growth());
         let _ = self.service.context.set(context.clone());
         let (evict, evictions) = mpsc::unbounded_channel();
         let collector = Arc::new(Collector {
@@ -398,15 +401,17 @@ pub async fn teardown(config: &AgentConfig) -> Result<(), AgentError> {
     let images = Images::open(images_config(config)?).await?;
     let ended = oci::containers::end_all(&containers_config(config), &images).await;
     let paths = Paths::new(&config.data_dir);
-    let (pods, memory, id, data) = (
+    let (pods, memory, stages, id, data) = (
         paths.pods(),
         paths.memory(),
+        paths.plugins(),
         config.instance_id.clone(),
         config.data_dir.clone(),
     );
     let cleaned = tokio::task::spawn_blocking(move || {
         volumes::unmount_below(&pods);
         volumes::unmount_below(&memory);
+        volumes::unmount_below(&stages);
         network::cleanup(&id, &data)
     });
     let cleaned = cleaned

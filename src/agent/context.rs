@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use oci::{Credentials, Image, ImageError, ImageKind, Images};
 
 use crate::config::AgentConfig;
+use crate::csi::Csi;
 use crate::env::NodeFacts;
 use crate::moment::Moment;
 use crate::objects::ObjectStore;
@@ -168,7 +169,14 @@ impl Context {
         let facts = Arc::new(world.facts);
         let local = LocalPaths::new(world.client.clone(), paths.clone(), world.tasks.clone());
         let objects = ObjectStore::new(world.client.clone(), paths.clone(), world.tasks);
+        let csi = Csi::new(
+            world.client.clone(),
+            world.recorder.clone(),
+            paths.clone(),
+            facts.name.clone(),
+        );
         let volumes = VolumeMaker {
+            csi,
             paths: paths.clone(),
             client: world.client.clone(),
             objects: objects.clone(),

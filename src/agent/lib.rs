@@ -14,6 +14,7 @@
 mod agent;
 pub mod config;
 pub mod context;
+pub mod csi;
 mod disk;
 pub mod env;
 pub mod eviction;

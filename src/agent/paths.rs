@@ -10,6 +10,8 @@
 //! objects/NAMESPACE/KIND.NAME.json      ConfigMaps and Secrets that pods here use
 //! seccomp/FILE                          seccomp profiles that pods name (`Localhost`)
 //! node.json                             the Node as last seen
+//! plugins_registry/X.sock                drivers and other plugins introduce themselves here
+//! plugins/                               their own sockets, and what CSI drivers stage
 //! local-path/PV_NAMESPACE_CLAIM/         volumes of the built-in provisioner
 //! kept/KIND.json                        Services and the like as last seen
 //! ```
@@ -110,9 +112,36 @@ impl Paths {
         self.data.join("seccomp")
     }
 
+    /// Where plugins put the sockets by which they introduce themselves.
+    pub fn plugins_registry(&self) -> PathBuf {
+        self.absolute("plugins_registry")
+    }
+
+    /// Where plugins have their own sockets, and CSI drivers stage volumes.
+    pub fn plugins(&self) -> PathBuf {
+        self.absolute("plugins")
+    }
+
+    /// Below which CSI drivers show volumes; what a driver is told must be absolute.
+    pub fn csi_pods(&self) -> PathBuf {
+        self.absolute("pods")
+    }
+
+    /// The volumes of CSI drivers that a pod is shown.
+    pub fn csi_volumes(&self, uid: &str) -> PathBuf {
+        let name = self.pod(uid);
+        let pods = self.csi_pods();
+        pods.join(name.file_name().unwrap_or_default())
+            .join("volumes/kubernetes.io~csi")
+    }
+
     /// Where volumes of the built-in provisioner lie: an absolute path, since others name it.
     pub fn local_path(&self) -> PathBuf {
-        let path = self.data.join("local-path");
+        self.absolute("local-path")
+    }
+
+    fn absolute(&self, name: &str) -> PathBuf {
+        let path = self.data.join(name);
         std::path::absolute(&path).unwrap_or(path)
     }
 

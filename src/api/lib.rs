@@ -8,6 +8,7 @@ pub mod apply;
 pub mod canon;
 pub mod cel;
 pub mod cidr;
+pub mod csi;
 pub mod custom;
 pub mod decode;
 pub mod depth;

@@ -90,6 +90,13 @@ pub fn requested(claim: &PersistentVolumeClaim) -> Quantity {
     storage.and_then(|text| text.0.parse().ok()).unwrap_or_default()
 }
 
+/// How much a claim has.
+pub fn held(claim: &PersistentVolumeClaim) -> Quantity {
+    let status = claim.status.as_ref();
+    let storage = status.and_then(|status| status.capacity.as_ref()?.get("storage"));
+    storage.and_then(|text| text.0.parse().ok()).unwrap_or_default()
+}
+
 /// How much a volume holds.
 pub fn capacity(volume: &PersistentVolume) -> Quantity {
     let storage = volume

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSIDriver, StorageClass, VolumeAttachment};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
 
 use crate::bootstrap_tokens;
@@ -59,6 +59,10 @@ pub struct View {
     pub volumes: Cache<PersistentVolume>,
     /// StorageClasses.
     pub classes: Cache<StorageClass>,
+    /// CSIDrivers.
+    pub drivers: Cache<CSIDriver>,
+    /// VolumeAttachments.
+    pub attachments: Cache<VolumeAttachment>,
     /// What owners of pods want, of kinds that no cache here holds.
     pub scales: Scales,
 }
@@ -96,6 +100,8 @@ impl View {
             claims: Cache::start(client, all(), tasks),
             volumes: Cache::start(client, all(), tasks),
             classes: Cache::start(client, all(), tasks),
+            drivers: Cache::start(client, all(), tasks),
+            attachments: Cache::start(client, all(), tasks),
             scales: Scales::start(client, tasks),
         }
     }
@@ -121,6 +127,8 @@ impl View {
             claims: Cache::fixed([]),
             volumes: Cache::fixed([]),
             classes: Cache::fixed([]),
+            drivers: Cache::fixed([]),
+            attachments: Cache::fixed([]),
             scales: Scales::fixed([]),
         }
     }
@@ -145,6 +153,8 @@ impl View {
         self.claims.synced().await;
         self.volumes.synced().await;
         self.classes.synced().await;
+        self.drivers.synced().await;
+        self.attachments.synced().await;
     }
 
     /// Waits until the cache of `resource` shows `revision`; at once when nothing caches it.
@@ -166,6 +176,7 @@ impl View {
             "persistentvolumeclaims" => self.claims.wait_revision(revision).await,
             "persistentvolumes" => self.volumes.wait_revision(revision).await,
             "storageclasses" => self.classes.wait_revision(revision).await,
+            "volumeattachments" => self.attachments.wait_revision(revision).await,
             _ => {}
         }
     }

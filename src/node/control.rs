@@ -11,7 +11,7 @@ use apiserver::admission::TolerationSeconds;
 use apiserver::config::CONNECTIONS_MAX;
 use apiserver::{ApiServer, Prepared, ServerConfig, StartError};
 use base::{Clock, Tasks};
-use client::Client;
+use client::{Cache, Client, Selectors};
 use controllers::View;
 use rustls::pki_types::ServerName;
 use store::{MemberChange, Store, StoreError};
@@ -159,8 +159,13 @@ pub(super) fn start_controllers(config: &Config, server: &ApiServer, clock: Arc<
             settings.clone(),
         );
         let (nodes, pods) = (view.nodes.clone(), view.pods.clone());
-        let storage =
-            scheduler::Storage::new(view.claims.clone(), view.volumes.clone(), view.classes.clone());
+        let drivers = scheduler::Drivers {
+            nodes: Cache::start(&scheduler, Selectors::all(), spell),
+            drivers: view.drivers.clone(),
+            capacities: Cache::start(&scheduler, Selectors::all(), spell),
+        };
+        let (claims, volumes, classes) = (view.claims.clone(), view.volumes.clone(), view.classes.clone());
+        let storage = scheduler::Storage::new(claims, volumes, classes, drivers);
         scheduler::start(scheduler.clone(), nodes, pods, storage, clock.clone(), spell);
     });
 }

@@ -6,6 +6,7 @@
 //! can read, and score those that are left. `run` feeds the one and carries
 //! out the other.
 
+pub mod drivers;
 pub mod plan;
 pub mod plugin;
 mod plugins;
@@ -15,6 +16,7 @@ pub mod snapshot;
 pub mod storage;
 mod volumes;
 
+pub use drivers::Drivers;
 pub use plan::{Choice, choose};
 pub use run::start;
 pub use snapshot::Snapshot;

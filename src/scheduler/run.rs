@@ -79,6 +79,12 @@ impl Scheduler {
         storage.claims.synced().await;
         storage.volumes.synced().await;
         storage.classes.synced().await;
+        let drivers = &storage.drivers;
+        drivers.nodes.synced().await;
+        drivers.drivers.synced().await;
+        drivers.capacities.synced().await;
+        let (mut on_nodes, mut drivers_changed) = (drivers.nodes.changes(), drivers.drivers.changes());
+        let mut capacities = drivers.capacities.changes();
         let (mut claims, mut volumes) = (storage.claims.changes(), storage.volumes.changes());
         let mut classes = storage.classes.changes();
         let (mut node_changes, mut pod_changes) = (nodes.changes(), pods.changes());
@@ -92,6 +98,9 @@ impl Scheduler {
                 Some(_) = claims.recv() => stirred = true,
                 Some(change) = volumes.recv() => stirred |= self.see_volume(&change),
                 Some(_) = classes.recv() => stirred = true,
+                Some(_) = on_nodes.recv() => stirred = true,
+                Some(_) = drivers_changed.recv() => stirred = true,
+                Some(_) = capacities.recv() => stirred = true,
                 Some(pod) = failures.recv() => {
                     self.snapshot.remove_pod(pod.uid());
                     self.snapshot.storage.take_back(&pod.pod);

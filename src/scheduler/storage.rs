@@ -10,12 +10,14 @@ use client::Cache;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 
+use crate::drivers::Drivers;
 use crate::plugin::Refusal;
 
 /// Kubernetes' reasons.
 const NO_VOLUME: &str = "node(s) didn't find available persistent volumes to bind";
 const ELSEWHERE: &str = "node(s) didn't match PersistentVolume's node affinity";
 const VOLUME_GONE: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
+const NO_ROOM: &str = "node(s) did not have enough free storage";
 /// The provisioner that makes nothing.
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 
@@ -28,13 +30,20 @@ pub struct Storage {
     pub volumes: Cache<PersistentVolume>,
     /// StorageClasses.
     pub classes: Cache<StorageClass>,
+    /// What CSI drivers say of nodes and of their room.
+    pub drivers: Drivers,
     /// Volumes given away that do not say so yet, with the UID of their claim.
     promised: HashMap<String, String>,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self::new(Cache::fixed([]), Cache::fixed([]), Cache::fixed([]))
+        Self::new(
+            Cache::fixed([]),
+            Cache::fixed([]),
+            Cache::fixed([]),
+            Drivers::default(),
+        )
     }
 }
 
@@ -74,12 +83,14 @@ impl Storage {
         claims: Cache<PersistentVolumeClaim>,
         volumes: Cache<PersistentVolume>,
         classes: Cache<StorageClass>,
+        drivers: Drivers,
     ) -> Self {
         let promised = HashMap::new();
         Self {
             claims,
             volumes,
             classes,
+            drivers,
             promised,
         }
     }
@@ -178,10 +189,13 @@ impl Storage {
             return Ok(Some(Need::Volume(claim.clone(), volume.clone())));
         }
         let class = self.class(claim).ok_or(NO_VOLUME)?;
-        let makes = class.provisioner != NO_PROVISIONER && storage::allows(&class, node);
-        makes
-            .then(|| Some(Need::Provision(claim.clone())))
-            .ok_or(NO_VOLUME)
+        if class.provisioner == NO_PROVISIONER || !storage::allows(&class, node) {
+            return Err(NO_VOLUME);
+        }
+        match self.drivers.have_room(&class, claim, node) {
+            true => Ok(Some(Need::Provision(claim.clone()))),
+            false => Err(NO_ROOM),
+        }
     }
 
     fn is_taken(&self, volume: &PersistentVolume, claim: &PersistentVolumeClaim, before: &[Need]) -> bool {

@@ -43,7 +43,13 @@ fn cluster(
     volumes: Vec<PersistentVolume>,
     class: StorageClass,
 ) -> Snapshot {
-    let storage = Storage::new(Cache::fixed(claims), Cache::fixed(volumes), Cache::fixed([class]));
+    let drivers = crate::Drivers::default();
+    let storage = Storage::new(
+        Cache::fixed(claims),
+        Cache::fixed(volumes),
+        Cache::fixed([class]),
+        drivers,
+    );
     let mut snapshot = Snapshot::over(storage);
     for name in ["a", "b"] {
         snapshot.set_node(Arc::new(from(json!({

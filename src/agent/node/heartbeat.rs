@@ -18,7 +18,9 @@ use tokio::sync::watch;
 use super::machine::Machine;
 use super::object::{self, Condition};
 use crate::config::AgentConfig;
+use crate::csi;
 use crate::eviction::Pressure;
+use crate::paths::Paths;
 
 const NAMESPACE: &str = "kube-node-lease";
 const LEASE_SECONDS: i32 = 40;
@@ -144,7 +146,8 @@ impl Heart {
             now: self.clock.now(),
             before: &before,
         };
-        let status = object::status(&self.config, &self.machine, &images, &at);
+        let mut status = object::status(&self.config, &self.machine, &images, &at);
+        status.volumes_in_use = Some(csi::in_use(&Paths::new(&self.config.data_dir)));
         let now = self.clock.monotonic();
         let fresh = |(old, when): &(NodeStatus, Duration)| {
             object::same(old, &status) && now.saturating_sub(*when) < self.config.timing.node_report

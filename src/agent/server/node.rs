@@ -20,6 +20,10 @@ pub(super) async fn answer(
             let before = node.last.replace(&sample);
             Ok(json(stats::summary(&sample, before.as_ref())))
         }
+        ["metrics"] => {
+            let sample = stats::collect(service.node()?, true).await;
+            Ok(text(stats::volumes(&sample)))
+        }
         ["metrics", "resource"] => {
             let sample = stats::collect(service.node()?, false).await;
             Ok(text(stats::resource(&sample)))

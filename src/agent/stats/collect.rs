@@ -9,6 +9,7 @@ use oci::Usage;
 
 use super::network::{self, Interface};
 use crate::context::Context;
+use crate::csi::Fill;
 use crate::eviction::usage::{self, PodUse};
 use crate::node::machine::Machine;
 use crate::pods::spec;
@@ -59,8 +60,21 @@ pub struct PodSample {
     pub containers: Vec<ContainerSample>,
     /// What it has on the disk.
     pub disk: PodUse,
+    /// Volumes behind claims, and how full they are.
+    pub claims: Vec<ClaimUse>,
     /// Its network interfaces, if it has a namespace of its own.
     pub network: Vec<Interface>,
+}
+
+/// A volume behind a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimUse {
+    /// Its name in the pod.
+    pub volume: String,
+    /// The claim, of the pod's namespace.
+    pub claim: String,
+    /// How full it is.
+    pub fill: Fill,
 }
 
 /// One running container.
@@ -119,6 +133,11 @@ pub async fn collect(node: &Arc<Context>, disks: bool) -> Sample {
             pod: view.pod.clone(),
             containers,
             disk,
+            claims: if disks {
+                claims(node, &view).await
+            } else {
+                Vec::new()
+            },
             network: network_of(&view).await,
         });
     }
@@ -160,6 +179,21 @@ async fn network_of(view: &PodView) -> Vec<Interface> {
     };
     let looked = tokio::task::spawn_blocking(move || network::inside(&namespace)).await;
     looked.unwrap_or_default()
+}
+
+/// How full the volumes are that claims of a pod mean, as far as it is known.
+async fn claims(node: &Arc<Context>, view: &PodView) -> Vec<ClaimUse> {
+    let mut all = Vec::new();
+    for volume in spec::spec(&view.pod).volumes.iter().flatten() {
+        let Some((claim, _)) = api::storage::claim_of(&view.pod, volume) else {
+            continue;
+        };
+        if let Some(fill) = node.volumes.fullness(&view.pod, volume).await {
+            let volume = volume.name.clone();
+            all.push(ClaimUse { volume, claim, fill });
+        }
+    }
+    all
 }
 
 async fn on_disk(node: &Arc<Context>, view: &PodView) -> PodUse {

@@ -1,10 +1,12 @@
 //! Metrics in Prometheus' text form: `metrics/resource`, which the metrics
 //! server reads, and `metrics/cadvisor`, whose names dashboards know. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::network::Interface;
 use super::{ContainerSample, PodSample, Sample};
+use crate::csi::Fill;
 use crate::pods::resources::of_container;
 use crate::pods::spec;
 
@@ -53,6 +55,62 @@ pub fn resource(sample: &Sample) -> String {
     page.line("", 0.0);
     page.0
 }
+
+/// What of `metrics` tells of volumes behind claims: how full they are. One that several pods share counts once.
+pub fn volumes(sample: &Sample) -> String {
+    let mut all = BTreeMap::new();
+    for pod in &sample.pods {
+        for one in &pod.claims {
+            let namespace = spec::namespace(&pod.pod);
+            let labels = format!("namespace={namespace:?},persistentvolumeclaim={:?}", one.claim);
+            all.insert(labels, one.fill);
+        }
+    }
+    let mut page = Page::default();
+    for (name, help, value) in VOLUMES {
+        page.head(name, "gauge", help);
+        for (labels, fill) in &all {
+            page.line(labels, value(fill) as f64);
+        }
+    }
+    page.0
+}
+
+/// A metric of a volume: name, help, value.
+type VolumeMetric = (&'static str, &'static str, fn(&Fill) -> u64);
+
+const VOLUMES: [VolumeMetric; 6] = [
+    (
+        "kubelet_volume_stats_capacity_bytes",
+        "Capacity in bytes of the volume",
+        |fill| fill.bytes.0,
+    ),
+    (
+        "kubelet_volume_stats_available_bytes",
+        "Number of available bytes in the volume",
+        |fill| fill.bytes.1,
+    ),
+    (
+        "kubelet_volume_stats_used_bytes",
+        "Number of used bytes in the volume",
+        |fill| fill.bytes.2,
+    ),
+    (
+        "kubelet_volume_stats_inodes",
+        "Maximum number of inodes in the volume",
+        |fill| fill.inodes.0,
+    ),
+    (
+        "kubelet_volume_stats_inodes_free",
+        "Number of free inodes in the volume",
+        |fill| fill.inodes.1,
+    ),
+    (
+        "kubelet_volume_stats_inodes_used",
+        "Number of used inodes in the volume",
+        |fill| fill.inodes.2,
+    ),
+];
 
 /// `metrics/cadvisor`: what containers use and may use.
 pub fn cadvisor(sample: &Sample) -> String {
@@ -234,6 +292,13 @@ impl Page {
 mod tests {
     use super::super::summary::tests::sample;
     use super::*;
+
+    #[test]
+    fn volumes_are_counted_by_their_claims() {
+        let text = volumes(&sample(10, 0));
+        let line = "kubelet_volume_stats_used_bytes{namespace=\"ns\",persistentvolumeclaim=\"data\"} 40";
+        assert!(text.lines().any(|is| is == line), "{text}");
+    }
 
     #[test]
     fn metrics_carry_the_names_that_dashboards_know() {

@@ -6,8 +6,8 @@ mod metrics;
 mod network;
 mod summary;
 
-pub use collect::{ContainerSample, NodeSample, PodSample, Sample, collect};
-pub use metrics::{cadvisor, resource};
+pub use collect::{ClaimUse, ContainerSample, NodeSample, PodSample, Sample, collect};
+pub use metrics::{cadvisor, resource, volumes};
 pub use summary::summary;
 
 use std::sync::{Mutex, PoisonError};

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{ContainerSample, PodSample, Sample, network};
+use super::{ClaimUse, ContainerSample, PodSample, Sample, network};
 use crate::eviction::usage::Space;
 use crate::pods::spec;
 
@@ -38,7 +38,12 @@ fn pod(one: &PodSample, at: Timestamp, before: Option<&Sample>) -> Value {
     let uid = spec::uid(&one.pod);
     let old = before.and_then(|b| Some((b.at, b.pods.iter().find(|p| spec::uid(&p.pod) == uid)?)));
     let volumes = one.disk.empty_dirs.iter();
-    let volumes = volumes.map(|(name, used)| space(at, Some(name), *used));
+    let own = volumes.map(|(name, used)| space(at, Some(name), *used));
+    let claims = one
+        .claims
+        .iter()
+        .map(|claim| claimed(at, spec::namespace(&one.pod), claim));
+    let volumes = own.chain(claims);
     let containers = one.containers.iter().map(|c| {
         let earlier = old.and_then(|(then, p)| {
             let same = p.containers.iter().find(|o| o.id == c.id)?;
@@ -68,6 +73,15 @@ fn container(pod: &PodSample, c: &ContainerSample, at: Timestamp, before: Option
         "cpu": cpu(at, c.usage.cpu_ns, before),
         "memory": memory(at, c.usage.memory_bytes),
         "rootfs": space(at, None, disk),
+    })
+}
+
+fn claimed(at: Timestamp, namespace: &str, one: &ClaimUse) -> Value {
+    let (bytes, inodes) = (one.fill.bytes, one.fill.inodes);
+    json!({
+        "time": at, "name": one.volume, "pvcRef": {"name": one.claim, "namespace": namespace},
+        "capacityBytes": bytes.0, "availableBytes": bytes.1, "usedBytes": bytes.2,
+        "inodes": inodes.0, "inodesFree": inodes.1, "inodesUsed": inodes.2,
     })
 }
 
@@ -101,6 +115,7 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::csi::Fill;
     use crate::eviction::usage::PodUse;
 
     /// A node with one pod of one container.
@@ -125,6 +140,14 @@ pub(super) mod tests {
                 pod: Arc::new(serde_json::from_value(pod).unwrap()),
                 containers: vec![container],
                 disk: PodUse::default(),
+                claims: vec![ClaimUse {
+                    volume: "v".to_owned(),
+                    claim: "data".to_owned(),
+                    fill: Fill {
+                        bytes: (100, 60, 40),
+                        inodes: (10, 8, 2),
+                    },
+                }],
                 network: Vec::new(),
             }],
             ..Sample::default()
@@ -133,6 +156,16 @@ pub(super) mod tests {
         sample.node.memory_bytes = 100;
         sample.node.memory_available_bytes = 40;
         sample
+    }
+
+    #[test]
+    fn a_volume_says_whose_it_is_and_how_full() {
+        let volume = &summary(&sample(10, 0), None)["pods"][0]["volume"][0];
+        assert_eq!(volume["pvcRef"], json!({"name": "data", "namespace": "ns"}));
+        assert_eq!(
+            (&volume["capacityBytes"], &volume["usedBytes"]),
+            (&json!(100), &json!(40))
+        );
     }
 
     #[test]

@@ -17,7 +17,8 @@ use super::host::check_host_path;
 use super::memory::is_mounted;
 use super::payload::{self, Inputs, Payload};
 use super::tokens::Tokens;
-use super::{LocalPaths, atomic, kind_and_path, ownership, persistent};
+use super::{Asked, LocalPaths, atomic, kind_and_path, nfs, ownership, persistent, unsupported};
+use crate::csi::{Csi, Fill, Wanted};
 use crate::env::{NodeFacts, References};
 use crate::moment::Moment;
 use crate::objects::{ObjectStore, OnChange};
@@ -37,6 +38,8 @@ pub struct VolumeMaker {
     pub node: Arc<NodeFacts>,
     /// Folders that the built-in provisioner promised here.
     pub local: LocalPaths,
+    /// Volumes of CSI drivers.
+    pub csi: Csi,
     /// For the names of atomic updates and the age of tokens.
     pub clock: Arc<dyn Clock>,
 }
@@ -99,7 +102,17 @@ impl VolumeMaker {
             return self.fill(pod, volume, &payload?, path, tokens).await;
         }
         if let Some((claim, own)) = api::storage::claim_of(pod, volume) {
-            return self.claimed(pod, &claim, own, path).await;
+            return self.claimed(pod, volume, (&claim, own), tokens, path).await;
+        }
+        if let Some(source) = &volume.csi {
+            return self
+                .driven(pod, &Wanted::of_pod(pod, volume, source), tokens, path)
+                .await;
+        }
+        if let Some(source) = &volume.nfs {
+            return self
+                .served(pod, &volume.name, nfs::Export::of_pod(source), path)
+                .await;
         }
         let (volume, group) = (volume.clone(), payload::group(pod));
         let made = tokio::task::spawn_blocking(move || plain(&volume, &path, group)).await;
@@ -107,11 +120,24 @@ impl VolumeMaker {
     }
 
     /// Links what a claim means into the pod's folder. One that is linked already needs no server.
-    async fn claimed(&self, pod: &Pod, claim: &str, own: bool, link: PathBuf) -> Result<(), String> {
-        if link.exists() {
+    async fn claimed(
+        &self,
+        pod: &Pod,
+        shown_as: &Volume,
+        (claim, own): (&str, bool),
+        tokens: &Tokens,
+        link: PathBuf,
+    ) -> Result<(), String> {
+        if self.is_linked(&link) && tokens.of(&shown_as.name) == 0 {
             return Ok(());
         }
-        let volume = persistent::find(&self.client, pod, claim, own).await?;
+        let (volume, claim) = persistent::find(&self.client, pod, claim, own).await?;
+        if let Some(wanted) = Wanted::of_claim(&volume, &claim, shown_as) {
+            return self.driven(pod, &wanted, tokens, link).await;
+        }
+        if let Some(export) = nfs::Export::of_volume(&volume) {
+            return self.served(pod, &shown_as.name, export, link).await;
+        }
         let place = persistent::place(&volume, &self.paths.local_path())?;
         let (group, made) = (ownership::wanted(pod), place.clone());
         let linked = tokio::task::spawn_blocking(move || persistent::link(&made, &link, group.as_ref()));
@@ -120,6 +146,40 @@ impl VolumeMaker {
             self.local.follow(&place.path);
         }
         Ok(())
+    }
+
+    /// Has a driver show its volume, and links that into the pod's folder; shows it again when it wants new
+    /// tokens and they are due.
+    async fn driven(&self, pod: &Pod, wanted: &Wanted, tokens: &Tokens, link: PathBuf) -> Result<(), String> {
+        let volume = wanted.shown_as();
+        let again = tokens.of(volume) > 0 && self.is_due(tokens);
+        if self.is_linked(&link) && !(again && self.csi.is_republished(wanted.driver()).await) {
+            return Ok(());
+        }
+        let asked = Asked {
+            client: &self.client,
+            pod,
+            volume,
+            tokens,
+            now: Moment::read(self.clock.as_ref()),
+        };
+        let shown = self.csi.publish(pod, wanted, &asked).await?;
+        let linked = tokio::task::spawn_blocking(move || persistent::point(&shown, &link));
+        linked.await.map_err(|error| error.to_string())?
+    }
+
+    /// Mounts a server's folder, and links that into the pod's.
+    async fn served(&self, pod: &Pod, name: &str, export: nfs::Export, link: PathBuf) -> Result<(), String> {
+        let place = self.paths.volume(spec::uid(pod), nfs::KIND, name);
+        export.mount(&place).await?;
+        let linked = tokio::task::spawn_blocking(move || persistent::point(&place, &link));
+        linked.await.map_err(|error| error.to_string())?
+    }
+
+    /// Whether a link leads to something that is there since the machine has been started.
+    fn is_linked(&self, link: &Path) -> bool {
+        let gone = |shown: PathBuf| self.csi.is_stale(&shown) || nfs::is_gone(&shown);
+        link.exists() && !fs::read_link(link).is_ok_and(gone)
     }
 
     async fn fill(
@@ -157,6 +217,16 @@ impl VolumeMaker {
         written.map(drop).map_err(|error| error.to_string())
     }
 
+    /// How full a volume behind a claim is; `None` when nobody knows.
+    pub async fn fullness(&self, pod: &Pod, volume: &Volume) -> Option<Fill> {
+        let shown = fs::read_link(self.path(pod, volume).ok()?).ok()?;
+        if self.csi.shows(&shown) {
+            return self.csi.fill(&shown).await;
+        }
+        let looked = tokio::task::spawn_blocking(move || Fill::of(&shown)).await;
+        looked.ok().flatten()
+    }
+
     /// Where a volume's files lie on this machine.
     ///
     /// # Errors
@@ -165,7 +235,7 @@ impl VolumeMaker {
         kind_and_path(volume, |kind| {
             self.paths.volume(spec::uid(pod), kind, &volume.name)
         })
-        .ok_or_else(|| "this kind of volume is not supported by this node".to_owned())
+        .ok_or_else(|| unsupported(volume))
     }
 
     /// Removes the pod's volumes; hostPaths stay, of course.
@@ -174,12 +244,17 @@ impl VolumeMaker {
     /// When something is still in use.
     pub async fn remove(&self, pod_uid: &str) -> Result<(), String> {
         self.objects.unfollow(pod_uid);
+        self.csi.withdraw(pod_uid).await?;
         let roots = [
             self.paths.pod(pod_uid).join("volumes"),
             self.paths.memory_of(pod_uid),
         ];
-        let removed =
-            tokio::task::spawn_blocking(move || roots.iter().try_for_each(|root| remove(root))).await;
+        let served = self.paths.pod(pod_uid).join("volumes").join(nfs::KIND);
+        let removed = tokio::task::spawn_blocking(move || {
+            nfs::unmount(&served)?;
+            roots.iter().try_for_each(|root| remove(root))
+        })
+        .await;
         removed
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())

@@ -1,5 +1,6 @@
 //! Volumes: what they hold, where they lie, how containers see them.
 
+pub mod asked;
 pub mod atomic;
 pub mod host;
 pub mod image;
@@ -7,6 +8,7 @@ pub mod local_path;
 pub mod make;
 pub mod memory;
 pub mod mounts;
+pub mod nfs;
 pub mod ownership;
 pub mod payload;
 pub mod persistent;
@@ -16,13 +18,53 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Volume;
 
+pub use asked::Asked;
 pub use local_path::LocalPaths;
 pub use make::{VolumeError, VolumeMaker, references, unmount_below};
 pub use mounts::MountPoint;
 pub use tokens::Tokens;
 
-/// The kind of volumes that are links to what a claim means.
+/// The kind of volumes that are links to what a claim, a driver or a server means.
 const PERSISTENT: &str = "persistent";
+
+/// Kinds of volumes that this node does not have, as pods and PersistentVolumes name them.
+const UNSUPPORTED: [&str; 19] = [
+    "awsElasticBlockStore",
+    "azureDisk",
+    "azureFile",
+    "cephfs",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "flocker",
+    "gcePersistentDisk",
+    "gitRepo",
+    "glusterfs",
+    "iscsi",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "quobyte",
+    "rbd",
+    "scaleIO",
+    "storageos",
+    "vsphereVolume",
+];
+
+/// Says which kind of volume it is that this node does not have.
+fn unsupported(source: &impl serde::Serialize) -> String {
+    let source = serde_json::to_value(source).unwrap_or_default();
+    let kind = UNSUPPORTED.iter().find(|kind| source.get(kind).is_some());
+    match kind {
+        Some(kind) => {
+            format!("volumes of kind {kind} are not supported by this node; a CSI driver may have them")
+        }
+        None => "this kind of volume is not supported by this node".to_owned(),
+    }
+}
+
+fn has_claim(volume: &Volume) -> bool {
+    volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some()
+}
 
 /// Where a volume lies: below a folder named after its kind, given by `place`,
 /// or anywhere on the host. `None` for kinds that this node does not have.
@@ -42,10 +84,30 @@ fn kind_and_path(volume: &Volume, place: impl Fn(&str) -> PathBuf) -> Option<Pat
         "downward-api"
     } else if volume.image.is_some() {
         "image"
-    } else if volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some() {
+    } else if has_claim(volume) || volume.csi.is_some() || volume.nfs.is_some() {
         PERSISTENT
     } else {
         return None;
     };
     Some(place(kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_this_node_does_not_have_is_named() {
+        let volume = |source: serde_json::Value| serde_json::from_value::<Volume>(source).unwrap();
+        let iscsi = volume(json!({"name": "v", "iscsi": {"targetPortal": "t", "iqn": "i", "lun": 0}}));
+        assert!(unsupported(&iscsi).starts_with("volumes of kind iscsi are not supported"));
+        assert!(kind_and_path(&iscsi, PathBuf::from).is_none());
+        let served = volume(json!({"name": "v", "nfs": {"server": "s", "path": "/p"}}));
+        assert_eq!(
+            kind_and_path(&served, PathBuf::from),
+            Some(PathBuf::from(PERSISTENT))
+        );
+    }
 }

@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 
 use super::host::check_host_path;
 use super::ownership::{self, Ownership};
+use super::unsupported;
 use crate::pods::spec;
 
 /// Where a volume's files are.
@@ -40,7 +41,12 @@ pub enum Sort {
 ///
 /// # Errors
 /// The kubelet's text.
-pub async fn find(client: &Client, pod: &Pod, claim: &str, own: bool) -> Result<PersistentVolume, String> {
+pub async fn find(
+    client: &Client,
+    pod: &Pod,
+    claim: &str,
+    own: bool,
+) -> Result<(PersistentVolume, PersistentVolumeClaim), String> {
     let namespace = spec::namespace(pod);
     let fail = |why: String| format!("error processing PVC {namespace}/{claim}: {why}");
     let found = client.get::<PersistentVolumeClaim>(namespace, claim).await;
@@ -66,7 +72,7 @@ pub async fn find(client: &Client, pod: &Pod, claim: &str, own: bool) -> Result<
     if !storage::is_kept_for(&volume, &claim) {
         return Err(fail(format!("PV {name} is bound to another claim")));
     }
-    Ok(volume)
+    Ok((volume, claim))
 }
 
 /// Where the files of a volume are, on the node whose provisioned folders lie below `root`.
@@ -87,7 +93,7 @@ pub fn place(volume: &PersistentVolume, root: &Path) -> Result<Place, String> {
         });
     }
     let Some(local) = &spec.local else {
-        return Err("this kind of volume is not supported by this node".to_owned());
+        return Err(unsupported(spec));
     };
     let path = PathBuf::from(&local.path);
     // A path of our provisioner that is not right below our folder was written by somebody else.
@@ -112,6 +118,15 @@ pub fn link(place: &Place, link: &Path, group: Option<&Ownership>) -> Result<(),
     if let Some(group) = group.filter(|_| !matches!(place.sort, Sort::Host(_))) {
         ownership::give(path, group).map_err(fail)?;
     }
+    point(path, link)
+}
+
+/// Has a link in a pod's folder lead to a path; one that is there already stays.
+///
+/// # Errors
+/// The disk.
+pub fn point(path: &Path, link: &Path) -> Result<(), String> {
+    let fail = |error: io::Error| format!("{}: {error}", path.display());
     if let Some(parent) = link.parent() {
         fs::create_dir_all(parent).map_err(fail)?;
     }
@@ -174,7 +189,8 @@ mod tests {
         let root = Path::new("/r");
         let block = volume(json!({"local": {"path": "/dev/x"}, "volumeMode": "Block"}), "");
         assert!(place(&block, root).unwrap_err().contains("mode Block"));
-        assert!(place(&volume(json!({"nfs": {"path": "/x", "server": "s"}}), ""), root).is_err());
+        let fc = volume(json!({"fc": {"lun": 1}}), "");
+        assert!(place(&fc, root).unwrap_err().contains("kind fc"));
         let host = volume(json!({"hostPath": {"path": "/x", "type": "Directory"}}), "");
         assert_eq!(
             place(&host, root).unwrap().sort,

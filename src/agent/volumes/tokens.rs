@@ -123,6 +123,17 @@ impl Tokens {
         self.lock().values().map(|token| token.due_in(now)).min()
     }
 
+    /// How many a volume has.
+    pub fn of(&self, volume: &str) -> usize {
+        self.lock().keys().filter(|(of, _)| of == volume).count()
+    }
+
+    /// Until when a token is good.
+    pub fn expires(&self, volume: &str, path: &str) -> Option<Timestamp> {
+        let key = (volume.to_owned(), path.to_owned());
+        self.lock().get(&key).map(|token| token.expires)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), Token>> {
         self.held
             .lock()

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolume, Pod};
 use serde_json::Value;
 
 use crate::authz::Attributes;
-use crate::lookup::Lookup;
+use crate::lookup::{Found, Lookup};
 
 /// The node's name when the user is one.
 pub fn node_name(asked: &Attributes) -> Option<&str> {
@@ -26,6 +26,7 @@ pub fn decide(lookup: &Arc<dyn Lookup>, node: &str, asked: &Attributes) -> Resul
         asked.resource.as_str(),
         asked.subresource.as_str(),
     ) {
+        ("", "secrets", "") if verb == "get" && is_for_volume(lookup, node, asked) => Ok(()),
         ("", "secrets" | "configmaps", "") if reads => related(lookup, node, asked),
         ("", "persistentvolumeclaims", "" | "status") if verb == "get" || verb == "patch" => {
             related(lookup, node, asked)
@@ -116,6 +117,41 @@ fn related(lookup: &Arc<dyn Lookup>, node: &str, asked: &Attributes) -> Result<(
         }
     });
     if needed { Ok(()) } else { Err(no_relation(node)) }
+}
+
+/// Whether a volume that a pod of the node uses names the secret, for its driver.
+fn is_for_volume(lookup: &Arc<dyn Lookup>, node: &str, asked: &Attributes) -> bool {
+    let read = |found: Found| serde_json::from_slice::<Value>(&found.text).unwrap_or_default();
+    let names = |volume: &Value| {
+        [
+            "nodeStageSecretRef",
+            "nodePublishSecretRef",
+            "nodeExpandSecretRef",
+        ]
+        .iter()
+        .map(|key| &volume["spec"]["csi"][key])
+        .any(|named| {
+            named["name"].as_str() == Some(&asked.name)
+                && named["namespace"].as_str() == Some(&asked.namespace)
+        })
+    };
+    let volumes = lookup
+        .selected("", "persistentvolumes", "", "", "")
+        .into_iter()
+        .map(read);
+    // Few volumes name secrets; only what one does is worth a look at the pods.
+    let claims = volumes
+        .filter(names)
+        .map(|volume| volume["spec"]["claimRef"].clone());
+    claims.into_iter().any(|claim| {
+        let part = |key: &str| claim[key].as_str().unwrap_or_default().to_owned();
+        let (namespace, name) = (part("namespace"), part("name"));
+        let pods = lookup.selected("", "pods", &namespace, "spec.nodeName", node);
+        pods.into_iter().map(read).any(|pod| {
+            let pod: Pod = serde_json::from_value(pod).unwrap_or_default();
+            storage::claims_of(&pod).any(|(used, _)| used == name)
+        })
+    })
 }
 
 /// Whether a claim is named as one that is made for a generic ephemeral volume of the pod.
@@ -236,6 +272,30 @@ mod tests {
         assert!(decide(&lookup, "n1", &list).is_ok());
         let other = decide(&lookup, "n2", &ask("get", "secrets", "", "env-secret")).unwrap_err();
         assert_eq!(other, "no relationship found between node 'n2' and this object");
+    }
+
+    #[test]
+    fn a_node_reads_what_drivers_of_its_volumes_need() {
+        let pod = json!({"metadata": {"name": "db", "namespace": "a"}, "spec": {"nodeName": "n1",
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}});
+        let volume = json!({"metadata": {"name": "pv"}, "spec": {"claimRef": {"namespace": "a", "name": "data"},
+            "csi": {"nodeStageSecretRef": {"name": "key", "namespace": "drivers"}}}});
+        let lookup: Arc<dyn Lookup> = Arc::new(Fixed::default().with("", "pods", pod).with(
+            "",
+            "persistentvolumes",
+            volume,
+        ));
+        let may = |node: &str, namespace: &str, verb: &str| {
+            let asked = Attributes {
+                namespace: namespace.to_owned(),
+                ..ask(verb, "secrets", "", "key")
+            };
+            decide(&lookup, node, &asked).is_ok()
+        };
+        assert!(may("n1", "drivers", "get"));
+        assert!(!may("n1", "drivers", "watch"));
+        assert!(!may("n1", "a", "get"));
+        assert!(!may("n2", "drivers", "get"));
     }
 
     #[test]

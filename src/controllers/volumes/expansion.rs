@@ -1,11 +1,9 @@
 //! Claims that ask for more than they have. A folder has no size of its own, so one of ours grows by
 //! saying so; others are left to whoever made them.
 
-use api::quantity::Quantity;
 use api::storage::{self, LOCAL_PATH, PROVISIONED_BY, note};
 use client::EventType;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::json;
 
 use crate::Reconciler;
@@ -24,7 +22,7 @@ impl Reconciler for Expansion {
             return plan;
         };
         let wanted = storage::requested(&claim);
-        if storage::claim_phase(&claim) != "Bound" || wanted <= held(&claim) {
+        if storage::claim_phase(&claim) != "Bound" || wanted <= storage::held(&claim) {
             return plan;
         }
         let Some(volume) = view.volumes.get("", storage::volume_name(&claim)) else {
@@ -56,11 +54,4 @@ impl Reconciler for Expansion {
         plan.tell(claim.as_ref(), EventType::Normal, "VolumeResizeSuccessful", text);
         plan
     }
-}
-
-/// How much a claim has.
-fn held(claim: &PersistentVolumeClaim) -> Quantity {
-    let status = claim.status.as_ref();
-    let storage = status.and_then(|status| status.capacity.as_ref()?.get("storage"));
-    storage.and_then(|text| text.0.parse().ok()).unwrap_or_default()
 }

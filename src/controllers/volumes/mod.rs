@@ -4,10 +4,12 @@
 //! ephemeral ─▶ claim ─▶ claims ─▶ a volume that is there ───────────────▶ bound
 //!                         │                                                 ▲
 //!                         └─▶ provision ─▶ local_path (or somebody else) ─▶ volume
+//! pod has a node ─▶ attach ─▶ VolumeAttachment ─▶ the driver's attacher ─▶ the node mounts
 //! claim gone ─▶ volumes: released ─▶ kept, or deleted by whoever made it
 //! ```
 //! What both sides must agree on stands in [`api::storage`].
 
+mod attach;
 mod bind;
 mod claim_protection;
 mod claims;
@@ -42,6 +44,13 @@ pub fn start(s: &Surroundings) {
     Harness::start(claim_protection::UsedClaims, 1, s)
         .on_each(view.claims.changes())
         .on(view.pods.changes(), claims_for_pod);
+    Harness::start(attach::Attachments, 1, s)
+        .on_each(view.volumes.changes())
+        .on(view.claims.changes(), volumes_for_claim)
+        .on(view.pods.changes(), attach::volumes_for_pod)
+        .on(view.nodes.changes(), attach::volumes_for_node)
+        .on(view.drivers.changes(), attach::volumes_for_driver)
+        .on(view.attachments.changes(), attach::volume_for_attachment);
     Harness::start(volume_protection::BoundVolumes, 1, s).on_each(view.volumes.changes());
     Harness::start(ephemeral::EphemeralVolumes, 1, s)
         .on(view.pods.changes(), pod_with_own_claims)
@@ -125,5 +134,7 @@ fn with_finalizer<T: Object + Clone>(object: &T, finalizer: &str, wanted: bool) 
     Some(new)
 }
 
+#[cfg(test)]
+mod attach_tests;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ mod spread;
 mod taints;
 mod unschedulable;
 mod volume_binding;
+mod volume_limits;
 mod volume_restrictions;
 
 use crate::plugin::Plugin;
@@ -24,6 +25,7 @@ pub(crate) fn all() -> &'static [&'static dyn Plugin] {
         &ports::NodePorts,
         &resources::NodeResourcesFit,
         &volume_restrictions::VolumeRestrictions,
+        &volume_limits::NodeVolumeLimits,
         &volume_binding::VolumeBinding,
         &balance::NodeResourcesBalancedAllocation,
         &spread::PodTopologySpread,

@@ -1,0 +1,119 @@
+//! The CSI driver of `programs/disks.rs`, and the objects that go with it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::running::Running;
+use super::{Cluster, eventually, tools};
+
+/// The driver's name, and its class's.
+pub const DRIVER: &str = "disks.example.com";
+
+/// A driver on the cluster's own machine; it ends with this value.
+pub struct Disks {
+    running: Option<Running>,
+    folder: PathBuf,
+}
+
+impl Disks {
+    /// Starts one and waits until the node knows it; with the class `disks` and a CSIDriver that says `more`.
+    pub fn start(dir: &Path, cluster: &Cluster, more: &str) -> Self {
+        let folder = dir.join("disks");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        cluster.apply(&format!(
+            "apiVersion: storage.k8s.io/v1\nkind: CSIDriver\nmetadata: {{name: {DRIVER}}}\nspec: {{podInfoOnMount: true, \
+             fsGroupPolicy: File, volumeLifecycleModes: [Persistent, Ephemeral]{more}}}\n---\n\
+             apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {{name: disks}}\nprovisioner: {DRIVER}\n\
+             volumeBindingMode: WaitForFirstConsumer\nallowVolumeExpansion: true\n"
+        ));
+        let mut disks = Self {
+            running: None,
+            folder,
+        };
+        disks.begin(cluster);
+        cluster.until(
+            &format!("csinode/{}", node(cluster)),
+            "{.spec.drivers[*].name}",
+            DRIVER,
+        );
+        disks
+    }
+
+    /// Starts the driver's process, again if it was killed.
+    pub fn begin(&mut self, cluster: &Cluster) {
+        let home = cluster.home();
+        let child = Command::new(tools::example("disks"))
+            .arg(&self.folder)
+            .arg(&home)
+            .arg(node(cluster))
+            .arg(home.join("admin.kubeconfig"))
+            .stdin(Stdio::null())
+            .spawn();
+        self.running = Some(Running(child.expect("the driver")));
+    }
+
+    /// Kills the driver's process; its sockets stay behind.
+    pub fn kill(&mut self) {
+        self.running = None;
+    }
+
+    /// Keeps staging from ending, or lets it.
+    pub fn slow(&self, slow: bool) {
+        let file = self.folder.join("slow");
+        if slow {
+            std::fs::write(file, "").expect("a file");
+        } else {
+            std::fs::remove_file(file).expect("the file");
+        }
+    }
+
+    /// Every call so far that has these words, in their order.
+    pub fn calls(&self, words: &[&str]) -> Vec<String> {
+        let all = std::fs::read_to_string(self.folder.join("calls")).unwrap_or_default();
+        let fits = |line: &&str| words.iter().all(|word| line.contains(word));
+        all.lines().filter(fits).map(str::to_owned).collect()
+    }
+
+    /// The volumes that the driver has.
+    pub fn volumes(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.folder.join("volumes"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+            .collect()
+    }
+
+    /// Waits until nothing of any volume is left: neither mounts nor records, attachments nor the driver's folders.
+    pub fn assert_gone(&self, cluster: &Cluster) {
+        eventually("no volume is left", || {
+            let objects = cluster.try_ok(&[
+                "get",
+                "pv,volumeattachments",
+                "--no-headers",
+                "--ignore-not-found",
+            ])?;
+            let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            let shown: Vec<&str> = mounts
+                .lines()
+                .filter(|line| line.contains("/disks/volumes/"))
+                .collect();
+            let stages = cluster.home().join("plugins/kubernetes.io/csi").join(DRIVER);
+            let staged = std::fs::read_dir(stages).map_or(0, Iterator::count);
+            if objects.is_empty() && shown.is_empty() && staged == 0 && self.volumes().is_empty() {
+                return Ok(());
+            }
+            Err(format!(
+                "{objects} {shown:?} {staged} staged {:?}",
+                self.volumes()
+            ))
+        });
+    }
+}
+
+/// The cluster's only node.
+pub fn node(cluster: &Cluster) -> String {
+    cluster.ok(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"])
+}
