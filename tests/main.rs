@@ -38,6 +38,7 @@ mod errors;
 mod escapes;
 mod failover;
 mod fairness;
+mod files;
 mod hostile;
 mod hostile_clients;
 mod image_gc;

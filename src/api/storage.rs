@@ -83,6 +83,20 @@ pub fn allows(class: &StorageClass, node: &Node) -> bool {
         })
 }
 
+/// Whether claim and volume name the same VolumeAttributesClass, or neither names any.
+fn same_attributes(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> bool {
+    let named = |name: &Option<String>| name.clone().unwrap_or_default();
+    let wanted = claim
+        .spec
+        .as_ref()
+        .map(|spec| named(&spec.volume_attributes_class_name));
+    let had = volume
+        .spec
+        .as_ref()
+        .map(|spec| named(&spec.volume_attributes_class_name));
+    wanted.unwrap_or_default() == had.unwrap_or_default()
+}
+
 /// How much a claim asks for.
 pub fn requested(claim: &PersistentVolumeClaim) -> Quantity {
     let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
@@ -186,6 +200,8 @@ pub fn mismatch(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Opt
         Some("requested PV is too small")
     } else if class_of_volume(volume) != class_of_claim(claim).unwrap_or_default() {
         Some("storageClassName does not match")
+    } else if !same_attributes(claim, volume) {
+        Some("volumeAttributesClassName does not match")
     } else if !same_mode(claim, volume) {
         Some("incompatible volumeMode")
     } else if !offers_modes(claim, volume) {
@@ -226,7 +242,8 @@ pub fn best_match<'a>(
             && labels
                 .as_ref()
                 .is_none_or(|labels| labels.matches(&volume.metadata.labels))
-            && class_of_volume(volume) == class_of_claim(claim).unwrap_or_default();
+            && class_of_volume(volume) == class_of_claim(claim).unwrap_or_default()
+            && same_attributes(claim, volume);
         if fits && best.is_none_or(|other| rank(volume) < rank(other)) {
             best = Some(volume);
         }

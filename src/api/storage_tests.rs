@@ -138,5 +138,13 @@ fn why_a_volume_will_not_do() {
         ),
         Some("incompatible accessMode")
     );
+    let golden = claim(json!({"volumeAttributesClassName": "gold"}));
+    assert_eq!(
+        mismatch(&golden, &volume("v", "2Gi", json!({}))),
+        Some("volumeAttributesClassName does not match")
+    );
+    assert_eq!(chosen(&golden, &[volume("v", "2Gi", json!({}))], None), "");
+    let gold = volume("v", "2Gi", json!({"volumeAttributesClassName": "gold"}));
+    assert_eq!(chosen(&golden, &[gold], None), "v");
     assert_eq!(mismatch(&wanted, &volume("v", "2Gi", json!({}))), None);
 }

@@ -13,9 +13,9 @@ use tokio::net::UnixListener;
 use tonic::body::Body;
 use tonic::server::Grpc;
 use tonic::{Request, Response, Status};
-use tonic_prost::ProstCodec;
 
 use crate::Call;
+use crate::proto::Proto;
 
 /// A call as it came: its path names the method.
 pub type Asked = http::Request<Incoming>;
@@ -39,7 +39,7 @@ where
             }
         }
     });
-    let codec: ProstCodec<C::Reply, C> = ProstCodec::default();
+    let codec: Proto<C::Reply, C> = Proto::default();
     Grpc::new(codec).unary(service, asked).await
 }
 

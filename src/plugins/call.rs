@@ -12,7 +12,8 @@ use tokio::net::UnixStream;
 use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::{Request, Status};
-use tonic_prost::ProstCodec;
+
+use crate::proto::Proto;
 
 /// One question with one answer: the request's type says the method and what comes back.
 pub trait Call: Message + Default + 'static {
@@ -76,7 +77,7 @@ impl Plugin {
         let unready = |error: hyper::Error| Status::unavailable(error.to_string());
         grpc.ready().await.map_err(unready)?;
         let method = PathAndQuery::from_static(C::METHOD);
-        let codec: ProstCodec<C, C::Reply> = ProstCodec::default();
+        let codec: Proto<C, C::Reply> = Proto::default();
         let reply = grpc.unary(Request::new(request), method, codec).await?;
         Ok(reply.into_inner())
     }

@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod call;
 pub mod csi;
+mod proto;
 pub mod registration;
 
 pub use call::{Call, Plugin};

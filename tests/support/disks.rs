@@ -41,12 +41,12 @@ impl Disks {
 
     /// Starts the driver's process, again if it was killed.
     pub fn begin(&mut self, cluster: &Cluster) {
-        let home = cluster.home();
+        let data = &cluster.dir;
         let child = Command::new(tools::example("disks"))
             .arg(&self.folder)
-            .arg(&home)
+            .arg(data)
             .arg(node(cluster))
-            .arg(home.join("admin.kubeconfig"))
+            .arg(data.join("admin.kubeconfig"))
             .stdin(Stdio::null())
             .spawn();
         self.running = Some(Running(child.expect("the driver")));
@@ -100,7 +100,7 @@ impl Disks {
                 .lines()
                 .filter(|line| line.contains("/disks/volumes/"))
                 .collect();
-            let stages = cluster.home().join("plugins/kubernetes.io/csi").join(DRIVER);
+            let stages = cluster.dir.join("plugins/kubernetes.io/csi").join(DRIVER);
             let staged = std::fs::read_dir(stages).map_or(0, Iterator::count);
             if objects.is_empty() && shown.is_empty() && staged == 0 && self.volumes().is_empty() {
                 return Ok(());

@@ -140,7 +140,7 @@ async fn ask(name: String, plugin: Plugin) -> Result<Driver, Status> {
     let node = plugin.call(NodeGetInfoRequest {}, PATIENCE).await?;
     let can = plugin.call(NodeGetCapabilitiesRequest {}, PATIENCE).await?;
     let abilities = can.capabilities.iter().filter_map(|one| one.rpc.as_ref());
-    let abilities = abilities.filter_map(|rpc| NodeAbility::try_from(rpc.r#type).ok());
+    let abilities = abilities.filter_map(|rpc| NodeAbility::from_i32(rpc.r#type));
     Ok(Driver {
         name,
         plugin,

@@ -59,9 +59,9 @@ fn read(said: NodeGetVolumeStatsResponse) -> Fill {
     let number = |n: i64| u64::try_from(n).unwrap_or(0);
     for usage in said.usage {
         let all = (number(usage.total), number(usage.available), number(usage.used));
-        match Unit::try_from(usage.unit) {
-            Ok(Unit::Bytes) => fill.bytes = all,
-            Ok(Unit::Inodes) => fill.inodes = all,
+        match Unit::from_i32(usage.unit) {
+            Some(Unit::Bytes) => fill.bytes = all,
+            Some(Unit::Inodes) => fill.inodes = all,
             _ => {}
         }
     }

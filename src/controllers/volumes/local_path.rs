@@ -100,6 +100,9 @@ fn make(
     if asked.volume_mode.as_deref() == Some("Block") {
         return Err("a folder of a node is no block device".to_owned());
     }
+    if asked.data_source.is_some() || asked.data_source_ref.is_some() {
+        return Err("a folder of a node begins empty: data sources are not supported".to_owned());
+    }
     let node = node.ok_or("configuration error, no node was specified")?;
     let node_name = node.metadata.name.clone().unwrap_or_default();
     let root = Some(note(&node.metadata, LOCAL_PATH)).filter(|root| root.starts_with('/'));
