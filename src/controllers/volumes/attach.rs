@@ -166,6 +166,7 @@ fn detach(
     if used && !node.is_some_and(|node| is_lost(&node, now)) {
         return plan.look_again(LOOK);
     }
+    list(one, volume, false, view, plan);
     plan.write(Write::delete(one));
 }
 
@@ -199,24 +200,42 @@ fn settle(
     let volume_name = volume_of(one);
     let status = one.status.as_ref();
     let error = status.and_then(|status| status.attach_error.as_ref()?.message.clone());
-    for (pod, error) in users.iter().zip(std::iter::repeat(error).flatten()) {
-        let text = format!("AttachVolume.Attach failed for volume {volume_name:?} : {error}");
-        plan.tell(pod.as_ref(), EventType::Warning, "FailedAttachVolume", text);
+    if let Some(error) = error {
+        for pod in users {
+            let text = format!("AttachVolume.Attach failed for volume {volume_name:?} : {error}");
+            plan.tell(pod.as_ref(), EventType::Warning, "FailedAttachVolume", text);
+        }
     }
+    let attached = status.is_some_and(|status| status.attached) && !is_going(one);
+    if list(one, volume, attached, view, plan) && attached {
+        for pod in users {
+            let text = format!("AttachVolume.Attach succeeded for volume {volume_name:?}");
+            plan.tell(pod.as_ref(), EventType::Normal, "SuccessfulAttachVolume", text);
+        }
+    }
+}
+
+/// Has the Node's list name the volume, or not. Whether that changes anything.
+fn list(
+    one: &VolumeAttachment,
+    volume: Option<&PersistentVolume>,
+    attached: bool,
+    view: &View,
+    plan: &mut Plan,
+) -> bool {
     let (Some(node), Some(name)) = (
         view.nodes.get("", &one.spec.node_name),
         volume.and_then(unique_name),
     ) else {
-        return;
+        return false;
     };
     let said = node
         .status
         .as_ref()
         .and_then(|status| status.volumes_attached.clone());
     let mut list: Vec<AttachedVolume> = said.unwrap_or_default();
-    let attached = status.is_some_and(|status| status.attached) && !is_going(one);
     if attached == list.iter().any(|one| one.name == name) {
-        return;
+        return false;
     }
     list.retain(|one| one.name != name);
     if attached {
@@ -227,10 +246,7 @@ fn settle(
     }
     let patch = json!({"status": {"volumesAttached": list}});
     plan.write(Write::merge_status(node.as_ref(), patch));
-    for pod in users.iter().filter(|_| attached) {
-        let text = format!("AttachVolume.Attach succeeded for volume {volume_name:?}");
-        plan.tell(pod.as_ref(), EventType::Normal, "SuccessfulAttachVolume", text);
-    }
+    true
 }
 
 /// The volume that an attachment is about.

@@ -132,7 +132,11 @@ impl Helpers {
             let text: &k8s_openapi::apimachinery::pkg::api::resource::Quantity = list?.get("storage")?;
             Some(bytes(&text.0))
         };
-        let wanted = size(spec.resources.and_then(|r| r.requests).as_ref()).unwrap_or(0);
+        let requests = spec
+            .resources
+            .and_then(|resources| resources.requests)
+            .unwrap_or_default();
+        let wanted = size(Some(&requests)).unwrap_or(0);
         let had = size(volume.spec.as_ref().and_then(|spec| spec.capacity.as_ref())).unwrap_or(0);
         if wanted <= had {
             return Ok(());
@@ -150,7 +154,7 @@ impl Helpers {
             Api::<PersistentVolume>::all(self.client.clone()),
             PatchParams::default(),
         );
-        let capacity = json!({"spec": {"capacity": {"storage": wanted.to_string()}}});
+        let capacity = json!({"spec": {"capacity": {"storage": requests["storage"]}}});
         all.patch(&volume.name_any(), &params, &patch(capacity)).await?;
         let claims: Api<PersistentVolumeClaim> =
             Api::namespaced(self.client.clone(), &claim.namespace().unwrap_or_default());
