@@ -44,6 +44,7 @@ mod hostile_clients;
 mod image_gc;
 mod images;
 mod join;
+mod keyvalue;
 mod kubectl;
 mod limits;
 mod lost;

@@ -21,6 +21,7 @@ pub mod eviction;
 mod files;
 mod image_gc;
 pub mod join;
+pub mod keyvalue;
 pub mod logs;
 pub mod moment;
 pub mod node;

@@ -2,7 +2,7 @@
 
 use crate::WasmError;
 use crate::state::{ModuleState, State};
-use crate::{logging, settings, sockets};
+use crate::{keyvalue, logging, settings, sockets};
 use wasmtime::component;
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, Linker, PoolingAllocationConfig, WasmBacktraceDetails,
@@ -49,6 +49,7 @@ fn component_linker(engine: &Engine) -> wasmtime::Result<component::Linker<State
     sockets::add_to_linker(&mut linker)?;
     settings::add_to_linker(&mut linker)?;
     logging::add_to_linker(&mut linker)?;
+    keyvalue::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 

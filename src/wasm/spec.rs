@@ -1,6 +1,7 @@
 //! What the caller says about an instance: arguments, files, limits.
 
 use crate::AllowedHosts;
+use crate::keyvalue::Buckets;
 use crate::network::Network;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ pub struct InstanceSpec {
     pub reuse: bool,
     /// Where it may connect to. None: wherever its network lets it.
     pub allowed_hosts: Option<AllowedHosts>,
+    /// Buckets of `wasi:keyvalue` that it may open. None: there are none.
+    pub buckets: Option<Arc<dyn Buckets>>,
 }
 
 impl InstanceSpec {
@@ -58,6 +61,7 @@ impl InstanceSpec {
             http_address: None,
             reuse: false,
             allowed_hosts: None,
+            buckets: None,
         }
     }
 }

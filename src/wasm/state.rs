@@ -1,6 +1,7 @@
 //! What a store holds for its guest, and what new stores are made from.
 
 use crate::http::Outbound;
+use crate::keyvalue::Buckets;
 use crate::limits::{Account, Limiter};
 use crate::meter::Meter;
 use crate::mounts::Mounts;
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub(crate) settings: Arc<[(String, String)]>,
     /// What `wasi:logging` writes to.
     pub(crate) stderr: Arc<dyn Output>,
+    /// What `wasi:keyvalue` opens.
+    pub(crate) buckets: Option<Arc<dyn Buckets>>,
     http: WasiHttpCtx,
     outbound: Outbound,
     limiter: Limiter,
@@ -72,6 +75,7 @@ pub(crate) struct Blueprint {
     env: Arc<[(String, String)]>,
     mounts: Mounts,
     stdout: Arc<dyn Output>,
+    buckets: Option<Arc<dyn Buckets>>,
     outbound: Outbound,
 }
 
@@ -94,6 +98,7 @@ impl Blueprint {
             env: spec.env.into(),
             mounts,
             stdout: spec.stdout,
+            buckets: spec.buckets,
             outbound,
         }
     }
@@ -134,6 +139,7 @@ impl Blueprint {
             book: Book::new(self.sockets.clone(), self.traffic.clone()),
             settings: self.env.clone(),
             stderr: self.stderr.clone(),
+            buckets: self.buckets.clone(),
             http: WasiHttpCtx::new(),
             outbound: self.outbound.clone(),
             limiter: Limiter::new(self.account.clone()),

@@ -123,7 +123,13 @@ impl Way<'_> {
         let folder = record::stage(&self.csi.paths, &self.wanted.driver, &self.wanted.handle);
         let place = record::staged_at(&folder);
         let fail = |error: std::io::Error| format!("{}: {error}", place.display());
-        record::write(&folder, &self.record)?;
+        let boot = record::boot();
+        if record::read(&folder).is_some_and(|known| known.boot == boot) {
+            return Ok(Some(place));
+        }
+        let mut record = self.record.clone();
+        record.boot.clear();
+        record::write(&folder, &record)?;
         // What is staged on a device is a file of the driver's own making in this folder.
         fs::create_dir_all(&place).map_err(fail)?;
         let request = NodeStageVolumeRequest {
@@ -136,6 +142,8 @@ impl Way<'_> {
         };
         let done = self.driver.plugin.call(request, PATIENCE).await;
         done.map_err(|status| format!("MountVolume.MountDevice failed: {}", told(&status)))?;
+        record.boot = boot;
+        record::write(&folder, &record)?;
         Ok(Some(place))
     }
 

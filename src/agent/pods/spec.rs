@@ -218,8 +218,16 @@ pub fn mounts_first(pod: &Pod) -> bool {
         let source = volume.empty_dir.as_ref();
         source.is_some_and(|source| source.medium.as_deref() == Some("Memory"))
     };
+    // What a claim means is not known yet; it may be a driver's.
+    let mounted = |volume: &Volume| {
+        volume.image.is_some()
+            || volume.csi.is_some()
+            || volume.nfs.is_some()
+            || volume.ephemeral.is_some()
+            || volume.persistent_volume_claim.is_some()
+    };
     let mut volumes = spec(pod).volumes.iter().flatten();
-    volumes.any(|volume| volume.image.is_some() || in_memory(volume))
+    volumes.any(|volume| mounted(volume) || in_memory(volume))
 }
 
 /// The images that volumes of the pod show.

@@ -130,6 +130,8 @@ pub struct Launch {
     pub port: u16,
     /// A `wasi:http` program answers many requests with one instance.
     pub reuse: bool,
+    /// Buckets of `wasi:keyvalue` that its guest may open.
+    pub buckets: Option<Arc<dyn ::wasm::Buckets>>,
     /// Bare id of a running container of the same pod and runtime whose processes it sees.
     pub target: Option<String>,
 }

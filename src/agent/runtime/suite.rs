@@ -84,6 +84,7 @@ pub(super) fn launch_of(program: &str) -> Launch {
         log,
         port: 8080,
         reuse: false,
+        buckets: None,
     }
 }
 

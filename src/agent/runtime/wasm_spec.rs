@@ -59,6 +59,7 @@ pub(super) fn instance_spec(
         .cpu_limit_millis
         .and_then(|m| u32::try_from(m).ok());
     spec.reuse = launch.reuse;
+    spec.buckets = launch.buckets.clone();
     spec
 }
 

@@ -2,6 +2,7 @@
 //! sub-paths that [`crate::volumes::mounts`] makes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use oci::{Image, LogSpec};
@@ -45,6 +46,8 @@ pub struct Parts<'a> {
     pub target: Option<String>,
     /// Folder of seccomp profiles that pods name.
     pub seccomp: &'a Path,
+    /// Buckets of `wasi:keyvalue` that it may open.
+    pub buckets: Option<Arc<dyn ::wasm::Buckets>>,
 }
 
 /// Puts a launch together.
@@ -108,6 +111,7 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
             .as_ref()
             .and_then(|a| a.get(REUSE_ANNOTATION))
             .is_some_and(|v| v == "true"),
+        buckets: parts.buckets,
         image,
         target: parts.target,
     })
@@ -234,6 +238,7 @@ mod tests {
                 end,
                 target: None,
                 seccomp: Path::new("/profiles"),
+                buckets: None,
             },
         )
     }

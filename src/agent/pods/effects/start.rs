@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::launch::{self, END_FILE};
 use super::{PodContext, launch::Parts};
 use crate::env::{self, services};
+use crate::keyvalue;
 use crate::logs;
 use crate::logs::reader::{LogOptions, last_text};
 use crate::pods::action::StartFailure;
@@ -239,6 +240,7 @@ impl Start<'_> {
                 end,
                 target,
                 seccomp: &seccomp,
+                buckets: keyvalue::granted(node, pod),
             },
         )
     }
