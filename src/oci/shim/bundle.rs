@@ -203,7 +203,8 @@ pub(super) fn config(
         },
     });
     if propagates {
-        config["linux"]["rootfsPropagation"] = "rslave".into();
+        // Recursive by itself; `rslave`, as other runtimes have it, is refused by ours.
+        config["linux"]["rootfsPropagation"] = "slave".into();
     }
     match security.seccomp.as_str() {
         _ if security.privileged => {}
