@@ -103,10 +103,10 @@ mod tests {
         let volume = |source: serde_json::Value| serde_json::from_value::<Volume>(source).unwrap();
         let iscsi = volume(json!({"name": "v", "iscsi": {"targetPortal": "t", "iqn": "i", "lun": 0}}));
         assert!(unsupported(&iscsi).starts_with("volumes of kind iscsi are not supported"));
-        assert!(kind_and_path(&iscsi, PathBuf::from).is_none());
+        assert!(kind_and_path(&iscsi, |kind| kind.into()).is_none());
         let served = volume(json!({"name": "v", "nfs": {"server": "s", "path": "/p"}}));
         assert_eq!(
-            kind_and_path(&served, PathBuf::from),
+            kind_and_path(&served, |kind| kind.into()),
             Some(PathBuf::from(PERSISTENT))
         );
     }
