@@ -11,6 +11,7 @@ mod backend;
 mod containers;
 mod density;
 mod exec;
+mod fair;
 mod idle;
 mod load;
 mod node;
@@ -55,6 +56,12 @@ enum Question {
         /// How many objects.
         #[arg(default_value_t = 5000)]
         objects: usize,
+    },
+    /// What does one client wait beside a hostile one at full speed?
+    Fair {
+        /// Length of each of the rounds.
+        #[arg(default_value_t = 10)]
+        seconds: u64,
     },
     /// How long from POST of a pod to its first answered byte?
     Pods {
@@ -125,6 +132,7 @@ fn main() -> anyhow::Result<()> {
         Question::Startup { runs } => startup::measure(&bin, &scratch, runs),
         Question::Idle { seconds } => runtime.block_on(idle::measure(&bin, &scratch, seconds)),
         Question::Api { objects } => runtime.block_on(api::measure(&bin, &scratch, objects)),
+        Question::Fair { seconds } => runtime.block_on(fair::measure(&bin, &scratch, seconds)),
         Question::Pods { count } => runtime.block_on(pods::measure(&bin, &scratch, count)),
         Question::Containers { count } => runtime.block_on(containers::measure(&bin, &scratch, count)),
         Question::Exec { count } => runtime.block_on(exec::measure(&bin, &scratch, count)),

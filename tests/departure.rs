@@ -21,10 +21,10 @@ fn a_server_ends_without_cutting_anybody_off() {
         let token = cluster.editor("jane");
         cluster.admin_files();
         let mut watch = cluster.stream(&format!("{MAPS}?watch=1"));
-        let running = "apiserver_current_inflight_requests{request_kind=\"mutating\"} 1";
+        let awaited = "coracle_bodies_awaited 1";
         let slow = Unfinished::begin(&cluster, &token);
         eventually("the open request", || {
-            crate::support::has(&cluster.try_ok(&["get", "--raw", "/metrics"])?, &[running])
+            crate::support::has(&cluster.try_ok(&["get", "--raw", "/metrics"])?, &[awaited])
         });
         let began = Instant::now();
         cluster.signal(Signal::SIGTERM);

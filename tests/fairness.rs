@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::rest::{As, head};
 use crate::support::unfinished::Unfinished;
+use crate::support::webhook::{Webhook, about_maps};
 use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -138,34 +139,56 @@ fn who_finds_no_seat_is_told_when_to_come_back_or_waits() {
         let uid = cluster.field("flowschema/of-bob", "{.metadata.uid}").unwrap();
         eventually("bob's schema", || has(&head(&cluster, Some(&bob), MAPS), &[&uid]));
         let executing = "apiserver_flowcontrol_current_executing_requests{priority_level=\"narrow\",flow_schema=\"of-bob\"}";
-        let slow = Unfinished::begin(&cluster, &bob);
         let taken = || match metric(&cluster, executing) {
             1 => Ok(()),
             other => Err(format!("{other} requests")),
         };
-        eventually("the only seat to be taken", taken);
-
-        let told = head(&cluster, Some(&bob), MAPS);
-        assert_has(&told, &["http/2 429", "retry-after: 1", &uid]);
-        let refused = cluster.call(&As::Token(&bob), "POST", MAPS, "application/json", "{}");
-        refused.is(
-            429,
-            "TooManyRequests",
-            &["Too many requests, please try again later."],
-        );
-        assert_eq!(cluster.call(&As::Token(&jane), "GET", MAPS, "", "").code, 200);
-        let reason = "apiserver_flowcontrol_rejected_requests_total{priority_level=\"narrow\",flow_schema=\"of-bob\",\
-                      reason=\"concurrency-limit\"}";
-        assert_eq!(metric(&cluster, reason), 2);
-        assert_eq!(slow.end(), "201");
-        assert_has(&head(&cluster, Some(&bob), MAPS), &["http/2 200"]);
-
-        // With a queue they wait, until the seat is free.
-        let queue = json!({"queues": 1, "handSize": 1, "queueLengthLimit": 1});
-        cluster.apply(&narrow(&json!({"type": "Queue", "queuing": queue})));
+        // A body that does not come takes no seat.
         let slow = Unfinished::begin(&cluster, &bob);
-        eventually("the only seat to be taken", taken);
+        eventually("the body to be awaited", || {
+            match metric(&cluster, "coracle_bodies_awaited") {
+                1 => Ok(()),
+                other => Err(format!("{other} bodies")),
+            }
+        });
+        assert_has(&head(&cluster, Some(&bob), MAPS), &["http/2 200", &uid]);
+        assert_eq!(slow.end(), "201");
+
+        let webhook = Webhook::start(dir);
+        let only_held = json!({"timeoutSeconds": 30, "matchConditions": [
+            {"name": "held", "expression": "object.metadata.name.startsWith('held-')"}]});
+        cluster.hook(
+            "Validating",
+            "hold",
+            &about_maps("hold", &webhook.client("/hold"), &only_held),
+        );
         std::thread::scope(|scope| {
+            let held = || scope.spawn(|| held(&cluster, &bob));
+            let first = held();
+            eventually("the only seat to be taken", taken);
+
+            let told = head(&cluster, Some(&bob), MAPS);
+            assert_has(&told, &["http/2 429", "retry-after: 1", &uid]);
+            let refused = cluster.call(&As::Token(&bob), "POST", MAPS, "application/json", "{}");
+            refused.is(
+                429,
+                "TooManyRequests",
+                &["Too many requests, please try again later."],
+            );
+            assert_eq!(cluster.call(&As::Token(&jane), "GET", MAPS, "", "").code, 200);
+            let reason = "apiserver_flowcontrol_rejected_requests_total{priority_level=\"narrow\",\
+                          flow_schema=\"of-bob\",reason=\"concurrency-limit\"}";
+            assert_eq!(metric(&cluster, reason), 2);
+            webhook.release();
+            assert_eq!(first.join().expect("curl"), 201);
+            assert_has(&head(&cluster, Some(&bob), MAPS), &["http/2 200"]);
+
+            // With a queue they wait, until the seat is free.
+            let queue = json!({"queues": 1, "handSize": 1, "queueLengthLimit": 1});
+            cluster.apply(&narrow(&json!({"type": "Queue", "queuing": queue})));
+            webhook.hold();
+            let second = held();
+            eventually("the only seat to be taken", taken);
             let waiter = scope.spawn(|| cluster.call(&As::Token(&bob), "GET", MAPS, "", ""));
             let waiting = "apiserver_flowcontrol_current_inqueue_requests{priority_level=\"narrow\",flow_schema=\"of-bob\"}";
             eventually("one who waits", || match metric(&cluster, waiting) {
@@ -176,7 +199,8 @@ fn who_finds_no_seat_is_told_when_to_come_back_or_waits() {
                 &head(&cluster, Some(&bob), MAPS),
                 &["http/2 429", "retry-after: 1"],
             );
-            assert_eq!(slow.end(), "201");
+            webhook.release();
+            assert_eq!(second.join().expect("curl"), 201);
             assert_eq!(waiter.join().expect("curl").code, 200);
         });
         // A watch has its seat only until it has begun.
@@ -196,6 +220,13 @@ fn who_finds_no_seat_is_told_when_to_come_back_or_waits() {
             child.wait().expect("curl");
         }
     });
+}
+
+/// Makes a ConfigMap that the webhook holds; the answer's code.
+fn held(cluster: &Cluster, token: &str) -> u16 {
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "held-"}});
+    let (of, body) = (As::Token(token), map.to_string());
+    cluster.call(&of, "POST", MAPS, "application/json", &body).code
 }
 
 fn watch(cluster: &Cluster, token: &str, path: &str) -> Child {

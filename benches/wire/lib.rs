@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 pub struct Wire {
     requests: SendRequest<Full<Bytes>>,
     server: String,
+    bearer: Option<HeaderValue>,
 }
 
 /// A revision, and when something of it arrived.
@@ -40,7 +41,14 @@ impl Wire {
         Ok(Self {
             requests,
             server: server.to_owned(),
+            bearer: None,
         })
+    }
+
+    /// The same connection, its requests with a token.
+    pub fn bearing(mut self, token: &str) -> anyhow::Result<Self> {
+        self.bearer = Some(HeaderValue::from_str(&format!("Bearer {token}"))?);
+        Ok(self)
     }
 
     /// Sends one request and returns the answer's body, which must be one of success.
@@ -64,11 +72,14 @@ impl Wire {
     }
 
     async fn send(&self, method: Method, path: &str, body: String) -> anyhow::Result<(u16, Incoming)> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.server))
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))?;
+        if let Some(bearer) = &self.bearer {
+            request.headers_mut().insert(AUTHORIZATION, bearer.clone());
+        }
         let answer = self.requests.clone().send_request(request).await?;
         Ok((answer.status().as_u16(), answer.into_body()))
     }

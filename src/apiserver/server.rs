@@ -20,7 +20,7 @@ use crate::discovery::Discovery;
 use crate::fairness::Fairness;
 use crate::health::{Check, Health};
 use crate::http::local::LocalService;
-use crate::http::{Answers, Departure, Door, Waiting};
+use crate::http::{Answers, Departure, Door, Intake, Waiting};
 use crate::leading::{follow_contact, while_leading};
 use crate::lookup::{Lookup, StoreLookup};
 use crate::members::{Gauges, Here, Members, Standing, endpoints};
@@ -287,7 +287,7 @@ async fn door(
     let departure = departing(tasks);
     let door = Door {
         api,
-        authn: Authn::new(pki.clone(), bearers, config.clock.clone())?,
+        authn: Authn::new(pki.clone(), bearers, config.clock.clone(), &config.metrics)?,
         authorizer,
         lookup,
         nodes,
@@ -308,6 +308,7 @@ async fn door(
         stop: tasks.cancelled(),
         address,
         forms: Arc::default(),
+        intake: Intake::new(&config.metrics),
         waiting: Arc::new(Waiting::new()),
         fairness: fairness(config, store, tasks),
     };

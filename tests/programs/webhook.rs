@@ -15,6 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use serving::Request;
 
+/// How long a request is held at most.
+const HELD_MAX: Duration = Duration::from_secs(25);
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let address = args.next().expect("ADDRESS:PORT");
@@ -31,7 +34,8 @@ fn answered(request: &Request, folder: &Path) -> (u16, String) {
     }
     let review: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     note(folder, &request.path, &review);
-    answer(request.path.split('?').next().unwrap_or_default(), &review)
+    let path = request.path.split('?').next().unwrap_or_default();
+    answer(path, &review, folder)
 }
 
 fn note(folder: &Path, path: &str, review: &Value) {
@@ -53,7 +57,7 @@ fn note(folder: &Path, path: &str, review: &Value) {
     writeln!(file.expect("FOLDER/requests"), "{line}").expect("FOLDER/requests");
 }
 
-fn answer(path: &str, review: &Value) -> (u16, String) {
+fn answer(path: &str, review: &Value, folder: &Path) -> (u16, String) {
     let words: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let uid = &review["request"]["uid"];
     let allowed = || json!({"uid": uid, "allowed": true});
@@ -66,6 +70,14 @@ fn answer(path: &str, review: &Value) -> (u16, String) {
         ["stranger"] => json!({"uid": "somebody else", "allowed": true}),
         ["slow"] => {
             std::thread::sleep(Duration::from_secs(20));
+            allowed()
+        }
+        ["hold"] => {
+            // Until the scenario lets go, or has forgotten it.
+            let lasts = std::time::Instant::now();
+            while !folder.join("released").exists() && lasts.elapsed() < HELD_MAX {
+                std::thread::sleep(Duration::from_millis(20));
+            }
             allowed()
         }
         ["broken"] => return (500, "out of order".to_owned()),

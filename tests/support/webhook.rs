@@ -64,6 +64,16 @@ impl Webhook {
         json!({"url": format!("https://{ADDRESS}{path}"), "caBundle": bundle(&self.folder)})
     }
 
+    /// Holds what comes to `/hold` from now on, until [`Webhook::release`].
+    pub fn hold(&self) {
+        let _ = std::fs::remove_file(self.folder.join("released"));
+    }
+
+    /// Lets go of what it holds.
+    pub fn release(&self) {
+        std::fs::write(self.folder.join("released"), "").expect("a file");
+    }
+
     /// What it was asked so far.
     pub fn requests(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.folder.join("requests")).unwrap_or_default();

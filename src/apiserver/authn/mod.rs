@@ -6,15 +6,20 @@ mod certificate;
 mod claims;
 mod configured;
 pub mod front_proxy;
+#[cfg(test)]
+mod fuzz;
 pub mod oidc;
 mod service_account;
+mod tally;
 mod token_webhook;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use api::request::User;
 use api::status::Status;
 use base::Clock;
+use base::telemetry::Metrics;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, header};
@@ -28,6 +33,7 @@ pub use service_account::ServiceAccounts;
 pub use token_webhook::TokenWebhook;
 
 use crate::pki::{JoinRole, Pki};
+use tally::Tally;
 
 const AUTHENTICATED: &str = "system:authenticated";
 const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
@@ -38,17 +44,24 @@ pub struct Authn {
     certificates: Certificates,
     tokens: Arc<Bearers>,
     clock: Arc<dyn Clock>,
+    tally: Tally,
 }
 
 impl Authn {
     /// Authentication against that PKI, and by tokens.
-    pub fn new(pki: Arc<Pki>, tokens: Arc<Bearers>, clock: Arc<dyn Clock>) -> Result<Self, rustls::Error> {
+    pub fn new(
+        pki: Arc<Pki>,
+        tokens: Arc<Bearers>,
+        clock: Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Result<Self, rustls::Error> {
         let certificates = Certificates::of(&pki)?;
         Ok(Self {
             pki,
             certificates,
             tokens,
             clock,
+            tally: Tally::new(metrics),
         })
     }
 
@@ -59,7 +72,22 @@ impl Authn {
     }
 
     /// Who sent a request for that path with these headers over a connection with that certificate.
+    ///
+    /// # Errors
+    /// 401 for credentials that prove nothing.
     pub async fn request(
+        &self,
+        connection: &CertificateUser,
+        headers: &HeaderMap,
+        path: &str,
+    ) -> Result<User, Status> {
+        let began = Instant::now();
+        let known = self.prove(connection, headers, path).await;
+        self.tally.known(known.as_ref().ok(), began.elapsed());
+        known
+    }
+
+    async fn prove(
         &self,
         connection: &CertificateUser,
         headers: &HeaderMap,
@@ -158,7 +186,10 @@ mod tests {
             },
             ..Known::default()
         });
-        (pki.clone(), Authn::new(pki, Arc::new(tokens), clock).unwrap())
+        (
+            pki.clone(),
+            Authn::new(pki, Arc::new(tokens), clock, &Metrics::new()).unwrap(),
+        )
     }
 
     fn with_bearer(token: &str) -> HeaderMap {

@@ -34,7 +34,7 @@ pub use level::Seat;
 pub use plan::Flow;
 pub use queues::Refusal;
 pub use schema::{Digest, Subject};
-pub use width::{Sizes, Work};
+pub use width::{ListKey, Sizes, Work};
 pub(crate) use width::{list, write};
 
 use metrics::Series;

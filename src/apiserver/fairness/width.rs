@@ -63,29 +63,49 @@ pub fn write(watchers: u64, widest: u64) -> Work {
     }
 }
 
+/// A list: where it is, and about how much of it is asked for at once. Limits of one order of magnitude count as the
+/// same: nobody makes a list unknown by asking for one object more each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListKey {
+    place: u64,
+    magnitude: u32,
+}
+
+/// The magnitude of a list without a limit.
+const WHOLE: u32 = u64::BITS;
+
+impl ListKey {
+    /// The key of a list of at most `limit` objects; 0 for all of them.
+    pub fn new(group: &str, plural: &str, namespace: &str, limit: u64) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (group, plural, namespace).hash(&mut hasher);
+        Self {
+            place: hasher.finish(),
+            magnitude: limit.checked_ilog2().unwrap_or(WHOLE),
+        }
+    }
+}
+
 /// How large the answers to lists were.
 #[derive(Default)]
 pub struct Sizes {
     // A std lock: nothing awaits while it is held.
-    known: Mutex<HashMap<u64, u64>>,
+    known: Mutex<HashMap<ListKey, u64>>,
 }
 
 impl Sizes {
-    /// The key of a list: where it is, and how much of it is asked for at once.
-    pub fn key(group: &str, plural: &str, namespace: &str, limit: &str) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (group, plural, namespace, limit).hash(&mut hasher);
-        hasher.finish()
-    }
-
-    /// Bytes of the last answer; 0 when there was none.
-    pub fn of(&self, key: u64) -> u64 {
+    /// Bytes of the last answer, or of the last one to whoever asked for more; 0 when there was none.
+    pub fn of(&self, key: &ListKey) -> u64 {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&key).copied().unwrap_or_default()
+        let larger = (key.magnitude..=WHOLE).map(|magnitude| ListKey { magnitude, ..*key });
+        larger
+            .filter_map(|key| known.get(&key).copied())
+            .next()
+            .unwrap_or_default()
     }
 
     /// Remembers an answer.
-    pub fn note(&self, key: u64, bytes: u64) {
+    pub fn note(&self, key: ListKey, bytes: u64) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED_MAX && !known.contains_key(&key) {
             known.clear();
@@ -118,12 +138,17 @@ mod tests {
 
     #[test]
     fn the_last_answer_is_remembered() {
-        let (sizes, key) = (Sizes::default(), Sizes::key("", "pods", "a", ""));
-        assert_eq!(sizes.of(key), 0);
-        sizes.note(key, 7);
-        assert_eq!((sizes.of(key), sizes.of(Sizes::key("", "pods", "", "a"))), (7, 0));
+        let key = |namespace: &str, limit| ListKey::new("", "pods", namespace, limit);
+        let (sizes, whole) = (Sizes::default(), key("a", 0));
+        assert_eq!(sizes.of(&whole), 0);
+        sizes.note(whole, 7);
+        assert_eq!((sizes.of(&whole), sizes.of(&key("", 0))), (7, 0));
+        // Until it is known, a part is taken to be as large as more of it.
+        assert_eq!(sizes.of(&key("a", 500)), 7);
+        sizes.note(key("a", 500), 3);
+        assert_eq!((sizes.of(&key("a", 511)), sizes.of(&key("a", 512))), (3, 7));
         for other in 0..2 * REMEMBERED_MAX as u64 {
-            sizes.note(other, 1);
+            sizes.note(key(&other.to_string(), 0), 1);
         }
         assert!(sizes.known.lock().unwrap().len() <= REMEMBERED_MAX);
     }

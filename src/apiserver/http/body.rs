@@ -23,19 +23,34 @@ pub enum ReadError {
     /// It is larger than allowed.
     #[error("the body is too large")]
     TooLarge,
+    /// There is no room for it.
+    #[error("too many bodies wait")]
+    NoRoom,
     /// The connection broke.
     #[error(transparent)]
     Broken(BoxError),
 }
 
 /// The whole body, if it has at most `max` bytes.
-pub async fn read(mut body: Body, max: usize) -> Result<Bytes, ReadError> {
+pub async fn read(body: Body, max: usize) -> Result<Bytes, ReadError> {
+    read_into(body, max, |_| true).await
+}
+
+/// The same, as long as there is `room` for what comes.
+pub async fn read_into(
+    mut body: Body,
+    max: usize,
+    mut room: impl FnMut(usize) -> bool,
+) -> Result<Bytes, ReadError> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let bytes = frame.map_err(ReadError::Broken)?.into_data().unwrap_or_default();
         if first.len() + all.len() + bytes.len() > max {
             return Err(ReadError::TooLarge);
+        }
+        if !bytes.is_empty() && !room(bytes.len()) {
+            return Err(ReadError::NoRoom);
         }
         // Most bodies are one piece, which need not be copied.
         if first.is_empty() && all.is_empty() {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::convert::EventForm;
 use super::departure::Departure;
+use super::intake::Intake;
 use super::large::Waiting;
 use crate::aggregation::Aggregation;
 use crate::audit::Audit;
@@ -26,6 +27,7 @@ use crate::members::Members;
 use crate::metrics::HttpMetrics;
 use crate::nodes::{Dialer, NodeLinks};
 use crate::openapi_routes::OpenApi;
+use crate::pace::Client;
 use crate::registry::Core;
 use crate::served::ServedKinds;
 
@@ -73,6 +75,8 @@ pub struct Door {
     pub address: String,
     /// Events that watchers had converted.
     pub forms: Arc<Forms<EventForm>>,
+    /// Bodies that wait for their requests' turns.
+    pub intake: Intake,
     /// Answers that wait to be sent.
     pub waiting: Arc<Waiting>,
     /// Whether the server is about to end.
@@ -89,7 +93,7 @@ impl Door {
 }
 
 /// Where a request came from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Caller {
     /// Over the network.
     Remote {
@@ -97,6 +101,8 @@ pub enum Caller {
         peer: SocketAddr,
         /// Over a connection with this certificate.
         certificate: Arc<CertificateUser>,
+        /// Whose time the connection spends.
+        client: Arc<Client>,
     },
     /// From this process, by a user that is already known.
     Local(User),

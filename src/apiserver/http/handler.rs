@@ -2,7 +2,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
 
 use api::request::User;
 use api::status::Status;
@@ -11,6 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::header::{HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response};
+use tokio::time::Instant;
 
 use super::body::Lent;
 use super::door::{Caller, Door};
@@ -24,6 +24,7 @@ use crate::fairness::Flow;
 use crate::metrics::About;
 use crate::nodes::Body;
 use crate::served::ServedKinds;
+use crate::streams;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
@@ -33,8 +34,10 @@ pub struct Incoming {
     pub user: User,
     /// The query, decoded.
     pub query: Query,
-    /// The request itself.
+    /// The request itself; its body has been read, but for streams and what other servers answer.
     pub request: Request<Body>,
+    /// When it began.
+    pub began: Instant,
 }
 
 impl Incoming {
@@ -62,7 +65,7 @@ async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Re
     let Some(_open) = door.departure.enter(request.uri().path()) else {
         return departure::refusal();
     };
-    let started = Instant::now();
+    let began = Instant::now();
     let audit = audit_id(request.headers());
     let route = path::parse(request.uri().path());
     let query = Query::parse(request.uri().query().unwrap_or_default());
@@ -76,7 +79,7 @@ async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Re
     let dry_run = query.get("dryRun").is_some();
     let mut course = Course::default();
     let (request, lent) = Lent::of(request);
-    let known = (route, query, &about, audit.to_str().unwrap_or_default());
+    let known = (route, query, &about, audit.to_str().unwrap_or_default(), began);
     let answer = AssertUnwindSafe(answer(&door, caller, known, request, &mut course))
         .catch_unwind()
         .await;
@@ -96,7 +99,7 @@ async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Re
         lent.rest().await;
     }
     let timed = !matches!(about.verb, "WATCH" | "CONNECT");
-    let took = timed.then(|| started.elapsed());
+    let took = timed.then(|| began.elapsed());
     door.counters
         .answered(&about, response.status().as_u16(), dry_run, took);
     reply::private(&mut response);
@@ -126,7 +129,7 @@ fn audit_id(headers: &HeaderMap) -> HeaderValue {
 async fn answer(
     door: &Arc<Door>,
     caller: Caller,
-    (route, query, about, id): (Route, Query, &About, &str),
+    (route, query, about, id, began): (Route, Query, &About, &str, Instant),
     mut request: Request<Body>,
     course: &mut Course,
 ) -> Result<Response<Body>, Status> {
@@ -139,6 +142,11 @@ async fn answer(
     };
     let user = impersonate::effective(real.clone(), request.headers(), door.authorizer.as_ref()).await?;
     course.trail = audited::begin(door, &caller, (real, &user), &route, about.verb, &mut request, id).await;
+    let remote = door.aggregation.others().of_path(request.uri().path());
+    if remote.is_none() && has_body(&route) {
+        let until = began + resource::timeout(&query)?;
+        request = door.intake.whole(&user.name, request, until).await?;
+    }
     let asking = Asking {
         user: &user,
         route: &route,
@@ -148,8 +156,13 @@ async fn answer(
         query: &query,
     };
     let seat = asking.turn(door, &mut course.flow).await?;
-    let incoming = Incoming { user, query, request };
-    if let Some(remote) = door.aggregation.others().of_path(incoming.request.uri().path()) {
+    let incoming = Incoming {
+        user,
+        query,
+        request,
+        began,
+    };
+    if let Some(remote) = remote {
         return aggregated::answer(door, &remote, about, incoming).await;
     }
     let response = match route {
@@ -159,11 +172,22 @@ async fn answer(
     Ok(turns::hold(response, about, seat))
 }
 
+/// Whether the body of such a request is read before its turn: what a stream carries is its own affair.
+fn has_body(route: &Route) -> bool {
+    matches!(route, Route::Resource(path) if !streams::is_stream(path))
+}
+
 /// Who asks, before impersonation.
 async fn user(door: &Door, caller: &Caller, headers: &HeaderMap, path: &str) -> Result<User, Status> {
     match caller {
         Caller::Local(user) => Ok(user.clone()),
-        Caller::Remote { certificate, .. } => door.authn.request(certificate, headers, path).await,
+        Caller::Remote {
+            certificate, client, ..
+        } => {
+            let user = door.authn.request(certificate, headers, path).await?;
+            client.is(&user.name);
+            Ok(user)
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
@@ -28,6 +28,7 @@ use super::shares::Share;
 use super::together::Together;
 use crate::authn::CertificateUser;
 use crate::nodes::{Body, BoxError};
+use crate::pace::{Client, Pace};
 use crate::peers::PeerDoor;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,6 +92,8 @@ pub(crate) struct Listening {
     pub peers: PeerDoor,
     /// How many connections there may be.
     pub guests: Guests,
+    /// How much of the processor each client has.
+    pub pace: Arc<Pace>,
     /// How long open requests may take to end.
     pub grace: Duration,
 }
@@ -120,8 +123,11 @@ impl Listening {
                     let Some(guest) = self.guests.admit(peer.ip()) else {
                         continue;
                     };
-                    let served = self.clone().connection(stream, peer, stop.clone());
-                    connections.spawn(while_guest(guest, served));
+                    let client = self.pace.stranger(peer.ip());
+                    let served = self
+                        .clone()
+                        .connection(stream, peer, client.clone(), stop.clone());
+                    connections.spawn(client.paced(while_guest(guest, served)));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed");
@@ -151,7 +157,13 @@ impl Listening {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        client: Arc<Client>,
+        stop: CancellationToken,
+    ) {
         // Small answers must not wait for the other side's acknowledgement.
         let _ = stream.set_nodelay(true);
         // Who takes nothing of what is sent for this long has gone, or means harm.
@@ -161,7 +173,9 @@ impl Listening {
             return;
         };
         if PeerDoor::is_wanted(&hello.client_hello()) {
-            return self.peers.serve(hello, peer, &stop).await;
+            // A task of its own: other servers wait for nobody's turn.
+            let serve = async move { self.peers.serve(hello, peer, &stop).await };
+            return tokio::spawn(serve).await.unwrap_or_default();
         }
         let Some(stream) = timely(peer, hello.into_stream(self.tls.clone())).await else {
             return;
@@ -171,13 +185,20 @@ impl Listening {
         };
         let chain = stream.get_ref().1.peer_certificates();
         let certificate = Arc::new(door.certificate(chain));
-        let caller = Caller::Remote { peer, certificate };
+        if let CertificateUser::Known { user, .. } = &*certificate {
+            client.is(&user.name);
+        }
+        let builder = builder(client.clone());
+        let caller = Caller::Remote {
+            peer,
+            certificate,
+            client,
+        };
         let service = service_fn(move |request: Request<Incoming>| {
             let (door, caller) = (door.clone(), caller.clone());
             let request = request.map(|body| body.map_err(|error| -> BoxError { error.into() }).boxed());
             async move { Ok::<_, Infallible>(door.answer(caller, request).await) }
         });
-        let builder = builder();
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(Together::new(stream)), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
@@ -208,8 +229,21 @@ async fn timely<T>(peer: SocketAddr, half: impl Future<Output = std::io::Result<
     None
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+/// Runs the requests of a connection at its client's pace.
+#[derive(Clone)]
+struct AtItsPace(Arc<Client>);
+
+impl<F> hyper::rt::Executor<F> for AtItsPace
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, request: F) {
+        tokio::spawn(self.0.clone().paced(request));
+    }
+}
+
+fn builder(client: Arc<Client>) -> auto::Builder<AtItsPace> {
+    let mut builder = auto::Builder::new(AtItsPace(client));
     builder
         .http1()
         .timer(TokioTimer::new())

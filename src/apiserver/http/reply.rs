@@ -73,6 +73,11 @@ pub fn failure(status: &Status) -> Response<Body> {
     response
 }
 
+/// The end of what takes too long.
+pub fn late() -> Status {
+    Status::timeout("Timeout: request did not complete within the allotted timeout")
+}
+
 /// The refusal of what there is no room for now.
 pub fn busy() -> Status {
     let mut status = Status::new(

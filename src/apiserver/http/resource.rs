@@ -7,11 +7,10 @@ use std::time::Duration;
 use api::request::{Options, PatchType, Request, Verb};
 use api::status::Status;
 use base::{Random, SystemRandom};
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Response};
 
-use super::body::{ReadError, read};
+use super::body::read;
 use super::convert::{self, Conversion};
 use super::door::Door;
 use super::handler::{Incoming, text};
@@ -25,8 +24,6 @@ use crate::streams;
 use crate::streams::upgrade::{self, Wanted};
 use crate::{backup, members};
 
-/// Larger bodies are refused (Kubernetes' limit).
-const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// An ordinary request that takes longer is given up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// A watch without `timeoutSeconds` lasts this long and up to as long again, so that those
@@ -53,10 +50,7 @@ pub async fn answer(
         return members::answer(door, path, incoming).await;
     }
     let (method, headers) = (incoming.request.method(), incoming.request.headers());
-    let verb = match verb(&path, method, &incoming.query, headers) {
-        Ok(verb) => verb,
-        Err(status) => return Err(once_sent(incoming, status).await),
-    };
+    let verb = verb(&path, method, &incoming.query, headers)?;
     if verb == Verb::Watch {
         return follow(door, path, about, incoming).await;
     }
@@ -137,27 +131,6 @@ fn patch_type(content_type: &str) -> Result<PatchType, Status> {
     }
 }
 
-/// The request's body; 413 when it is too large.
-async fn body(headers: &HeaderMap, body: Body) -> Result<Bytes, Status> {
-    let too_large = || {
-        let text = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
-        Status::new(413, "RequestEntityTooLarge", text)
-    };
-    let told = text(headers, &CONTENT_LENGTH)
-        .parse::<usize>()
-        .unwrap_or_default();
-    if told > BODY_BYTES_MAX {
-        return Err(too_large());
-    }
-    match read(body, BODY_BYTES_MAX).await {
-        Ok(bytes) => Ok(bytes),
-        Err(ReadError::TooLarge) => Err(too_large()),
-        Err(ReadError::Broken(error)) => Err(Status::bad_request(format!(
-            "reading the request's body: {error}"
-        ))),
-    }
-}
-
 fn conversion(door: &Door, path: &ResourcePath, incoming: &Incoming) -> Result<Conversion, Status> {
     let place = &path.resource;
     let kind = door.kinds.find(&place.group, &place.version, &place.plural);
@@ -198,24 +171,14 @@ fn settle(
     Ok((conversion, options, timeout(&incoming.query)?))
 }
 
-/// A refusal for the request's head, once its body is here: clients that are still sending may miss the answer.
-async fn once_sent(incoming: Incoming, status: Status) -> Status {
-    let (parts, sent) = incoming.request.into_parts();
-    // Whatever comes of it, the refusal stands.
-    let _ = tokio::time::timeout(REQUEST_TIMEOUT, body(&parts.headers, sent)).await;
-    status
-}
-
 async fn call(
     door: &Arc<Door>,
     verb: Verb,
     path: ResourcePath,
     incoming: Incoming,
 ) -> Result<Response<Body>, Status> {
-    let (conversion, options, limit) = match settle(door, verb, &path, &incoming) {
-        Ok(settled) => settled,
-        Err(status) => return Err(once_sent(incoming, status).await),
-    };
+    let (conversion, options, limit) = settle(door, verb, &path, &incoming)?;
+    let until = incoming.began + limit;
     let (parts, sent) = incoming.request.into_parts();
     let content_type = text(&parts.headers, &CONTENT_TYPE).to_owned();
     let trail = parts.extensions.get::<Trail>();
@@ -225,7 +188,8 @@ async fn call(
     let part = path.subresource.clone();
     let reader = door.waiting.reader(&incoming.user.name);
     let carried_out = async {
-        let sent = body(&parts.headers, sent).await?;
+        let sent = read(sent, usize::MAX).await;
+        let sent = sent.map_err(|error| Status::bad_request(error.to_string()))?;
         if let Some(trail) = trail.filter(|trail| trail.wants_bodies()) {
             let asked = audit::object(&sent, &content_type, conversion.kind.as_ref(), &part);
             asked.into_iter().for_each(|asked| trail.asked(asked));
@@ -236,10 +200,8 @@ async fn call(
         request.content_type = content_type;
         door.api.call(request).await
     };
-    // A body that never comes counts like an answer that never comes.
-    let answer = tokio::time::timeout(limit, carried_out).await;
-    let late = || Status::timeout("Timeout: request did not complete within the allotted timeout");
-    let answer = match answer.map_err(|_| late())? {
+    let answer = tokio::time::timeout_at(until, carried_out).await;
+    let answer = match answer.map_err(|_| reply::late())? {
         Ok(answer) => answer,
         Err(status) => {
             trail.into_iter().for_each(|trail| trail.failed(&status));
@@ -267,7 +229,7 @@ async fn call(
 }
 
 /// `timeout=10s`; Go's durations, of which clients send whole units.
-fn timeout(query: &Query) -> Result<Duration, Status> {
+pub fn timeout(query: &Query) -> Result<Duration, Status> {
     let Some(asked) = query.get("timeout").filter(|text| !text.is_empty()) else {
         return Ok(REQUEST_TIMEOUT);
     };

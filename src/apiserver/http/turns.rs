@@ -1,8 +1,9 @@
 //! A request's turn: flow control stands between knowing who asks and asking whether they may.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use api::request::User;
 use api::status::Status;
@@ -15,7 +16,7 @@ use super::door::Door;
 use super::path::{ResourcePath, Route};
 use super::query::Query;
 use super::{reply, resource};
-use crate::fairness::{self, Digest, Flow, Seat, Sizes, Subject, Work};
+use crate::fairness::{self, Digest, Flow, ListKey, Seat, Subject, Work};
 use crate::metrics::About;
 use crate::nodes::{Body, BoxError};
 use crate::streams;
@@ -27,6 +28,8 @@ const HEADERS: [HeaderName; 2] = [
 
 /// Smaller answers are sent in no time.
 const SMALL: u64 = 32 * 1024;
+/// How long a large answer's way may keep seats.
+const SENDING_MAX: Duration = Duration::from_millis(100);
 
 /// A request that wants its turn.
 pub struct Asking<'r> {
@@ -92,7 +95,7 @@ impl Asking<'_> {
         match self.about.verb {
             _ if flow.exempt => Work::default(),
             "LIST" | "WATCH" if is_list() && !asks_for_one(self.query) => {
-                fairness::list(door.fairness.sizes().of(list_key(path, self.query)), flow.widest)
+                fairness::list(door.fairness.sizes().of(&list_key(path, self.query)), flow.widest)
             }
             "POST" | "PUT" | "PATCH" | "DELETE" | "DELETECOLLECTION" if path.subresource != "token" => {
                 fairness::write(door.counters.watchers(self.about), flow.widest)
@@ -103,10 +106,15 @@ impl Asking<'_> {
 }
 
 /// Under what the size of a list is remembered.
-pub fn list_key(path: &ResourcePath, query: &Query) -> u64 {
+pub fn list_key(path: &ResourcePath, query: &Query) -> ListKey {
     let place = &path.resource;
-    let limit = query.get("limit").unwrap_or_default();
-    Sizes::key(&place.group, &place.plural, &path.namespace, limit)
+    let limit = query.get("limit").and_then(|limit| limit.parse().ok());
+    ListKey::new(
+        &place.group,
+        &place.plural,
+        &path.namespace,
+        limit.unwrap_or_default(),
+    )
 }
 
 /// Whether a list is told by its size: what a selector picks says nothing of the work.
@@ -115,13 +123,20 @@ pub fn is_whole(query: &Query) -> bool {
     empty("labelSelector") && empty("fieldSelector")
 }
 
-/// Keeps seats taken while a large answer is on its way: sending it is most of the work.
+/// Keeps seats taken while a large answer is on its way: sending it is most of the work. A client that takes it slowly
+/// costs nothing, and keeps its seats no longer than that.
 pub fn hold(response: Response<Body>, about: &About, seat: Option<Seat>) -> Response<Body> {
     let bytes = response.body().size_hint().exact().unwrap_or_default();
     match seat {
         Some(seat) if bytes > SMALL && about.verb != "WATCH" => response.map(|body| {
-            let held = Held { body, _seat: seat };
-            Body::new(held)
+            let seat = Arc::new(Mutex::new(Some(seat)));
+            let lent = Arc::downgrade(&seat);
+            tokio::spawn(async move {
+                tokio::time::sleep(SENDING_MAX).await;
+                let seat = lent.upgrade();
+                drop(seat.and_then(|seat| seat.lock().unwrap_or_else(PoisonError::into_inner).take()));
+            });
+            Body::new(Held { body, _seat: seat })
         }),
         _ => response,
     }
@@ -130,7 +145,7 @@ pub fn hold(response: Response<Body>, about: &About, seat: Option<Seat>) -> Resp
 /// A body whose seats come back when it was sent, or is given up.
 struct Held {
     body: Body,
-    _seat: Seat,
+    _seat: Arc<Mutex<Option<Seat>>>,
 }
 
 impl hyper::body::Body for Held {

@@ -12,6 +12,7 @@ use super::StartError;
 use super::credentials::Credentials;
 use crate::config::ServerConfig;
 use crate::http::{Answers, Guests, Listening, bind};
+use crate::pace::Pace;
 use crate::peers::{PeerDialer, PeerDoor, PeerTls};
 use crate::pki::witness::WitnessKeys;
 use crate::pki::{Ca, Pki, PkiError, Serving};
@@ -124,6 +125,7 @@ impl Prepared {
             tls: Arc::new(keys.tls()?),
             peers: PeerDoor::new(identity, store.clone()),
             guests: Guests::new(config.connections_max, &config.metrics),
+            pace: Pace::new(&config.metrics),
             grace: config.shutdown_grace,
         };
         listening.start(self.listeners, tasks);

@@ -1,0 +1,189 @@
+//! One hostile client at full speed, and another beside it: what the other one waits.
+//!
+//! Hostile is a service account with an editor's rights and all the connections that it likes; the other one, an
+//! account like it, reads an object and writes one of its own, one request after another. The load's threads give way
+//! to everybody (niceness 19) and the other client's come first: both stand for machines of their own, and what this
+//! machine's kernel makes wait is not what is asked about.
+
+mod herd;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use client::{Credentials, Kubeconfig, tls};
+use http::Method;
+use serde_json::{Value, json};
+use wire::Wire;
+
+use crate::api::MAPS;
+use crate::node::Node;
+use crate::table::{self, ms, quantile};
+use herd::{Greed, Herd};
+
+/// What is listed: so many objects of so many bytes.
+const OBJECTS: usize = 150;
+const OBJECT_BYTES: usize = 4096;
+/// Between two requests of the one who is not hostile.
+const PAUSE: Duration = Duration::from_millis(3);
+/// How long a herd is at work before it counts: its handshakes are a question of their own.
+const BEFORE: Duration = Duration::from_secs(3);
+/// The client's place among the machine's threads.
+const FIRST: i32 = -15;
+
+/// What requests took, in milliseconds.
+#[derive(Default)]
+struct Took {
+    reads: Vec<f64>,
+    writes: Vec<f64>,
+}
+
+/// How an account gets in.
+pub struct Way {
+    server: String,
+    ca_pem: String,
+    token: String,
+}
+
+impl Way {
+    /// A connection of its own.
+    pub async fn wire(&self) -> anyhow::Result<Wire> {
+        let nobody = Credentials::default();
+        let tls = tls::config(&self.ca_pem, &nobody, &[b"h2"])?;
+        Ok(Wire::open(&self.server, tls).await?.bearing(&self.token)?)
+    }
+}
+
+/// Prints the table, each round of that many seconds.
+pub async fn measure(bin: &Path, scratch: &Path, seconds: u64) -> anyhow::Result<()> {
+    let node = Node::start(bin, scratch, &[])?;
+    node.ready().await?;
+    let admin = crate::api::wires(&node, 1).await?.remove(0);
+    let elephant = Arc::new(account(&node, &admin, "elephant").await?);
+    let mouse = account(&node, &admin, "mouse").await?;
+    for number in 0..OBJECTS {
+        admin
+            .ask(Method::POST, MAPS, map(&format!("map-{number}"), OBJECT_BYTES))
+            .await?;
+    }
+    admin.ask(Method::POST, MAPS, map("of-the-mouse", 100)).await?;
+    let time = Duration::from_secs(seconds);
+    let alone = beside(&mouse, time)?;
+    let mut rows = vec![row("nobody", String::new(), &alone, &alone)];
+    for greed in Greed::ALL {
+        let herd = Herd::start(&elephant, greed)?;
+        tokio::time::sleep(BEFORE).await;
+        let before = herd.answered();
+        let took = beside(&mouse, time)?;
+        let (answered, refused) = herd.answered();
+        herd.end().await;
+        let a_second = (answered - before.0) / seconds;
+        let told = match refused - before.1 {
+            0 => format!("{a_second}"),
+            some => format!("{a_second}, {} refused", some / seconds),
+        };
+        rows.push(row(greed.name(), told, &took, &alone));
+    }
+    let head = [
+        "beside",
+        "it got, a second",
+        "GET p50",
+        "p99",
+        "× alone",
+        "PUT p50",
+        "p99",
+        "× alone",
+    ];
+    table::print(
+        &format!(
+            "One request after another beside a hostile client at full speed, {seconds} s each, milliseconds"
+        ),
+        &head,
+        &rows,
+    );
+    Ok(())
+}
+
+fn row(name: &str, told: String, took: &Took, alone: &Took) -> Vec<String> {
+    let at = |values: &[f64], share| quantile(&mut values.to_vec(), share);
+    let of = |took: &[f64], alone: &[f64]| {
+        let (p50, p99) = (at(took, 0.5), at(took, 0.99));
+        [
+            format!("{p50:.2}"),
+            format!("{p99:.2}"),
+            format!("{:.1}", p99 / at(alone, 0.99)),
+        ]
+    };
+    let (reads, writes) = (of(&took.reads, &alone.reads), of(&took.writes, &alone.writes));
+    [name.to_owned(), told]
+        .into_iter()
+        .chain(reads)
+        .chain(writes)
+        .collect()
+}
+
+/// The client that is not hostile, in a thread of its own.
+fn beside(way: &Way, time: Duration) -> anyhow::Result<Took> {
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            sys::process::set_nice(FIRST)?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(nibble(way, time))
+        });
+        let ended = client.join();
+        ended.map_err(|_| anyhow::anyhow!("the client panicked"))?
+    })
+}
+
+async fn nibble(way: &Way, time: Duration) -> anyhow::Result<Took> {
+    let wire = way.wire().await?;
+    let (mut took, until) = (Took::default(), Instant::now() + time);
+    let (read, own) = (format!("{MAPS}/map-0"), format!("{MAPS}/of-the-mouse"));
+    let mut text = 100;
+    while Instant::now() < until {
+        let began = Instant::now();
+        wire.ask(Method::GET, &read, String::new()).await?;
+        took.reads.push(ms(began.elapsed()));
+        tokio::time::sleep(PAUSE).await;
+        // Another text each time: what changes nothing is not written.
+        text = 100 + (text + 1) % 100;
+        let body = map("of-the-mouse", text);
+        let began = Instant::now();
+        wire.ask(Method::PUT, &own, body).await?;
+        took.writes.push(ms(began.elapsed()));
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(took)
+}
+
+/// The text of an object.
+pub fn map(name: &str, bytes: usize) -> String {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "x".repeat(bytes)}})
+        .to_string()
+}
+
+/// A service account with an editor's rights in `default`.
+async fn account(node: &Node, admin: &Wire, name: &str) -> anyhow::Result<Way> {
+    let core = "/api/v1/namespaces/default/serviceaccounts";
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
+    let object = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
+    admin.ask(Method::POST, core, object.to_string()).await?;
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}]});
+    admin.ask(Method::POST, rbac, binding.to_string()).await?;
+    let asked = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+    let answer = admin
+        .ask(Method::POST, &format!("{core}/{name}/token"), asked.to_string())
+        .await?;
+    let answer: Value = serde_json::from_slice(&answer)?;
+    let config = Kubeconfig::read(&node.kubeconfig())?.http_config();
+    Ok(Way {
+        server: config.server,
+        ca_pem: config.ca_pem,
+        token: answer["status"]["token"].as_str().unwrap_or_default().to_owned(),
+    })
+}

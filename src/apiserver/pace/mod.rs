@@ -1,0 +1,217 @@
+//! A fair share of the processor for every client, below what flow control sees: handshakes, decryption, heads,
+//! waiting in queues and sending take time before, beside and after a request's turn there.
+//!
+//! ```text
+//! connection's task, requests' tasks ─ Paced ─▶ modest so far? go
+//!                                          └──▶ else wait for one of a few turns (ledger.rs)
+//! ```
+//!
+//! The runtime serves its tasks in the order in which they were woken. A client of three hundred busy connections would
+//! have three hundred tasks in front of everybody else's; so no more of its tasks are woken at once than there are
+//! processors, and one less as long as others ask little now and then: these go at once, and find a thread that is not
+//! in the midst of something long. Those who ask much share what is left evenly.
+
+mod ledger;
+
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use base::telemetry::Metrics;
+use futures_util::task::AtomicWaker;
+use prometheus_client::metrics::counter::Counter;
+
+use ledger::{Answer, Ledger, Place, Who};
+
+/// Turns at the processor.
+pub struct Pace {
+    began: Instant,
+    names: RandomState,
+    held_back: Counter,
+    // A std lock: nothing awaits while it is held.
+    ledger: Mutex<Ledger<Arc<Ticket>>>,
+}
+
+/// Whose time a connection spends. It changes when it turns out who asks.
+pub struct Client {
+    pace: Arc<Pace>,
+    who: AtomicU64,
+}
+
+/// One who waits for a turn.
+#[derive(Default)]
+struct Ticket {
+    granted: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Pace {
+    /// As many turns at once as there are processors.
+    pub fn new(metrics: &Metrics) -> Arc<Self> {
+        let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
+        Arc::new(Self {
+            began: Instant::now(),
+            names: RandomState::new(),
+            held_back: metrics.add(
+                "coracle_client_work_held_back",
+                "How often work for a greedy client waited so that others had their share of the processor",
+                Counter::default(),
+            ),
+            ledger: Mutex::new(Ledger::new(processors)),
+        })
+    }
+
+    /// Somebody at that address of whom nothing else is known yet.
+    pub fn stranger(self: &Arc<Self>, at: IpAddr) -> Arc<Client> {
+        let who = AtomicU64::new(self.names.hash_one(at.to_canonical()));
+        let pace = self.clone();
+        Arc::new(Client { pace, who })
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger<Arc<Ticket>>> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes those whose turn it is now.
+    fn hand_on(mut ledger: MutexGuard<'_, Ledger<Arc<Ticket>>>, now: Duration) {
+        while let Some(ticket) = ledger.next(now) {
+            ticket.granted.store(true, Ordering::Release);
+            ticket.waker.wake();
+        }
+    }
+}
+
+impl Client {
+    /// From now on it is this user's time that is spent.
+    pub fn is(&self, user: &str) {
+        self.who.store(self.pace.names.hash_one(user), Ordering::Relaxed);
+    }
+
+    /// Work for this client, at its pace.
+    pub fn paced<F: Future>(self: Arc<Self>, work: F) -> Paced<F> {
+        Paced {
+            work: Box::pin(work),
+            client: self,
+            state: State::Idle,
+        }
+    }
+
+    fn who(&self) -> Who {
+        self.who.load(Ordering::Relaxed)
+    }
+}
+
+/// Work that is polled when it is its client's turn.
+pub struct Paced<F> {
+    work: Pin<Box<F>>,
+    client: Arc<Client>,
+    state: State,
+}
+
+enum State {
+    Idle,
+    Waits(Arc<Ticket>, Place),
+}
+
+/// How the work may go on.
+enum Way {
+    Free,
+    Turn,
+    NotYet,
+}
+
+impl<F> Paced<F> {
+    fn way(&mut self, context: &Context<'_>) -> Way {
+        if let State::Waits(ticket, _) = &self.state {
+            // Registered first: a turn that comes in between must not go unnoticed.
+            ticket.waker.register(context.waker());
+            if !ticket.granted.load(Ordering::Acquire) {
+                return Way::NotYet;
+            }
+            self.state = State::Idle;
+            return Way::Turn;
+        }
+        let (pace, who) = (&self.client.pace, self.client.who());
+        let now = pace.now();
+        let mut ledger = pace.ledger();
+        match ledger.ask(who, now) {
+            Answer::Free => Way::Free,
+            Answer::Turn => Way::Turn,
+            Answer::Wait => {
+                let ticket = Arc::<Ticket>::default();
+                ticket.waker.register(context.waker());
+                let place = ledger.wait(who, ticket.clone(), now);
+                drop(ledger);
+                pace.held_back.inc();
+                self.state = State::Waits(ticket, place);
+                Way::NotYet
+            }
+        }
+    }
+}
+
+/// A poll under way; its end is written down even if it panics.
+struct Spending<'p> {
+    pace: &'p Pace,
+    who: Who,
+    began: Duration,
+    turn: bool,
+}
+
+impl Drop for Spending<'_> {
+    fn drop(&mut self) {
+        let now = self.pace.now();
+        let mut ledger = self.pace.ledger();
+        ledger.charge(self.who, now.saturating_sub(self.began), now);
+        if self.turn {
+            ledger.end();
+            Pace::hand_on(ledger, now);
+        }
+    }
+}
+
+impl<F: Future> Future for Paced<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let turn = match self.way(context) {
+            Way::NotYet => return Poll::Pending,
+            way => matches!(way, Way::Turn),
+        };
+        let client = self.client.clone();
+        let _spending = Spending {
+            pace: &client.pace,
+            who: client.who(),
+            began: client.pace.now(),
+            turn,
+        };
+        self.work.as_mut().poll(context)
+    }
+}
+
+impl<F> Drop for Paced<F> {
+    fn drop(&mut self) {
+        let State::Waits(_, place) = std::mem::replace(&mut self.state, State::Idle) else {
+            return;
+        };
+        let pace = &self.client.pace;
+        let (now, mut ledger) = (pace.now(), pace.ledger());
+        // One that waits no longer has been given a turn, which others want.
+        if !ledger.leave(place) {
+            ledger.end();
+            Pace::hand_on(ledger, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
