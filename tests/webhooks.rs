@@ -2,11 +2,15 @@
 //! versions of a custom kind.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::hosts::{Hosts, Place};
 use crate::support::manifests::idle_pod;
+use crate::support::running::Running;
 use crate::support::sandbox::NODE_IP;
 use crate::support::webhook::{self, Webhook, about_maps};
 use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
@@ -39,6 +43,53 @@ fn webhooks_refuse_change_and_warn() {
         changes(&cluster, &server);
         warnings(&cluster, &server);
         selection(&cluster, &server);
+    });
+}
+
+/// A webhook server in Python; the bundle by which it is known.
+fn in_python(dir: &Path, port: &str) -> (Running, String) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    let (certificate, key) = (dir.join("python.crt"), dir.join("python.key"));
+    std::fs::write(&certificate, made.cert.pem()).expect("its file");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("its key");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/webhook.py");
+    let child = Command::new("python3")
+        .arg(script)
+        .arg(port)
+        .args([&certificate, &key])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    (Running(child.expect("python3")), STANDARD.encode(made.cert.pem()))
+}
+
+#[test]
+fn a_webhook_may_be_written_in_python() {
+    sandboxed(|dir| {
+        let cluster = Cluster::start_as("server", dir.join("data"), &[]);
+        let (_server, bundle) = in_python(dir, "9444");
+        let client = |path: &str| json!({"url": format!("https://127.0.0.1:9444{path}"), "caBundle": bundle});
+        cluster.hook(
+            "Validating",
+            "look",
+            &about_maps("look", &client("/validate"), &json!({})),
+        );
+        eventually("a warning", || {
+            let said = cluster.run_both(&["create", "configmap", "probe", "--dry-run=server"]);
+            has(&said, &["Warning: probe was looked at"])
+        });
+        let words = "admission webhook \"look.example.com\" denied the request: evil-map means harm";
+        assert_has(&cluster.refused(&["create", "configmap", "evil-map"]), &[words]);
+        cluster.hook(
+            "Mutating",
+            "label",
+            &about_maps("label", &client("/mutate"), &json!({})),
+        );
+        eventually("a label", || {
+            let shown =
+                cluster.try_ok(&["create", "configmap", "probe", "--dry-run=server", "-o", "yaml"])?;
+            has(&shown, &["seen-by: python"])
+        });
     });
 }
 

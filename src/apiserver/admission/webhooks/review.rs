@@ -190,4 +190,24 @@ mod tests {
         );
         assert_eq!(denial("a.b.c", &json!({"code": 403})).code, 403);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn damaged_answers_are_refused_or_read(seed: u64) {
+            let random = base::SeededRandom::new(seed);
+            let patch = STANDARD.encode(r#"[{"op":"add","path":"/a","value":1}]"#);
+            let whole = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {
+                "uid": "u1", "allowed": false, "patch": patch, "patchType": "JSONPatch", "warnings": ["w"],
+                "status": {"code": 403, "message": "no", "details": {"causes": [{"message": "m"}]}},
+                "auditAnnotations": {"k": "v"}}});
+            let mut body = whole.to_string().into_bytes();
+            random.damage(&mut body);
+            for mutating in [true, false] {
+                if let Ok(said) = answer("v1", "u1", mutating, &body) {
+                    let given = said.denied.map(|given| denial("a.b.c", &given));
+                    assert!(given.is_none_or(|status| status.code >= 400));
+                }
+            }
+        }
+    }
 }
