@@ -148,6 +148,87 @@ fn a_webhook_allows_denies_or_leaves_it_to_roles() {
     });
 }
 
+/// Refuses ConfigMaps of those who may not bless them.
+fn only_blessed(cluster: &Cluster) {
+    let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]});
+    let asks = "authorizer.group('').resource('configmaps').namespace('default').check('bless').allowed()";
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "blessed"}, "spec": {"matchConstraints": {"resourceRules": [rule]},
+            "matchConditions": [{"name": "these", "expression": "object.metadata.name.startsWith('b-')"}],
+            "validations": [{"expression": asks, "message": "not blessed"}]}});
+    cluster.apply(&policy.to_string());
+    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "blessed"}, "spec": {"policyName": "blessed", "validationActions": ["Deny"]}});
+    cluster.apply(&binding.to_string());
+}
+
+#[test]
+fn expressions_wait_for_the_webhook() {
+    sandboxed(|dir| {
+        let judge = Judge::start(dir);
+        judge.says(&json!({
+            "system:serviceaccount:default:jane create configmaps": "allow",
+            "system:serviceaccount:default:jane bless configmaps": "allow",
+        }));
+        let file = dir.join("authorization.yaml");
+        std::fs::write(&file, judge.first().to_string()).unwrap();
+        let settings = ["--authorization-config", file.to_str().unwrap()];
+        let cluster = Cluster::start_as("server", dir.join("data"), &settings);
+        let (jane, bob) = (cluster.account("jane"), cluster.editor("bob"));
+        only_blessed(&cluster);
+        let make = |token: &str, name: &str| {
+            let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+            let (of, body) = (As::Token(token), map.to_string());
+            cluster.call(&of, "POST", MAPS, "application/json", &body)
+        };
+        let mut tries = 0;
+        eventually("the policy", || {
+            tries += 1;
+            let answer = make(&bob, &format!("b-{tries}"));
+            match answer.code {
+                422 => has(&answer.body.to_string(), &["not blessed"]),
+                code => Err(code.to_string()),
+            }
+        });
+        // Nobody has asked about Jane before: what the expression needs to know is asked for.
+        let asked = judge.asked();
+        assert_eq!(make(&jane, "b-of-jane").code, 201);
+        assert_eq!(
+            judge.asked(),
+            asked + 2,
+            "whether she may create, and whether she may bless"
+        );
+        let metrics = cluster.ok(&["get", "--raw", "/metrics"]);
+        assert_has(
+            &metrics,
+            &[
+                "apiserver_authorization_decisions_total{type=\"Webhook\",name=\"judge\",decision=\"allowed\"} 2",
+                "apiserver_authorization_webhook_evaluations_total{name=\"judge\",result=\"success\"}",
+                "authentication_attempts{result=\"success\"}",
+            ],
+        );
+        // Who asks for the rules that they have is told that there may be others.
+        let rules = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+            "spec": {"namespace": "default"}});
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+        let review = cluster.call(
+            &As::Token(&jane),
+            "POST",
+            path,
+            "application/json",
+            &rules.to_string(),
+        );
+        let status = &review.body["status"];
+        assert_eq!(
+            (&status["incomplete"], &status["evaluationError"]),
+            (
+                &json!(true),
+                &json!("webhook authorizer does not support user rule resolution")
+            )
+        );
+    });
+}
+
 #[test]
 fn modes_are_named_by_settings() {
     sandboxed(|dir| {

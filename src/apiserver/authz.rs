@@ -2,11 +2,15 @@
 
 pub mod chain;
 pub mod config;
+pub mod narrowing;
+mod tally;
 mod webhook;
 
-use api::request::{Request, User};
+use api::request::{Request, User, Verb};
 use api::status::{Status, group_resource};
 use async_trait::async_trait;
+
+use narrowing::Narrowing;
 
 /// One question to an [`Authorizer`] (`authorization.k8s.io` attributes).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,8 +35,8 @@ pub struct Attributes {
     pub name: String,
     /// The path of a non-resource request.
     pub path: String,
-    /// `fieldSelector` as written, which the node authoriser reads.
-    pub field_selector: String,
+    /// What selectors narrow it to.
+    pub narrowing: Narrowing,
 }
 
 impl Attributes {
@@ -64,7 +68,7 @@ impl Attributes {
             },
             name: name.to_owned(),
             path: String::new(),
-            field_selector: request.options.field_selector.clone(),
+            narrowing: narrowing(request),
         }
     }
 
@@ -132,6 +136,16 @@ impl Attributes {
     }
 }
 
+/// What a request's selectors narrow it to; only whoever asks for several objects can be asked for fewer.
+fn narrowing(request: &Request) -> Narrowing {
+    match request.verb {
+        Verb::List | Verb::Watch | Verb::DeleteCollection => {
+            Narrowing::of_texts(&request.options.field_selector, &request.options.label_selector)
+        }
+        _ => Narrowing::default(),
+    }
+}
+
 /// What an [`Authorizer`] answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
@@ -184,6 +198,17 @@ pub struct PolicyRule {
     pub non_resource_urls: Vec<String>,
 }
 
+/// What is known of a user's permissions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The permissions.
+    pub rules: Vec<PolicyRule>,
+    /// Whether there may be others: somebody decides who cannot list them.
+    pub incomplete: bool,
+    /// Why, and what else went wrong.
+    pub errors: Vec<String>,
+}
+
 /// Decides what users may do.
 #[async_trait]
 pub trait Authorizer: Send + Sync + 'static {
@@ -195,9 +220,8 @@ pub trait Authorizer: Send + Sync + 'static {
         self.decide(attributes)
     }
 
-    /// Every permission that `user` has in `namespace` (empty: cluster-wide ones only),
-    /// and whether the list may be incomplete.
-    fn rules(&self, user: &User, namespace: &str) -> (Vec<PolicyRule>, bool);
+    /// Every permission that `user` has in `namespace` (empty: cluster-wide ones only).
+    fn rules(&self, user: &User, namespace: &str) -> Known;
 
     /// The rules of a role as they stand: of a `ClusterRole` (aggregation included) when
     /// `namespace` is empty, else of a `Role`. `None` when it does not exist.
@@ -237,7 +261,7 @@ impl Authorizer for AllowAll {
         Decision::allow()
     }
 
-    fn rules(&self, _: &User, _: &str) -> (Vec<PolicyRule>, bool) {
+    fn rules(&self, _: &User, _: &str) -> Known {
         let all = || vec!["*".to_owned()];
         let resources = PolicyRule {
             verbs: all(),
@@ -250,7 +274,10 @@ impl Authorizer for AllowAll {
             non_resource_urls: all(),
             ..PolicyRule::default()
         };
-        (vec![resources, paths], false)
+        Known {
+            rules: vec![resources, paths],
+            ..Known::default()
+        }
     }
 
     fn role_rules(&self, _: &str, _: &str) -> Option<Vec<PolicyRule>> {

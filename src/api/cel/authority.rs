@@ -35,6 +35,8 @@ pub struct Question {
     pub name: String,
     /// Field selector as written.
     pub field_selector: String,
+    /// Label selector as written.
+    pub label_selector: String,
     /// Verb.
     pub verb: String,
 }
@@ -147,8 +149,7 @@ impl<'a> Authority<'a> {
                     "namespace" => question.namespace = text,
                     "name" => question.name = text,
                     "fieldSelector" => question.field_selector = text,
-                    // Nobody here decides by labels, so that a question narrowed by them is the wider one.
-                    _ => {}
+                    _ => question.label_selector = text,
                 }
                 Step::Resource
             }

@@ -30,6 +30,7 @@ use api::object;
 use api::request::{Notes, Options, User};
 use api::status::Status;
 use base::Random;
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use crate::authz::{Attributes, Decision};
@@ -133,6 +134,11 @@ pub trait World: Send + Sync {
     /// Whether a user may do something, and why.
     fn decision(&self, attributes: &Attributes) -> Decision;
 
+    /// The same, once whoever has to be asked elsewhere has answered, see [`Decision::asks`].
+    fn settle<'a>(&'a self, attributes: &'a Attributes) -> BoxFuture<'a, Decision> {
+        Box::pin(async { self.decision(attributes) })
+    }
+
     /// Whether a user may do something.
     fn allows(&self, attributes: &Attributes) -> bool {
         self.decision(attributes).allowed
@@ -213,6 +219,8 @@ pub(crate) mod testing {
     pub struct Fixed {
         pub objects: Vec<(&'static str, &'static str, Value)>,
         pub allowed: Vec<&'static str>,
+        /// Whether this is known only to those who are asked elsewhere.
+        pub elsewhere: bool,
         pub random: SeededRandom,
     }
 
@@ -221,6 +229,7 @@ pub(crate) mod testing {
             Self {
                 objects,
                 allowed: Vec::new(),
+                elsewhere: false,
                 random: SeededRandom::new(1),
             }
         }
@@ -254,10 +263,22 @@ pub(crate) mod testing {
         }
 
         fn decision(&self, attributes: &Attributes) -> Decision {
+            let allowed = self.allowed.contains(&attributes.verb.as_str());
             Decision {
-                allowed: self.allowed.contains(&attributes.verb.as_str()),
+                allowed: allowed && !self.elsewhere,
+                asks: self.elsewhere,
                 ..Decision::default()
             }
+        }
+
+        fn settle<'a>(&'a self, attributes: &'a Attributes) -> BoxFuture<'a, Decision> {
+            let allowed = self.allowed.contains(&attributes.verb.as_str());
+            Box::pin(async move {
+                Decision {
+                    allowed,
+                    ..Decision::default()
+                }
+            })
         }
 
         fn random(&self) -> &dyn Random {

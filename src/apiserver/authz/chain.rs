@@ -1,26 +1,35 @@
 //! Several authorisers, one after another: the first that has an opinion decides.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use api::request::User;
 use async_trait::async_trait;
 use base::Clock;
+use base::telemetry::Metrics;
 
 use super::config::{AuthorizationConfiguration, Told};
+use super::tally::{Tally, Votes};
 use super::webhook::Webhook;
-use super::{Attributes, Authorizer, Decision, PolicyRule};
+use super::{Attributes, Authorizer, Decision, Known, PolicyRule};
 use crate::outbound::Outbound;
 use crate::rbac::Rbac;
 
 /// The authorisers of a server, which may change while it runs.
 pub struct Chain {
     rbac: Arc<Rbac>,
+    tally: Tally,
     // A std lock: nothing awaits while it is held.
     steps: RwLock<Arc<[Step]>>,
 }
 
-/// One of them.
-enum Step {
+/// One of them, and what is counted of it.
+struct Step {
+    what: What,
+    votes: Votes,
+}
+
+enum What {
     Node,
     Rbac,
     Webhook(Box<Webhook>),
@@ -37,10 +46,17 @@ struct Said {
 
 impl Chain {
     /// Node rules, then roles and bindings.
-    pub fn new(rbac: Arc<Rbac>) -> Self {
+    pub fn new(rbac: Arc<Rbac>, metrics: &Metrics) -> Self {
+        let tally = Tally::new(metrics);
+        let step = |what, sort: &str| Step {
+            what,
+            votes: tally.votes(sort, &sort.to_lowercase()),
+        };
+        let steps = [step(What::Node, "Node"), step(What::Rbac, "RBAC")].into();
         Self {
             rbac,
-            steps: RwLock::new([Step::Node, Step::Rbac].into()),
+            tally,
+            steps: RwLock::new(steps),
         }
     }
 
@@ -55,7 +71,8 @@ impl Chain {
         clock: &Arc<dyn Clock>,
     ) -> Result<(), String> {
         let steps = told.authorizers.iter().enumerate().map(|(at, told)| {
-            Step::of(told, outbound, clock).map_err(|why| format!("authorizers[{at}].webhook.{why}"))
+            let step = Step::of(told, &self.tally, outbound, clock);
+            step.map_err(|why| format!("authorizers[{at}].webhook.{why}"))
         });
         let steps: Arc<[Step]> = steps.collect::<Result<_, String>>()?;
         *self.steps.write().unwrap_or_else(PoisonError::into_inner) = steps;
@@ -68,11 +85,11 @@ impl Chain {
 
     /// What a step knows by itself.
     fn known(&self, step: &Step, attributes: &Attributes) -> Decision {
-        match step {
-            Step::Node => self.rbac.node(attributes),
-            Step::Rbac => self.rbac.roles(attributes),
-            Step::Webhook(webhook) => webhook.known(attributes),
-            Step::Always(allowed) => Decision {
+        match &step.what {
+            What::Node => self.rbac.node(attributes),
+            What::Rbac => self.rbac.roles(attributes),
+            What::Webhook(webhook) => webhook.known(attributes),
+            What::Always(allowed) => Decision {
                 allowed: *allowed,
                 reason: if *allowed {
                     String::new()
@@ -86,15 +103,18 @@ impl Chain {
 }
 
 impl Step {
-    fn of(told: &Told, outbound: &Outbound, clock: &Arc<dyn Clock>) -> Result<Self, String> {
-        Ok(match (told.sort.as_str(), &told.webhook) {
-            ("Node", _) => Step::Node,
-            ("RBAC", _) => Step::Rbac,
+    fn of(told: &Told, tally: &Tally, outbound: &Outbound, clock: &Arc<dyn Clock>) -> Result<Self, String> {
+        let what = match (told.sort.as_str(), &told.webhook) {
+            ("Node", _) => What::Node,
+            ("RBAC", _) => What::Rbac,
             ("Webhook", Some(webhook)) => {
-                Step::Webhook(Box::new(Webhook::new(webhook, outbound.clone(), clock.clone())?))
+                let webhook = Webhook::new(&told.name, webhook, tally, outbound.clone(), clock.clone())?;
+                What::Webhook(Box::new(webhook))
             }
-            (sort, _) => Step::Always(sort == "AlwaysAllow"),
-        })
+            (sort, _) => What::Always(sort == "AlwaysAllow"),
+        };
+        let votes = tally.votes(&told.sort, &told.name);
+        Ok(Self { what, votes })
     }
 }
 
@@ -131,33 +151,65 @@ impl Authorizer for Chain {
         if super::is_privileged(&attributes.user) {
             return Decision::allow();
         }
+        let began = Instant::now();
         let mut said = Said::default();
         for step in self.steps().iter() {
-            if let Some(decision) = said.hear(self.known(step, attributes)) {
+            let decision = self.known(step, attributes);
+            step.votes.count(&decision);
+            if let Some(decision) = said.hear(decision) {
+                if !decision.asks {
+                    self.tally.decided(&decision, began.elapsed());
+                }
                 return decision;
             }
         }
-        said.end(false)
+        let decision = said.end(false);
+        self.tally.decided(&decision, began.elapsed());
+        decision
     }
 
     async fn ask(&self, attributes: &Attributes) -> Decision {
+        let began = Instant::now();
         let mut said = Said::default();
+        let mut decided = None;
         for step in self.steps().iter() {
-            let decision = match step {
-                Step::Webhook(webhook) => webhook.ask(attributes).await,
-                step => self.known(step, attributes),
+            let decision = match &step.what {
+                What::Webhook(webhook) => webhook.ask(attributes).await,
+                _ => self.known(step, attributes),
             };
-            if let Some(decision) = said.hear(decision) {
-                return decision;
+            step.votes.count(&decision);
+            decided = said.hear(decision);
+            if decided.is_some() {
+                break;
             }
         }
-        said.end(false)
+        let decision = decided.unwrap_or_else(|| said.end(false));
+        self.tally.decided(&decision, began.elapsed());
+        decision
     }
 
-    fn rules(&self, user: &User, namespace: &str) -> (Vec<PolicyRule>, bool) {
-        let (rules, incomplete) = self.rbac.rules(user, namespace);
-        let asks = |step: &Step| matches!(step, Step::Webhook(_));
-        (rules, incomplete || self.steps().iter().any(asks))
+    fn rules(&self, user: &User, namespace: &str) -> Known {
+        let mut known = Known::default();
+        let cannot = |known: &mut Known, who: &str| {
+            known.incomplete = true;
+            known
+                .errors
+                .push(format!("{who} authorizer does not support user rule resolution"));
+        };
+        for step in self.steps().iter() {
+            match &step.what {
+                What::Node if user.name.starts_with("system:node:") => cannot(&mut known, "node"),
+                What::Webhook(_) => cannot(&mut known, "webhook"),
+                What::Rbac => {
+                    let roles = self.rbac.rules(user, namespace);
+                    known.rules.extend(roles.rules);
+                    known.errors.extend(roles.errors);
+                }
+                What::Always(true) => known.rules.extend(super::AllowAll.rules(user, namespace).rules),
+                What::Node | What::Always(false) => {}
+            }
+        }
+        known
     }
 
     fn role_rules(&self, namespace: &str, name: &str) -> Option<Vec<PolicyRule>> {
@@ -172,7 +224,7 @@ mod tests {
     use super::*;
 
     fn chain(sorts: &[&str]) -> Chain {
-        let chain = Chain::new(Arc::new(Rbac::with_defaults()));
+        let chain = Chain::new(Arc::new(Rbac::with_defaults()), &Metrics::new());
         let told = AuthorizationConfiguration {
             authorizers: sorts
                 .iter()
@@ -216,6 +268,39 @@ mod tests {
             let decision = chain(sorts).decide(&reads_nodes(user));
             assert_eq!(decision.allowed, allowed, "{sorts:?}: {decision:?}");
         }
+    }
+
+    #[test]
+    fn decisions_are_counted_by_who_makes_them() {
+        let metrics = Metrics::new();
+        let chain = Chain::new(Arc::new(Rbac::with_defaults()), &metrics);
+        chain.decide(&reads_nodes(User::new("system:node:a", &["system:nodes"])));
+        chain.decide(&reads_nodes(User::new("jane", &["system:authenticated"])));
+        let text = metrics.encode();
+        for line in [
+            "apiserver_authorization_decisions_total{type=\"Node\",name=\"node\",decision=\"allowed\"} 1",
+            "authorization_attempts_total{result=\"allowed\"} 1",
+            "authorization_attempts_total{result=\"no-opinion\"} 1",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn who_cannot_list_what_they_allow_says_so() {
+        let chain = chain(&["Node", "RBAC"]);
+        let of = |user: &User| chain.rules(user, "default");
+        let node = of(&User::new(
+            "system:node:a",
+            &["system:nodes", "system:authenticated"],
+        ));
+        assert!(node.incomplete);
+        assert_eq!(
+            node.errors,
+            ["node authorizer does not support user rule resolution"]
+        );
+        let jane = of(&User::new("jane", &["system:authenticated"]));
+        assert!(!jane.incomplete && jane.errors.is_empty() && !jane.rules.is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::cel::{Budget, Program, Scope, Val};
 use api::value::{flag, text};
@@ -10,6 +10,7 @@ use base::Clock;
 use serde_json::{Map, Value, json};
 
 use super::config::ToldWebhook;
+use super::tally::Tally;
 use super::{Attributes, Decision};
 use crate::outbound::{Correspondent, Outbound};
 use crate::remembered::{Key, Remembered};
@@ -19,6 +20,8 @@ const COST_MAX: u64 = 1_000_000;
 
 /// The one who is asked.
 pub struct Webhook {
+    name: String,
+    tally: Tally,
     asked: Correspondent,
     outbound: Outbound,
     clock: Arc<dyn Clock>,
@@ -42,7 +45,13 @@ impl Webhook {
     ///
     /// # Errors
     /// What is wrong with it, or with the file that it names.
-    pub fn new(told: &ToldWebhook, outbound: Outbound, clock: Arc<dyn Clock>) -> Result<Self, String> {
+    pub fn new(
+        name: &str,
+        told: &ToldWebhook,
+        tally: &Tally,
+        outbound: Outbound,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, String> {
         let file = &told.connection_info.kube_config_file;
         let wrong = |why: String| format!("connectionInfo.kubeConfigFile: {file}: {why}");
         let conditions = told.match_conditions.iter().enumerate().map(|(at, condition)| {
@@ -54,6 +63,8 @@ impl Webhook {
             ))
         });
         Ok(Self {
+            name: name.to_owned(),
+            tally: tally.clone(),
             asked: Correspondent::read(Path::new(file)).map_err(wrong)?,
             outbound,
             clock,
@@ -88,7 +99,17 @@ impl Webhook {
             return known;
         }
         let question = Question::of(attributes);
-        let decision = match self.answer(&question.spec).await {
+        let began = Instant::now();
+        let answer = self.answer(&question.spec).await;
+        let result = match &answer {
+            Ok(_) => "success",
+            Err(why) if why.ends_with("context deadline exceeded") => "timeout",
+            Err(_) => "error",
+        };
+        let failed_open = answer.is_err() && !self.denies;
+        self.tally
+            .evaluated(&self.name, result, began.elapsed(), failed_open);
+        let decision = match answer {
             Ok(decision) => decision,
             Err(why) => return self.failed(&why),
         };
@@ -198,6 +219,9 @@ fn spec(attributes: &Attributes) -> Value {
         ("subresource", &about.subresource),
         ("name", &about.name),
     ]);
+    for (name, selector) in about.narrowing.shown() {
+        spec["resourceAttributes"][name] = selector;
+    }
     spec
 }
 
@@ -205,8 +229,10 @@ fn spec(attributes: &Attributes) -> Value {
 mod tests {
     use api::request::User;
     use base::SystemClock;
+    use base::telemetry::Metrics;
 
     use super::super::config::{Condition, Connection};
+    use super::super::narrowing::Narrowing;
     use super::*;
 
     fn webhook(conditions: &[&str], policy: &str) -> Webhook {
@@ -231,7 +257,9 @@ mod tests {
             match_conditions: conditions.iter().map(condition).collect(),
             ..ToldWebhook::default()
         };
-        Webhook::new(&told, Outbound::to_hosts(), Arc::new(SystemClock::new())).unwrap()
+        let tally = Tally::new(&Metrics::new());
+        let clock = Arc::new(SystemClock::new());
+        Webhook::new("w", &told, &tally, Outbound::to_hosts(), clock).unwrap()
     }
 
     fn pods(namespace: &str) -> Attributes {
@@ -250,6 +278,14 @@ mod tests {
         let expected = json!({"user": "jane", "groups": ["dev"],
             "resourceAttributes": {"namespace": "a", "verb": "get", "resource": "pods"}});
         assert_eq!(spec(&pods("a")), expected);
+        let narrowed = Attributes {
+            narrowing: Narrowing::of_texts("spec.nodeName=a", ""),
+            ..pods("a")
+        };
+        assert_eq!(
+            spec(&narrowed)["resourceAttributes"]["fieldSelector"],
+            json!({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["a"]}]})
+        );
         let path = Attributes::of_path(&User::anonymous(), "get", "/metrics");
         assert_eq!(
             spec(&path)["nonResourceAttributes"],

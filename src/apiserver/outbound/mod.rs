@@ -5,6 +5,7 @@
 //!                    │ Service: through the agents' connections (nodes/dial.rs), URL: from here
 //! ```
 
+mod again;
 mod correspondent;
 pub mod endpoint;
 mod failure;
@@ -14,6 +15,7 @@ mod roots;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::SystemRandom;
 use bytes::Bytes;
 use client::Credentials;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
@@ -28,6 +30,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::nodes::{Dialer, dialling};
+use again::Failed;
 pub use correspondent::Correspondent;
 use endpoint::{Endpoint, Place};
 use pool::{Pool, Sender};
@@ -86,7 +89,8 @@ impl Outbound {
         self.ask(endpoint, ask, within).await
     }
 
-    /// Has a review answered by somebody to whom a file leads.
+    /// Has a review answered by somebody to whom a file leads. Failures that may pass are tried again, as Kubernetes
+    /// does for those who say who somebody is and what they may.
     ///
     /// # Errors
     /// As for [`Self::post`], and when the answer is no JSON.
@@ -96,9 +100,18 @@ impl Outbound {
         review: &Value,
         within: Duration,
     ) -> Result<Value, String> {
-        let ask = Ask::new(Method::POST, review.to_string().into(), &of.who);
-        let answer = self.ask(&of.endpoint, ask, within).await?;
-        serde_json::from_slice(&answer).map_err(|error| error.to_string())
+        let body = Bytes::from(review.to_string());
+        let mut pauses = again::pauses(&SystemRandom);
+        loop {
+            let ask = Ask::new(Method::POST, body.clone(), &of.who);
+            match self.try_asking(&of.endpoint, ask, within).await {
+                Ok(answer) => return serde_json::from_slice(&answer).map_err(|error| error.to_string()),
+                Err(failed) => match pauses.next().filter(|_| failed.may_pass) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(failed.why),
+                },
+            }
+        }
     }
 
     /// Posts JSON and returns the body of the answer; `query` has no question mark.
@@ -120,14 +133,19 @@ impl Outbound {
     }
 
     async fn ask(&self, endpoint: &Endpoint, ask: Ask<'_>, within: Duration) -> Result<Bytes, String> {
+        let asked = self.try_asking(endpoint, ask, within).await;
+        asked.map_err(|failed| failed.why)
+    }
+
+    async fn try_asking(&self, endpoint: &Endpoint, ask: Ask<'_>, within: Duration) -> Result<Bytes, Failed> {
         let (word, shown) = (ask.word(), endpoint.shown(ask.query));
-        let failed = |why: String| format!("{word} {shown:?}: {why}");
+        let failed = |why: String| Failed::on_the_way(format!("{word} {shown:?}: {why}"));
         let exchanged = tokio::time::timeout(within, self.exchange(endpoint, ask)).await;
         let exchanged = exchanged.map_err(|_| failed("context deadline exceeded".to_owned()))?;
         let (code, answer) = exchanged.map_err(failed)?;
         match code {
             200..300 => Ok(answer),
-            code => Err(failure::answered(code, &answer)),
+            code => Err(Failed::with_code(code, failure::answered(code, &answer))),
         }
     }
 

@@ -76,7 +76,7 @@ fn holds(
     namespace: &str,
     wanted: &[PolicyRule],
 ) -> Result<(), String> {
-    let (held, _) = authorizer.rules(user, namespace);
+    let held = authorizer.rules(user, namespace).rules;
     let missing = rules::compact(rules::uncovered(&held, wanted));
     if missing.is_empty() {
         return Ok(());

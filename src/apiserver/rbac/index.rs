@@ -8,7 +8,7 @@ use api::selector::LabelSelector;
 use serde::Deserialize;
 
 use super::rules;
-use crate::authz::{Attributes, Decision, PolicyRule};
+use crate::authz::{Attributes, Decision, Known, PolicyRule};
 
 /// Who a binding is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -281,16 +281,15 @@ impl Index {
     }
 
     /// Everything `user` may do in `namespace`, and whether something could not be resolved.
-    pub fn rules(&self, user: &User, namespace: &str) -> (Vec<PolicyRule>, bool) {
-        let mut all = Vec::new();
-        let mut incomplete = false;
+    pub fn rules(&self, user: &User, namespace: &str) -> Known {
+        let mut known = Known::default();
         for grant in self.grants(user, namespace) {
             match grant.rules {
-                Ok(rules) => all.extend_from_slice(rules),
-                Err(_) => incomplete = true,
+                Ok(rules) => known.rules.extend_from_slice(rules),
+                Err(why) => known.errors.push(why),
             }
         }
-        (all, incomplete)
+        known
     }
 }
 

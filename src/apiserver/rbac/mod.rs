@@ -16,7 +16,7 @@ use api::request::User;
 
 pub use index::{Index, Subject};
 
-use crate::authz::{self, Attributes, Authorizer, Decision, PolicyRule};
+use crate::authz::{self, Attributes, Authorizer, Decision, Known, PolicyRule};
 use crate::lookup::{Lookup, Nothing};
 
 /// Annotation that lets the server bring a default role up to date.
@@ -104,7 +104,7 @@ impl Authorizer for Rbac {
         decision
     }
 
-    fn rules(&self, user: &User, namespace: &str) -> (Vec<PolicyRule>, bool) {
+    fn rules(&self, user: &User, namespace: &str) -> Known {
         self.index().rules(user, namespace)
     }
 

@@ -73,12 +73,7 @@ fn own_node(node: &str, asked: &Attributes, subresource: &str) -> Result<(), Str
 fn pods(lookup: &Arc<dyn Lookup>, node: &str, asked: &Attributes) -> Result<(), String> {
     match (asked.verb.as_str(), asked.subresource.as_str()) {
         ("list" | "watch", "") => {
-            let wanted = format!("spec.nodeName={node}");
-            if asked
-                .field_selector
-                .split(',')
-                .any(|part| part.replace("==", "=") == wanted)
-            {
+            if asked.narrowing.field_is("spec.nodeName", node) {
                 return Ok(());
             }
             Err(format!(
@@ -218,6 +213,7 @@ fn fixed(asked: &Attributes) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authz::narrowing::Narrowing;
     use crate::lookup::tests::Fixed;
     use api::request::User;
     use serde_json::json;
@@ -268,7 +264,7 @@ mod tests {
             );
         }
         let mut list = ask("list", "pods", "", "");
-        list.field_selector = "spec.nodeName=n1".into();
+        list.narrowing = Narrowing::of_texts("spec.nodeName=n1", "");
         assert!(decide(&lookup, "n1", &list).is_ok());
         let other = decide(&lookup, "n2", &ask("get", "secrets", "", "env-secret")).unwrap_err();
         assert_eq!(other, "no relationship found between node 'n2' and this object");

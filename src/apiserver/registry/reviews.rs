@@ -8,6 +8,7 @@ use api::value;
 use serde_json::{Value, json};
 
 use crate::admission::Operation;
+use crate::authz::narrowing::Narrowing;
 use crate::authz::{Attributes, Decision};
 
 use super::world::review_of;
@@ -79,21 +80,29 @@ impl Core {
         if !reason.is_empty() {
             status["reason"] = reason.into();
         }
-        if !error.is_empty() {
-            status["evaluationError"] = error.into();
+        let error = Some(error).filter(|error| !error.is_empty());
+        let errors: Vec<String> = error.into_iter().chain(attributes.narrowing.ignored).collect();
+        if !errors.is_empty() {
+            status["evaluationError"] = errors.join("; ").into();
         }
         status
     }
 
     fn rules(&self, user: &User, review: &Value) -> Value {
-        let (rules, incomplete) = self
-            .inner
-            .authorizer
-            .rules(user, value::text(review, "spec.namespace"));
-        let (paths, resources): (Vec<_>, Vec<_>) = rules
+        let namespace = value::text(review, "spec.namespace");
+        let known = self.inner.authorizer.rules(user, namespace);
+        let (paths, resources): (Vec<_>, Vec<_>) = known
+            .rules
             .into_iter()
             .partition(|rule| !rule.non_resource_urls.is_empty());
-        json!({ "resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete })
+        let mut status =
+            json!({ "resourceRules": resources, "nonResourceRules": paths, "incomplete": known.incomplete });
+        match known.errors.as_slice() {
+            [] => {}
+            [one] => status["evaluationError"] = one.as_str().into(),
+            many => status["evaluationError"] = format!("[{}]", many.join(", ")).into(),
+        }
+        status
     }
 }
 
@@ -143,7 +152,7 @@ fn attributes(user: User, spec: &Value) -> Attributes {
         namespace: text(resource, "namespace"),
         name: text(resource, "name"),
         path: String::new(),
-        field_selector: text(resource, "fieldSelector.rawSelector"),
+        narrowing: Narrowing::of_review(resource),
     }
 }
 

@@ -5,6 +5,7 @@ use api::kinds;
 use api::object;
 use api::status::Status;
 use base::Random;
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use store::Entry;
 
@@ -51,6 +52,10 @@ impl World for Core {
 
     fn decision(&self, attributes: &Attributes) -> Decision {
         self.inner.authorizer.decide(attributes)
+    }
+
+    fn settle<'a>(&'a self, attributes: &'a Attributes) -> BoxFuture<'a, Decision> {
+        Box::pin(self.inner.authorizer.settle(attributes))
     }
 
     fn random(&self) -> &dyn Random {

@@ -65,7 +65,7 @@ pub(super) fn authorizer(
     rbac: Arc<Rbac>,
     tasks: &Tasks,
 ) -> Result<Arc<Chain>, StartError> {
-    let chain = Arc::new(Chain::new(rbac));
+    let chain = Arc::new(Chain::new(rbac, &config.metrics));
     let told = &config.authorization;
     let (configured, outbound, clock) = (chain.clone(), Outbound::to_hosts(), config.clock.clone());
     let Some(file) = &told.config else {

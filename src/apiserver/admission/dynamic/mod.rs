@@ -13,6 +13,7 @@ pub mod conditions;
 mod index;
 pub mod rules;
 pub mod seen;
+pub mod settled;
 pub mod shape;
 pub mod shown;
 pub mod subject;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::subject::{Objects, Subject};
 use crate::admission::World;
 use crate::authz::Attributes;
+use crate::authz::narrowing::Narrowing;
 
 /// What stays the same for all expressions of one webhook or policy that look at one request. They look into it
 /// where it is.
@@ -103,7 +104,7 @@ impl Permissions for Asker<'_> {
                 namespace: question.namespace.clone(),
                 name: question.name.clone(),
                 path: String::new(),
-                field_selector: question.field_selector.clone(),
+                narrowing: Narrowing::of_texts(&question.field_selector, &question.label_selector),
             },
         };
         let decision = self.world.decision(&attributes);

@@ -8,10 +8,12 @@ use serde_json::Value;
 
 use super::policy::{Mutation, Work};
 use super::turn::{Bound, Misfit, Turn, turns};
+use crate::admission::World;
 use crate::admission::dynamic::again::Again;
 use crate::admission::dynamic::around::Around;
 use crate::admission::dynamic::conditions::TOTAL_COST_MAX;
 use crate::admission::dynamic::seen::Seen;
+use crate::admission::dynamic::settled::settled;
 use crate::admission::dynamic::shape;
 use crate::admission::dynamic::shown::Shown;
 use crate::admission::dynamic::subject::{Objects, Subject};
@@ -75,16 +77,32 @@ async fn one(
     objects: Objects<'_>,
     around: Around<'_>,
 ) -> Result<Option<Value>, String> {
-    let Work::Mutate(mutations, _) = &turn.policy.work else {
+    if !matches!(turn.policy.work, Work::Mutate(..)) {
         return Ok(None);
-    };
+    }
     let shown = Shown::of(around.outbound, subject, objects, &turn.kind).await;
     let shown = shown.map_err(|status| status.message)?;
     let objects = shown.objects(objects);
-    let seen = Seen::of(subject, &turn.kind, &turn.parameter, around.world);
-    let Some(mut object) = objects.new.cloned() else {
+    let made = settled(around.world, |world| made(turn, subject, objects, world)).await?;
+    let Some(object) = made else {
         return Ok(None);
     };
+    let back = shown.back(around.outbound, object, subject, &turn.kind).await;
+    back.map(Some).map_err(|status| status.message)
+}
+
+/// What a policy makes of the object in the version that it is shown.
+fn made(
+    turn: &Turn<'_>,
+    subject: &Subject,
+    objects: Objects<'_>,
+    world: &dyn World,
+) -> Result<Option<Value>, String> {
+    let (Work::Mutate(mutations, _), Some(object)) = (&turn.policy.work, objects.new) else {
+        return Ok(None);
+    };
+    let mut object = object.clone();
+    let seen = Seen::of(subject, &turn.kind, &turn.parameter, world);
     if !turn.policy.conditions.hold(&seen.scope(objects))? {
         return Ok(None);
     }
@@ -99,8 +117,7 @@ async fn one(
         let settled = shape::settle(made, &object, subject, &turn.kind);
         object = settled.map_err(|status| status.message)?;
     }
-    let back = shown.back(around.outbound, object, subject, &turn.kind).await;
-    back.map(Some).map_err(|status| status.message)
+    Ok(Some(object))
 }
 
 fn change(

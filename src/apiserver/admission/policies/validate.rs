@@ -6,9 +6,11 @@ use serde_json::json;
 
 use super::policy::{Binding, Policy, Validation, Work};
 use super::turn::{Bound, Turn, turns};
+use crate::admission::World;
 use crate::admission::dynamic::around::Around;
 use crate::admission::dynamic::conditions::{Expression, TOTAL_COST_MAX};
 use crate::admission::dynamic::seen::Seen;
+use crate::admission::dynamic::settled::settled;
 use crate::admission::dynamic::shown::Shown;
 use crate::admission::dynamic::subject::{Objects, Subject};
 
@@ -45,7 +47,7 @@ pub async fn validate(
         .collect();
     for turn in &turns {
         match Shown::of(around.outbound, subject, objects, &turn.kind).await {
-            Ok(shown) => refusals.extend(ask(turn, subject, shown.objects(objects), around)),
+            Ok(shown) => refusals.extend(ask(turn, subject, shown.objects(objects), around).await),
             Err(_) if turn.policy.fails_open => {}
             Err(status) => {
                 let why = format!("failed to convert object version: {}", status.message);
@@ -57,9 +59,10 @@ pub async fn validate(
 }
 
 /// Asks a policy; warns and notes at once, and returns what is refused.
-fn ask(turn: &Turn<'_>, subject: &Subject, objects: Objects<'_>, around: Around<'_>) -> Vec<Status> {
+async fn ask(turn: &Turn<'_>, subject: &Subject, objects: Objects<'_>, around: Around<'_>) -> Vec<Status> {
     let Turn { policy, binding, .. } = turn;
-    let (violations, notes) = judge(turn, subject, objects, around);
+    let judged = settled(around.world, |world| judge(turn, subject, objects, world));
+    let (violations, notes) = judged.await;
     for (key, value) in notes {
         subject.notes.annotate(format!("{}/{key}", policy.name), value);
     }
@@ -100,13 +103,13 @@ fn judge(
     turn: &Turn<'_>,
     subject: &Subject,
     objects: Objects<'_>,
-    around: Around<'_>,
+    world: &dyn World,
 ) -> (Vec<Violation>, Vec<(String, String)>) {
     let policy = turn.policy;
     let Work::Validate(rules, annotations) = &policy.work else {
         return Default::default();
     };
-    let seen = Seen::of(subject, &turn.kind, &turn.parameter, around.world);
+    let seen = Seen::of(subject, &turn.kind, &turn.parameter, world);
     let failed = |place: usize, message: String| Violation {
         place,
         message,

@@ -7,8 +7,10 @@ use serde_json::Value;
 
 use super::hook::Hook;
 use super::review::{self, Answer};
+use crate::admission::World;
 use crate::admission::dynamic::around::Around;
 use crate::admission::dynamic::seen::Seen;
+use crate::admission::dynamic::settled::settled;
 use crate::admission::dynamic::subject::{Objects, Subject};
 use crate::outbound::Outbound;
 
@@ -24,7 +26,7 @@ pub enum Failure {
 ///
 /// # Errors
 /// 403 for conditions that cannot be answered, unless the webhook may be left out then.
-pub fn wanted(
+pub async fn wanted(
     hook: &Hook,
     subject: &Subject,
     objects: Objects<'_>,
@@ -37,8 +39,11 @@ pub fn wanted(
     if hook.conditions.is_empty() {
         return Ok(Some(kind));
     }
-    let seen = Seen::of(subject, &kind, &Value::Null, world);
-    match hook.conditions.hold(&seen.scope(objects)) {
+    let hold = |world: &dyn World| {
+        let seen = Seen::of(subject, &kind, &Value::Null, world);
+        hook.conditions.hold(&seen.scope(objects))
+    };
+    match settled(world, hold).await {
         Ok(true) => Ok(Some(kind)),
         Ok(false) => Ok(None),
         Err(_) if hook.fails_open => Ok(None),

@@ -34,7 +34,7 @@ pub async fn mutate(
             new: object.as_ref(),
             old,
         };
-        let Some(kind) = call::wanted(hook, subject, objects, around)? else {
+        let Some(kind) = call::wanted(hook, subject, objects, around).await? else {
             continue;
         };
         if again.skips(&hook.id) {

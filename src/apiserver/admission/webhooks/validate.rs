@@ -25,7 +25,7 @@ pub async fn validate(
 ) -> Result<(), Status> {
     let mut wanted = Vec::new();
     for hook in hooks {
-        if let Some(kind) = call::wanted(hook, subject, objects, around)? {
+        if let Some(kind) = call::wanted(hook, subject, objects, around).await? {
             wanted.push((hook, kind));
         }
     }
