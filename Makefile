@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/coracle/target
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
-.PHONY: help setup build dist demo test test-upgrade lint doc bench fuzz clean
+.PHONY: help setup build dist demo test test-upgrade lint deny doc bench fuzz clean
 
 help: ## List the commands
 	@echo "Coracle: Kubernetes' API in one small binary"; echo
@@ -43,7 +43,12 @@ lint: setup ## Check format, clippy, rustdoc, and licences (cargo-deny if instal
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
-	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: licences not checked (cargo install cargo-deny)"; fi
+	@if command -v cargo-deny >/dev/null; then $(MAKE) deny; else echo "cargo-deny is not installed: dependencies not checked (cargo install --locked cargo-deny)"; fi
+
+# The advisories come from the network, or with ADVISORIES=FOLDER from a clone of rustsec/advisory-db.
+deny: ## Check dependencies: advisories, licences, sources, bans (needs cargo-deny)
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is not installed: cargo install --locked cargo-deny"; exit 1; }
+	@tools/deny
 
 doc: setup ## Build the documentation of the crates
 	cargo doc --locked --workspace --no-deps
