@@ -132,7 +132,9 @@ impl Node {
                         addresses.map(Serving::Witness)
                     }
                     false => {
-                        let server = ApiServer::start_prepared(prepared, store.clone(), &self.tasks).await;
+                        // Boxed: the compiler looks only so deep into what is one value.
+                        let starting = ApiServer::start_prepared(prepared, store.clone(), &self.tasks);
+                        let server = Box::pin(starting).await;
                         server.map(Serving::Api)
                     }
                 }

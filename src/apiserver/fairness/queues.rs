@@ -7,21 +7,15 @@
 //!
 //! Which queue goes next is fair queueing: each has a virtual time at which its next request would begin if all active
 //! queues shared the seats evenly, and the one whose request would end first goes. A request counts with its width
-//! (seats) times how long it takes, which is guessed when it begins and put right when it ends. The guess is what
-//! requests of the level took lately: a flow whose many requests are under way would seem to have had little if each
-//! counted for less than it takes, and its next ones would go before those of a flow that asks for the first time.
+//! (seats) times how long it takes, which is guessed when it begins and put right when it ends.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::shuffle;
 
-/// How long a request is thought to take before any has ended (Kubernetes' guess for all).
-const GUESS: Duration = Duration::from_millis(3);
-/// And at most: the guess follows what requests took, and one that hangs must not make the others look costly.
-const GUESS_MAX: Duration = Duration::from_secs(1);
-/// The part of the guess that each request which ends makes up.
-const LEARNING: f64 = 0.05;
+/// How long a request is thought to take before it has ended, in seconds.
+const GUESS_SECONDS: f64 = 0.003;
 
 /// How requests that find no seat wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,8 +70,6 @@ pub struct Seats {
     queue: usize,
     /// Since when.
     since: Duration,
-    /// For how long they were counted.
-    guess: Duration,
 }
 
 /// Where a request waits.
@@ -134,7 +126,6 @@ pub struct Queues<W> {
     number: u64,
     virtual_now: f64,
     now: Duration,
-    guess: Duration,
 }
 
 impl<W> Queues<W> {
@@ -152,7 +143,6 @@ impl<W> Queues<W> {
             number: 0,
             virtual_now: 0.0,
             now: Duration::ZERO,
-            guess: GUESS,
         }
     }
 
@@ -245,17 +235,14 @@ impl<W> Queues<W> {
     /// A request gives its seats back. Call [`Queues::next`] after it.
     pub fn leave(&mut self, seats: Seats, now: Duration) {
         self.advance(now);
-        let took = now.saturating_sub(seats.since);
         self.executing = self.executing.saturating_sub(1);
         self.seats = self.seats.saturating_sub(seats.width);
         if let Some(queue) = self.active.get_mut(&seats.queue) {
             queue.executing = queue.executing.saturating_sub(1);
             queue.seats = queue.seats.saturating_sub(seats.width);
-            let more = took.as_secs_f64() - seats.guess.as_secs_f64();
-            queue.start += more * seats.width as f64;
+            let took = now.saturating_sub(seats.since).as_secs_f64();
+            queue.start += (took - GUESS_SECONDS) * seats.width as f64;
         }
-        let guess = self.guess.mul_f64(1.0 - LEARNING) + took.min(GUESS_MAX).mul_f64(LEARNING);
-        self.guess = guess.max(GUESS);
         self.forget(seats.queue);
     }
 
@@ -301,9 +288,8 @@ impl<W> Queues<W> {
     }
 
     fn seat(&mut self, index: usize, width: u64, now: Duration) -> Seats {
-        let guess = self.guess;
         let queue = self.queue(index);
-        queue.start += guess.as_secs_f64() * width as f64;
+        queue.start += GUESS_SECONDS * width as f64;
         queue.executing += 1;
         queue.seats += width;
         self.executing += 1;
@@ -312,7 +298,6 @@ impl<W> Queues<W> {
             width,
             queue: index,
             since: now,
-            guess,
         }
     }
 
@@ -325,7 +310,7 @@ impl<W> Queues<W> {
             let Some(first) = queue.waiting.front() else {
                 continue;
             };
-            let end = queue.start.max(first.came) + self.guess.as_secs_f64() * first.width as f64;
+            let end = queue.start.max(first.came) + GUESS_SECONDS * first.width as f64;
             if best.is_none_or(|(least, _)| end < least) {
                 best = Some((end, *index));
             }
