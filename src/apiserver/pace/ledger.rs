@@ -19,17 +19,6 @@ const SPARED_FOR: Duration = Duration::from_millis(100);
 /// Above so many clients, those of whom nothing is left to know are forgotten.
 const TABS_MAX: usize = 4096;
 
-/// What becomes of one who wants the processor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Modest clients need no turn.
-    Free,
-    /// It has a turn, to be given back by [`Ledger::end`].
-    Turn,
-    /// It waits for one, see [`Ledger::wait`].
-    Wait,
-}
-
 /// A client's place among those who wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -76,20 +65,17 @@ impl<W> Ledger<W> {
         }
     }
 
-    /// A client wants the processor.
-    pub fn ask(&mut self, who: Who, now: Duration) -> Answer {
-        if self.tab(who, now).used < MODEST * MEMORY_SECONDS {
+    /// Whether a client is modest, so that it needs no turn.
+    pub fn is_modest(&mut self, who: Who, now: Duration) -> bool {
+        let modest = self.tab(who, now).used < MODEST * MEMORY_SECONDS;
+        if modest {
             self.modest = Some(now);
-            return Answer::Free;
         }
-        if self.out < self.at_once(now) && self.order.is_empty() {
-            self.out += 1;
-            return Answer::Turn;
-        }
-        Answer::Wait
+        modest
     }
 
-    /// Lets one wait.
+    /// Lets one wait for a turn, to be given back by [`Ledger::end`]. It may be there at once: call [`Ledger::next`]
+    /// after it.
     pub fn wait(&mut self, who: Who, waiter: W, now: Duration) -> Place {
         self.number += 1;
         let (number, reached) = (self.number, self.reached);
@@ -203,23 +189,20 @@ mod tests {
     #[test]
     fn the_modest_need_no_turn() {
         let mut ledger = Ledger::<&str>::new(1);
-        assert_eq!(ledger.ask(1, Duration::ZERO), Answer::Free);
+        assert!(ledger.is_modest(1, Duration::ZERO));
         greedy(&mut ledger, 1);
-        assert_eq!(ledger.ask(1, Duration::ZERO), Answer::Turn);
-        assert_eq!(ledger.ask(1, Duration::ZERO), Answer::Wait);
-        assert_eq!(ledger.ask(2, Duration::ZERO), Answer::Free);
+        assert!(!ledger.is_modest(1, Duration::ZERO) && ledger.is_modest(2, Duration::ZERO));
         // It is forgotten who was greedy a while ago.
-        assert_eq!(ledger.ask(1, 300 * MS), Answer::Wait);
-        assert_eq!(ledger.ask(1, 400 * MS), Answer::Free);
+        assert!(!ledger.is_modest(1, 300 * MS) && ledger.is_modest(1, 400 * MS));
     }
 
     #[test]
     fn one_processor_is_kept_while_modest_clients_are_about() {
         let mut ledger = Ledger::new(2);
         greedy(&mut ledger, 1);
-        assert_eq!(ledger.ask(1, Duration::ZERO), Answer::Turn);
-        assert_eq!(ledger.ask(2, Duration::ZERO), Answer::Free);
-        assert_eq!(ledger.ask(1, Duration::ZERO), Answer::Wait);
+        ledger.wait(1, "first", Duration::ZERO);
+        assert_eq!(ledger.next(Duration::ZERO), Some("first"));
+        assert!(ledger.is_modest(2, Duration::ZERO));
         ledger.wait(1, "second", Duration::ZERO);
         assert_eq!(ledger.next(50 * MS), None);
         assert_eq!(ledger.next(100 * MS), Some("second"));
@@ -230,7 +213,8 @@ mod tests {
         let mut ledger = Ledger::new(1);
         greedy(&mut ledger, 1);
         greedy(&mut ledger, 2);
-        assert_eq!(ledger.ask(1, Duration::ZERO), Answer::Turn);
+        ledger.wait(1, "first", Duration::ZERO);
+        assert_eq!(ledger.next(Duration::ZERO), Some("first"));
         for waiter in ["a", "b", "c"] {
             ledger.wait(1, waiter, Duration::ZERO);
         }
@@ -261,7 +245,8 @@ mod tests {
         let mut ledger = Ledger::new(1);
         greedy(&mut ledger, 1);
         ledger.charge(1, 1000 * MS, Duration::ZERO);
-        assert_eq!(ledger.ask(1, Duration::ZERO), Answer::Turn);
+        ledger.wait(1, "first", Duration::ZERO);
+        assert_eq!(ledger.next(Duration::ZERO), Some("first"));
         ledger.wait(1, "old", Duration::ZERO);
         ledger.end();
         assert_eq!(ledger.next(Duration::ZERO), Some("old"));
@@ -285,7 +270,8 @@ mod tests {
     fn who_leaves_keeps_nobody_waiting() {
         let mut ledger = Ledger::new(1);
         greedy(&mut ledger, 1);
-        assert_eq!(ledger.ask(1, Duration::ZERO), Answer::Turn);
+        ledger.wait(1, "first", Duration::ZERO);
+        assert_eq!(ledger.next(Duration::ZERO), Some("first"));
         let place = ledger.wait(1, "gone", Duration::ZERO);
         ledger.wait(1, "here", Duration::ZERO);
         assert!(ledger.leave(place));
@@ -300,7 +286,7 @@ mod tests {
     fn memory_does_not_follow_the_number_of_clients() {
         let mut ledger = Ledger::<&str>::new(1);
         for who in 0..3 * TABS_MAX as u64 {
-            ledger.ask(who, Duration::from_secs(who));
+            ledger.is_modest(who, Duration::from_secs(who));
         }
         assert!(ledger.tabs.len() <= TABS_MAX);
     }

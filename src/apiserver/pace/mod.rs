@@ -26,7 +26,7 @@ use base::telemetry::Metrics;
 use futures_util::task::AtomicWaker;
 use prometheus_client::metrics::counter::Counter;
 
-use ledger::{Answer, Ledger, Place, Who};
+use ledger::{Ledger, Place, Who};
 
 /// Turns at the processor.
 pub struct Pace {
@@ -143,19 +143,17 @@ impl<F> Paced<F> {
         let (pace, who) = (&self.client.pace, self.client.who());
         let now = pace.now();
         let mut ledger = pace.ledger();
-        match ledger.ask(who, now) {
-            Answer::Free => Way::Free,
-            Answer::Turn => Way::Turn,
-            Answer::Wait => {
-                let ticket = Arc::<Ticket>::default();
-                ticket.waker.register(context.waker());
-                let place = ledger.wait(who, ticket.clone(), now);
-                drop(ledger);
-                pace.held_back.inc();
-                self.state = State::Waits(ticket, place);
-                Way::NotYet
-            }
+        if ledger.is_modest(who, now) {
+            return Way::Free;
         }
+        // Even a turn that is there at once comes by being woken: others are in the runtime's queue already.
+        let ticket = Arc::<Ticket>::default();
+        ticket.waker.register(context.waker());
+        let place = ledger.wait(who, ticket.clone(), now);
+        Pace::hand_on(ledger, now);
+        pace.held_back.inc();
+        self.state = State::Waits(ticket, place);
+        Way::NotYet
     }
 }
 

@@ -19,8 +19,22 @@ async fn toil(times: usize, each: Duration, done: Arc<AtomicUsize>) {
     for _ in 0..times {
         thread::sleep(each);
         done.fetch_add(1, Ordering::SeqCst);
-        tokio::task::yield_now().await;
+        step_back().await;
     }
+}
+
+/// Lets whoever is ready go first. (The runtime's own way waits until it has looked for events, which is every sixty-one
+/// tasks here; a node looks more often.)
+async fn step_back() {
+    let mut stepped = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut stepped, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -41,15 +55,14 @@ async fn the_many_tasks_of_one_client_leave_room_for_another() {
     while done.load(Ordering::SeqCst) < 100 {
         tokio::task::yield_now().await;
     }
-    let mouse = client(&pace, "mouse");
-    let before = done.load(Ordering::SeqCst);
-    let steps = Arc::<AtomicUsize>::default();
-    // A task like the others: the runtime polls what waits for it in another rhythm.
-    tokio::spawn(mouse.paced(toil(10, Duration::ZERO, steps.clone())))
-        .await
-        .unwrap();
-    assert_eq!(steps.load(Ordering::SeqCst), 10);
-    let passed = done.load(Ordering::SeqCst) - before;
+    // Counted in a task: the runtime polls what waits for tasks in another rhythm.
+    let (mouse, others) = (client(&pace, "mouse"), done.clone());
+    let counted = tokio::spawn(mouse.paced(async move {
+        let before = others.load(Ordering::SeqCst);
+        toil(10, Duration::ZERO, Arc::default()).await;
+        others.load(Ordering::SeqCst) - before
+    }));
+    let passed = counted.await.unwrap();
     // Without turns, each of its steps would have waited for all two hundred.
     let at_once = thread::available_parallelism().map_or(1, |count| count.get());
     assert!(
@@ -84,6 +97,6 @@ async fn who_goes_away_keeps_no_turn() {
     for task in tasks {
         task.await.unwrap();
     }
-    let answer = pace.ledger().ask(one.who(), pace.now());
-    assert_eq!(answer, Answer::Turn, "all turns came back");
+    // All turns came back: another one gets its own.
+    one.paced(toil(3, Duration::from_millis(1), done)).await;
 }
