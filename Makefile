@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/coracle/target
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
-.PHONY: help setup build dist demo test test-upgrade lint deny doc bench fuzz clean
+.PHONY: help setup build dist demo test test-upgrade machine lint deny doc bench fuzz clean
 
 help: ## List the commands
 	@echo "Coracle: Kubernetes' API in one small binary"; echo
@@ -38,6 +38,11 @@ test: setup ## Run every test
 
 test-upgrade: setup ## Upgrade servers from FROM=REVISION to this one and back, under load
 	@tools/test-upgrade $(FROM)
+
+# Emulated where there is no KVM: hours for all, so it is no part of `make test`.
+SCENARIOS ?=
+machine: build ## Run scenarios on Debian's kernel with cgroup v2 alone (SCENARIOS="oci:: limits::")
+	@tools/machine $(SCENARIOS)
 
 lint: setup ## Check format, clippy, rustdoc, and licences (cargo-deny if installed)
 	cargo fmt --all -- --check

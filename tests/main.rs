@@ -52,6 +52,7 @@ mod machines;
 mod members;
 mod mixed;
 mod oci;
+mod own_users;
 mod pods;
 mod proxies;
 mod quota;

@@ -26,6 +26,7 @@ use crate::pods::table::PodTable;
 use crate::runtime::Runtimes;
 use crate::static_pods::mirror::Mirrors;
 use crate::stats::LastSample;
+use crate::users::UserRanges;
 use crate::volumes::{LocalPaths, VolumeMaker};
 
 /// Where images come from.
@@ -74,6 +75,8 @@ pub trait PodNet: Send + Sync + 'static {
     /// Connects a pod, in the shared namespace if it is Wasm only; the same
     /// pod keeps its address, and `wanted` is given where it can be.
     async fn attach(&self, uid: &str, wasm_only: bool, wanted: Option<IpAddr>) -> Result<Link, String>;
+    /// Makes the namespace of a pod whose users are the machine's from `first` on, before it is connected.
+    async fn prepare(&self, uid: &str, first: u32) -> Result<(), String>;
     /// Disconnects it; an unknown one is no error.
     async fn detach(&self, uid: &str) -> Result<(), String>;
     /// The UIDs of all connected pods.
@@ -116,6 +119,8 @@ pub struct Context {
     pub net: Arc<dyn PodNet>,
     /// Balancing of Services.
     pub balancing: Arc<dyn Balancing>,
+    /// Users that pods have for themselves.
+    pub users: UserRanges,
     /// Volumes.
     pub volumes: VolumeMaker,
     /// ConfigMaps and Secrets.
@@ -186,6 +191,7 @@ impl Context {
         };
         Context {
             config,
+            users: UserRanges::new(paths.clone()),
             paths,
             client: world.client,
             recorder: world.recorder,

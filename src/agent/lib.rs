@@ -36,6 +36,7 @@ pub mod static_pods;
 pub mod stats;
 #[cfg(test)]
 mod testing;
+pub mod users;
 pub mod volumes;
 mod wiring;
 

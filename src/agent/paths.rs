@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! pods/UID/pod.json                     the pod as last seen, with its last status
+//! pods/UID/users.json                   which users of the machine the pod has for itself
 //! pods/UID/volumes/KIND/NAME/           volumes
 //! memory/UID/KIND/NAME/                 volumes that may hold secrets: a file system in memory
 //! pods/UID/logs/CONTAINER/ATTEMPT.log   CRI logs; rotated ones end in .1, .2 …
@@ -54,6 +55,11 @@ impl Paths {
     /// The pod as last seen.
     pub fn checkpoint(&self, uid: &str) -> PathBuf {
         self.pod(uid).join("pod.json")
+    }
+
+    /// Which users the pod has for itself.
+    pub fn users(&self, uid: &str) -> PathBuf {
+        self.pod(uid).join("users.json")
     }
 
     /// A volume's folder; volume names are DNS labels. What may hold secrets is kept in memory.

@@ -211,6 +211,10 @@ impl PodNet for FakeNet {
         })
     }
 
+    async fn prepare(&self, _: &str, _: u32) -> Result<(), String> {
+        Ok(())
+    }
+
     async fn detach(&self, uid: &str) -> Result<(), String> {
         lock(&self.links).remove(uid);
         Ok(())

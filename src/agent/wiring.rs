@@ -27,6 +27,12 @@ impl PodNet for PodNetwork {
         })
     }
 
+    async fn prepare(&self, uid: &str, first: u32) -> Result<(), String> {
+        PodNetwork::prepare(self, uid, first)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
     async fn detach(&self, uid: &str) -> Result<(), String> {
         PodNetwork::detach(self, uid)
             .await

@@ -11,8 +11,10 @@ mod container;
 mod outputs;
 mod passwd;
 mod reaper;
+mod rootfs;
 mod serve;
 mod sub_paths;
+mod users;
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -24,11 +26,16 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::spec::PodSpec;
+use users::Users;
 
 /// What the shim works with.
 pub(crate) struct Surroundings {
     /// The pod's folder.
     pub(crate) dir: PathBuf,
+    /// Where its containers' file systems are put together.
+    pub(crate) stage: PathBuf,
+    /// The pod's own users, if it has some.
+    pub(crate) users: Option<Users>,
     /// The pod's cgroup.
     pub(crate) cgroup: String,
     /// The pod.
@@ -84,18 +91,21 @@ fn run(dir: &Path, cgroup: &str) -> Result<(), Box<dyn std::error::Error>> {
     let pod: PodSpec = serde_json::from_slice(&fs::read(dir.join("pod.json"))?)?;
     nix::unistd::setsid()?;
     nix::sys::prctl::set_child_subreaper(true)?;
-    settle(&pod)?;
-    let shm = dir.join(SHM);
+    let users = Users::of(&pod)?;
+    settle(&pod, users.as_ref())?;
+    let stage = users::stage(dir, users.as_ref())?;
     if !pod.host_ipc {
-        memory(&shm)?;
+        memory(&stage.join(SHM), users.as_ref().map_or(0, |users| users.first))?;
     }
     let pid_holder = match pod.share_pid && !pod.host_pid {
-        true => Some(sys::pidns::hold()?),
+        true => Some(sys::pidns::hold(users.as_ref().map(Users::namespace))?),
         false => None,
     };
     fs::write(dir.join("shim.pid"), std::process::id().to_string())?;
     let surroundings = Rc::new(Surroundings {
         dir: dir.to_owned(),
+        stage,
+        users,
         cgroup: cgroup.to_owned(),
         pod,
         oom_score_min,
@@ -112,16 +122,17 @@ fn run(dir: &Path, cgroup: &str) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// What the pod's containers share as `/dev/shm`, below the pod's folder.
+/// What the pod's containers share as `/dev/shm`, on the stage.
 pub(crate) const SHM: &str = "shm";
 
 /// The size that containerd gives it.
 const SHM_OPTIONS: &str = "mode=1777,size=65536k";
 
-fn memory(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+fn memory(path: &Path, owner: u32) -> Result<(), Box<dyn std::error::Error>> {
     fs::create_dir_all(path)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("shm"), path, Some("tmpfs"), flags, Some(SHM_OPTIONS))?;
+    let options = format!("{SHM_OPTIONS},uid={owner},gid={owner}");
+    mount(Some("shm"), path, Some("tmpfs"), flags, Some(options.as_str()))?;
     Ok(())
 }
 
@@ -134,18 +145,22 @@ fn given_socket() -> std::io::Result<UnixListener> {
 }
 
 /// Enters the namespaces that the pod's containers share.
-fn settle(pod: &PodSpec) -> Result<(), Box<dyn std::error::Error>> {
-    let mut own = CloneFlags::CLONE_NEWNS;
+fn settle(pod: &PodSpec, users: Option<&Users>) -> Result<(), Box<dyn std::error::Error>> {
+    let mut own = Vec::new();
     if pod.netns.is_some() {
-        own |= CloneFlags::CLONE_NEWUTS;
+        own.push(("uts", CloneFlags::CLONE_NEWUTS));
     }
     if !pod.host_ipc {
-        own |= CloneFlags::CLONE_NEWIPC;
+        own.push(("ipc", CloneFlags::CLONE_NEWIPC));
     }
     if let Some(netns) = &pod.netns {
         sys::netns::enter(sys::netns::open(netns)?)?;
     }
-    unshare(own)?;
+    match users {
+        Some(users) => users.enter_own(&own)?,
+        None => unshare(own.iter().fold(CloneFlags::empty(), |all, (_, kind)| all | *kind))?,
+    }
+    unshare(CloneFlags::CLONE_NEWNS)?;
     // Mounts that the machine makes later (volumes) come in; ours do not go out.
     mount(
         None::<&str>,
@@ -159,7 +174,13 @@ fn settle(pod: &PodSpec) -> Result<(), Box<dyn std::error::Error>> {
     }
     for (name, value) in &pod.sysctls {
         let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-        fs::write(&path, value).map_err(|error| format!("sysctl {name}: {error}"))?;
+        let written = match (fs::write(&path, value), users) {
+            (Err(error), Some(users)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                users.as_root(|| fs::write(&path, value))?
+            }
+            (written, _) => written,
+        };
+        written.map_err(|error| format!("sysctl {name}: {error}"))?;
     }
     Ok(())
 }

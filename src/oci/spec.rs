@@ -63,6 +63,9 @@ pub struct PodSpec {
     pub hostname: String,
     /// The pod's network namespace; `None` for the host's.
     pub netns: Option<PathBuf>,
+    /// The pod's users are the machine's from this one on: its network namespace belongs to a user namespace of
+    /// theirs. `None`: they are the machine's.
+    pub users: Option<u32>,
     /// Use the host's PID namespace.
     pub host_pid: bool,
     /// Use the host's IPC namespace.

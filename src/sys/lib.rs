@@ -20,6 +20,7 @@ pub mod pty;
 pub mod ready;
 pub mod sysctl;
 pub mod tcp;
+pub mod userns;
 
 #[cfg(test)]
 mod testing;

@@ -27,6 +27,27 @@ pub const LOOPBACK: u32 = 1;
 /// Fails with `AlreadyExists` if a namespace is mounted there; a plain file
 /// left over from before a reboot is used again.
 pub fn create(path: &Path) -> io::Result<OwnedFd> {
+    make_place(path)?;
+    let home = current()?;
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|e| with_path(e.into(), "new network namespace for", path))?;
+    let _back = ReturnTo(&home);
+    bind(Path::new(CURRENT), path)?;
+    current()
+}
+
+/// Makes one as [`create`] does that belongs to a user namespace, made with it, of the machine's ids from `first` on.
+///
+/// # Errors
+/// As [`create`] and [`crate::userns::create`].
+pub fn create_for(path: &Path, first: u32) -> io::Result<()> {
+    make_place(path)?;
+    let holder = crate::userns::create(first, CloneFlags::CLONE_NEWNET)
+        .map_err(|e| with_path(e, "new user namespace for", path))?;
+    bind(&holder.file("net"), path)
+}
+
+/// The file on which a namespace is to be mounted.
+fn make_place(path: &Path) -> io::Result<()> {
     if exists(path) {
         return Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
@@ -38,13 +59,18 @@ pub fn create(path: &Path) -> io::Result<OwnedFd> {
     }
     let file = OpenOptions::new().create(true).append(true).open(path);
     let file = file.map_err(|e| with_path(e, "create", path))?;
-    file.set_permissions(PermissionsExt::from_mode(0o444))?;
-    let home = current()?;
-    unshare(CloneFlags::CLONE_NEWNET).map_err(|e| with_path(e.into(), "new network namespace for", path))?;
-    let _back = ReturnTo(&home);
-    mount(Some(CURRENT), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        .map_err(|e| with_path(e.into(), "mount namespace on", path))?;
-    current()
+    file.set_permissions(PermissionsExt::from_mode(0o444))
+}
+
+fn bind(namespace: &Path, path: &Path) -> io::Result<()> {
+    mount(
+        Some(namespace),
+        path,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .map_err(|e| with_path(e.into(), "mount namespace on", path))
 }
 
 /// Opens the namespace that is mounted on `path`. `InvalidInput` if what lies

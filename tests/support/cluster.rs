@@ -379,7 +379,7 @@ fn spawn(host: Option<&Host>, verb: &str, data: &Path, args: &[String]) -> Child
         }
     });
     loop {
-        match receiver.recv_timeout(PATIENCE) {
+        match receiver.recv_timeout(PATIENCE * super::slowness()) {
             Ok(line) if line.contains("is ready") => return child,
             Ok(_) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {

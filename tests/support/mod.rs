@@ -39,8 +39,15 @@ pub fn eventually<T>(what: &str, check: impl FnMut() -> Result<T, String>) -> T 
     within(PATIENCE, what, check)
 }
 
+/// How many times as long as elsewhere things may take: for machines that are emulated.
+pub fn slowness() -> u32 {
+    let asked = std::env::var("CORACLE_SLOWNESS");
+    asked.map_or(1, |times| times.parse().expect("CORACLE_SLOWNESS is a number"))
+}
+
 /// [`eventually`] with a deadline of one's own.
 pub fn within<T>(deadline: Duration, what: &str, mut check: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = deadline * slowness();
     let began = Instant::now();
     loop {
         match check() {

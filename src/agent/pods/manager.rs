@@ -312,6 +312,7 @@ impl Manager {
         if let Err(error) = node.net.detach(uid).await {
             tracing::warn!(uid, error, "a stray pod was not disconnected");
         }
+        node.users.give_back(uid);
         if let Err(error) = node.volumes.remove(uid).await {
             tracing::warn!(uid, error, "a stray pod's volumes were not removed");
             return;

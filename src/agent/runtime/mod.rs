@@ -67,6 +67,8 @@ pub struct Sandbox {
     pub ip: Addresses,
     /// Its network namespace; `None`: the node's shared one, or the host's.
     pub netns: Option<PathBuf>,
+    /// The users of its ordinary containers are the machine's from this one on; `None`: they are the machine's.
+    pub users: Option<u32>,
     /// What stands for 127.0.0.1 and ::1 among its Wasm containers.
     pub loopback: Addresses,
     /// It uses the node's network.

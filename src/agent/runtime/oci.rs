@@ -49,6 +49,7 @@ impl Runtime for OciRuntime {
             name: sandbox.name.clone(),
             hostname: sandbox.hostname.clone(),
             netns: sandbox.netns.clone(),
+            users: sandbox.users,
             host_pid: sandbox.host_pid,
             host_ipc: sandbox.host_ipc,
             share_pid: sandbox.share_pid,

@@ -35,6 +35,7 @@ fn sandbox() -> Sandbox {
         hostname: "p".into(),
         ip: [127, 0, 0, 1].into(),
         netns: None,
+        users: None,
         loopback: [127, 0, 0, 1].into(),
         host_network: true,
         host_pid: false,

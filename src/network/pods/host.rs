@@ -106,6 +106,15 @@ impl Host {
         Ok(self.link(lease, path))
     }
 
+    /// See [`super::PodNetwork::prepare`].
+    pub(super) fn prepare(&self, pod: &str, first: u32) -> Result<(), NetworkError> {
+        let path = self.netns_path(pod)?;
+        match netns::exists(&path) {
+            true => Ok(()),
+            false => Ok(netns::create_for(&path, first)?),
+        }
+    }
+
     /// See [`super::PodNetwork::detach`].
     pub(super) fn detach(&mut self, pod: &str) -> Result<(), NetworkError> {
         let Some(lease) = self.pool.get(pod) else {

@@ -119,6 +119,13 @@ impl PodNetwork {
         self.run(move |host| host.attach(&pod, kind, wanted)).await
     }
 
+    /// Makes the namespace of a pod that has users of its own, to be connected next: it belongs to a user
+    /// namespace of the machine's ids from `first` on. Does nothing if it is there.
+    pub async fn prepare(&self, pod_uid: &str, first: u32) -> Result<(), NetworkError> {
+        let pod = pod_uid.to_string();
+        self.run(move |host| host.prepare(&pod, first)).await
+    }
+
     /// Disconnects a pod and frees its address. Unknown pods are not an error.
     pub async fn detach(&self, pod_uid: &str) -> Result<(), NetworkError> {
         let pod = pod_uid.to_string();

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::passwd::Identity;
-use super::{Surroundings, sub_paths};
+use super::{Surroundings, rootfs, sub_paths};
 use crate::spec::{ContainerSpec, Resources};
 
 /// What containerd gives a container that asks for nothing.
@@ -192,7 +192,7 @@ pub(super) fn config(
     let mut config = json!({
         "ociVersion": "1.0.2",
         "process": process(spec, user, &capabilities, s),
-        "root": {"path": "rootfs", "readonly": security.read_only_root},
+        "root": {"path": rootfs::place(&s.stage.join(&spec.id)), "readonly": security.read_only_root},
         "mounts": mounts(spec, s),
         "linux": {
             "namespaces": namespaces(s, target),
@@ -366,6 +366,9 @@ fn namespaces(s: &Surroundings, target: Option<i32>) -> Value {
     if !kills_one_by_one() {
         list.push(json!({"type": "cgroup"}));
     }
+    if let Some(users) = &s.users {
+        list.push(json!({"type": "user", "path": users.path()}));
+    }
     list.into()
 }
 
@@ -399,7 +402,7 @@ fn resources(limits: &Resources, privileged: bool) -> Value {
 fn mounts(spec: &ContainerSpec, s: &Surroundings) -> Value {
     let shm = match s.pod.host_ipc {
         true => std::path::PathBuf::from("/dev/shm"),
-        false => s.dir.join(super::SHM),
+        false => s.stage.join(super::SHM),
     };
     let sys_option = if spec.security.privileged { "rw" } else { "ro" };
     let mut list = vec![
@@ -416,9 +419,9 @@ fn mounts(spec: &ContainerSpec, s: &Surroundings) -> Value {
             "options": ["nosuid", "noexec", "nodev", sys_option]}),
     ];
     for (number, mount) in spec.mounts.iter().enumerate() {
-        let source = match mount.inside.as_os_str().is_empty() {
-            true => mount.host.clone(),
-            false => sub_paths::place(&s.dir.join(&spec.id), number),
+        let source = match sub_paths::has_place(mount, s.users.as_ref()) {
+            false => mount.host.clone(),
+            true => sub_paths::place(&s.stage.join(&spec.id), number),
         };
         let propagation = match mount.propagation.as_str() {
             "HostToContainer" => "rslave",
@@ -485,6 +488,8 @@ mod tests {
         };
         Surroundings {
             dir: "/pod".into(),
+            stage: "/pod".into(),
+            users: None,
             cgroup: "/coracle-x/podu".into(),
             pod,
             oom_score_min: -998,

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::unix::AsyncFd;
@@ -18,7 +17,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::outputs::{self, Far, Input, Near};
 use super::passwd::{self, Identity};
 use super::reaper::{Ending, Reaper};
-use super::{Surroundings, bundle, sub_paths};
+use super::{Surroundings, bundle, rootfs, sub_paths};
 use crate::log::Log;
 use crate::spec::{Chunk, ContainerSpec, ContainerState, ExecSpec, Exit, Found, OciError, WindowSize};
 use crate::with_causes;
@@ -35,6 +34,8 @@ const OOM_LOOKS: u32 = 50;
 pub(super) struct Container {
     pub(super) spec: ContainerSpec,
     dir: PathBuf,
+    /// Where its file systems are put together.
+    stage: PathBuf,
     surroundings: Rc<Surroundings>,
     identity: Identity,
     pid: Cell<Option<Pid>>,
@@ -63,14 +64,12 @@ impl Container {
         surroundings: Rc<Surroundings>,
         target: Option<Pid>,
     ) -> Result<Self, OciError> {
-        let dir = surroundings.dir.join(&spec.id);
-        for sub in ["rootfs", "upper", "work"] {
-            fs::create_dir_all(dir.join(sub)).map_err(io("making the container's folder"))?;
-        }
+        let (dir, stage) = (surroundings.dir.join(&spec.id), surroundings.stage.join(&spec.id));
+        fs::create_dir_all(&dir).map_err(io("making the container's folder"))?;
         let text = serde_json::to_vec(&spec).map_err(|error| OciError::Create(error.to_string()))?;
         fs::write(dir.join("spec.json"), text).map_err(io("writing the container's description"))?;
-        stack(layers, &dir)?;
-        let root = dir.join("rootfs");
+        rootfs::stack(layers, &dir, &stage, surroundings.users.as_ref())?;
+        let root = rootfs::place(&stage);
         let identity =
             passwd::resolve(&root, &spec.image.config.user, &spec.user).map_err(OciError::Create)?;
         let config = bundle::config(&spec, &surroundings, &identity, target.map(Pid::as_raw));
@@ -80,6 +79,7 @@ impl Container {
         Ok(Self {
             spec,
             dir,
+            stage,
             surroundings,
             identity,
             pid: Cell::new(None),
@@ -97,7 +97,9 @@ impl Container {
         }
         let log = Log::open(&self.spec.log).map_err(io("opening the log"))?;
         let (builder, near, listener) = self.connect(self.spec.tty, self.spec.stdin)?;
-        let parts = sub_paths::bind(&self.dir, &self.spec.mounts).map_err(io("mounting a subPath"))?;
+        let users = self.surroundings.users.as_ref();
+        let parts =
+            sub_paths::bind(&self.stage, &self.spec.mounts, users).map_err(io("mounting a volume"))?;
         let built = builder
             .as_init(&self.dir)
             .with_systemd(false)
@@ -179,7 +181,9 @@ impl Container {
             };
             return Ok((builder.with_console_socket(Some(path)), None, Some(listener)));
         }
-        let (far, near) = outputs::pipes(stdin).map_err(io("making pipes"))?;
+        let first = self.surroundings.users.as_ref().map_or(0, |users| users.first);
+        let owner = first.saturating_add(self.identity.uid);
+        let (far, near) = outputs::pipes(stdin, owner).map_err(io("making pipes"))?;
         let Far::Pipes {
             stdin,
             stdout,
@@ -295,7 +299,7 @@ impl Container {
         if let Err(error) = sys::cgroup::remove(cgroup) {
             eprintln!("shim: cannot remove {cgroup}: {error}");
         }
-        let _ = umount2(&self.dir.join("rootfs"), MntFlags::MNT_DETACH);
+        rootfs::unmount(&self.stage);
     }
 
     /// Removes all that is left of an ended container.
@@ -307,7 +311,10 @@ impl Container {
             )));
         }
         // One that was created and never started still has its mount.
-        let _ = umount2(&self.dir.join("rootfs"), MntFlags::MNT_DETACH);
+        rootfs::unmount(&self.stage);
+        if self.stage != self.dir {
+            let _ = fs::remove_dir(&self.stage);
+        }
         fs::remove_dir_all(&self.dir).map_err(io("removing the container's folder"))
     }
 
@@ -469,44 +476,6 @@ pub(super) async fn feed(
 
 fn short(id: &str) -> String {
     id.chars().take(12).collect()
-}
-
-/// Stacks the layers. They lie side by side in one folder and are named
-/// relative to it, as the options must fit in a page.
-fn stack(layers: &[PathBuf], dir: &Path) -> Result<(), OciError> {
-    let folder = layers.first().and_then(|layer| layer.parent());
-    let folder = folder.ok_or_else(|| OciError::Create("the image has no layers".to_owned()))?;
-    for layer in layers {
-        if !layer.is_dir() {
-            let text =
-                "a layer of the image is missing from this machine: remove the image and pull it again";
-            return Err(OciError::Create(text.to_owned()));
-        }
-    }
-    let mut names: Vec<String> = Vec::new();
-    for name in layers.iter().rev().filter_map(|layer| layer.file_name()) {
-        let name = name.to_string_lossy().into_owned();
-        // Overlayfs refuses a folder given twice; the upper one hides all of the lower.
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        names.join(":"),
-        dir.join("upper").display(),
-        dir.join("work").display()
-    );
-    std::env::set_current_dir(folder).map_err(io("entering the layers' folder"))?;
-    let result = mount(
-        Some("overlay"),
-        &dir.join("rootfs"),
-        Some("overlay"),
-        MsFlags::empty(),
-        Some(options.as_str()),
-    );
-    let _ = std::env::set_current_dir("/");
-    result.map_err(|error| OciError::Create(format!("mounting the root file system: {error}")))
 }
 
 /// The number of a signal by its name or number; SIGTERM when it has none.

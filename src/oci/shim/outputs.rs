@@ -47,16 +47,19 @@ pub(super) enum Output {
     Terminal(Rc<AsyncFd<OwnedFd>>),
 }
 
-fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
+/// A pipe that its owner may open by name, too: as `/dev/stdout`, say.
+fn pair(owner: u32) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (near, far) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    std::os::unix::fs::fchown(&far, Some(owner), None)?;
+    Ok((near, far))
 }
 
-/// Pipes for a process without a terminal.
-pub(super) fn pipes(stdin: bool) -> io::Result<(Far, Near)> {
-    let (out_near, out_far) = pair()?;
-    let (err_near, err_far) = pair()?;
+/// Pipes for a process without a terminal that runs as `owner`.
+pub(super) fn pipes(stdin: bool, owner: u32) -> io::Result<(Far, Near)> {
+    let (out_near, out_far) = pair(owner)?;
+    let (err_near, err_far) = pair(owner)?;
     let (in_far, in_near) = if stdin {
-        let (far, near) = pair()?;
+        let (far, near) = pair(owner)?;
         (far, Some(Input::Pipe(pipe::Sender::from_owned_fd(near)?)))
     } else {
         (OwnedFd::from(std::fs::File::open("/dev/null")?), None)

@@ -2,7 +2,8 @@
 //!
 //! The runtime library is told paths, and whoever writes into a volume could make a link of one before it is
 //! mounted. So what is meant is opened first, below the volume, and the library is told of a place that only the
-//! shim can change.
+//! shim can change. Volumes of pods with users of their own go the same way, for their files to be shown as those
+//! users'.
 
 use std::fs;
 use std::io;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use super::users::Users;
 use crate::spec::Mount;
 
 /// Where a mount's part is bound in the container's folder.
@@ -21,15 +23,20 @@ pub(super) fn place(dir: &Path, number: usize) -> PathBuf {
 #[derive(Debug, Default)]
 pub(super) struct Bound(Vec<PathBuf>);
 
-/// Binds those of the mounts that are parts of volumes.
-pub(super) fn bind(dir: &Path, mounts: &[Mount]) -> io::Result<Bound> {
+/// Whether what is mounted is not what the library could be told of.
+pub(super) fn has_place(mount: &Mount, users: Option<&Users>) -> bool {
+    users.is_some() || !mount.inside.as_os_str().is_empty()
+}
+
+/// Binds those of the mounts that have a place of their own.
+pub(super) fn bind(dir: &Path, mounts: &[Mount], users: Option<&Users>) -> io::Result<Bound> {
     let mut bound = Bound::default();
     for (number, wanted) in mounts.iter().enumerate() {
-        if wanted.inside.as_os_str().is_empty() {
+        if !has_place(wanted, users) {
             continue;
         }
         let place = place(dir, number);
-        bind_one(wanted, &place).map_err(|error| {
+        bind_one(wanted, &place, users).map_err(|error| {
             let (host, inside) = (wanted.host.display(), wanted.inside.display());
             io::Error::new(error.kind(), format!("{inside:?} of {host}: {error}"))
         })?;
@@ -38,7 +45,7 @@ pub(super) fn bind(dir: &Path, mounts: &[Mount]) -> io::Result<Bound> {
     Ok(bound)
 }
 
-fn bind_one(wanted: &Mount, place: &Path) -> io::Result<()> {
+fn bind_one(wanted: &Mount, place: &Path, users: Option<&Users>) -> io::Result<()> {
     let opened = sys::beneath::open(&wanted.host, &wanted.inside)?;
     let from = sys::beneath::path_of(&opened);
     if fs::metadata(&from)?.is_dir() {
@@ -46,6 +53,9 @@ fn bind_one(wanted: &Mount, place: &Path) -> io::Result<()> {
     } else {
         place.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::File::create(place)?;
+    }
+    if let Some(users) = users {
+        return users.bind(opened, place);
     }
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
     Ok(mount(Some(&from), place, None::<&str>, flags, None::<&str>)?)
@@ -58,6 +68,8 @@ impl Drop for Bound {
             if let Err(error) = umount2(place, MntFlags::MNT_DETACH) {
                 eprintln!("shim: {} stays mounted: {error}", place.display());
             }
+            // A folder or a file; whichever it is not is refused.
+            let _ = fs::remove_dir(place).or_else(|_| fs::remove_file(place));
         }
     }
 }

@@ -42,6 +42,7 @@ async fn attempt(
     let node = &context.node;
     let host_network = spec::host_network(pod);
     super::runtime_class::check(context, pod).await?;
+    let users = own_users(context, pod, wasm_only).await?;
     let link = if host_network {
         Link {
             ip: node.config.node_ips(),
@@ -53,7 +54,7 @@ async fn attempt(
         node.net.attach(spec::uid(pod), wasm_only, wanted).await?
     };
     write_files(context, pod, link.ip).await?;
-    let sandbox = describe(context, pod, &link)?;
+    let sandbox = describe(context, pod, &link, users)?;
     node.runtimes
         .wasm
         .open_pod(&sandbox)
@@ -72,6 +73,19 @@ async fn attempt(
     }
     context.set_sandbox(Some(sandbox));
     Ok(ip)
+}
+
+/// The first of the users that the pod has for itself, if it wants its own, with the namespace they are in. Guests
+/// of the Wasm host are nobody's processes and need none.
+async fn own_users(context: &PodContext, pod: &Pod, wasm_only: bool) -> Result<Option<u32>, String> {
+    let node = &context.node;
+    if spec::spec(pod).host_users != Some(false) || wasm_only {
+        return Ok(None);
+    }
+    let first = node.users.take(spec::uid(pod))?;
+    let made = node.net.prepare(spec::uid(pod), first).await;
+    made.map_err(|error| format!("hostUsers: false: {error}"))?;
+    Ok(Some(first))
 }
 
 /// Where ports of the node lead to for the sake of a pod.
@@ -106,13 +120,10 @@ async fn write_files(context: &PodContext, pod: &Pod, ip: Addresses) -> Result<(
     written.map_err(|e| e.to_string())
 }
 
-fn describe(context: &PodContext, pod: &Pod, link: &Link) -> Result<Sandbox, String> {
+fn describe(context: &PodContext, pod: &Pod, link: &Link, users: Option<u32>) -> Result<Sandbox, String> {
     let (config, s) = (&context.node.config, spec::spec(pod));
     let security = s.security_context.as_ref();
     let sysctls = security.and_then(|c| c.sysctls.as_deref()).unwrap_or_default();
-    if s.host_users == Some(false) {
-        return Err("can't set `hostUsers: false`, runtime does not support user namespaces".to_owned());
-    }
     let mut search = network::dns::search_domains(spec::namespace(pod), &config.domain);
     search.extend(
         s.dns_config
@@ -126,6 +137,7 @@ fn describe(context: &PodContext, pod: &Pod, link: &Link) -> Result<Sandbox, Str
         hostname: files::kernel_hostname(pod, config)?,
         ip: link.ip,
         netns: link.netns.clone(),
+        users,
         loopback: link.loopback,
         host_network: spec::host_network(pod),
         host_pid: s.host_pid.unwrap_or(false),
@@ -164,6 +176,7 @@ pub async fn remove(context: Arc<PodContext>, pod: Arc<Pod>) -> Result<(), Strin
     // Before the address is another pod's.
     node.balancing.set_host_ports(uid, Vec::new());
     node.net.detach(uid).await?;
+    node.users.give_back(uid);
     context.set_sandbox(None);
     Ok(())
 }
