@@ -8,6 +8,7 @@
 
 mod bundle;
 mod container;
+mod enter;
 mod outputs;
 mod passwd;
 mod reaper;

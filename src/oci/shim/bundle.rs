@@ -2,6 +2,7 @@
 //! (OCI runtime specification 1.0, `config.json`).
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -167,7 +168,7 @@ const REFUSED: [(&str, &[&str]); 10] = [
     ("DAC_READ_SEARCH", &["open_by_handle_at"]),
 ];
 
-/// The configuration of a container whose user is known; `target` is the process whose PID namespace it joins.
+/// The configuration of a container whose user is known; `processes` is the PID namespace that it joins.
 ///
 /// # Errors
 /// A part of the specification that cannot be met, in words.
@@ -175,7 +176,7 @@ pub(super) fn config(
     spec: &ContainerSpec,
     s: &Surroundings,
     user: &Identity,
-    target: Option<i32>,
+    processes: Option<&Path>,
 ) -> Result<Value, String> {
     if spec.args.is_empty() {
         return Err("no command specified".to_owned());
@@ -195,7 +196,7 @@ pub(super) fn config(
         "root": {"path": rootfs::place(&s.stage.join(&spec.id)), "readonly": security.read_only_root},
         "mounts": mounts(spec, s),
         "linux": {
-            "namespaces": namespaces(s, target),
+            "namespaces": namespaces(s, processes),
             "cgroupsPath": format!("{}/{}", s.cgroup, spec.id),
             "resources": resources(&spec.resources, security.privileged),
             "maskedPaths": masked,
@@ -356,10 +357,10 @@ fn memory_bytes() -> u64 {
 }
 
 /// UTS, IPC and network are the shim's own, which are the pod's.
-fn namespaces(s: &Surroundings, target: Option<i32>) -> Value {
+fn namespaces(s: &Surroundings, processes: Option<&Path>) -> Value {
     let mut list = vec![json!({"type": "mount"})];
-    match target.or(s.pid_holder) {
-        Some(pid) => list.push(json!({"type": "pid", "path": format!("/proc/{pid}/ns/pid")})),
+    match processes {
+        Some(path) => list.push(json!({"type": "pid", "path": path})),
         None if !s.pod.host_pid => list.push(json!({"type": "pid"})),
         None => {}
     }
@@ -538,17 +539,16 @@ mod tests {
 
     #[test]
     fn processes_are_shared_with_the_pod_or_with_one_container() {
-        let pid = |target, holder, host_pid| {
+        let pid = |joined: Option<&str>, host_pid| {
             let mut s = surroundings();
-            (s.pid_holder, s.pod.host_pid) = (holder, host_pid);
-            let list = namespaces(&s, target);
+            s.pod.host_pid = host_pid;
+            let list = namespaces(&s, joined.map(Path::new));
             let mut list = list.as_array().unwrap().iter();
             list.find(|n| n["type"] == "pid").map(|n| n["path"].clone())
         };
-        assert_eq!(pid(None, None, false), Some(Value::Null));
-        assert_eq!(pid(None, None, true), None);
-        assert_eq!(pid(None, Some(7), false), Some(json!("/proc/7/ns/pid")));
-        assert_eq!(pid(Some(9), Some(7), false), Some(json!("/proc/9/ns/pid")));
+        assert_eq!(pid(None, false), Some(Value::Null));
+        assert_eq!(pid(None, true), None);
+        assert_eq!(pid(Some("/of/7"), false), Some(json!("/of/7")));
     }
 
     #[test]

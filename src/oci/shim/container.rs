@@ -3,7 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,10 +15,11 @@ use nix::unistd::Pid;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::outputs::{self, Far, Input, Near};
+use super::outputs::{self, Ends, Far, Input, Near, NearEnd};
 use super::passwd::{self, Identity};
 use super::reaper::{Ending, Reaper};
-use super::{Surroundings, bundle, rootfs, sub_paths};
+use super::users::Users;
+use super::{Surroundings, bundle, enter, rootfs, sub_paths};
 use crate::log::Log;
 use crate::spec::{Chunk, ContainerSpec, ContainerState, ExecSpec, Exit, Found, OciError, WindowSize};
 use crate::with_causes;
@@ -38,6 +40,8 @@ pub(super) struct Container {
     stage: PathBuf,
     surroundings: Rc<Surroundings>,
     identity: Identity,
+    /// The PID namespace that it joins, open until it has: the pod's root may look at nobody's processes.
+    _processes: Option<OwnedFd>,
     pid: Cell<Option<Pid>>,
     started: Cell<Option<jiff::Timestamp>>,
     exit: watch::Sender<Option<Exit>>,
@@ -72,7 +76,9 @@ impl Container {
         let root = rootfs::place(&stage);
         let identity =
             passwd::resolve(&root, &spec.image.config.user, &spec.user).map_err(OciError::Create)?;
-        let config = bundle::config(&spec, &surroundings, &identity, target.map(Pid::as_raw));
+        let processes = open_processes(target.map(Pid::as_raw).or(surroundings.pid_holder))?;
+        let path = processes.as_ref().map(sys::beneath::path_of);
+        let config = bundle::config(&spec, &surroundings, &identity, path.as_deref());
         let config = config.map_err(OciError::Create)?;
         let config = serde_json::to_vec(&config).map_err(|error| OciError::Create(error.to_string()))?;
         fs::write(dir.join("config.json"), config).map_err(io("writing the bundle"))?;
@@ -82,6 +88,7 @@ impl Container {
             stage,
             surroundings,
             identity,
+            _processes: processes,
             pid: Cell::new(None),
             started: Cell::new(None),
             exit: watch::Sender::new(None),
@@ -96,7 +103,7 @@ impl Container {
             return Ok(started);
         }
         let log = Log::open(&self.spec.log).map_err(io("opening the log"))?;
-        let (builder, near, listener) = self.connect(self.spec.tty, self.spec.stdin)?;
+        let (builder, near) = self.connect(self.spec.tty, self.spec.stdin)?;
         let users = self.surroundings.users.as_ref();
         let parts =
             sub_paths::bind(&self.stage, &self.spec.mounts, users).map_err(io("mounting a volume"))?;
@@ -115,13 +122,7 @@ impl Container {
         let pid = Pid::from_raw(pid.as_raw());
         let ended = reaper.expect(pid);
         self.pid.set(Some(pid));
-        let near = match (near, listener) {
-            (Some(near), _) => near,
-            (None, Some(listener)) => {
-                outputs::terminal(&listener, self.spec.stdin).map_err(io("opening a terminal"))?
-            }
-            (None, None) => return Err(OciError::Start("no streams".to_owned())),
-        };
+        let near = near.open(self.spec.stdin).map_err(io("opening the streams"))?;
         container
             .start()
             .map_err(|error| self.explain(&error, self.spec.args.first()))?;
@@ -152,51 +153,36 @@ impl Container {
         });
     }
 
-    /// A builder with streams: pipes at once, or a listener on which the terminal will come.
-    fn connect(
-        &self,
-        tty: bool,
-        stdin: bool,
-    ) -> Result<
-        (
-            ContainerBuilder,
-            Option<Near>,
-            Option<std::os::unix::net::UnixListener>,
-        ),
-        OciError,
-    > {
-        let fail = |error: &dyn std::fmt::Display| OciError::Create(error.to_string());
-        let builder = ContainerBuilder::new(self.spec.id.clone(), SyscallType::default())
-            .with_root_path(self.surroundings.dir.join("runtime"))
-            .map_err(|error| fail(&error))?;
-        if tty {
-            // Not in the pod's folder: socket paths have room for 107 characters only.
-            let path = Path::new("/tmp").join(format!(
-                "coracle-{}-{}",
-                std::process::id(),
-                &short(&self.spec.id)
-            ));
-            let Far::Console(listener) = outputs::console(&path).map_err(io("making a terminal"))? else {
-                return Err(OciError::Create("no terminal".to_owned()));
-            };
-            return Ok((builder.with_console_socket(Some(path)), None, Some(listener)));
-        }
+    /// The streams of a process.
+    fn ends(&self, tty: bool, stdin: bool) -> Result<Ends, OciError> {
+        // Not in the pod's folder: socket paths have room for 107 characters only.
+        let console = format!("/tmp/coracle-{}-{}", std::process::id(), short(&self.spec.id));
         let first = self.surroundings.users.as_ref().map_or(0, |users| users.first);
         let owner = first.saturating_add(self.identity.uid);
-        let (far, near) = outputs::pipes(stdin, owner).map_err(io("making pipes"))?;
-        let Far::Pipes {
-            stdin,
-            stdout,
-            stderr,
-        } = far
-        else {
-            return Err(OciError::Create("no pipes".to_owned()));
-        };
-        Ok((
-            builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr),
-            Some(near),
-            None,
-        ))
+        let ends = outputs::ends(tty.then(|| console.into()), stdin, owner);
+        ends.map_err(io("making streams"))
+    }
+
+    /// A builder with streams.
+    fn connect(&self, tty: bool, stdin: bool) -> Result<(ContainerBuilder, NearEnd), OciError> {
+        let builder = ContainerBuilder::new(self.spec.id.clone(), SyscallType::default())
+            .with_root_path(self.surroundings.dir.join("runtime"))
+            .map_err(|error| OciError::Create(error.to_string()))?;
+        let ends = self.ends(tty, stdin)?;
+        Ok(match ends.far {
+            Far::Console(listener) => (
+                builder.with_console_socket(Some(ends.console)),
+                NearEnd::Terminal(listener),
+            ),
+            Far::Pipes {
+                stdin,
+                stdout,
+                stderr,
+            } => (
+                builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr),
+                NearEnd::Pipes(ends.near),
+            ),
+        })
     }
 
     /// What the runtime library said, in the words that users of runc know.
@@ -395,29 +381,73 @@ impl Container {
             &exec.args,
             exec.tty,
         );
-        let path = self.dir.join("exec.json");
-        let text = serde_json::to_vec(&process).map_err(|error| OciError::Create(error.to_string()))?;
-        fs::write(&path, text).map_err(io("writing the process' description"))?;
-        let (builder, near, listener) = self.connect(exec.tty, exec.stdin)?;
-        let built = builder
-            .as_tenant()
-            .with_detach(true)
-            .with_process(Some(path))
-            .build();
-        let pid = Pid::from_raw(
-            built
-                .map_err(|error| self.explain(&error, exec.args.first()))?
-                .as_raw(),
-        );
-        let ended = reaper.expect(pid);
-        let near = match (near, listener) {
-            (Some(near), _) => near,
-            (None, Some(listener)) => {
-                outputs::terminal(&listener, exec.stdin).map_err(io("opening a terminal"))?
-            }
-            (None, None) => return Err(OciError::Start("no streams".to_owned())),
+        let (pid, near) = match &self.surroundings.users {
+            Some(users) => self.enter(users, process, exec)?,
+            None => self.join(&process, exec)?,
         };
+        let ended = reaper.expect(pid);
+        let near = near.open(exec.stdin).map_err(io("opening the streams"))?;
         Ok(Running { pid, near, ended })
+    }
+
+    /// Has the library run a process in the container.
+    fn join(&self, process: &serde_json::Value, exec: &ExecSpec) -> Result<(Pid, NearEnd), OciError> {
+        let path = self.dir.join("exec.json");
+        let text = serde_json::to_vec(process).map_err(|error| OciError::Create(error.to_string()))?;
+        fs::write(&path, text).map_err(io("writing the process' description"))?;
+        let (builder, near) = self.connect(exec.tty, exec.stdin)?;
+        let tenant = builder.as_tenant().with_detach(true).with_process(Some(path));
+        let pid = tenant.build();
+        let pid = pid.map_err(|error| self.explain(&error, exec.args.first()))?;
+        Ok((Pid::from_raw(pid.as_raw()), near))
+    }
+
+    /// Runs a process among the pod's own users.
+    fn enter(
+        &self,
+        users: &Users,
+        process: serde_json::Value,
+        exec: &ExecSpec,
+    ) -> Result<(Pid, NearEnd), OciError> {
+        let ends = self.ends(exec.tty, exec.stdin)?;
+        let (streams, near) = match ends.far {
+            Far::Console(listener) => {
+                let console = UnixStream::connect(ends.console).map_err(io("opening a terminal"))?;
+                let streams = enter::Streams {
+                    console: Some(console.into()),
+                    ..enter::Streams::default()
+                };
+                (streams, NearEnd::Terminal(listener))
+            }
+            Far::Pipes {
+                stdin,
+                stdout,
+                stderr,
+            } => {
+                let [stdin, stdout, stderr] = [stdin, stdout, stderr].map(Some);
+                let streams = enter::Streams {
+                    stdin,
+                    stdout,
+                    stderr,
+                    console: None,
+                };
+                (streams, NearEnd::Pipes(ends.near))
+            }
+        };
+        let place = enter::Place {
+            id: &self.spec.id,
+            dir: &self.dir,
+            root: &rootfs::place(&self.stage),
+            cgroup: &self.cgroup(),
+            pid: self
+                .pid
+                .get()
+                .ok_or_else(|| OciError::NotRunning(self.spec.id.clone()))?,
+            users,
+        };
+        let pid = enter::run(&place, process, streams);
+        let pid = pid.map_err(|error| self.explain(error.as_ref(), exec.args.first()))?;
+        Ok((pid, near))
     }
 }
 
@@ -472,6 +502,13 @@ pub(super) async fn feed(
         }
     }
     input.end().await;
+}
+
+/// The PID namespace of a process.
+fn open_processes(pid: Option<i32>) -> Result<Option<OwnedFd>, OciError> {
+    let open = |pid| fs::File::open(format!("/proc/{pid}/ns/pid"));
+    let opened = pid.map(open).transpose();
+    Ok(opened.map_err(io("joining processes"))?.map(OwnedFd::from))
 }
 
 fn short(id: &str) -> String {

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -47,6 +47,42 @@ pub(super) enum Output {
     Terminal(Rc<AsyncFd<OwnedFd>>),
 }
 
+/// Both ends of a process' streams.
+pub(super) struct Ends {
+    pub(super) far: Far,
+    pub(super) near: Option<Near>,
+    /// Where the listener for its terminal is, if it is to have one.
+    pub(super) console: PathBuf,
+}
+
+/// What is left here of a process' streams when it has the others.
+pub(super) enum NearEnd {
+    Pipes(Option<Near>),
+    Terminal(UnixListener),
+}
+
+impl NearEnd {
+    /// The near ends, when the process is there: its terminal has come by now.
+    pub(super) fn open(self, stdin: bool) -> io::Result<Near> {
+        match self {
+            NearEnd::Pipes(near) => near.ok_or_else(|| io::Error::other("there are none")),
+            NearEnd::Terminal(listener) => terminal(&listener, stdin),
+        }
+    }
+}
+
+/// Streams for a process that runs as `owner`: pipes at once, or a listener at `console` for its terminal.
+pub(super) fn ends(console: Option<PathBuf>, stdin: bool, owner: u32) -> io::Result<Ends> {
+    let (far, near, console) = match console {
+        Some(path) => (self::console(&path)?, None, path),
+        None => {
+            let (far, near) = pipes(stdin, owner)?;
+            (far, Some(near), PathBuf::new())
+        }
+    };
+    Ok(Ends { far, near, console })
+}
+
 /// A pipe that its owner may open by name, too: as `/dev/stdout`, say.
 fn pair(owner: u32) -> io::Result<(OwnedFd, OwnedFd)> {
     let (near, far) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
@@ -55,7 +91,7 @@ fn pair(owner: u32) -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Pipes for a process without a terminal that runs as `owner`.
-pub(super) fn pipes(stdin: bool, owner: u32) -> io::Result<(Far, Near)> {
+fn pipes(stdin: bool, owner: u32) -> io::Result<(Far, Near)> {
     let (out_near, out_far) = pair(owner)?;
     let (err_near, err_far) = pair(owner)?;
     let (in_far, in_near) = if stdin {
@@ -89,14 +125,14 @@ pub(super) fn pipes(stdin: bool, owner: u32) -> io::Result<(Far, Near)> {
 }
 
 /// A socket on which the runtime library will send the terminal it makes.
-pub(super) fn console(path: &Path) -> io::Result<Far> {
+fn console(path: &Path) -> io::Result<Far> {
     // A socket of that name is one of an earlier process, which has sent its terminal.
     let _ = std::fs::remove_file(path);
     UnixListener::bind(path).map(Far::Console)
 }
 
 /// Receives the terminal that was sent.
-pub(super) fn terminal(listener: &UnixListener, stdin: bool) -> io::Result<Near> {
+fn terminal(listener: &UnixListener, stdin: bool) -> io::Result<Near> {
     let (stream, _) = listener.accept()?;
     if let Some(path) = listener.local_addr()?.as_pathname() {
         // It has served its purpose; a file that stays does no harm.
