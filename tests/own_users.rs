@@ -32,7 +32,7 @@ spec:
   containers:
   - name: root
     image: {BUSYBOX}
-    command: [sh, -c, "mkdir /www && echo mine > /www/index.html && touch /disk/root /memory/root /dev/shm/root && touch /disk/user && chown 1000:1001 /disk/user && exec httpd -f -p 80 -h /www"]
+    command: [sh, -c, "mkdir -p /www && echo mine > /www/index.html && touch /disk/root /memory/root /dev/shm/root && touch /disk/user && chown 1000:1001 /disk/user && exec httpd -f -p 80 -h /www"]
     volumeMounts:
     - {{name: disk, mountPath: /disk}}
     - {{name: memory, mountPath: /memory}}

@@ -274,9 +274,14 @@ impl Container {
         format!("{}/{}", self.surroundings.cgroup, self.spec.id)
     }
 
+    /// The folder of what the runtime library knows of it.
+    fn state(&self) -> PathBuf {
+        self.surroundings.dir.join("runtime").join(&self.spec.id)
+    }
+
     fn clear(&self, cgroup: &str) {
         sys::cgroup::kill_all(cgroup);
-        let state = self.surroundings.dir.join("runtime").join(&self.spec.id);
+        let state = self.state();
         if let Ok(mut container) = libcontainer::container::Container::load(state.clone()) {
             // Its process is gone; what is left are files, which go below.
             let _ = container.delete(true);
@@ -437,6 +442,7 @@ impl Container {
         let place = enter::Place {
             id: &self.spec.id,
             dir: &self.dir,
+            state: &self.state(),
             root: &rootfs::place(&self.stage),
             cgroup: &self.cgroup(),
             pid: self

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use libcgroups::common::CgroupConfig;
+use libcontainer::container::Container;
 use libcontainer::notify_socket::{NotifyListener, NotifySocket};
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::process::args::{ContainerArgs, ContainerType};
@@ -37,6 +38,8 @@ pub(super) struct Place<'a> {
     pub(super) id: &'a str,
     /// Its folder, with its bundle.
     pub(super) dir: &'a Path,
+    /// The folder of what the library knows of it.
+    pub(super) state: &'a Path,
     /// Its root file system.
     pub(super) root: &'a Path,
     pub(super) cgroup: &'a str,
@@ -63,7 +66,8 @@ pub(super) fn run(place: &Place<'_>, process: Value, streams: Streams) -> Result
         console_socket: fd(&streams.console),
         notify_listener: NotifyListener::new(&door)?,
         preserve_fds: 0,
-        container: None,
+        // Without it the library loads no seccomp profile.
+        container: Some(Container::load(place.state.to_owned())?),
         user_ns_config: None,
         cgroup_config: CgroupConfig {
             cgroup_path: place.cgroup.into(),
