@@ -50,7 +50,7 @@ impl Way {
     pub async fn wire(&self) -> anyhow::Result<Wire> {
         let nobody = Credentials::default();
         let tls = tls::config(&self.ca_pem, &nobody, &[b"h2"])?;
-        Ok(Wire::open(&self.server, tls).await?.bearing(&self.token)?)
+        Wire::open(&self.server, tls).await?.bearing(&self.token)
     }
 }
 

@@ -206,12 +206,9 @@ fn add(values: &mut Values, key: &str, delta: u64) -> Result<u64, KeyValueError>
     Ok(sum)
 }
 
-type Pairs = Vec<(String, Vec<u8>)>;
+type Pair = (String, Vec<u8>);
 
-fn get_many(
-    store: Context<'_>,
-    (handle, keys): (Handle, Vec<String>),
-) -> Later<'_, Vec<Option<(String, Vec<u8>)>>> {
+fn get_many(store: Context<'_>, (handle, keys): (Handle, Vec<String>)) -> Later<'_, Vec<Option<Pair>>> {
     reading(&store, &handle, move |mut values| {
         let found = keys
             .into_iter()
@@ -220,7 +217,7 @@ fn get_many(
     })
 }
 
-fn set_many(store: Context<'_>, (handle, pairs): (Handle, Pairs)) -> Later<'_, ()> {
+fn set_many(store: Context<'_>, (handle, pairs): (Handle, Vec<Pair>)) -> Later<'_, ()> {
     silent(changing(&store, &handle, move |values| {
         values.extend(pairs.clone());
         Ok(0)

@@ -154,7 +154,7 @@ fn the_protobuf_form_carries_the_definitions() {
 #[test]
 fn v3_has_a_protobuf_form_too() {
     use crate::protobuf::wire::{Item, Reader};
-    fn field<'m>(message: &'m [u8], number: u32) -> &'m [u8] {
+    fn field(message: &[u8], number: u32) -> &[u8] {
         let found = Reader::new(message)
             .map(Result::unwrap)
             .find(|(n, _)| *n == number);

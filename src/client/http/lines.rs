@@ -16,7 +16,7 @@ const EVENT_BYTES_MAX: usize = 16 << 20;
 /// The events of a watch's answer. One that breaks off ends with why.
 pub(super) fn events(body: Incoming) -> EventStream {
     let lines = Lines {
-        body: body,
+        body,
         buffer: BytesMut::new(),
         searched: 0,
     };
