@@ -15,19 +15,20 @@ const CALLERS_FIRST: Duration = Duration::from_millis(200);
 /// What a leader that was cut off has begun cannot do harm: its writes need the others. What two of them
 /// may want at the same moment is kept apart by the preconditions of their writes.
 pub fn while_leading(store: &Store, tasks: &Tasks, name: &str, start: impl Fn(&Tasks) + Send + 'static) {
-    let gate = gate(store.leadership(), tasks.clone(), start);
+    let gate = gate(store.leadership(), tasks.clone(), CALLERS_FIRST, start);
     tasks.spawn(format!("{name}, while leading"), OnError::Shutdown, gate);
 }
 
 async fn gate(
     mut leadership: watch::Receiver<Leadership>,
     tasks: Tasks,
+    callers_first: Duration,
     start: impl Fn(&Tasks),
 ) -> Result<(), &'static str> {
     // One that begins alone has nobody who waits.
     let mut pause = match leadership.borrow().leads {
         true => Duration::ZERO,
-        false => CALLERS_FIRST,
+        false => callers_first,
     };
     // The store is closed once its end of the channel is gone.
     while leadership.wait_for(|now| now.leads).await.is_ok() {
@@ -38,7 +39,7 @@ async fn gate(
                 continue;
             }
         }
-        pause = CALLERS_FIRST;
+        pause = callers_first;
         let spell = tasks.child();
         start(&spell);
         let failed = spell.cancelled();
@@ -119,7 +120,11 @@ mod tests {
             count.fetch_add(1, Ordering::SeqCst);
             spell.spawn("work", OnError::Shutdown, std::future::pending::<()>());
         };
-        tasks.spawn("gate", OnError::Shutdown, gate(receiver, tasks.clone(), start));
+        tasks.spawn(
+            "gate",
+            OnError::Shutdown,
+            gate(receiver, tasks.clone(), CALLERS_FIRST, start),
+        );
         for spell in 1..3 {
             assert_eq!(begun.load(Ordering::SeqCst), spell - 1);
             sender.send_replace(leads(true));
@@ -151,12 +156,16 @@ mod tests {
         let tasks = Tasks::new();
         let (sender, receiver) = watch::channel(leads(false));
         let start = |_: &Tasks| panic!("it led for a moment");
-        tasks.spawn("gate", OnError::Shutdown, gate(receiver, tasks.clone(), start));
-        for now in [true, false] {
+        let never = Duration::from_secs(3600);
+        tasks.spawn(
+            "gate",
+            OnError::Shutdown,
+            gate(receiver, tasks.clone(), never, start),
+        );
+        for now in [true, false, true] {
             sender.send_replace(leads(now));
-            tokio::time::sleep(CALLERS_FIRST / 2).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(CALLERS_FIRST * 2).await;
         tasks.shutdown().await;
         assert_eq!(tasks.ended().await, None);
     }
@@ -168,7 +177,11 @@ mod tests {
         let start = |spell: &Tasks| {
             spell.spawn("work", OnError::Shutdown, async { Err::<(), _>("it broke") });
         };
-        tasks.spawn("gate", OnError::Shutdown, gate(receiver, tasks.clone(), start));
+        tasks.spawn(
+            "gate",
+            OnError::Shutdown,
+            gate(receiver, tasks.clone(), CALLERS_FIRST, start),
+        );
         assert_eq!(tasks.ended().await.as_deref(), Some("work: it broke"));
     }
 }
