@@ -162,7 +162,7 @@ mod tests {
             OnError::Shutdown,
             gate(receiver, tasks.clone(), never, start),
         );
-        for now in [true, false, true] {
+        for now in [false, true, false, true] {
             sender.send_replace(leads(now));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
