@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use client::EventType;
 use k8s_openapi::api::core::v1::ObjectReference;
-use nix::sys::statvfs::statvfs;
 use oci::{Image, Images};
 use wasm::Host;
 
 use crate::config::ImageSettings;
 use crate::context::Context;
+use crate::fill::Fill;
 use crate::pods::spec;
 use crate::pods::table::PodTable;
 
@@ -199,11 +199,8 @@ impl Collector {
     }
 
     fn disk(&self) -> Disk {
-        let found = statvfs(self.images.dir()).ok();
-        found.map_or_else(Disk::default, |found| Disk {
-            bytes: found.blocks() * found.fragment_size(),
-            available: found.blocks_available() * found.fragment_size(),
-        })
+        let (bytes, available, _) = Fill::of(self.images.dir()).unwrap_or_default().bytes;
+        Disk { bytes, available }
     }
 
     fn warn(&self, reason: &str, text: &str) {

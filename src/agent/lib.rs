@@ -19,6 +19,7 @@ mod disk;
 pub mod env;
 pub mod eviction;
 mod files;
+mod fill;
 mod image_gc;
 pub mod join;
 pub mod keyvalue;

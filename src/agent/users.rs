@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use base::files::absent_is_fine;
 use serde::{Deserialize, Serialize};
 use sys::userns::IDS;
 
@@ -62,11 +63,8 @@ impl UserRanges {
     /// Another pod may have the pod's range.
     pub fn give_back(&self, uid: &str) {
         // The record first: with it in place, a restarted agent would find the range taken by two.
-        match fs::remove_file(self.paths.users(uid)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return tracing::warn!(uid, %error, "a range of users stays taken until the agent's restart");
-            }
-            _ => {}
+        if let Err(error) = absent_is_fine(fs::remove_file(self.paths.users(uid))) {
+            return tracing::warn!(uid, %error, "a range of users stays taken until the agent's restart");
         }
         if let Some(taken) = self.lock().as_mut() {
             taken.retain(|_, holder| holder != uid);

@@ -41,6 +41,17 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32, durable: bool) -> io::Resul
     Ok(())
 }
 
+/// What became of removing something, which may have been gone before.
+///
+/// # Errors
+/// Every other one than that it is not there.
+pub fn absent_is_fine(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +69,8 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600);
         }
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        assert!(absent_is_fine(fs::remove_file(folder.join("none"))).is_ok());
+        assert!(absent_is_fine(fs::remove_dir(&folder)).is_err());
         fs::remove_dir_all(&folder).unwrap();
     }
 }

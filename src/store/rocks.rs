@@ -12,6 +12,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use base::files::absent_is_fine;
+
 use crate::error::StoreError;
 use crate::state::{Expired, Export, Import, Meta, State, Usage};
 use crate::types::{Entry, Event, ListQuery, Listing};
@@ -186,20 +188,12 @@ fn numbers(dir: &Path) -> Result<Vec<u64>, StoreError> {
 }
 
 fn remove_file(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(StoreError::io("removing", path, error))
-        }
-        _ => Ok(()),
-    }
+    let removed = absent_is_fine(std::fs::remove_file(path));
+    removed.map_err(|error| StoreError::io("removing", path, error))
 }
 
 /// Removes a folder with all that is in it, if it is there.
 pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(StoreError::io("removing", path, error))
-        }
-        _ => Ok(()),
-    }
+    let removed = absent_is_fine(std::fs::remove_dir_all(path));
+    removed.map_err(|error| StoreError::io("removing", path, error))
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use api::quantity::Quantity;
 use api::request::PatchType;
 use client::EventType;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Volume};
+use k8s_openapi::api::core::v1::{
+    PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimCondition, Volume,
+};
 use plugins::csi::{CapacityRange, NodeAbility, NodeExpandVolumeRequest};
 use serde_json::{Value, json};
 
@@ -14,6 +16,7 @@ use super::drivers::Driver;
 use super::record::{self, Record};
 use super::wanted::Wanted;
 use super::{Csi, PATIENCE, told};
+use crate::node::machine::boot_id;
 
 /// How often claims of volumes that are shown here are looked at.
 const LOOK: Duration = Duration::from_secs(10);
@@ -25,8 +28,8 @@ impl Csi {
     pub async fn follow_growth(self) {
         loop {
             tokio::time::sleep(LOOK).await;
-            let shown = record::shown(&self.paths).into_iter();
-            let here = shown.filter(|(_, record)| !record.volume.is_empty() && record.boot == record::boot());
+            let (shown, boot) = (record::shown(&self.paths).into_iter(), boot_id());
+            let here = shown.filter(|(_, record)| !record.volume.is_empty() && record.boot == boot);
             for (folder, record) in here {
                 if let Err(error) = self.look(&folder, &record).await {
                     tracing::warn!(
@@ -50,7 +53,7 @@ impl Csi {
         let Some(wanted) = Wanted::of_claim(&volume, &claim, &Volume::default()) else {
             return Ok(());
         };
-        let _turn = self.turn(&format!("{} {}", record.driver, record.handle)).await;
+        let _turn = self.turn(&record.driver, &record.handle).await;
         let driver = self.drivers.get(&record.driver)?;
         let target = folder.join(record::TARGET);
         let stage = record::staged_at(&record::stage(&self.paths, &record.driver, &record.handle));
@@ -125,21 +128,18 @@ impl Csi {
     }
 }
 
+fn conditions(claim: &PersistentVolumeClaim) -> impl Iterator<Item = &PersistentVolumeClaimCondition> {
+    let status = claim.status.iter();
+    status.flat_map(|status| status.conditions.iter().flatten())
+}
+
 fn is_pending(claim: &PersistentVolumeClaim) -> bool {
-    let mut conditions = claim
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    conditions.any(|one| one.type_ == PENDING && one.status == "True")
+    conditions(claim).any(|one| one.type_ == PENDING && one.status == "True")
 }
 
 /// The claim's status after it has grown: what was said of growing is over.
 fn grown(claim: &PersistentVolumeClaim, size: &Quantity) -> Value {
-    let conditions = claim
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    let left: Vec<_> = conditions
+    let left: Vec<_> = conditions(claim)
         .filter(|one| one.type_ != PENDING && one.type_ != "Resizing")
         .collect();
     let size = size.to_string();

@@ -29,10 +29,10 @@ use client::{Client, Recorder};
 use plugins::Status;
 use tokio::sync::OwnedMutexGuard;
 
-pub use usage::Fill;
 pub use wanted::Wanted;
 pub use withdraw::in_use;
 
+use crate::node::machine::boot_id;
 use crate::paths::Paths;
 use drivers::Drivers;
 
@@ -70,7 +70,7 @@ impl Csi {
     /// been started again since.
     pub fn is_stale(&self, path: &Path) -> bool {
         let record = || record::read(path.parent()?);
-        self.shows(path) && record().is_none_or(|record| record.boot != record::boot())
+        self.shows(path) && record().is_none_or(|record| record.boot != boot_id())
     }
 
     /// Whether a path is of a volume that a driver shows.
@@ -78,12 +78,13 @@ impl Csi {
         path.starts_with(self.paths.csi_pods()) && path.file_name().is_some_and(|name| name == record::TARGET)
     }
 
-    async fn turn(&self, volume: &str) -> OwnedMutexGuard<()> {
+    async fn turn(&self, driver: &str, handle: &str) -> OwnedMutexGuard<()> {
+        let volume = format!("{driver} {handle}");
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             // What nobody waits for is forgotten.
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            turns.entry(volume.to_owned()).or_default().clone()
+            turns.entry(volume).or_default().clone()
         };
         turn.lock_owned().await
     }

@@ -13,6 +13,7 @@ use super::record::{self, Record};
 use super::rules::{self, Rules};
 use super::wanted::Wanted;
 use super::{Csi, PATIENCE, told};
+use crate::node::machine::boot_id;
 use crate::pods::spec;
 use crate::volumes::{Asked, ownership};
 
@@ -35,7 +36,7 @@ impl Csi {
     /// # Errors
     /// What the driver, or the cluster, says.
     pub async fn publish(&self, pod: &Pod, wanted: &Wanted, tokens: &Asked<'_>) -> Result<PathBuf, String> {
-        let _turn = self.turn(&format!("{} {}", wanted.driver, wanted.handle)).await;
+        let _turn = self.turn(&wanted.driver, &wanted.handle).await;
         let driver = self.drivers.get(&wanted.driver)?;
         let found = self.client.find::<CSIDriver>("", &wanted.driver).await;
         let rules = Rules(found.map_err(|status| status.message)?);
@@ -104,7 +105,7 @@ impl Way<'_> {
             .grow_if_due(&self.driver, self.wanted, &self.record, &target, place)
             .await?;
         self.give(&target).await?;
-        self.record.boot = record::boot();
+        self.record.boot = boot_id();
         record::write(&folder, &self.record)?;
         Ok(target)
     }
@@ -123,7 +124,7 @@ impl Way<'_> {
         let folder = record::stage(&self.csi.paths, &self.wanted.driver, &self.wanted.handle);
         let place = record::staged_at(&folder);
         let fail = |error: std::io::Error| format!("{}: {error}", place.display());
-        let boot = record::boot();
+        let boot = boot_id();
         if record::read(&folder).is_some_and(|known| known.boot == boot) {
             return Ok(Some(place));
         }

@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base::files::absent_is_fine;
 use plugins::csi::{AccessMode, AccessType, BlockVolume, MountVolume, VolumeCapability};
 use serde::{Deserialize, Serialize};
 
@@ -80,12 +81,6 @@ impl Record {
     }
 }
 
-/// Which start of the machine this is: mounts do not outlive it.
-pub(super) fn boot() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
-}
-
 /// Reads a volume's record.
 pub(super) fn read(folder: &Path) -> Option<Record> {
     disk::read_json::<Record>(&folder.join(FILE)).filter(|record| record.version == VERSION)
@@ -109,14 +104,8 @@ pub(super) fn remove(folder: &Path) -> Result<(), String> {
             Err(_) => {}
         }
     }
-    match fs::remove_file(folder.join(FILE)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
-        _ => {}
-    }
-    match fs::remove_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fail(error)),
-        _ => Ok(()),
-    }
+    absent_is_fine(fs::remove_file(folder.join(FILE))).map_err(fail)?;
+    absent_is_fine(fs::remove_dir(folder)).map_err(fail)
 }
 
 /// The folder in which a driver stages a volume.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use base::files::absent_is_fine;
 use plugins::csi::{NodeAbility, NodeUnpublishVolumeRequest, NodeUnstageVolumeRequest};
 
 use super::drivers::Driver;
@@ -16,7 +17,7 @@ impl Csi {
     /// The first that its driver did not take back; it may be tried again.
     pub async fn withdraw(&self, pod_uid: &str) -> Result<(), String> {
         for (folder, record) in record::below(&self.paths.csi_volumes(pod_uid)) {
-            let _turn = self.turn(&format!("{} {}", record.driver, record.handle)).await;
+            let _turn = self.turn(&record.driver, &record.handle).await;
             let driver = self.drivers.get(&record.driver)?;
             let request = NodeUnpublishVolumeRequest {
                 volume_id: record.handle.clone(),
@@ -36,12 +37,7 @@ impl Csi {
         }
         // What is left without a record may be somebody's data, which must not go with the pod's folder.
         let left = self.paths.csi_volumes(pod_uid);
-        match std::fs::remove_dir(&left) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(format!("{}: {error}", left.display()))
-            }
-            _ => Ok(()),
-        }
+        absent_is_fine(std::fs::remove_dir(&left)).map_err(|error| format!("{}: {error}", left.display()))
     }
 
     /// Takes the stage of a volume back if no pod but the one with that folder uses it.
@@ -81,7 +77,7 @@ impl Csi {
             return;
         };
         for (_, record) in record::below(&record::stages(&self.paths, name)) {
-            let _turn = self.turn(&format!("{} {}", record.driver, record.handle)).await;
+            let _turn = self.turn(&record.driver, &record.handle).await;
             if let Err(error) = self.unstage(&driver, &record, None).await {
                 tracing::warn!(
                     volume = record.volume,

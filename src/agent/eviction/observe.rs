@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use nix::sys::statvfs::statvfs;
-
 use super::signals::{Observation, Signal};
+use crate::fill::Fill;
 use crate::node::machine::{Load, Machine};
 
 /// How much there is of everything that can run short. What cannot be looked at is left out.
@@ -29,20 +28,23 @@ pub fn observe(machine: &Machine, data: &Path, images: &Path) -> Vec<Observation
 
 /// Some file systems have no fixed number of inodes; they say 0, and are never short of them.
 fn file_system(path: &Path, bytes: Signal, inodes: Signal) -> Vec<Observation> {
-    let Ok(found) = statvfs(path) else {
+    let Some(Fill {
+        bytes: (all_bytes, free_bytes, _),
+        inodes: (all_inodes, free_inodes, _),
+    }) = Fill::of(path)
+    else {
         return Vec::new();
     };
-    let size = found.fragment_size();
     vec![
         Observation {
             signal: bytes,
-            available: found.blocks_available() * size,
-            capacity: found.blocks() * size,
+            available: free_bytes,
+            capacity: all_bytes,
         },
         Observation {
             signal: inodes,
-            available: found.files_available(),
-            capacity: found.files(),
+            available: free_inodes,
+            capacity: all_inodes,
         },
     ]
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use nix::sys::statvfs::statvfs;
+use crate::fill::Fill;
 
 /// What does not change while the machine is up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Machine {
             storage_bytes: storage(data).1,
             system_uuid: if uuid.is_empty() { machine_id.clone() } else { uuid },
             machine_id,
-            boot_id: text("/proc/sys/kernel/random/boot_id"),
+            boot_id: boot_id(),
             kernel: text("/proc/sys/kernel/osrelease"),
             os_image: os_release(&os),
             architecture: go_architecture(std::env::consts::ARCH),
@@ -89,13 +89,16 @@ impl Load {
     }
 }
 
+/// Which start of the machine this is: mounts and processes do not outlive it.
+pub fn boot_id() -> String {
+    text("/proc/sys/kernel/random/boot_id")
+}
+
 /// Bytes available and in all.
 fn storage(data: &Path) -> (u64, u64) {
-    let read = statvfs(data).or_else(|_| statvfs("/"));
-    read.map_or((0, 0), |s| {
-        let size = s.fragment_size();
-        (s.blocks_available() * size, s.blocks() * size)
-    })
+    let read = Fill::of(data).or_else(|| Fill::of(Path::new("/")));
+    let (all, available, _) = read.unwrap_or_default().bytes;
+    (available, all)
 }
 
 fn meminfo(text: &str, field: &str) -> u64 {

@@ -9,8 +9,8 @@ use oci::Usage;
 
 use super::network::{self, Interface};
 use crate::context::Context;
-use crate::csi::Fill;
 use crate::eviction::usage::{self, PodUse};
+use crate::fill::Fill;
 use crate::node::machine::Machine;
 use crate::pods::spec;
 use crate::pods::table::PodView;

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use super::network::Interface;
 use super::{ContainerSample, PodSample, Sample};
-use crate::csi::Fill;
+use crate::fill::Fill;
 use crate::pods::resources::of_container;
 use crate::pods::spec;
 

@@ -115,8 +115,8 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::csi::Fill;
     use crate::eviction::usage::PodUse;
+    use crate::fill::Fill;
 
     /// A node with one pod of one container.
     pub(in super::super) fn sample(second: i64, cpu_ns: u64) -> Sample {

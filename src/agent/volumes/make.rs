@@ -18,8 +18,9 @@ use super::memory::is_mounted;
 use super::payload::{self, Inputs, Payload};
 use super::tokens::Tokens;
 use super::{Asked, LocalPaths, atomic, kind_and_path, nfs, ownership, persistent, unsupported};
-use crate::csi::{Csi, Fill, Wanted};
+use crate::csi::{Csi, Wanted};
 use crate::env::{NodeFacts, References};
+use crate::fill::Fill;
 use crate::moment::Moment;
 use crate::objects::{ObjectStore, OnChange};
 use crate::paths::Paths;
@@ -336,10 +337,7 @@ fn remove(root: &Path) -> io::Result<()> {
             let _ = umount2(&volume.path(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
         }
     }
-    match fs::remove_dir_all(root) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    base::files::absent_is_fine(fs::remove_dir_all(root))
 }
 
 /// Unmounts every volume below the pods' folder.

@@ -21,14 +21,27 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
+fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
 fn texts(out: &mut Writer, number: u32, value: &Value, key: &str) {
-    for item in value.get(key).and_then(Value::as_array).into_iter().flatten() {
+    for item in items(value, key) {
         out.text(number, item.as_str().unwrap_or_default());
     }
 }
 
 fn flag(value: &Value, key: &str) -> u64 {
     u64::from(value.get(key).and_then(Value::as_bool).unwrap_or_default())
+}
+
+/// The operations of a path, each in the field of its method.
+fn operations(out: &mut Writer, methods: &[(u32, &str)], path: &Value, write: fn(&Value) -> Writer) {
+    for (number, method) in methods {
+        if let Some(operation) = path.get(method) {
+            out.message(*number, &write(operation));
+        }
+    }
 }
 
 /// A map as repeated pairs of name (1) and value (2), in field `number`.

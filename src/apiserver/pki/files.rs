@@ -31,10 +31,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
 
 /// Removes a file, if it is there.
 pub(super) fn remove(path: &Path) -> Result<(), PkiError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(path)(error)),
-        _ => Ok(()),
-    }
+    base::files::absent_is_fine(fs::remove_file(path)).map_err(io(path))
 }
 
 /// Writes a file of mode 0600 that is there whole or not at all, also after a power cut.

@@ -4,8 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use super::balancer::Balancer;
 use super::kernel::Kernel;
 use super::table::{Delta, Table};
@@ -14,8 +12,7 @@ use crate::config::{NetworkConfig, NetworkError};
 
 /// How this node balances Services for everybody but Wasm guests, whose
 /// sockets choose by themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ServiceProxy {
     /// The kernel translates addresses.
     #[default]

@@ -35,10 +35,7 @@ fn unreachable_shim(error: std::io::Error) -> OciError {
 /// the first moment, and answers as soon as it can.
 pub(super) fn bind(path: &Path) -> std::io::Result<UnixListener> {
     // What is there belongs to a shim that is gone.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    base::files::absent_is_fine(fs::remove_file(path))?;
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{any, extensions, flag, made, named, text, texts};
+use super::{any, extensions, flag, items, made, named, operations, text, texts};
 use crate::protobuf::wire::Writer;
 
 /// Fields of `PathItem`.
@@ -41,9 +41,7 @@ fn schema(value: &Value) -> Writer {
             out.message(5, &any(default));
         }
         texts(out, 19, value, "required");
-        for possible in value.get("enum").and_then(Value::as_array).into_iter().flatten() {
-            out.message(20, &any(possible));
-        }
+        items(value, "enum").for_each(|possible| out.message(20, &any(possible)));
         if let Some(inner) = value.get("additionalProperties") {
             out.message(
                 21,
@@ -68,11 +66,7 @@ fn schema(value: &Value) -> Writer {
 
 fn path(value: &Value) -> Writer {
     made(|out| {
-        for (number, method) in METHODS {
-            if let Some(operation) = value.get(method) {
-                out.message(number, &self::operation(operation));
-            }
-        }
+        operations(out, &METHODS, value, operation);
         parameters(out, 9, value);
     })
 }
@@ -103,12 +97,7 @@ fn response(value: &Value) -> Writer {
 }
 
 fn parameters(out: &mut Writer, number: u32, value: &Value) {
-    for item in value
-        .get("parameters")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    for item in items(value, "parameters") {
         let parameter = made(|out| match text(item, "in") {
             "body" => out.message(1, &body_parameter(item)),
             "path" => out.message(2, &made(|other| other.message(4, &path_parameter(item)))),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{any, extensions, flag, made, named, text, texts};
+use super::{any, extensions, flag, items, made, named, operations, text, texts};
 use crate::protobuf::wire::Writer;
 
 /// Fields of `PathItem`.
@@ -66,17 +66,9 @@ pub(in crate::openapi) fn encode(document: &Value) -> Vec<u8> {
     out.finish()
 }
 
-fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
-    value.get(key).and_then(Value::as_array).into_iter().flatten()
-}
-
 fn path(value: &Value) -> Writer {
     made(|out| {
-        for (number, method) in METHODS {
-            if let Some(operation) = value.get(method) {
-                out.message(number, &self::operation(operation));
-            }
-        }
+        operations(out, &METHODS, value, operation);
         parameters(out, 13, value);
     })
 }
