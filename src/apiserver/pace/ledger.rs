@@ -16,6 +16,8 @@ const MEMORY_SECONDS: f64 = 0.2;
 const MODEST: f64 = 0.1;
 /// How long one processor is kept for modest clients after one was here.
 const SPARED_FOR: Duration = Duration::from_millis(100);
+/// A client whose tasks would all be through a step within this time, were they all ready, is in nobody's way.
+const BRIEF: f64 = 0.002;
 /// Above so many clients, those of whom nothing is left to know are forgotten.
 const TABS_MAX: usize = 4096;
 
@@ -30,11 +32,33 @@ pub struct Place {
 struct Tab<W> {
     /// Seconds of processor, fading.
     used: f64,
+    /// In how many steps, fading alike.
+    steps: f64,
+    /// Its tasks, whether they are at work or at rest.
+    tasks: usize,
     /// When that was worked out.
     at: Duration,
     /// All that it has had, in virtual time.
     had: Duration,
     waiting: VecDeque<(u64, W)>,
+}
+
+impl<W> Tab<W> {
+    /// Lets time pass over it.
+    fn fade(&mut self, now: Duration) {
+        let left = fading(now.saturating_sub(self.at));
+        self.used *= left;
+        self.steps *= left;
+        self.at = self.at.max(now);
+    }
+
+    /// For how many seconds its tasks would keep one processor, if each took a step.
+    fn crowd(&self) -> f64 {
+        match self.steps > 0.0 {
+            true => self.used / self.steps * self.tasks as f64,
+            false => 0.0,
+        }
+    }
 }
 
 /// Turns at the processor, and who waits for one.
@@ -44,6 +68,8 @@ pub struct Ledger<W> {
     /// When a modest client was here last.
     modest: Option<Duration>,
     tabs: HashMap<Who, Tab<W>>,
+    /// At how many tabs it is looked for some to forget.
+    full: usize,
     /// Those who wait, whoever has had least first.
     order: BTreeSet<(Duration, Who)>,
     /// What the one who went last had had.
@@ -59,19 +85,43 @@ impl<W> Ledger<W> {
             out: 0,
             modest: None,
             tabs: HashMap::new(),
+            full: TABS_MAX,
             order: BTreeSet::new(),
             reached: Duration::ZERO,
             number: 0,
         }
     }
 
-    /// Whether a client is modest, so that it needs no turn.
-    pub fn is_modest(&mut self, who: Who, now: Duration) -> bool {
-        let modest = self.tab(who, now).used < MODEST * MEMORY_SECONDS;
+    /// A client has one more task.
+    pub fn came(&mut self, who: Who, now: Duration) {
+        self.tab(who, now).tasks += 1;
+    }
+
+    /// A task of a client is over.
+    pub fn went(&mut self, who: Who, now: Duration) {
+        let tab = self.tab(who, now);
+        tab.tasks = tab.tasks.saturating_sub(1);
+    }
+
+    /// So many tasks turn out to be another client's.
+    pub fn moved(&mut self, tasks: usize, from: Who, to: Who, now: Duration) {
+        let tab = self.tab(from, now);
+        tab.tasks = tab.tasks.saturating_sub(tasks);
+        self.tab(to, now).tasks += tasks;
+    }
+
+    /// Whether a client needs no turn: it is modest, or has so little ready at once that others hardly wait for it.
+    /// (A turn costs it a round through the runtime's queue, which at such a client's full speed is half as much again
+    /// as the work itself.)
+    pub fn goes_freely(&mut self, who: Who, now: Duration) -> bool {
+        let brief = BRIEF * self.processors as f64;
+        let tab = self.tab(who, now);
+        let modest = tab.used < MODEST * MEMORY_SECONDS;
+        let free = modest || tab.crowd() <= brief;
         if modest {
             self.modest = Some(now);
         }
-        modest
+        free
     }
 
     /// Lets one wait for a turn, to be given back by [`Ledger::end`]. It may be there at once: call [`Ledger::next`]
@@ -105,10 +155,11 @@ impl<W> Ledger<W> {
         true
     }
 
-    /// A client has had so much, in a turn or without.
+    /// A client has had so much for one step, in a turn or without.
     pub fn charge(&mut self, who: Who, spent: Duration, now: Duration) {
         let tab = self.tab(who, now);
         tab.used += spent.as_secs_f64();
+        tab.steps += 1.0;
         let (before, waits) = (tab.had, !tab.waiting.is_empty());
         tab.had += spent;
         let after = tab.had;
@@ -146,32 +197,36 @@ impl<W> Ledger<W> {
 
     /// A client's tab, as it stands now.
     fn tab(&mut self, who: Who, now: Duration) -> &mut Tab<W> {
-        if self.tabs.len() >= TABS_MAX && !self.tabs.contains_key(&who) {
+        if self.tabs.len() >= self.full && !self.tabs.contains_key(&who) {
             self.forget(now);
         }
         let tab = self.tabs.entry(who).or_insert_with(|| Tab {
             used: 0.0,
+            steps: 0.0,
+            tasks: 0,
             at: now,
             had: Duration::ZERO,
             waiting: VecDeque::new(),
         });
-        tab.used = faded(tab.used, now.saturating_sub(tab.at));
-        tab.at = tab.at.max(now);
+        tab.fade(now);
         tab
     }
 
+    /// Forgets whom nothing is left to know of. Who has tasks is kept: as many as there are connections.
     fn forget(&mut self, now: Duration) {
         self.tabs.retain(|_, tab| {
-            let left = faded(tab.used, now.saturating_sub(tab.at));
-            !tab.waiting.is_empty() || left > MODEST * MEMORY_SECONDS / 100.0
+            tab.fade(now);
+            tab.tasks > 0 || !tab.waiting.is_empty() || tab.used > MODEST * MEMORY_SECONDS / 100.0
         });
+        self.full = TABS_MAX.max(2 * self.tabs.len());
     }
 }
 
-fn faded(used: f64, passed: Duration) -> f64 {
+/// What is left of a quantity after so long.
+fn fading(passed: Duration) -> f64 {
     match passed.is_zero() {
-        true => used,
-        false => used * (-passed.as_secs_f64() / MEMORY_SECONDS).exp(),
+        true => 1.0,
+        false => (-passed.as_secs_f64() / MEMORY_SECONDS).exp(),
     }
 }
 
@@ -181,19 +236,45 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A client that is modest no more.
+    /// A client that is modest no more, and of long steps.
     fn greedy(ledger: &mut Ledger<&'static str>, who: Who) {
+        ledger.came(who, Duration::ZERO);
         ledger.charge(who, 100 * MS, Duration::ZERO);
     }
 
     #[test]
     fn the_modest_need_no_turn() {
         let mut ledger = Ledger::<&str>::new(1);
-        assert!(ledger.is_modest(1, Duration::ZERO));
+        assert!(ledger.goes_freely(1, Duration::ZERO));
         greedy(&mut ledger, 1);
-        assert!(!ledger.is_modest(1, Duration::ZERO) && ledger.is_modest(2, Duration::ZERO));
+        assert!(!ledger.goes_freely(1, Duration::ZERO) && ledger.goes_freely(2, Duration::ZERO));
         // It is forgotten who was greedy a while ago.
-        assert!(!ledger.is_modest(1, 300 * MS) && ledger.is_modest(1, 400 * MS));
+        assert!(!ledger.goes_freely(1, 300 * MS) && ledger.goes_freely(1, 400 * MS));
+    }
+
+    #[test]
+    fn few_brief_tasks_need_no_turn() {
+        let mut ledger = Ledger::<&str>::new(2);
+        // Two processors' time, in steps of a tenth of a millisecond.
+        for _ in 0..4000 {
+            ledger.charge(1, MS / 10, Duration::ZERO);
+        }
+        ledger.moved(40, 9, 1, Duration::ZERO);
+        assert!(ledger.goes_freely(1, Duration::ZERO), "four milliseconds of work");
+        ledger.came(1, Duration::ZERO);
+        assert!(!ledger.goes_freely(1, Duration::ZERO), "a task too many");
+        ledger.went(1, Duration::ZERO);
+        assert!(ledger.goes_freely(1, Duration::ZERO));
+        ledger.moved(39, 1, 2, Duration::ZERO);
+        ledger.charge(1, 100 * MS, Duration::ZERO);
+        assert!(ledger.goes_freely(1, Duration::ZERO), "one task, seldom long");
+        // It keeps no processor for itself: that is for the modest.
+        ledger.came(3, Duration::ZERO);
+        ledger.charge(3, 100 * MS, Duration::ZERO);
+        for waiter in ["one", "two"] {
+            ledger.wait(3, waiter, Duration::ZERO);
+            assert_eq!(ledger.next(Duration::ZERO), Some(waiter));
+        }
     }
 
     #[test]
@@ -202,7 +283,7 @@ mod tests {
         greedy(&mut ledger, 1);
         ledger.wait(1, "first", Duration::ZERO);
         assert_eq!(ledger.next(Duration::ZERO), Some("first"));
-        assert!(ledger.is_modest(2, Duration::ZERO));
+        assert!(ledger.goes_freely(2, Duration::ZERO));
         ledger.wait(1, "second", Duration::ZERO);
         assert_eq!(ledger.next(50 * MS), None);
         assert_eq!(ledger.next(100 * MS), Some("second"));
@@ -286,8 +367,21 @@ mod tests {
     fn memory_does_not_follow_the_number_of_clients() {
         let mut ledger = Ledger::<&str>::new(1);
         for who in 0..3 * TABS_MAX as u64 {
-            ledger.is_modest(who, Duration::from_secs(who));
+            ledger.goes_freely(who, Duration::from_secs(who));
         }
         assert!(ledger.tabs.len() <= TABS_MAX);
+    }
+
+    #[test]
+    fn whoever_has_tasks_is_remembered() {
+        let mut ledger = Ledger::<&str>::new(1);
+        let later = Duration::from_secs(3600);
+        for who in 0..3 * TABS_MAX as u64 {
+            ledger.came(who, Duration::ZERO);
+            ledger.goes_freely(u64::MAX - who, later);
+        }
+        for who in 0..3 * TABS_MAX as u64 {
+            assert_eq!(ledger.tab(who, later).tasks, 1);
+        }
     }
 }

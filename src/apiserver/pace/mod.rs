@@ -2,7 +2,7 @@
 //! waiting in queues and sending take time before, beside and after a request's turn there.
 //!
 //! ```text
-//! connection's task, requests' tasks ─ Paced ─▶ modest so far? go
+//! connection's task, requests' tasks ─ Paced ─▶ modest so far, or few and brief? go
 //!                                          └──▶ else wait for one of a few turns (ledger.rs)
 //! ```
 //!
@@ -17,7 +17,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -40,7 +40,9 @@ pub struct Pace {
 /// Whose time a connection spends. It changes when it turns out who asks.
 pub struct Client {
     pace: Arc<Pace>,
+    // Both change while the ledger is held, so that a task is always counted where it is.
     who: AtomicU64,
+    tasks: AtomicUsize,
 }
 
 /// One who waits for a turn.
@@ -69,8 +71,11 @@ impl Pace {
     /// Somebody at that address of whom nothing else is known yet.
     pub fn stranger(self: &Arc<Self>, at: IpAddr) -> Arc<Client> {
         let who = AtomicU64::new(self.names.hash_one(at.to_canonical()));
-        let pace = self.clone();
-        Arc::new(Client { pace, who })
+        Arc::new(Client {
+            pace: self.clone(),
+            who,
+            tasks: AtomicUsize::new(0),
+        })
     }
 
     fn now(&self) -> Duration {
@@ -93,11 +98,22 @@ impl Pace {
 impl Client {
     /// From now on it is this user's time that is spent.
     pub fn is(&self, user: &str) {
-        self.who.store(self.pace.names.hash_one(user), Ordering::Relaxed);
+        let user = self.pace.names.hash_one(user);
+        if user == self.who() {
+            return;
+        }
+        let (now, mut ledger) = (self.pace.now(), self.pace.ledger());
+        let before = self.who.swap(user, Ordering::Relaxed);
+        ledger.moved(self.tasks.load(Ordering::Relaxed), before, user, now);
     }
 
     /// Work for this client, at its pace.
     pub fn paced<F: Future>(self: Arc<Self>, work: F) -> Paced<F> {
+        {
+            let (now, mut ledger) = (self.pace.now(), self.pace.ledger());
+            self.tasks.fetch_add(1, Ordering::Relaxed);
+            ledger.came(self.who(), now);
+        }
         Paced {
             work: Box::pin(work),
             client: self,
@@ -143,7 +159,7 @@ impl<F> Paced<F> {
         let (pace, who) = (&self.client.pace, self.client.who());
         let now = pace.now();
         let mut ledger = pace.ledger();
-        if ledger.is_modest(who, now) {
+        if ledger.goes_freely(who, now) {
             return Way::Free;
         }
         // Even a turn that is there at once comes by being woken: others are in the runtime's queue already.
@@ -198,11 +214,13 @@ impl<F: Future> Future for Paced<F> {
 
 impl<F> Drop for Paced<F> {
     fn drop(&mut self) {
+        let pace = &self.client.pace;
+        let (now, mut ledger) = (pace.now(), pace.ledger());
+        self.client.tasks.fetch_sub(1, Ordering::Relaxed);
+        ledger.went(self.client.who(), now);
         let State::Waits(_, place) = std::mem::replace(&mut self.state, State::Idle) else {
             return;
         };
-        let pace = &self.client.pace;
-        let (now, mut ledger) = (pace.now(), pace.ledger());
         // One that waits no longer has been given a turn, which others want.
         if !ledger.leave(place) {
             ledger.end();
