@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::support::{Cluster, assert_has, eventually, has, sandboxed, tools};
 
 /// What must be found nowhere.
-const PASSWORD: &str = "correct-horse-battery-staple";
+pub const PASSWORD: &str = "correct-horse-battery-staple";
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 
 fn key(name: &str) -> String {
@@ -21,7 +21,7 @@ fn key(name: &str) -> String {
 }
 
 /// Says with which providers secrets are kept.
-fn configure(file: &Path, providers: &[&str]) {
+pub fn configure(file: &Path, providers: &[&str]) {
     let providers = providers.join("}, {");
     let text = format!(
         "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  \
@@ -35,7 +35,7 @@ fn gcm(name: &str) -> String {
 }
 
 /// The files below a folder that hold some text.
-fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
+pub fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder").flatten() {
         let path = entry.path();
@@ -50,7 +50,8 @@ fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
     found
 }
 
-fn start(dir: &Path, file: &Path) -> Cluster {
+/// A server that keeps secrets by that file.
+pub fn start(dir: &Path, file: &Path) -> Cluster {
     let file = file.to_str().expect("a path");
     Cluster::start_as(
         "server",
@@ -59,12 +60,14 @@ fn start(dir: &Path, file: &Path) -> Cluster {
     )
 }
 
-fn make(cluster: &Cluster, name: &str) {
+/// Makes a secret that holds the password.
+pub fn make(cluster: &Cluster, name: &str) {
     let value = format!("--from-literal=password={PASSWORD}");
     cluster.ok(&["create", "secret", "generic", name, &value]);
 }
 
-fn reads(cluster: &Cluster, name: &str) {
+/// Reads it.
+pub fn reads(cluster: &Cluster, name: &str) {
     let path = "jsonpath={.data.password}";
     let encoded = cluster.ok(&["get", "secret", name, "-o", path]);
     assert_eq!(STANDARD.decode(encoded).expect("base64"), PASSWORD.as_bytes());
@@ -161,7 +164,7 @@ fn keys_change_while_the_server_runs() {
         eventually("a refusal", || {
             match cluster.try_ok(&["get", "secret", "plain"]) {
                 Ok(said) => Err(said),
-                Err(why) => has(&why, &["encrypted with aesgcm:two", "add that key"]),
+                Err(why) => has(&why, &["encrypted with aesgcm:two", "name it there again"]),
             }
         });
         cluster.ok(&["get", "configmaps"]);

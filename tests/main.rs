@@ -45,6 +45,7 @@ mod image_gc;
 mod images;
 mod join;
 mod keyvalue;
+mod kms;
 mod kubectl;
 mod limits;
 mod lost;

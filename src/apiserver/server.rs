@@ -18,7 +18,7 @@ use crate::authz::Authorizer;
 use crate::config::ServerConfig;
 use crate::discovery::Discovery;
 use crate::fairness::Fairness;
-use crate::health::{Check, Health};
+use crate::health::Check;
 use crate::http::local::LocalService;
 use crate::http::{Answers, Departure, Door, Intake, Waiting};
 use crate::leading::{follow_contact, while_leading};
@@ -32,7 +32,6 @@ use crate::outbound::Outbound;
 use crate::pki::{Pki, PkiError};
 use crate::rbac::{self, Rbac};
 use crate::registry::{Core, CoreConfig, Trust};
-use crate::reload::{Followed, Reloads};
 use crate::signer::Signer;
 use crate::usage::{self, Usage};
 use crate::vault::Vault;
@@ -40,6 +39,7 @@ use crate::whole::Whole;
 
 mod access;
 mod credentials;
+mod keeping;
 mod prepared;
 mod witness;
 
@@ -112,7 +112,7 @@ impl ApiServer {
         };
         let alone = taken_in(&store).await? == Standing::Alone;
         store.register(&config.metrics);
-        let vault = vault(&config, &store, tasks)?;
+        let vault = keeping::vault(&config, &store, tasks).await?;
         let (door, core) = door(&config, port, &pki, &vault, alone, tasks).await?;
         let door = Arc::new(door);
         opening.send_replace(Some(door.clone() as Arc<dyn Answers>));
@@ -196,20 +196,6 @@ async fn taken_in(store: &Store) -> Result<Standing, StoreError> {
             standing => return Ok(standing),
         }
     }
-}
-
-/// The store, with the keys by which some of it is kept encrypted.
-fn vault(config: &ServerConfig, store: &Store, tasks: &Tasks) -> Result<Vault, StartError> {
-    let vault = Vault::open(store.clone());
-    if let Some(path) = &config.encryption {
-        let configured = vault.clone();
-        let take = move |text: &str| configured.configure_by(text);
-        let wrong = |why| StartError::Setting(format!("encryption-provider-config {why}"));
-        let followed = Followed::read(path, &take).map_err(wrong)?;
-        let follow = followed.follow(Reloads::new(&config.metrics, "encryption"), take);
-        tasks.spawn("follow the keys of encryption", OnError::Shutdown, follow);
-    }
-    Ok(vault)
 }
 
 /// Puts together what every request needs. A cluster of this server `alone` is prepared here, before the
@@ -297,7 +283,7 @@ async fn door(
         openapi: OpenApi::new(kinds.clone(), others),
         aggregation,
         kinds,
-        health: health(store, &departure),
+        health: keeping::health_of(config, vault, &departure),
         departure,
         audit: audit.map_err(StartError::Setting)?,
         counters: HttpMetrics::new(&config.metrics),
@@ -432,28 +418,6 @@ fn departing(tasks: &Tasks) -> Arc<Departure> {
         told.begin();
     });
     departure
-}
-
-fn health(store: &Store, departure: &Arc<Departure>) -> Health {
-    let health = Health::new();
-    let (store, departure) = (store.clone(), departure.clone());
-    let storage: Check = Arc::new(move || {
-        store
-            .watch("/health/", store.revision())
-            .map(drop)
-            .map_err(|error| error.to_string())
-    });
-    health.add("etcd", false, storage);
-    health.add("poststarthook/rbac/bootstrap-roles", false, Arc::new(|| Ok(())));
-    let stopping: Check = Arc::new(move || {
-        if departure.has_begun() {
-            Err("the server is shutting down".to_owned())
-        } else {
-            Ok(())
-        }
-    });
-    health.add("shutdown", true, stopping);
-    health
 }
 
 fn background(config: &ServerConfig, pki: &Arc<Pki>, door: &Arc<Door>, store: Store, tasks: &Tasks) {

@@ -1,9 +1,11 @@
 //! What programs beside the node that extend it speak: gRPC over a unix socket. The messages are those of the
-//! Container Storage Interface and of plugins' registration, written down as far as they are used.
+//! Container Storage Interface, of plugins' registration and of keys kept elsewhere, written down as far as they are
+//! used.
 
 pub mod answer;
 pub mod call;
 pub mod csi;
+pub mod kms;
 mod proto;
 pub mod registration;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::reload::structured;
+use crate::reload::{duration, structured};
 
 /// The longest that a webhook may take.
 const TIMEOUT_MAX: Duration = Duration::from_secs(30);
@@ -301,29 +301,6 @@ fn positive(field: &str, text: &str) -> Result<Duration, String> {
         true => Err(wrong("must be > 0s")),
         false => Ok(time),
     }
-}
-
-/// A duration as Go writes it, whole numbers of each unit.
-fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut all = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (number, more) = rest.split_at(digits);
-        let number: u64 = number.parse().ok()?;
-        let units = more.find(|c: char| c.is_ascii_digit()).unwrap_or(more.len());
-        let (unit, more) = more.split_at(units);
-        let milliseconds = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return None,
-        };
-        all = all.checked_add(Duration::from_millis(number.checked_mul(milliseconds)?))?;
-        rest = more;
-    }
-    (!text.is_empty()).then_some(all)
 }
 
 #[cfg(test)]

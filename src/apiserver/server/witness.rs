@@ -52,7 +52,7 @@ impl Prepared {
         let answers: Arc<dyn Answers> = Arc::new(Witness {
             certificates: Certificates::of_clients(keys.client_ca.clone())?,
             members: members(&config, &address, None, &store),
-            health: super::health(&store, &super::departing(tasks)),
+            health: super::keeping::health(&store, &super::departing(tasks)),
             metrics: config.metrics.clone(),
             clock: config.clock.clone(),
         });

@@ -10,21 +10,35 @@
 
 mod configuration;
 mod keys;
+mod kms;
 mod sealed;
+mod tend;
 
 use std::ops::Deref;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use base::telemetry::Metrics;
+use base::{Clock, SystemClock};
 use store::{Entry, Event, ListQuery, Listing, Op, Outcome, Store, StoreError};
 
-use configuration::Configuration;
+use configuration::{Configuration, ToldKms};
+use kms::Kms;
+use kms::remote::{self, Socket};
+use kms::series::Series;
+use tend::Missing;
 
 /// A store in which some things are kept encrypted. Cheap to clone.
 #[derive(Clone)]
 pub struct Vault {
     store: Store,
-    // A std lock: nothing awaits while it is held.
+    // Std locks: nothing awaits while one is held.
     configuration: Arc<RwLock<Arc<Configuration>>>,
+    /// One that waits until its plugins are well.
+    next: Arc<Mutex<Option<Arc<Configuration>>>>,
+    /// What could not be read for want of a seed.
+    missing: Arc<Missing>,
+    series: Series,
+    clock: Arc<dyn Clock>,
 }
 
 /// What concerns no records is asked of the store itself.
@@ -48,6 +62,19 @@ impl Vault {
         Self {
             store,
             configuration: Arc::default(),
+            next: Arc::default(),
+            missing: Arc::default(),
+            series: Series::default(),
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    /// The same, measured.
+    pub fn measured(store: Store, metrics: &Metrics, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            series: Series::new(metrics),
+            clock,
+            ..Self::open(store)
         }
     }
 
@@ -56,18 +83,49 @@ impl Vault {
         current.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Writes by a configuration of this text from now on.
+    /// Writes by a configuration of this text from now on; one with plugins as soon as they are well, see
+    /// [`Vault::tend`].
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn configure_by(&self, text: &str) -> Result<(), String> {
-        Configuration::parse(text).map(|new| self.configure(new))
+        let new = Configuration::parse(text, &|told| self.plug(told))?;
+        if new.plugins().next().is_none() {
+            self.configure(new);
+        } else {
+            new.plugins().for_each(|kms| kms.look_soon());
+            *self.next() = Some(Arc::new(new));
+            self.missing.wake();
+        }
+        Ok(())
+    }
+
+    /// The plugin that a configuration tells of; one that was told of before in the same words goes on.
+    fn plug(&self, told: &ToldKms) -> Result<Arc<Kms>, String> {
+        let (current, next) = (self.configuration(), self.next().clone());
+        let known = [Some(current), next].into_iter().flatten();
+        for configuration in known {
+            if let Some(kms) = configuration.plugins().find(|kms| kms.told == *told) {
+                return Ok(kms.clone());
+            }
+        }
+        let (path, patience) = (remote::path(&told.endpoint)?, told.patience()?);
+        let socket = Socket::new(&told.name, &path, patience, self.series.clone());
+        let made = Kms::new(
+            told.clone(),
+            Box::new(socket),
+            self.series.clone(),
+            self.clock.clone(),
+        );
+        Ok(Arc::new(made))
     }
 
     /// Writes by this configuration from now on.
-    fn configure(&self, new: Configuration) {
+    fn configure(&self, new: impl Into<Arc<Configuration>>) {
+        // Whatever still waits was said before.
+        *self.next() = None;
         let mut current = self.configuration.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(new);
+        *current = new.into();
     }
 
     /// Commits operations, what they write sealed as the configuration wants it.
@@ -80,7 +138,7 @@ impl Vault {
             if let Op::Put { key, record, .. } = op
                 && let Some(sealer) = configuration.sealer(key)
             {
-                sealed::seal(record, key, sealer);
+                sealed::seal(record, key, sealer)?;
             }
         }
         let outcomes = match self.store.commit(ops).await {
@@ -88,11 +146,17 @@ impl Vault {
                 index,
                 current: Some(entry),
             }) => {
+                self.learn(std::slice::from_ref(&entry)).await?;
                 let current = Some(sealed::open(&entry, &configuration)?);
                 return Err(StoreError::Precondition { index, current });
             }
             other => other?,
         };
+        for outcome in &outcomes {
+            if let Outcome::Put(entry) | Outcome::Deleted(entry) = outcome {
+                self.learn(std::slice::from_ref(entry)).await?;
+            }
+        }
         let open = |entry: Arc<Entry>| sealed::open(&entry, &configuration);
         outcomes
             .into_iter()
@@ -110,6 +174,7 @@ impl Vault {
     /// The store's, or that no key fits.
     pub async fn get(&self, key: &str) -> Result<Option<Arc<Entry>>, StoreError> {
         let entry = self.store.get(key).await?;
+        self.learn(entry.as_slice()).await?;
         entry
             .map(|entry| sealed::open(&entry, &self.configuration()))
             .transpose()
@@ -121,6 +186,7 @@ impl Vault {
     /// The store's, or that no key fits.
     pub async fn list(&self, query: ListQuery) -> Result<Listing, StoreError> {
         let mut listing = self.store.list(query).await?;
+        self.learn(&listing.entries).await?;
         self.open_all(&mut listing.entries)?;
         Ok(listing)
     }
@@ -136,8 +202,16 @@ impl Vault {
     /// [`Store::peek`], opened; nothing when no key fits.
     pub fn peek(&self, key: &str) -> Option<Arc<Entry>> {
         let entry = self.store.peek(key)?;
-        let opened = sealed::open(&entry, &self.configuration());
-        opened
+        self.open_now(&entry, &self.configuration())
+    }
+
+    /// An entry that is opened without waiting for anybody; what cannot be may be another time.
+    fn open_now(&self, entry: &Arc<Entry>, configuration: &Configuration) -> Option<Arc<Entry>> {
+        if let Some((kms, source)) = sealed::seed(entry, configuration).filter(|(kms, seed)| !kms.knows(seed))
+        {
+            self.missing.note(kms.clone(), source);
+        }
+        sealed::open(entry, configuration)
             .inspect_err(|error| tracing::error!(%error, "an encrypted object cannot be read"))
             .ok()
     }
@@ -147,11 +221,7 @@ impl Vault {
         let (revision, mut entries) = self.store.peek_prefix(prefix);
         if entries.iter().any(|entry| sealed::is_sealed(entry)) {
             let configuration = self.configuration();
-            let opened = |entry: &Arc<Entry>| {
-                sealed::open(entry, &configuration)
-                    .inspect_err(|error| tracing::error!(%error, "an encrypted object cannot be read"))
-                    .ok()
-            };
+            let opened = |entry: &Arc<Entry>| self.open_now(entry, &configuration);
             entries = entries.iter().filter_map(opened).collect();
         }
         (revision, entries)
@@ -165,6 +235,7 @@ impl Vault {
         Ok(Watch {
             watch: self.store.watch(prefix, from)?,
             vault: self.clone(),
+            sealed: None,
         })
     }
 
@@ -181,19 +252,41 @@ impl Vault {
 pub struct Watch {
     watch: store::Watch,
     vault: Vault,
+    /// An event that waits for a seed.
+    sealed: Option<Arc<Event>>,
 }
 
 impl Watch {
     /// The next event; see [`store::Watch::next`].
     pub async fn next(&mut self) -> Option<Result<Arc<Event>, StoreError>> {
-        let event = self.watch.next().await?;
-        Some(event.and_then(|event| self.open(event)))
+        if self.sealed.is_none() {
+            match self.watch.next().await? {
+                Ok(event) => self.sealed = Some(event),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        // It stays where it is while this waits: whoever gives up waiting must not lose it.
+        let event = self.sealed.clone()?;
+        let entries: Vec<Arc<Entry>> = event.entries().cloned().collect();
+        let learned = self.vault.learn(&entries).await;
+        self.sealed = None;
+        Some(learned.and_then(|()| self.open(event)))
     }
 
     /// The next event, if there is one now.
     pub fn try_next(&mut self) -> Option<Result<Arc<Event>, StoreError>> {
-        let event = self.watch.try_next()?;
-        Some(event.and_then(|event| self.open(event)))
+        if self.sealed.is_some() {
+            return None;
+        }
+        let event = match self.watch.try_next()? {
+            Ok(event) => event,
+            Err(error) => return Some(Err(error)),
+        };
+        if self.vault.waits_for_seeds(&event) {
+            self.sealed = Some(event);
+            return None;
+        }
+        Some(self.open(event))
     }
 
     /// See [`store::Watch::progress`].
@@ -216,6 +309,17 @@ impl Watch {
             entry: sealed::open(&event.entry, &configuration)?,
             previous,
         }))
+    }
+}
+
+/// What an event carries.
+trait Entries {
+    fn entries(&self) -> impl Iterator<Item = &Arc<Entry>>;
+}
+
+impl Entries for Event {
+    fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        [Some(&self.entry), self.previous.as_ref()].into_iter().flatten()
     }
 }
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use store::{Expect, Header, Record, StoreConfig};
 
+use super::kms::testing::{Script, Scripted, unplugged};
 use super::*;
 
 const SECRET: &str = "/core/secrets/shop/password";
@@ -38,7 +39,7 @@ fn put(key: &str, text: &str) -> Vec<Op> {
 
 async fn vault(dir: &std::path::Path) -> Vault {
     let vault = Vault::open(Store::open(StoreConfig::new(dir)).await.unwrap());
-    vault.configure(Configuration::parse(&file(&[OLD], false)).unwrap());
+    vault.configure(Configuration::parse(&file(&[OLD], false), &unplugged).unwrap());
     vault
 }
 
@@ -79,7 +80,7 @@ async fn keys_change_while_it_runs() {
     let vault = vault(dir.path()).await;
     vault.commit(put(SECRET, "hunter2")).await.unwrap();
     assert!(!vault.is_stale(SECRET));
-    vault.configure(Configuration::parse(&file(&[NEW, OLD], true)).unwrap());
+    vault.configure(Configuration::parse(&file(&[NEW, OLD], true), &unplugged).unwrap());
     assert!(vault.is_stale(SECRET), "worth writing again");
     assert!(
         text(&vault.peek(SECRET).unwrap()).contains("hunter2"),
@@ -87,9 +88,75 @@ async fn keys_change_while_it_runs() {
     );
     vault.commit(put(SECRET, "hunter2")).await.unwrap();
     assert!(text(&Store::peek(&vault, SECRET).unwrap()).contains("aesgcm:new"));
-    vault.configure(Configuration::parse(&file(&[OLD], false)).unwrap());
+    vault.configure(Configuration::parse(&file(&[OLD], false), &unplugged).unwrap());
     let error = vault.get(SECRET).await.unwrap_err().to_string();
     assert!(error.contains("aesgcm:new"), "{error}");
     assert_eq!(vault.peek(SECRET), None);
+    vault.close().await;
+}
+
+/// The vault's plugin plays this script.
+async fn with_plugin(vault: &Vault, script: &Arc<Script>) {
+    let text = file(&[OLD], false).replace(
+        "aesgcm",
+        "kms: {apiVersion: v2, name: p, endpoint: \"unix:///p\"}}, {aesgcm",
+    );
+    let plug = |told: &ToldKms| {
+        let remote = Box::new(Scripted(script.clone()));
+        let clock = vault.clock.clone();
+        Ok(Arc::new(Kms::new(told.clone(), remote, Series::default(), clock)))
+    };
+    let configuration = Configuration::parse(&text, &plug).unwrap();
+    *vault.next() = Some(Arc::new(configuration));
+    vault.prepare().await;
+}
+
+#[tokio::test]
+async fn a_plugin_keeps_the_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let vault = vault(dir.path()).await;
+    let script = Arc::<Script>::default();
+    vault
+        .commit(put("/core/secrets/shop/old", "by the old key"))
+        .await
+        .unwrap();
+    with_plugin(&vault, &script).await;
+    assert!(vault.health().is_err());
+    let away = vault
+        .commit(put(SECRET, "hunter2"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(away.contains("has encrypted no key yet"), "{away}");
+    script.key(Some("one"));
+    vault.configuration().plugins().for_each(|kms| kms.look_soon());
+    vault.look().await;
+    assert_eq!(vault.health(), Ok(()));
+    vault.commit(put(SECRET, "hunter2")).await.unwrap();
+    let kept = text(&Store::peek(&vault, SECRET).unwrap());
+    assert!(kept.contains("kms:p") && !kept.contains("hunter2"), "{kept}");
+    assert!(text(&vault.peek(SECRET).unwrap()).contains("hunter2") && !vault.is_stale(SECRET));
+    assert!(text(&vault.peek("/core/secrets/shop/old").unwrap()).contains("by the old key"));
+    assert!(vault.is_stale("/core/secrets/shop/old"));
+    // After a restart, seeds are known before anybody asks.
+    with_plugin(&vault, &script).await;
+    assert!(text(&vault.peek(SECRET).unwrap()).contains("hunter2"));
+    // With the plugin away nobody can read, and who waits is told why.
+    let revision = vault.revision() - 2;
+    script.key(None);
+    with_plugin(&vault, &script).await;
+    assert_eq!(vault.peek(SECRET), None);
+    let why = vault.get(SECRET).await.unwrap_err().to_string();
+    assert!(
+        why.contains("failed to decrypt DEK, error: nobody there"),
+        "{why}"
+    );
+    // Once it is back, so is what was missing; an event waits for it where it may, and is not lost where it may not.
+    let mut watch = vault.watch(SECRET, revision).unwrap();
+    assert!(watch.try_next().is_none());
+    script.key(Some("two"));
+    let event = watch.next().await.unwrap().unwrap();
+    assert!(text(&event.entry).contains("hunter2"));
+    assert!(text(&vault.peek(SECRET).unwrap()).contains("hunter2"));
     vault.close().await;
 }
