@@ -126,6 +126,27 @@ fn the_keys_of_secrets_lie_with_a_plugin() {
         until_healthy(&cluster, 200);
         reads(&cluster, "login");
         reads(&cluster, "beside");
+
+        // An older version of the plugins' API is refused, and changes nothing.
+        configure(&file, &[&plugin.provider("").replace("v2", "v1")]);
+        eventually("a refusal", || {
+            has(
+                &cluster.log(),
+                &["KMSv1 is deprecated and not served here: use v2"],
+            )
+        });
+        reads(&cluster, "login");
+        // What a plugin sealed is not readable without it, and not lost.
+        configure(&file, &["identity: {}"]);
+        eventually("the missing plugin's name", || {
+            match cluster.try_ok(&["get", "secret", "login"]) {
+                Ok(said) => Err(said),
+                Err(why) => has(&why, &["encrypted with kms:cupboard", "name it there again"]),
+            }
+        });
+        configure(&file, &["identity: {}", &plugin.provider("")]);
+        eventually("the plugin", || cluster.try_ok(&["get", "secret", "login"]));
+        reads(&cluster, "login");
     });
 }
 

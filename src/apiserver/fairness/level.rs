@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::demand::{self, Measured, Meter};
 use super::limits::{Nominal, Wish};
-use super::metrics::{Counts, LevelGauges};
+use super::metrics::{Busy, Counts, LevelGauges};
 use super::queues::{Arrival, Place, Queues, Refusal, Seats, Shape, Shown};
 use super::width::Work;
 
@@ -35,7 +35,7 @@ struct State {
 /// One who waits.
 struct Waiter {
     counts: Arc<Counts>,
-    lingers: Duration,
+    work: Work,
     came: Duration,
     to: oneshot::Sender<Seat>,
 }
@@ -59,8 +59,9 @@ impl Level {
     /// A level in which nobody is yet.
     pub fn new(name: &str, settings: Settings, gauges: LevelGauges, clock: Arc<dyn Clock>) -> Self {
         let nominal = settings.nominal.unwrap_or_default();
-        gauges.configured(nominal);
-        gauges.limit(nominal.own);
+        let now = clock.monotonic();
+        gauges.configured(nominal, settings.shape, now);
+        gauges.limit(nominal.own, now);
         let state = State {
             queues: Queues::new(settings.shape, settings.limit()),
             meter: Meter::default(),
@@ -78,7 +79,8 @@ impl Level {
     /// Works by other settings from now on. A level whose share is another one begins with what it says.
     pub fn configure(self: &Arc<Self>, settings: Settings) {
         let nominal = settings.nominal.unwrap_or_default();
-        self.gauges.configured(nominal);
+        let now = self.clock.monotonic();
+        self.gauges.configured(nominal, settings.shape, now);
         let limit = self.run(|state| {
             if state.nominal != nominal || settings.nominal.is_none() {
                 state.queues.give(settings.limit());
@@ -87,8 +89,8 @@ impl Level {
             state.queues.reshape(settings.shape);
             state.queues.limit()
         });
-        self.gauges
-            .limit(if settings.nominal.is_some() { limit } else { 0 });
+        let limit = if settings.nominal.is_some() { limit } else { 0 };
+        self.gauges.limit(limit, now);
     }
 
     /// Waits for seats, at most for `patience`.
@@ -103,20 +105,21 @@ impl Level {
         patience: Duration,
     ) -> Result<Seat, Refusal> {
         let came = self.clock.monotonic();
-        let (to, from) = match self.run(|state| state.arrive(flow, work, counts, came)) {
-            Entry::Seated(seats) => return Ok(self.seated(counts.clone(), seats, work.lingers, came)),
+        counts.came(work);
+        let (place, length, from) = match self.run(|state| state.arrive(flow, work, counts, came)) {
+            Entry::Seated(seats) => return Ok(self.seated(counts.clone(), seats, work, came)),
             Entry::Refused(why) => {
                 counts.refused(why, Duration::ZERO);
                 return Err(why);
             }
-            Entry::Waits(place, from) => (place, from),
+            Entry::Waits(place, length, from) => (place, length, from),
         };
-        counts.waits(work.width);
+        counts.waits(work, length, came);
         let mut waiting = Waiting {
             level: self,
             counts,
-            width: work.width,
-            place: to,
+            work,
+            place,
             from,
         };
         match tokio::time::timeout(patience, &mut waiting.from).await {
@@ -149,7 +152,7 @@ impl Level {
                 state.queues.give(seats);
             }
         });
-        self.gauges.limit(seats);
+        self.gauges.limit(seats, self.clock.monotonic());
     }
 
     /// Requests that have seats and that wait, and the queues they are in.
@@ -165,34 +168,38 @@ impl Level {
             let mut state = self.state();
             let result = change(&mut state);
             let seated: Vec<_> = std::iter::from_fn(|| state.queues.next(now)).collect();
-            let (taken, wanted) = state.queues.seats();
-            state.meter.set(taken + wanted, now);
+            self.measure(&mut state, now);
             (result, seated)
         };
         for (waiter, seats) in seated {
-            let seat = self.seated(waiter.counts, seats, waiter.lingers, waiter.came);
+            let seat = self.seated(waiter.counts, seats, waiter.work, waiter.came);
             // One who has gone in the meantime: their seats come back at once.
             drop(waiter.to.send(seat));
         }
         result
     }
 
-    fn seated(
-        self: &Arc<Self>,
-        counts: Arc<Counts>,
-        seats: Seats,
-        lingers: Duration,
-        came: Duration,
-    ) -> Seat {
+    /// Counts what goes on from now on. Under the lock, so that what came later is counted later.
+    fn measure(&self, state: &mut State, now: Duration) {
+        if let Some(waiter) = state.queues.held_up() {
+            waiter.counts.held_up();
+        }
+        let (requests, seats) = (state.queues.requests(), state.queues.seats());
+        state.meter.set(seats.0 + seats.1, now);
+        self.gauges.busy(Busy { requests, seats }, now);
+        self.gauges.progress(state.queues.progress());
+    }
+
+    fn seated(self: &Arc<Self>, counts: Arc<Counts>, seats: Seats, work: Work, came: Duration) -> Seat {
         let began = self.clock.monotonic();
-        counts.seated(seats.width, began.saturating_sub(came));
+        counts.seated(work, began.saturating_sub(came), began);
         Seat {
             taken: Some(Taken {
                 level: self.clone(),
                 counts,
                 seats,
             }),
-            lingers,
+            work,
             began,
         }
     }
@@ -206,7 +213,7 @@ impl Level {
 enum Entry {
     Seated(Seats),
     Refused(Refusal),
-    Waits(Place, oneshot::Receiver<Seat>),
+    Waits(Place, usize, oneshot::Receiver<Seat>),
 }
 
 impl State {
@@ -218,11 +225,12 @@ impl State {
                 let (to, from) = oneshot::channel();
                 let waiter = Waiter {
                     counts: counts.clone(),
-                    lingers: work.lingers,
+                    work,
                     came,
                     to,
                 };
-                Entry::Waits(self.queues.wait(queue, work.width, waiter), from)
+                let place = self.queues.wait(queue, work.width, waiter);
+                Entry::Waits(place, self.queues.length(place), from)
             }
         }
     }
@@ -232,7 +240,7 @@ impl State {
 struct Waiting<'l> {
     level: &'l Arc<Level>,
     counts: &'l Arc<Counts>,
-    width: u64,
+    work: Work,
     place: Place,
     from: oneshot::Receiver<Seat>,
 }
@@ -257,7 +265,7 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.counts.waited(self.width);
+        self.counts.waited(self.work, self.level.clock.monotonic());
         // What was seated is out of its queue already.
         self.leave();
     }
@@ -266,7 +274,7 @@ impl Drop for Waiting<'_> {
 /// Seats that a request has, until this is dropped, and as long after as its work lingers.
 pub struct Seat {
     taken: Option<Taken>,
-    lingers: Duration,
+    work: Work,
     began: Duration,
 }
 
@@ -290,8 +298,10 @@ impl Drop for Seat {
             return;
         };
         let now = taken.level.clock.monotonic();
-        taken.counts.answered(now.saturating_sub(self.began));
-        let lingers = self.lingers;
+        taken
+            .counts
+            .answered(self.work, now.saturating_sub(self.began), now);
+        let lingers = self.work.lingers;
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if !lingers.is_zero() => {
                 runtime.spawn(async move {

@@ -1,8 +1,9 @@
 //! What flow control counts, under Kubernetes' names (`apiserver_flowcontrol_…`).
 
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
 use std::time::Duration;
 
+use base::Clock;
 use base::telemetry::Metrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -10,22 +11,36 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::demand::Measured;
-use super::limits::Nominal;
 use super::queues::Refusal;
+use super::timing::{Fraction, Fractions, Making};
+use super::width::{Sort, Work};
+
+mod levels;
+
+use levels::Real;
+pub use levels::{Busy, LevelGauges, LevelSeries};
 
 /// Seconds.
 const BUCKETS: [f64; 14] = [
     0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0,
 ];
 
-type Real = Gauge<f64, AtomicU64>;
-type Times<L> = Family<L, Histogram, fn() -> Histogram>;
+/// Requests in a queue.
+const LENGTHS: [f64; 8] = [0.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
+/// Watchers that are told of a write.
+const WATCHERS: [f64; 6] = [0.0, 1.0, 10.0, 100.0, 1_000.0, 10_000.0];
+/// Seats that a request takes.
+const WIDTHS: [f64; 4] = [1.0, 2.0, 4.0, 10.0];
+/// Fractions of the server.
+const PARTS: [f64; 15] = [
+    0.0, 0.001, 0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0,
+];
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfLevel {
-    priority_level: String,
-}
+/// The phases of a request.
+const WAITING: &str = "waiting";
+const EXECUTING: &str = "executing";
+
+type Times<L> = Family<L, Histogram, fn() -> Histogram>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfFlow {
@@ -47,6 +62,19 @@ struct Waited {
     execute: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ran {
+    priority_level: String,
+    flow_schema: String,
+    r#type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSort {
+    phase: &'static str,
+    request_kind: &'static str,
+}
+
 /// All series of flow control.
 pub struct Series {
     dispatched: Family<OfFlow, Counter>,
@@ -56,8 +84,14 @@ pub struct Series {
     executing: Family<OfFlow, Gauge>,
     executing_seats: Family<OfFlow, Gauge>,
     waits: Times<Waited>,
-    runs: Times<OfFlow>,
-    levels: [Family<OfLevel, Real>; 10],
+    runs: Times<Ran>,
+    lengths: Times<OfFlow>,
+    watchers: Times<OfFlow>,
+    widths: Times<OfFlow>,
+    held_up: Family<OfFlow, Counter>,
+    parts: Parts,
+    /// Those of the levels.
+    pub levels: LevelSeries,
     fraction: Real,
 }
 
@@ -72,57 +106,55 @@ pub struct Counts {
     executing_seats: Gauge,
     waited: Histogram,
     waited_in_vain: Histogram,
-    ran: Histogram,
+    ran: [Histogram; 2],
+    lengths: Histogram,
+    watchers: Histogram,
+    widths: Histogram,
+    held_up: Counter,
+    parts: Parts,
 }
 
-/// The series of one level, in the order of [`LEVEL_SERIES`].
-pub struct LevelGauges([Real; 10]);
+/// The parts of the server that requests take which read, and which change something: those that wait and those that
+/// are carried out.
+#[derive(Clone)]
+struct Parts {
+    reading: [Fraction; 2],
+    changing: [Fraction; 2],
+}
 
-/// Names and meaning of the series that each level has.
-const LEVEL_SERIES: [(&str, &str); 10] = [
-    (
-        "nominal_limit_seats",
-        "Nominal number of execution seats configured for each priority level",
-    ),
-    (
-        "lower_limit_seats",
-        "Configured lower bound on number of execution seats available to each priority level",
-    ),
-    (
-        "upper_limit_seats",
-        "Configured upper bound on number of execution seats available to each priority level",
-    ),
-    (
-        "current_limit_seats",
-        "Current derived number of execution seats available to each priority level",
-    ),
-    (
-        "demand_seats_high_watermark",
-        "High watermark of demand for seats over the last adjustment period",
-    ),
-    (
-        "demand_seats_average",
-        "Time-weighted average of demand for seats over the last adjustment period",
-    ),
-    (
-        "demand_seats_stdev",
-        "Time-weighted standard deviation of demand for seats over the last adjustment period",
-    ),
-    ("demand_seats_smoothed", "Smoothed seat demands"),
-    ("target_seats", "Seat allocation targets"),
-    (
-        "request_concurrency_limit",
-        "Nominal number of execution seats configured for each priority level",
-    ),
-];
+impl Parts {
+    fn new(all: &Fractions<OfSort>) -> Self {
+        let of = |request_kind| {
+            [WAITING, EXECUTING].map(|phase| all.get_or_create_owned(&OfSort { phase, request_kind }))
+        };
+        Self {
+            reading: of("readOnly"),
+            changing: of("mutating"),
+        }
+    }
+
+    fn of(&self, sort: Sort) -> &[Fraction; 2] {
+        match sort {
+            Sort::Reading | Sort::Watching => &self.reading,
+            Sort::Changing => &self.changing,
+        }
+    }
+}
+
+fn name(of: &str) -> String {
+    format!("apiserver_flowcontrol_{of}")
+}
 
 impl Series {
-    /// Registers them.
-    pub fn new(metrics: &Metrics) -> Self {
-        let name = |name: &str| format!("apiserver_flowcontrol_{name}");
+    /// Registers them, for a server of so many seats.
+    pub fn new(metrics: &Metrics, seats: u64, clock: &Arc<dyn Clock>) -> Self {
         let gauge = |of: &str, help: &str| metrics.add(&name(of), help, Family::default());
         let times = || Histogram::new(BUCKETS);
-        let levels = LEVEL_SERIES.map(|(of, help)| metrics.add(&name(of), help, Family::default()));
+        let parts = metrics.add(
+            &name("read_vs_write_current_requests"),
+            "Number of requests waiting or executing, as a fraction of the server's limit, in each nanosecond",
+            Fractions::new_with_constructor(Making::new(&PARTS, clock)),
+        );
         Self {
             dispatched: metrics.add(
                 &name("dispatched_requests"),
@@ -157,10 +189,31 @@ impl Series {
             ),
             runs: metrics.add(
                 &name("request_execution_seconds"),
-                "Duration of regular phase of request execution",
+                "Duration of request execution; of a watch, until it has begun",
                 Family::new_with_constructor(times),
             ),
-            levels,
+            lengths: metrics.add(
+                &name("request_queue_length_after_enqueue"),
+                "Length of queue as seen by each request after it is enqueued",
+                Family::new_with_constructor(|| Histogram::new(LENGTHS)),
+            ),
+            watchers: metrics.add(
+                &name("watch_count_samples"),
+                "Count of watchers for mutating requests",
+                Family::new_with_constructor(|| Histogram::new(WATCHERS)),
+            ),
+            widths: metrics.add(
+                &name("work_estimated_seats"),
+                "Number of estimated seats associated with requests",
+                Family::new_with_constructor(|| Histogram::new(WIDTHS)),
+            ),
+            held_up: metrics.add(
+                &name("request_dispatch_no_accommodation"),
+                "Number of times a request whose turn it was could not be dispatched for lack of seats",
+                Family::default(),
+            ),
+            parts: Parts::new(&parts),
+            levels: LevelSeries::new(metrics, seats, clock),
             fraction: metrics.add(
                 &name("seat_fair_frac"),
                 "Fair fraction of server's concurrency to allocate to each priority level that can use it",
@@ -182,6 +235,13 @@ impl Series {
                 execute,
             })
         };
+        let ran = |r#type| {
+            self.runs.get_or_create_owned(&Ran {
+                priority_level: level.to_owned(),
+                flow_schema: schema.to_owned(),
+                r#type,
+            })
+        };
         Counts {
             rejected: self.rejected.clone(),
             dispatched: self.dispatched.get_or_create_owned(&of),
@@ -191,21 +251,22 @@ impl Series {
             executing_seats: self.executing_seats.get_or_create_owned(&of),
             waited: waits("true"),
             waited_in_vain: waits("false"),
-            ran: self.runs.get_or_create_owned(&of),
+            ran: [ran("regular"), ran("watch")],
+            lengths: self.lengths.get_or_create_owned(&of),
+            watchers: self.watchers.get_or_create_owned(&of),
+            widths: self.widths.get_or_create_owned(&of),
+            held_up: self.held_up.get_or_create_owned(&of),
+            parts: self.parts.clone(),
             of,
         }
     }
 
-    /// Those of a level.
-    pub fn of_level(&self, level: &str) -> LevelGauges {
-        let of = OfLevel {
-            priority_level: level.to_owned(),
-        };
-        LevelGauges(
-            self.levels
-                .each_ref()
-                .map(|family| family.get_or_create_owned(&of)),
-        )
+    /// So many requests may wait, and so many seats there are, in all levels together.
+    pub fn limits(&self, room: usize, seats: u64, now: Duration) {
+        for [waiting, executing] in [&self.parts.reading, &self.parts.changing] {
+            waiting.of(room.max(1) as f64, now);
+            executing.of(seats.max(1) as f64, now);
+        }
     }
 
     /// The fraction of their targets that all levels were given.
@@ -215,18 +276,31 @@ impl Series {
 }
 
 impl Counts {
+    /// A request comes.
+    pub fn came(&self, work: Work) {
+        self.widths.observe(work.width as f64);
+    }
+
     /// A request has its seats.
-    pub fn seated(&self, width: u64, waited: Duration) {
+    pub fn seated(&self, work: Work, waited: Duration, now: Duration) {
         self.dispatched.inc();
         self.waited.observe(waited.as_secs_f64());
         self.executing.inc();
-        self.executing_seats.inc_by(width as i64);
+        self.executing_seats.inc_by(work.width as i64);
+        self.parts.of(work.sort)[1].add(1.0, now);
     }
 
     /// A request's answer is made.
-    pub fn answered(&self, took: Duration) {
+    pub fn answered(&self, work: Work, took: Duration, now: Duration) {
         self.executing.dec();
-        self.ran.observe(took.as_secs_f64());
+        let [regular, watch] = &self.ran;
+        let ran = if work.sort == Sort::Watching {
+            watch
+        } else {
+            regular
+        };
+        ran.observe(took.as_secs_f64());
+        self.parts.of(work.sort)[1].add(-1.0, now);
     }
 
     /// A request has given its seats back.
@@ -234,16 +308,29 @@ impl Counts {
         self.executing_seats.dec_by(width as i64);
     }
 
-    /// A request waits.
-    pub fn waits(&self, width: u64) {
+    /// A request waits, in a queue in which so many wait with it.
+    pub fn waits(&self, work: Work, length: usize, now: Duration) {
         self.waiting.inc();
-        self.waiting_seats.inc_by(width as i64);
+        self.waiting_seats.inc_by(work.width as i64);
+        self.lengths.observe(length as f64);
+        self.parts.of(work.sort)[0].add(1.0, now);
     }
 
     /// A request waits no longer.
-    pub fn waited(&self, width: u64) {
+    pub fn waited(&self, work: Work, now: Duration) {
         self.waiting.dec();
-        self.waiting_seats.dec_by(width as i64);
+        self.waiting_seats.dec_by(work.width as i64);
+        self.parts.of(work.sort)[0].add(-1.0, now);
+    }
+
+    /// It would be this request's turn, if there were room for it.
+    pub fn held_up(&self) {
+        self.held_up.inc();
+    }
+
+    /// A write comes of which so many watchers will be told.
+    pub fn told(&self, watchers: u64) {
+        self.watchers.observe(watchers as f64);
     }
 
     /// A request is turned away.
@@ -269,36 +356,5 @@ impl Counts {
         };
         let reasons = [Refusal::ConcurrencyLimit, Refusal::QueueFull, Refusal::TimeOut];
         (self.dispatched.get(), reasons.map(refused))
-    }
-}
-
-impl LevelGauges {
-    /// What the level is given by its object.
-    pub fn configured(&self, nominal: Nominal) {
-        let most = nominal.most as f64;
-        let values = [nominal.own as f64, nominal.least as f64, most];
-        for (gauge, value) in self.0.iter().zip(values) {
-            gauge.set(value);
-        }
-        self.0[9].set(nominal.own as f64);
-    }
-
-    /// What it has now.
-    pub fn limit(&self, seats: u64) {
-        self.0[3].set(seats as f64);
-    }
-
-    /// What it wanted.
-    pub fn wanted(&self, measured: Measured, smoothed: f64, target: f64) {
-        let values = [
-            measured.highest,
-            measured.average,
-            measured.deviation,
-            smoothed,
-            target,
-        ];
-        for (gauge, value) in self.0[4..].iter().zip(values) {
-            gauge.set(value);
-        }
     }
 }

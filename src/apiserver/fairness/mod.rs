@@ -20,6 +20,7 @@ mod plan;
 mod queues;
 mod schema;
 mod shuffle;
+mod timing;
 mod width;
 
 use std::collections::BTreeMap;
@@ -34,7 +35,7 @@ pub use level::Seat;
 pub use plan::Flow;
 pub use queues::Refusal;
 pub use schema::{Digest, Subject};
-pub use width::{ListKey, Sizes, Work};
+pub use width::{ListKey, Sizes, Sort, Work};
 pub(crate) use width::{list, write};
 
 use metrics::Series;
@@ -79,11 +80,12 @@ pub struct Fairness {
 impl Fairness {
     /// Flow control by the mandatory objects alone, until others are known.
     pub fn new(inflight: Inflight, metrics: &Metrics, clock: Arc<dyn Clock>, random: &dyn Random) -> Self {
+        // Without a seat nobody could change it.
+        let seats = (inflight.reading + inflight.mutating).max(1);
         let fairness = Self {
-            // Without a seat nobody could change it.
-            seats: (inflight.reading + inflight.mutating).max(1),
+            seats,
             seed: random.number(),
-            series: Series::new(metrics),
+            series: Series::new(metrics, seats, &clock),
             sizes: Sizes::default(),
             clock,
             objects: Mutex::default(),

@@ -68,6 +68,9 @@ impl Plan {
             .collect();
         let shares: Vec<Shares> = wanted.iter().map(|(_, wanted)| wanted.shares).collect();
         let nominal = limits::nominal(making.seats, &shares);
+        let room = wanted.iter().map(|(_, wanted)| wanted.shape.room()).sum();
+        let seats = nominal.iter().map(|nominal| nominal.own).sum();
+        making.series.limits(room, seats, making.clock.monotonic());
         let mut made = BTreeMap::new();
         let mut known: BTreeMap<&str, (&Wanted, Nominal)> = BTreeMap::new();
         for ((name, wanted), nominal) in wanted.iter().zip(nominal) {
@@ -119,7 +122,7 @@ fn level(name: &str, settings: Settings, before: &Plan, making: &Making) -> Arc<
             level.clone()
         }
         None => {
-            let gauges = making.series.of_level(name);
+            let gauges = making.series.levels.of(name);
             Arc::new(Level::new(name, settings, gauges, making.clock.clone()))
         }
     }

@@ -14,6 +14,10 @@ use std::time::Duration;
 
 use super::shuffle;
 
+mod progress;
+
+pub use progress::Dispatch;
+
 /// How long a request is thought to take before it has ended, in seconds.
 const GUESS_SECONDS: f64 = 0.003;
 
@@ -26,6 +30,13 @@ pub struct Shape {
     pub hand: usize,
     /// How many requests wait in one at most.
     pub length: usize,
+}
+
+impl Shape {
+    /// How many requests may wait at once.
+    pub fn room(self) -> usize {
+        self.queues * self.length
+    }
 }
 
 /// Why a request is turned away (the label `reason` of Kubernetes' metrics).
@@ -125,6 +136,7 @@ pub struct Queues<W> {
     waiting_seats: u64,
     number: u64,
     virtual_now: f64,
+    dispatch: Dispatch,
     now: Duration,
 }
 
@@ -142,6 +154,7 @@ impl<W> Queues<W> {
             waiting_seats: 0,
             number: 0,
             virtual_now: 0.0,
+            dispatch: Dispatch::default(),
             now: Duration::ZERO,
         }
     }
@@ -187,6 +200,8 @@ impl<W> Queues<W> {
         self.advance(now);
         let queue = self.choose(flow);
         if self.waiting == 0 && self.fits(width) {
+            self.queue(queue);
+            self.note_dispatch(queue);
             return Arrival::Seated(self.seat(queue, width, now));
         }
         if self.shape.queues == 0 {
@@ -216,6 +231,12 @@ impl<W> Queues<W> {
         self.waiting += 1;
         self.waiting_seats += width;
         Place { queue, number }
+    }
+
+    /// How many requests wait in the queue of that place.
+    pub fn length(&self, place: Place) -> usize {
+        let queue = self.active.get(&place.queue);
+        queue.map_or(0, |queue| queue.waiting.len())
     }
 
     /// Takes a request out that waits no longer; `None` when it has its seats already. Call [`Queues::next`] after
@@ -253,11 +274,11 @@ impl<W> Queues<W> {
         }
         self.advance(now);
         let index = self.turn()?;
-        let queue = self.active.get_mut(&index)?;
-        let width = queue.waiting.front()?.width;
+        let width = self.active.get(&index)?.waiting.front()?.width;
         if !self.fits(width) {
             return None;
         }
+        self.note_dispatch(index);
         let queue = self.active.get_mut(&index)?;
         let one = queue.waiting.pop_front()?;
         queue.waiting_seats -= width;

@@ -22,9 +22,23 @@ const TELLING: Duration = Duration::from_millis(5);
 /// How many lists are remembered; with more, all are forgotten.
 const REMEMBERED_MAX: usize = 4096;
 
+/// What a request does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// It reads.
+    #[default]
+    Reading,
+    /// It begins a watch.
+    Watching,
+    /// It changes something.
+    Changing,
+}
+
 /// What a request takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
+    /// What it does.
+    pub sort: Sort,
     /// So many seats.
     pub width: u64,
     /// For so long after its answer was made.
@@ -34,6 +48,7 @@ pub struct Work {
 impl Default for Work {
     fn default() -> Self {
         Self {
+            sort: Sort::default(),
             width: 1,
             lingers: Duration::ZERO,
         }
@@ -60,6 +75,7 @@ pub fn write(watchers: u64, widest: u64) -> Work {
         width,
         // The same work, in a narrower and longer shape.
         lingers: TELLING.mul_f64(seats as f64 / width as f64),
+        ..Work::default()
     }
 }
 

@@ -16,7 +16,7 @@ use super::door::Door;
 use super::path::{ResourcePath, Route};
 use super::query::Query;
 use super::{reply, resource};
-use crate::fairness::{self, Digest, Flow, ListKey, Seat, Subject, Work};
+use crate::fairness::{self, Digest, Flow, ListKey, Seat, Sort, Subject, Work};
 use crate::metrics::About;
 use crate::nodes::{Body, BoxError};
 use crate::streams;
@@ -62,7 +62,11 @@ impl Asking<'_> {
             return Ok(None);
         };
         let flow = &*of.insert(flow);
-        let entered = door.fairness.enter(flow, &digest, self.work(door, flow));
+        let work = Work {
+            sort: self.sort(),
+            ..self.work(door, flow)
+        };
+        let entered = door.fairness.enter(flow, &digest, work);
         entered.await.map(Some).map_err(|_| reply::busy())
     }
 
@@ -87,6 +91,15 @@ impl Asking<'_> {
         }
     }
 
+    fn sort(&self) -> Sort {
+        let reads = ["GET", "HEAD", "OPTIONS"].contains(&self.method.as_str());
+        match self.about.verb {
+            "WATCH" => Sort::Watching,
+            _ if reads => Sort::Reading,
+            _ => Sort::Changing,
+        }
+    }
+
     fn work(&self, door: &Door, flow: &Flow) -> Work {
         let Route::Resource(path) = self.route else {
             return Work::default();
@@ -98,7 +111,9 @@ impl Asking<'_> {
                 fairness::list(door.fairness.sizes().of(&list_key(path, self.query)), flow.widest)
             }
             "POST" | "PUT" | "PATCH" | "DELETE" | "DELETECOLLECTION" if path.subresource != "token" => {
-                fairness::write(door.counters.watchers(self.about), flow.widest)
+                let watchers = door.counters.watchers(self.about);
+                flow.counts.told(watchers);
+                fairness::write(watchers, flow.widest)
             }
             _ => Work::default(),
         }
