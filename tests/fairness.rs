@@ -82,6 +82,16 @@ fn answers_say_which_schema_and_level_they_belong_to() {
             &[
                 "apiserver_flowcontrol_nominal_limit_seats{priority_level=\"workload-low\"} 245.0",
                 "apiserver_flowcontrol_dispatched_requests_total{priority_level=\"exempt\",flow_schema=\"exempt\"}",
+                "apiserver_flowcontrol_priority_level_seat_utilization_bucket{le=\"0.5\",phase=\"executing\",\
+                 priority_level=\"workload-low\"} ",
+                "apiserver_flowcontrol_priority_level_request_utilization_bucket{le=\"0.001\",phase=\"waiting\",\
+                 priority_level=\"workload-low\"} ",
+                "apiserver_flowcontrol_demand_seats_bucket{le=\"0.2\",priority_level=\"workload-low\"} ",
+                "apiserver_flowcontrol_read_vs_write_current_requests_bucket{le=\"0.0\",phase=\"executing\",\
+                 request_kind=\"readOnly\"} ",
+                "apiserver_flowcontrol_current_r{priority_level=\"workload-low\"} ",
+                "apiserver_flowcontrol_request_execution_seconds_count{priority_level=\"exempt\",\
+                 flow_schema=\"exempt\",type=\"regular\"} ",
             ],
         );
         // A schema whose level is not there says so, and its requests go elsewhere.

@@ -1,4 +1,5 @@
-//! What flow control counts, under Kubernetes' names (`apiserver_flowcontrol_…`).
+//! What flow control counts, under Kubernetes' names (`apiserver_flowcontrol_…`). `epoch_advance_total` is not among
+//! them: virtual time is a floating-point number here, and never has to be set back.
 
 use std::sync::Arc;
 use std::time::Duration;
