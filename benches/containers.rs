@@ -226,6 +226,7 @@ impl Ours {
             env: vec![],
             working_dir: String::new(),
             user: oci::User::default(),
+            devices: Vec::new(),
             mounts: vec![],
             resources: oci::Resources::default(),
             security: oci::Security {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::support::manifests::{idle_pod, with_claim};
 use crate::support::sandbox::run;
-use crate::support::{Cluster, eventually, sandboxed};
+use crate::support::{Cluster, assert_has, eventually, sandboxed};
 
 /// An idle pod with volumes and their mounts, each an inner line of YAML.
 fn pod(name: &str, mounts: &[String], volumes: &[String], more: &str) -> String {
@@ -98,6 +98,86 @@ fn mounts_of_the_host_come_in_where_the_pod_wants_them() {
         cluster.ok(&["delete", "pod", "box", "--timeout=60s"]);
         run("umount", &[&disk]);
         run("umount", &[&shown]);
+    });
+}
+
+#[test]
+fn mounts_of_a_pod_go_out_where_it_wants_them() {
+    sandboxed(|dir| {
+        // As it is on machines: what is mounted shows to all who wish.
+        let shown = dir.display().to_string();
+        run("mount", &["--bind", &shown, &shown]);
+        run("mount", &["--make-shared", &shown]);
+        let mut cluster = Cluster::stocked(dir, &[]);
+        let (at, precious) = (dir.join("host"), dir.join("precious"));
+        std::fs::create_dir_all(at.join("disk")).expect("a folder");
+        std::fs::create_dir(&precious).expect("a folder");
+        std::fs::write(precious.join("file"), "kept").expect("a file");
+        let volumes = [
+            host("v", &at, "Directory"),
+            host("p", &precious, "Directory"),
+            "{name: e, emptyDir: {}}".to_owned(),
+        ];
+        let driver = [
+            "{name: v, mountPath: /out, mountPropagation: Bidirectional}".to_owned(),
+            "{name: e, mountPath: /scratch, mountPropagation: Bidirectional}".to_owned(),
+            "{name: p, mountPath: /precious}".to_owned(),
+        ];
+        let privileged = |name: &str| {
+            let plain = pod(name, &driver, &volumes, "");
+            plain.replace(
+                "    volumeMounts:",
+                "    securityContext: {privileged: true}\n    volumeMounts:",
+            )
+        };
+        let other = [
+            "{name: v, mountPath: /in, mountPropagation: HostToContainer}".to_owned(),
+            "{name: v, mountPath: /alone}".to_owned(),
+        ];
+        cluster.apply(&privileged("driver"));
+        cluster.apply(&pod("other", &other, &volumes, ""));
+        cluster.apply(&pod("plain", &other[1..], &volumes, ""));
+        for name in ["driver", "other", "plain"] {
+            cluster.pod_ready(name);
+        }
+        // What a driver mounts in its pod is there for the machine, and for pods that want to see it.
+        let script = "mount -t tmpfs t /out/disk && echo new > /out/disk/note && mkdir /scratch/deep && \
+                      mount --bind /precious /scratch/deep";
+        cluster.exec("driver", &["sh", "-c", script]).unwrap();
+        assert_eq!(std::fs::read_to_string(at.join("disk/note")).unwrap(), "new\n");
+        assert_eq!(cluster.exec("other", &["cat", "/in/disk/note"]).unwrap(), "new\n");
+        for name in ["other", "plain"] {
+            let seen = cluster.exec(name, &["cat", "/alone/disk/note"]);
+            assert_has(&seen.unwrap_err(), &["No such file"]);
+        }
+        // It stays when pod and agent go, until somebody takes it away, for all.
+        cluster.stop();
+        cluster.restart();
+        cluster.ready();
+        assert_eq!(
+            cluster.exec("driver", &["cat", "/out/disk/note"]).unwrap(),
+            "new\n"
+        );
+        cluster.ok(&["delete", "pod", "driver", "--timeout=60s"]);
+        assert!(at.join("disk/note").exists());
+        run("umount", &[&at.join("disk").display().to_string()]);
+        assert!(cluster.exec("other", &["cat", "/in/disk/note"]).is_err());
+        // What was mounted in a volume of the pod's own is not the volume's to remove.
+        assert_eq!(std::fs::read_to_string(precious.join("file")).unwrap(), "kept");
+
+        // Where nothing can go out, it is said.
+        let alone = at.join("disk").display().to_string();
+        run("mount", &["-t", "tmpfs", "t", &alone]);
+        run("mount", &["--make-private", &alone]);
+        let hidden =
+            privileged("hidden").replace(&format!("path: {}", at.display()), &format!("path: {alone}"));
+        cluster.apply(&hidden);
+        let why = format!("path {alone:?} is mounted on {alone:?} but it is not a shared mount");
+        cluster.event("hidden", "Failed", &[&why]);
+        cluster.ok(&["delete", "pods", "--all", "--timeout=60s"]);
+        cluster.stop();
+        run("umount", &[&alone]);
+        run("umount", &["--lazy", &shown]);
     });
 }
 

@@ -20,6 +20,8 @@ use wasm::{Compiler, Host, HostConfig, WasmError};
 
 use crate::config::AgentConfig;
 use crate::context::{Context, World};
+use crate::devices::Devices;
+use crate::devices::report::Reporter;
 use crate::env::NodeFacts;
 use crate::eviction::Pressure;
 use crate::eviction::evictor::Evictor;
@@ -101,6 +103,7 @@ impl Agent {
             grace: config.shutdown,
             end,
         };
+        let devices = Devices::open(&Paths::new(&config.data_dir));
         let start = Start {
             machine: Machine::read(&config.data_dir),
             paths: Paths::new(&config.data_dir),
@@ -111,6 +114,7 @@ impl Agent {
             images,
             containers,
             service,
+            devices,
             pressure: watch::Sender::default(),
             trouble,
             endings: Mutex::new(Some(endings)),
@@ -217,6 +221,7 @@ struct Start {
     images: Images,
     containers: Containers,
     service: LinkService,
+    devices: Devices,
     pressure: watch::Sender<Pressure>,
     trouble: Arc<watch::Sender<Option<String>>>,
     /// Taken by the pods' manager.
@@ -255,6 +260,7 @@ impl Start {
             client: self.client.clone(),
             clock: self.clock.clone(),
             images: self.images.clone(),
+            devices: self.devices.amounts(),
             pressure: self.pressure.subscribe(),
             trouble: self.trouble.subscribe(),
         };
@@ -304,6 +310,13 @@ impl Start {
         let selectors = Selectors::all().fields(format!("spec.nodeName={}", self.config.node_name));
         let pods = Cache::<Pod>::start(client, selectors, tasks);
         context.volumes.local.resume();
+        tasks.spawn("device plugins", OnError::Log, self.devices.clone().serve());
+        let reporter = Reporter {
+            folder: context.paths.pod_resources(),
+            devices: self.devices.clone(),
+            table: self.service.table.clone(),
+        };
+        tasks.spawn("pod resources", OnError::Log, reporter.serve());
         let csi = &context.volumes.csi;
         tasks.spawn("plugins' registry", OnError::Log, csi.clone().follow_registry());
         tasks.spawn("growing volumes", OnError::Log, csi.clone().follow_growth());
@@ -386,6 +399,7 @@ impl Start {
                 memory_bytes: number(memory),
                 storage_bytes: number(storage),
             },
+            devices: self.devices.clone(),
             table: self.service.table.clone(),
             tasks: self.tasks.clone(),
         }

@@ -15,6 +15,7 @@ use oci::{Credentials, Image, ImageError, ImageKind, Images};
 
 use crate::config::AgentConfig;
 use crate::csi::Csi;
+use crate::devices::Devices;
 use crate::env::NodeFacts;
 use crate::moment::Moment;
 use crate::objects::ObjectStore;
@@ -119,6 +120,8 @@ pub struct Context {
     pub net: Arc<dyn PodNet>,
     /// Balancing of Services.
     pub balancing: Arc<dyn Balancing>,
+    /// Devices that plugins provide.
+    pub devices: Devices,
     /// Users that pods have for themselves.
     pub users: UserRanges,
     /// Volumes.
@@ -161,6 +164,8 @@ pub struct World {
     pub services: Cache<Service>,
     /// What the node is.
     pub facts: NodeFacts,
+    /// Devices that plugins provide.
+    pub devices: Devices,
     /// The pods that are here.
     pub table: PodTable,
     /// For what follows objects in the background.
@@ -201,6 +206,7 @@ impl Context {
             runtimes: world.runtimes,
             net: world.net,
             balancing: world.balancing,
+            devices: world.devices,
             volumes,
             objects,
             services: world.services,

@@ -15,6 +15,7 @@ mod agent;
 pub mod config;
 pub mod context;
 pub mod csi;
+pub mod devices;
 mod disk;
 pub mod env;
 pub mod eviction;

@@ -9,6 +9,9 @@
 //! pods/UID/etc/{hosts,hostname,resolv.conf}
 //! pods/UID/ends/CONTAINER.ATTEMPT/      termination messages
 //! objects/NAMESPACE/KIND.NAME.json      ConfigMaps and Secrets that pods here use
+//! device-plugins/                       sockets of device plugins, and the node's for them
+//! pod-resources/                        the socket to ask which pod has which
+//! devices.json                          which containers have which devices
 //! seccomp/FILE                          seccomp profiles that pods name (`Localhost`)
 //! node.json                             the Node as last seen
 //! plugins_registry/X.sock                drivers and other plugins introduce themselves here
@@ -111,6 +114,21 @@ impl Paths {
     /// All objects of a kind as last seen.
     pub fn kept(&self, plural: &str) -> PathBuf {
         self.data.join("kept").join(format!("{plural}.json"))
+    }
+
+    /// Sockets of device plugins, and the node's for them.
+    pub fn device_plugins(&self) -> PathBuf {
+        self.data.join("device-plugins")
+    }
+
+    /// The socket on which programs of this machine ask which pod has which devices.
+    pub fn pod_resources(&self) -> PathBuf {
+        self.data.join("pod-resources")
+    }
+
+    /// Which containers have which devices.
+    pub fn devices(&self) -> PathBuf {
+        self.data.join("devices.json")
     }
 
     /// Seccomp profiles that pods name.

@@ -297,6 +297,7 @@ impl FakeNode {
             balancing: net.clone(),
             services: Cache::fixed([]),
             facts: node,
+            devices: crate::devices::Devices::open(&crate::paths::Paths::new(&config.data_dir)),
             table: PodTable::default(),
             tasks: tasks.clone(),
         };

@@ -8,17 +8,21 @@
 
 mod bundle;
 mod container;
+mod devices;
 mod enter;
+mod memory;
 mod outputs;
 mod passwd;
+mod propagation;
 mod reaper;
+mod rights;
 mod rootfs;
 mod serve;
 mod sub_paths;
 mod users;
 
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -37,10 +41,14 @@ pub(crate) struct Surroundings {
     pub(crate) stage: PathBuf,
     /// The pod's own users, if it has some.
     pub(crate) users: Option<Users>,
+    /// The mount namespace of the agent that started it.
+    pub(crate) machine: OwnedFd,
     /// The pod's cgroup.
     pub(crate) cgroup: String,
     /// The pod.
     pub(crate) pod: PodSpec,
+    /// The capabilities that can be handed on, a bit for each.
+    pub(crate) capabilities: u64,
     /// The lowest OOM score that its processes can be given.
     pub(crate) oom_score_min: i32,
     /// The first process of the PID namespace that the pod's containers share, if they share one.
@@ -93,6 +101,7 @@ fn run(dir: &Path, cgroup: &str) -> Result<(), Box<dyn std::error::Error>> {
     nix::unistd::setsid()?;
     nix::sys::prctl::set_child_subreaper(true)?;
     let users = Users::of(&pod)?;
+    let machine = sys::mounts::current()?;
     settle(&pod, users.as_ref())?;
     let stage = users::stage(dir, users.as_ref())?;
     if !pod.host_ipc {
@@ -102,13 +111,17 @@ fn run(dir: &Path, cgroup: &str) -> Result<(), Box<dyn std::error::Error>> {
         true => Some(sys::pidns::hold(users.as_ref().map(Users::namespace))?),
         false => None,
     };
+    // What enters a container comes from here: its processes may not look into one that is on its way.
+    nix::sys::prctl::set_dumpable(false)?;
     fs::write(dir.join("shim.pid"), std::process::id().to_string())?;
     let surroundings = Rc::new(Surroundings {
         dir: dir.to_owned(),
         stage,
         users,
+        machine,
         cgroup: cgroup.to_owned(),
         pod,
+        capabilities: sys::process::capabilities()?,
         oom_score_min,
         pid_holder,
     });

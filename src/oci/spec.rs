@@ -162,6 +162,17 @@ pub struct Mount {
     pub propagation: String,
 }
 
+/// A device of this machine in a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its file on this machine.
+    pub host: PathBuf,
+    /// Its file in the container, below `/dev`.
+    pub path: String,
+    /// What the container may do with it: `r`, `w`, `m` (make).
+    pub permissions: String,
+}
+
 /// Where the shim writes what the container prints, in CRI format
 /// (`2006-01-02T15:04:05.000000000Z stdout F text`; `P` for a partial line).
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -197,6 +208,9 @@ pub struct ContainerSpec {
     pub user: User,
     /// Bind mounts, in the order in which they are to be made.
     pub mounts: Vec<Mount>,
+    /// Devices beyond those that every container has.
+    #[serde(default)]
+    pub devices: Vec<Device>,
     /// Limits.
     pub resources: Resources,
     /// What it may do.

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 
+use futures_util::Stream;
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
@@ -41,6 +42,23 @@ where
     });
     let codec: Proto<C::Reply, C> = Proto::default();
     Grpc::new(codec).unary(service, asked).await
+}
+
+/// Answers one call with all that `work` makes of it, as it comes.
+pub async fn answer_with_stream<C, S>(asked: Asked, work: impl FnOnce(C) -> S + Send) -> Answer
+where
+    C: Call,
+    S: Stream<Item = Result<C::Reply, Status>> + Send + 'static,
+{
+    let mut work = Some(work);
+    let service = tower::service_fn(move |request: Request<C>| {
+        // One request is one call.
+        let parts = work.take().map(|work| work(request.into_inner()));
+        let parts = parts.ok_or_else(|| Status::internal("asked twice"));
+        std::future::ready(parts.map(Response::new))
+    });
+    let codec: Proto<C::Reply, C> = Proto::default();
+    Grpc::new(codec).server_streaming(service, asked).await
 }
 
 /// Says that there is no such method here.

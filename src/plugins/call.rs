@@ -1,7 +1,10 @@
 //! Calling a plugin.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -43,6 +46,24 @@ pub struct Plugin {
     connection: Arc<Mutex<Option<SendRequest<Body>>>>,
 }
 
+/// A connection as something that takes requests.
+#[derive(Clone, Debug)]
+struct Requests(SendRequest<Body>);
+
+impl tower::Service<http::Request<Body>> for Requests {
+    type Response = http::Response<hyper::body::Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = hyper::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
+}
+
 impl Plugin {
     /// The plugin whose socket is `path`.
     pub fn at(path: &Path) -> Plugin {
@@ -66,20 +87,36 @@ impl Plugin {
         answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded")))
     }
 
+    /// Asks what has an answer that goes on: its parts come when the plugin has something to say.
+    ///
+    /// # Errors
+    /// What the plugin said, or `Unavailable` when nobody listens. There is no deadline.
+    pub async fn watch<C: Call>(&self, request: C) -> Result<tonic::Streaming<C::Reply>, Status> {
+        let mut grpc = self.ready().await?;
+        let method = PathAndQuery::from_static(C::METHOD);
+        let codec: Proto<C, C::Reply> = Proto::default();
+        let reply = grpc
+            .server_streaming(Request::new(request), method, codec)
+            .await?;
+        Ok(reply.into_inner())
+    }
+
     async fn ask<C: Call>(&self, request: C) -> Result<C::Reply, Status> {
-        let connection = self.connection().await?;
-        let service = tower::service_fn(move |request| {
-            let mut connection = connection.clone();
-            async move { connection.send_request(request).await }
-        });
-        // A name is asked for; there is none for a socket.
-        let mut grpc = Grpc::with_origin(service, http::Uri::from_static("http://localhost"));
-        let unready = |error: hyper::Error| Status::unavailable(error.to_string());
-        grpc.ready().await.map_err(unready)?;
+        let mut grpc = self.ready().await?;
         let method = PathAndQuery::from_static(C::METHOD);
         let codec: Proto<C, C::Reply> = Proto::default();
         let reply = grpc.unary(Request::new(request), method, codec).await?;
         Ok(reply.into_inner())
+    }
+
+    /// The connection, when it takes a call.
+    async fn ready(&self) -> Result<Grpc<Requests>, Status> {
+        let connection = self.connection().await?;
+        // A name is asked for; there is none for a socket.
+        let mut grpc = Grpc::with_origin(Requests(connection), http::Uri::from_static("http://localhost"));
+        let unready = |error: hyper::Error| Status::unavailable(error.to_string());
+        grpc.ready().await.map_err(unready)?;
+        Ok(grpc)
     }
 
     async fn connection(&self) -> Result<SendRequest<Body>, Status> {

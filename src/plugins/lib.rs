@@ -5,7 +5,9 @@
 pub mod answer;
 pub mod call;
 pub mod csi;
+pub mod devices;
 pub mod kms;
+pub mod pod_resources;
 mod proto;
 pub mod registration;
 

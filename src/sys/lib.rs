@@ -9,6 +9,7 @@ pub mod beneath;
 pub mod cgroup;
 pub mod conntrack;
 pub mod link;
+pub mod mounts;
 pub mod netlink;
 pub mod netns;
 pub mod nft;

@@ -22,6 +22,29 @@ pub fn oom_score() -> i32 {
     text.trim().parse().unwrap_or(0)
 }
 
+/// Does `work` with another score, which processes that it starts keep; see [`set_oom_score`].
+///
+/// # Errors
+/// As there. The work may have been done.
+pub fn with_oom_score<R>(score: i32, work: impl FnOnce() -> R) -> io::Result<R> {
+    let before = oom_score();
+    set_oom_score(score)?;
+    let result = work();
+    set_oom_score(before)?;
+    Ok(result)
+}
+
+/// The capabilities that this process may use and hand on: a bit for each, by its number.
+///
+/// # Errors
+/// The kernel's.
+pub fn capabilities() -> io::Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let set = status.lines().find_map(|line| line.strip_prefix("CapPrm:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    set.ok_or_else(|| io::Error::other("the kernel does not say which capabilities there are"))
+}
+
 /// Sets the niceness of the calling thread and of those it will start: from
 /// -20 (goes first) to 19 (gives way to all).
 ///

@@ -86,47 +86,26 @@ pub fn owner(namespace: impl AsFd) -> io::Result<OwnedFd> {
 /// # Errors
 /// The kernel's: `EINVAL` for a file system that cannot do this.
 pub fn bind_mapped(from: impl AsFd, place: &Path, users: &OwnedFd) -> io::Result<()> {
-    let empty = c"".as_ptr();
-    let copy = libc::OPEN_TREE_CLONE
-        | libc::OPEN_TREE_CLOEXEC
-        | (libc::AT_EMPTY_PATH | libc::AT_RECURSIVE) as libc::c_uint;
-    // SAFETY: the descriptor is open, the path a literal that ends in NUL.
-    let tree = unsafe { libc::syscall(libc::SYS_open_tree, from.as_fd().as_raw_fd(), empty, copy) };
-    let tree = i32::try_from(Errno::result(tree)?).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just opened it, and nobody else knows of it.
-    let tree = unsafe { OwnedFd::from_raw_fd(tree) };
+    let tree = crate::mounts::copy(from)?;
     let wanted = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
         attr_clr: 0,
         propagation: 0,
         userns_fd: u64::try_from(users.as_raw_fd()).unwrap_or_default(),
     };
-    // SAFETY: the structure lives on, and its size is given.
+    // SAFETY: the path is a literal that ends in NUL; the structure lives on, and its size is given.
     let mapped = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             tree.as_raw_fd(),
-            empty,
+            c"".as_ptr(),
             libc::AT_EMPTY_PATH,
             &raw const wanted,
             size_of_val(&wanted),
         )
     };
     Errno::result(mapped)?;
-    let place = std::ffi::CString::new(place.as_os_str().as_encoded_bytes())?;
-    // SAFETY: both paths end in NUL and live on.
-    let moved = unsafe {
-        libc::syscall(
-            libc::SYS_move_mount,
-            tree.as_raw_fd(),
-            empty,
-            libc::AT_FDCWD,
-            place.as_ptr(),
-            libc::MOVE_MOUNT_F_EMPTY_PATH,
-        )
-    };
-    Errno::result(moved)?;
-    Ok(())
+    crate::mounts::attach(&tree, place)
 }
 
 /// Starts a process that prepares itself, says what came of it (a number), and waits to be ended. What it does is

@@ -19,6 +19,7 @@ use super::machine::Machine;
 use super::object::{self, Condition};
 use crate::config::AgentConfig;
 use crate::csi;
+use crate::devices::Amounts;
 use crate::eviction::Pressure;
 use crate::paths::Paths;
 
@@ -37,6 +38,8 @@ pub struct Heart {
     pub clock: Arc<dyn Clock>,
     /// For the list of images in the status.
     pub images: Images,
+    /// How many devices plugins provide.
+    pub devices: watch::Receiver<Amounts>,
     /// What the node is short of.
     pub pressure: watch::Receiver<Pressure>,
     /// Why the node is not ready; `None` when it is.
@@ -71,6 +74,7 @@ impl Heart {
                 }
                 // Its sender goes with the node, as the other's does.
                 Ok(()) = self.pressure.changed() => {}
+                Ok(()) = self.devices.changed() => {}
                 changed = self.trouble.changed() => {
                     if changed.is_err() {
                         return;
@@ -135,6 +139,7 @@ impl Heart {
     /// Writes the status if it says something new, or has not been written for long.
     async fn report(&mut self, sent: &mut Option<(NodeStatus, Duration)>) {
         let trouble = self.trouble.borrow_and_update().clone();
+        let devices = self.devices.borrow_and_update().clone();
         let images = self.images.list().await.unwrap_or_default();
         let before = sent
             .as_ref()
@@ -142,6 +147,7 @@ impl Heart {
             .unwrap_or_default();
         let at = Condition {
             pressure: *self.pressure.borrow_and_update(),
+            devices: &devices,
             trouble: trouble.as_deref(),
             now: self.clock.now(),
             before: &before,

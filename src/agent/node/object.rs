@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::machine::Machine;
 use crate::config::AgentConfig;
+use crate::devices::{Amount, Amounts};
 use crate::eviction::Pressure;
 use crate::eviction::signals::Signal;
 use crate::paths::Paths;
@@ -83,6 +84,8 @@ pub fn allocatable(config: &AgentConfig, machine: &Machine) -> (u64, u64, u64) {
 
 /// What a status says of the moment.
 pub struct Condition<'a> {
+    /// How many devices plugins provide.
+    pub devices: &'a Amounts,
     /// What the node is short of.
     pub pressure: Pressure,
     /// Why the node is not ready; `None` when it is.
@@ -101,7 +104,7 @@ pub fn status(
     at: &Condition<'_>,
 ) -> NodeStatus {
     let (cpu, memory, storage) = allocatable(config, machine);
-    let amounts = |cpu: String, memory: u64, storage: u64| {
+    let amounts = |cpu: String, memory: u64, storage: u64, devices: fn(&Amount) -> usize| {
         let list = [
             ("cpu", cpu),
             ("memory", format!("{}Ki", memory / 1024)),
@@ -110,11 +113,10 @@ pub fn status(
             ("hugepages-1Gi", "0".to_owned()),
             ("hugepages-2Mi", "0".to_owned()),
         ];
-        Some(
-            list.into_iter()
-                .map(|(name, amount)| (name.to_owned(), Quantity(amount)))
-                .collect(),
-        )
+        let own = list.map(|(name, amount)| (name.to_owned(), Quantity(amount)));
+        let provided = at.devices.iter();
+        let provided = provided.map(|(name, amount)| (name.clone(), Quantity(devices(amount).to_string())));
+        Some(own.into_iter().chain(provided).collect())
     };
     let address = |kind: &str, address: String| NodeAddress {
         type_: kind.to_owned(),
@@ -125,8 +127,11 @@ pub fn status(
             machine.cpus.to_string(),
             machine.memory_bytes,
             machine.storage_bytes,
+            |devices| devices.capacity,
         ),
-        allocatable: amounts((cpu / 1000).to_string(), memory, storage),
+        allocatable: amounts((cpu / 1000).to_string(), memory, storage, |devices| {
+            devices.allocatable
+        }),
         addresses: Some(
             std::iter::once(config.node_ip)
                 .chain(config.node_ip6)
@@ -265,6 +270,7 @@ mod tests {
             &machine(),
             &[],
             &Condition {
+                devices: &Amounts::new(),
                 pressure,
                 trouble,
                 now: at(now),

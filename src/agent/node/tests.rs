@@ -80,6 +80,7 @@ async fn the_heart_beats() {
         client: client(&api),
         clock: Arc::new(SystemClock::new()),
         images: Images::open(images).await.unwrap(),
+        devices: watch::Sender::default().subscribe(),
         pressure: watch::Sender::default().subscribe(),
         trouble: seen,
     };

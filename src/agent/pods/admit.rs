@@ -63,6 +63,15 @@ pub fn shutting_down() -> Failure {
     }
 }
 
+/// Why a pod is not run whose devices cannot be had.
+pub fn unexpected(why: &str) -> Failure {
+    Failure {
+        reason: "UnexpectedAdmissionError".to_owned(),
+        message: format!("Pod was rejected: {why}"),
+        grace: None,
+    }
+}
+
 type Reason = (&'static str, String);
 
 fn os(pod: &Pod) -> Option<Reason> {

@@ -313,6 +313,7 @@ impl Manager {
             tracing::warn!(uid, error, "a stray pod was not disconnected");
         }
         node.users.give_back(uid);
+        node.devices.release(uid);
         if let Err(error) = node.volumes.remove(uid).await {
             tracing::warn!(uid, error, "a stray pod's volumes were not removed");
             return;

@@ -25,6 +25,20 @@ pub fn check(pod: &Pod, container: &Container) -> Result<(), String> {
     ))
 }
 
+/// Refuses devices: a guest opens none.
+///
+/// # Errors
+/// The text behind `CreateContainerConfigError`.
+pub fn check_devices(container: &Container, devices: &[oci::Device]) -> Result<(), String> {
+    let Some(device) = devices.first() else {
+        return Ok(());
+    };
+    Err(format!(
+        "container {:?} is WebAssembly, which cannot open the device {} that a plugin gives it; use an ordinary image",
+        container.name, device.path
+    ))
+}
+
 fn refused(pod: &Pod, container: &Container) -> Vec<&'static str> {
     let context = container.security_context.clone().unwrap_or_default();
     let local_seccomp = |profile: &Option<k8s_openapi::api::core::v1::SeccompProfile>| {

@@ -9,12 +9,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use client::EventType;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use self::refresh::Refresh;
 use super::action::{Action, Happening};
+use super::admit;
 use super::decide::decide;
 use super::effects::PodContext;
 use super::reports::{Report, Reports};
@@ -111,6 +113,7 @@ impl Worker {
     /// Works until the pod is gone for good.
     pub async fn run(mut self) {
         self.adopt();
+        self.claim_devices().await;
         loop {
             let wake = self.decide();
             let retry = self.report();
@@ -129,6 +132,21 @@ impl Worker {
         self.reports.finish().await;
         let dir = self.context.node.paths.pod(spec::uid(&self.pod));
         let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
+    }
+
+    /// Gets the pod its devices before any of its containers begins; without them it does not run here.
+    async fn claim_devices(&mut self) {
+        let begun = self.state.containers.values().any(|record| record.launched);
+        if begun || self.state.failure.is_some() || self.state.over.is_some() {
+            return;
+        }
+        let node = self.context.node.clone();
+        if let Err(why) = node.devices.admit(&self.pod).await {
+            let failure = admit::unexpected(&why);
+            let text = failure.message.clone();
+            node.event(&self.pod, None, EventType::Warning, &failure.reason, text);
+            self.state.failure = Some(failure);
+        }
     }
 
     /// Follows the containers that were running before this worker was.

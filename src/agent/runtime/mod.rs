@@ -116,6 +116,8 @@ pub struct Launch {
     pub user: User,
     /// What it sees of this machine's files.
     pub mounts: Vec<MountPoint>,
+    /// Devices of this machine that it was given.
+    pub devices: Vec<::oci::Device>,
     /// Limits.
     pub resources: Resources,
     /// What it may do.

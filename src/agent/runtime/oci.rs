@@ -84,6 +84,7 @@ impl Runtime for OciRuntime {
             working_dir: launch.working_dir.clone(),
             user: launch.user.clone(),
             mounts: mounts.collect(),
+            devices: launch.devices.clone(),
             resources: launch.resources.clone(),
             security: launch.security.clone(),
             tty: launch.tty,

@@ -76,6 +76,7 @@ pub(super) fn launch_of(program: &str) -> Launch {
         working_dir: String::new(),
         user: Default::default(),
         mounts: Vec::new(),
+        devices: Vec::new(),
         resources: Default::default(),
         security: Default::default(),
         tty: false,

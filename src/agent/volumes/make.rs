@@ -331,28 +331,21 @@ fn mount_memory(path: &Path, size: Option<i64>) -> io::Result<()> {
 }
 
 fn remove(root: &Path) -> io::Result<()> {
-    for kind in fs::read_dir(root).into_iter().flatten().flatten() {
-        for volume in fs::read_dir(kind.path()).into_iter().flatten().flatten() {
-            // EINVAL: not a mount point, which is the common case. What a link leads to is not ours.
-            let _ = umount2(&volume.path(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
-        }
+    if !root.exists() {
+        return Ok(());
+    }
+    // Containers may have mounted something in theirs (`Bidirectional`), whose files are not the volume's. What a
+    // link leads to is not ours.
+    for place in sys::mounts::below(root)? {
+        umount2(&place, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)?;
     }
     base::files::absent_is_fine(fs::remove_dir_all(root))
 }
 
 /// Unmounts every volume below the pods' folder.
 pub fn unmount_below(pods: &Path) {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    // The fifth field is where it is mounted; the deepest go first.
-    let mut paths: Vec<PathBuf> = table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(PathBuf::from)
-        .filter(|path| path.starts_with(pods))
-        .collect();
-    paths.sort();
-    for path in paths.iter().rev() {
-        if let Err(error) = umount2(path, MntFlags::MNT_DETACH) {
+    for path in sys::mounts::below(pods).unwrap_or_default() {
+        if let Err(error) = umount2(&path, MntFlags::MNT_DETACH) {
             tracing::warn!(path = %path.display(), %error, "a volume was not unmounted");
         }
     }

@@ -7,71 +7,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::passwd::Identity;
-use super::{Surroundings, rootfs, sub_paths};
+use super::{Surroundings, devices, propagation, rights, rootfs, sub_paths};
 use crate::spec::{ContainerSpec, Resources};
-
-/// What containerd gives a container that asks for nothing.
-const CAPABILITIES: [&str; 14] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FSETID",
-    "FOWNER",
-    "MKNOD",
-    "NET_RAW",
-    "SETGID",
-    "SETUID",
-    "SETFCAP",
-    "SETPCAP",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "KILL",
-    "AUDIT_WRITE",
-];
-
-/// Every capability of Linux 6.
-const ALL_CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
 
 const MASKED: [&str; 10] = [
     "/proc/asound",
@@ -93,81 +30,6 @@ const READ_ONLY: [&str; 5] = [
     "/proc/sysrq-trigger",
 ];
 
-/// System calls that the default profile refuses, by the capability that
-/// allows them again; the empty one never does. These are the calls that
-/// docker's documentation lists as blocked.
-const REFUSED: [(&str, &[&str]); 10] = [
-    (
-        "",
-        &[
-            "add_key",
-            "create_module",
-            "get_kernel_syms",
-            "io_uring_enter",
-            "io_uring_register",
-            "io_uring_setup",
-            "keyctl",
-            "nfsservctl",
-            "query_module",
-            "request_key",
-            "sysfs",
-            "_sysctl",
-            "uselib",
-            "userfaultfd",
-            "ustat",
-            "vm86",
-            "vm86old",
-        ],
-    ),
-    (
-        "SYS_ADMIN",
-        &[
-            "bpf",
-            "fsconfig",
-            "fsmount",
-            "fsopen",
-            "fspick",
-            "lookup_dcookie",
-            "mount",
-            "mount_setattr",
-            "move_mount",
-            "open_tree",
-            "perf_event_open",
-            "quotactl",
-            "quotactl_fd",
-            "setns",
-            "swapoff",
-            "swapon",
-            "umount",
-            "umount2",
-            "unshare",
-        ],
-    ),
-    ("SYS_MODULE", &["delete_module", "finit_module", "init_module"]),
-    ("SYS_BOOT", &["kexec_file_load", "kexec_load", "reboot"]),
-    (
-        "SYS_TIME",
-        &["clock_adjtime", "clock_settime", "settimeofday", "stime"],
-    ),
-    (
-        "SYS_PTRACE",
-        &[
-            "kcmp",
-            "pidfd_getfd",
-            "process_madvise",
-            "process_vm_readv",
-            "process_vm_writev",
-        ],
-    ),
-    ("SYS_RAWIO", &["ioperm", "iopl"]),
-    ("SYS_PACCT", &["acct"]),
-    (
-        "SYS_NICE",
-        &["get_mempolicy", "mbind", "move_pages", "set_mempolicy"],
-    ),
-    ("DAC_READ_SEARCH", &["open_by_handle_at"]),
-];
-
 /// The configuration of a container whose user is known; `processes` is the PID namespace that it joins.
 ///
 /// # Errors
@@ -182,79 +44,34 @@ pub(super) fn config(
         return Err("no command specified".to_owned());
     }
     let security = &spec.security;
-    let capabilities = capabilities(spec);
+    let capabilities = rights::capabilities(&spec.security, s.capabilities);
+    let (devices, rules) = devices::describe(&spec.devices)?;
     let unmasked = security.privileged || security.proc_mount == "Unmasked";
     let masked: &[&str] = if unmasked { &[] } else { &MASKED };
     let read_only: &[&str] = if unmasked { &[] } else { &READ_ONLY };
-    let propagates = spec
-        .mounts
-        .iter()
-        .any(|mount| mount.propagation != "None" && !mount.propagation.is_empty());
     let mut config = json!({
         "ociVersion": "1.0.2",
-        "process": process(spec, user, &capabilities, s),
+        "process": process(spec, user, &capabilities, s, spec.tty),
         "root": {"path": rootfs::place(&s.stage.join(&spec.id)), "readonly": security.read_only_root},
         "mounts": mounts(spec, s),
         "linux": {
             "namespaces": namespaces(s, processes),
             "cgroupsPath": format!("{}/{}", s.cgroup, spec.id),
-            "resources": resources(&spec.resources, security.privileged),
+            "resources": resources(&spec.resources, security.privileged, rules),
+            "devices": devices,
             "maskedPaths": masked,
             "readonlyPaths": read_only,
+            "rootfsPropagation": propagation::of_all(&spec.mounts),
         },
     });
-    if propagates {
-        // Recursive by itself; `rslave`, as other runtimes have it, is refused by ours.
-        config["linux"]["rootfsPropagation"] = "slave".into();
-    }
-    match security.seccomp.as_str() {
-        _ if security.privileged => {}
-        "" | "Unconfined" => {}
-        "RuntimeDefault" => config["linux"]["seccomp"] = seccomp(&capabilities),
-        path => config["linux"]["seccomp"] = profile(path)?,
+    if let Some(profile) = rights::seccomp(security, &capabilities)? {
+        config["linux"]["seccomp"] = profile;
     }
     Ok(config)
 }
 
-/// A seccomp profile from a file, as the runtime specification writes it.
-fn profile(path: &str) -> Result<Value, String> {
-    let text =
-        std::fs::read(path).map_err(|error| format!("cannot load seccomp profile {path:?}: {error}"))?;
-    serde_json::from_slice(&text).map_err(|error| format!("cannot load seccomp profile {path:?}: {error}"))
-}
-
-fn seccomp(capabilities: &BTreeSet<String>) -> Value {
-    let refused: Vec<&str> = REFUSED
-        .iter()
-        .filter(|(capability, _)| !capabilities.contains(&format!("CAP_{capability}")))
-        .flat_map(|(_, calls)| calls.iter().copied())
-        .collect();
-    json!({
-        "defaultAction": "SCMP_ACT_ALLOW",
-        "architectures": ["SCMP_ARCH_NATIVE"],
-        "syscalls": [{"names": refused, "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
-    })
-}
-
-fn capabilities(spec: &ContainerSpec) -> BTreeSet<String> {
-    let security = &spec.security;
-    let name = |text: &String| text.trim_start_matches("CAP_").to_uppercase();
-    let all = |list: &[String]| list.iter().any(|c| name(c) == "ALL");
-    let mut set: BTreeSet<String> = if security.privileged || all(&security.add_capabilities) {
-        ALL_CAPABILITIES.iter().map(|c| (*c).to_owned()).collect()
-    } else if all(&security.drop_capabilities) {
-        BTreeSet::new()
-    } else {
-        CAPABILITIES.iter().map(|c| (*c).to_owned()).collect()
-    };
-    if !security.privileged {
-        for dropped in &security.drop_capabilities {
-            set.remove(&name(dropped));
-        }
-    }
-    set.extend(security.add_capabilities.iter().map(name).filter(|c| c != "ALL"));
-    set.into_iter().map(|c| format!("CAP_{c}")).collect()
-}
+/// What new files lack, as with other runtimes: whatever the agent was started with.
+const UMASK: u32 = 0o022;
 
 /// What every process of the container has in common, the first and those run in it later.
 fn process(
@@ -262,6 +79,7 @@ fn process(
     user: &Identity,
     capabilities: &BTreeSet<String>,
     s: &Surroundings,
+    tty: bool,
 ) -> Value {
     // Only root holds capabilities at once; another user gets them by file capabilities within the bound.
     let held = if user.uid == 0 {
@@ -269,14 +87,17 @@ fn process(
     } else {
         BTreeSet::new()
     };
+    // With containerd, the first group is among the others, too: it stays when a program changes its own.
+    let others = user.groups.iter().filter(|group| **group != user.gid);
+    let groups: Vec<u32> = std::iter::once(user.gid).chain(others.copied()).collect();
     let mut process = json!({
-        "terminal": spec.tty,
-        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.groups},
+        "terminal": tty,
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": groups, "umask": UMASK},
         "args": spec.args,
-        "env": environment(spec, user, s),
+        "env": environment(spec, user, s, tty),
         "cwd": working_dir(spec),
         "capabilities": {"bounding": capabilities, "effective": held, "permitted": held},
-        "oomScoreAdj": oom_score(&s.pod.qos, &spec.resources).max(s.oom_score_min.into()),
+        "oomScoreAdj": oom_score(&spec.resources, s),
     });
     // Left out rather than false: to the library, even a false one means that
     // seccomp is loaded last, when the capability to load it is gone.
@@ -297,9 +118,14 @@ pub(super) fn exec_process(
     args: &[String],
     tty: bool,
 ) -> Value {
-    let mut process = process(spec, user, &capabilities(spec), s);
+    let mut process = process(
+        spec,
+        user,
+        &rights::capabilities(&spec.security, s.capabilities),
+        s,
+        tty,
+    );
     process["args"] = json!(args);
-    process["terminal"] = tty.into();
     process
 }
 
@@ -314,7 +140,7 @@ fn working_dir(spec: &ContainerSpec) -> &str {
     .unwrap_or("/")
 }
 
-fn environment(spec: &ContainerSpec, user: &Identity, s: &Surroundings) -> Vec<String> {
+fn environment(spec: &ContainerSpec, user: &Identity, s: &Surroundings, tty: bool) -> Vec<String> {
     let mut env = vec![
         (
             "PATH".to_owned(),
@@ -323,7 +149,7 @@ fn environment(spec: &ContainerSpec, user: &Identity, s: &Surroundings) -> Vec<S
         ("HOSTNAME".to_owned(), s.pod.hostname.clone()),
         ("HOME".to_owned(), user.home.clone()),
     ];
-    if spec.tty {
+    if tty {
         env.push(("TERM".to_owned(), "xterm".to_owned()));
     }
     for (name, value) in &spec.env {
@@ -336,17 +162,18 @@ fn environment(spec: &ContainerSpec, user: &Identity, s: &Surroundings) -> Vec<S
 }
 
 /// Kubernetes' scores: guaranteed pods go last, best-effort pods first, the
-/// others by the share of the machine's memory that they asked for.
-fn oom_score(qos: &str, resources: &Resources) -> i64 {
-    match qos {
+/// others by the share of the machine's memory that they asked for. No lower than can be given.
+pub(super) fn oom_score(resources: &Resources, s: &Surroundings) -> i32 {
+    let score = match s.pod.qos.as_str() {
         "Guaranteed" => -997,
         "BestEffort" => 1000,
         _ => {
             let asked = resources.memory_request_bytes.unwrap_or(0);
             let share = (u128::from(asked) * 1000) / u128::from(memory_bytes().max(1));
-            (1000 - i64::try_from(share).unwrap_or(1000)).clamp(2, 999)
+            (1000 - i32::try_from(share).unwrap_or(1000)).clamp(2, 999)
         }
-    }
+    };
+    score.max(s.oom_score_min)
 }
 
 fn memory_bytes() -> u64 {
@@ -379,14 +206,17 @@ fn kills_one_by_one() -> bool {
     sys::cgroup::hierarchies().iter().any(version_1)
 }
 
-fn resources(limits: &Resources, privileged: bool) -> Value {
+/// `devices` are the rules for what the container may use beyond what every one may.
+fn resources(limits: &Resources, privileged: bool, devices: Vec<Value>) -> Value {
     const PERIOD: u64 = 100_000;
     let mut cpu = json!({"shares": limits.cpu_shares()});
     if let Some(millis) = limits.cpu_limit_millis.filter(|m| *m > 0) {
         cpu["period"] = PERIOD.into();
         cpu["quota"] = (millis * PERIOD / 1000).max(1000).into();
     }
-    let mut all = json!({"cpu": cpu, "devices": [{"allow": privileged, "access": "rwm"}]});
+    let all_others = json!({"allow": privileged, "access": "rwm"});
+    let rules: Vec<Value> = std::iter::once(all_others).chain(devices).collect();
+    let mut all = json!({"cpu": cpu, "devices": rules});
     if let Some(bytes) = limits.memory_limit_bytes.filter(|b| *b > 0) {
         all["memory"] = json!({"limit": bytes});
         if !kills_one_by_one() {
@@ -424,11 +254,6 @@ fn mounts(spec: &ContainerSpec, s: &Surroundings) -> Value {
             false => mount.host.clone(),
             true => sub_paths::place(&s.stage.join(&spec.id), number),
         };
-        let propagation = match mount.propagation.as_str() {
-            "HostToContainer" => "rslave",
-            "Bidirectional" => "rshared",
-            _ => "rprivate",
-        };
         let access = match (mount.read_only, mount.recursive) {
             (true, true) => "rro",
             (true, false) => "ro",
@@ -436,7 +261,7 @@ fn mounts(spec: &ContainerSpec, s: &Surroundings) -> Value {
         };
         list.push(json!({
             "destination": mount.path, "type": "bind", "source": source,
-            "options": ["rbind", propagation, access],
+            "options": ["rbind", access],
         }));
     }
     list.into()
@@ -467,6 +292,7 @@ mod tests {
             working_dir: String::new(),
             user: User::default(),
             mounts: vec![],
+            devices: vec![],
             resources: Resources::default(),
             security,
             tty: false,
@@ -491,33 +317,13 @@ mod tests {
             dir: "/pod".into(),
             stage: "/pod".into(),
             users: None,
+            machine: sys::mounts::current().unwrap(),
             cgroup: "/coracle-x/podu".into(),
             pod,
+            capabilities: u64::MAX,
             oom_score_min: -998,
             pid_holder: None,
         }
-    }
-
-    #[test]
-    fn capabilities_follow_kubernetes_rules() {
-        let of = |add: &[&str], drop: &[&str]| {
-            let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
-            capabilities(&spec(Security {
-                add_capabilities: list(add),
-                drop_capabilities: list(drop),
-                ..Security::default()
-            }))
-        };
-        assert_eq!(of(&[], &[]).len(), CAPABILITIES.len());
-        assert_eq!(
-            of(&["NET_BIND_SERVICE"], &["ALL"])
-                .into_iter()
-                .collect::<Vec<_>>(),
-            ["CAP_NET_BIND_SERVICE"]
-        );
-        assert!(of(&["SYS_TIME"], &[]).contains("CAP_SYS_TIME"));
-        assert!(!of(&[], &["CHOWN"]).contains("CAP_CHOWN"));
-        assert_eq!(of(&["ALL"], &[]).len(), ALL_CAPABILITIES.len());
     }
 
     #[test]
@@ -549,26 +355,5 @@ mod tests {
         assert_eq!(pid(None, false), Some(Value::Null));
         assert_eq!(pid(None, true), None);
         assert_eq!(pid(Some("/of/7"), false), Some(json!("/of/7")));
-    }
-
-    #[test]
-    fn the_default_profile_gives_way_to_capabilities() {
-        let refused = |security: Security| {
-            let spec = spec(Security {
-                seccomp: "RuntimeDefault".into(),
-                ..security
-            });
-            let config = config(&spec, &surroundings(), &Identity::default(), None).unwrap();
-            config["linux"]["seccomp"]["syscalls"][0]["names"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default()
-        };
-        assert!(refused(Security::default()).contains(&json!("mount")));
-        let admin = Security {
-            add_capabilities: vec!["SYS_ADMIN".into()],
-            ..Security::default()
-        };
-        assert!(!refused(admin).contains(&json!("mount")));
     }
 }

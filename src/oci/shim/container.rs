@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,8 +17,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::outputs::{self, Ends, Far, Input, Near, NearEnd};
 use super::passwd::{self, Identity};
 use super::reaper::{Ending, Reaper};
-use super::users::Users;
-use super::{Surroundings, bundle, enter, rootfs, sub_paths};
+use super::{Surroundings, bundle, enter, memory, propagation, rootfs, sub_paths};
 use crate::log::Log;
 use crate::spec::{Chunk, ContainerSpec, ContainerState, ExecSpec, Exit, Found, OciError, WindowSize};
 use crate::with_causes;
@@ -27,10 +25,6 @@ use crate::with_causes;
 /// How long output is still read after the main process has ended: what it
 /// left behind may hold the pipes open for ever.
 const DRAIN_MAX: Duration = Duration::from_millis(500);
-
-/// How often, and how many times, the kernel's count of kills is looked at after a notice.
-const OOM_LOOK_EVERY: Duration = Duration::from_millis(10);
-const OOM_LOOKS: u32 = 50;
 
 /// A container of this pod.
 pub(super) struct Container {
@@ -103,15 +97,14 @@ impl Container {
             return Ok(started);
         }
         let log = Log::open(&self.spec.log).map_err(io("opening the log"))?;
-        let (builder, near) = self.connect(self.spec.tty, self.spec.stdin)?;
+        let (builder, near) = self.connect()?;
         let users = self.surroundings.users.as_ref();
         let parts =
             sub_paths::bind(&self.stage, &self.spec.mounts, users).map_err(io("mounting a volume"))?;
-        let built = builder
-            .as_init(&self.dir)
-            .with_systemd(false)
-            .with_detach(true)
-            .build();
+        let builder = builder.as_init(&self.dir).with_systemd(false).with_detach(true);
+        // The library gives the score to this process, so that its children have it.
+        let built = sys::process::with_oom_score(self.oom_score(), || builder.build());
+        let built = built.map_err(io("choosing who goes first without memory"))?;
         // The library has mounted what it was told of.
         drop(parts);
         let mut container = built.map_err(|error| self.explain(&error, self.spec.args.first()))?;
@@ -123,34 +116,20 @@ impl Container {
         let ended = reaper.expect(pid);
         self.pid.set(Some(pid));
         let near = near.open(self.spec.stdin).map_err(io("opening the streams"))?;
+        if let Err(error) = propagation::apply(pid, &self.surroundings.machine, &self.spec.mounts) {
+            self.pid.set(None);
+            self.clear(&self.cgroup());
+            return Err(io("mounting a volume")(error));
+        }
         container
             .start()
             .map_err(|error| self.explain(&error, self.spec.args.first()))?;
         let now = jiff::Timestamp::now();
         self.started.set(Some(now));
-        self.guard_memory();
+        memory::guard(self.cgroup(), self.exit());
         let me = self.clone();
         tokio::task::spawn_local(async move { me.attend(near, log, ended).await });
         Ok(now)
-    }
-
-    /// Sees to it that a container which is out of memory ends as a whole: the
-    /// kernel may have killed a child of its main process only.
-    fn guard_memory(self: &Rc<Self>) {
-        let cgroup = self.cgroup();
-        let notice = match sys::cgroup::oom_notice(&cgroup) {
-            Ok(Some(notice)) => notice,
-            Ok(None) => return,
-            Err(error) => return eprintln!("shim: cannot watch the memory of {cgroup}: {error}"),
-        };
-        let me = self.clone();
-        tokio::task::spawn_local(async move {
-            let mut exit = me.exit();
-            tokio::select! {
-                _ = exit.wait_for(Option::is_some) => {}
-                () = killed_for_memory(notice, &cgroup) => sys::cgroup::kill_all(&cgroup),
-            }
-        });
     }
 
     /// The streams of a process.
@@ -164,11 +143,11 @@ impl Container {
     }
 
     /// A builder with streams.
-    fn connect(&self, tty: bool, stdin: bool) -> Result<(ContainerBuilder, NearEnd), OciError> {
+    fn connect(&self) -> Result<(ContainerBuilder, NearEnd), OciError> {
         let builder = ContainerBuilder::new(self.spec.id.clone(), SyscallType::default())
             .with_root_path(self.surroundings.dir.join("runtime"))
             .map_err(|error| OciError::Create(error.to_string()))?;
-        let ends = self.ends(tty, stdin)?;
+        let ends = self.ends(self.spec.tty, self.spec.stdin)?;
         Ok(match ends.far {
             Far::Console(listener) => (
                 builder.with_console_socket(Some(ends.console)),
@@ -268,6 +247,10 @@ impl Container {
         self.pid.set(None);
         self.clear(&cgroup);
         self.exit.send_replace(Some(exit));
+    }
+
+    fn oom_score(&self) -> i32 {
+        bundle::oom_score(&self.spec.resources, &self.surroundings)
     }
 
     fn cgroup(&self) -> String {
@@ -386,59 +369,16 @@ impl Container {
             &exec.args,
             exec.tty,
         );
-        let (pid, near) = match &self.surroundings.users {
-            Some(users) => self.enter(users, process, exec)?,
-            None => self.join(&process, exec)?,
-        };
+        let (pid, near) = self.enter(process, exec)?;
         let ended = reaper.expect(pid);
         let near = near.open(exec.stdin).map_err(io("opening the streams"))?;
         Ok(Running { pid, near, ended })
     }
 
-    /// Has the library run a process in the container.
-    fn join(&self, process: &serde_json::Value, exec: &ExecSpec) -> Result<(Pid, NearEnd), OciError> {
-        let path = self.dir.join("exec.json");
-        let text = serde_json::to_vec(process).map_err(|error| OciError::Create(error.to_string()))?;
-        fs::write(&path, text).map_err(io("writing the process' description"))?;
-        let (builder, near) = self.connect(exec.tty, exec.stdin)?;
-        let tenant = builder.as_tenant().with_detach(true).with_process(Some(path));
-        let pid = tenant.build();
-        let pid = pid.map_err(|error| self.explain(&error, exec.args.first()))?;
-        Ok((Pid::from_raw(pid.as_raw()), near))
-    }
-
-    /// Runs a process among the pod's own users.
-    fn enter(
-        &self,
-        users: &Users,
-        process: serde_json::Value,
-        exec: &ExecSpec,
-    ) -> Result<(Pid, NearEnd), OciError> {
+    /// Starts a process in the container.
+    fn enter(&self, process: serde_json::Value, exec: &ExecSpec) -> Result<(Pid, NearEnd), OciError> {
         let ends = self.ends(exec.tty, exec.stdin)?;
-        let (streams, near) = match ends.far {
-            Far::Console(listener) => {
-                let console = UnixStream::connect(ends.console).map_err(io("opening a terminal"))?;
-                let streams = enter::Streams {
-                    console: Some(console.into()),
-                    ..enter::Streams::default()
-                };
-                (streams, NearEnd::Terminal(listener))
-            }
-            Far::Pipes {
-                stdin,
-                stdout,
-                stderr,
-            } => {
-                let [stdin, stdout, stderr] = [stdin, stdout, stderr].map(Some);
-                let streams = enter::Streams {
-                    stdin,
-                    stdout,
-                    stderr,
-                    console: None,
-                };
-                (streams, NearEnd::Pipes(ends.near))
-            }
-        };
+        let (streams, near) = enter::Streams::of(ends).map_err(io("opening a terminal"))?;
         let place = enter::Place {
             id: &self.spec.id,
             dir: &self.dir,
@@ -449,33 +389,12 @@ impl Container {
                 .pid
                 .get()
                 .ok_or_else(|| OciError::NotRunning(self.spec.id.clone()))?,
-            users,
+            users: self.surroundings.users.as_ref(),
+            oom_score: self.oom_score(),
         };
         let pid = enter::run(&place, process, streams);
         let pid = pid.map_err(|error| self.explain(error.as_ref(), exec.args.first()))?;
         Ok((pid, near))
-    }
-}
-
-/// Waits until the kernel has killed a process of the group for lack of memory.
-/// It gives notice before it does so, and sometimes finds some memory after all.
-async fn killed_for_memory(notice: OwnedFd, cgroup: &str) {
-    let Ok(notice) = sys::ready::watched(notice) else {
-        return std::future::pending().await;
-    };
-    loop {
-        let Ok(mut ready) = notice.readable().await else {
-            return std::future::pending().await;
-        };
-        // The count of notices does not matter; reading it is what makes the next one show.
-        let _ = nix::unistd::read(notice.get_ref(), &mut [0; 8]);
-        ready.clear_ready();
-        for _ in 0..OOM_LOOKS {
-            if sys::cgroup::oom_kills(cgroup) > 0 {
-                return;
-            }
-            tokio::time::sleep(OOM_LOOK_EVERY).await;
-        }
     }
 }
 

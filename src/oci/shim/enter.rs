@@ -1,12 +1,13 @@
-//! One more process in a container whose pod has users of its own.
+//! One more process in a container, confined as its first one.
 //!
-//! The runtime library joins every namespace of a container but the user namespace: what it runs there would be the
-//! machine's root. So it is called one level below its builders here, and told of all of them.
+//! The runtime library's own way into a container leaves out seccomp profiles and user namespaces: what it runs there
+//! could do more than the container may. So it is called one level below its builders here, and told of all.
 
 use std::error::Error;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -22,6 +23,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use super::outputs::{Ends, Far, NearEnd};
 use super::users::Users;
 
 /// The far ends of the process' streams: three pipes, or a socket for the terminal that the library makes.
@@ -31,6 +33,35 @@ pub(super) struct Streams {
     pub(super) stdout: Option<OwnedFd>,
     pub(super) stderr: Option<OwnedFd>,
     pub(super) console: Option<OwnedFd>,
+}
+
+impl Streams {
+    /// The far ends, and the near ones.
+    pub(super) fn of(ends: Ends) -> io::Result<(Streams, NearEnd)> {
+        Ok(match ends.far {
+            Far::Console(listener) => {
+                let streams = Streams {
+                    console: Some(UnixStream::connect(ends.console)?.into()),
+                    ..Streams::default()
+                };
+                (streams, NearEnd::Terminal(listener))
+            }
+            Far::Pipes {
+                stdin,
+                stdout,
+                stderr,
+            } => {
+                let [stdin, stdout, stderr] = [stdin, stdout, stderr].map(Some);
+                let streams = Streams {
+                    stdin,
+                    stdout,
+                    stderr,
+                    console: None,
+                };
+                (streams, NearEnd::Pipes(ends.near))
+            }
+        })
+    }
 }
 
 /// The container that is entered.
@@ -45,7 +76,10 @@ pub(super) struct Place<'a> {
     pub(super) cgroup: &'a str,
     /// Its main process.
     pub(super) pid: Pid,
-    pub(super) users: &'a Users,
+    /// The users of its pod, if it has its own.
+    pub(super) users: Option<&'a Users>,
+    /// How readily the kernel ends its processes when memory runs out.
+    pub(super) oom_score: i32,
 }
 
 /// Runs `process` there; returns its id when its program was executed.
@@ -83,7 +117,7 @@ pub(super) fn run(place: &Place<'_>, process: Value, streams: Streams) -> Result
         as_sibling: false,
         pid_file: None,
     };
-    let pid = container_main_process(&args)?;
+    let pid = sys::process::with_oom_score(place.oom_score, || container_main_process(&args))??;
     drop(streams);
     NotifySocket::new(door.as_path()).notify_container_start()?;
     let _ = fs::remove_file(&door);
@@ -102,7 +136,10 @@ pub(super) fn run(place: &Place<'_>, process: Value, streams: Streams) -> Result
 /// part lives.
 fn spec(place: &Place<'_>, process: Value) -> Result<(Spec, Vec<OwnedFd>), Box<dyn Error>> {
     let mut config: Value = serde_json::from_slice(&fs::read(place.dir.join("config.json"))?)?;
-    let mut namespaces = vec![json!({"type": "user", "path": place.users.path()})];
+    let mut namespaces = Vec::new();
+    if let Some(users) = place.users {
+        namespaces.push(json!({"type": "user", "path": users.path()}));
+    }
     let mut open = Vec::new();
     let made = config["linux"]["namespaces"]
         .as_array()

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use oci::{Image, LogSpec};
 
+use crate::devices::Grant;
 use crate::env::expand_all;
 use crate::pods::confinement::{security, user};
 use crate::pods::resources::of_container;
@@ -48,6 +49,8 @@ pub struct Parts<'a> {
     pub seccomp: &'a Path,
     /// Buckets of `wasi:keyvalue` that it may open.
     pub buckets: Option<Arc<dyn ::wasm::Buckets>>,
+    /// What comes with its devices.
+    pub granted: Grant,
 }
 
 /// Puts a launch together.
@@ -65,8 +68,10 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
     let wasm = image.kind.is_wasm();
     let mut env = runtime::with_image_env(&image, &parts.env);
     let mut mounts = parts.mounts;
+    let devices = add_granted(parts.granted, &mut env, &mut mounts);
     if wasm {
         wasm_rules::check(pod, container)?;
+        wasm_rules::check_devices(container, &devices)?;
         // A Wasm artifact names no program: without this the first argument would be taken for it.
         if names_no_program(container, &image) {
             args.insert(0, container.name.clone());
@@ -76,7 +81,7 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
             env.push(("HOSTNAME".to_owned(), parts.hostname));
         }
     } else {
-        check_supported(container)?;
+        check_supported(pod, container)?;
         add_etc(&mut mounts, parts.etc, spec::host_network(pod));
     }
     mounts.push(MountPoint {
@@ -98,6 +103,7 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
         working_dir: container.working_dir.clone().unwrap_or_default(),
         user,
         mounts,
+        devices,
         resources: of_container(container),
         security: security(pod, container, parts.seccomp),
         tty: container.tty.unwrap_or(false),
@@ -117,6 +123,32 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
     })
 }
 
+/// Adds what comes with devices: what the pod says itself counts more. The devices are what is left.
+fn add_granted(
+    granted: Grant,
+    env: &mut Vec<(String, String)>,
+    mounts: &mut Vec<MountPoint>,
+) -> Vec<oci::Device> {
+    for (name, value) in granted.env {
+        if !env.iter().any(|(known, _)| *known == name) {
+            env.push((name, value));
+        }
+    }
+    for mount in granted.mounts {
+        if !mounts.iter().any(|known| known.path == mount.path) {
+            mounts.push(MountPoint {
+                host: mount.host.into(),
+                inside: PathBuf::new(),
+                path: mount.path,
+                read_only: mount.read_only,
+                recursive: false,
+                propagation: String::new(),
+            });
+        }
+    }
+    granted.devices
+}
+
 /// Whether neither the pod nor the image says what the first argument, the program's own name, is.
 fn names_no_program(container: &Container, image: &Image) -> bool {
     let config = &image.config;
@@ -125,7 +157,7 @@ fn names_no_program(container: &Container, image: &Image) -> bool {
 }
 
 /// Refuses by name what this node cannot give any container.
-fn check_supported(container: &Container) -> Result<(), String> {
+fn check_supported(pod: &Pod, container: &Container) -> Result<(), String> {
     if container
         .volume_devices
         .as_ref()
@@ -135,11 +167,12 @@ fn check_supported(container: &Container) -> Result<(), String> {
     }
     let mut mounts = container.volume_mounts.iter().flatten();
     match mounts.find(|m| m.mount_propagation.as_deref() == Some("Bidirectional")) {
-        Some(mount) => Err(format!(
-            "mountPropagation of {:?}: Bidirectional is not supported by this node, HostToContainer is",
+        Some(mount) if spec::spec(pod).host_users == Some(false) => Err(format!(
+            "mountPropagation of {:?}: what is mounted by a pod with users of its own (`hostUsers: false`) shows \
+             nowhere else, so it cannot be Bidirectional",
             mount.mount_path
         )),
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 
@@ -239,6 +272,7 @@ mod tests {
                 target: None,
                 seccomp: Path::new("/profiles"),
                 buckets: None,
+                granted: Grant::default(),
             },
         )
     }
@@ -274,7 +308,7 @@ mod tests {
                 .as_object_mut()
                 .unwrap()
                 .extend(rest.as_object().cloned().unwrap());
-            made(json!({"containers": [container]}), image("")).map(drop)
+            made(json!({"containers": [container], "hostUsers": false}), image("")).map(drop)
         };
         let shared =
             json!({"volumeMounts": [{"name": "v", "mountPath": "/v", "mountPropagation": "Bidirectional"}]});

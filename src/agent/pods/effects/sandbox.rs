@@ -177,6 +177,7 @@ pub async fn remove(context: Arc<PodContext>, pod: Arc<Pod>) -> Result<(), Strin
     node.balancing.set_host_ports(uid, Vec::new());
     node.net.detach(uid).await?;
     node.users.give_back(uid);
+    node.devices.release(uid);
     context.set_sandbox(None);
     Ok(())
 }

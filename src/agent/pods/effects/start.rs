@@ -225,6 +225,7 @@ impl Start<'_> {
             self.tell_what_has_no_meaning();
         }
         let seccomp = node.paths.seccomp();
+        let granted = node.devices.grant(pod, container).await?;
         launch::launch(
             pod,
             container,
@@ -241,6 +242,7 @@ impl Start<'_> {
                 target,
                 seccomp: &seccomp,
                 buckets: keyvalue::granted(node, pod),
+                granted,
             },
         )
     }

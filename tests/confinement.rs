@@ -1,0 +1,161 @@
+//! What a container may do holds for every process in it: its first one, and whatever is run there later by
+//! `kubectl exec`, a probe or a hook.
+
+use std::fs;
+
+use crate::support::manifests::{BUSYBOX, IDLE};
+use crate::support::running::processes;
+use crate::support::{Cluster, assert_has, sandboxed};
+
+/// Prints all that the kernel knows of a process' rights and place.
+const FACTS: &str = "grep -E '^(Uid|Gid|Groups|Umask|NoNewPrivs|Seccomp|Cap...):' /proc/self/status; \
+    cat /proc/self/oom_score_adj /proc/self/limits /proc/self/cgroup; pwd; env | sort; \
+    for n in /proc/self/ns/*; do readlink $n; done";
+
+/// A container `name` that tells its first process' facts, and its hook's into a file; its probe insists on seccomp
+/// being as said.
+fn container(name: &str, seccomp: u32, security: &str, memory: &str) -> String {
+    format!(
+        r#"
+  - name: {name}
+    image: {BUSYBOX}
+    command: [sh, -c, "({FACTS}) > /facts/first; {IDLE}"]
+    workingDir: /tmp
+    env: [{{name: COLOUR, value: blue}}]
+    resources: {{requests: {{memory: {memory}}}}}
+    securityContext: {security}
+    volumeMounts: [{{name: facts, mountPath: /facts, subPath: {name}}}]
+    lifecycle: {{postStart: {{exec: {{command: [sh, -c, "({FACTS}) > /facts/hook"]}}}}}}
+    readinessProbe: {{periodSeconds: 1, timeoutSeconds: 20, exec: {{command: [sh, -c, "grep -qE 'Seccomp:\\s{seccomp}$' /proc/self/status && ({FACTS}) > /facts/probe"]}}}}"#
+    )
+}
+
+/// Containers of all sorts of rights. They write from different users into one volume.
+fn pod() -> String {
+    let limited = "{runAsUser: 1000, runAsGroup: 1001, allowPrivilegeEscalation: false, \
+                   readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}";
+    let containers = [
+        container("plain", 2, "{}", "16Mi"),
+        container("limited", 2, limited, "64Mi"),
+        container(
+            "able",
+            2,
+            "{capabilities: {add: [SYS_TIME], drop: [CHOWN]}}",
+            "1Gi",
+        ),
+        container("free", 0, "{seccompProfile: {type: Unconfined}}", "16Mi"),
+        container(
+            "ruled",
+            2,
+            "{seccompProfile: {type: Localhost, localhostProfile: folders.json}}",
+            "16Mi",
+        ),
+        container("privileged", 0, "{privileged: true}", "16Mi"),
+    ];
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: many}}
+spec:
+  securityContext: {{fsGroup: 7, supplementalGroups: [8]}}
+  containers:{}
+  volumes: [{{name: facts, emptyDir: {{}}}}]
+"#,
+        containers.concat()
+    )
+}
+
+/// A profile that refuses to make folders, with an errno of its own.
+const PROFILE: &str = r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_NATIVE"],
+    "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}"#;
+
+/// What a container must be seen with, whoever looks.
+const EXPECTED: [(&str, &[&str]); 6] = [
+    (
+        "plain",
+        &[
+            "Seccomp:\t2",
+            "NoNewPrivs:\t0",
+            "CapBnd:\t00000000a80425fb",
+            "CapInh:\t0000000000000000",
+        ],
+    ),
+    (
+        "limited",
+        &[
+            "Seccomp:\t2",
+            "NoNewPrivs:\t1",
+            "CapBnd:\t0000000000000000",
+            "Uid:\t1000\t1000\t1000\t1000",
+            "Gid:\t1001\t1001\t1001\t1001",
+            "Groups:\t7 8 1001",
+        ],
+    ),
+    (
+        "able",
+        &[
+            "Seccomp:\t2",
+            "CapEff:\t00000000aa0425fa",
+            "CapPrm:\t00000000aa0425fa",
+        ],
+    ),
+    ("free", &["Seccomp:\t0", "CapEff:\t00000000a80425fb"]),
+    ("ruled", &["Seccomp:\t2", "CapEff:\t00000000a80425fb"]),
+    (
+        "privileged",
+        &["Seccomp:\t0", "NoNewPrivs:\t0", "Uid:\t0\t0\t0\t0"],
+    ),
+];
+
+#[test]
+fn whatever_runs_in_a_container_is_confined_as_its_first_process() {
+    sandboxed(|dir| {
+        let cluster = Cluster::stocked(dir, &[]);
+        let profiles = cluster.dir.join("seccomp");
+        fs::create_dir_all(&profiles).unwrap();
+        fs::write(profiles.join("folders.json"), PROFILE).unwrap();
+        cluster.apply(&pod());
+        cluster.pod_ready("many");
+        let run = |container: &str, script: &str| {
+            cluster.try_ok(&["exec", "many", "-c", container, "--", "sh", "-c", script])
+        };
+        let mut wrong = Vec::new();
+        for (container, expected) in EXPECTED {
+            let of = |who: &str| run(container, &format!("cat /facts/{who}")).unwrap();
+            let first = of("first");
+            assert_has(&first, expected);
+            assert_has(&first, &["Umask:\t0022", "COLOUR=blue", "\n/tmp\n"]);
+            let exec = run(container, FACTS).unwrap();
+            for (who, facts) in [("exec", exec), ("hook", of("hook")), ("probe", of("probe"))] {
+                let other = first
+                    .lines()
+                    .zip(facts.lines())
+                    .filter(|(first, later)| first != later);
+                wrong.extend(
+                    other.map(|(first, later)| format!("{container}, {who}: {first} became {later}")),
+                );
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+        // Without memory, the process that the containers are children of goes after all of them.
+        let score = |text: String| text.trim().parse::<i32>().unwrap();
+        let shims = processes(&["shim", "pod"]);
+        let [shim] = shims.as_slice() else {
+            panic!("one pod, shims {shims:?}");
+        };
+        let shim = score(fs::read_to_string(format!("/proc/{shim}/oom_score_adj")).unwrap());
+        for (container, _) in EXPECTED {
+            let own = score(run(container, "cat /proc/1/oom_score_adj").unwrap());
+            assert!(shim < own, "{container}: {own}, the shim: {shim}");
+        }
+
+        // Profiles bite: the default one, and one's own.
+        assert_has(&run("plain", "unshare -U true").unwrap_err(), &["not permitted"]);
+        assert_has(&run("ruled", "mkdir /tmp/x").unwrap_err(), &["No space left"]);
+        run("free", "unshare -U true && mkdir /tmp/x").unwrap();
+        run("privileged", "mkdir /tmp/x && mount -t tmpfs x /tmp/x").unwrap();
+        cluster.ok(&["delete", "pod", "many", "--timeout=60s"]);
+    });
+}
