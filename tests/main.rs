@@ -45,6 +45,7 @@ mod hostile;
 mod hostile_clients;
 mod image_gc;
 mod images;
+mod impersonation;
 mod join;
 mod keyvalue;
 mod kms;

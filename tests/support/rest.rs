@@ -49,6 +49,8 @@ pub enum As<'a> {
     Anonymous,
     /// The holder of a token.
     Token(&'a str),
+    /// The same, who says more in headers.
+    TokenWith(&'a str, &'a [&'a str]),
 }
 
 impl Cluster {
@@ -71,9 +73,12 @@ impl Cluster {
                 command.arg("--cert").arg(cert).arg("--key").arg(key);
             }
             As::Anonymous => {}
-            As::Token(token) => {
+            As::Token(token) | As::TokenWith(token, _) => {
                 command.args(["-H", &format!("Authorization: Bearer {token}")]);
             }
+        }
+        if let As::TokenWith(_, headers) = who {
+            command.args(headers.iter().flat_map(|header| ["-H", header]));
         }
         if !content_type.is_empty() {
             command.args([
