@@ -344,18 +344,12 @@ pub fn format(selector: &Value) -> String {
 pub fn validate(selector: &Field, errors: &mut Vec<FieldError>) {
     metadata::labels(&selector.get("matchLabels"), errors);
     for expression in selector.items("matchExpressions") {
-        let (operator, values) = (expression.get("operator"), expression.get("values"));
-        match operator.text() {
-            "In" | "NotIn" if values.is_blank() => {
-                errors.push(values.required("must be specified when `operator` is 'In' or 'NotIn'"));
-            }
-            "Exists" | "DoesNotExist" if !values.is_blank() => {
-                errors.push(
-                    values.forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'"),
-                );
-            }
-            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            _ => errors.push(operator.invalid("not a valid selector operator")),
+        if !has_its_values(&expression, errors) {
+            errors.push(
+                expression
+                    .get("operator")
+                    .invalid("not a valid selector operator"),
+            );
         }
         let key = expression.get("key");
         errors.extend(key.invalid_each(names::is_qualified_name(key.text())));
@@ -363,6 +357,24 @@ pub fn validate(selector: &Field, errors: &mut Vec<FieldError>) {
             errors.extend(value.invalid_each(names::is_label_value(value.text())));
         }
     }
+}
+
+/// Checks that a requirement has as many values as its operator takes; whether the operator is one of those that label
+/// selectors have.
+pub fn has_its_values(requirement: &Field, errors: &mut Vec<FieldError>) -> bool {
+    let values = requirement.get("values");
+    match requirement.get("operator").text() {
+        "In" | "NotIn" if values.is_blank() => {
+            errors.push(values.required("must be specified when `operator` is 'In' or 'NotIn'"));
+        }
+        "Exists" | "DoesNotExist" if !values.is_blank() => {
+            errors
+                .push(values.forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+        }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        _ => return false,
+    }
+    true
 }
 
 /// Whether a selector object is absent or without any requirement.

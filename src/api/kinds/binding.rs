@@ -27,24 +27,3 @@ fn validate(binding: &Value) -> Vec<FieldError> {
     }
     errors
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn only_nodes_are_targets() {
-        assert!(validate(&json!({"target": {"kind": "Node", "name": "n"}})).is_empty());
-        assert_eq!(
-            validate(&json!({"target": {"kind": "Pod"}}))
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>(),
-            [
-                "target.kind: Unsupported value: \"Pod\": supported values: \"Node\", \"<empty>\"",
-                "target.name: Required value"
-            ]
-        );
-    }
-}

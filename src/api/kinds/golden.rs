@@ -20,7 +20,7 @@ use crate::kind::Kind;
 use crate::schema::Schemas;
 use crate::status::{Cause, FieldError, Status};
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     include_str!("golden/pods.yaml"),
     include_str!("golden/volumes.yaml"),
     include_str!("golden/core.yaml"),
@@ -29,6 +29,7 @@ const TABLES: [&str; 8] = [
     include_str!("golden/network.yaml"),
     include_str!("golden/storage.yaml"),
     include_str!("golden/extension.yaml"),
+    include_str!("golden/asked.yaml"),
 ];
 
 /// A request for a certificate, as far as the rules look at it: in base64, as JSON has it.
@@ -54,7 +55,12 @@ struct Sample {
 }
 
 fn samples() -> BTreeMap<String, Sample> {
-    serde_saphyr::from_str(&include_str!("samples.yaml").replace("@CSR@", REQUEST)).unwrap()
+    let kept = include_str!("samples.yaml").replace("@CSR@", REQUEST);
+    let mut samples: BTreeMap<String, Sample> = serde_saphyr::from_str(&kept).unwrap();
+    let asked: BTreeMap<String, Sample> =
+        serde_saphyr::from_str(include_str!("golden/asked_samples.yaml")).unwrap();
+    samples.extend(asked);
+    samples
 }
 
 /// The objects of all tables, right and wrong ones.
@@ -145,10 +151,12 @@ impl Trial<'_> {
         let kind = self.kind;
         object["apiVersion"] = kind.api_version().into();
         object["kind"] = kind.kind.into();
-        if object["metadata"]["name"].is_null() {
-            object["metadata"]["name"] = "golden".into();
+        if kind.stored() {
+            if object["metadata"]["name"].is_null() {
+                object["metadata"]["name"] = "golden".into();
+            }
+            object["metadata"]["uid"] = "1-2-3".into();
         }
-        object["metadata"]["uid"] = "1-2-3".into();
         if kind.namespaced {
             object["metadata"]["namespace"] = "default".into();
         }

@@ -91,20 +91,15 @@ fn node_term(term: &Field, required: bool, errors: &mut Vec<FieldError>) {
 }
 
 fn node_requirement(requirement: &Field, errors: &mut Vec<FieldError>) {
+    if selector::has_its_values(requirement, errors) {
+        return;
+    }
     let (operator, values) = (requirement.get("operator"), requirement.get("values"));
-    let count = values.value.as_array().map_or(0, Vec::len);
-    match operator.text() {
-        "In" | "NotIn" if count == 0 => {
-            errors.push(values.required("must be specified when `operator` is 'In' or 'NotIn'"));
-        }
-        "Exists" | "DoesNotExist" if count > 0 => {
-            errors
-                .push(values.forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
-        }
-        "Gt" | "Lt" if count != 1 => {
+    match (operator.text(), values.value.as_array().map_or(0, Vec::len)) {
+        ("Gt" | "Lt", 1) => {}
+        ("Gt" | "Lt", _) => {
             errors.push(values.required("must be specified single value when `operator` is 'Lt' or 'Gt'"));
         }
-        "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
         _ => errors.push(operator.invalid("not a valid selector operator")),
     }
 }
