@@ -45,7 +45,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pause after `accept` failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Listens on all addresses. Port 0 is chosen once and used for every address.
+/// Listens on all addresses, once on each. Port 0 is chosen once and used for every address.
 pub(crate) async fn bind(addresses: &[SocketAddr]) -> std::io::Result<Vec<TcpListener>> {
     let mut listeners: Vec<TcpListener> = Vec::new();
     let mut chosen = None;
@@ -53,6 +53,11 @@ pub(crate) async fn bind(addresses: &[SocketAddr]) -> std::io::Result<Vec<TcpLis
         let mut address = *address;
         if address.port() == 0 {
             address.set_port(chosen.unwrap_or(0));
+        }
+        // The node's own may be the loopback that is listened on in any case.
+        let same = |known: &TcpListener| known.local_addr().is_ok_and(|known| known == address);
+        if listeners.iter().any(same) {
+            continue;
         }
         let named = |error: std::io::Error| {
             std::io::Error::new(error.kind(), format!("listen on {address}: {error}"))
@@ -258,4 +263,18 @@ fn builder(client: Arc<Client>) -> auto::Builder<AtItsPace> {
         .max_send_buf_size(SEND_BYTES_MAX)
         .max_header_list_size(HEADER_BYTES_MAX);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_is_named_twice_is_listened_on_once() {
+        let any = |last| SocketAddr::from(([127, 0, 0, last], 0));
+        let listeners = bind(&[any(1), any(2), any(1)]).await.unwrap();
+        let heard: Vec<SocketAddr> = listeners.iter().map(|one| one.local_addr().unwrap()).collect();
+        let port = heard[0].port();
+        assert_eq!(heard, [any(1), any(2)].map(|one| SocketAddr::new(one.ip(), port)));
+    }
 }
