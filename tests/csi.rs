@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::support::disks::{DRIVER, Disks, node};
 use crate::support::manifests::{command_pod, idle_pod, with_claim};
+use crate::support::sandbox::run;
 use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
 
 fn claim(name: &str, more: &str) -> String {
@@ -263,5 +264,38 @@ fn nodes_have_no_more_volumes_than_their_driver_can_attach() {
         delete(&cluster, &["pod", "c"]);
         delete(&cluster, &["pvc", "a", "b", "c"]);
         disks.assert_gone(&cluster);
+    });
+}
+
+#[test]
+fn a_driver_that_runs_in_a_pod_shows_its_volumes_to_others() {
+    sandboxed(|dir| {
+        // As it is on machines that systemd began.
+        let shown = dir.display().to_string();
+        run("mount", &["--bind", &shown, &shown]);
+        run("mount", &["--make-shared", &shown]);
+        let mut cluster = Cluster::stocked(dir, &[]);
+        let disks = Disks::start_in_pod(dir, &cluster);
+        cluster.apply(&claim("data", ""));
+        cluster.apply(&user("box", "data"));
+        cluster.pod_ready("box");
+        cluster
+            .exec("box", &["sh", "-c", "echo theirs > /data/note"])
+            .unwrap();
+        let volumes = disks.volumes();
+        let [volume] = volumes.as_slice() else {
+            panic!("{volumes:?}");
+        };
+        assert_eq!(std::fs::read_to_string(volume.join("note")).unwrap(), "theirs\n");
+        // The next driver finds what the one before has staged, and takes it back.
+        delete(&cluster, &["pod", "driver"]);
+        assert_eq!(cluster.exec("box", &["cat", "/data/note"]).unwrap(), "theirs\n");
+        let disks = Disks::start_in_pod(dir, &cluster);
+        delete(&cluster, &["pod", "box"]);
+        delete(&cluster, &["pvc", "data"]);
+        disks.assert_gone(&cluster);
+        delete(&cluster, &["pod", "driver"]);
+        cluster.stop();
+        run("umount", &["--lazy", &shown]);
     });
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::manifests::BUSYBOX;
 use super::running::Running;
 use super::{Cluster, eventually, tools};
 
@@ -18,6 +19,53 @@ pub struct Disks {
 impl Disks {
     /// Starts one and waits until the node knows it; with the class `disks` and a CSIDriver that says `more`.
     pub fn start(dir: &Path, cluster: &Cluster, more: &str) -> Self {
+        let mut disks = Self::announced(dir, cluster, more);
+        disks.begin(cluster);
+        known(cluster);
+        disks
+    }
+
+    /// Runs one in the pod `driver`, as clusters usually do. The data folder must be on a shared mount.
+    pub fn start_in_pod(dir: &Path, cluster: &Cluster) -> Self {
+        let disks = Self::announced(dir, cluster, "");
+        let program = tools::example("disks");
+        let programs = program.parent().expect("a folder").display();
+        let (data, folder) = (cluster.dir.display(), disks.folder.display());
+        cluster.apply(&format!(
+            r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: driver}}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: driver
+    image: {BUSYBOX}
+    command: [/programs/disks, {folder}, {data}, {node}, {data}/admin.kubeconfig]
+    securityContext: {{privileged: true}}
+    volumeMounts:
+    - {{name: data, mountPath: {data}, mountPropagation: Bidirectional}}
+    - {{name: folder, mountPath: {folder}}}
+    - {{name: programs, mountPath: /programs, readOnly: true}}
+    - {{name: lib, mountPath: /lib, readOnly: true}}
+    - {{name: lib64, mountPath: /lib64, readOnly: true}}
+  volumes:
+  - {{name: data, hostPath: {{path: {data}}}}}
+  - {{name: folder, hostPath: {{path: {folder}}}}}
+  - {{name: programs, hostPath: {{path: {programs}}}}}
+  - {{name: lib, hostPath: {{path: /lib}}}}
+  - {{name: lib64, hostPath: {{path: /lib64}}}}
+"#,
+            node = node(cluster),
+        ));
+        cluster.pod_ready("driver");
+        known(cluster);
+        disks
+    }
+
+    /// The objects that go with a driver, which does not run yet.
+    fn announced(dir: &Path, cluster: &Cluster, more: &str) -> Self {
         let folder = dir.join("disks");
         std::fs::create_dir_all(&folder).expect("a folder");
         cluster.apply(&format!(
@@ -26,17 +74,10 @@ impl Disks {
              apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {{name: disks}}\nprovisioner: {DRIVER}\n\
              volumeBindingMode: WaitForFirstConsumer\nallowVolumeExpansion: true\n"
         ));
-        let mut disks = Self {
+        Self {
             running: None,
             folder,
-        };
-        disks.begin(cluster);
-        cluster.until(
-            &format!("csinode/{}", node(cluster)),
-            "{.spec.drivers[*].name}",
-            DRIVER,
-        );
-        disks
+        }
     }
 
     /// Starts the driver's process, again if it was killed.
@@ -111,6 +152,12 @@ impl Disks {
             ))
         });
     }
+}
+
+/// Waits until the node knows the driver.
+fn known(cluster: &Cluster) {
+    let object = format!("csinode/{}", node(cluster));
+    cluster.until(&object, "{.spec.drivers[*].name}", DRIVER);
 }
 
 /// The cluster's only node.

@@ -165,6 +165,11 @@ fn check_supported(pod: &Pod, container: &Container) -> Result<(), String> {
     {
         return Err("volumeDevices: block volumes are not supported by this node".to_owned());
     }
+    if wants_own_apparmor(pod, container) {
+        let text =
+            "appArmorProfile: this node has no profile for RuntimeDefault; load one and name it by Localhost";
+        return Err(text.to_owned());
+    }
     let mut mounts = container.volume_mounts.iter().flatten();
     match mounts.find(|m| m.mount_propagation.as_deref() == Some("Bidirectional")) {
         Some(mount) if spec::spec(pod).host_users == Some(false) => Err(format!(
@@ -174,6 +179,16 @@ fn check_supported(pod: &Pod, container: &Container) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Whether it asks for the container runtime's AppArmor profile. Where the kernel has none, the pod was refused.
+fn wants_own_apparmor(pod: &Pod, container: &Container) -> bool {
+    let own = container.security_context.as_ref();
+    let whole = spec::spec(pod).security_context.as_ref();
+    let profile = own
+        .and_then(|context| context.app_armor_profile.as_ref())
+        .or(whole.and_then(|context| context.app_armor_profile.as_ref()));
+    profile.is_some_and(|profile| profile.type_ == "RuntimeDefault")
 }
 
 /// `terminationMessagePath`.
@@ -315,6 +330,13 @@ mod tests {
         assert!(with(shared).unwrap_err().contains("mountPropagation of \"/v\""));
         let device = json!({"volumeDevices": [{"name": "v", "devicePath": "/dev/v"}]});
         assert!(with(device).unwrap_err().starts_with("volumeDevices:"));
+        let apparmor = |kind: &str| json!({"securityContext": {"appArmorProfile": {"type": kind}}});
+        let why = with(apparmor("RuntimeDefault")).unwrap_err();
+        assert!(
+            why.starts_with("appArmorProfile: this node has no profile"),
+            "{why}"
+        );
+        assert_eq!(with(apparmor("Unconfined")), Ok(()));
     }
 
     #[test]
