@@ -171,6 +171,8 @@ fn it_is_used(cluster: &Cluster) {
     assert_has(&next(), &["ADDED", "punt"]);
     cluster.ok(&["delete", "boat", "punt", "--wait=false"]);
     assert_has(&next(), &["DELETED", "punt"]);
+    let late = cluster.refused(&["get", "--raw", &format!("{BOATS}/hang?timeout=2s")]);
+    assert_has(&late, &["request did not complete within the allotted timeout"]);
 }
 
 fn out(child: &mut Child) -> std::process::ChildStdout {

@@ -171,7 +171,59 @@ fn custom_objects_belong_and_end_like_others() {
                 Err(_) => Ok(()),
             }
         });
+        crew_stays_without_its_ship(&cluster);
         cluster.ok(&["-n", "sea", "apply", "-f", &boat(&cluster, "bea", "colour: blue")]);
         cluster.ok(&["delete", "namespace", "sea", "--wait", "--timeout=60s"]);
     });
+}
+
+/// What belongs to a custom object, and is one itself, is left alone when its owner is to leave it.
+fn crew_stays_without_its_ship(cluster: &Cluster) {
+    cluster.ok(&["-n", "sea", "apply", "-f", &boat(cluster, "ship", "colour: red")]);
+    cluster.ok(&[
+        "-n",
+        "sea",
+        "apply",
+        "-f",
+        &boat(cluster, "dinghy", "colour: blue"),
+    ]);
+    let uid = cluster.ok(&[
+        "-n",
+        "sea",
+        "get",
+        "boat",
+        "ship",
+        "-o",
+        "jsonpath={.metadata.uid}",
+    ]);
+    let owners = format!(
+        r#"{{"metadata":{{"ownerReferences":[
+            {{"apiVersion":"harbour.example.com/v1","kind":"Boat","name":"ship","uid":"{uid}"}},
+            {{"apiVersion":"v1","kind":"Namespace","name":"sea","uid":"{}"}}]}}}}"#,
+        cluster.ok(&["get", "namespace", "sea", "-o", "jsonpath={.metadata.uid}"])
+    );
+    cluster.ok(&[
+        "-n",
+        "sea",
+        "patch",
+        "boat",
+        "dinghy",
+        "--type=merge",
+        "-p",
+        &owners,
+    ]);
+    cluster.ok(&[
+        "-n",
+        "sea",
+        "delete",
+        "boat",
+        "ship",
+        "--cascade=orphan",
+        "--timeout=60s",
+    ]);
+    let left = "jsonpath={.metadata.ownerReferences[*].name}";
+    assert_eq!(
+        cluster.ok(&["-n", "sea", "get", "boat", "dinghy", "-o", left]),
+        "sea"
+    );
 }

@@ -124,7 +124,7 @@ pub fn decode(
             "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
         ))
     };
-    let (tree, mut notes) = match Format::of(content_type)? {
+    let (tree, notes) = match Format::of(content_type)? {
         Format::Json => {
             let no_kind = |e| unrecognized(format!("couldn't get version/kind; json parse error: {e}"));
             (json::parse(body).map_err(no_kind)?, Vec::new())
@@ -148,7 +148,37 @@ pub fn decode(
             actual.kind, actual.version, default.kind
         ))
     };
-    same_kind(&actual, default, &refused)?;
+    fit(tree, notes, &actual, schema, validation, default, &refused)
+}
+
+/// Checks the text of an object that a client's patch has made, as [`decode`] checks a body.
+///
+/// # Errors
+/// 422 about the patch, as Kubernetes words it; 413 for an object that is too large.
+pub fn decode_patched(
+    text: &str,
+    schema: &Schema,
+    validation: FieldValidation,
+    default: &Gvk,
+) -> Result<(Value, Vec<String>), Status> {
+    too_large(text.as_bytes())?;
+    let refused = |why: String| unfit_patch(text, why);
+    let tree = json::parse(text.as_bytes()).map_err(refused)?;
+    let actual = find_kind(&tree, default).map_err(refused)?;
+    fit(tree, Vec::new(), &actual, schema, validation, default, &refused)
+}
+
+/// What was read, if it is of the kind that was meant and of its schema.
+fn fit(
+    tree: Tree<'_>,
+    mut notes: Vec<String>,
+    actual: &Gvk,
+    schema: &Schema,
+    validation: FieldValidation,
+    default: &Gvk,
+    refused: &dyn Fn(String) -> Status,
+) -> Result<(Value, Vec<String>), Status> {
+    same_kind(actual, default, refused)?;
     let checked = check::check(tree, schema);
     if let Some(error) = checked.type_error {
         return Err(refused(error));
@@ -158,6 +188,11 @@ pub fn decode(
     let mut value = checked.value;
     crate::object::set_kind(&mut value, &actual.group, &actual.version, &actual.kind);
     Ok((value, warnings))
+}
+
+/// What a patch made is no object of its kind. It is about nothing that has a name.
+fn unfit_patch(made: &str, why: String) -> Status {
+    Status::invalid("", "", "", &[FieldError::invalid("patch", made, why)])
 }
 
 /// Checks an object that a patch has made, as [`decode`] checks a body.

@@ -38,6 +38,17 @@ pub const CREATE_ONLY: &[&str] = &["create"];
 /// Checks a name; the flag says that it is a `generateName` prefix. Returns Kubernetes' texts.
 pub type NameRule = fn(&str, bool) -> Vec<String>;
 
+/// What becomes of an object's dependents when the deletion does not say (`rest.GarbageCollectionPolicy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependents {
+    /// They are deleted too, in the background.
+    Deleted,
+    /// They stay, as in old releases; with the warning that says so, if any.
+    Kept(&'static str),
+    /// It has none: nobody looks after finalizers about them.
+    Unknown,
+}
+
 /// How a served version differs from the one in which its objects are stored.
 #[derive(Clone, Copy)]
 pub struct Storage {
@@ -151,6 +162,8 @@ pub struct Kind {
     /// Fields a status write loses.
     pub reset_fields_status: &'static [&'static str],
 
+    /// What becomes of its objects' dependents when a deletion does not say.
+    pub dependents: Dependents,
     /// Finalizer that a deletion gives its objects, for whoever cleans up after them; empty for none.
     pub deletion_finalizer: &'static str,
     /// `(object, asked)`: seconds an object stays with a deletion timestamp; `None` deletes at once.
@@ -192,6 +205,7 @@ impl Kind {
         warning: "",
         reset_fields: &[],
         reset_fields_status: &[],
+        dependents: Dependents::Deleted,
         deletion_finalizer: "",
         graceful_delete: |_, _| None,
     };

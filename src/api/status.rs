@@ -434,6 +434,11 @@ impl Status {
         self.reason == "NotFound"
     }
 
+    /// Whether it is about an object of that name, and not about a path that is not there.
+    pub fn is_about(&self, name: &str) -> bool {
+        self.details.as_ref().is_some_and(|details| details.name == name)
+    }
+
     /// Whether the reason is `Conflict`.
     pub fn is_conflict(&self) -> bool {
         self.reason == "Conflict"

@@ -16,7 +16,7 @@ const GATHER: Duration = Duration::from_millis(300);
 /// How long a broken watch is left alone.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A custom kind, in the version in which its objects are kept.
+/// A custom kind, in the version in which its objects are kept, or another one where that is not served.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CustomResource {
     /// Its path.
@@ -57,6 +57,7 @@ struct Spec {
 #[derive(Deserialize)]
 struct Version {
     name: String,
+    served: bool,
     storage: bool,
 }
 
@@ -87,9 +88,10 @@ fn of(definition: Definition) -> Option<CustomResource> {
     if !status.conditions.iter().any(established) {
         return None;
     }
-    let stored = spec.versions.iter().find(|version| version.storage)?;
+    let served = || spec.versions.iter().filter(|version| version.served);
+    let version = served().find(|version| version.storage).or(served().next())?;
     Some(CustomResource {
-        resource: ResourceRef::new(&spec.group, &stored.name, &status.accepted_names.plural),
+        resource: ResourceRef::new(&spec.group, &version.name, &status.accepted_names.plural),
         kind: status.accepted_names.kind,
         namespaced: spec.scope == "Namespaced",
     })
@@ -153,16 +155,19 @@ mod tests {
 
     #[test]
     fn only_what_is_established_counts() {
-        let definition = |established: &str| {
+        let definition = |established: &str, v1_served: bool| {
             let text = serde_json::json!({"metadata": {"name": "things.a.io"}, "spec": {"group": "a.io", "scope": "Namespaced",
-                "versions": [{"name": "v2", "served": true, "storage": false}, {"name": "v1", "served": true, "storage": true}]},
+                "versions": [{"name": "v2", "served": true, "storage": false}, {"name": "v1", "served": v1_served, "storage": true}]},
                 "status": {"conditions": [{"type": "Established", "status": established}],
                     "acceptedNames": {"plural": "things", "kind": "Thing"}}});
             of(serde_json::from_value(text).unwrap())
         };
-        assert_eq!(definition("False"), None);
-        let kind = definition("True").unwrap();
+        assert_eq!(definition("False", true), None);
+        let kind = definition("True", true).unwrap();
         assert_eq!(kind.resource, ResourceRef::new("a.io", "v1", "things"));
         assert!(kind.namespaced && kind.kind == "Thing");
+        // Nobody could read them in the version in which they are kept.
+        let kind = definition("True", false).unwrap();
+        assert_eq!(kind.resource, ResourceRef::new("a.io", "v2", "things"));
     }
 }

@@ -140,7 +140,7 @@ fn status(
         _ => ("True", "SufficientPods"),
     };
     PodDisruptionBudgetStatus {
-        conditions: Some(vec![condition(budget, is, reason, String::new(), now)]),
+        conditions: Some(conditions(budget, is, reason, String::new(), now)),
         current_healthy: Some(count.healthy),
         desired_healthy: Some(count.desired),
         disrupted_pods: Some(evicted).filter(|pods| !pods.is_empty()),
@@ -166,31 +166,39 @@ fn failed(
     PodDisruptionBudgetStatus {
         disruptions_allowed: Some(0),
         observed_generation: budget.metadata.generation,
-        conditions: Some(vec![condition(budget, "False", "SyncFailed", why, now)]),
+        conditions: Some(conditions(budget, "False", "SyncFailed", why, now)),
         ..budget.status.clone().unwrap_or_default()
     }
 }
 
-/// The condition `DisruptionAllowed`, whose time moves only with its value.
-fn condition(
+/// The conditions with `DisruptionAllowed` among them, whose time moves only with its value; the others are others'.
+fn conditions(
     budget: &PodDisruptionBudget,
     is: &str,
     reason: &str,
     message: String,
     now: Timestamp,
-) -> Condition {
-    let before = budget.status.iter().flat_map(|s| s.conditions.iter().flatten());
-    let same = before
-        .into_iter()
-        .find(|c| c.type_ == "DisruptionAllowed" && c.status == is);
-    Condition {
+) -> Vec<Condition> {
+    let before = budget
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.clone());
+    let mut all = before.unwrap_or_default();
+    let at = all.iter().position(|c| c.type_ == "DisruptionAllowed");
+    let same = at.and_then(|at| all.get(at)).filter(|c| c.status == is);
+    let ours = Condition {
         type_: "DisruptionAllowed".to_owned(),
         status: is.to_owned(),
         reason: reason.to_owned(),
         message,
         last_transition_time: same.map_or(Time(now), |c| c.last_transition_time.clone()),
         observed_generation: budget.metadata.generation,
+    };
+    match at.and_then(|at| all.get_mut(at)) {
+        Some(before) => *before = ours,
+        None => all.push(ours),
     }
+    all
 }
 
 /// A count as the API has it.
@@ -253,6 +261,34 @@ mod tests {
             panic!("{plan:?}")
         };
         (plan, written["status"].clone())
+    }
+
+    #[test]
+    fn conditions_of_others_stay() {
+        let mut budget = budget(json!({"minAvailable": 1}), json!({}));
+        let other: Condition = typed(
+            json!({"type": "Odd", "status": "True", "reason": "R", "message": "",
+            "lastTransitionTime": "2025-01-01T00:00:00Z"}),
+        );
+        let ours = Condition {
+            type_: "DisruptionAllowed".to_owned(),
+            ..other.clone()
+        };
+        budget.status.as_mut().unwrap().conditions = Some(vec![ours, other]);
+        let (_, status) = decide(budget, three());
+        let types: Vec<&Value> = status["conditions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| &c["type"])
+            .collect();
+        assert_eq!(types, ["DisruptionAllowed", "Odd"]);
+        // Its value is the same as before, and so is its time.
+        assert_eq!(
+            status["conditions"][0]["lastTransitionTime"],
+            "2025-01-01T00:00:00Z"
+        );
+        assert_eq!(status["conditions"][0]["reason"], "SufficientPods");
     }
 
     fn three() -> Vec<Pod> {

@@ -11,8 +11,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use api::object;
 use api::request::{PatchType, ResourceRef, Verb};
 use api::status::Status;
+use api::value;
 use base::OnError;
 use client::{Client, Propagation, WorkQueue};
 use serde_json::{Value, json};
@@ -135,44 +137,39 @@ async fn attend(client: &Client, graph: &Shared, uid: &str) -> Result<(), Status
 
 /// Whether an owner that the graph has not seen is not there, or is another object by now.
 async fn is_gone(client: &Client, owner: &graph::Owner) -> Result<bool, Status> {
-    let (group, version) = owner
-        .api_version
-        .split_once('/')
-        .unwrap_or(("", &owner.api_version));
-    let Some((plural, namespaced)) = path_of(client, group, &owner.kind, version).await? else {
+    let Some((resource, namespaced)) = path_of(client, owner).await? else {
         // Of a kind that is not served: nothing can be known, so nothing is deleted.
         return Ok(false);
     };
     let namespace = if namespaced { owner.namespace.as_str() } else { "" };
-    let resource = ResourceRef::new(group, version, &plural);
-    match client
-        .call(client.request_for(Verb::Get, resource, namespace, &owner.name))
-        .await
-    {
+    let request = client.request_for(Verb::Get, resource, namespace, &owner.name);
+    match client.call(request).await {
         Ok(reply) => {
             let found: Value = serde_json::from_slice(&reply.body.whole()).map_err(Status::internal)?;
             Ok(found["metadata"]["uid"] != owner.uid.as_str())
         }
+        // A path that is not served, as that of a custom kind at start, says nothing about the object.
+        Err(status) if status.is_not_found() && !status.is_about(&owner.name) => Err(status),
         Err(status) if status.is_not_found() => Ok(true),
         Err(status) => Err(status),
     }
 }
 
-/// Plural of a kind, and whether it lives in namespaces.
-async fn path_of(
-    client: &Client,
-    group: &str,
-    kind: &str,
-    version: &str,
-) -> Result<Option<(String, bool)>, Status> {
-    if let Some(known) = api::kinds::find_kind(group, version, kind) {
-        return Ok(Some((known.plural.to_owned(), known.namespaced)));
+/// Path of an owner's kind, in a version that is served, and whether it lives in namespaces.
+async fn path_of(client: &Client, owner: &graph::Owner) -> Result<Option<(ResourceRef, bool)>, Status> {
+    let (group, version) = owner
+        .api_version
+        .split_once('/')
+        .unwrap_or(("", &owner.api_version));
+    if let Some(known) = api::kinds::find_kind(group, version, &owner.kind) {
+        let resource = ResourceRef::new(group, version, known.plural);
+        return Ok(Some((resource, known.namespaced)));
     }
     let custom = custom::all(client).await?;
     let found = custom
         .into_iter()
-        .find(|c| c.resource.group == group && c.kind == kind);
-    Ok(found.map(|c| (c.resource.plural, c.namespaced)))
+        .find(|c| c.resource.group == group && c.kind == owner.kind);
+    Ok(found.map(|c| (c.resource, c.namespaced)))
 }
 
 fn target(member: &Member) -> Target {
@@ -186,18 +183,7 @@ fn target(member: &Member) -> Target {
 async fn act(client: &Client, action: Action) -> Result<(), Status> {
     let result = match action {
         Action::Delete { member, propagation } => perform(client, &delete(&member, propagation)).await,
-        Action::RemoveOwners { member, uids } => {
-            let gone: Vec<Value> = uids
-                .iter()
-                .map(|uid| json!({"$patch": "delete", "uid": uid}))
-                .collect();
-            let patch = json!({"metadata": {"uid": member.uid, "ownerReferences": gone}});
-            perform(
-                client,
-                &Write::Patch(target(&member), PatchType::Strategic, patch),
-            )
-            .await
-        }
+        Action::RemoveOwners { member, uids } => remove_owners(client, &member, &uids).await,
         Action::RemoveFinalizer { member, finalizer } => {
             let left: Vec<&String> = member.finalizers.iter().filter(|f| **f != finalizer).collect();
             let patch = json!({"metadata": {
@@ -212,11 +198,61 @@ async fn act(client: &Client, action: Action) -> Result<(), Status> {
     }
 }
 
+/// Takes owners out of an object. By merge patch, since custom kinds take no strategic one; and the graph knows only
+/// half of what an entry says, so the entries that stay are read first.
+async fn remove_owners(client: &Client, member: &Member, uids: &[String]) -> Result<Option<u64>, Status> {
+    let request = client.request_for(
+        Verb::Get,
+        member.resource.clone(),
+        &member.namespace,
+        &member.name,
+    );
+    let reply = client.call(request).await?;
+    let live: Value = serde_json::from_slice(&reply.body.whole()).map_err(Status::internal)?;
+    let patch = without_owners(&live, &member.uid, uids);
+    perform(client, &Write::Patch(target(member), PatchType::Merge, patch)).await
+}
+
+/// The patch that takes owners out of an object as it is now; it fails if that is another one, or changed meanwhile.
+fn without_owners(live: &Value, uid: &str, uids: &[String]) -> Value {
+    let is_left = |owner: &&Value| !uids.iter().any(|uid| owner["uid"] == uid.as_str());
+    let left: Vec<&Value> = value::list(live, "metadata.ownerReferences")
+        .iter()
+        .filter(is_left)
+        .collect();
+    json!({"metadata": {
+        "uid": uid,
+        "resourceVersion": object::resource_version(live),
+        "ownerReferences": if left.is_empty() { Value::Null } else { json!(left) },
+    }})
+}
+
 fn delete(member: &Member, propagation: Propagation) -> Write {
     Write::Delete {
         target: target(member),
         uid: member.uid.clone(),
         propagation: Some(propagation),
         grace_seconds: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_owners_stay_as_they_are() {
+        let owner =
+            |uid: &str| json!({"uid": uid, "name": uid, "kind": "K", "apiVersion": "v1", "controller": true});
+        let live = json!({"metadata": {"resourceVersion": "7", "ownerReferences": [owner("a"), owner("b")]}});
+        let gone = |uids: &[&str]| -> Vec<String> { uids.iter().map(|uid| (*uid).to_owned()).collect() };
+        assert_eq!(
+            without_owners(&live, "u", &gone(&["a"])),
+            json!({"metadata": {"uid": "u", "resourceVersion": "7", "ownerReferences": [owner("b")]}})
+        );
+        assert_eq!(
+            without_owners(&live, "u", &gone(&["a", "b"]))["metadata"]["ownerReferences"],
+            Value::Null
+        );
     }
 }

@@ -81,6 +81,11 @@ fn respond(stream: &mut Stream, request: &Request, harbour: &Harbour) -> Option<
         echo(stream);
         return None;
     }
+    if path.ends_with("/hang") {
+        // Until the other side gives up.
+        let _ = stream.read(&mut [0]);
+        return None;
+    }
     Some(answer(request, path, harbour))
 }
 

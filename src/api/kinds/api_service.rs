@@ -19,6 +19,8 @@ pub static KIND: Kind = Kind {
     subresources: &[Subresource::status("APIService")],
     unconditional_update: false,
     storage_version_hash: "InPBPD7+PqM=",
+    reset_fields: &["status"],
+    reset_fields_status: &["spec"],
     name_rule: names::path_segment,
     default: |service| {
         if let Some(at) = get_mut(service, "spec.service") {

@@ -21,6 +21,8 @@ pub static KIND: Kind = Kind {
     subresources: &[Subresource::status("CustomResourceDefinition")],
     unconditional_update: false,
     storage_version_hash: "jfWCUB31mvA=",
+    reset_fields: &["status"],
+    reset_fields_status: &["spec"],
     default,
     prepare_create: |definition| {
         let status = custom::new_status(definition);

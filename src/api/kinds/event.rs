@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{cells, event_rules};
-use crate::kind::{Column, Kind};
+use crate::kind::{Column, Dependents, Kind};
 use crate::names;
 use crate::value::{get, has, int, text};
 
@@ -29,6 +29,7 @@ pub static KIND: Kind = Kind {
     singular: "event",
     short_names: &["ev"],
     create_on_update: true,
+    dependents: Dependents::Unknown,
     storage_version_hash: "r2yiGXH7wu8=",
     name_rule: names::path_segment,
     validate: |event| event_rules::always(event, "reportingComponent"),

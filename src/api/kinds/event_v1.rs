@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{event, event_rules};
-use crate::kind::{Kind, Storage};
+use crate::kind::{Dependents, Kind, Storage};
 use crate::value::text;
 
 /// Pairs of names: here, and in core/v1.
@@ -29,6 +29,7 @@ pub static KIND: Kind = Kind {
     singular: "event",
     short_names: &["ev"],
     create_on_update: true,
+    dependents: Dependents::Unknown,
     storage_version_hash: "r2yiGXH7wu8=",
     storage: Some(Storage {
         group: "",

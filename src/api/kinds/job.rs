@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{cells, ingress_class, metadata, pod, workload};
 use crate::duration;
-use crate::kind::{Column, Kind, Subresource};
+use crate::kind::{Column, Dependents, Kind, Subresource};
 use crate::selector::{self, LabelSelector};
 use crate::status::FieldError;
 use crate::value::{Field, fill, fill_text, flag, get, get_mut, has, int, list, object_mut, set, text};
@@ -19,6 +19,10 @@ pub static KIND: Kind = Kind {
     categories: &["all"],
     subresources: &[Subresource::status("Job")],
     storage_version_hash: "mudhfqk/qZY=",
+    dependents: Dependents::Kept(
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or \
+         set propagationPolicy=Orphan to suppress this warning",
+    ),
     default,
     prepare_create: |job| {
         metadata::create_without_status(job);

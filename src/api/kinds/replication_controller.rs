@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{cells, pod, workload};
-use crate::kind::{Kind, Subresource};
+use crate::kind::{Dependents, Kind, Subresource};
 use crate::status::FieldError;
 use crate::value::{Field, fill, get, get_mut, has, int, set};
 
@@ -16,6 +16,7 @@ pub static KIND: Kind = Kind {
     categories: &["all"],
     subresources: &[Subresource::scale(), Subresource::status("ReplicationController")],
     storage_version_hash: "Jond2If31h0=",
+    dependents: Dependents::Kept(""),
     default,
     validate,
     validate_update: |new, _| validate(new),

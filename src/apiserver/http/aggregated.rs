@@ -1,17 +1,21 @@
-//! Requests for what other servers serve: who asks and whether they may is for this server to say.
+//! Requests for what other servers serve: who asks, whether they may and how long it lasts is for this server to say.
 
 use std::sync::Arc;
 
 use api::status::Status;
-use http::Response;
+use futures_util::{StreamExt, stream};
+use http::{Request, Response, header};
+use http_body_util::{BodyStream, StreamBody};
+use tokio::time::Instant;
 
 use super::door::Door;
 use super::handler::Incoming;
-use super::{path, resource};
+use super::watch::SyncStream;
+use super::{path, reply, resource};
 use crate::aggregation::Remote;
 use crate::authz::Attributes;
 use crate::metrics::About;
-use crate::nodes::Body;
+use crate::nodes::{Body, BoxError};
 
 /// Passes a request on to the server behind `remote`.
 pub async fn answer(
@@ -22,11 +26,45 @@ pub async fn answer(
 ) -> Result<Response<Body>, Status> {
     let asked = attributes(&incoming);
     door.authorizer.authorize(&asked).await?;
+    let lasting = asked.verb == "watch" || incoming.request.headers().contains_key(header::UPGRADE);
     let _running = (asked.verb == "watch").then(|| door.counters.long_running(about));
-    Ok(door
-        .aggregation
-        .forward(remote, &incoming.user, incoming.request)
-        .await)
+    let until = incoming.began + resource::timeout(&incoming.query)?;
+    let forwarded = door.aggregation.forward(remote, &incoming.user, incoming.request);
+    let response = in_time(until, forwarded).await?;
+    Ok(match lasting {
+        true => response,
+        false => response.map(|body| cut_off(body, until)),
+    })
+}
+
+/// Passes the question for a remote's document on, as long as a request may take.
+pub async fn document(door: &Door, remote: &Remote, incoming: &Incoming) -> Result<Response<Body>, Status> {
+    let until = incoming.began + resource::timeout(&incoming.query)?;
+    let asked: &Request<Body> = &incoming.request;
+    let forwarded = door.aggregation.forward_document(remote, &incoming.user, asked);
+    let response = in_time(until, forwarded).await?;
+    Ok(response.map(|body| cut_off(body, until)))
+}
+
+/// The head of an answer, if it comes in time: whoever waits for it keeps a seat.
+async fn in_time(
+    until: Instant,
+    forwarded: impl Future<Output = Response<Body>>,
+) -> Result<Response<Body>, Status> {
+    let answered = tokio::time::timeout_at(until, forwarded).await;
+    answered.map_err(|_| reply::late())
+}
+
+/// A body that breaks off when the request's time is over.
+fn cut_off(body: Body, until: Instant) -> Body {
+    let frames = stream::unfold(Some(BodyStream::new(body)), move |frames| async move {
+        let mut frames = frames?;
+        match tokio::time::timeout_at(until, frames.next()).await {
+            Ok(next) => Some((next?, Some(frames))),
+            Err(_) => Some((Err(BoxError::from("it took too long")), None)),
+        }
+    });
+    Body::new(StreamBody::new(SyncStream::new(frames)))
 }
 
 /// The question whether the user may.

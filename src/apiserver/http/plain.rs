@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::door::Door;
 use super::handler::Incoming;
-use super::{negotiate, reply};
+use super::{aggregated, negotiate, reply};
 use crate::authz::Attributes;
 use crate::health::Probe;
 use crate::nodes::Body;
@@ -134,10 +134,7 @@ async fn openapi(door: &Door, incoming: &Incoming, path: &str) -> Result<Option<
         .strip_prefix("/openapi/v3")
         .and_then(|path| others.of_path(path))
     {
-        let answer = door
-            .aggregation
-            .forward_document(&remote, &incoming.user, &incoming.request);
-        return Ok(Some(answer.await));
+        return aggregated::document(door, &remote, incoming).await.map(Some);
     }
     let hash = incoming.query.get("hash");
     if let Some(there) = hash.and_then(|hash| door.openapi.moved(path, hash)) {

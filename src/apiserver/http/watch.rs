@@ -187,7 +187,7 @@ impl Line {
 pub(crate) struct SyncStream<S>(std::sync::Mutex<std::pin::Pin<Box<S>>>);
 
 impl<S> SyncStream<S> {
-    fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S) -> Self {
         Self(std::sync::Mutex::new(Box::pin(stream)))
     }
 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use store::{Entry, Expect, Op, StoreError};
 
 use crate::admission::Operation;
+use crate::authz::Attributes;
 
 use super::create::written;
 use super::quota::Writing;
@@ -81,11 +82,13 @@ impl Core {
         }
         match &change.wanted {
             Wanted::Whole(new) if target.kind.create_on_update => {
+                self.may_create(request).await?;
                 let mut new = new.clone();
                 meta::settle_name(target, &mut new)?;
                 self.create_object(target, request, new, true).await
             }
             Wanted::Patched(PatchType::Apply, applied) => {
+                self.may_create(request).await?;
                 let mut applied = applied.clone();
                 meta::settle_name(target, &mut applied)?;
                 meta::settle_namespace(target, &mut applied)?;
@@ -101,6 +104,15 @@ impl Core {
             }
             _ => Err(target.not_found()),
         }
+    }
+
+    /// Refuses who may change such an object, but not create it.
+    async fn may_create(&self, request: &Request) -> Result<(), Status> {
+        let asked = Attributes {
+            verb: Verb::Create.name().to_owned(),
+            ..Attributes::of(request)
+        };
+        self.inner.authorizer.authorize(&asked).await
     }
 
     async fn attempt_change(
@@ -345,8 +357,7 @@ impl<'a> Change<'a> {
             PatchType::Apply => view,
         };
         let validation = FieldValidation::parse(&self.request.options.field_validation)?;
-        let text = serde_json::to_vec(&patched).map_err(Status::internal)?;
-        let (new, more) = decode::decode(&text, "application/json", &self.schema, validation, &self.gvk)?;
+        let (new, more) = decode::decode_patched(&patched.to_string(), &self.schema, validation, &self.gvk)?;
         warnings.extend(more);
         Ok(new)
     }

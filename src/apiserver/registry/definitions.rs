@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use api::custom::{self, FINALIZER, approval, judge};
+use api::kinds;
 use api::object;
 use api::request::{Options, PatchType, Request, ResourceRef, User, Verb};
 use api::status::Status;
@@ -268,7 +269,11 @@ impl Core {
             text(definition, "spec.group"),
             text(definition, "status.acceptedNames.plural"),
         );
-        if plural.is_empty() {
+        // A definition that is named as a kind of the server's own has no objects: those are the server's.
+        let built_in = kinds::all()
+            .iter()
+            .any(|kind| kind.group == group && kind.plural == plural);
+        if plural.is_empty() || built_in {
             return Ok(0);
         }
         let prefix = lookup::prefix(group, plural, "");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::kind::Kind;
+use api::kind::{Dependents, Kind};
 use api::object;
 use api::request::{Options, Reply, Request};
 use api::status::Status;
@@ -44,7 +44,7 @@ fn decide(kind: &Kind, live: &Value, options: &Options, now: Timestamp) -> Fate 
     if !kind.deletion_finalizer.is_empty() && !object::is_deleting(live) {
         object::add_finalizer(&mut marked, kind.deletion_finalizer);
     }
-    let waits = set_finalizers(&mut marked, &options.propagation_policy);
+    let waits = set_finalizers(&mut marked, policy(kind, live, &options.propagation_policy));
     if kind.kind == "Namespace" && kind.group.is_empty() {
         return namespace(live, marked, waits, now);
     }
@@ -71,6 +71,31 @@ fn decide(kind: &Kind, live: &Value, options: &Options, now: Timestamp) -> Fate 
                 Fate::Marked(marked)
             }
         }
+    }
+}
+
+/// What becomes of an object's dependents: what the deletion says of them, else what an earlier one said by a finalizer,
+/// else what is usual for the kind.
+fn policy<'p>(kind: &Kind, live: &Value, asked: &'p str) -> &'p str {
+    let told = || {
+        [ORPHAN, FOREGROUND]
+            .iter()
+            .any(|finalizer| object::has_finalizer(live, finalizer))
+    };
+    match kind.dependents {
+        Dependents::Unknown => "Background",
+        Dependents::Kept(_) if asked.is_empty() && !told() => "Orphan",
+        _ => asked,
+    }
+}
+
+/// The warning of a kind whose dependents stay, if the deletion does not say that they are to.
+fn warnings(kind: &Kind, options: &Options) -> Vec<String> {
+    match kind.dependents {
+        Dependents::Kept(text) if options.propagation_policy.is_empty() && !text.is_empty() => {
+            vec![text.to_owned()]
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -160,7 +185,7 @@ impl Core {
         Ok(Reply {
             code: 200,
             body: removed.body.into(),
-            warnings: Vec::new(),
+            warnings: warnings(&target.kind, &options),
         })
     }
 
@@ -250,7 +275,7 @@ impl Core {
         Ok(Reply {
             code: 200,
             body: Text::of_pieces(list),
-            warnings: Vec::new(),
+            warnings: warnings(&target.kind, &options),
         })
     }
 }
@@ -353,6 +378,40 @@ mod tests {
         object::remove_finalizer(&mut done, FOREGROUND);
         assert!(goes_with_change(kind("configmaps"), &done, &marked));
         assert!(!goes_with_change(kind("configmaps"), &done, &live));
+    }
+
+    #[test]
+    fn dependents_fare_as_is_usual_for_the_kind() {
+        let now = Timestamp::UNIX_EPOCH;
+        let live = json!({"metadata": {"name": "a"}});
+        let finalizers = |plural: &str, live: &Value, policy: &str| match decide(
+            kind(plural),
+            live,
+            &asked(policy, None),
+            now,
+        ) {
+            Fate::Marked(marked) => marked["metadata"]["finalizers"].clone(),
+            Fate::Gone => Value::Null,
+            Fate::Pending => panic!("nothing was written"),
+        };
+        assert_eq!(finalizers("replicationcontrollers", &live, ""), json!([ORPHAN]));
+        assert_eq!(
+            finalizers("replicationcontrollers", &live, "Background"),
+            Value::Null
+        );
+        // What an earlier deletion said holds.
+        let told = json!({"metadata": {"name": "a", "finalizers": [FOREGROUND]}});
+        assert_eq!(
+            finalizers("replicationcontrollers", &told, ""),
+            json!([FOREGROUND])
+        );
+        for policy in ["", "Foreground", "Orphan"] {
+            assert_eq!(finalizers("events", &live, policy), Value::Null);
+        }
+        let job = api::kinds::find("batch", "v1", "jobs").unwrap();
+        assert!(warnings(job, &asked("", None))[0].starts_with("child pods are preserved by default"));
+        assert!(warnings(job, &asked("Orphan", None)).is_empty());
+        assert!(warnings(kind("replicationcontrollers"), &asked("", None)).is_empty());
     }
 
     #[test]

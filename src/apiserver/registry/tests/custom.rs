@@ -266,6 +266,28 @@ async fn objects_go_with_their_definition() {
 }
 
 #[tokio::test]
+async fn a_definition_named_as_a_built_in_kind_takes_nothing_along() {
+    let world = world().await;
+    let leases = ("coordination.k8s.io", "leases");
+    world
+        .create(leases, "", json!({"metadata": {"name": "l"}}))
+        .await
+        .unwrap();
+    let mut overlapping = definition();
+    overlapping["metadata"] = json!({"name": "leases.coordination.k8s.io",
+        "annotations": {"api-approved.kubernetes.io": "unapproved, to try it"}});
+    overlapping["spec"]["group"] = json!("coordination.k8s.io");
+    overlapping["spec"]["names"] = json!({"plural": "leases", "kind": "Lease"});
+    world.create(DEFINITIONS, "", overlapping).await.unwrap();
+    let there = || world.call(request(Verb::Get, DEFINITIONS, "", "leases.coordination.k8s.io"));
+    eventually(|| async { there().await.unwrap()["status"]["acceptedNames"]["plural"] == "leases" }).await;
+    let delete = request(Verb::Delete, DEFINITIONS, "", "leases.coordination.k8s.io");
+    world.call(delete).await.unwrap();
+    eventually(|| async { there().await.is_err() }).await;
+    world.get(leases, "l").await.unwrap();
+}
+
+#[tokio::test]
 async fn names_are_free_again_when_their_owner_goes() {
     let world = world_with_things().await;
     let mut second = definition();

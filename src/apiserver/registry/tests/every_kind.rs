@@ -177,6 +177,8 @@ impl Trial<'_> {
         let mut request = Request::new(admin, verb, resource, namespace, name);
         request.options.field_manager = "every".into();
         request.options.field_validation = "Strict".into();
+        // Some kinds' dependents stay otherwise, and with them the object until somebody has seen to that.
+        request.options.propagation_policy = "Background".into();
         request
     }
 
@@ -505,6 +507,7 @@ impl Trial<'_> {
             let mut request = self.request(Verb::DeleteCollection, &object);
             request.options = Options {
                 grace_period_seconds: Some(0),
+                propagation_policy: "Background".into(),
                 ..by_label
             };
             self.world.call(request).await.unwrap();

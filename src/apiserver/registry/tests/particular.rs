@@ -294,6 +294,42 @@ async fn nobody_grants_more_than_they_hold() {
 }
 
 #[tokio::test]
+async fn who_may_only_change_creates_nothing() {
+    let rbac = crate::rbac::Rbac::with_defaults();
+    let role = r#"{"rules":[{"verbs":["update","patch"],"apiGroups":["coordination.k8s.io"],"resources":["leases"]}]}"#;
+    let binding = r#"{"roleRef":{"kind":"Role","name":"r"},"subjects":[{"kind":"User","name":"eve"}]}"#;
+    rbac.take("roles", "default", "r", Some(role.as_bytes()));
+    rbac.take("rolebindings", "default", "b", Some(binding.as_bytes()));
+    let world = world_of(Arc::new(rbac)).await;
+    let leases = ("coordination.k8s.io", "leases");
+    let written = |verb: Verb, user: User| {
+        let mut ask = request(verb, leases, "default", "l");
+        ask.user = user;
+        ask.options.field_manager = "eve".into();
+        ask.body = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"},
+                          "spec": {"holderIdentity": "eve"}})
+        .to_string()
+        .into();
+        ask
+    };
+    let eve = || User::new("eve", &["system:authenticated"]);
+    for verb in [Verb::Update, Verb::Patch(PatchType::Apply)] {
+        let refused = world.call(written(verb, eve())).await.unwrap_err();
+        assert_eq!(refused.code, 403);
+        assert!(
+            refused.message.contains("cannot create resource \"leases\""),
+            "{refused}"
+        );
+    }
+    let admin = User::new("admin", &["system:masters"]);
+    world.call(written(Verb::Update, admin)).await.unwrap();
+    world
+        .call(written(Verb::Patch(PatchType::Apply), eve()))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn evictions_and_debug_containers() {
     let world = world().await.with_account().await;
     let made = world.create(PODS, "default", pod("a")).await.unwrap();
