@@ -1,13 +1,13 @@
-//! The commands that people type, with the oldest and the newest kubectl.
+//! The commands that people type, with every kubectl that is found.
 
 use std::process::Stdio;
 
-use crate::support::tools::oldest_and_newest;
+use crate::support::tools::supported;
 use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
 
 /// Runs `scenario` once with each kubectl, each in a namespace of its own.
 fn with_each(cluster: &mut Cluster, scenario: impl Fn(&Cluster)) {
-    for (minor, kubectl) in oldest_and_newest() {
+    for (minor, kubectl) in supported() {
         eprintln!("with kubectl 1.{minor}");
         cluster.with(&kubectl);
         let namespace = format!("with-{minor}");

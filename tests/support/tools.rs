@@ -37,6 +37,9 @@ pub fn faketime() -> PathBuf {
         .expect("libfaketime (make setup installs it)")
 }
 
+/// The oldest minor version of kubectl that is tried.
+const OLDEST: u32 = 27;
+
 /// Every kubectl on this machine by its minor version: those on PATH, and
 /// those that lie beside one of them under names such as `kubectl.1.33`.
 pub fn kubectls() -> BTreeMap<u32, PathBuf> {
@@ -80,28 +83,23 @@ pub fn kubectls() -> BTreeMap<u32, PathBuf> {
     found
 }
 
+/// Every kubectl of a supported version, or all there are if none is.
+pub fn supported() -> Vec<(u32, PathBuf)> {
+    let mut all: Vec<(u32, PathBuf)> = kubectls().into_iter().collect();
+    let is_supported = |(minor, _): &(u32, PathBuf)| *minor >= OLDEST;
+    if all.iter().any(is_supported) {
+        all.retain(is_supported);
+    }
+    let versions: Vec<u32> = all.iter().map(|(minor, _)| *minor).collect();
+    eprintln!("kubectl 1.x used, x: {versions:?}");
+    all
+}
+
 /// The oldest supported and the newest kubectl there are.
 pub fn oldest_and_newest() -> Vec<(u32, PathBuf)> {
-    let all = kubectls();
-    let supported: Vec<_> = all.iter().filter(|(minor, _)| **minor >= 27).collect();
-    let chosen = if supported.is_empty() {
-        all.iter().collect()
-    } else {
-        supported
-    };
-    let mut pair: Vec<_> = chosen
-        .first()
-        .into_iter()
-        .chain(chosen.last())
-        .map(|(m, p)| (**m, (*p).clone()))
-        .collect();
-    pair.dedup();
-    eprintln!(
-        "kubectl found: {:?}; used: {:?}",
-        all.keys(),
-        pair.iter().map(|p| p.0).collect::<Vec<_>>()
-    );
-    pair
+    let mut all = supported();
+    let newest = all.pop();
+    all.into_iter().take(1).chain(newest).collect()
 }
 
 /// Where `make setup` puts what it installs beside the system.
