@@ -6,6 +6,7 @@ pub mod disk;
 mod group;
 mod history;
 pub mod memory;
+mod seeds;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +22,8 @@ use world::{Stats, World};
 
 /// How many steps one history has.
 const STEPS: usize = 250;
+/// The test that lives through as many histories as wanted.
+const MANY: &str = "simulator::many_histories";
 
 /// Runs one history; the error says what was wrong with it.
 fn run(seed: u64, plant: Option<Plant>) -> Result<Stats, String> {
@@ -51,18 +54,20 @@ fn tidy(state: &dyn State, cache: &Cache, log: &Mutex<Log>, disk: &SimDisk) {
 
 #[test]
 fn nothing_acknowledged_is_ever_lost() {
-    let mut total = Stats::default();
-    for seed in 0..400 {
-        match run(seed, None) {
-            Ok(stats) => total.add(&stats),
-            Err(error) => panic!("seed {seed}: {error}"),
-        }
-    }
+    let total = seeds::run_all(MANY, 0..400, |seed| run(seed, None));
     // A simulator in which nothing happens finds nothing.
     assert!(total.acknowledged > 10_000 && total.refused > 2_000, "{total:?}");
     assert!(total.crashes > 1_000 && total.compactions > 200, "{total:?}");
     assert!(total.expired > 200 && total.reads > 5_000, "{total:?}");
     assert!(total.suspended > 400 && total.uncertain > 100, "{total:?}");
+}
+
+/// Not a test by itself: the histories of the seeds in `SEEDS`.
+#[test]
+fn many_histories() {
+    if let Some(asked) = seeds::asked() {
+        seeds::run_all(MANY, asked, |seed| run(seed, None));
+    }
 }
 
 #[test]

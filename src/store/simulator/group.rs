@@ -1,6 +1,5 @@
 //! Several simulated machines, a network between them, clients and an
-//! administrator. One seed is one history; `GROUP_SEEDS=FROM..TO cargo nextest
-//! run -p coracle-store many_histories` runs as many as wanted.
+//! administrator. One seed is one history.
 
 mod clients;
 mod machine;
@@ -9,13 +8,15 @@ mod witness;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
+use super::seeds;
 use crate::plant::Plant;
 use world::{Stats, World};
 
 /// How many steps one history has.
 const STEPS: u64 = 1500;
+/// The test that lives through as many histories as wanted.
+const MANY: &str = "simulator::group::many_histories";
 /// How many histories are run each time.
 const SEEDS: u64 = 2000;
 /// So many histories tell how often a planted bug is found.
@@ -42,33 +43,9 @@ fn live(begin: impl FnOnce() -> Result<World, String>) -> Result<Stats, String> 
     catch_unwind(history).unwrap_or_else(|_| Err("panicked".to_owned()))
 }
 
-fn run_all(seeds: std::ops::Range<u64>, run: Run) -> Stats {
-    let (mut total, count) = (Stats::default(), seeds.end - seeds.start);
-    let began = computed();
-    for seed in seeds {
-        match run(seed, None) {
-            Ok(stats) => total.add(&stats),
-            Err(error) => panic!(
-                "seed {seed}: {error}\nagain, and no other: the same test with its variable set to {seed}..{}",
-                seed + 1
-            ),
-        }
-    }
-    let took = (computed() - began).as_secs_f64();
-    println!("{count} histories in {took:.1} CPU-seconds: {total:?}");
-    total
-}
-
-/// How long this thread has computed, as the kernel counts it.
-fn computed() -> Duration {
-    let counted = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = counted.split(' ').next().and_then(|first| first.parse().ok());
-    Duration::from_nanos(nanoseconds.unwrap_or(0))
-}
-
 #[test]
 fn groups_lose_nothing_and_agree() {
-    let total = run_all(0..SEEDS, run);
+    let total = seeds::run_all(MANY, 0..SEEDS, |seed| run(seed, None));
     // A simulator in which nothing happens finds nothing.
     assert!(
         total.acknowledged > 80 * SEEDS && total.reads > 60 * SEEDS,
@@ -96,18 +73,11 @@ fn group_histories_can_be_repeated() {
     }
 }
 
-/// The seeds that somebody asks for, `FROM..TO`.
-fn seeds(variable: &str) -> Option<std::ops::Range<u64>> {
-    let range = std::env::var(variable).ok()?;
-    let (from, to) = range.split_once("..").expect("FROM..TO");
-    Some(from.parse().expect("a number")..to.parse().expect("a number"))
-}
-
-/// Not a test by itself: the histories of the seeds in `GROUP_SEEDS`.
+/// Not a test by itself: the histories of the seeds in `SEEDS`.
 #[test]
 fn many_histories() {
-    if let Some(seeds) = seeds("GROUP_SEEDS") {
-        run_all(seeds, run);
+    if let Some(asked) = seeds::asked() {
+        seeds::run_all(MANY, asked, |seed| run(seed, None));
     }
 }
 

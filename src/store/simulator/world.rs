@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::disk::{Crash, SimDisk, TROUBLES};
 use super::history::{History, Known};
 use super::memory::MemoryState;
+use super::seeds::Tally;
 use super::tidy;
 use crate::cache::Cache;
 use crate::command::{Body, Command, Ticket};
@@ -43,8 +44,8 @@ pub struct Stats {
     pub uncertain: u64,
 }
 
-impl Stats {
-    pub fn add(&mut self, other: &Stats) {
+impl Tally for Stats {
+    fn add(&mut self, other: &Stats) {
         self.acknowledged += other.acknowledged;
         self.refused += other.refused;
         self.crashes += other.crashes;

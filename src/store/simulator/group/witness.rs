@@ -1,10 +1,13 @@
 //! Groups of two full members and a witness, of which one after the other is lost for good. One seed is one
-//! history; `WITNESS_SEEDS=FROM..TO cargo nextest run -p coracle-store witness_histories` runs as many as wanted.
+//! history.
 
 use super::world::{Stats, World};
-use super::{live, look_for, run_all, seeds};
+use super::{live, look_for};
 use crate::plant::Plant;
+use crate::simulator::seeds::{self, Tally};
 
+/// The test that lives through as many histories as wanted.
+const MANY: &str = "simulator::group::witness::witness_histories";
 /// How many histories are run each time.
 const SEEDS: u64 = 1000;
 /// Of so many changes of leadership at most one brings the witness up though a full voter could have led.
@@ -16,7 +19,7 @@ fn run(seed: u64, plant: Option<Plant>) -> Result<Stats, String> {
 
 #[test]
 fn two_members_and_a_witness_lose_nothing_and_agree() {
-    let total = run_all(0..SEEDS, run);
+    let total = seeds::run_all(MANY, 0..SEEDS, |seed| run(seed, None));
     // A simulator in which nothing happens finds nothing.
     assert!(
         total.acknowledged > 60 * SEEDS && total.reads > 40 * SEEDS,
@@ -34,11 +37,11 @@ fn histories_with_a_witness_can_be_repeated() {
     }
 }
 
-/// Not a test by itself: the histories of the seeds in `WITNESS_SEEDS`.
+/// Not a test by itself: the histories of the seeds in `SEEDS`.
 #[test]
 fn witness_histories() {
-    if let Some(seeds) = seeds("WITNESS_SEEDS") {
-        run_all(seeds, run);
+    if let Some(asked) = seeds::asked() {
+        seeds::run_all(MANY, asked, |seed| run(seed, None));
     }
 }
 

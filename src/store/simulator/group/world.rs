@@ -12,6 +12,7 @@ use crate::core::{Arrival, Turn, addressed};
 use crate::error::StoreError;
 use crate::parcel::Parcel;
 use crate::plant::{Plant, Plants};
+use crate::simulator::seeds::Tally;
 use crate::status::Leadership;
 use crate::watch::Watch;
 use duel::Duel;
@@ -50,8 +51,8 @@ pub struct Stats {
     pub needless: u64,
 }
 
-impl Stats {
-    pub fn add(&mut self, other: &Stats) {
+impl Tally for Stats {
+    fn add(&mut self, other: &Stats) {
         self.acknowledged += other.acknowledged;
         self.reads += other.reads;
         self.crashes += other.crashes;
