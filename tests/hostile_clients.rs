@@ -92,8 +92,9 @@ fn refused(said: &Value) -> bool {
 fn slow_clients_are_given_up() {
     sandboxed(|dir| {
         let cluster = Cluster::start(dir, &[]);
-        let attacks: [Attack; 4] = [
+        let attacks: [Attack; 5] = [
             ("silent", |said| said["closed"] == true),
+            ("mute", |said| said["closed"] == true),
             ("slow_headers", |said| said["closed"] == true),
             ("slow_body", |said| said["code"] == 504),
             ("unread", |said| said["done"] == true),

@@ -100,6 +100,11 @@ def silent():
     return {"closed": all(many(100, one))}
 
 
+def mute():
+    """Connections that say nothing after their handshake."""
+    return {"closed": all(many(100, lambda: rest(connect())[1] is not None))}
+
+
 def slow_headers():
     """A header that never ends, a byte a second."""
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::{OnError, Tasks};
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use super::door::{Caller, Door};
 use super::guests::Guests;
 use super::handler;
+use super::idle::Use;
 use super::shares::Share;
 use super::together::Together;
 use crate::authn::CertificateUser;
@@ -193,13 +194,18 @@ impl Listening {
         if let CertificateUser::Known { user, .. } = &*certificate {
             client.is(&user.name);
         }
-        let builder = builder(client.clone());
+        let in_use = Use::new();
+        let builder = builder(client.clone(), in_use.clone());
         let caller = Caller::Remote {
             peer,
             certificate,
             client,
         };
+        let asked = in_use.clone();
         let service = service_fn(move |request: Request<Incoming>| {
+            if request.version() < Version::HTTP_2 {
+                asked.leave_to_others();
+            }
             let (door, caller) = (door.clone(), caller.clone());
             let request = request.map(|body| body.map_err(|error| -> BoxError { error.into() }).boxed());
             async move { Ok::<_, Infallible>(door.answer(caller, request).await) }
@@ -208,7 +214,7 @@ impl Listening {
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = stop.cancelled() => {
+            () = over(&stop, &in_use) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -216,6 +222,14 @@ impl Listening {
         if let Err(error) = ended {
             tracing::debug!(%peer, error, "connection ended with an error");
         }
+    }
+}
+
+/// Returns when a connection is to end: because the server stops, or nobody uses it.
+async fn over(stop: &CancellationToken, in_use: &Use) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = in_use.end() => {}
     }
 }
 
@@ -234,21 +248,26 @@ async fn timely<T>(peer: SocketAddr, half: impl Future<Output = std::io::Result<
     None
 }
 
-/// Runs the requests of a connection at its client's pace.
+/// Runs the requests of an HTTP/2 connection at its client's pace.
 #[derive(Clone)]
-struct AtItsPace(Arc<Client>);
+struct AtItsPace(Arc<Client>, Use);
 
 impl<F> hyper::rt::Executor<F> for AtItsPace
 where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, request: F) {
-        tokio::spawn(self.0.clone().paced(request));
+        let busy = self.1.begin();
+        let request = self.0.clone().paced(request);
+        tokio::spawn(async move {
+            request.await;
+            drop(busy);
+        });
     }
 }
 
-fn builder(client: Arc<Client>) -> auto::Builder<AtItsPace> {
-    let mut builder = auto::Builder::new(AtItsPace(client));
+fn builder(client: Arc<Client>, in_use: Use) -> auto::Builder<AtItsPace> {
+    let mut builder = auto::Builder::new(AtItsPace(client, in_use));
     builder
         .http1()
         .timer(TokioTimer::new())

@@ -10,6 +10,7 @@ mod door;
 mod fuzz;
 mod guests;
 mod handler;
+mod idle;
 pub mod impersonate;
 mod intake;
 mod large;
