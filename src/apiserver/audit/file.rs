@@ -25,14 +25,7 @@ pub struct FileSettings {
 }
 
 /// Writes what comes through the queue until it is closed. Runs on a thread of its own.
-pub fn write(settings: &FileSettings, mut queue: mpsc::Receiver<Bytes>, counters: &Counters) {
-    let mut log = match Log::open(settings) {
-        Ok(log) => log,
-        Err(error) => {
-            tracing::error!(%error, path = %settings.path.display(), "the audit log cannot be written");
-            return;
-        }
-    };
+pub fn write(mut log: Log, mut queue: mpsc::Receiver<Bytes>, counters: &Counters) {
     let mut lines = Vec::new();
     while queue.blocking_recv_many(&mut lines, 1024) > 0 {
         if let Err(error) = log.append(&lines) {
@@ -43,28 +36,31 @@ pub fn write(settings: &FileSettings, mut queue: mpsc::Receiver<Bytes>, counters
     }
 }
 
-struct Log<'s> {
-    settings: &'s FileSettings,
-    out: BufWriter<Box<dyn Write>>,
+/// The open file.
+pub struct Log {
+    settings: FileSettings,
+    out: BufWriter<Box<dyn Write + Send>>,
     bytes: u64,
 }
 
-impl<'s> Log<'s> {
-    fn open(settings: &'s FileSettings) -> io::Result<Self> {
+impl Log {
+    /// Opens the file, to write after what is in it.
+    ///
+    /// # Errors
+    /// When it cannot be written: a server that is to keep a log does not run without one.
+    pub fn open(settings: FileSettings) -> io::Result<Self> {
         if settings.path == Path::new("-") {
-            let out: Box<dyn Write> = Box::new(io::stdout());
             return Ok(Self {
                 settings,
-                out: BufWriter::new(out),
+                out: BufWriter::new(Box::new(io::stdout())),
                 bytes: 0,
             });
         }
         let file = append_to(&settings.path)?;
-        let bytes = file.metadata()?.len();
         Ok(Self {
             settings,
+            bytes: file.metadata()?.len(),
             out: BufWriter::new(Box::new(file)),
-            bytes,
         })
     }
 
@@ -89,7 +85,7 @@ impl<'s> Log<'s> {
         fs::rename(&self.settings.path, aside(&self.settings.path, Timestamp::now()))?;
         self.out = BufWriter::new(Box::new(append_to(&self.settings.path)?));
         self.bytes = 0;
-        tidy(self.settings, SystemTime::now())
+        tidy(&self.settings, SystemTime::now())
     }
 }
 
@@ -166,7 +162,7 @@ mod tests {
             let name = aside(&settings.path, Timestamp::from_second(n).unwrap());
             fs::write(name, "old\n").unwrap();
         }
-        let mut log = Log::open(&settings).unwrap();
+        let mut log = Log::open(settings.clone()).unwrap();
         log.append(&[Bytes::from_static(b"12345678"), Bytes::from_static(b"next")])
             .unwrap();
         assert_eq!(fs::read_to_string(&settings.path).unwrap(), "next\n");
@@ -175,6 +171,18 @@ mod tests {
         assert_eq!(kept.len(), 2);
         assert!(kept[0].ends_with("audit-1970-01-01T00-00-02.000.log"), "{kept:?}");
         assert_eq!(fs::read_to_string(&kept[1]).unwrap(), "12345678\n");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = Log::open(FileSettings {
+            path: dir.path().to_owned(),
+            bytes_max: 10,
+            backups_max: 0,
+            days_max: 0,
+        });
+        assert!(opened.is_err());
     }
 
     #[test]

@@ -73,11 +73,13 @@ impl Audit {
         let counters = Counters::new(metrics);
         let mut queues = Vec::new();
         if let Some(file) = settings.file.clone() {
+            let path = file.path.display().to_string();
+            let log = file::Log::open(file).map_err(|error| format!("audit-log-path {path}: {error}"))?;
             let (sender, queue) = mpsc::channel(QUEUE_EVENTS);
             queues.push(sender);
             let counters = counters.clone();
             let writer = std::thread::Builder::new().name("audit log".into());
-            let write = move || file::write(&file, queue, &counters);
+            let write = move || file::write(log, queue, &counters);
             writer
                 .spawn(write)
                 .map_err(|error| format!("no thread for the audit log: {error}"))?;
