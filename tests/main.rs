@@ -71,6 +71,7 @@ mod services;
 mod services_balancer;
 mod services_policies;
 mod services_userspace;
+mod signatures;
 mod startup;
 mod static_pods;
 mod upgrade;

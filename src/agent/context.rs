@@ -35,6 +35,8 @@ use crate::volumes::{LocalPaths, VolumeMaker};
 pub trait ImageSource: Send + Sync + 'static {
     /// The image, if it is on this machine.
     async fn find(&self, reference: &str) -> Result<Option<Image>, ImageError>;
+    /// Whether the node's policy lets it run under that name; the error says what is missing.
+    fn admits(&self, reference: &str, image: &Image) -> Result<(), ImageError>;
     /// Where the files of an ordinary image lie: its layers, lowest first.
     fn layers(&self, image: &Image) -> Vec<PathBuf>;
     /// Fetches it.
@@ -45,6 +47,10 @@ pub trait ImageSource: Send + Sync + 'static {
 impl ImageSource for Images {
     async fn find(&self, reference: &str) -> Result<Option<Image>, ImageError> {
         Images::find(self, reference).await
+    }
+
+    fn admits(&self, reference: &str, image: &Image) -> Result<(), ImageError> {
+        Images::admits(self, reference, image)
     }
 
     fn layers(&self, image: &Image) -> Vec<PathBuf> {

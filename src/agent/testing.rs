@@ -131,13 +131,17 @@ impl Api for FakeApi {
     }
 }
 
-/// Images: every name has one; `wasm…` holds a Wasm program, `missing…` does not exist.
+/// Images: every name has one; `wasm…` holds a Wasm program, `missing…` does not exist, `unsigned…` is refused.
 pub(crate) struct FakeImages;
 
 #[async_trait]
 impl ImageSource for FakeImages {
     async fn find(&self, _: &str) -> Result<Option<Image>, ImageError> {
         Ok(None)
+    }
+
+    fn admits(&self, _: &str, _: &Image) -> Result<(), ImageError> {
+        Ok(())
     }
 
     fn layers(&self, _: &Image) -> Vec<std::path::PathBuf> {
@@ -150,6 +154,9 @@ impl ImageSource for FakeImages {
             return Err(ImageError::NotFound {
                 reference: reference.to_owned(),
             });
+        }
+        if name.starts_with("unsigned") {
+            return Err(ImageError::Untrusted("it is not signed".to_owned()));
         }
         let digest = "sha256:00".to_owned();
         let kind = match name.starts_with("wasm") {
@@ -167,6 +174,7 @@ impl ImageSource for FakeImages {
             size_bytes: 7,
             config: ImageConfig::default(),
             kind,
+            vouchers: Vec::new(),
         })
     }
 }

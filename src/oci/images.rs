@@ -3,6 +3,7 @@
 mod app;
 mod assemble;
 mod bundle;
+mod document;
 mod download;
 mod import;
 mod layers;
@@ -16,6 +17,10 @@ mod records;
 mod reference;
 mod registries;
 mod registry;
+mod signatures;
+#[cfg(test)]
+mod signatures_tests;
+mod trust;
 mod turns;
 mod unpack;
 
@@ -26,6 +31,7 @@ use std::time::Duration;
 
 pub use app::AppComponent;
 pub use registries::Registries;
+pub use trust::Voucher;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +62,9 @@ pub enum ImageError {
     /// The image is damaged, or of a kind or platform that cannot run here.
     #[error("{0}")]
     Unusable(String),
+    /// Nobody answers for it whom the policy trusts (`SignatureValidationFailed` in a pod's status).
+    #[error("{0}")]
+    Untrusted(String),
     /// This machine's disk.
     #[error("{context}: {reason}")]
     Io {
@@ -192,6 +201,9 @@ pub struct Image {
     pub config: ImageConfig,
     /// What it is.
     pub kind: ImageKind,
+    /// Who answers for it.
+    #[serde(default)]
+    pub vouchers: Vec<Voucher>,
 }
 
 /// How to import a file.
@@ -270,8 +282,21 @@ impl Images {
         .await
     }
 
+    /// Whether the policy lets that image of the store run under that name.
+    ///
+    /// # Errors
+    /// [`ImageError::Untrusted`], which says what is missing; an invalid name.
+    pub fn admits(&self, reference: &str, image: &Image) -> Result<(), ImageError> {
+        let name = reference::parse(reference)?;
+        self.shared
+            .config
+            .registries
+            .policy()
+            .admits(&name, &image.vouchers)
+    }
+
     /// Fetches the image from its registry and unpacks it, unless all of its
-    /// content is here. Pulls of one reference at the same time share one
+    /// content is here; where the policy asks for it, only if it is signed. Pulls of one reference at the same time share one
     /// download. Credentials are tried in order; without any, those that the
     /// machine's own settings have for the registry, else none.
     ///

@@ -105,6 +105,15 @@ impl Hostile {
         (format!("{}/{name}:{tag}", self.address), descriptor)
     }
 
+    /// The manifest that is kept under a tag.
+    pub fn content_of(&self, name: &str, tag: &str) -> Vec<u8> {
+        let state = self.lock();
+        let found = state.manifests.get(&format!("/v2/{name}/manifests/{tag}"));
+        found
+            .map(|(_, bytes)| bytes.clone())
+            .expect("a manifest of that name")
+    }
+
     /// From now on the next requests whose path has this part go wrong in these ways.
     pub fn fail(&self, part: &str, faults: &[Fault]) {
         self.lock().faults.insert(part.to_owned(), faults.to_vec());

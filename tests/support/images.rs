@@ -152,6 +152,31 @@ pub fn busybox_archive(dir: &Path, name: &str) -> PathBuf {
     archive(dir, name, OCI_CONFIG, &config, OCI_LAYER, &layer)
 }
 
+/// An archive of one signature, as `cosign sign` leaves it beside an image.
+pub fn signature_archive(dir: &Path, payload: &[u8], signature: &str) -> PathBuf {
+    let layout = dir.join("layout");
+    // The layout of the image made before.
+    let _ = fs::remove_dir_all(&layout);
+    let config = json!({
+        "architecture": "", "os": "", "created": "0001-01-01T00:00:00Z", "config": {},
+        "history": [{"created": "0001-01-01T00:00:00Z"}],
+        "rootfs": {"type": "layers", "diff_ids": [digest(payload)]},
+    });
+    let mut layer = blob(
+        &layout,
+        "application/vnd.dev.cosign.simplesigning.v1+json",
+        payload,
+    );
+    layer["annotations"] = json!({"dev.cosignproject.cosign/signature": signature});
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": blob(&layout, OCI_CONFIG, config.to_string().as_bytes()),
+        "layers": [layer],
+    });
+    finish(dir, &layout, "signature:1", &manifest)
+}
+
 fn archive(
     dir: &Path,
     name: &str,
@@ -194,7 +219,8 @@ fn blob(layout: &Path, media_type: &str, content: &[u8]) -> Value {
     json!({"mediaType": media_type, "digest": digest, "size": content.len()})
 }
 
-fn digest(content: &[u8]) -> String {
+/// `sha256:…`
+pub fn digest(content: &[u8]) -> String {
     format!("sha256:{:x}", Sha256::digest(content))
 }
 

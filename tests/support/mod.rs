@@ -1,6 +1,7 @@
 //! What the scenarios have in common.
 
 pub mod cluster;
+pub mod cosign;
 pub mod disks;
 pub mod extension;
 pub mod guests;

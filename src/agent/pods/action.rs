@@ -10,7 +10,7 @@ use super::plant::{self, Plant};
 use super::resize::Resize;
 use super::spec;
 use super::state::{
-    ContainerRecord, Doom, ExitRecord, Failure, ImageRef, ImageStage, LOST, Part, PodState, Run,
+    ContainerRecord, Doom, ExitRecord, Failure, ImageRef, ImageStage, LOST, Part, PodState, Run, backs_off,
 };
 use crate::config::Timing;
 use crate::moment::Moment;
@@ -315,8 +315,7 @@ impl PodState {
                 let delay = record.image_backoff.next(timing.image_base, timing.image_max);
                 // Shown as itself for a moment, then as a back-off, as the kubelet's syncs would.
                 let announce = now.mono + (delay / 4).min(timing.retry);
-                // Only a pull backs off visibly; what will not be tried keeps its reason.
-                let announced = reason != "ErrImagePull";
+                let announced = !backs_off(&reason);
                 ImageStage::Failed {
                     reason,
                     message,

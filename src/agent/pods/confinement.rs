@@ -135,6 +135,7 @@ mod tests {
                 ..Default::default()
             },
             kind: oci::ImageKind::Oci { layers: vec![] },
+            vouchers: vec![],
         };
         user(&pod, &spec::spec(&pod).containers[0], &image)
     }

@@ -69,7 +69,7 @@ pub enum ImageStage {
     Ready(ImageRef),
     /// Not to be had.
     Failed {
-        /// `ErrImagePull`, `ErrImageNeverPull`, `InvalidImageName` …
+        /// [`PULL_FAILED`], [`UNTRUSTED`], `ErrImageNeverPull`, `InvalidImageName` …
         reason: String,
         /// The text behind it.
         message: String,
@@ -80,6 +80,17 @@ pub enum ImageStage {
         /// Whether the back-off has been announced.
         announced: bool,
     },
+}
+
+/// The reason of a pull that failed.
+pub const PULL_FAILED: &str = "ErrImagePull";
+/// The reason of one that the node's policy refuses.
+pub const UNTRUSTED: &str = "SignatureValidationFailed";
+
+/// Whether an image that is not to be had for that reason is shown as
+/// `ImagePullBackOff` until it is asked for again; what is not pulled keeps its reason.
+pub fn backs_off(reason: &str) -> bool {
+    matches!(reason, PULL_FAILED | UNTRUSTED)
 }
 
 /// The reason of an end that nobody saw.

@@ -12,7 +12,7 @@ use super::conditions;
 use super::decide::{done, init_failed, initialized};
 use super::resize;
 use super::spec::{self, Role};
-use super::state::{ContainerRecord, ExitRecord, ImageStage, PodState, Run};
+use super::state::{ContainerRecord, ExitRecord, ImageStage, PodState, Run, backs_off};
 use crate::config::Timing;
 use crate::moment::Moment;
 
@@ -139,7 +139,7 @@ pub fn waiting_reason(pod: &Pod, state: &PodState, name: &str) -> String {
     match &state.container(name).image {
         ImageStage::Failed {
             reason, announced, ..
-        } if reason == "ErrImagePull" && *announced => "ImagePullBackOff".to_owned(),
+        } if *announced && backs_off(reason) => "ImagePullBackOff".to_owned(),
         ImageStage::Failed { reason, .. } => reason.clone(),
         _ if spec::init_containers(pod).next().is_some() => "PodInitializing".to_owned(),
         _ => "ContainerCreating".to_owned(),
@@ -200,7 +200,7 @@ impl View<'_> {
             Run::Waiting | Run::Starting => match &record.last {
                 // Being started again: the end of the last run is still the news.
                 Some(exit) if record.run == Run::Starting => (exit_state(exit), false),
-                _ => (self.not_yet(role, record), false),
+                _ => (self.not_yet(role, container, record), false),
             },
             Run::Exited(exit) => match self.waits(container, record, exit) {
                 Some(state) => (state, false),
@@ -210,7 +210,7 @@ impl View<'_> {
     }
 
     /// Why a container that has not run is not running.
-    fn not_yet(&self, role: Role, record: &ContainerRecord) -> ContainerState {
+    fn not_yet(&self, role: Role, container: &Container, record: &ContainerRecord) -> ContainerState {
         let has_init = spec::init_containers(self.pod).next().is_some();
         let its_turn = role != Role::Main || initialized(self.pod, self.state);
         match &record.image {
@@ -219,7 +219,7 @@ impl View<'_> {
                 message,
                 announced,
                 ..
-            } if its_turn => image_waiting(reason, message, *announced),
+            } if its_turn => image_waiting(container, reason, message, *announced),
             _ if has_init => waiting("PodInitializing", ""),
             _ => waiting("ContainerCreating", ""),
         }
@@ -242,7 +242,7 @@ impl View<'_> {
             ..
         } = &record.image
         {
-            return Some(image_waiting(reason, message, *announced));
+            return Some(image_waiting(container, reason, message, *announced));
         }
         let (until, delay) = record
             .crash
@@ -260,13 +260,13 @@ impl View<'_> {
     }
 }
 
-fn image_waiting(reason: &str, message: &str, announced: bool) -> ContainerState {
-    match reason {
-        "ErrImagePull" if announced => {
-            waiting("ImagePullBackOff", &format!("Back-off pulling image: {message}"))
-        }
-        _ => waiting(reason, message),
+fn image_waiting(container: &Container, reason: &str, message: &str, announced: bool) -> ContainerState {
+    if !announced || !backs_off(reason) {
+        return waiting(reason, message);
     }
+    let image = spec::image(container);
+    let message = format!("Back-off pulling image {image:?}: {reason}: {message}");
+    waiting("ImagePullBackOff", &message)
 }
 
 /// What the container sees of volumes, and how read-only that is.

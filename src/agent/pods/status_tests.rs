@@ -175,7 +175,25 @@ fn image_trouble() {
     assert_eq!(faces(&story.status()), ["ErrImagePull a:1: not found"]);
     story.pass(3);
     story.step();
-    assert!(faces(&story.status())[0].starts_with("ImagePullBackOff Back-off pulling image"));
+    assert_eq!(
+        faces(&story.status()),
+        ["ImagePullBackOff Back-off pulling image \"a:1\": ErrImagePull: a:1: not found"]
+    );
+}
+
+#[test]
+fn an_image_that_the_policy_refuses_backs_off_as_one_that_cannot_be_pulled() {
+    let mut story = Story::new(pod("Always", vec![], vec![container("a")]));
+    story.step();
+    let failure = ("SignatureValidationFailed".to_owned(), "not signed".to_owned());
+    story.happen(Happening::Image("a".to_owned(), Err(failure)));
+    assert_eq!(faces(&story.status()), ["SignatureValidationFailed not signed"]);
+    story.pass(3);
+    story.step();
+    assert_eq!(
+        faces(&story.status()),
+        ["ImagePullBackOff Back-off pulling image \"a:1\": SignatureValidationFailed: not signed"]
+    );
 }
 
 #[test]

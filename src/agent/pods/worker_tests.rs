@@ -162,6 +162,16 @@ async fn missing_things_are_told_and_awaited() {
     node.until_event("BackOff Back-off pulling image \"missing:1\"")
         .await;
 
+    node.assign(
+        "signed",
+        json!({"containers": [{"name": "s", "image": "unsigned:1"}]}),
+    );
+    node.until_event(
+        "Failed Failed to pull image \"unsigned:1\": SignatureValidationFailed: it is not signed",
+    )
+    .await;
+    node.until_event("Failed Error: SignatureValidationFailed").await;
+
     let volumes = json!([{"name": "v", "secret": {"secretName": "none"}}]);
     node.assign(
         "volume",

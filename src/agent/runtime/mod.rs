@@ -294,6 +294,7 @@ mod tests {
             size_bytes: 0,
             config,
             kind,
+            vouchers: vec![],
         }
     }
 

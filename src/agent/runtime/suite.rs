@@ -63,6 +63,7 @@ pub(super) fn launch_of(program: &str) -> Launch {
         size_bytes: 0,
         config: ImageConfig::default(),
         kind: ImageKind::Oci { layers: Vec::new() },
+        vouchers: vec![],
     };
     Launch {
         id: "c".into(),

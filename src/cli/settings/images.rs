@@ -12,7 +12,7 @@ pub struct Images {
     #[arg(long, value_name = "HOST:PORT")]
     pub insecure_registry: Vec<String>,
 
-    /// File with registries' mirrors, authorities and credentials, in the form of k3s's registries.yaml
+    /// File with registries' mirrors, authorities, credentials and policy, in the form of k3s's registries.yaml
     #[arg(long, value_name = "FILE")]
     pub registry_config: Option<PathBuf>,
 

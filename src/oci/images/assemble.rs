@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{self, Configuration, Manifest};
-use super::{Image, ImageConfig, ImageError, ImageKind, disk, layers, records};
+use super::{Image, ImageConfig, ImageError, ImageKind, Voucher, disk, layers, records};
 
 /// First bytes of every WebAssembly binary.
 pub(super) const WASM_MAGIC: &[u8; 4] = b"\0asm";
@@ -22,11 +22,12 @@ pub(super) struct Names {
     pub(super) size_bytes: u64,
 }
 
-/// Records an image whose content is in place. All of it reaches the disk
-/// first: what is recorded is whole, whenever the power fails.
+/// Records an image whose content is in place, and who answers for it. All of
+/// it reaches the disk first: what is recorded is whole, whenever the power fails.
 pub(super) fn record(
     dir: &Path,
     names: Names,
+    vouchers: Vec<Voucher>,
     kind: ImageKind,
     config: ImageConfig,
 ) -> Result<Image, ImageError> {
@@ -41,6 +42,7 @@ pub(super) fn record(
             size_bytes: names.size_bytes,
             config,
             kind,
+            vouchers,
         },
     )
 }

@@ -12,7 +12,7 @@ use super::assemble::{self, Names, WASM_MAGIC, keep_module};
 use super::bundle::{self, Bundle, Kind};
 use super::lease::Lease;
 use super::manifest::{Configuration, Descriptor, INDEX_DEPTH_MAX, Manifest, check_count};
-use super::{Image, ImageConfig, ImageError, ImageKind, ImportOptions, disk, layers, reference};
+use super::{Image, ImageConfig, ImageError, ImageKind, ImportOptions, Voucher, disk, layers, reference};
 
 /// Annotations by which tools name the images of an OCI archive.
 const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
@@ -64,6 +64,15 @@ impl Import<'_> {
         }
     }
 
+    /// Records what was imported: whoever did answers for it, under these names.
+    fn record(&self, names: Names, kind: ImageKind, config: ImageConfig) -> Result<Image, ImageError> {
+        let references = names.references.iter().cloned();
+        let vouchers = references
+            .map(|reference| Voucher::Import { reference })
+            .collect();
+        assemble::record(self.dir, names, vouchers, kind, config)
+    }
+
     /// A bare Wasm program.
     fn program(&self) -> Result<Image, ImageError> {
         let name = self.required_name("a .wasm file")?;
@@ -79,7 +88,7 @@ impl Import<'_> {
             entrypoint: self.options.entrypoint.clone(),
             ..ImageConfig::default()
         };
-        assemble::record(self.dir, names, ImageKind::Wasm { module, digest }, config)
+        self.record(names, ImageKind::Wasm { module, digest }, config)
     }
 
     /// An archive or folder: which kind shows in the files at its top.
@@ -111,7 +120,7 @@ impl Import<'_> {
                 size_bytes: manifest.bytes(),
             };
             let (kind, config) = self.content(bundle, &manifest, bundle.document_at(config_at)?)?;
-            images.push(assemble::record(self.dir, names, kind, config)?);
+            images.push(self.record(names, kind, config)?);
         }
         if images.is_empty() {
             return Err(ImageError::Unusable("the archive holds no image".to_owned()));
@@ -195,7 +204,7 @@ impl Import<'_> {
             references,
             size_bytes,
         };
-        assemble::record(self.dir, names, kind, process)
+        self.record(names, kind, process)
     }
 
     /// A plain root file system: an image of one layer.
@@ -224,7 +233,7 @@ impl Import<'_> {
         };
         let configuration = Configuration::parse(&config)?;
         let (kind, process) = assemble::of_layers(self.dir, &Manifest::default(), &configuration)?;
-        assemble::record(self.dir, names, kind, process)
+        self.record(names, kind, process)
     }
 }
 

@@ -10,13 +10,18 @@ use oci_spec::distribution::Reference;
 
 use super::app::{self, LockedApp};
 use super::assemble::{self, Names};
+use super::document::{self, check, unresolved};
 use super::download::{self, Blob, Progress};
 use super::lease::Lease;
 use super::manifest::{
     ACCEPTED, Configuration, DOCUMENT_BYTES_MAX, Descriptor, INDEX_DEPTH_MAX, Manifest, hex,
 };
-use super::registry::{Failure, Repository, Wanted, whole};
-use super::{Credentials, Image, ImageConfig, ImageError, ImageKind, Shared, blocking, layers, reference};
+use super::registry::Repository;
+use super::trust::Asked;
+use super::{
+    Credentials, Image, ImageConfig, ImageError, ImageKind, Shared, Voucher, blocking, layers, records,
+    reference, signatures,
+};
 
 /// Layers of one image that are fetched and unpacked at the same time.
 const LAYERS_AT_ONCE: usize = 3;
@@ -27,6 +32,8 @@ pub(super) async fn pull(
     name: &Reference,
     credentials: &[Credentials],
 ) -> Result<Image, ImageError> {
+    // What the policy refuses is not even asked for.
+    shared.config.registries.policy().signers(name)?;
     let known = credentials.iter().map(Some);
     let candidates = if credentials.is_empty() {
         vec![None]
@@ -63,52 +70,18 @@ async fn top(repository: &Repository, name: &Reference) -> Result<Vec<u8>, Image
     if let Some(digest) = name.digest() {
         hex(digest)?;
     }
-    let bytes = document(repository, &format!("manifests/{at}"), ACCEPTED).await;
+    let bytes = document::fetch(
+        repository,
+        &format!("manifests/{at}"),
+        ACCEPTED,
+        DOCUMENT_BYTES_MAX,
+    )
+    .await;
     let bytes = bytes.map_err(|failure| unresolved(name, failure))?;
     if let Some(digest) = name.digest() {
         check(&bytes, digest)?;
     }
     Ok(bytes)
-}
-
-async fn document(repository: &Repository, path: &str, accept: &str) -> Result<Vec<u8>, Failure> {
-    let response = repository
-        .get(Wanted {
-            path,
-            accept,
-            from: 0,
-        })
-        .await?;
-    whole(
-        response,
-        usize::try_from(DOCUMENT_BYTES_MAX).unwrap_or(usize::MAX),
-    )
-    .await
-}
-
-fn check(bytes: &[u8], digest: &str) -> Result<(), ImageError> {
-    let found = layers::digest_of(bytes)?;
-    if found != digest {
-        return Err(ImageError::Unusable(format!(
-            "content has digest {found}, expected {digest}"
-        )));
-    }
-    Ok(())
-}
-
-/// Words a failure to find the image at all, as containerd does.
-fn unresolved(name: &Reference, failure: Failure) -> ImageError {
-    let name = name.whole();
-    match failure {
-        Failure::NotFound => ImageError::NotFound { reference: name },
-        Failure::Denied(why) => ImageError::Denied(format!(
-            "failed to resolve reference {name:?}: pull access denied, repository does not exist or may require \
-             authorization: {why}"
-        )),
-        Failure::Transient(why, _) | Failure::Final(why) => {
-            ImageError::Registry(format!("failed to resolve reference {name:?}: {why}"))
-        }
-    }
 }
 
 /// One pull under way.
@@ -122,6 +95,7 @@ struct Fetch {
 impl Fetch {
     async fn image(&self, top: Vec<u8>) -> Result<Image, ImageError> {
         let digest = layers::digest_of(&top[..])?;
+        let vouchers = self.vouchers(&digest).await?;
         let manifest = self.choose(top).await?;
         let config_at = manifest.config()?.clone();
         let progress = Progress::new(&self.name.whole(), manifest.bytes());
@@ -136,7 +110,28 @@ impl Fetch {
         let config = self.small(&config_at, &progress).await?;
         let (kind, config) = self.content(manifest, config, &progress).await?;
         let dir = self.shared.config.dir.clone();
-        blocking(move || assemble::record(&dir, names, kind, config)).await
+        blocking(move || assemble::record(&dir, names, vouchers, kind, config)).await
+    }
+
+    /// Who answers for what the name was resolved to, where the policy wants
+    /// somebody to of whom the store does not know yet.
+    async fn vouchers(&self, digest: &str) -> Result<Vec<Voucher>, ImageError> {
+        let policy = self.shared.config.registries.policy();
+        let Some(keys) = policy.signers(&self.name)? else {
+            return Ok(Vec::new());
+        };
+        let dir = self.shared.config.dir.clone();
+        let images = blocking(move || records::read(&dir)).await?;
+        let here = images.into_iter().find(|image| image.digest == digest);
+        if here.is_some_and(|image| policy.admits(&self.name, &image.vouchers).is_ok()) {
+            return Ok(Vec::new());
+        }
+        let asked = Asked {
+            name: &self.name,
+            digest,
+            keys,
+        };
+        Ok(vec![signatures::find(&self.repository, &asked).await?])
     }
 
     /// Descends from indexes to the manifest that runs here.
@@ -148,7 +143,8 @@ impl Fetch {
             }
             let at = manifest.choose()?;
             hex(&at.digest)?;
-            let bytes = document(&self.repository, &format!("manifests/{}", at.digest), ACCEPTED).await;
+            let path = format!("manifests/{}", at.digest);
+            let bytes = document::fetch(&self.repository, &path, ACCEPTED, DOCUMENT_BYTES_MAX).await;
             let bytes = bytes.map_err(|failure| unresolved(&self.name, failure))?;
             check(&bytes, &at.digest)?;
             manifest = Manifest::parse(&bytes)?;

@@ -6,22 +6,27 @@ use std::time::{Duration, Instant};
 use hostile_registry::{Door, Fault, Hostile, digest};
 use serde_json::{Value, json};
 
-use super::{Credentials, Image, ImageError, ImageKind, Images, ImagesConfig};
+use super::{Credentials, Image, ImageError, ImageKind, Images, ImagesConfig, Registries};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(super) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-struct Store {
+pub(super) struct Store {
     dir: tempfile::TempDir,
-    images: Images,
+    pub(super) images: Images,
 }
 
 impl Store {
     async fn new() -> Store {
-        let dir = tempfile::tempdir().unwrap();
+        Store::open(tempfile::tempdir().unwrap(), Registries::default()).await
+    }
+
+    /// One in that folder, with those settings.
+    async fn open(dir: tempfile::TempDir, registries: Registries) -> Store {
         let config = ImagesConfig {
+            registries,
             silence_max: Duration::from_millis(400),
             ..ImagesConfig::new(dir.path().join("images"))
         };
@@ -31,12 +36,23 @@ impl Store {
         }
     }
 
-    async fn pull(&self, name: &str) -> Result<Image, ImageError> {
+    /// One that is new, with settings as their file has them.
+    pub(super) async fn with(settings: &str) -> Store {
+        let registries = Registries::parse(settings).unwrap();
+        Store::open(tempfile::tempdir().unwrap(), registries).await
+    }
+
+    /// The same after a change of the settings.
+    pub(super) async fn again(self, settings: &str) -> Store {
+        Store::open(self.dir, Registries::parse(settings).unwrap()).await
+    }
+
+    pub(super) async fn pull(&self, name: &str) -> Result<Image, ImageError> {
         self.images.pull(name, &[]).await
     }
 
     /// Everything in `tmp/` and `layers/`, for what should not be left.
-    fn left(&self) -> Vec<String> {
+    pub(super) fn left(&self) -> Vec<String> {
         let folders = ["tmp", "layers", "modules"].map(|sub| self.dir.path().join("images").join(sub));
         let entries = folders
             .iter()
@@ -73,7 +89,7 @@ fn image(registry: &Hostile, name: &str, layers: &[(&[u8], &str, Vec<u8>)]) -> (
     registry.manifest(name, "1", MANIFEST, &manifest)
 }
 
-fn plain_image(registry: &Hostile, name: &str, content: &[u8]) -> (String, String) {
+pub(super) fn plain_image(registry: &Hostile, name: &str, content: &[u8]) -> (String, String) {
     let layer = tar("file", content);
     let (reference, _) = image(registry, name, &[(&layer, LAYER, layer.clone())]);
     (reference, digest(&layer))

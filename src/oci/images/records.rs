@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Image, ImageError, disk, layers, lease, manifest};
+use super::{Image, ImageError, Voucher, disk, layers, lease, manifest};
 
 /// Version of `images.json`; a file of a later one is not touched.
 const VERSION: u32 = 1;
@@ -84,8 +84,8 @@ fn write(dir: &Path, images: Vec<Image>) -> Result<(), ImageError> {
     base::files::replace(&dir.join(FILE), &text, 0o644, true).map_err(disk("writing images.json"))
 }
 
-/// Adds an image, or its references to the record of the same manifest; a
-/// reference points to one image only, the newest.
+/// Adds an image, or its references and who answers for it to the record of the
+/// same manifest; a reference points to one image only, the newest.
 pub(super) fn add(dir: &Path, image: Image) -> Result<Image, ImageError> {
     change(dir, |records| {
         for other in records.iter_mut().filter(|other| other.digest != image.digest) {
@@ -104,6 +104,9 @@ pub(super) fn add(dir: &Path, image: Image) -> Result<Image, ImageError> {
             let known: Vec<String> = known.collect();
             merged.references.extend(known);
             merged.references.sort();
+            let vouchers = old.vouchers.into_iter().filter(|v| !merged.vouchers.contains(v));
+            let vouchers: Vec<Voucher> = vouchers.collect();
+            merged.vouchers.extend(vouchers);
         }
         records.push(merged.clone());
         merged

@@ -1,6 +1,6 @@
 //! Where registries are reached, and with what: mirrors, authorities of their
-//! own, credentials of the machine. The file has the form of k3s's
-//! `registries.yaml`:
+//! own, credentials of the machine; and which of their images are let in
+//! ([`super::trust`]). The file has the form of k3s's `registries.yaml`:
 //!
 //! ```yaml
 //! mirrors:
@@ -21,6 +21,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use serde::Deserialize;
 
+use super::trust::Policy;
 use super::{Credentials, ImageError};
 
 /// What the machine knows of registries besides their names.
@@ -31,6 +32,8 @@ pub struct Registries {
     mirrors: BTreeMap<String, Mirror>,
     /// By host (`host` or `host:port`) of an endpoint.
     configs: BTreeMap<String, Settings>,
+    /// Who must answer for images, by the beginning of their names.
+    policy: Policy,
     /// Registries (`host[:port]`) spoken to over plain HTTP besides those on loopback.
     #[serde(skip)]
     insecure: Vec<String>,
@@ -111,7 +114,8 @@ impl Registries {
         Ok(registries)
     }
 
-    fn parse(text: &str) -> Result<Registries, String> {
+    /// Reads the text of such a file.
+    pub(super) fn parse(text: &str) -> Result<Registries, String> {
         let registries: Registries = if text.trim().is_empty() {
             Registries::default()
         } else {
@@ -121,7 +125,13 @@ impl Registries {
             base(endpoint)
                 .ok_or_else(|| format!("the endpoint {endpoint:?} is not a URL like https://HOST:PORT"))?;
         }
+        registries.policy.check()?;
         Ok(registries)
+    }
+
+    /// Which images are let in.
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Where to ask for the content of `registry`, in this order: its mirrors, then itself at `host`.

@@ -286,6 +286,7 @@ mod tests {
                 size_bytes: 0,
                 config: ImageConfig::default(),
                 kind: ImageKind::Oci { layers: vec![] },
+                vouchers: vec![],
             },
             args: vec!["/bin/sh".into()],
             env: vec![("PATH".into(), "/bin".into())],

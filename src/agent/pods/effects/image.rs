@@ -9,7 +9,7 @@ use oci::{Image, ImageError, Images};
 use super::{PodContext, credentials};
 use crate::env::References;
 use crate::pods::spec;
-use crate::pods::state::ImageRef;
+use crate::pods::state::{ImageRef, PULL_FAILED, UNTRUSTED};
 
 /// What went wrong: reason and message for the container's status.
 type Failure = (String, String);
@@ -27,7 +27,7 @@ pub async fn fetch(
 ) -> Result<ImageRef, Failure> {
     let missing = || {
         (
-            "ErrImagePull".to_owned(),
+            PULL_FAILED.to_owned(),
             "the container is gone from the pod".to_owned(),
         )
     };
@@ -105,6 +105,15 @@ impl Fetch<'_> {
             .find(&reference)
             .await
             .map_err(|error| self.failed(&error))?;
+        // What the policy does not let in is asked for as if it were not here.
+        let admits = |image: Image| {
+            self.context
+                .node
+                .images
+                .admits(&reference, &image)
+                .map(|()| image)
+        };
+        let local = local.map(admits);
         let present = |image| {
             self.tell(
                 "Pulled",
@@ -119,9 +128,10 @@ impl Fetch<'_> {
                 self.warn("Failed", "Error: ErrImageNeverPull");
                 Err(("ErrImageNeverPull".to_owned(), message))
             }
-            ("Always", local) => self.pull(&reference, local).await,
-            (_, Some(image)) => present(image),
-            (_, None) => self.pull(&reference, None).await,
+            ("Never", Some(Err(error))) => Err(self.failed(&error)),
+            ("Always", local) => self.pull(&reference, local.and_then(Result::ok)).await,
+            (_, Some(Ok(image))) => present(image),
+            (_, Some(Err(_)) | None) => self.pull(&reference, None).await,
         }
     }
 
@@ -204,19 +214,24 @@ impl Fetch<'_> {
         ("InvalidImageName".to_owned(), message)
     }
 
+    /// Tells of a pull that failed, in the kubelet's words.
     fn failed(&self, error: &ImageError) -> Failure {
         let name = spec::image(self.container);
-        let name = Images::normalize(name).unwrap_or_else(|_| name.to_owned());
-        let message = format!("failed to pull and unpack image {name:?}: {error}");
-        self.warn(
-            "Failed",
-            format!(
-                "Failed to pull image {:?}: {message}",
-                spec::image(self.container)
+        let (reason, said, message) = match error {
+            ImageError::Untrusted(why) => (
+                UNTRUSTED,
+                format!("{UNTRUSTED}: {why}"),
+                format!("image pull failed for {name} because the signature validation failed: {why}"),
             ),
-        );
-        self.warn("Failed", "Error: ErrImagePull");
-        ("ErrImagePull".to_owned(), message)
+            error => {
+                let whole = Images::normalize(name).unwrap_or_else(|_| name.to_owned());
+                let message = format!("failed to pull and unpack image {whole:?}: {error}");
+                (PULL_FAILED, message.clone(), message)
+            }
+        };
+        self.warn("Failed", format!("Failed to pull image {name:?}: {said}"));
+        self.warn("Failed", format!("Error: {reason}"));
+        (reason.to_owned(), message)
     }
 
     fn tell(&self, reason: &str, message: impl Into<String>) {

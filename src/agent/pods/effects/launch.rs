@@ -250,6 +250,7 @@ mod tests {
             size_bytes: 0,
             config,
             kind,
+            vouchers: vec![],
         }
     }
 

@@ -1,0 +1,101 @@
+//! Brings the signatures of an image, from where cosign leaves them: in the
+//! same repository, under a tag made of the image's digest, a layer each.
+
+use super::ImageError;
+use super::document::{fetch, unresolved};
+use super::manifest::{ACCEPTED, DOCUMENT_BYTES_MAX, Descriptor, Manifest, hex};
+use super::registry::{Failure, Repository};
+use super::trust::{Asked, PAYLOAD_BYTES_MAX, Voucher};
+
+/// Type of the layers that are signed payloads.
+const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+/// The annotation of such a layer that holds the signature.
+const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+/// Signatures of one image that are looked at.
+const SIGNATURES_MAX: usize = 32;
+/// Of so many it is told why they do not count.
+const TOLD_MAX: usize = 3;
+
+/// Finds somebody who answers for the image.
+///
+/// # Errors
+/// [`ImageError::Untrusted`] when nobody does, others when the registry cannot be asked.
+pub(super) async fn find(repository: &Repository, asked: &Asked<'_>) -> Result<Voucher, ImageError> {
+    let layers = layers(repository, asked).await?;
+    let signed = layers.iter().filter(|layer| layer.media_type == SIMPLE_SIGNING);
+    let mut why = Vec::new();
+    for (number, layer) in (1..).zip(signed.take(SIGNATURES_MAX)) {
+        match one(repository, asked, layer).await {
+            Ok(voucher) => return Ok(voucher),
+            Err(Flaw::Void(reason)) => why.push(format!("signature {number}: {reason}")),
+            Err(Flaw::Away(error)) => return Err(error),
+        }
+    }
+    if why.is_empty() {
+        return Err(unsigned(asked));
+    }
+    why.truncate(TOLD_MAX);
+    Err(ImageError::Untrusted(format!(
+        "no signature of {} counts: {}",
+        asked.digest,
+        why.join("; ")
+    )))
+}
+
+/// What lies under the tag of the image's signatures.
+async fn layers(repository: &Repository, asked: &Asked<'_>) -> Result<Vec<Descriptor>, ImageError> {
+    let path = format!("manifests/{}", tag(asked.digest));
+    match fetch(repository, &path, ACCEPTED, DOCUMENT_BYTES_MAX).await {
+        Ok(bytes) => Manifest::parse(&bytes)
+            .map(|manifest| manifest.layers)
+            .map_err(|error| {
+                ImageError::Untrusted(format!(
+                    "the signatures of {} cannot be read: {error}",
+                    asked.digest
+                ))
+            }),
+        Err(Failure::NotFound) => Err(unsigned(asked)),
+        Err(failure) => Err(unresolved(asked.name, failure)),
+    }
+}
+
+/// The tag under which signatures of that digest lie (cosign's signature specification).
+fn tag(digest: &str) -> String {
+    format!("{}.sig", digest.replace(':', "-"))
+}
+
+fn unsigned(asked: &Asked<'_>) -> ImageError {
+    ImageError::Untrusted(format!(
+        "{} is not signed: its repository has no signature under the tag {}",
+        asked.digest,
+        tag(asked.digest)
+    ))
+}
+
+/// Why there is nothing to be had from a signature.
+enum Flaw {
+    /// It does not count, ever.
+    Void(String),
+    /// It cannot be had now.
+    Away(ImageError),
+}
+
+async fn one(repository: &Repository, asked: &Asked<'_>, layer: &Descriptor) -> Result<Voucher, Flaw> {
+    let void = |reason: &str| Flaw::Void(reason.to_owned());
+    let signature = layer
+        .annotation(SIGNATURE)
+        .ok_or_else(|| void("its annotation is missing"))?;
+    hex(&layer.digest).map_err(|error| Flaw::Void(error.to_string()))?;
+    if layer.size > PAYLOAD_BYTES_MAX {
+        let text = format!("it signs {} bytes, {PAYLOAD_BYTES_MAX} are allowed", layer.size);
+        return Err(Flaw::Void(text));
+    }
+    let path = format!("blobs/{}", layer.digest);
+    // The digest of what comes does not matter: it is what was signed, or it is not.
+    match fetch(repository, &path, "", PAYLOAD_BYTES_MAX).await {
+        Ok(payload) => asked.check(&payload, signature).map_err(Flaw::Void),
+        Err(Failure::NotFound) => Err(void("what it signs is not there")),
+        Err(Failure::Final(why)) => Err(Flaw::Void(why)),
+        Err(failure) => Err(Flaw::Away(unresolved(asked.name, failure))),
+    }
+}

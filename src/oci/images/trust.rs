@@ -1,0 +1,176 @@
+//! Who must answer for an image before it may run here: the part `policy` of
+//! the registries' settings. Pure, but for the files of keys, which are read
+//! with the settings.
+//!
+//! ```yaml
+//! policy:
+//!   "*": {pulled: refuse}
+//!   docker.io/library: {pulled: accept}
+//!   registry.example.com/team:
+//!     pulled: {keys: [/etc/coracle/team.pub]}
+//!     trust_imports: false
+//! ```
+
+mod claim;
+mod key;
+#[cfg(test)]
+pub(super) mod signers;
+
+use std::collections::BTreeMap;
+
+use oci_spec::distribution::Reference;
+use serde::{Deserialize, Serialize};
+
+pub(super) use claim::{Asked, PAYLOAD_BYTES_MAX};
+use key::{Keys, PublicKey};
+
+use super::{ImageError, reference};
+
+/// Somebody who answers for an image. Kept with it, so that a node without its
+/// registry knows, and a policy that has changed is asked anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Voucher {
+    /// Whoever imported it by hand.
+    Import {
+        /// The normalised reference that it was given.
+        reference: String,
+    },
+    /// The owner of a key, who signed its digest.
+    Signature {
+        /// SHA-256 of the public key (DER), in hex.
+        key: String,
+        /// What the signature calls it: a repository, perhaps with a tag.
+        identity: String,
+    },
+}
+
+/// Rules by the beginning of images' names; the longest that fits counts, `*` where none does.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Policy(BTreeMap<String, Rule>);
+
+/// What images of some names must have.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    /// When they come from a registry.
+    pulled: Pulled,
+    /// Whether it suffices that somebody imported them by hand.
+    #[serde(default = "yes")]
+    trust_imports: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Pulled {
+    /// Nothing.
+    Accept,
+    /// They do not come from a registry.
+    Refuse,
+    /// A signature by any of these.
+    Keys(Vec<Keys>),
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Policy {
+    /// Finds what would never count: a pattern that is the beginning of no
+    /// normalised name, a rule without a key.
+    ///
+    /// # Errors
+    /// What it is, and what to write instead.
+    pub(super) fn check(&self) -> Result<(), String> {
+        for (pattern, rule) in &self.0 {
+            if matches!(&rule.pulled, Pulled::Keys(keys) if keys.is_empty()) {
+                return Err(format!(
+                    "the policy for {pattern:?} has no keys: name one at least"
+                ));
+            }
+            if pattern != "*" && !is_beginning(pattern) {
+                return Err(format!(
+                    "the policy's {pattern:?} begins no image's name: write HOST[:PORT] or HOST[:PORT]/PATH, \
+                     without a tag (docker.io/library/busybox for busybox)"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// By whom what is pulled under that name must be signed; `None`: by nobody.
+    ///
+    /// # Errors
+    /// [`ImageError::Untrusted`] when it may not be pulled at all.
+    pub(super) fn signers(&self, name: &Reference) -> Result<Option<Vec<&PublicKey>>, ImageError> {
+        match self.rule(name).map(|(pattern, rule)| (pattern, &rule.pulled)) {
+            None | Some((_, Pulled::Accept)) => Ok(None),
+            Some((_, Pulled::Keys(keys))) => Ok(Some(keys.iter().flat_map(Keys::all).collect())),
+            Some((pattern, Pulled::Refuse)) => Err(refused(pattern)),
+        }
+    }
+
+    /// Whether an image that these answer for may run under that name.
+    ///
+    /// # Errors
+    /// [`ImageError::Untrusted`] when none of them suffices.
+    pub(super) fn admits(&self, name: &Reference, vouchers: &[Voucher]) -> Result<(), ImageError> {
+        let Some((pattern, rule)) = self.rule(name) else {
+            return Ok(());
+        };
+        let missing = match &rule.pulled {
+            Pulled::Accept => return Ok(()),
+            Pulled::Refuse => refused(pattern),
+            Pulled::Keys(_) => ImageError::Untrusted(format!(
+                "no key of the policy for {pattern:?} is known to have signed the image that is on this machine"
+            )),
+        };
+        if vouchers.iter().any(|voucher| rule.is_met_by(voucher, name)) {
+            Ok(())
+        } else {
+            Err(missing)
+        }
+    }
+
+    /// The rule for a name, and the pattern it stands under.
+    fn rule(&self, name: &Reference) -> Option<(&str, &Rule)> {
+        let repository = claim::repository(name);
+        let beginnings = repository.rmatch_indices('/').map(|(at, _)| &repository[..at]);
+        let mut patterns = std::iter::once(&repository[..]).chain(beginnings).chain(["*"]);
+        patterns.find_map(|pattern| {
+            self.0
+                .get_key_value(pattern)
+                .map(|(pattern, rule)| (&pattern[..], rule))
+        })
+    }
+}
+
+impl Rule {
+    fn is_met_by(&self, voucher: &Voucher, name: &Reference) -> bool {
+        match (voucher, &self.pulled) {
+            (Voucher::Import { reference }, _) => self.trust_imports && *reference == name.whole(),
+            (Voucher::Signature { key, identity }, Pulled::Keys(keys)) => {
+                let mut known = keys.iter().flat_map(Keys::all);
+                known.any(|one| one.id() == key) && claim::is_of(identity, name)
+            }
+            (Voucher::Signature { .. }, _) => false,
+        }
+    }
+}
+
+/// Whether normalised names can begin so, up to a `/`.
+fn is_beginning(pattern: &str) -> bool {
+    // Two more parts, since Docker Hub's names have two at least.
+    let whole = format!("{pattern}/a/a");
+    reference::parse(&whole).is_ok_and(|name| claim::repository(&name) == whole)
+}
+
+fn refused(pattern: &str) -> ImageError {
+    ImageError::Untrusted(format!(
+        "the policy for {pattern:?} refuses images from registries"
+    ))
+}
+
+#[cfg(test)]
+mod tests;
