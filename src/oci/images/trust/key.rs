@@ -110,6 +110,9 @@ fn algorithm(info: &SubjectPublicKeyInfo<'_>) -> Option<&'static dyn Verificatio
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::super::signers::Signer;
     use super::*;
 
@@ -130,6 +133,28 @@ mod tests {
         }
         let crossed = both.all().next().unwrap();
         assert!(!crossed.has_signed(b"message", &other.sign(b"message")));
+    }
+
+    #[test]
+    fn what_an_rsa_key_has_signed_counts() {
+        // Made by openssl, as ring makes no such keys.
+        let pem = "-----BEGIN PUBLIC KEY-----\n\
+             MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAp4Ipnhd9MMtUEBacuwGh\n\
+             UjA2ZoAwaVJyZ2MSy23AOgmRdA1qz7FS8URTKveKqaxJfMCTUD7bhZ019yIC0QTG\n\
+             gqcqHsvHRTjBc13LChul7p8OL9Hb2CUfhacfVTc/Yx6e01q+xn8hIgduH7iB6JxK\n\
+             aKJ1wdcfDD4ykot25pFVJJUHikqVdL0wifKJ7caePya5MnNFZno82VTmT8NtdCf1\n\
+             WK1t+AkpOyo7fufLh8vZKwe/rBuR3STdfR5JHSHSbIq/rthwIqoffDFxlyK1KIzZ\n\
+             cmy5gembW6GZlL8v+lyDr/jYRA8HQ4uJ+Q9EDGW0Cgx1D8Pu7o9Beyp6Qfy6/Y8G\n\
+             LwIDAQAB\n\
+             -----END PUBLIC KEY-----\n";
+        let signature = "JQ0m6j309Kq+WMJE5kdrRYvwFM8WSV80d04AgksJl9/4EBVOOmomBGTiIWSbVXdspwHzztZfQzJU9LBzGy8MvQ\
+             hvAd2St50oIP/ujeZM2Lx2NnT4QZC6ws8/QXTmflikCJKAsO/7J1HSsj+Dmu7QWM45kHwyMRtmZAYhHLSnqRs7\
+             EzTbwLZ4BhXEOQnxJbT0ZX86Ua5s456KYQ/K060E5b2CFZKMQs/NnDJLKLHzgVdVqrSDseQ9pBa2ND3KSBGWQG\
+             X5qozAgoBSK5a6djwiRbje9ApSqAyas2u/XvJgB6dXXHaO+7XFkyTAyiOY4GTBMAIlL/IEZ6rdNK1+uOA9Lg==";
+        let keys = Keys::try_from(pem.to_owned()).unwrap();
+        let (key, signature) = (keys.all().next().unwrap(), STANDARD.decode(signature).unwrap());
+        assert!(key.has_signed(b"message", &signature));
+        assert!(!key.has_signed(b"messagf", &signature));
     }
 
     #[test]
