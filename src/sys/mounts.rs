@@ -210,7 +210,7 @@ mod tests {
                 let seen = || below(&theirs).unwrap();
                 assert_eq!(with(&home, seen).unwrap(), [theirs.join("in"), theirs.clone()]);
                 umount2(&ours.join("in"), nix::mount::MntFlags::empty()).unwrap();
-                assert_eq!(with(&home, seen).unwrap(), [theirs.clone()]);
+                assert_eq!(with(&home, seen).unwrap(), std::slice::from_ref(&theirs));
             };
             crate::netns::isolated(work).unwrap();
         });

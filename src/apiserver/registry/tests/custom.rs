@@ -270,7 +270,7 @@ async fn a_definition_named_as_a_built_in_kind_takes_nothing_along() {
     let world = world().await;
     let leases = ("coordination.k8s.io", "leases");
     world
-        .create(leases, "", json!({"metadata": {"name": "l"}}))
+        .create(leases, "default", json!({"metadata": {"name": "l"}}))
         .await
         .unwrap();
     let mut overlapping = definition();
