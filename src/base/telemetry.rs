@@ -4,9 +4,20 @@ use std::io::IsTerminal;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Metric, Registry};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
+
+mod histogram;
+mod plain;
+mod process;
+
+pub use histogram::Histogram;
+pub use process::{Process, StartTime};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +93,17 @@ impl Metrics {
         metric
     }
 
-    /// Everything in Prometheus' (OpenMetrics) text format.
+    /// Adds what is measured only when somebody asks.
+    pub fn collect(&self, collector: impl Collector) {
+        self.lock().register_collector(Box::new(collector));
+    }
+
+    /// Everything in Prometheus' older text format, 0.0.4.
+    pub fn encode_plain(&self) -> String {
+        plain::of(&self.encode())
+    }
+
+    /// Everything in the OpenMetrics text format, 1.0.0.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
@@ -97,10 +118,37 @@ impl Metrics {
     }
 }
 
+/// A counter under exactly the name it is given: some of Kubernetes' end in `_count`, and [`Counter`] would add
+/// `_total`.
+#[derive(Clone, Debug, Default)]
+pub struct PlainCounter(Counter);
+
+impl PlainCounter {
+    /// Counts one.
+    pub fn inc(&self) {
+        self.0.inc();
+    }
+}
+
+impl TypedMetric for PlainCounter {
+    // As a counter its name would have to end in `_total`.
+    const TYPE: MetricType = MetricType::Unknown;
+}
+
+impl EncodeMetric for PlainCounter {
+    fn encode(&self, mut encoder: MetricEncoder) -> Result<(), std::fmt::Error> {
+        // A gauge differs from a counter in its name alone.
+        encoder.encode_gauge(&i64::try_from(self.0.get()).unwrap_or(i64::MAX))
+    }
+
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prometheus_client::metrics::counter::Counter;
 
     #[test]
     fn metrics_show_up_in_the_text() {
@@ -108,6 +156,19 @@ mod tests {
         let counter: Counter = metrics.add("things", "Things seen", Counter::default());
         counter.inc();
         assert!(metrics.clone().encode().contains("things_total 1"));
+    }
+
+    #[test]
+    fn plain_counters_keep_their_names() {
+        let metrics = Metrics::new();
+        metrics
+            .add("thing_count", "Things seen", PlainCounter::default())
+            .inc();
+        let text = metrics.encode();
+        assert!(
+            text.contains("# TYPE thing_count un") && text.contains("\nthing_count 1"),
+            "{text}"
+        );
     }
 
     #[test]

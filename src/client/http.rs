@@ -71,7 +71,6 @@ type Sender = http2::SendRequest<Full<Bytes>>;
 pub struct HttpApi {
     // Std mutexes: nothing awaits while they are held.
     places: Mutex<Places>,
-    ca_pem: String,
     user_agent: HeaderValue,
     identity: Arc<Mutex<Identity>>,
     /// Held while connecting, so that a burst of requests makes one connection.
@@ -83,6 +82,7 @@ struct Identity {
     h2: Arc<rustls::ClientConfig>,
     h1: Arc<rustls::ClientConfig>,
     authorization: Option<HeaderValue>,
+    ca_pem: String,
 }
 
 impl Identity {
@@ -98,6 +98,7 @@ impl Identity {
             h2: tls::config(ca_pem, credentials, &[b"h2"])?,
             h1: tls::config(ca_pem, credentials, &[b"http/1.1"])?,
             authorization,
+            ca_pem: ca_pem.to_owned(),
         })
     }
 }
@@ -120,7 +121,6 @@ impl HttpApi {
             places: Mutex::new(Places::new(place(&config.server)?, others)),
             identity: Arc::new(Mutex::new(Identity::new(&config.ca_pem, &config.credentials)?)),
             user_agent: HeaderValue::from_str(agent).map_err(|_| HttpError::Url(config.server.clone()))?,
-            ca_pem: config.ca_pem,
             connection: tokio::sync::Mutex::new(None),
         })
     }
@@ -133,7 +133,6 @@ impl HttpApi {
         let place = Place::parse(server, "").ok_or_else(|| HttpError::Url(server.to_owned()))?;
         Ok(Self {
             places: Mutex::new(Places::new(place, Vec::new())),
-            ca_pem: self.ca_pem.clone(),
             user_agent: self.user_agent.clone(),
             identity: self.identity.clone(),
             connection: tokio::sync::Mutex::new(None),
@@ -156,7 +155,16 @@ impl HttpApi {
     /// # Errors
     /// When certificate or key make no sense; then nothing changes.
     pub async fn set_credentials(&self, credentials: &Credentials) -> Result<(), HttpError> {
-        let identity = Identity::new(&self.ca_pem, credentials)?;
+        let ca_pem = self.identity().ca_pem;
+        self.set_identity(&ca_pem, credentials).await
+    }
+
+    /// The same, and from now on trusts these authorities, PEM, and no others.
+    ///
+    /// # Errors
+    /// When one of them, certificate or key make no sense; then nothing changes.
+    pub async fn set_identity(&self, ca_pem: &str, credentials: &Credentials) -> Result<(), HttpError> {
+        let identity = Identity::new(ca_pem, credentials)?;
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
         *self.connection.lock().await = None;
         Ok(())

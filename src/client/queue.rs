@@ -1,11 +1,16 @@
 //! A queue of keys to look at: each at most once at a time, however often it is added.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+mod counts;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+
+pub use counts::QueueMetrics;
+use counts::{Counts, State, Watched};
 
 /// The first wait after a failure.
 const FIRST_DELAY: Duration = Duration::from_millis(5);
@@ -16,9 +21,10 @@ const LAST_DELAY: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 struct Rules<K> {
     ready: VecDeque<K>,
-    /// Keys that are in `ready`, or are to go there when their worker is done.
-    dirty: HashSet<K>,
-    working: HashSet<K>,
+    /// Keys that are in `ready`, or are to go there when their worker is done; and since when.
+    dirty: HashMap<K, Instant>,
+    /// Keys that a worker has, and since when.
+    working: HashMap<K, Instant>,
     later: BTreeMap<(Instant, u64), K>,
     failures: HashMap<K, u32>,
     serial: u64,
@@ -29,8 +35,8 @@ impl<K: Hash + Eq + Clone> Rules<K> {
     fn new() -> Self {
         Self {
             ready: VecDeque::new(),
-            dirty: HashSet::new(),
-            working: HashSet::new(),
+            dirty: HashMap::new(),
+            working: HashMap::new(),
             later: BTreeMap::new(),
             failures: HashMap::new(),
             serial: 0,
@@ -38,13 +44,16 @@ impl<K: Hash + Eq + Clone> Rules<K> {
         }
     }
 
-    fn add(&mut self, key: K) {
-        if self.closed || !self.dirty.insert(key.clone()) {
-            return;
+    /// Whether the key was not waiting already.
+    fn add(&mut self, key: K, now: Instant) -> bool {
+        if self.closed || self.dirty.contains_key(&key) {
+            return false;
         }
-        if !self.working.contains(&key) {
+        self.dirty.insert(key.clone(), now);
+        if !self.working.contains_key(&key) {
             self.ready.push_back(key);
         }
+        true
     }
 
     fn add_at(&mut self, key: K, at: Instant) {
@@ -62,25 +71,34 @@ impl<K: Hash + Eq + Clone> Rules<K> {
         wait
     }
 
-    fn take(&mut self, now: Instant) -> Option<K> {
+    /// Lets those in whose time has come; how many they are.
+    fn let_in(&mut self, now: Instant) -> u64 {
+        let mut added = 0;
         while let Some(entry) = self.later.first_entry() {
             if entry.key().0 > now {
                 break;
             }
             let key = entry.remove();
-            self.add(key);
+            added += u64::from(self.add(key, now));
         }
-        let key = self.ready.pop_front()?;
-        self.dirty.remove(&key);
-        self.working.insert(key.clone());
-        Some(key)
+        added
     }
 
-    fn done(&mut self, key: &K) {
-        self.working.remove(key);
-        if self.dirty.contains(key) {
+    /// The next key, and how long it has waited.
+    fn take(&mut self, now: Instant) -> Option<(K, Duration)> {
+        let key = self.ready.pop_front()?;
+        let since = self.dirty.remove(&key).unwrap_or(now);
+        self.working.insert(key.clone(), now);
+        Some((key, now.saturating_duration_since(since)))
+    }
+
+    /// How long the key was worked on.
+    fn done(&mut self, key: &K, now: Instant) -> Option<Duration> {
+        let since = self.working.remove(key);
+        if self.dirty.contains_key(key) {
             self.ready.push_back(key.clone());
         }
+        since.map(|since| now.saturating_duration_since(since))
     }
 
     fn next_due(&self) -> Option<Instant> {
@@ -99,6 +117,28 @@ struct Shared<K> {
     // A std mutex: nothing awaits while it is held.
     rules: Mutex<Rules<K>>,
     wake: Notify,
+    counts: Counts,
+}
+
+impl<K: Hash + Eq + Clone> Shared<K> {
+    fn rules(&self) -> MutexGuard<'_, Rules<K>> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Hash + Eq + Clone + Send> Watched for Shared<K> {
+    fn state(&self, now: Instant) -> State {
+        let rules = self.rules();
+        let times = rules
+            .working
+            .values()
+            .map(|since| now.saturating_duration_since(*since));
+        State {
+            depth: rules.ready.len(),
+            unfinished: times.clone().sum(),
+            longest: times.max().unwrap_or_default(),
+        }
+    }
 }
 
 impl<K> Clone for WorkQueue<K> {
@@ -116,23 +156,29 @@ impl<K: Hash + Eq + Clone> Default for WorkQueue<K> {
 }
 
 impl<K: Hash + Eq + Clone> WorkQueue<K> {
-    /// An empty queue.
+    /// An empty queue that nobody counts.
     pub fn new() -> Self {
+        Self::counted(Counts::default())
+    }
+
+    fn counted(counts: Counts) -> Self {
         Self {
             shared: Arc::new(Shared {
                 rules: Mutex::new(Rules::new()),
                 wake: Notify::new(),
+                counts,
             }),
         }
     }
 
     fn rules(&self) -> MutexGuard<'_, Rules<K>> {
-        self.shared.rules.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.rules()
     }
 
     /// Adds a key, unless it is waiting already.
     pub fn add(&self, key: K) {
-        self.rules().add(key);
+        let added = self.rules().add(key, Instant::now());
+        self.shared.counts.added(added.into());
         self.shared.wake.notify_one();
     }
 
@@ -149,6 +195,7 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
     /// until [`WorkQueue::forget`]. Returns the wait.
     pub fn add_rate_limited(&self, key: K) -> Duration {
         let wait = self.rules().failed(&key);
+        self.shared.counts.failed();
         self.add_after(key, wait);
         wait
     }
@@ -170,8 +217,10 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
             // Made before the look into the queue, so that an add in between wakes us.
             let woken = self.shared.wake.notified();
             let due = {
-                let mut rules = self.rules();
-                if let Some(key) = rules.take(Instant::now()) {
+                let (mut rules, now) = (self.rules(), Instant::now());
+                self.shared.counts.added(rules.let_in(now));
+                if let Some((key, waited)) = rules.take(now) {
+                    self.shared.counts.taken(waited);
                     if !rules.ready.is_empty() || !rules.later.is_empty() {
                         self.shared.wake.notify_one();
                     }
@@ -195,7 +244,10 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
 
     /// Gives a key back.
     pub fn done(&self, key: &K) {
-        self.rules().done(key);
+        let worked = self.rules().done(key, Instant::now());
+        worked
+            .into_iter()
+            .for_each(|worked| self.shared.counts.worked(worked));
         self.shared.wake.notify_one();
     }
 
@@ -224,33 +276,41 @@ mod tests {
     fn a_key_is_queued_once() {
         let now = Instant::now();
         let mut rules = Rules::new();
-        rules.add("a");
-        rules.add("b");
-        rules.add("a");
-        assert_eq!(rules.take(now), Some("a"));
-        assert_eq!(rules.take(now), Some("b"));
-        assert_eq!(rules.take(now), None);
+        let taken = now + Duration::from_secs(2);
+        assert!(rules.add("a", now) && rules.add("b", taken));
+        assert!(!rules.add("a", now));
+        assert_eq!(rules.take(taken), Some(("a", Duration::from_secs(2))));
+        assert_eq!(rules.take(taken), Some(("b", Duration::ZERO)));
+        assert_eq!(rules.take(taken), None);
     }
 
     #[test]
     fn a_key_added_while_worked_on_comes_back_afterwards() {
         let now = Instant::now();
         let mut rules = Rules::new();
-        rules.add("a");
-        assert_eq!(rules.take(now), Some("a"));
-        rules.add("a");
+        let key = Some(("a", Duration::ZERO));
+        rules.add("a", now);
+        assert_eq!(rules.take(now), key);
+        rules.add("a", now);
         assert_eq!(rules.take(now), None);
-        rules.done(&"a");
-        assert_eq!(rules.take(now), Some("a"));
+        assert_eq!(
+            rules.done(&"a", now + Duration::from_secs(3)),
+            Some(Duration::from_secs(3))
+        );
+        assert_eq!(rules.take(now), key);
     }
 
     #[test]
     fn later_keys_wait_and_failures_double() {
         let now = Instant::now();
         let mut rules = Rules::new();
-        rules.add_at("a", now + Duration::from_secs(1));
-        assert_eq!(rules.take(now), None);
-        assert_eq!(rules.take(now + Duration::from_secs(1)), Some("a"));
+        let later = now + Duration::from_secs(1);
+        rules.add_at("a", later);
+        assert_eq!((rules.let_in(now), rules.take(now)), (0, None));
+        assert_eq!(
+            (rules.let_in(later), rules.take(later)),
+            (1, Some(("a", Duration::ZERO)))
+        );
         assert_eq!(rules.failed(&"a"), Duration::from_millis(5));
         assert_eq!(rules.failed(&"a"), Duration::from_millis(10));
         for _ in 0..40 {

@@ -215,9 +215,12 @@ async fn watches_stream_and_upgrades_pass_bytes() {
 #[tokio::test]
 async fn strangers_and_absent_servers_are_not_reached() {
     let server = serve().await;
-    let mut stranger = server.api();
-    stranger.ca_pem = serve().await.ca_pem;
-    stranger.set_credentials(&Credentials::default()).await.unwrap();
+    let stranger = server.api();
+    let other = serve().await.ca_pem;
+    stranger
+        .set_identity(&other, &Credentials::default())
+        .await
+        .unwrap();
     assert_eq!(
         stranger.call(request(Verb::Get, "a")).await.unwrap_err().code,
         503
