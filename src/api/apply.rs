@@ -5,8 +5,13 @@
 //! changed or not, and conflicts where that takes a changed path from someone
 //! else. Semantics as in Kubernetes' structured-merge-diff.
 
+mod check;
+mod compare;
 mod managers;
+mod merge;
+mod reconcile;
 mod typed;
+mod versions;
 
 use std::sync::LazyLock;
 
@@ -19,6 +24,8 @@ use crate::object;
 use crate::schema::Schema;
 use crate::status::{Cause, Details, Status};
 use managers::{Id, Managers, Owned};
+use versions::Differences;
+pub use versions::{Form, OneVersion, Versions};
 
 /// kubectl's record of what it applied from the client's side.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -58,6 +65,8 @@ pub struct Write<'a> {
     pub schema: &'a Schema,
     /// Dotted paths that this write cannot change (`status`), so nobody owns them by it.
     pub reset: &'a [&'a str],
+    /// The forms of the object in which others may have written.
+    pub versions: &'a dyn Versions,
 }
 
 impl Write<'_> {
@@ -90,6 +99,7 @@ pub fn apply(live: Option<&Value>, applied: Value, write: &Write<'_>, force: boo
         };
         record(blank, &live_object, &mut managers, &first);
     }
+    reconcile::managers(&mut managers, &live_object, write);
     let attempt = |force| settle(&live_object, &config, managers.clone(), write, force);
     let (mut merged, managers) = match attempt(force) {
         Ok(done) => done,
@@ -112,11 +122,11 @@ pub fn apply(live: Option<&Value>, applied: Value, write: &Write<'_>, force: boo
 /// # Errors
 /// What of the configuration does not fit the schema, or would replace what counts as one piece.
 pub fn merged(live: &Value, config: &Value, schema: &Schema) -> Result<Value, String> {
-    let problems = typed::problems(config, schema);
+    let problems = check::problems(config, schema);
     if !problems.is_empty() {
         return Err(problems.join("; "));
     }
-    let atoms = typed::atoms(config, schema);
+    let atoms = check::atoms(config, schema);
     if !atoms.is_empty() {
         let paths: Vec<String> = atoms.iter().map(|path| path_text(path)).collect();
         return Err(format!(
@@ -124,7 +134,7 @@ pub fn merged(live: &Value, config: &Value, schema: &Schema) -> Result<Value, St
             paths.join(", ")
         ));
     }
-    Ok(typed::merge(live, config, schema))
+    Ok(merge::merge(live, config, schema))
 }
 
 fn check_applied(applied: &Value, write: &Write<'_>) -> Result<(), Status> {
@@ -143,7 +153,7 @@ fn check_applied(applied: &Value, write: &Write<'_>) -> Result<(), Status> {
     if !object::get(applied, &["metadata", "managedFields"]).is_null() {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
-    let problems = typed::problems(applied, write.schema);
+    let problems = check::problems(applied, write.schema);
     let text = match problems.as_slice() {
         [] => return Ok(()),
         [one] => one.clone(),
@@ -226,29 +236,48 @@ fn settle(
     let owned = Owned {
         api_version: write.api_version.to_owned(),
         set,
-        time: last.time,
+        time: last.time.clone(),
     };
     managers.0.insert(id.clone(), owned);
-    let merged = typed::merge(live, config, write.schema);
-    let merged = prune(&merged, &last.set, &managers, write.schema);
-    let difference = typed::compare(live, &merged, write.schema).without(&reset);
-    let changed = difference.changed;
+    let merged = merge::merge(live, config, write.schema);
+    let merged = prune_last(merged, &last, &managers, write);
+    let differences = Differences::of(live, &merged, &managers, write, &reset);
     let mut conflicts = Vec::new();
     for (other, owned) in managers.0.iter().filter(|(other, _)| **other != id) {
-        let taken = owned.set.intersection(&changed);
+        let taken = owned
+            .set
+            .intersection(&differences.seen_in(&owned.api_version).changed);
         conflicts.extend(taken.paths().into_iter().map(|path| (other.clone(), path)));
     }
     if !conflicts.is_empty() && !force {
         return Err(Conflicts(conflicts));
     }
-    managers.take(&changed, Some(&id));
-    managers.take(&difference.removed, Some(&id));
+    managers.take(&differences, Some(&id));
     if merged != *live
         && let Some(owned) = managers.0.get_mut(&id)
     {
         owned.time = Some(object::time_text(write.now));
     }
     Ok((merged, managers))
+}
+
+/// Removes what the last apply set and this one does not, in the version in which it was set.
+fn prune_last(merged: Value, last: &Owned, managers: &Managers, write: &Write<'_>) -> Value {
+    if last.set.is_empty() || last.api_version == write.api_version {
+        return prune(&merged, &last.set, managers, write.schema);
+    }
+    let (own, other) = (write.api_version, last.api_version.as_str());
+    match write.versions.form(&merged, own, other) {
+        Form::Same => prune(&merged, &last.set, managers, write.schema),
+        Form::Gone => merged,
+        Form::Other(shown, schema) => {
+            let pruned = prune(&shown, &last.set, managers, &schema);
+            match write.versions.form(&pruned, other, own) {
+                Form::Other(back, _) => back,
+                _ => merged,
+            }
+        }
+    }
 }
 
 /// Removes what the last apply set, this one does not, and nobody else owns.
@@ -259,12 +288,12 @@ fn prune(merged: &Value, last: &FieldSet, managers: &Managers, schema: &Schema) 
     let node = crate::schema::Node::Struct(schema.root.clone());
     let paths = |value: &Value| typed::paths_of(value, schema).with_named(&node);
     let (all, last) = (paths(merged), last.with_named(&node));
-    let pruned = typed::remove(merged, &last, schema);
+    let pruned = merge::remove(merged, &last, schema);
     let owned = managers.everything().with_named(&node);
     let gone = all.difference(&paths(&pruned).union(owned));
-    let pruned = typed::remove(merged, &gone, schema);
+    let pruned = merge::remove(merged, &gone, schema);
     let gone = all.difference(&paths(&pruned)).intersection(&last);
-    typed::remove(merged, &gone, schema)
+    merge::remove(merged, &gone, schema)
 }
 
 /// What client-side apply set and nobody has changed since: server-side apply by kubectl may take it.
@@ -276,7 +305,7 @@ fn taken_over(live: &Value, write: &Write<'_>) -> FieldSet {
     if object::api_version(&last) != write.api_version {
         return FieldSet::default();
     }
-    let difference = typed::compare(&last, live, write.schema);
+    let difference = compare::compare(&last, live, write.schema);
     typed::paths_of(&last, write.schema)
         .difference(&difference.changed)
         .difference(&difference.removed)
@@ -294,13 +323,12 @@ fn refresh_last_applied(merged: &mut Value, config: &Value, write: &Write<'_>) {
 /// Gives the writer what changed from `live` to `new`, and takes it from the others.
 fn record(live: &Value, new: &Value, managers: &mut Managers, write: &Write<'_>) {
     let reset = FieldSet::of_dotted(write.reset);
-    let mut difference = typed::compare(live, new, write.schema).without(&reset);
-    difference.changed.subtract(&NOBODYS);
-    difference.removed.subtract(&NOBODYS);
-    managers.take(&difference.changed, None);
-    managers.take(&difference.removed, None);
-    if !difference.changed.is_empty() {
-        managers.give(write.id(false), write.api_version, difference.changed, write.now);
+    let differences = Differences::of(live, new, managers, write, &reset);
+    managers.take(&differences, None);
+    let mut changed = differences.own.changed;
+    changed.subtract(&NOBODYS);
+    if !changed.is_empty() {
+        managers.give(write.id(false), write.api_version, changed, write.now);
     }
     managers.cap();
 }
@@ -333,6 +361,9 @@ pub fn update_managed_fields(live: Option<&Value>, new: Value, write: &Write<'_>
     // Who stopped the tracking does not want it back.
     if managers.0.is_empty() && live.is_some_and(|live| !object::uid(live).is_empty()) {
         return new;
+    }
+    if let Some(live) = live {
+        reconcile::managers(&mut managers, live, write);
     }
     let before = live.unwrap_or_else(|| canon::blank(write.schema));
     record(before, &new, &mut managers, write);

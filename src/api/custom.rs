@@ -15,20 +15,23 @@ mod check;
 mod columns;
 mod compiled;
 mod defaults;
+mod embedded;
 mod fixed;
 mod formats;
 mod names;
 mod paths;
 mod rule_check;
 mod rules;
+mod scaled;
 mod shape;
 mod structural;
+mod unique;
 
 pub use columns::validate as validate_column;
 pub use fixed::Fixed;
-pub use formats::fits;
+pub use formats::{fits, unknown as unknown_formats};
 pub use names::{Verdict, by_priority, condition, judge};
-pub use paths::{schema_at, validate as validate_path};
+pub use paths::{member, simple as is_simple_path};
 pub use structural::validate as validate_schema;
 
 use std::collections::HashMap;
@@ -39,12 +42,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::intern;
-use crate::kind::{ALL_VERBS, Column, Kind, PART_VERBS, Part, ScalePaths, Subresource};
+use crate::kind::{ALL_VERBS, Column, Findings, Kind, PART_VERBS, Part, ScalePaths, Subresource};
 use crate::kinds::metadata;
 use crate::names::subdomain;
 use crate::object;
 use crate::schema::{Gvk, SchemaRef};
-use crate::status::FieldError;
 use crate::value::{get, get_mut, keep, list, remove, same, set, text};
 use columns::PrinterColumn;
 use compiled::Compiled;
@@ -68,6 +70,8 @@ pub struct CustomKind {
     /// Name of the version whose objects these are, and of the stored one.
     version: &'static str,
     stored: &'static str,
+    /// Names of all versions of the definition, served or not.
+    versions: &'static [&'static str],
     list_kind: &'static str,
     has_status: bool,
     terminating: bool,
@@ -152,6 +156,7 @@ impl CustomKind {
             source: source.clone(),
             version: name,
             stored: intern::text(storage_version(definition)),
+            versions: intern::list(list(definition, "spec.versions").iter().map(|v| text(v, "name"))),
             list_kind: intern::text(text(accepted, "listKind")),
             has_status,
             terminating: is_true(definition, "Terminating"),
@@ -175,6 +180,11 @@ impl CustomKind {
     /// The version in which its objects are kept.
     pub fn stored_version(&self) -> &'static str {
         self.stored
+    }
+
+    /// Whether its definition has a version of that name, served or not.
+    pub fn has_version(&self, name: &str) -> bool {
+        self.versions.contains(&name)
     }
 
     /// Whether its definition is being deleted, so that no object may be made.
@@ -260,10 +270,20 @@ impl CustomKind {
         *new = kept;
     }
 
-    /// What is wrong with an object, metadata excepted; what was already wrong with `old` and did not change is
-    /// let be.
-    pub fn check(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        self.compiled().check(object, old)
+    /// What is wrong with an object, after what was `found` wrong with its metadata; what was already wrong with `old`
+    /// and did not change is let be, and told.
+    pub fn check(&self, object: &Value, old: Option<&Value>, found: Findings) -> Findings {
+        self.compiled().check(object, old, self.scale(), found)
+    }
+
+    /// The same of an object of which only the status is written.
+    pub fn check_status(&self, object: &Value, old: &Value, found: Findings) -> Findings {
+        self.compiled().check_status(object, old, self.scale(), found)
+    }
+
+    /// Where its `scale` finds its numbers, if it has one.
+    fn scale(&self) -> Option<&ScalePaths> {
+        self.kind.subresource("scale").map(|_| &self.kind.scale_paths)
     }
 
     /// The values of its selectable fields.
@@ -368,10 +388,12 @@ fn warning(definition: &Value, version: &Value) -> String {
 
 /// An empty status for a new definition.
 pub fn new_status(definition: &Value) -> Value {
+    let stored = Some(storage_version(definition)).filter(|version| !version.is_empty());
+    let stored: Vec<&str> = stored.into_iter().collect();
     json!({
         "conditions": [],
         "acceptedNames": {"plural": "", "kind": ""},
-        "storedVersions": [storage_version(definition)],
+        "storedVersions": stored,
     })
 }
 

@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::apply::{self, Write};
+use crate::apply::{self, OneVersion, Write};
 use crate::cel::{Budget, Program, Scope, Type, Val};
 use crate::custom;
 use crate::decode::{self, FieldValidation};
-use crate::kind::{Kind, KindRef};
+use crate::kind::{Findings, Kind, KindRef};
 use crate::kinds::golden;
 use crate::patch::{json_patch, merge_patch, strategic_merge};
 use crate::quantity::Quantity;
@@ -183,9 +183,11 @@ fn live(kind: &'static Kind, mut object: Value, old: &Value) {
     let mut made = object.clone();
     (kind.prepare_create)(&mut made);
     refuse(kind, &kind.check_create(&made));
+    let _ = (kind.warnings)(&made, None);
     let mut changed = object.clone();
     (kind.prepare_update)(&mut changed, old);
     refuse(kind, &kind.check_update(&changed, old));
+    let _ = (kind.warnings)(&changed, Some(old));
     for part in kind.subresources.iter().filter_map(|sub| kind.part(sub.name)) {
         let mut changed = object.clone();
         (part.prepare)(&mut changed, old);
@@ -215,6 +217,7 @@ fn write<'a>(schema: &'a crate::schema::Schema, version: &'a str) -> Write<'a> {
         now: Timestamp::UNIX_EPOCH,
         schema,
         reset: &[],
+        versions: &OneVersion,
     }
 }
 
@@ -264,7 +267,7 @@ fn what_is_not_damaged_is_read() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     for schema in SCHEMAS.iter() {
-        let errors = custom::validate_schema(&crate::value::Field::new(schema, "schema"));
+        let errors = custom::validate_schema(&crate::value::Field::new(schema, "schema"), false);
         assert!(errors.is_empty(), "{errors:?}");
     }
 }
@@ -359,7 +362,7 @@ proptest! {
             let _ = (quantity.value(), quantity.milli(), quantity.as_f64(), quantity.round_up_milli());
         }
         let _ = text.parse::<crate::cidr::Cidr>();
-        let _ = custom::validate_path(&text, ".spec");
+        let _ = (custom::is_simple_path(&text), custom::member(&text, &Value::Null, true).is_ok());
         small();
     }
 
@@ -395,13 +398,13 @@ proptest! {
         if seed % 4 > 0 {
             disturb(&random, &mut schema);
         }
-        let _ = custom::validate_schema(&crate::value::Field::new(&schema, "schema"));
+        let _ = custom::validate_schema(&crate::value::Field::new(&schema, "schema"), true);
         let kind = custom::tests::kind(schema);
         kind.fill(&mut object);
-        let _ = kind.check(&object, None);
+        let _ = kind.check(&object, None, Findings::default());
         let mut changed = object.clone();
         disturb(&random, &mut changed);
-        let _ = kind.check(&changed, Some(&object));
+        let _ = kind.check(&changed, Some(&object), Findings::default());
         small();
     }
 }

@@ -15,7 +15,7 @@ mod reference;
 
 pub use columns::{CellType, Column};
 pub use parts::{Part, Subresource};
-pub use reference::KindRef;
+pub use reference::{Findings, KindRef};
 
 /// The verbs of an ordinary stored kind, in discovery's order.
 pub const ALL_VERBS: &[&str] = &[
@@ -141,6 +141,9 @@ pub struct Kind {
     /// `(new, old)`: rules for a status write, metadata excepted; call [`Kind::check_status`] for all.
     pub validate_status: fn(&Value, &Value) -> Vec<FieldError>,
 
+    /// `(new, old)`: what clients should know of an object that is in order; `old` is `None` for a new one.
+    pub warnings: fn(&Value, Option<&Value>) -> Vec<String>,
+
     /// Labels of the selectable fields beyond `metadata.name` and `metadata.namespace`.
     pub field_names: &'static [&'static str],
     /// Labels that stand for others: what a selector may say, and the label under which the value is kept.
@@ -197,6 +200,7 @@ impl Kind {
         validate: |_| Vec::new(),
         validate_update: |_, _| Vec::new(),
         validate_status: |_, _| Vec::new(),
+        warnings: |_, _| Vec::new(),
         field_names: &[],
         field_aliases: &[],
         fields: |_| Vec::new(),

@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod canon;
 pub mod cel;
+pub mod certificate_request;
 pub mod cidr;
 pub mod csi;
 pub mod custom;
@@ -14,6 +15,7 @@ pub mod decode;
 pub mod depth;
 pub mod duration;
 pub mod fields;
+pub mod go;
 pub mod intern;
 pub mod kind;
 pub mod kinds;

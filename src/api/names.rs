@@ -69,7 +69,11 @@ pub fn is_dns_label(s: &str) -> Vec<String> {
         why.push(too_long(LABEL_MAX));
     }
     if !is_label_shaped(s) {
-        why.push(not_matching(LABEL_TEXT, LABEL_REGEX, &["my-name", "123-abc"]));
+        why.push(if is_subdomain_shaped(s) {
+            "must not contain dots".to_owned()
+        } else {
+            not_matching(LABEL_TEXT, LABEL_REGEX, &["my-name", "123-abc"])
+        });
     }
     why
 }

@@ -11,8 +11,8 @@ pub(crate) mod wire;
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
-use crate::object;
 use crate::schema::{Field, Gvk, Node, Scalar, Schema, TypeRef};
+use crate::{go, object};
 use wire::{Item, Reader};
 
 pub use encode::encode;
@@ -192,7 +192,7 @@ fn scalar_of(scalar: Scalar, item: Item<'_>) -> Result<Value, String> {
         Scalar::Quantity => lossy(Fields::of(item.bytes()?)?.bytes(1).unwrap_or(b"0")).into(),
         Scalar::Duration => {
             let nanos = Fields::of(item.bytes()?)?.int(1);
-            go_duration(nanos).into()
+            go::nanoseconds(nanos).into()
         }
         Scalar::IntOrString => {
             let fields = Fields::of(item.bytes()?)?;
@@ -243,35 +243,6 @@ impl<'a> Fields<'a> {
 
     fn bytes(&self, number: u32) -> Option<&'a [u8]> {
         self.find(number).and_then(|item| item.bytes().ok())
-    }
-}
-
-/// A duration as Go writes it: `1h2m3.5s`, `1.5ms`, `0s`.
-fn go_duration(nanos: i64) -> String {
-    let (sign, total) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
-    let decimal = |whole: u64, part: u64, digits: usize| {
-        let text = format!("{whole}.{part:0digits$}");
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    };
-    if total == 0 {
-        return "0s".to_owned();
-    }
-    if total < 1_000 {
-        return format!("{sign}{total}ns");
-    }
-    if total < 1_000_000 {
-        return format!("{sign}{}µs", decimal(total / 1_000, total % 1_000, 3));
-    }
-    if total < 1_000_000_000 {
-        return format!("{sign}{}ms", decimal(total / 1_000_000, total % 1_000_000, 6));
-    }
-    let (seconds, part) = (total / 1_000_000_000, total % 1_000_000_000);
-    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-    let seconds = decimal(seconds % 60, part, 9);
-    match (hours, minutes) {
-        (0, 0) => format!("{sign}{seconds}s"),
-        (0, _) => format!("{sign}{minutes}m{seconds}s"),
-        _ => format!("{sign}{hours}h{minutes}m{seconds}s"),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -179,6 +180,7 @@ pub struct Notes(Arc<Mutex<Said>>);
 struct Said {
     warnings: Vec<String>,
     annotations: BTreeMap<String, String>,
+    waited: Duration,
 }
 
 impl Notes {
@@ -195,12 +197,27 @@ impl Notes {
         }
     }
 
+    /// Warns the caller of several things.
+    pub fn warn_all(&self, texts: impl IntoIterator<Item = String>) {
+        texts.into_iter().for_each(|text| self.warn(text));
+    }
+
     /// Adds an audit annotation; the first one under a key stays, as in Kubernetes.
     pub fn annotate(&self, key: impl Into<String>, value: impl Into<String>) {
         self.said()
             .annotations
             .entry(key.into())
             .or_insert_with(|| value.into());
+    }
+
+    /// Time was spent on waiting for others, such as webhooks; what the server itself needs is counted without it.
+    pub fn wait(&self, spent: Duration) {
+        self.said().waited += spent;
+    }
+
+    /// How long others were waited for so far.
+    pub fn waited(&self) -> Duration {
+        self.said().waited
     }
 
     /// The texts of all warnings so far.

@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::go;
+
 /// A failed request, in the form in which a client receives it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
@@ -324,10 +326,7 @@ impl Status {
                 texts.push(text);
             }
         }
-        let list = match texts.as_slice() {
-            [one] => one.clone(),
-            many => format!("[{}]", many.join(", ")),
-        };
+        let list = go::aggregate(&texts);
         let subject = if group.is_empty() {
             kind.to_owned()
         } else {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::versions::Differences;
 use crate::fields::FieldSet;
 use crate::object;
 
@@ -109,11 +110,13 @@ impl Managers {
         owned.time = Some(object::time_text(now));
     }
 
-    /// Takes fields away from everyone but `keeper`; nobody stays without fields.
-    pub fn take(&mut self, fields: &FieldSet, keeper: Option<&Id>) {
+    /// Takes what has changed or gone away from everyone but `keeper`; nobody stays without fields.
+    pub fn take(&mut self, differences: &Differences, keeper: Option<&Id>) {
         for (id, owned) in &mut self.0 {
             if Some(id) != keeper {
-                owned.set.subtract(fields);
+                let found = differences.seen_in(&owned.api_version);
+                owned.set.subtract(&found.changed);
+                owned.set.subtract(&found.removed);
             }
         }
         self.0.retain(|_, owned| !owned.set.is_empty());

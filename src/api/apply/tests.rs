@@ -38,6 +38,7 @@ impl World {
             now,
             schema: &self.schema,
             reset,
+            versions: &OneVersion,
         };
         f(&write, self.live.as_ref())
     }

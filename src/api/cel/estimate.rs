@@ -4,6 +4,7 @@ use std::ops::Add;
 
 use super::authority;
 use super::expr::How;
+use super::lists;
 use super::types::{Type, text_length};
 
 /// A cost, never more than its type can hold.
@@ -53,8 +54,38 @@ pub fn each(how: How, count: u64, filter: Option<Cost>, body: Cost) -> Cost {
     start + step.times(count) + end
 }
 
-/// What a call costs beyond its arguments, and how large its result may be where that follows from them.
-pub fn call(name: &str, args: &[Type<'_>]) -> (Cost, Option<u64>) {
+/// What a list costs that a call makes, with so much work, and how large it may be.
+fn listing(work: u64, size: u64) -> (Cost, Option<u64>) {
+    (Cost(work) + LOOK + LIST, Some(size))
+}
+
+/// What it costs at worst to compare every item of a list with every other, and the size that cel-go gives the result.
+fn comparing(list: Option<&Type<'_>>) -> (Cost, Option<u64>) {
+    let size = list.map_or(0, Type::extent);
+    let square = size.saturating_mul(size);
+    let letters = match list {
+        Some(Type::List(of, _)) if matches!(**of, Type::Text(_) | Type::Bytes(_)) => square.div_ceil(10),
+        _ => 0,
+    };
+    listing(square.saturating_mul(2).saturating_add(letters), square)
+}
+
+/// What it costs to compare each item of a list with one other.
+fn comparing_once(list: Option<&Type<'_>>) -> Cost {
+    let each = match list {
+        Some(Type::List(of, _)) => match &**of {
+            Type::Text(max) | Type::Bytes(max) => LOOK + tenth(*max),
+            _ => LOOK,
+        },
+        _ => LOOK,
+    };
+    each.times(list.map_or(0, Type::extent))
+}
+
+/// What a call costs beyond its arguments, and how large its result may be where that follows from them. `numbers` are
+/// those of the arguments that are numbers written down.
+pub fn call(name: &str, args: &[Type<'_>], numbers: &[Option<u64>]) -> (Cost, Option<u64>) {
+    let number = |i: usize| numbers.get(i).copied().flatten();
     let size = |i: usize| args.get(i).map_or(0, Type::extent);
     let (first, second) = (size(0), size(1));
     match name {
@@ -79,8 +110,33 @@ pub fn call(name: &str, args: &[Type<'_>]) -> (Cost, Option<u64>) {
             let pattern = Cost(second.div_ceil(4));
             (tenth(first.saturating_add(1)).times(pattern.0), Some(first))
         }
-        "isSorted" | "sum" | "min" | "max" => (Cost(first), None),
-        "indexOf" | "lastIndexOf" if matches!(args, [Type::List(..), ..]) => (Cost(first), None),
+        "isSorted" | "sum" | "min" | "max" => (comparing_once(args.first()), None),
+        "indexOf" | "lastIndexOf" if matches!(args, [Type::List(..), ..]) => {
+            (comparing_once(args.first()), None)
+        }
+        "slice" => {
+            let size = number(2).unwrap_or(first).saturating_sub(number(1).unwrap_or(0));
+            listing(size, size)
+        }
+        "lists.range" => {
+            let size = number(0).unwrap_or(super::types::UNBOUNDED);
+            listing(size, size)
+        }
+        "reverse" => listing(first, first),
+        "flatten" => {
+            let once = if args.len() > 1 {
+                super::types::UNBOUNDED
+            } else {
+                1
+            };
+            listing(first.saturating_mul(number(1).unwrap_or(once)), first)
+        }
+        "distinct" => {
+            let square = first.saturating_mul(first);
+            listing(square.saturating_mul(2), square)
+        }
+        "sort" => comparing(args.first()),
+        lists::SORT_BY => comparing(args.get(1)),
         "sets.contains" | "sets.equivalent" | "sets.intersects" => (Cost(first.saturating_mul(second)), None),
         "replace" => {
             let third = size(2);

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::val::Val;
-use super::{authority, library, ops, strings};
+use super::{authority, library, lists, ops, strings};
 
 /// What a function without a receiver may be called, and with how many arguments.
 const GLOBAL: &[(&str, &[usize])] = &[
@@ -46,9 +46,11 @@ const GLOBAL: &[(&str, &[usize])] = &[
     ("sets.contains", &[2]),
     ("sets.equivalent", &[2]),
     ("sets.intersects", &[2]),
+    ("lists.range", &[1]),
     ("optional.of", &[1]),
     ("optional.none", &[0]),
     ("optional.ofNonZeroValue", &[1]),
+    ("optional.unwrap", &[1]),
     ("jsonpatch.escapeKey", &[1]),
     ("semver", &[1, 2]),
     ("isSemver", &[1, 2]),
@@ -102,6 +104,15 @@ const METHODS: &[(&str, &[usize])] = &[
     ("sum", &[0]),
     ("min", &[0]),
     ("max", &[0]),
+    ("first", &[0]),
+    ("last", &[0]),
+    ("reverse", &[0]),
+    ("distinct", &[0]),
+    ("slice", &[2]),
+    ("flatten", &[0, 1]),
+    ("sort", &[0]),
+    (lists::SORT_BY, &[1]),
+    ("unwrapOpt", &[0]),
     ("hasValue", &[0]),
     ("value", &[0]),
     ("orValue", &[1]),
@@ -214,7 +225,7 @@ pub fn cost(name: &str, values: &[Val<'_>]) -> usize {
         | "isCIDR"
         | "timestamp"
         | "duration" => first.div_ceil(10),
-        _ => 0,
+        _ => lists::cost(name, values).unwrap_or(0),
     }
 }
 
@@ -231,6 +242,7 @@ pub fn global<'a>(name: &str, args: &[Val<'a>]) -> Result<Val<'a>, String> {
         ("optional.ofNonZeroValue", [a]) => Ok(Val::Optional(
             Some(a).filter(|a| !is_zero(a)).map(|a| Rc::new(a.clone())),
         )),
+        ("optional.unwrap", [list]) => lists::unwrapped(&list.items().ok_or("no such overload")?),
         ("jsonpatch.escapeKey", [Val::Text(key)]) => {
             Ok(Val::text(&key.replace('~', "~0").replace('/', "~1")))
         }

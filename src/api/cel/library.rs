@@ -1,4 +1,4 @@
-//! What Kubernetes adds to CEL: quantities, addresses, URLs, sets, and more about lists.
+//! What Kubernetes adds to CEL: quantities, addresses, URLs and sets; lists are in `lists`.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use super::formats;
-use super::ops;
+use super::lists;
 use super::semver::Semver;
 use super::val::Val;
 use crate::quantity::Quantity;
@@ -40,6 +40,7 @@ pub fn global<'a>(name: &str, args: &[Val<'a>]) -> Result<Val<'a>, String> {
             .and_then(formats::named)
             .map(Val::Format)
             .ok_or_else(|| NO_OVERLOAD.to_owned()),
+        ("lists.range", [Val::Int(count)]) => lists::range(*count),
         (_, [a, b]) => sets(name, a, b),
         _ => Err(NO_OVERLOAD.to_owned()),
     }
@@ -58,7 +59,7 @@ pub fn method<'a>(on: &Val<'a>, name: &str, args: &[Val<'a>]) -> Result<Val<'a>,
             _ => Err(NO_OVERLOAD.to_owned()),
         },
         _ => match on.items() {
-            Some(items) => of_list(&items, name, args),
+            Some(items) => lists::method(&items, name, args),
             None => Err(NO_OVERLOAD.to_owned()),
         },
     }
@@ -262,53 +263,4 @@ fn sets<'a>(name: &str, a: &Val<'a>, b: &Val<'a>) -> Result<Val<'a>, String> {
         "sets.equivalent" => a.iter().all(|item| has(&b, item)) && b.iter().all(|item| has(&a, item)),
         _ => return Err(NO_OVERLOAD.to_owned()),
     }))
-}
-
-fn of_list<'a>(items: &[Val<'a>], name: &str, args: &[Val<'a>]) -> Result<Val<'a>, String> {
-    let place = |at: Option<usize>| Val::Int(at.map_or(-1, |at| at as i64));
-    let best = |wanted: Ordering| {
-        let mut items = items.iter();
-        let mut found = items
-            .next()
-            .ok_or_else(|| format!("{name} called on empty list"))?;
-        for item in items {
-            if item.order(found).ok_or(NO_OVERLOAD)? == wanted {
-                found = item;
-            }
-        }
-        Ok(found.clone())
-    };
-    match (name, args) {
-        ("isSorted", []) => {
-            let pairs = items.iter().zip(items.iter().skip(1));
-            Ok(Val::Bool(
-                pairs
-                    .into_iter()
-                    .all(|(a, b)| a.order(b) != Some(Ordering::Greater)),
-            ))
-        }
-        ("sum", []) => {
-            let mut items = items.iter();
-            let first = items.next().cloned().unwrap_or(Val::Int(0));
-            items.try_fold(first, |sum, item| ops::binary("+", &sum, item))
-        }
-        ("min", []) => best(Ordering::Less),
-        ("max", []) => best(Ordering::Greater),
-        ("indexOf", [wanted]) => Ok(place(items.iter().position(|item| item.equals(wanted)))),
-        ("lastIndexOf", [wanted]) => Ok(place(items.iter().rposition(|item| item.equals(wanted)))),
-        ("join", []) => joined(items, ""),
-        ("join", [Val::Text(by)]) => joined(items, by),
-        _ => Err(NO_OVERLOAD.to_owned()),
-    }
-}
-
-fn joined<'a>(items: &[Val<'a>], by: &str) -> Result<Val<'a>, String> {
-    let mut texts = Vec::with_capacity(items.len());
-    for item in items {
-        match item {
-            Val::Text(text) => texts.push(text.to_string()),
-            _ => return Err(NO_OVERLOAD.to_owned()),
-        }
-    }
-    Ok(Val::text(&texts.join(by)))
 }

@@ -1,7 +1,7 @@
 //! Macros: calls that the parser turns into something else, since their arguments are not values.
 
-use super::Error;
 use super::expr::{Each, Expr, How, Node};
+use super::{Error, lists};
 
 /// `on.name(args)`: a macro, a function of a namespace such as `sets.contains`, or a method.
 pub fn method(at: usize, on: Expr, name: String, args: Vec<Expr>) -> Result<Expr, Error> {
@@ -20,13 +20,20 @@ pub fn method(at: usize, on: Expr, name: String, args: Vec<Expr>) -> Result<Expr
     let in_namespace = match &on.node {
         Node::Name(space) => matches!(
             space.as_str(),
-            "sets" | "optional" | "cel" | "math" | "strings" | "format" | "jsonpatch"
+            "sets" | "lists" | "optional" | "cel" | "math" | "strings" | "format" | "jsonpatch"
         ),
         _ => false,
     };
     let in_namespace = in_namespace || (name == "isCanonical" && args.len() == 1);
     match (name.as_str(), &on.node) {
         ("bind", Node::Name(space)) if space == "cel" && args.len() == 3 => bind(at, args),
+        ("sortBy", on_node) if args.len() == 2 => match on_node {
+            Node::Literal(_) | Node::Map(_) => Err(Error::new(
+                at,
+                "sortBy can only be applied to a list, identifier, comprehension, call or select expression",
+            )),
+            _ => sort_by(at, on, args),
+        },
         ("optMap" | "optFlatMap", _) if args.len() == 2 => opt_map(at, on, name == "optFlatMap", args),
         (_, Node::Name(space)) if in_namespace => {
             let name = format!("{space}.{name}");
@@ -88,6 +95,25 @@ fn bind(at: usize, args: Vec<Expr>) -> Result<Expr, Error> {
     let value = Box::new(args.next().ok_or_else(|| missing(at))?);
     let body = Box::new(args.next().ok_or_else(|| missing(at))?);
     Ok(Expr::new(at, Node::Bind { name, value, body }))
+}
+
+/// A list in the order of what is computed of its items: `sortBy(name, key)` sorts by the keys of all items.
+fn sort_by(at: usize, on: Expr, args: Vec<Expr>) -> Result<Expr, Error> {
+    // Nobody can write such a name.
+    const INPUT: &str = "@__sortBy_input__";
+    let input = || Expr::new(at, Node::Name(INPUT.to_owned()));
+    let keys = each(at, How::Map, "map", input(), args)?;
+    let call = Node::Call {
+        on: Some(Box::new(input())),
+        name: lists::SORT_BY.to_owned(),
+        args: vec![keys],
+    };
+    let bound = Node::Bind {
+        name: INPUT.to_owned(),
+        value: Box::new(on),
+        body: Box::new(Expr::new(at, call)),
+    };
+    Ok(Expr::new(at, bound))
 }
 
 fn opt_map(at: usize, value: Expr, flat: bool, args: Vec<Expr>) -> Result<Expr, Error> {

@@ -71,6 +71,30 @@ list(A).isSorted() bool
 list(A).sum() A
 list(A).min() A
 list(A).max() A
+list(A).first() optional(A)
+list(A).last() optional(A)
+list(A).reverse() list(A)
+list(A).distinct() list(A)
+list(A).slice(int,int) list(A)
+list(list(A)).flatten() list(A)
+list(dyn).flatten(int) list(dyn)
+lists.range(int) list(int)
+list(int).sort() list(int)
+list(uint).sort() list(uint)
+list(double).sort() list(double)
+list(bool).sort() list(bool)
+list(duration).sort() list(duration)
+list(timestamp).sort() list(timestamp)
+list(string).sort() list(string)
+list(bytes).sort() list(bytes)
+list(A).@sortByAssociatedKeys(list(int)) list(A)
+list(A).@sortByAssociatedKeys(list(uint)) list(A)
+list(A).@sortByAssociatedKeys(list(double)) list(A)
+list(A).@sortByAssociatedKeys(list(bool)) list(A)
+list(A).@sortByAssociatedKeys(list(duration)) list(A)
+list(A).@sortByAssociatedKeys(list(timestamp)) list(A)
+list(A).@sortByAssociatedKeys(list(string)) list(A)
+list(A).@sortByAssociatedKeys(list(bytes)) list(A)
 quantity(string) kubernetes.Quantity
 isQuantity(string) bool
 kubernetes.Quantity.isInteger() bool
@@ -112,6 +136,8 @@ sets.intersects(list(A),list(A)) bool
 optional.of(A) optional(A)
 optional.none() optional(A)
 optional.ofNonZeroValue(A) optional(A)
+optional.unwrap(list(optional(A))) list(A)
+list(optional(A)).unwrapOpt() list(A)
 optional(A).hasValue() bool
 optional(A).value() A
 optional(A).orValue(A) A
@@ -168,7 +194,7 @@ struct Signature {
 static SIGNATURES: LazyLock<Vec<Signature>> = LazyLock::new(|| TABLE.lines().filter_map(signature).collect());
 
 /// The functions that have a name with a dot, and no receiver.
-const DOTTED: [&str; 9] = [
+const DOTTED: [&str; 11] = [
     "ip.isCanonical",
     "sets.contains",
     "sets.equivalent",
@@ -176,6 +202,8 @@ const DOTTED: [&str; 9] = [
     "optional.of",
     "optional.none",
     "optional.ofNonZeroValue",
+    "optional.unwrap",
+    "lists.range",
     "jsonpatch.escapeKey",
     "format.",
 ];

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::val::Val;
+use crate::go;
 
 const NO_OVERLOAD: &str = "no such overload";
 /// Longest text that a function may make, bytes.
@@ -83,42 +84,7 @@ fn show_duration(span: SignedDuration) -> String {
 
 /// Go's form of a duration, such as `1h30m`.
 pub fn duration(text: &str) -> Option<SignedDuration> {
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(SignedDuration::ZERO);
-    }
-    let mut nanos = 0i128;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (digits, after) = rest.split_at_checked(end)?;
-        let number: f64 = digits.parse().ok()?;
-        const UNITS: [(&str, f64); 8] = [
-            ("ns", 1.0),
-            ("us", 1e3),
-            ("µs", 1e3),
-            ("μs", 1e3),
-            ("ms", 1e6),
-            ("s", 1e9),
-            ("m", 60e9),
-            ("h", 3600e9),
-        ];
-        let (unit, scale) = UNITS.into_iter().find(|(unit, _)| {
-            after
-                .strip_prefix(unit)
-                .is_some_and(|r| !r.starts_with(|c: char| c.is_alphabetic()))
-        })?;
-        nanos = nanos.checked_add((number * scale) as i128)?;
-        rest = after.strip_prefix(unit)?;
-    }
-    let nanos = if negative { -nanos } else { nanos };
-    let seconds = i64::try_from(nanos / 1_000_000_000).ok()?;
-    Some(SignedDuration::new(seconds, (nanos % 1_000_000_000) as i32))
+    go::parse_nanoseconds(text).map(SignedDuration::from_nanos)
 }
 
 /// `int(x)` and its like.

@@ -264,6 +264,82 @@ fn costs_are_estimated_by_the_bounds_of_the_schema() {
     assert!(cost > 100_000_000, "{many}");
 }
 
+#[test]
+fn lists_are_cut_sorted_and_flattened() {
+    let object = json!({"n": [3, 1, 2, 1], "things": [{"name": "b", "size": 1}, {"name": "a", "size": 2}],
+        "deep": [1, [2, [3, [4]]]], "none": []});
+    let all = [
+        "self.n.sort() == [1, 1, 2, 3]",
+        "self.n.distinct() == [3, 1, 2]",
+        "self.n.reverse() == [1, 2, 1, 3]",
+        "self.n.slice(1, 3) == [1, 2]",
+        "self.n.first().orValue(0) == 3 && self.n.last().value() == 1",
+        "!self.none.first().hasValue()",
+        "lists.range(4) == [0, 1, 2, 3]",
+        "self.deep.flatten() == [1, 2, [3, [4]]]",
+        "self.deep.flatten(2) == [1, 2, 3, [4]]",
+        "self.things.sortBy(t, t.name).map(t, t.size) == [2, 1]",
+        "self.things.sortBy(t, -t.size).map(t, t.name) == ['a', 'b']",
+        "[self.things, self.things].map(l, l.sortBy(t, t.name)[0].name) == ['a', 'a']",
+        "self.none.sort() == []",
+        "optional.unwrap([optional.of(1), optional.none()]) == [1]",
+        "[optional.of(1), optional.none()].unwrapOpt() == [1]",
+    ];
+    for source in all {
+        assert_eq!(eval(source, &object).as_deref(), Ok("true"), "{source}");
+    }
+    let wrong = [
+        (
+            "self.n.slice(-1, 2)",
+            "cannot slice(-1, 2), negative indexes not supported",
+        ),
+        (
+            "self.n.slice(2, 1)",
+            "cannot slice(2, 1), start index must be less than or equal to end index",
+        ),
+        ("self.n.slice(0, 5)", "cannot slice(0, 5), list is length 4"),
+        ("self.deep.flatten(-1)", "level must be non-negative"),
+        ("self.things.sort()", "list elements must be comparable"),
+        (
+            "[dyn(1), dyn('a')].sort()",
+            "list elements must have the same type",
+        ),
+        (
+            "lists.range(100000000)",
+            "operation cancelled: actual cost limit exceeded",
+        ),
+    ];
+    for (source, why) in wrong {
+        assert_eq!(eval(source, &object).unwrap_err(), why, "{source}");
+    }
+    assert!(eval("'a'.sortBy(x, x)", &object).is_err());
+}
+
+#[test]
+fn lists_that_are_made_are_paid_for() {
+    let list = json!({"type": "array", "maxItems": 5, "items": {"type": "integer"}});
+    let texts = json!({"type": "array", "maxItems": 5, "items": {"type": "string", "maxLength": 10}});
+    let lists = json!({"type": "array", "maxItems": 5, "items": list});
+    let schema = json!({"type": "object", "properties": {"n": list, "s": texts, "l": lists}});
+    // Two for the range, eleven for the call, and the work.
+    let table = [
+        ("self.n.reverse()", "list(int) 18"),
+        ("self.n.slice(1, 3)", "list(int) 15"),
+        ("self.l.flatten()", "list(int) 18"),
+        ("self.n.distinct()", "list(int) 63"),
+        ("self.n.sort()", "list(int) 63"),
+        ("self.s.sort()", "list(string) 66"),
+        ("lists.range(7)", "list(int) 18"),
+        ("self.n.first()", "optional_type(int) 3"),
+        ("self.n.max()", "int 7"),
+        ("self.s.max()", "string 27"),
+    ];
+    for (source, expected) in table {
+        assert_eq!(judged(source, &schema), expected, "{source}");
+    }
+    assert!(judged("self.l.sort()", &schema).contains("found no matching overload for 'sort'"));
+}
+
 mod strangers {
     use proptest::prelude::*;
 

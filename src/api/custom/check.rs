@@ -20,6 +20,19 @@ pub fn object(object: &Value, old: Option<&Value>, schema: &Value, patterns: &Pa
     checker.errors
 }
 
+/// What is wrong with the status of an object of a custom kind; the rest was judged when it was written.
+pub fn status(object: &Value, old: Option<&Value>, schema: &Value, patterns: &Patterns) -> Vec<FieldError> {
+    let mut checker = Checker {
+        patterns,
+        errors: Vec::new(),
+    };
+    if let (Some(status), Some(of)) = (object.get("status"), get(schema, "properties").get("status")) {
+        let old = old.and_then(|old| old.get("status"));
+        checker.value("status", status, old, of, false);
+    }
+    checker.errors
+}
+
 /// What is wrong with a value at a path, such as a default.
 pub fn value(path: &str, value: &Value, schema: &Value, patterns: &Patterns) -> Vec<FieldError> {
     let mut checker = Checker {
@@ -36,7 +49,7 @@ struct Checker<'s> {
 }
 
 /// The JSON type of a value as errors name it.
-pub fn type_of(value: &Value) -> &'static str {
+fn type_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
@@ -256,7 +269,6 @@ impl Checker<'_> {
                 false,
             );
         }
-        self.unique(path, items, schema);
     }
 
     fn too_many(&mut self, path: &str, found: usize, max: u64, what: &str) {
@@ -268,41 +280,8 @@ impl Checker<'_> {
         });
     }
 
-    /// Sets have each item once, maps each combination of keys.
-    fn unique(&mut self, path: &str, items: &[Value], schema: &Value) {
-        let keys = list(schema, "x-kubernetes-list-map-keys");
-        let key_of = |item: &Value| -> Value {
-            let pairs = keys
-                .iter()
-                .filter_map(Value::as_str)
-                .map(|key| (key.to_owned(), get(item, key).clone()));
-            Value::Object(pairs.collect())
-        };
-        let keyed: Vec<Value> = match text(schema, "x-kubernetes-list-type") {
-            "set" => items.to_vec(),
-            "map" => items.iter().map(key_of).collect(),
-            _ => return,
-        };
-        let mut seen = std::collections::HashSet::new();
-        for (place, key) in keyed.iter().enumerate() {
-            if !seen.insert(key.to_string()) {
-                self.errors
-                    .push(FieldError::duplicate(format!("{path}[{place}]"), key.clone()));
-            }
-        }
-    }
-
     fn members(&mut self, path: &str, value: &Value, old: Option<&Value>, schema: &Value, resource: bool) {
         let embedded = flag(schema, "x-kubernetes-embedded-resource");
-        if embedded {
-            for key in ["apiVersion", "kind"]
-                .into_iter()
-                .filter(|key| text(value, key).is_empty())
-            {
-                self.errors
-                    .push(FieldError::required(below(path, key), "must not be empty"));
-            }
-        }
         for name in list(schema, "required").iter().filter_map(Value::as_str) {
             if value.get(name).is_none() {
                 self.errors.push(FieldError::required(below(path, name), ""));

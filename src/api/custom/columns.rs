@@ -16,7 +16,7 @@ const NAME: &str = "Name must be unique within a namespace. Is required when cre
 /// A column, and where its cells come from.
 pub struct PrinterColumn {
     column: Column,
-    path: Vec<Step>,
+    path: Option<Vec<Step>>,
     /// The definition's type of the column, such as `date`.
     of: &'static str,
 }
@@ -28,7 +28,7 @@ pub fn of(version: &Value) -> Vec<PrinterColumn> {
             description: NAME,
             ..Column::NAME
         },
-        path: vec![Step::Field("metadata".into()), Step::Field("name".into())],
+        path: Some(vec![Step::Field("metadata".into()), Step::Field("name".into())]),
         of: "string",
     };
     let own = list(version, "additionalPrinterColumns");
@@ -63,7 +63,7 @@ impl PrinterColumn {
                     .and_then(|n| i32::try_from(n).ok())
                     .unwrap_or(0),
             },
-            path: paths::parse(text(said, "jsonPath")).unwrap_or_default(),
+            path: paths::parse(text(said, "jsonPath")),
             of: intern::text(text(said, "type")),
         }
     }
@@ -75,7 +75,9 @@ impl PrinterColumn {
 
     /// The cell of an object; null where there is nothing of that type.
     pub fn cell(&self, object: &Value, now: Timestamp) -> Value {
-        let found = paths::find(object, &self.path);
+        // A path that nobody can read finds nothing.
+        let path = self.path.as_deref();
+        let found = path.map(|path| paths::find(object, path)).unwrap_or_default();
         let Some(first) = found.first().filter(|first| !first.is_null()) else {
             return Value::Null;
         };
@@ -90,10 +92,7 @@ impl PrinterColumn {
                 Some(time) if time.parse::<Timestamp>().is_ok() => json!(cells::since(time, now)),
                 _ => json!("<invalid>"),
             },
-            _ => {
-                let shown: Vec<String> = found.iter().map(|value| paths::shown(value)).collect();
-                json!(shown.join(","))
-            }
+            _ => json!(paths::shown(first)),
         }
     }
 }
@@ -122,8 +121,11 @@ pub fn validate(column: &Field, errors: &mut Vec<FieldError>) {
     if !format.is_blank() && !formats.contains(&format.text()) {
         errors.push(format.invalid(format!("must be one of {}", formats.join(","))));
     }
-    let path = column.get("jsonPath");
-    if path.needed(errors) && paths::parse(path.text()).is_none_or(|steps| steps.is_empty()) {
-        errors.push(path.invalid("is invalid"));
+    // The path of the error is that of Kubernetes' internal form.
+    let path = Field::new(column.get("jsonPath").value, column.path_of("JSONPath"));
+    if path.needed(errors)
+        && let Some(why) = paths::simple(path.text())
+    {
+        errors.push(path.invalid(why));
     }
 }

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::rules::Rules;
-use super::{check, shape};
+use super::{check, embedded, scaled, shape, unique};
 use crate::cel::strings_pattern;
+use crate::kind::{Findings, ScalePaths};
 use crate::schema::{Gvk, SchemaRef};
-use crate::status::FieldError;
+use crate::status::{FieldError, FieldErrorKind};
+use crate::value::Field;
 
 /// A schema, ready for use.
 pub struct Compiled {
@@ -26,8 +28,7 @@ pub type Patterns = HashMap<String, regex::Regex>;
 impl Compiled {
     pub fn new(schema: Value, gvk: Gvk) -> Self {
         let shape = shape::of(&schema, gvk);
-        let mut patterns = Patterns::new();
-        gather(&schema, &mut patterns);
+        let patterns = patterns(&schema);
         let rules = Rules::of(&schema);
         let has_defaults = mentions(&schema, "default");
         Self {
@@ -39,21 +40,86 @@ impl Compiled {
         }
     }
 
-    /// What is wrong with an object; rules in CEL are asked only of one that fits its schema.
-    pub fn check(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let errors = check::object(object, old, &self.schema, &self.patterns);
-        if errors.is_empty() {
-            return self.rules.check(object, old, &self.schema);
+    /// What is wrong with an object, beyond what was `found` already.
+    pub fn check(
+        &self,
+        object: &Value,
+        old: Option<&Value>,
+        scale: Option<&ScalePaths>,
+        found: Findings,
+    ) -> Findings {
+        let mut errors = check::object(object, old, &self.schema, &self.patterns);
+        if let Some(scale) = scale {
+            errors.extend(scaled::spec(object, scale));
+            errors.extend(scaled::status(object, scale));
+        }
+        errors.extend(embedded::check(&Field::new(object, ""), &self.schema));
+        self.further(object, old, errors, found)
+    }
+
+    /// The same of an object of which only the status is written.
+    pub fn check_status(
+        &self,
+        object: &Value,
+        old: &Value,
+        scale: Option<&ScalePaths>,
+        found: Findings,
+    ) -> Findings {
+        let mut errors = check::status(object, Some(old), &self.schema, &self.patterns);
+        errors.extend(scale.into_iter().flat_map(|scale| scaled::status(object, scale)));
+        self.further(object, Some(old), errors, found)
+    }
+
+    /// What is looked at last: items that repeat others, if none did before, and rules in CEL, if the object has the
+    /// members and types that they count on.
+    fn further(
+        &self,
+        object: &Value,
+        old: Option<&Value>,
+        errors: Vec<FieldError>,
+        mut found: Findings,
+    ) -> Findings {
+        found.errors.extend(errors);
+        let repeated = |object: &Value| {
+            let mut errors = Vec::new();
+            unique::check("", object, &self.schema, &mut errors);
+            errors
+        };
+        if old.is_none_or(|old| repeated(old).is_empty()) {
+            found.errors.extend(repeated(object));
         }
         if self.rules.is_empty() {
-            return errors;
+            return found;
         }
-        let more = "some validation rules were not checked because the object was invalid; correct the existing \
-                    errors to complete validation";
-        let mut errors = errors;
-        errors.push(FieldError::invalid("<nil>", Value::Null, more));
-        errors
+        if found.errors.iter().any(blocks_rules) {
+            let more = "some validation rules were not checked because the object was invalid; correct the existing \
+                        errors to complete validation";
+            found.errors.push(FieldError::invalid("<nil>", Value::Null, more));
+            return found;
+        }
+        self.rules
+            .check(&Field::new(object, ""), old, &self.schema, &mut found);
+        found
     }
+}
+
+/// Whether rules may make no sense of an object with that error.
+fn blocks_rules(error: &FieldError) -> bool {
+    matches!(
+        error.kind,
+        FieldErrorKind::NotSupported
+            | FieldErrorKind::Required
+            | FieldErrorKind::TooLong
+            | FieldErrorKind::TooMany
+            | FieldErrorKind::TypeInvalid
+    )
+}
+
+/// The patterns of a schema, compiled; those that do not compile were refused with the definition.
+pub fn patterns(schema: &Value) -> Patterns {
+    let mut patterns = Patterns::new();
+    gather(schema, &mut patterns);
+    patterns
 }
 
 /// Whether a schema, or one inside it, has that key.

@@ -104,28 +104,70 @@ pub fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// What is wrong with a path of the scale subresource or a selectable field: fields alone, below `below`.
-pub fn validate(path: &str, below: &str) -> Option<String> {
-    let steps = match parse(path) {
-        Some(steps) if path.starts_with('.') => steps,
-        _ => return Some("must be a json path in the dot notation".to_owned()),
-    };
-    if steps.iter().any(|step| !matches!(step, Step::Field(_))) {
-        return Some("must be a json path in the dot notation".to_owned());
-    }
-    if !path.starts_with(below) {
-        return Some(format!(
-            "should be a json path under {}",
-            below.trim_end_matches('.')
-        ));
-    }
-    None
+/// What is wrong with a path that must begin with a dot (apiextensions `validateSimpleJSONPath`).
+pub fn simple(path: &str) -> Option<&'static str> {
+    (!path.starts_with('.')).then_some("must be a simple json path starting with .")
 }
 
-/// The schema at a path of fields; null when there is none.
-pub fn schema_at<'v>(schema: &'v Value, path: &str) -> &'v Value {
-    let steps = path.trim_start_matches('.').split('.');
-    steps.fold(schema, |schema, name| get(get(schema, "properties"), name))
+/// The schema of the member at a path such as `.spec.labels['a.b']`; `brackets` says whether those are allowed
+/// (apiextensions `cel.ValidFieldPath`).
+///
+/// # Errors
+/// Kubernetes' text of why there is none.
+pub fn member<'v>(path: &str, schema: &'v Value, brackets: bool) -> Result<&'v Value, String> {
+    let (mut at, mut rest) = (schema, path);
+    while !rest.is_empty() {
+        let name;
+        if let Some(after) = rest.strip_prefix('.') {
+            let end = after.find(['.', '[', ']']).unwrap_or(after.len());
+            let (word, left) = after.split_at_checked(end).unwrap_or((after, ""));
+            if word.is_empty() && left.is_empty() {
+                return Err("unexpected end of JSON path".to_owned());
+            }
+            (name, rest) = (word.to_owned(), left);
+        } else if let Some(after) = rest.strip_prefix('[') {
+            if !brackets {
+                return Err("array notation is not allowed".to_owned());
+            }
+            (name, rest) = quoted(after)?;
+        } else {
+            let end = rest.find(['.', '[', ']']).unwrap_or(rest.len()).max(1);
+            let token = rest.get(..end).unwrap_or(rest);
+            return Err(format!("expected [ or . but got: {token}"));
+        }
+        let nowhere = || "does not refer to a valid field".to_owned();
+        at = match (get(at, "properties"), get(at, "additionalProperties")) {
+            (Value::Object(members), _) => members.get(&name).ok_or_else(nowhere)?,
+            (_, more @ Value::Object(_)) => more,
+            _ => return Err(nowhere()),
+        };
+    }
+    Ok(at)
+}
+
+/// A name in single quotes, up to the bracket that closes, and what follows.
+fn quoted(text: &str) -> Result<(String, &str), String> {
+    let token = text.split(']').next().unwrap_or_default();
+    let Some(inner) = text.strip_prefix('\'') else {
+        return Err(format!("expected single quoted string but got {token}"));
+    };
+    let mut name = String::new();
+    let mut letters = inner.char_indices();
+    while let Some((at, c)) = letters.next() {
+        match c {
+            '\\' => name.extend(letters.next().map(|(_, c)| c)),
+            '\'' => {
+                let rest = inner.get(at + 1..).unwrap_or_default();
+                return match rest.strip_prefix(']') {
+                    Some(rest) => Ok((name, rest)),
+                    None if rest.is_empty() => Err("unexpected end of JSON path".to_owned()),
+                    None => Err(format!("expected ] but got {rest}")),
+                };
+            }
+            c => name.push(c),
+        }
+    }
+    Err("unexpected end of JSON path".to_owned())
 }
 
 #[cfg(test)]
@@ -152,7 +194,27 @@ mod tests {
             assert_eq!(found, wanted, "{path}");
         }
         assert!(parse("a.b").is_none() && parse(".a[").is_none() && parse("..").is_none());
-        assert_eq!(validate(".spec.replicas", ".spec"), None);
-        assert!(validate(".status.x", ".spec").is_some() && validate(".spec.x[0]", ".spec").is_some());
+        assert!(simple(".spec.replicas").is_none() && simple("spec").is_some());
+    }
+
+    #[test]
+    fn members_are_found_in_schemas() {
+        let schema = json!({"properties": {"spec": {"properties": {"a": {"type": "string"},
+            "map": {"additionalProperties": {"type": "integer"}}}}}});
+        let found = |path: &str| member(path, &schema, true).map(|found| found["type"].clone());
+        assert_eq!(found(".spec.a"), Ok(json!("string")));
+        assert_eq!(found(".spec['a']"), Ok(json!("string")));
+        assert_eq!(found(".spec.map['x.y']"), Ok(json!("integer")));
+        for (path, why) in [
+            (".spec.b", "does not refer to a valid field"),
+            ("spec", "expected [ or . but got: spec"),
+            (".", "unexpected end of JSON path"),
+            (".spec[a]", "expected single quoted string but got a"),
+            (".spec['a'", "unexpected end of JSON path"),
+        ] {
+            assert_eq!(found(path), Err(why.to_owned()), "{path}");
+        }
+        let plain = member(".spec['a']", &schema, false);
+        assert_eq!(plain, Err("array notation is not allowed".to_owned()));
     }
 }

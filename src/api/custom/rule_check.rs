@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::paths::{self, Step};
+use super::paths;
 use crate::cel::{self, Cost, Program, Type};
 use crate::status::FieldError;
 use crate::value::{Field, entries, text};
@@ -49,7 +49,7 @@ fn with_object_meta(schema: &Value) -> Value {
 struct Place {
     /// How many such values one object can have; `None` when nothing bounds it.
     count: Option<u64>,
-    /// The list in which no old item can be found for a new one.
+    /// The list or map in which no old value can be found for a new one.
     uncorrelatable: Option<String>,
 }
 
@@ -74,7 +74,12 @@ impl Walk<'_> {
         let most = |key: &str| schema.get(key).int().map(|n| u64::try_from(n).unwrap_or(0));
         for (name, value) in entries(schema.value, "properties") {
             let member = Field::new(value, format!("{}[{name}]", schema.path_of("properties")));
-            self.schema(&member, &place.below(Some(1)));
+            let mut inner = place.below(Some(1));
+            // Who sets a map that is one value sets all its members.
+            if text(schema.value, "x-kubernetes-map-type") == "atomic" && inner.uncorrelatable.is_none() {
+                inner.uncorrelatable = Some(schema.path.clone());
+            }
+            self.schema(&member, &inner);
         }
         let more = schema.get("additionalProperties");
         if more.value.is_object() {
@@ -95,28 +100,12 @@ impl Walk<'_> {
 
     fn rule(&mut self, rule: &Field, schema: &Field, place: &Place) {
         let (source, computed) = (rule.get("rule"), rule.get("messageExpression"));
-        messages(rule, self.errors);
-        if source.text().trim().is_empty() {
-            self.errors.push(source.required("rule is not specified"));
-        } else if let Some(program) = self.judged(&source, rule, schema, place) {
+        if let Some(program) = self.judged(&source, rule, schema, place) {
             self.transition(&program, rule, place);
         }
-        if computed.is_set() {
-            if computed.text().trim().is_empty() {
-                let why = "messageExpression must be non-empty if specified";
-                self.errors.push(computed.required(why));
-            } else {
-                self.judged(&computed, rule, schema, place);
-            }
+        if !computed.is_blank() {
+            self.judged(&computed, rule, schema, place);
         }
-        let reasons = [
-            "FieldValueDuplicate",
-            "FieldValueForbidden",
-            "FieldValueInvalid",
-            "FieldValueRequired",
-        ];
-        rule.get("reason").one_of_if_set(&reasons, self.errors);
-        field_path(&rule.get("fieldPath"), schema, self.errors);
     }
 
     /// Compiles an expression of a rule and checks its type and its cost.
@@ -221,21 +210,35 @@ fn exceeded(named: &str, cost: u64, max: u64) -> String {
     )
 }
 
-fn messages(rule: &Field, errors: &mut Vec<FieldError>) {
+/// What is wrong with the words of a rule, before anybody asks what it means.
+pub fn words(rule: &Field, schema: &Field, errors: &mut Vec<FieldError>) {
     let (source, message, computed) = (
         rule.get("rule"),
         rule.get("message"),
         rule.get("messageExpression"),
     );
-    if !message.is_blank() {
-        if message.text().trim().is_empty() {
-            errors.push(message.invalid("message must be non-empty if specified"));
-        } else if message.text().contains('\n') {
-            errors.push(message.invalid("message must not contain line breaks"));
-        }
-    } else if source.text().contains('\n') && computed.is_blank() {
+    let broken = |field: &Field| field.text().trim().contains(['\n', '\r']);
+    let blank = |field: &Field| field.text().trim().is_empty();
+    if blank(&source) {
+        errors.push(source.required("rule is not specified"));
+    } else if !message.is_blank() && blank(&message) {
+        errors.push(message.invalid("must be non-empty if specified"));
+    } else if broken(&message) {
+        errors.push(message.invalid("must not contain line breaks"));
+    } else if broken(&source) && blank(&message) {
         errors.push(message.required("message must be specified if rule contains line breaks"));
     }
+    if !computed.is_blank() && blank(&computed) {
+        errors.push(computed.required("messageExpression must be non-empty if specified"));
+    }
+    let reasons = [
+        "FieldValueDuplicate",
+        "FieldValueForbidden",
+        "FieldValueInvalid",
+        "FieldValueRequired",
+    ];
+    rule.get("reason").one_of_if_set(&reasons, errors);
+    field_path(&rule.get("fieldPath"), schema, errors);
 }
 
 /// The path that a refusal names must be one of the schema.
@@ -243,14 +246,13 @@ fn field_path(path: &Field, schema: &Field, errors: &mut Vec<FieldError>) {
     if path.is_blank() {
         return;
     }
-    let known = match paths::parse(path.text()) {
-        Some(steps) => steps.iter().try_fold(schema.value, |schema, step| match step {
-            Step::Field(name) => cel::member_schema(schema, name),
-            _ => None,
-        }),
-        None => None,
-    };
-    if known.is_none() {
-        errors.push(path.invalid("fieldPath must be a valid path"));
+    if path.text().trim().is_empty() {
+        errors.push(path.invalid("must be non-empty if specified"));
+    }
+    if path.text().contains(['\n', '\r']) {
+        errors.push(path.invalid("must not contain line breaks"));
+    }
+    if paths::member(path.text(), schema.value, true).is_err() {
+        errors.push(path.invalid("must be a valid path"));
     }
 }

@@ -88,6 +88,27 @@ fn node(schema: &Value) -> Node {
     }
 }
 
+/// Whether decoding would take something away from a value of that schema; `resource` says that it is an object with
+/// a kind of its own.
+pub fn prunes(value: &Value, schema: &Value, resource: bool) -> bool {
+    let preserve = flag(schema, "x-kubernetes-preserve-unknown-fields");
+    let (members, more) = (get(schema, "properties"), get(schema, "additionalProperties"));
+    let embedded = |of: &Value| flag(of, "x-kubernetes-embedded-resource");
+    let known = |name: &str| resource && ["apiVersion", "kind", "metadata"].contains(&name);
+    match value {
+        Value::Object(map) => map.iter().any(|(name, held)| match members.get(name) {
+            Some(of) => prunes(held, of, embedded(of)),
+            None if more.is_object() => prunes(held, more, embedded(more)),
+            None => !preserve && !known(name) && *more != Value::Bool(true),
+        }),
+        Value::Array(items) => {
+            let of = get(schema, "items");
+            of.is_object() && items.iter().any(|item| prunes(item, of, embedded(of)))
+        }
+        _ => false,
+    }
+}
+
 fn merge(schema: &Value) -> Merge {
     let keys = || {
         let key = |name: &str| {

@@ -2,6 +2,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::kind::Findings;
 use crate::value::Field;
 
 fn definition(schema: Value) -> Value {
@@ -25,7 +26,8 @@ pub(crate) fn kind(schema: Value) -> Arc<CustomKind> {
 }
 
 fn said(kind: &CustomKind, object: &Value, old: Option<&Value>) -> Vec<String> {
-    kind.check(object, old).iter().map(ToString::to_string).collect()
+    let found = kind.check(object, old, Findings::default());
+    found.errors.iter().map(ToString::to_string).collect()
 }
 
 fn spec(properties: Value) -> Value {
@@ -95,15 +97,16 @@ fn values_are_checked_in_kubernetes_words() {
             "spec.name: Too long: may not be more than 3 bytes",
             "spec.name: Invalid value: \"bbbb\": spec.name in body should match '^a+$'",
             "spec.port: Invalid value: \"boolean\": spec.port in body must be of type integer,string: \"boolean\"",
-            "spec.set[1]: Duplicate value: \"a\"",
             "spec.size: Invalid value: \"string\": spec.size in body must be of type integer: \"string\"",
             "spec.when: Invalid value: \"now\": spec.when in body must be of type date-time: \"now\"",
+            ".spec.size: Invalid value: 0: .spec.size accessor error: x is of the type string, expected int64",
+            "spec.set[1]: Duplicate value: \"a\"",
         ]
     );
     assert_eq!(
         said(&kind, &object, Some(&object)),
-        [""; 0],
-        "what was there before and did not change is let be"
+        [".spec.size: Invalid value: 0: .spec.size accessor error: x is of the type string, expected int64"],
+        "what was there before and did not change is let be, but for what its scale shows"
     );
     assert_eq!(
         said(&kind, &json!({"spec": {"size": 0}}), None),
@@ -128,19 +131,83 @@ fn rules_see_the_object_and_what_it_was() {
     assert_eq!(
         said(&kind, &bad, Some(&good)),
         [
-            "spec.min: Invalid value: \"object\": 3 is more than 2",
-            "spec: Invalid value: \"object\": failed rule: !has(self.id) || self.id != 'x'",
-            "spec.id: Invalid value: \"string\": id stays",
+            "spec.min: Invalid value: 3 is more than 2",
+            "spec: Invalid value: failed rule: !has(self.id) || self.id != 'x'",
+            "spec.id: Invalid value: \"x\": id stays",
         ]
     );
     let mut elsewhere = bad.clone();
     elsewhere["metadata"] = json!({"labels": {"a": "b"}});
     assert_eq!(said(&kind, &elsewhere, Some(&bad)), [""; 0]);
+    assert_eq!(
+        kind.check(&elsewhere, Some(&bad), Findings::default()).warnings,
+        [
+            "spec.min: Invalid value: 3 is more than 2",
+            "spec: Invalid value: failed rule: !has(self.id) || self.id != 'x'",
+        ],
+        "what was so before is only told"
+    );
     let missing = json!({"spec": {"min": 3}});
     assert_eq!(
         said(&kind, &missing, None),
         ["spec: Invalid value: \"object\": no such key: max evaluating rule: self.min <= self.max"]
     );
+}
+
+#[test]
+fn rules_are_asked_beside_errors_that_leave_types_and_members_alone() {
+    let rule = json!([{"rule": "self.startsWith('a')"}]);
+    let kind = kind(spec(json!({
+        "id": {"type": "string", "pattern": "^b", "x-kubernetes-validations": rule},
+        "size": {"type": "integer"},
+    })));
+    assert_eq!(
+        said(&kind, &json!({"spec": {"id": "c"}}), None),
+        [
+            "spec.id: Invalid value: \"c\": spec.id in body should match '^b'",
+            "spec.id: Invalid value: \"c\": failed rule: self.startsWith('a')",
+        ]
+    );
+    let wrong_type = said(&kind, &json!({"spec": {"id": "c", "size": "x"}}), None);
+    assert!(
+        wrong_type
+            .last()
+            .unwrap()
+            .starts_with("<nil>: Invalid value: null: some validation rules were not checked"),
+        "{wrong_type:?}"
+    );
+    let nameless = Findings {
+        errors: vec![crate::status::FieldError::required("metadata.name", "")],
+        warnings: Vec::new(),
+    };
+    let found = kind.check(&json!({"spec": {"id": "bc"}}), None, nameless);
+    assert_eq!(found.errors.len(), 2, "metadata counts, too: {:?}", found.errors);
+}
+
+#[test]
+fn refusals_have_the_reason_and_the_place_that_rules_give_them() {
+    let mut schema = spec(json!({
+        "id": {"type": "string"}, "list": {"type": "array", "items": {"type": "string"}},
+        "map": {"type": "object", "additionalProperties": {"type": "string"}},
+    }));
+    schema["properties"]["spec"]["x-kubernetes-validations"] = json!([
+        {"rule": "has(self.id)", "reason": "FieldValueRequired", "fieldPath": ".id"},
+        {"rule": "!has(self.map)", "reason": "FieldValueForbidden", "fieldPath": ".map['a.b']", "message": "no map"},
+        {"rule": "!has(self.list)", "reason": "FieldValueDuplicate"},
+        {"rule": "oldSelf.hasValue() || !has(self.list)", "optionalOldSelf": true, "message": "not at first"},
+    ]);
+    let object = json!({"spec": {"list": ["a"], "map": {"a.b": "c"}}});
+    let kind = kind(schema);
+    assert_eq!(
+        said(&kind, &object, None),
+        [
+            "spec.id: Required value: failed rule: has(self.id)",
+            "spec.map[a.b]: Forbidden: no map",
+            "spec: Duplicate value",
+            "spec: Invalid value: not at first",
+        ]
+    );
+    assert_eq!(said(&kind, &object, Some(&object)), [""; 0]);
 }
 
 #[test]
@@ -162,6 +229,19 @@ fn rules_that_cost_too_much_are_given_up() {
     let said = said(&kind, &json!({"spec": {"n": many}}), None);
     assert!(
         said[0].contains("no further validation rules will be run due to call cost exceeds limit"),
+        "{said:?}"
+    );
+    let rule = json!([{"rule": "self.all(a, self.all(b, a + b >= 0))"}]);
+    let items = json!({"type": "array", "items": {"type": "integer"}, "x-kubernetes-validations": rule});
+    let kind = self::kind(spec(json!({"n": {"type": "array", "items": items}})));
+    let lists: Vec<Vec<i64>> = (0..40).map(|_| (0..300).collect()).collect();
+    let said = self::said(&kind, &json!({"spec": {"n": lists}}), None);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].ends_with(
+            "\"array\": validation failed due to running out of cost budget, no further validation rules \
+                           will be run"
+        ),
         "{said:?}"
     );
 }
@@ -275,10 +355,10 @@ mod strangers {
         /// No schema, however odd, and no object make validation, defaulting or rules panic.
         #[test]
         fn odd_schemas_and_odd_objects(schema in any_json(), mut object in any_json()) {
-            let _ = validate_schema(&crate::value::Field::new(&schema, "schema"));
+            let _ = validate_schema(&crate::value::Field::new(&schema, "schema"), true);
             let kind = kind(json!({"type": "object", "properties": {"spec": schema}}));
             kind.fill(&mut object);
-            let _ = kind.check(&object, None);
+            let _ = kind.check(&object, None, Findings::default());
             let _ = kind.schema();
         }
     }

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::tree::{Tree, number};
+use crate::go;
 use crate::schema::{Field, Node, Scalar, Schema, Type, TypeRef};
 
 /// Kubernetes stops noting unknown and duplicate fields after so many.
@@ -358,36 +359,8 @@ fn duration(tree: &Tree<'_>) -> Result<Value, String> {
     let Some(text) = tree.as_str() else {
         return Err(not_text(tree));
     };
-    if is_go_duration(text) {
+    if go::parse_nanoseconds(text).is_some() {
         return Ok(text.into());
     }
     Err(format!("time: invalid duration {text:?}"))
-}
-
-/// Whether Go's `time.ParseDuration` would take it: `1h30m`, `-1.5s`, `0`.
-fn is_go_duration(text: &str) -> bool {
-    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if rest == "0" {
-        return true;
-    }
-    if rest.is_empty() {
-        return false;
-    }
-    while !rest.is_empty() {
-        let end = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
-        let (digits, after) = rest.split_at(end);
-        if !digits.contains(|c: char| c.is_ascii_digit()) || digits.matches('.').count() > 1 {
-            return false;
-        }
-        let unit = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"].iter().find(|unit| {
-            after
-                .strip_prefix(**unit)
-                .is_some_and(|r| r.is_empty() || r.starts_with(|c: char| c.is_ascii_digit() || c == '.'))
-        });
-        let Some(unit) = unit else { return false };
-        rest = after.strip_prefix(unit).unwrap_or_default();
-    }
-    true
 }

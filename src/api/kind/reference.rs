@@ -9,9 +9,26 @@ use serde_json::Value;
 
 use super::{Column, Kind, Part};
 use crate::custom::CustomKind;
-use crate::kinds::metadata;
+use crate::kinds::{metadata, warnings};
 use crate::schema::{SchemaRef, Schemas};
 use crate::status::{FieldError, Status};
+
+/// What the rules of a kind say of an object.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Why it is refused, if there is anything.
+    pub errors: Vec<FieldError>,
+    /// What whoever wrote it should know.
+    pub warnings: Vec<String>,
+}
+
+impl Findings {
+    /// What is wrong with an object; if that is nothing, what is to be known of it.
+    pub fn of(errors: Vec<FieldError>, warnings: impl FnOnce() -> Vec<String>) -> Self {
+        let warnings = if errors.is_empty() { warnings() } else { Vec::new() };
+        Self { errors, warnings }
+    }
+}
 
 /// A kind that is served.
 #[derive(Clone)]
@@ -113,38 +130,42 @@ impl KindRef {
     }
 
     /// Every rule for a new object.
-    pub fn check_create(&self, object: &Value) -> Vec<FieldError> {
+    pub fn check_create(&self, object: &Value) -> Findings {
         match self {
-            KindRef::BuiltIn(kind) => kind.check_create(object),
+            KindRef::BuiltIn(kind) => {
+                Findings::of(kind.check_create(object), || (kind.warnings)(object, None))
+            }
             KindRef::Custom(custom) => {
-                let mut errors = metadata::validate(custom.kind(), object);
-                errors.extend(custom.check(object, None));
-                errors
+                let errors = metadata::validate(custom.kind(), object);
+                let found = Findings::of(errors, || warnings::finalizers(object, None));
+                custom.check(object, None, found)
             }
         }
     }
 
     /// Every rule for a changed object.
-    pub fn check_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+    pub fn check_update(&self, new: &Value, old: &Value) -> Findings {
         match self {
-            KindRef::BuiltIn(kind) => kind.check_update(new, old),
+            KindRef::BuiltIn(kind) => {
+                Findings::of(kind.check_update(new, old), || (kind.warnings)(new, Some(old)))
+            }
             KindRef::Custom(custom) => {
-                let mut errors = metadata::validate_update(new, old);
-                errors.extend(custom.check(new, Some(old)));
-                errors
+                let errors = metadata::validate_update(new, old);
+                let found = Findings::of(errors, || warnings::finalizers(new, Some(old)));
+                custom.check(new, Some(old), found)
             }
         }
     }
 
     /// Every rule for a changed part.
-    pub fn check_part(&self, part: &Part, new: &Value, old: &Value) -> Vec<FieldError> {
+    pub fn check_part(&self, part: &Part, new: &Value, old: &Value) -> Findings {
+        let mut errors = metadata::validate_update(new, old);
         match self {
             KindRef::BuiltIn(_) => {
-                let mut errors = metadata::validate_update(new, old);
                 errors.extend((part.validate)(new, old));
-                errors
+                Findings::of(errors, Vec::new)
             }
-            KindRef::Custom(_) => self.check_update(new, old),
+            KindRef::Custom(custom) => custom.check_status(new, old, Findings::of(errors, Vec::new)),
         }
     }
 

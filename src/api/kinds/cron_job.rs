@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{cells, job};
+use super::{cells, job, warnings, workload};
 use crate::kind::{Column, Kind, Subresource};
 use crate::selector;
 use crate::status::FieldError;
@@ -22,6 +22,13 @@ pub static KIND: Kind = Kind {
     default,
     validate,
     validate_update: |new, _| validate(new),
+    warnings: |new, old| {
+        let mut said = workload::pod_names(new, old);
+        if warnings::spec_changed(new, old) {
+            job::spec_warnings(&Field::at(new, "spec.jobTemplate.spec"), &mut said);
+        }
+        said
+    },
     columns: &[
         Column::NAME,
         Column::text("Schedule"),

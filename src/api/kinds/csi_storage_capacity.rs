@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::warnings;
 use crate::kind::Kind;
 use crate::names;
 use crate::quantity::Quantity;
@@ -25,8 +26,24 @@ pub static KIND: Kind = Kind {
         }
         errors
     },
+    warnings: |new, _| topology_warnings(new),
     ..Kind::NAMESPACED
 };
+
+fn topology_warnings(capacity: &Value) -> Vec<String> {
+    let topology = Field::at(capacity, "nodeTopology");
+    let mut said = Vec::new();
+    for expression in topology.items("matchExpressions") {
+        let key = Field::new(expression.get("key").value, &expression.path);
+        warnings::node_key(&key, &mut said);
+    }
+    for (label, _) in topology.entries("matchLabels") {
+        if let Some(instead) = warnings::node_label(label) {
+            said.push(format!("{}.{label}: {instead}", topology.path_of("matchLabels")));
+        }
+    }
+    said
+}
 
 fn validate(capacity: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();

@@ -1,11 +1,10 @@
 //! CertificateSigningRequest: asks for a certificate.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::cells;
+use crate::certificate_request::CertificateRequest;
 use crate::duration;
 use crate::kind::{Column, Kind, PART_VERBS, Part, Subresource};
 use crate::names;
@@ -135,9 +134,8 @@ fn validate(csr: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = Field::at(csr, "spec");
     let request = spec.get("request");
-    let pem = STANDARD.decode(request.text()).unwrap_or_default();
-    if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE REQUEST-----") {
-        errors.push(request.invalid("PEM block type must be CERTIFICATE REQUEST"));
+    if let Err(why) = CertificateRequest::of(csr) {
+        errors.push(request.invalid(why));
     }
     spec.get("usages").needed(&mut errors);
     for usage in spec.items("usages") {
@@ -240,7 +238,8 @@ mod tests {
 
     #[test]
     fn requests_are_checked() {
-        let request = STANDARD.encode("-----BEGIN CERTIFICATE REQUEST-----\n");
+        use base64::Engine as _;
+        let request = base64::engine::general_purpose::STANDARD.encode(include_str!("golden/request.pem"));
         let csr = |signer: &str| json!({"spec": {"request": request, "signerName": signer, "usages": ["client auth"]}});
         assert!(validate(&csr("kubernetes.io/kube-apiserver-client")).is_empty());
         assert!(

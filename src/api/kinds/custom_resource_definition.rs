@@ -1,8 +1,11 @@
 //! CustomResourceDefinition: a kind that the cluster's users bring along.
 
+mod conversion;
+mod versions;
+
 use serde_json::{Value, json};
 
-use super::{admission::webhooks, cells, metadata};
+use super::{cells, metadata};
 use crate::custom;
 use crate::custom::approval::{self, Approval};
 use crate::kind::{Kind, Subresource};
@@ -38,9 +41,24 @@ pub static KIND: Kind = Kind {
         keep(new, old, "spec");
         keep(new, old, "metadata.generation");
     },
-    validate,
+    validate: |new| {
+        let mut errors = rules(new);
+        errors.extend(status(new));
+        errors
+    },
     validate_update,
-    validate_status: |new, _| stored_versions(new),
+    validate_status: |new, _| {
+        let mut errors = Vec::new();
+        accepted(&Field::at(new, "status.acceptedNames"), &mut errors);
+        errors
+    },
+    warnings: |new, old| {
+        let before = old.map(custom::unknown_formats).unwrap_or_default();
+        let all = custom::unknown_formats(new).into_iter();
+        all.filter(|format| !before.contains(format))
+            .map(|format| format!("unrecognized format {format:?}"))
+            .collect()
+    },
     row: cells::name_and_creation,
     deletion_finalizer: custom::FINALIZER,
     ..Kind::CLUSTER
@@ -76,7 +94,8 @@ fn remember_storage(definition: &mut Value) {
     }
 }
 
-fn validate(definition: &Value) -> Vec<FieldError> {
+/// Rules for the definition itself.
+fn rules(definition: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = Field::at(definition, "spec");
     let (group, plural) = (spec.get("group"), spec.get("names.plural"));
@@ -92,14 +111,18 @@ fn validate(definition: &Value) -> Vec<FieldError> {
             errors.push(group.invalid("should be a domain with at least one dot"));
         }
     }
-    approved(definition, &mut errors);
-    spec.get("scope").one_of(&["Cluster", "Namespaced"], &mut errors);
-    versions(&spec, &mut errors);
+    let scope = spec.get("scope");
+    if scope.needed(&mut errors) {
+        scope.one_of(&["Cluster", "Namespaced"], &mut errors);
+    }
+    versions::check(&spec, &mut errors);
     for key in ["plural", "singular", "kind", "listKind"] {
         spec.get("names").get(key).needed(&mut errors);
     }
     accepted(&spec.get("names"), &mut errors);
-    conversion(&spec.get("conversion"), &mut errors);
+    versions::common(&spec, &mut errors);
+    conversion::check(&spec.get("conversion"), &mut errors);
+    approved(definition, &mut errors);
     let preserve = spec.get("preserveUnknownFields");
     if preserve.flag() {
         errors.push(preserve.invalid(
@@ -118,99 +141,6 @@ fn approved(definition: &Value, errors: &mut Vec<FieldError>) {
         Approval::Invalid(said) => FieldError::invalid(path, said, why),
         _ => FieldError::required(path, why),
     });
-}
-
-fn versions(spec: &Field, errors: &mut Vec<FieldError>) {
-    let all = spec.get("versions");
-    let mut seen = std::collections::HashSet::new();
-    let mut unique = true;
-    let mut stored = 0;
-    for version in spec.items("versions") {
-        let name = version.get("name");
-        unique &= seen.insert(name.text().to_owned());
-        stored += usize::from(version.get("storage").flag());
-        let wrong = names::is_dns1035_label(name.text());
-        if !wrong.is_empty() {
-            errors.push(name.invalid(wrong.join(",")));
-        }
-        self::version(&version, errors);
-    }
-    if !unique {
-        errors.push(all.invalid("must contain unique version names"));
-    }
-    if stored != 1 {
-        errors.push(all.invalid("must have exactly one version marked as storage version"));
-    }
-}
-
-fn version(version: &Field, errors: &mut Vec<FieldError>) {
-    let warning = version.get("deprecationWarning");
-    if warning.is_set() {
-        if !version.get("deprecated").flag() {
-            errors.push(warning.invalid("can only be set for deprecated versions"));
-        }
-        if warning.is_blank() {
-            errors.push(warning.invalid("must not be an empty string"));
-        }
-    }
-    let schema = version.get("schema.openAPIV3Schema");
-    if schema.is_set() {
-        errors.extend(custom::validate_schema(&schema));
-    } else {
-        errors.push(schema.required("schemas are required"));
-    }
-    for column in version.items("additionalPrinterColumns") {
-        custom::validate_column(&column, errors);
-    }
-    scale(&version.get("subresources").get("scale"), errors);
-    version.at_most("selectableFields", 8, errors);
-    for field in version.items("selectableFields") {
-        selectable(&field.get("jsonPath"), schema.value, errors);
-    }
-    version.unique("selectableFields", "jsonPath", errors);
-}
-
-fn scale(scale: &Field, errors: &mut Vec<FieldError>) {
-    if !scale.is_set() {
-        return;
-    }
-    for (key, below) in [("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")] {
-        let path = scale.get(key);
-        if path.needed(errors)
-            && let Some(why) = custom::validate_path(path.text(), below)
-        {
-            errors.push(path.invalid(why));
-        }
-    }
-    let selector = scale.get("labelSelectorPath");
-    let anywhere =
-        |path: &str| custom::validate_path(path, ".spec.").and(custom::validate_path(path, ".status."));
-    if !selector.is_blank()
-        && let Some(why) = anywhere(selector.text())
-    {
-        errors.push(selector.invalid(why.replace(".status", "either .spec or .status")));
-    }
-}
-
-fn selectable(path: &Field, schema: &Value, errors: &mut Vec<FieldError>) {
-    if !path.needed(errors) {
-        return;
-    }
-    if let Some(why) = custom::validate_path(path.text(), ".") {
-        errors.push(path.invalid(why));
-        return;
-    }
-    if path.text().starts_with(".metadata") {
-        errors.push(path.invalid("must not point to fields in metadata"));
-        return;
-    }
-    match text(custom::schema_at(schema, path.text()), "type") {
-        "string" | "boolean" | "integer" => {}
-        _ => errors.push(path.invalid(
-            "must point to a field that exists and is of type string, boolean or integer (with a string, boolean or \
-             integer schema)",
-        )),
-    }
 }
 
 fn accepted(names: &Field, errors: &mut Vec<FieldError>) {
@@ -248,39 +178,8 @@ fn accepted(names: &Field, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn conversion(conversion: &Field, errors: &mut Vec<FieldError>) {
-    let (strategy, webhook) = (conversion.get("strategy"), conversion.get("webhook"));
-    match strategy.text() {
-        "None" if webhook.is_set() => {
-            errors.push(webhook.forbidden("should not be set when strategy is not set to Webhook"));
-        }
-        "None" => {}
-        "Webhook" if !webhook.is_set() => {
-            errors.push(webhook.required("required when strategy is set to Webhook"));
-        }
-        "Webhook" => {
-            let client = webhook.get("clientConfig");
-            if client.is_set() {
-                webhooks::client(&client, errors);
-            } else {
-                errors.push(client.required("required when strategy is set to Webhook"));
-            }
-            let versions = webhook.get("conversionReviewVersions");
-            if versions.is_blank() {
-                errors.push(versions.required("must specify one of v1, v1beta1"));
-            } else if !list(webhook.value, "conversionReviewVersions")
-                .iter()
-                .any(|v| v == "v1" || v == "v1beta1")
-            {
-                errors.push(versions.invalid("must include at least one of v1, v1beta1"));
-            }
-        }
-        _ => errors.push(strategy.not_supported(&["None", "Webhook"])),
-    }
-}
-
 fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
-    let mut errors = validate(new);
+    let mut errors = rules(new);
     if custom::is_true(old, "Established") {
         for path in ["spec.scope", "spec.names.kind"] {
             Field::at(new, path).immutable(old, &mut errors);
@@ -289,24 +188,38 @@ fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
     for path in ["spec.group", "spec.names.plural"] {
         Field::at(new, path).immutable(old, &mut errors);
     }
-    errors.extend(stored_versions(new));
+    errors.extend(status(new));
     errors
 }
 
-/// Versions in which objects may be kept must stay known.
-fn stored_versions(definition: &Value) -> Vec<FieldError> {
+/// Versions in which objects may be kept must stay known, and that in which they are kept is one of them.
+fn status(definition: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let status = Field::at(definition, "status");
+    accepted(&status.get("acceptedNames"), &mut errors);
+    let stored = status.get("storedVersions");
+    if stored.is_blank() {
+        let why = "must have at least one stored version";
+        errors.push(FieldError::invalid(&stored.path, Value::Null, why));
+        return errors;
+    }
+    let all = status.items("storedVersions");
+    let storage = custom::storage_version(definition);
+    if !storage.is_empty() && !all.iter().any(|version| version.text() == storage) {
+        errors.push(stored.invalid(format!("must have the storage version {storage}")));
+    }
     let known: Vec<&str> = list(definition, "spec.versions")
         .iter()
         .map(|v| text(v, "name"))
         .collect();
-    for version in status.items("storedVersions") {
-        if !known.contains(&version.text()) {
-            errors.push(version.invalid("must appear in spec.versions"));
-        }
+    for version in all.iter().filter(|version| !known.contains(&version.text())) {
+        let name = version.text();
+        errors.push(version.invalid(format!(
+            "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions \
+             until a storage migration ensures no data remains persisted in {name} and removes {name} from \
+             status.storedVersions"
+        )));
     }
-    accepted(&status.get("acceptedNames"), &mut errors);
     errors
 }
 
@@ -323,7 +236,7 @@ mod tests {
     }
 
     fn said(definition: &Value) -> Vec<String> {
-        validate(definition).iter().map(ToString::to_string).collect()
+        rules(definition).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -343,7 +256,7 @@ mod tests {
 
     #[test]
     fn schemas_are_structural() {
-        let at = "spec.versions[0].schema.openAPIV3Schema";
+        let at = "spec.validation.openAPIV3Schema";
         for (schema, wanted) in [
             (
                 json!({}),
@@ -404,7 +317,9 @@ mod tests {
             said,
             [
                 "spec.scope: Invalid value: \"Namespaced\": field is immutable",
-                "status.storedVersions[0]: Invalid value: \"v1\": must appear in spec.versions"
+                "status.storedVersions[0]: Invalid value: \"v1\": missing from spec.versions; v1 was previously a storage version, and must \
+              remain in spec.versions until a storage migration ensures no data remains persisted in v1 and removes v1 from \
+              status.storedVersions"
             ]
         );
     }

@@ -36,6 +36,7 @@ pub static KIND: Kind = Kind {
         workload::collision_count(new, old, &mut errors);
         errors
     },
+    warnings: workload::template_warnings,
     columns: &[
         Column::NAME,
         Column::integer("Desired"),

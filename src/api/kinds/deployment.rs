@@ -27,6 +27,7 @@ pub static KIND: Kind = Kind {
     validate,
     validate_update: |new, old| workload::with_same_selector(validate(new), new, old),
     validate_status,
+    warnings: workload::warnings,
     reset_fields_status: &["metadata.labels", "spec"],
     columns: &[
         Column::NAME,

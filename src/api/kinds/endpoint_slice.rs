@@ -7,15 +7,23 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::endpoints::shortened;
-use super::{cells, metadata};
+use super::{cells, metadata, warnings};
 use crate::kind::{Column, Kind};
 use crate::names;
+use crate::object;
 use crate::status::FieldError;
 use crate::value::{Field, each, fill, fill_text, get, int, list, remove, same, text};
 
 const ENDPOINTS_MAX: usize = 1000;
 const ADDRESSES_MAX: usize = 100;
 const PORTS_MAX: usize = 20000;
+
+/// Says who writes a slice.
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const CONTROLLERS: [&str; 2] = [
+    "endpointslice-controller.k8s.io",
+    "endpointslicemirroring-controller.k8s.io",
+];
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -37,6 +45,20 @@ pub static KIND: Kind = Kind {
         let mut errors = validate(new);
         Field::at(new, "addressType").immutable(old, &mut errors);
         errors
+    },
+    warnings: |new, _| {
+        let mut said = Vec::new();
+        // Those of the controllers hold addresses of pods, or of Endpoints about which somebody was warned.
+        let by_hand = !object::label(new, MANAGED_BY).is_some_and(|by| CONTROLLERS.contains(&by));
+        if by_hand && text(new, "addressType") != "FQDN" {
+            for endpoint in Field::new(new, "").items("endpoints") {
+                let addresses = endpoint.items("addresses");
+                addresses
+                    .iter()
+                    .for_each(|address| warnings::ip(address, &mut said));
+            }
+        }
+        said
     },
     columns: &[
         Column::NAME,

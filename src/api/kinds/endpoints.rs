@@ -3,14 +3,19 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::cells;
+use super::{cells, warnings};
 use crate::kind::{Column, Kind};
 use crate::names;
+use crate::object;
 use crate::status::FieldError;
 use crate::value::{Field, each, fill_text, int, list, text};
 
 /// Most addresses that a row shows.
 const SHOWN: usize = 3;
+
+/// Says who writes an Endpoints object.
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+const CONTROLLER: &str = "endpoint-controller";
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -28,6 +33,19 @@ pub static KIND: Kind = Kind {
     },
     validate,
     validate_update: |new, _| validate(new),
+    warnings: |new, _| {
+        let mut said = Vec::new();
+        // Those of the controller hold addresses of pods, which nobody has written by hand.
+        if object::label(new, MANAGED_BY) != Some(CONTROLLER) {
+            for subset in Field::new(new, "").items("subsets") {
+                let all = ["addresses", "notReadyAddresses"].map(|key| subset.items(key));
+                all.iter()
+                    .flatten()
+                    .for_each(|address| warnings::ip(&address.get("ip"), &mut said));
+            }
+        }
+        said
+    },
     columns: &[Column::NAME, Column::text("Endpoints"), Column::AGE],
     row: |endpoints: &Value, now: Timestamp| {
         vec![

@@ -8,8 +8,12 @@ use serde_json::{Value, json};
 use super::{cells, ingress_class};
 use crate::kind::{Column, Kind, Subresource};
 use crate::names;
+use crate::object;
 use crate::status::FieldError;
-use crate::value::{Field, get, list, text};
+use crate::value::{Field, get, has, list, text};
+
+/// Where the class was written before there was a field for it.
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -23,6 +27,16 @@ pub static KIND: Kind = Kind {
     validate: validate_create,
     validate_update: |new, _| validate(new),
     validate_status,
+    warnings: |new, old| {
+        let mut said = Vec::new();
+        let old_way = old.is_none() && object::annotation(new, CLASS_ANNOTATION).is_some();
+        if old_way && !has(new, "spec.ingressClassName") {
+            said.push(format!(
+                "annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead"
+            ));
+        }
+        said
+    },
     columns: &[
         Column::NAME,
         Column::text("Class"),
@@ -71,17 +85,20 @@ fn validate(ingress: &Value) -> Vec<FieldError> {
 
 /// Rules for a new Ingress: the class in the field is that of the old annotation.
 fn validate_create(ingress: &Value) -> Vec<FieldError> {
-    const CLASS: &str = "kubernetes.io/ingress.class";
     let mut errors = validate(ingress);
     let said = get(ingress, "metadata.annotations")
-        .get(CLASS)
+        .get(CLASS_ANNOTATION)
         .and_then(Value::as_str);
     let class = get(ingress, "spec.ingressClassName").as_str();
     if let (Some(said), Some(class)) = (said, class)
         && said != class
     {
         let why = "must match `ingressClassName` when both are specified";
-        errors.push(FieldError::invalid(format!("annotations.{CLASS}"), said, why));
+        errors.push(FieldError::invalid(
+            format!("annotations.{CLASS_ANNOTATION}"),
+            said,
+            why,
+        ));
     }
     errors
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{cells, ingress_class, metadata, pod, workload};
+use super::{cells, ingress_class, metadata, pod, warnings, workload};
 use crate::duration;
 use crate::kind::{Column, Dependents, Kind, Subresource};
 use crate::selector::{self, LabelSelector};
@@ -30,6 +30,13 @@ pub static KIND: Kind = Kind {
     },
     validate,
     validate_update,
+    warnings: |new, old| {
+        let mut said = workload::pod_names(new, old);
+        if warnings::spec_changed(new, old) {
+            spec_warnings(&Field::at(new, "spec"), &mut said);
+        }
+        said
+    },
     field_names: &["status.successful"],
     fields: |job| {
         vec![(
@@ -130,6 +137,26 @@ fn validate(job: &Value) -> Vec<FieldError> {
         errors.push(workload::not_selected(&labels));
     }
     errors
+}
+
+/// So many runs, and so many at a time, that the status may not hold all that have failed.
+const INDEXED_COMPLETIONS_SAFE: i64 = 100_000;
+const INDEXED_PARALLELISM_SAFE: i64 = 10_000;
+
+/// Warnings about a Job's spec.
+pub fn spec_warnings(spec: &Field, said: &mut Vec<String>) {
+    let number = |key: &str| spec.get(key).int().unwrap_or(0);
+    if spec.get("completionMode").text() == "Indexed"
+        && number("completions") > INDEXED_COMPLETIONS_SAFE
+        && number("parallelism") > INDEXED_PARALLELISM_SAFE
+    {
+        said.push(format!(
+            "{}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, \
+             Kubernetes might not be able to track completedIndexes when a big number of indexes fail",
+            spec.path
+        ));
+    }
+    pod::template_warnings(&spec.get("template"), said);
 }
 
 /// Rules for a Job's spec, its selector excepted.

@@ -61,6 +61,7 @@ mod stateful_set;
 mod storage_class;
 mod volume_attachment;
 mod volume_attributes_class;
+pub(crate) mod warnings;
 mod workload;
 
 use crate::kind::Kind;

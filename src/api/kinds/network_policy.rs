@@ -2,13 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::{cells, metadata};
+use super::{cells, metadata, warnings};
 use crate::cidr::Cidr;
 use crate::kind::{Column, Kind};
 use crate::names;
 use crate::selector;
 use crate::status::FieldError;
 use crate::value::{Field, each, fill, fill_text, get, get_mut, list};
+
+/// Directions of traffic, and the key of those at its other end.
+const DIRECTIONS: [(&str, &str); 2] = [("ingress", "from"), ("egress", "to")];
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -23,6 +26,21 @@ pub static KIND: Kind = Kind {
     prepare_update: metadata::bump_generation_on_spec,
     validate,
     validate_update: |new, _| validate(new),
+    warnings: |new, _| {
+        let mut said = Vec::new();
+        for (direction, peers) in DIRECTIONS {
+            for rule in Field::at(new, "spec").items(direction) {
+                for block in rule.items(peers).iter().map(|peer| peer.get("ipBlock")) {
+                    let ranges = [vec![block.get("cidr")], block.items("except")];
+                    ranges
+                        .iter()
+                        .flatten()
+                        .for_each(|range| warnings::cidr(range, &mut said));
+                }
+            }
+        }
+        said
+    },
     columns: &[Column::NAME, Column::text("Pod-Selector"), Column::AGE],
     row: |policy, now| {
         let selector = selector::format(get(policy, "spec.podSelector"));
@@ -56,7 +74,7 @@ fn validate(policy: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = Field::at(policy, "spec");
     selector::validate(&spec.get("podSelector"), &mut errors);
-    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+    for (direction, peers) in DIRECTIONS {
         for rule in spec.items(direction) {
             for port in rule.items("ports") {
                 self::port(&port, &mut errors);

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::cells;
 use super::pod::resources;
+use super::{cells, warnings};
 use crate::kind::{Column, Kind, Subresource};
 use crate::names;
 use crate::status::FieldError;
-use crate::value::{Field, fill, flag, get, get_mut, keep, list, same, set, text};
+use crate::value::{Field, fill, flag, get, get_mut, has, keep, list, same, set, text};
 
 /// Labels with this prefix name a node's roles.
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
@@ -37,6 +37,19 @@ pub static KIND: Kind = Kind {
     validate,
     validate_update,
     validate_status: |new, _| status(new),
+    warnings: |new, _| {
+        let mut said = Vec::new();
+        if has(new, "spec.configSource") {
+            said.push("spec.configSource: the feature is removed".to_owned());
+        }
+        if !text(new, "spec.externalID").is_empty() {
+            said.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
+        }
+        for range in Field::at(new, "spec").items("podCIDRs") {
+            warnings::cidr(&range, &mut said);
+        }
+        said
+    },
     reset_fields: &["status"],
     reset_fields_status: &["spec"],
     field_names: &["spec.unschedulable"],

@@ -3,10 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::cells;
-use super::csi_driver;
-use super::persistent_volume_claim::{access_modes, class_name, class_or_unset, short_modes};
+use super::persistent_volume_claim::{CLASS_INSTEAD, access_modes, class_name, class_or_unset, short_modes};
 use super::pod::{self, sources};
+use super::{cells, csi_driver, warnings};
 use crate::kind::{Column, Kind, Subresource};
 use crate::quantity::Quantity;
 use crate::status::FieldError;
@@ -43,6 +42,7 @@ pub static KIND: Kind = Kind {
         update(new, old, &mut errors);
         errors
     },
+    warnings: |new, _| warnings_of(new),
     reset_fields_status: &["spec"],
     columns: &[
         Column::NAME,
@@ -108,6 +108,28 @@ fn update(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
             "update from non-nil value to nil is forbidden",
         ));
     }
+}
+
+fn warnings_of(volume: &Value) -> Vec<String> {
+    const OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
+    let mut said = Vec::new();
+    let spec = Field::at(volume, "spec");
+    warnings::annotation(volume, warnings::BETA_STORAGE_CLASS, CLASS_INSTEAD, &mut said);
+    let instead = "deprecated since v1.31; use \"mountOptions\" attribute instead";
+    warnings::annotation(volume, OPTIONS, instead, &mut said);
+    let policy = spec.get("persistentVolumeReclaimPolicy");
+    if policy.text() == "Recycle" {
+        said.push(format!(
+            "{}: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic \
+             provisioning.",
+            policy.path
+        ));
+    }
+    for term in spec.get("nodeAffinity.required").items("nodeSelectorTerms") {
+        warnings::node_term(&term, false, &mut said);
+    }
+    warnings::volume_source(&spec, &["gitRepo", "flocker", "quobyte"], &mut said);
+    said
 }
 
 fn validate(volume: &Value) -> Vec<FieldError> {

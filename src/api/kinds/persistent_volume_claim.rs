@@ -3,13 +3,16 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::cells;
+use super::{cells, warnings};
 use crate::kind::{Column, Kind, Subresource};
 use crate::names;
 use crate::quantity::Quantity;
 use crate::selector;
 use crate::status::FieldError;
 use crate::value::{Field, fill, fill_text, get, get_mut, has, list, remove, same, text};
+
+/// What to use instead of the annotation for the class.
+pub const CLASS_INSTEAD: &str = r#"deprecated since v1.8; use "storageClassName" attribute instead"#;
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -25,6 +28,12 @@ pub static KIND: Kind = Kind {
     prepare_update: |new, old| crate::value::keep(new, old, "status"),
     validate,
     validate_update,
+    warnings: |new, _| {
+        let mut said = Vec::new();
+        warnings::annotation(new, warnings::BETA_STORAGE_CLASS, CLASS_INSTEAD, &mut said);
+        warnings::claim_spec(&Field::at(new, "spec"), &mut said);
+        said
+    },
     columns: &[
         Column::NAME,
         Column::text("Status"),

@@ -22,6 +22,11 @@ pub static KIND: Kind = Kind {
     },
     validate,
     validate_update: |new, _| validate(new),
+    warnings: |new, _| {
+        let mut said = Vec::new();
+        pod::template_warnings(&Field::at(new, "template"), &mut said);
+        said
+    },
     columns: &[
         Column::NAME,
         Column::text("Containers"),

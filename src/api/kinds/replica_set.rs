@@ -27,6 +27,7 @@ pub static KIND: Kind = Kind {
     validate,
     validate_update: |new, old| workload::with_same_selector(validate(new), new, old),
     validate_status: workload::validate_replicas,
+    warnings: workload::warnings,
     columns: workload::REPLICAS_COLUMNS,
     row: |set, now| workload::replicas_row(set, selector::format(get(set, "spec.selector")), now),
     ..Kind::WITH_STATUS

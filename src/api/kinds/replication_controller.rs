@@ -21,6 +21,7 @@ pub static KIND: Kind = Kind {
     validate,
     validate_update: |new, _| validate(new),
     validate_status: workload::validate_replicas,
+    warnings: workload::warnings,
     field_names: &["status.replicas"],
     fields: |controller| {
         let replicas = int(controller, "status.replicas").unwrap_or(0);

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{cells, metadata, pod};
+use super::{cells, metadata, pod, warnings};
 use crate::kind::{Column, Kind};
 use crate::names;
 use crate::status::FieldError;
-use crate::value::{Field, text};
+use crate::value::{Field, entries, text};
 
 /// The descriptor.
 pub static KIND: Kind = Kind {
@@ -22,6 +22,13 @@ pub static KIND: Kind = Kind {
         let mut errors = Vec::new();
         Field::at(new, "handler").immutable(old, &mut errors);
         errors
+    },
+    warnings: |new, _| {
+        let scheduling = Field::at(new, "scheduling.nodeSelector");
+        let labels = entries(new, "scheduling.nodeSelector").filter_map(|(key, _)| warnings::node_label(key));
+        labels
+            .map(|instead| format!("{}: {instead}", scheduling.path))
+            .collect()
     },
     columns: &[Column::NAME, Column::text("Handler"), Column::AGE],
     row: |class, now| {

@@ -21,6 +21,10 @@ pub static KIND: Kind = Kind {
     default,
     validate,
     validate_update,
+    warnings: |new, _| {
+        let said = (text(new, "type") == "kubernetes.io/tls").then(|| key_pair(new));
+        said.flatten().into_iter().collect()
+    },
     field_names: &["type"],
     fields: |secret| vec![("type", text(secret, "type").to_owned())],
     columns: &[
@@ -96,6 +100,60 @@ fn needed_keys(secret: &Value, errors: &mut Vec<FieldError>) {
         }
         _ => {}
     }
+}
+
+/// What Go says of a certificate and key in which there is neither, as far as their outsides tell.
+fn key_pair(secret: &Value) -> Option<String> {
+    let blocks = |key: &str| {
+        // The key has a dot in it, so it is no path.
+        let encoded = get(secret, "data").get(key).and_then(Value::as_str);
+        let bytes = STANDARD.decode(encoded.unwrap_or("")).unwrap_or_default();
+        pem_types(&String::from_utf8_lossy(&bytes))
+    };
+    let (certificate, key) = (blocks("tls.crt"), blocks("tls.key"));
+    let found = |types: &[String]| {
+        format!(
+            "after skipping PEM blocks of the following types: [{}]",
+            types.join(" ")
+        )
+    };
+    if !certificate.iter().any(|kind| kind == "CERTIFICATE") {
+        return Some(match certificate.as_slice() {
+            [] => "tls: failed to find any PEM data in certificate input".to_owned(),
+            [one] if one.ends_with("PRIVATE KEY") => {
+                "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM \
+                 inputs may have been switched"
+                    .to_owned()
+            }
+            all => format!("tls: failed to find \"CERTIFICATE\" PEM block in certificate input {}", found(all)),
+        });
+    }
+    if key.iter().any(|kind| kind.ends_with("PRIVATE KEY")) {
+        return None;
+    }
+    Some(match key.as_slice() {
+        [] => "tls: failed to find any PEM data in key input".to_owned(),
+        [one] if one == "CERTIFICATE" => {
+            "tls: found a certificate rather than a key in the PEM for the private key".to_owned()
+        }
+        all => format!(
+            "tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input {}",
+            found(all)
+        ),
+    })
+}
+
+/// The types of the blocks in a PEM text, those that end.
+fn pem_types(text: &str) -> Vec<String> {
+    let begun = text.lines().filter_map(|line| {
+        let kind = line
+            .trim_end()
+            .strip_prefix("-----BEGIN ")?
+            .strip_suffix("-----")?;
+        text.contains(&format!("-----END {kind}-----"))
+            .then(|| kind.to_owned())
+    });
+    begun.collect()
 }
 
 fn json_key(secret: &Value, key: &str, errors: &mut Vec<FieldError>) {

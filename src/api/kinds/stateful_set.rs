@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{cells, metadata, persistent_volume_claim, workload};
+use super::{cells, metadata, persistent_volume_claim, warnings, workload};
 use crate::kind::{Column, Kind, Subresource};
 use crate::status::FieldError;
 use crate::value::{Field, each, fill, fill_text, get, get_mut, int, remove, same};
@@ -44,6 +44,7 @@ pub static KIND: Kind = Kind {
         workload::collision_count(new, old, &mut errors);
         errors
     },
+    warnings: warnings_of,
     columns: &[
         Column::NAME,
         Column::text("Ready"),
@@ -100,6 +101,21 @@ fn validate(set: &Value) -> Vec<FieldError> {
     metadata::annotations(&at("annotations"), &mut errors);
     workload::always_running(&spec, "StatefulSet", &mut errors);
     errors
+}
+
+fn warnings_of(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut said = workload::template_warnings(new, old);
+    // The paths are Kubernetes', which differ by a field that there is not.
+    let spec = if old.is_some() { ".Spec" } else { "" };
+    for claim in Field::at(new, "spec").items("volumeClaimTemplates") {
+        let at = Field::new(get(claim.value, "spec"), format!("{}{spec}", claim.path));
+        warnings::claim_spec(&at, &mut said);
+    }
+    if int(new, "spec.revisionHistoryLimit").is_some_and(|n| n < 0) {
+        let why = "a negative value retains all historical revisions; a value >= 0 is recommended";
+        said.push(format!("spec.revisionHistoryLimit: {why}"));
+    }
+    said
 }
 
 fn strategy(strategy: &Field, errors: &mut Vec<FieldError>) {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::cells;
+use super::{cells, warnings};
 use crate::kind::{Column, Kind};
 use crate::names;
 use crate::status::FieldError;
@@ -26,6 +26,7 @@ pub static KIND: Kind = Kind {
     },
     validate,
     validate_update,
+    warnings: |new, _| topology_warnings(new),
     columns: &[
         Column::NAME,
         Column::text("Provisioner"),
@@ -76,6 +77,16 @@ fn parameters(class: &Field, errors: &mut Vec<FieldError>) {
     if size > PARAMETER_BYTES_MAX {
         errors.push(FieldError::too_long(&at.path, PARAMETER_BYTES_MAX));
     }
+}
+
+fn topology_warnings(class: &Value) -> Vec<String> {
+    let terms = Field::new(class, "").items("allowedTopologies");
+    let expressions = terms.iter().flat_map(|term| term.items("matchLabelExpressions"));
+    let old = expressions.filter_map(|expression| {
+        let instead = warnings::node_label(expression.get("key").text())?;
+        Some(format!("{}: {instead}", expression.path))
+    });
+    old.collect()
 }
 
 fn topologies(class: &Field, errors: &mut Vec<FieldError>) {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{cells, pod};
+use super::{cells, pod, warnings};
 use crate::kind::Column;
 use crate::selector::{self, LabelSelector};
 use crate::status::FieldError;
@@ -79,6 +79,30 @@ pub fn unknown_strategy(strategy: &Field) -> Value {
 pub fn with_same_selector(mut errors: Vec<FieldError>, new: &Value, old: &Value) -> Vec<FieldError> {
     Field::at(new, "spec.selector").immutable(old, &mut errors);
     errors
+}
+
+/// Warnings about the pod template, when the spec has changed.
+pub fn template_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut said = Vec::new();
+    if warnings::spec_changed(new, old) {
+        pod::template_warnings(&Field::at(new, "spec.template"), &mut said);
+    }
+    said
+}
+
+/// The same, and about a name that becomes part of the pods' names.
+pub fn warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut said = pod_names(new, old);
+    said.extend(template_warnings(new, old));
+    said
+}
+
+/// A warning about a new object's name, if pods cannot have it as their host name.
+pub fn pod_names(new: &Value, old: Option<&Value>) -> Vec<String> {
+    match old {
+        Some(_) => Vec::new(),
+        None => warnings::name(new, "Pod names and hostnames"),
+    }
 }
 
 /// Pods that are kept running restart always, and have no deadline.

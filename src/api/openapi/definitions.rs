@@ -122,7 +122,7 @@ impl Definitions {
                 values::wrap_references(reference);
             }
         }
-        let schema = json!({
+        let mut schema = json!({
             "type": "object",
             "description": format!("{list} is a list of {}.", kind.kind),
             "required": ["items"],
@@ -134,6 +134,9 @@ impl Definitions {
             },
             GVK: [gvk(kind.group, kind.version, &list)],
         });
+        if kind.custom().is_some() {
+            custom::mark_selectable(&mut schema, kind);
+        }
         self.schemas.insert(name.clone(), schema);
         self.names
             .insert((kind.group.to_owned(), kind.version.to_owned(), list), name);

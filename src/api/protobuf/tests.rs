@@ -176,7 +176,7 @@ fn writes_durations_as_go_does() {
         (7, "7ns"),
         (1_100, "1.1µs"),
     ] {
-        assert_eq!(go_duration(nanos), text);
+        assert_eq!(go::nanoseconds(nanos), text);
     }
 }
 

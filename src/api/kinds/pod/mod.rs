@@ -18,10 +18,12 @@ mod spec;
 mod status;
 mod update;
 mod volumes;
+mod warnings;
 
 pub use defaults::template as default_template;
 pub use placement::{node_selector, tolerations};
 pub use spec::template as validate_template;
+pub use warnings::template as template_warnings;
 
 use serde_json::{Value, json};
 
@@ -70,6 +72,7 @@ pub static KIND: Kind = Kind {
     validate,
     validate_update: update::validate,
     validate_status: status::validate,
+    warnings: warnings::pod,
     reset_fields: &["status"],
     reset_fields_status: &["metadata.deletionTimestamp", "metadata.ownerReferences", "spec"],
     field_names: &[

@@ -3,6 +3,7 @@
 mod row;
 mod update;
 mod validate;
+mod warnings;
 
 use serde_json::{Value, json};
 
@@ -41,6 +42,7 @@ pub static KIND: Kind = Kind {
     prepare_status: |new, old| keep(new, old, "spec"),
     validate: validate::service,
     validate_update: update::validate,
+    warnings: warnings::service,
     reset_fields: &["status"],
     reset_fields_status: &["spec"],
     field_names: &["spec.clusterIP", "spec.type"],
