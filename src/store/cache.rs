@@ -125,6 +125,15 @@ impl Cache {
         listing
     }
 
+    /// How many entries there are under a prefix, and the bytes of their texts.
+    pub fn count(&self, prefix: &str) -> (u64, u64) {
+        let inner = self.read();
+        let found = inner.under(prefix, None);
+        found.fold((0, 0), |(count, bytes), entry| {
+            (count + 1, bytes + entry.text.len() as u64)
+        })
+    }
+
     /// The listing at an older revision, if it can be told that nothing under
     /// the prefix has changed since; `None` says nothing.
     pub fn list_unchanged(&self, query: &ListQuery, revision: u64) -> Option<Listing> {

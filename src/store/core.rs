@@ -60,6 +60,8 @@ pub struct Turn {
     pub shipments: Vec<Shipment>,
     /// To persist, if anything; then report it with [`Core::persisted`].
     pub job: Option<Job>,
+    /// So many entries were applied.
+    pub applied: usize,
     /// History was compacted: old versions can be swept away.
     pub compacted: bool,
 }
@@ -247,6 +249,16 @@ impl Core {
         self.member.persisted(number);
     }
 
+    /// Whether the others are to be told how far entries are committed, unless there is soon something else to say.
+    pub fn owes_word(&self) -> bool {
+        self.member.owes_word()
+    }
+
+    /// Tells the others how far entries are committed.
+    pub fn tell_commit(&mut self) {
+        self.member.tell_commit();
+    }
+
     /// Lets a Raft tick pass.
     pub fn tick(&mut self) {
         // What it would send could not go out, and would pile up.
@@ -278,6 +290,7 @@ impl Core {
                 parcels,
                 shipments: vec![],
                 job: None,
+                applied: 0,
                 compacted: false,
             }));
         };
@@ -293,6 +306,7 @@ impl Core {
             self.install(&about)?;
         }
         self.arrived = None;
+        let applied = work.committed.len();
         let compacted = self.apply(work.committed)?;
         self.reads_cleared(work.reads);
         self.ask_again();
@@ -301,6 +315,7 @@ impl Core {
             parcels,
             shipments,
             job: Some(job),
+            applied,
             compacted,
         }))
     }

@@ -43,6 +43,9 @@ mod writer;
 const TICK: Duration = Duration::from_millis(50);
 /// How often the store looks for entries to expire and history to compact.
 const CHORES: Duration = Duration::from_secs(1);
+/// So long after a commit the others are told of it, unless more is written meanwhile, which tells them, too: a lone
+/// writer comes back sooner than this.
+const WORD: Duration = Duration::from_millis(1);
 /// Inputs taken in one go.
 const INPUTS_MAX: usize = 1024;
 /// Files smaller than this are not worth the trouble of making them smaller.
@@ -125,6 +128,8 @@ pub struct Driver {
     flushed_at: u64,
     next_tick: Instant,
     next_chores: Instant,
+    /// When the others are to be told how far entries are committed.
+    next_word: Option<Instant>,
     stopping: bool,
     /// Why the log takes nothing, while this is so.
     ailing: Option<String>,
@@ -189,6 +194,7 @@ impl Driver {
             flushed_at: 0,
             next_tick: now + TICK,
             next_chores: now + CHORES,
+            next_word: None,
             stopping: false,
             ailing: None,
             alarm: parts.alarm,
@@ -301,6 +307,7 @@ impl Driver {
         } else {
             self.next_tick.min(self.next_chores)
         };
+        let until = self.next_word.map_or(until, |word| until.min(word));
         match self
             .inputs
             .recv_timeout(until.saturating_duration_since(Instant::now()))
@@ -319,6 +326,9 @@ impl Driver {
             self.next_tick = now + TICK;
             self.core.tick();
         }
+        if self.next_word.is_some_and(|word| now >= word) {
+            self.core.tell_commit();
+        }
         if now >= self.next_chores {
             self.next_chores = now + CHORES;
             let now_ms = u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0);
@@ -333,13 +343,19 @@ impl Driver {
     }
 
     fn pump(&mut self) -> Result<(), StoreError> {
-        while let Some(turn) = self.core.turn()? {
+        loop {
+            let began = Instant::now();
+            let Some(turn) = self.core.turn()? else { break };
             let Turn {
                 parcels,
                 shipments,
                 job,
+                applied,
                 compacted,
             } = turn;
+            if applied > 0 {
+                self.counters.applies.observe(began.elapsed().as_secs_f64());
+            }
             self.send(parcels);
             self.counters.snapshots_sent.inc_by(shipments.len() as u64);
             shipments
@@ -356,6 +372,10 @@ impl Driver {
             self.peers = self.core.peers().to_vec();
             self.transport.peers(&self.peers);
         }
+        self.next_word = match self.core.owes_word() {
+            true => self.next_word.or_else(|| Some(Instant::now() + WORD)),
+            false => None,
+        };
         self.raise_alarm();
         self.local_reads
             .store(self.core.alone() && self.core.settled(), Ordering::Release);

@@ -24,6 +24,7 @@ use crate::membership::Peer;
 use crate::open::{self, Opened};
 use crate::parcel::{Forwarded, Parcel, Reply};
 use crate::peers::{Door, Whoami};
+use crate::plant::Plants;
 use crate::segment::Identity;
 use crate::simulator::disk::SimDisk;
 use crate::simulator::memory::MemoryState;
@@ -299,7 +300,7 @@ proptest! {
         for offset in at..(at + 1 + random.below(16)).min(length) {
             disk.flip(name, offset as usize);
         }
-        match Log::open(Arc::new(disk.clone()), SEGMENT_BYTES, 0) {
+        match Log::open(Arc::new(disk.clone()), SEGMENT_BYTES, 0, Plants::default()) {
             Ok(Some((_, recovered))) => {
                 let found = recovered.entries.len() as u64;
                 prop_assert!(found + 2 * BATCH >= ENTRIES, "{} of {ENTRIES}", found);

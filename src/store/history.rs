@@ -4,7 +4,7 @@ use std::sync::{Arc, RwLock};
 
 use crate::cache::Cache;
 use crate::error::StoreError;
-use crate::state::{Import, State};
+use crate::state::{Import, State, Usage};
 use crate::types::{Event, ListQuery, Listing};
 
 /// A shared way to the state that can be shut, so that a closed store really
@@ -72,6 +72,14 @@ impl History {
             oldest if revision < oldest => Err(StoreError::Compacted { oldest }),
             _ => Ok(()),
         }
+    }
+
+    /// Makes the state's files smaller; how much room it takes before and after.
+    pub fn defragment(&self) -> Result<(Usage, Usage), StoreError> {
+        let state = self.state()?;
+        let before = state.usage();
+        state.defragment()?;
+        Ok((before, state.usage()))
     }
 
     fn state(&self) -> Result<Arc<dyn State>, StoreError> {

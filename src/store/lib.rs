@@ -76,6 +76,7 @@ pub use error::StoreError;
 pub use membership::{Change as MemberChange, Health, Peer};
 pub use peers::{Dialer, Dialling, Stream};
 pub use restore::restore;
+pub use state::Usage;
 pub use status::{Leadership, Status};
 pub use store::Store;
 pub use types::{Change, Entry, Event, Expect, Header, ListQuery, Listing, Op, Outcome, Record};

@@ -117,6 +117,11 @@ impl Log {
         self.identity
     }
 
+    /// The segments that are left hold everything after this entry.
+    pub fn begins_after(&self) -> u64 {
+        self.live.front().map_or(0, |segment| segment.before)
+    }
+
     /// [`append_from`](Self::append_from) for a log that goes on.
     #[cfg(test)]
     pub fn append<'a>(

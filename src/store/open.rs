@@ -39,10 +39,11 @@ pub fn open(config: &StoreConfig, origin: u64) -> Result<Opened, StoreError> {
     let raft = config.dir.join("raft");
     let disk = Folder::open(&raft).map_err(|e| StoreError::io("opening", &raft, e))?;
     let disk: Arc<dyn Disk> = Arc::new(disk);
-    let fresh = disk
+    let nothing = disk
         .list()
         .map_err(|e| StoreError::io("listing", &raft, e))?
         .is_empty();
+    let fresh = nothing && !Rocks::is_in(&config.dir)? && !config.dir.join(witness::FILE).exists();
     let (state, made) = std::thread::scope(|scope| {
         let state = scope.spawn(|| open_state(config));
         // A new log does not depend on the state: prefill it meanwhile.
@@ -53,10 +54,17 @@ pub fn open(config: &StoreConfig, origin: u64) -> Result<Opened, StoreError> {
         (state, made)
     });
     let state = state?;
+    let known = state.meta()?;
+    let unmarked = known.is_none();
     let (log, recovered, meta) = match made {
-        Some(log) => begin(log?, state.meta()?)?,
-        None => resume(config, disk.clone(), state.meta()?)?,
+        Some(log) => begin(log?),
+        None => resume(config, disk.clone(), known)?,
     };
+    if unmarked {
+        // From here on it is known that there was a log: a folder without one has lost it.
+        state.write(&[], &meta)?;
+        state.flush()?;
+    }
     assemble(config, state, disk, log, recovered, meta, origin)
 }
 
@@ -130,19 +138,21 @@ pub fn create_log(config: &StoreConfig, disk: Arc<dyn Disk>) -> Result<Log, Stor
 }
 
 /// The parts of a store whose log is new.
-pub fn begin(log: Log, meta: Option<Meta>) -> Result<(Log, Recovered, Meta), StoreError> {
-    match meta.filter(|meta| meta.applied > 0) {
-        Some(meta) => Err(StoreError::Format {
-            what: "raft".into(),
-            reason: format!(
-                "the log is missing, but the state has applied {} entries of it",
-                meta.applied
-            ),
-        }),
-        None => {
-            let meta = first_meta(log.identity());
-            Ok((log, Recovered::default(), meta))
-        }
+fn begin(log: Log) -> (Log, Recovered, Meta) {
+    let meta = first_meta(log.identity());
+    (log, Recovered::default(), meta)
+}
+
+/// What is said of a state whose log is gone.
+fn lost_log(config: &StoreConfig, meta: &Meta) -> StoreError {
+    StoreError::Format {
+        what: config.dir.join("raft").display().to_string(),
+        reason: format!(
+            "the log is missing, of which the state has applied {} entries: what came after them is lost with it. \
+             One of several servers is replaced (`coracle member remove`, then join with an empty folder), a lone one \
+             restored from a backup",
+            meta.applied
+        ),
     }
 }
 
@@ -153,9 +163,14 @@ pub fn resume(
     meta: Option<Meta>,
 ) -> Result<(Log, Recovered, Meta), StoreError> {
     let applied = meta.as_ref().map_or(0, |meta| meta.applied);
-    let Some((mut log, mut recovered)) = Log::open(disk.clone(), config.segment_bytes, applied)? else {
-        // The first start was cut short before anything was written.
-        return begin(create_log(config, disk)?, meta);
+    let Some((mut log, mut recovered)) =
+        Log::open(disk.clone(), config.segment_bytes, applied, config.plants)?
+    else {
+        return match meta {
+            Some(meta) => Err(lost_log(config, &meta)),
+            // The first start was cut short before anything was written.
+            None => Ok(begin(create_log(config, disk)?)),
+        };
     };
     let meta = meta.unwrap_or_else(|| first_meta(log.identity()));
     if (meta.cluster, meta.member) != (log.identity().cluster, log.identity().member) {
@@ -172,16 +187,26 @@ pub fn resume(
         recovered.entries.clear();
         recovered.last_index = meta.installed;
     }
+    let damaged = |reason| StoreError::Damaged {
+        file: config.dir.join("raft"),
+        offset: 0,
+        reason,
+    };
     if recovered.last_index < applied {
-        let reason = format!(
-            "the log ends at entry {}, but entries up to {applied} were applied",
-            recovered.last_index
-        );
-        return Err(StoreError::Damaged {
-            file: config.dir.join("raft"),
-            offset: 0,
-            reason,
-        });
+        let last = recovered.last_index;
+        return Err(damaged(format!(
+            "the log ends at entry {last}, but entries up to {applied} were applied"
+        )));
+    }
+    let dispensable = match config.witness {
+        true => witness::dispensable(&meta, config.plants),
+        false => applied,
+    };
+    let before = log.begins_after();
+    if before > dispensable.max(recovered.base).max(meta.installed) {
+        return Err(damaged(format!(
+            "the log begins after entry {before}, and nothing else has those after {dispensable}"
+        )));
     }
     Ok((log, recovered, meta))
 }

@@ -10,6 +10,18 @@ pub enum Plant {
     /// After a sync that failed, another one is believed. Planted in the log, in tests alone.
     #[cfg(test)]
     SyncAgain,
+    /// History is swept one revision further than it is compacted. Planted in the simulated upkeep alone.
+    #[cfg(test)]
+    SweepTooFar,
+    /// Nobody looks at checksums. Planted where bits flip, in tests alone: the checksums fit the damage.
+    #[cfg(test)]
+    TrustBytes,
+    /// A log that is damaged in the middle ends there, as if the rest had never been written.
+    CutDamage,
+    /// What is committed together is shown one change after the other.
+    TearCommits,
+    /// What has had a time goes when that has come, though it was written anew.
+    ExpireWritten,
     /// A vote goes out before it is durable.
     VoteUnsynced,
     /// The only voter, which elects itself, tells learners of its term before that is durable.

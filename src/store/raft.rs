@@ -49,6 +49,8 @@ pub struct Member {
     told: (u64, Option<u64>),
     /// How far entries were committed when the others were last told that and nothing else.
     told_commit: u64,
+    /// Somebody waits elsewhere to hear how far entries are committed.
+    hurried: bool,
     plants: Plants,
 }
 
@@ -92,6 +94,7 @@ impl Member {
             deserted: None,
             told: (term, None),
             told_commit: 0,
+            hurried: false,
             plants: habits.plants,
         })
     }

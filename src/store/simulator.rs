@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use self::disk::SimDisk;
 use crate::cache::Cache;
 use crate::log::Log;
-use crate::plant::Plant;
+use crate::plant::{Plant, Plants};
 use crate::state::State;
 use crate::upkeep::recycle;
 use world::{Stats, World};
@@ -38,11 +38,11 @@ fn run(seed: u64, plant: Option<Plant>) -> Result<Stats, String> {
 }
 
 /// Flushing, recycling, spares and sweeping, as the upkeep thread does them.
-fn tidy(state: &dyn State, cache: &Cache, log: &Mutex<Log>, disk: &SimDisk) {
+fn tidy(state: &dyn State, cache: &Cache, log: &Mutex<Log>, disk: &SimDisk, plants: Plants) {
     if let Ok(applied) = state.flush() {
         let _ = recycle(log, disk, applied);
     }
-    let compacted = cache.position().compacted;
+    let compacted = cache.position().compacted + u64::from(plants.has(Plant::SweepTooFar));
     state.sweep(compacted).expect("sweeping a simulated state");
     let mut log = log.lock().expect("the log");
     if log.wants_spare()

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::Instant;
 
 use base::Clock;
 use base::telemetry::Metrics;
@@ -24,6 +25,7 @@ use crate::metrics::Counters;
 use crate::open::{self, Opened};
 use crate::peers::{Door, Peers, Whoami};
 use crate::quota;
+use crate::state::Usage;
 use crate::status::Leadership;
 use crate::types::{Entry, ListQuery, Listing, Op, Outcome};
 use crate::upkeep::{Upkeep, recycle};
@@ -133,6 +135,16 @@ impl Store {
         (listing.revision, listing.entries)
     }
 
+    /// How many entries this member's memory has under a prefix, and the bytes of their texts.
+    pub fn count(&self, prefix: &str) -> (u64, u64) {
+        self.inner.cache.count(prefix)
+    }
+
+    /// The bytes that the state takes on disk, history included, as measured last.
+    pub fn size_bytes(&self) -> u64 {
+        u64::try_from(self.inner.counters.state_bytes.get()).unwrap_or_default()
+    }
+
     /// Events under a prefix with a revision greater than `from`: in order,
     /// none left out, none twice. `from` may lie in the future.
     pub fn watch(&self, prefix: &str, from: u64) -> Result<Watch, StoreError> {
@@ -162,6 +174,15 @@ impl Store {
     /// Forgets history before `revision`: it can be listed, older revisions cannot.
     pub async fn compact(&self, revision: u64) -> Result<(), StoreError> {
         self.call(Body::Compact(revision)).await.map(drop)
+    }
+
+    /// Gives the room back that deletions and compaction have left in this member's files, while reads and writes go
+    /// on; how much it took before and takes now.
+    pub async fn defragment(&self) -> Result<(Usage, Usage), StoreError> {
+        let history = self.inner.history.clone();
+        let done = tokio::task::spawn_blocking(move || history.defragment());
+        done.await
+            .unwrap_or_else(|error| Err(StoreError::Stopped(error.to_string())))
     }
 
     /// Begins a backup with everything that was acknowledged before the call, and
@@ -237,13 +258,18 @@ impl Store {
             });
         }
         let (answer, outcome) = oneshot::channel();
+        let began = Instant::now();
         let _ = inner.inputs.send(Input::Call(Call {
             number,
             membership,
             data,
             answer,
         }));
-        outcome.await.unwrap_or_else(|_| Err(inner.gone()))
+        let outcome = outcome.await.unwrap_or_else(|_| Err(inner.gone()));
+        if outcome.is_ok() && !membership {
+            inner.counters.commits.observe(began.elapsed().as_secs_f64());
+        }
+        outcome
     }
 
     async fn clearance(&self) -> Result<(), StoreError> {

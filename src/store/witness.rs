@@ -78,10 +78,7 @@ impl State for Witness {
     fn flush(&self) -> Result<u64, StoreError> {
         let Some(meta) = self.meta()? else { return Ok(0) };
         self.keep.put(&encode(&meta))?;
-        if self.plants.has(Plant::WitnessForgets) {
-            return Ok(meta.applied);
-        }
-        Ok(meta.applied.min(meta.held.saturating_sub(1)))
+        Ok(dispensable(&meta, self.plants))
     }
 
     fn list_at(&self, _: &ListQuery, _: u64) -> Result<Listing, StoreError> {
@@ -118,6 +115,14 @@ impl State for Witness {
 
     fn import(&self) -> Result<Box<dyn Import>, StoreError> {
         Ok(Box::new(Head(self.clone())))
+    }
+}
+
+/// A witness's log may lack entries up to this one.
+pub fn dispensable(meta: &Meta, plants: Plants) -> u64 {
+    match plants.has(Plant::WitnessForgets) {
+        true => meta.applied,
+        false => meta.applied.min(meta.held.saturating_sub(1)),
     }
 }
 

@@ -4,7 +4,7 @@ use ::raft::eraftpb::Entry;
 
 use super::Core;
 use super::suspension::Unwritten;
-use crate::apply::{Applier, Position, Verdict};
+use crate::apply::{Applier, Position, Verdict, View};
 use crate::command::{Body, Command, NOBODY};
 use crate::error::StoreError;
 use crate::plant::Plant;
@@ -38,7 +38,7 @@ impl Core {
             let ticket = command.ticket;
             let verdict = match fits {
                 Ok(()) if self.habits.witness => Verdict::Done(vec![]),
-                Ok(()) => applier.apply(command),
+                Ok(()) => applier.apply(self.spoil(command)),
                 Err(reason) => Verdict::Unfit { reason },
             };
             if ticket.origin == self.habits.origin && ticket.number != NOBODY {
@@ -66,6 +66,9 @@ impl Core {
             }
             Err(error) => return Err(error),
         }
+        if self.habits.plants.has(Plant::TearCommits) && applied.events.len() > 1 {
+            return self.show_first(applied);
+        }
         // First visible, then acknowledged: a reader who heard of a write sees it.
         self.cache.publish(&applied.events, self.position());
         self.member.applied(&self.meta);
@@ -75,6 +78,34 @@ impl Core {
         self.release_changes();
         self.calls.fence(self.meta.applied_term);
         Ok(())
+    }
+
+    /// Shows one change alone, and the others when the state is asked again (a planted mistake).
+    fn show_first(&mut self, mut applied: Unwritten) -> Result<(), StoreError> {
+        let later = applied.events.split_off(1);
+        let revision = applied.events.last().map_or(0, |event| event.revision);
+        let position = Position {
+            revision,
+            ..self.position()
+        };
+        self.cache.publish(&applied.events, position);
+        self.unwritten = Some(Unwritten {
+            events: later,
+            ..applied
+        });
+        Ok(())
+    }
+
+    /// Makes the planted mistake in a command.
+    fn spoil(&self, mut command: Command) -> Command {
+        if let Body::Expire(keys) = &mut command.body
+            && self.habits.plants.has(Plant::ExpireWritten)
+        {
+            for (key, revision) in keys {
+                *revision = self.cache.entry(key).map_or(*revision, |entry| entry.revision);
+            }
+        }
+        command
     }
 
     /// What an entry carries, and whether it fits; what it does to the group is done.

@@ -62,7 +62,11 @@ impl Core {
     pub(super) fn propose_for(&mut self, term: u64, calls: Vec<Forwarded>) -> Vec<(u64, Reply)> {
         let fits = term == self.member.term() || self.habits.plants.has(Plant::AnyTerm);
         match self.target() {
-            Target::Here { .. } if fits => self.propose(calls),
+            Target::Here { .. } if fits => {
+                // Whoever asked there is answered when it is applied there.
+                self.member.hurry();
+                self.propose(calls)
+            }
             _ => calls
                 .into_iter()
                 .map(|call| (call.number, Reply::NotLeader))

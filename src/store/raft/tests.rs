@@ -31,6 +31,16 @@ fn member(random: &SeededRandom, joined: bool) -> (Member, Meta) {
         member: 1,
         ..Meta::default()
     };
+    begun(random, meta)
+}
+
+/// A member of three, who have all applied the same.
+fn member_of_three(random: &SeededRandom, id: u64) -> (Member, Meta) {
+    let (_, meta) = member(random, true);
+    begun(random, Meta { member: id, ..meta })
+}
+
+fn begun(random: &SeededRandom, meta: Meta) -> (Member, Meta) {
     let member = Member::new(&meta, Recovered::default(), &habits(random.number()));
     (member.expect("a member"), meta)
 }
@@ -200,4 +210,70 @@ fn who_sees_the_leader_hang_up_stands_at_once() {
     assert!(ticks_until_it_stands(|_| {}) >= ELECTION_TICKS);
     assert!(ticks_until_it_stands(|member| member.hung_up(3)) >= ELECTION_TICKS);
     assert_eq!(ticks_until_it_stands(|member| member.hung_up(2)), 1);
+}
+
+/// Delivers all messages between three members until there are none; how many that were.
+fn deliver(group: &mut [(Member, Meta)]) -> usize {
+    let mut count = 0;
+    loop {
+        let mut mail = vec![];
+        for (member, meta) in group.iter_mut() {
+            while let Some(work) = member.work() {
+                if let Some(last) = work.committed.last() {
+                    (meta.applied, meta.applied_term) = (last.index, last.term);
+                    member.applied(meta);
+                }
+                member.persisted(work.job.number);
+                mail.extend(work.messages.into_iter().chain(work.job.messages));
+            }
+        }
+        if mail.is_empty() {
+            return count;
+        }
+        count += mail.len();
+        for message in mail {
+            let to = &mut group[message.to as usize - 1].0;
+            to.receive(message, &[]).expect("a sound message");
+        }
+    }
+}
+
+/// Three members, of which the first leads and has told all that is committed.
+fn led_group() -> Vec<(Member, Meta)> {
+    let random = SeededRandom::new(7);
+    let mut group: Vec<_> = (1..=3).map(|id| member_of_three(&random, id)).collect();
+    while !group[0].0.settled() {
+        group[0].0.tick();
+        deliver(&mut group);
+    }
+    group[0].0.tell_commit();
+    deliver(&mut group);
+    group
+}
+
+#[test]
+fn a_lone_write_costs_one_message_each_way() {
+    let mut group = led_group();
+    let write = |group: &mut Vec<(Member, Meta)>| {
+        group[0].0.propose(vec![vec![1]]).expect("a leader");
+        deliver(group)
+    };
+    let applied = |group: &[(Member, Meta)]| group.iter().map(|(_, meta)| meta.applied).collect::<Vec<_>>();
+    let before = applied(&group)[0];
+    assert_eq!(applied(&group), [before; 3]);
+    assert_eq!(write(&mut group), 4, "one to each of two, and one back");
+    assert_eq!(applied(&group), [before + 1, before, before]);
+    assert_eq!(write(&mut group), 4, "and what was committed before goes with it");
+    assert_eq!(applied(&group), [before + 2, before + 1, before + 1]);
+    assert!(group[0].0.owes_word());
+    group[0].0.tell_commit();
+    assert!(!group[0].0.owes_word());
+    deliver(&mut group);
+    assert_eq!(applied(&group), [before + 2; 3]);
+
+    // Somebody waits at a follower: it is told at once.
+    group[0].0.hurry();
+    assert_eq!(write(&mut group), 8);
+    assert_eq!(applied(&group), [before + 3; 3]);
+    assert_eq!(write(&mut group), 4, "it was about that one");
 }

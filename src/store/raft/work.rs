@@ -42,7 +42,9 @@ pub struct Work {
 impl Member {
     /// What is to be done next, if anything.
     pub fn work(&mut self) -> Option<Work> {
-        self.tell_commit();
+        if self.hurried {
+            self.tell_commit();
+        }
         if !self.node.has_ready() {
             return None;
         }
@@ -77,16 +79,25 @@ impl Member {
         Some(work)
     }
 
-    /// Followers hear how far entries are committed with the entries that come next. While some are under way,
-    /// these, or the end of them, will tell; else they are told by a message of its own. The library would send
-    /// one each time, and get an answer from each.
-    fn tell_commit(&mut self) {
+    /// Whether followers do not know yet how far entries are committed, and none are under way that will tell them.
+    pub fn owes_word(&self) -> bool {
         let log = &self.node.raft.raft_log;
-        let (committed, under_way) = (log.committed, log.last_index() > log.committed);
-        if self.leads() && !under_way && committed != self.told_commit {
-            self.told_commit = committed;
+        let under_way = log.last_index() > log.committed;
+        self.leads() && !under_way && log.committed != self.told_commit && !self.solitary()
+    }
+
+    /// Followers hear how far entries are committed with the entries that come next. If none come for a moment they are
+    /// told by a message of its own, each of which costs an answer, too. The library would send one each time.
+    pub fn tell_commit(&mut self) {
+        if self.owes_word() {
+            (self.told_commit, self.hurried) = (self.committed(), false);
             self.node.raft.bcast_append();
         }
+    }
+
+    /// Followers are to be told at once when what is under way is committed: somebody waits there.
+    pub fn hurry(&mut self) {
+        self.hurried = true;
     }
 
     /// The library lets a leader speak at once, since it takes for granted that the votes were durable before

@@ -105,6 +105,15 @@ impl SimDisk {
         }
     }
 
+    /// Writes past everything, on the platter and in the cache.
+    pub fn overwrite(&self, name: &str, offset: usize, bytes: &[u8]) {
+        if let Some(content) = self.lock().files.get_mut(name) {
+            let range = offset..offset + bytes.len();
+            content.seen[range.clone()].copy_from_slice(bytes);
+            content.durable[range].copy_from_slice(bytes);
+        }
+    }
+
     /// A file's bytes as reads see them.
     pub fn bytes(&self, name: &str) -> Vec<u8> {
         self.lock()

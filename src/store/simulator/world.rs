@@ -20,7 +20,7 @@ use crate::driver;
 use crate::error::StoreError;
 use crate::log::Log;
 use crate::open::{self, Opened};
-use crate::plant::Plant;
+use crate::plant::{Plant, Plants};
 use crate::raft::Job;
 use crate::state::State;
 use crate::types::{Expect, ListQuery, Op, Outcome, Record};
@@ -359,9 +359,10 @@ impl World {
 
     /// A turn of the upkeep thread.
     fn upkeep(&mut self) {
-        let disk = self.disk.clone();
+        let (disk, plant) = (self.disk.clone(), self.plant);
         let process = self.process();
-        tidy(&*process.state, &process.cache, &process.log, &disk);
+        let plants = Plants::one(plant);
+        tidy(&*process.state, &process.cache, &process.log, &disk, plants);
     }
 
     /// The writer takes the jobs whose time has come as one group.

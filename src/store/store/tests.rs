@@ -358,3 +358,64 @@ fn run_and_kill(folder: &Path, after: Duration) -> String {
     child.wait().expect("an end");
     std::fs::read_to_string(output).expect("output")
 }
+
+/// Texts of 4 KiB that cannot be made smaller.
+fn noise(seed: u64) -> String {
+    let mut state = seed | 1;
+    let mut digit = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from_digit((state % 36) as u32, 36).unwrap_or('0')
+    };
+    let text: String = (0..4096).map(|_| digit()).collect();
+    format!("\"text\":\"{text}\"")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_shrink_while_writes_go_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path()).await;
+    for number in 0..2_000 {
+        let key = format!("/old/{number}");
+        commit(&store, put(&key, &noise(number), Expect::Any)).await;
+    }
+    for number in 0..1_900 {
+        commit(&store, delete(&format!("/old/{number}"))).await;
+    }
+    let (before, _) = store.defragment().await.expect("room");
+    let writing = store.clone();
+    let (stop, mut stopped) = tokio::sync::oneshot::channel();
+    let writer = tokio::spawn(async move {
+        let mut number = 0;
+        while stopped.try_recv().is_err() {
+            commit(
+                &writing,
+                put("/new", &format!("\"number\":{number}"), Expect::Any),
+            )
+            .await;
+            number += 1;
+        }
+        number
+    });
+    let revision = store.revision();
+    store.compact(revision).await.expect("compaction");
+    assert_eq!(store.compacted(), revision);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let after = loop {
+        let (_, after) = store.defragment().await.expect("room");
+        if after.file_bytes < before.file_bytes / 4 {
+            break after;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{before:?} {after:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let _ = stop.send(());
+    let written = writer.await.expect("the writer");
+    assert!(written > 0, "nobody waited for {after:?}");
+    let found = store.list(ListQuery::prefix("/old/")).await.expect("a listing");
+    assert_eq!(found.entries.len(), 100, "what was not deleted is there");
+    let last = store.get("/new").await.expect("an answer").expect("an entry");
+    assert!(text(&last).contains(&format!("\"number\":{}", written - 1)));
+    store.close().await;
+}

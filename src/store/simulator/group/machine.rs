@@ -211,7 +211,8 @@ impl Machine {
     /// A turn of the upkeep thread.
     pub fn upkeep(&mut self) {
         let Some(process) = &mut self.process else { return };
-        tidy(&*process.state, &process.cache, &process.log, &self.disk);
+        let plants = self.plants;
+        tidy(&*process.state, &process.cache, &process.log, &self.disk, plants);
     }
 }
 

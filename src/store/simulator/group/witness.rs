@@ -27,6 +27,10 @@ fn two_members_and_a_witness_lose_nothing_and_agree() {
     );
     assert!(total.lost > SEEDS / 2 && total.crashes > 5 * SEEDS, "{total:?}");
     assert!(total.witnessed > SEEDS / 4, "{total:?}");
+    assert!(
+        total.flipped > SEEDS / 40 && total.damaged > SEEDS / 50,
+        "{total:?}"
+    );
     assert!(total.needless * SELDOM < total.leaders, "{total:?}");
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base::{Random, SeededRandom};
 use tokio::sync::oneshot;
 
-use super::clients::Clients;
+use super::clients::{Clients, Part};
 use super::machine::{Machine, Outcomes};
 use super::network::{Cargo, Flight, Freight, Network};
 use crate::core::{Arrival, Turn, addressed};
@@ -18,10 +18,13 @@ use crate::watch::Watch;
 use duel::Duel;
 
 mod asking;
+mod decay;
 mod duel;
 mod faults;
 mod judging;
+mod looking;
 mod loss;
+mod writing;
 
 /// At most so many machines ever.
 const MACHINES_MAX: usize = 8;
@@ -43,6 +46,16 @@ pub struct Stats {
     pub followed: u64,
     /// Steps that a machine spent without being able to write.
     pub suspended: u64,
+    /// Commits of several operations that were seen.
+    pub batches: u64,
+    /// Deletions of what had a time.
+    pub expired: u64,
+    /// Listings of the past.
+    pub looked: u64,
+    /// Bits that flipped.
+    pub flipped: u64,
+    /// Of these, those for which a member refused to start.
+    pub damaged: u64,
     /// Machines lost for good.
     pub lost: u64,
     /// Terms in which a witness led.
@@ -62,6 +75,11 @@ impl Tally for Stats {
         self.forwarded += other.forwarded;
         self.followed += other.followed;
         self.suspended += other.suspended;
+        self.batches += other.batches;
+        self.expired += other.expired;
+        self.looked += other.looked;
+        self.flipped += other.flipped;
+        self.damaged += other.damaged;
         self.lost += other.lost;
         self.witnessed += other.witnessed;
         self.needless += other.needless;
@@ -70,7 +88,7 @@ impl Tally for Stats {
 
 /// What somebody waits for, and at which machine.
 enum Waiting {
-    Write(usize, usize, Outcomes),
+    Write(usize, Vec<Part>, Outcomes),
     Read(Reading, oneshot::Receiver<Result<(), StoreError>>),
     Change(Outcomes),
 }
@@ -180,8 +198,11 @@ impl World {
             // With a witness machines are lost instead, which needs the others well.
             620..624 if !self.witnessed => self.duel()?,
             624..627 => self.hang_up_one(),
-            627..700 if self.witnessed => self.lose_one(),
+            627..640 if self.witnessed => self.decay_one()?,
+            640..700 if self.witnessed => self.lose_one(),
             700..702 => self.jump_one(),
+            702..720 => self.look_back()?,
+            720..735 if !self.witnessed => self.decay_one()?,
             _ => {}
         }
         self.pass()
@@ -214,12 +235,15 @@ impl World {
             self.stumble(at)?;
         }
         let tick = self.random.below(3) == 0;
-        let now_ms = self.now * 20 + self.machines[at].skew_ms;
+        let now_ms = self.now_ms(at);
         let Some(process) = &mut self.machines[at].process else {
             return Ok(());
         };
         if tick {
             process.core.tick();
+        }
+        if self.random.below(3) == 0 {
+            process.core.tell_commit();
         }
         if self.random.below(40) == 0 {
             let monotonic = std::time::Duration::from_millis(self.now * 20);
@@ -362,6 +386,11 @@ impl World {
             process.core.snapshot_sent(to, arrived);
         }
         Ok(())
+    }
+
+    /// What a machine's wall clock says.
+    fn now_ms(&self, at: usize) -> u64 {
+        self.now * 20 + self.machines[at].skew_ms
     }
 
     fn running(&self) -> Option<usize> {

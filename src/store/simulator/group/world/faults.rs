@@ -5,7 +5,7 @@ use base::{Random, SeededRandom};
 use super::super::super::disk::TROUBLES;
 use super::{MACHINES_MAX, Waiting, World};
 use crate::command::Body;
-use crate::membership::{Change, Peer};
+use crate::membership::{Change, Peer, everybody};
 
 impl World {
     pub(super) fn upkeep(&mut self) {
@@ -146,12 +146,16 @@ impl World {
         let members = self.status(at).members;
         let pick =
             |ids: &[u64], random: &SeededRandom| ids.get(random.below(ids.len() as u64) as usize).copied();
+        let lost = self.lost_member(&everybody(&members));
+        let room = self.machines.iter().filter(|machine| !machine.lost).count() < MACHINES_MAX;
         let change = match self.random.below(10) {
+            // First of all: for a moment the leader may still count on it, and let another one go.
+            _ if lost.is_some() => lost.map(Change::Remove),
             0..4 => pick(&members.learners, &self.random).map(Change::Promote),
             4..6 => self.joiner(&members).map(Change::Add),
             6 => pick(&members.voters, &self.random).map(Change::Lead),
             7 if members.voters.len() > 2 => pick(&members.voters, &self.random).map(Change::Remove),
-            8 if self.machines.len() < MACHINES_MAX && members.voters.len() < 5 => return self.grow(),
+            8 if room && members.voters.len() < 5 => return self.grow(),
             _ => None,
         };
         // Sometimes by way of another server.
@@ -169,7 +173,7 @@ impl World {
 
     /// A machine that is in no group yet.
     pub(super) fn joiner(&self, members: &::raft::eraftpb::ConfState) -> Option<Peer> {
-        let known = crate::membership::everybody(members);
+        let known = everybody(members);
         let machine = self
             .machines
             .iter()

@@ -9,6 +9,9 @@ use crate::watch::Watch;
 /// Steps in which everything must have come to rest, once nothing fails any more.
 const REST_STEPS: u64 = 3000;
 
+/// Later than any clock ever was.
+const AGES_MS: u64 = 1 << 36;
+
 fn sorted(members: &::raft::eraftpb::ConfState) -> [Vec<u64>; 2] {
     [&members.voters, &members.learners].map(|ids| {
         let mut ids = ids.clone();
@@ -23,6 +26,9 @@ impl World {
         // What is left of a duel would cut connections again.
         self.duel = None;
         self.network.heal();
+        // What has a time goes now, whatever clock it was reckoned by.
+        let clocks = self.machines.iter_mut().map(|machine| &mut machine.skew_ms);
+        clocks.for_each(|skew_ms| *skew_ms = AGES_MS);
         for _ in 0..REST_STEPS {
             for at in 0..self.machines.len() {
                 self.start(at)?;
@@ -33,7 +39,12 @@ impl World {
             }
         }
         let leader = self.leader().map(|at| self.status(at));
-        let leader = leader.ok_or("there is no leader, though nothing fails any more")?;
+        let leader = leader.ok_or_else(|| {
+            format!(
+                "there is no leader, though nothing fails any more:\n{}",
+                self.machines().join("\n")
+            )
+        })?;
         let members = leader.members;
         if !members.voters_outgoing.is_empty() || !leader.unsettled.is_empty() {
             return Err("a change of the members never ends".into());
@@ -78,9 +89,40 @@ impl World {
         {
             return Err("a write is never answered".into());
         }
+        if self.clients.has_timed() {
+            return Err("an entry outlives its time".into());
+        }
         self.follow_all()?;
         self.clients.check()?;
+        self.stats.batches = self.clients.batches();
+        self.stats.expired = self.clients.timed_out();
         Ok(self.stats)
+    }
+
+    /// What a person wants to know of each machine.
+    fn machines(&self) -> Vec<String> {
+        let one = |at: usize| {
+            let (machine, status) = (&self.machines[at], self.status(at));
+            let fate = match (&machine.process, machine.lost, machine.gone) {
+                (_, true, _) => "is lost",
+                (_, _, true) => "was removed",
+                (Some(_), ..) => "runs",
+                _ => "has stopped",
+            };
+            format!(
+                "{:x} {fate}: term {}, entries up to {}, of which {} are committed, voters {:x?}, joint with {:x?}, learners \
+                 {:x?}, unsettled {:x?}",
+                machine.id,
+                status.leadership.term,
+                status.last_index,
+                status.committed,
+                status.members.voters,
+                status.members.voters_outgoing,
+                status.members.learners,
+                status.unsettled
+            )
+        };
+        (0..self.machines.len()).map(one).collect()
     }
 
     /// Nobody leads in a term in which somebody else was seen to lead.
@@ -150,12 +192,18 @@ impl World {
                 machine.id, machine.seen
             ));
         }
-        Ok(())
+        match self.clients.is_whole(revision) {
+            true => Ok(()),
+            false => Err(format!(
+                "{:x} shows a part of a commit, up to {revision}",
+                machine.id
+            )),
+        }
     }
 
     /// Whether all voters have everything and nobody waits.
     fn at_rest(&self) -> bool {
-        if !self.waiting.is_empty() {
+        if !self.waiting.is_empty() || self.clients.has_timed() {
             return false;
         }
         let Some(leader) = self.leader() else { return false };

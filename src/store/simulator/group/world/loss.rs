@@ -26,9 +26,29 @@ impl World {
         Ok(world)
     }
 
-    /// A machine is lost for good, if the group can be expected to go on without it, which is seldom so.
+    /// A machine is lost for good.
     pub(super) fn lose_one(&mut self) {
-        let Some(leader) = self.leader() else { return };
+        if let Some(at) = self.expendable() {
+            self.stop(at);
+            self.lose(at);
+        }
+    }
+
+    pub(super) fn stop(&mut self, at: usize) {
+        if self.machines[at].process.is_some() {
+            self.crash(at);
+        }
+    }
+
+    /// A machine that has stopped is lost, disk and all.
+    pub(super) fn lose(&mut self, at: usize) {
+        (self.machines[at].gone, self.machines[at].lost) = (true, true);
+        self.stats.lost += 1;
+    }
+
+    /// A voter that the group can be expected to go on without, which is seldom so.
+    pub(super) fn expendable(&self) -> Option<usize> {
+        let leader = self.leader()?;
         let status = self.status(leader);
         let voters = &status.members.voters;
         let whole = voters
@@ -37,7 +57,7 @@ impl World {
         let process = self.machines[leader].process.as_ref();
         let changing = process.is_none_or(|process| process.core.changing());
         if voters.len() < 3 || !whole || changing || !self.at_peace(&status) {
-            return;
+            return None;
         }
         // Most often the one that the others need most: who is away lacks what it has.
         let away = |id: &u64| {
@@ -45,17 +65,11 @@ impl World {
                 .is_some_and(|at| self.machines[at].process.is_none())
         };
         let needed = voters.iter().any(away);
-        let at = match self.random.below(2) {
+        match self.random.below(2) {
             _ if needed => Some(leader),
             0 => Some(leader),
             _ => self.find(voters[self.random.below(voters.len() as u64) as usize]),
-        };
-        let Some(at) = at else { return };
-        if self.machines[at].process.is_some() {
-            self.crash(at);
         }
-        (self.machines[at].gone, self.machines[at].lost) = (true, true);
-        self.stats.lost += 1;
     }
 
     /// Whether no change of the members is on its way or unsettled, and nobody leads in a later term.
@@ -75,8 +89,7 @@ impl World {
         };
         let status = self.status(at);
         let members = everybody(&status.members);
-        let lost = self.machines.iter().find(|m| m.lost && members.contains(&m.id));
-        let change = match (lost.map(|machine| machine.id), self.random.below(10)) {
+        let change = match (self.lost_member(&members), self.random.below(10)) {
             (Some(lost), _) => Some(Change::Remove(lost)),
             (None, 0..4) => self.one_of(&status.members.learners).map(Change::Promote),
             (None, 4..8) => self.wanted(&status)?.map(Change::Add),
@@ -91,6 +104,12 @@ impl World {
             self.waiting.push(Waiting::Change(outcome));
         }
         Ok(())
+    }
+
+    /// A member that is lost for good.
+    pub(super) fn lost_member(&self, members: &[u64]) -> Option<u64> {
+        let lost = |machine: &&Machine| machine.lost && members.contains(&machine.id);
+        self.machines.iter().find(lost).map(|machine| machine.id)
     }
 
     fn one_of(&self, ids: &[u64]) -> Option<u64> {
