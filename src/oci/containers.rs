@@ -289,6 +289,15 @@ impl Containers {
             .map_err(io("changing the limits"))
     }
 
+    /// Has a running container run on these processors (`0-2,7`) from now on.
+    ///
+    /// # Errors
+    /// The kernel's, such as for a processor that there is not.
+    pub fn pin(&self, pod_uid: &str, id: &str, cpus: &str) -> Result<(), OciError> {
+        let group = format!("{}/{id}", pod_cgroup(&self.config.instance_id, pod_uid));
+        sys::cgroup::pin(&group, cpus).map_err(io("choosing processors"))
+    }
+
     /// Waits for its end; answers any number of times until it is removed.
     /// Costs nothing while waiting.
     ///

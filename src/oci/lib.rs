@@ -21,8 +21,8 @@ pub use images::{
 };
 pub use shim::shim_main;
 pub use spec::{
-    Chunk, ContainerSpec, ContainerState, ContainersConfig, Device, ExecSpec, Exit, Found, LogSpec, Mount,
-    OciError, PodSpec, Process, Resources, Security, Stream, Usage, User, WindowSize,
+    Chunk, ContainerSpec, ContainerState, ContainersConfig, Device, ExecSpec, Exit, Found, Hook, LogSpec,
+    Moment, Mount, OciError, PodSpec, Process, Resources, Security, Stream, Usage, User, WindowSize,
 };
 
 /// An error with its causes: the outer one alone often says only that something failed.

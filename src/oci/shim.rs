@@ -10,6 +10,7 @@ mod bundle;
 mod container;
 mod devices;
 mod enter;
+mod huge_pages;
 mod memory;
 mod outputs;
 mod passwd;

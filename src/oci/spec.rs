@@ -1,5 +1,6 @@
 //! What is said about pods, containers and processes, between the agent and the shim.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -92,6 +93,10 @@ pub struct Resources {
     pub memory_request_bytes: Option<u64>,
     /// Most bytes.
     pub memory_limit_bytes: Option<u64>,
+    /// Most bytes in huge pages, by the size of a page in bytes; none of those that are not named.
+    pub huge_pages: BTreeMap<u64, u64>,
+    /// The processors that it runs on, as the kernel writes them (`0-2,7`).
+    pub cpus: Option<String>,
     /// Most processes.
     pub pids_limit: Option<u64>,
 }
@@ -167,10 +172,50 @@ pub struct Mount {
 pub struct Device {
     /// Its file on this machine.
     pub host: PathBuf,
-    /// Its file in the container, below `/dev`.
+    /// Its file in the container.
     pub path: String,
     /// What the container may do with it: `r`, `w`, `m` (make).
     pub permissions: String,
+}
+
+/// When a hook runs, as the runtime specification names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Moment {
+    /// Before the container is confined; as `CreateRuntime`.
+    Prestart,
+    /// With its namespaces made, on the machine's side.
+    CreateRuntime,
+    /// The same, inside its namespaces and before its root file system is entered.
+    CreateContainer,
+    /// Right before its program.
+    StartContainer,
+    /// Right after its program has begun.
+    Poststart,
+    /// After its end.
+    Poststop,
+}
+
+impl Moment {
+    /// The moment of that name.
+    pub fn of(name: &str) -> Option<Moment> {
+        serde_json::from_value(name.into()).ok()
+    }
+}
+
+/// A program that is run for a container at some moment of its life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// When.
+    pub moment: Moment,
+    /// The program; before `StartContainer` it is the machine's.
+    pub path: PathBuf,
+    /// All arguments, the program's name first.
+    pub args: Vec<String>,
+    /// The whole environment, as `NAME=value`.
+    pub env: Vec<String>,
+    /// How long it may take; `None` for any time.
+    pub timeout_seconds: Option<i64>,
 }
 
 /// Where the shim writes what the container prints, in CRI format
@@ -211,6 +256,9 @@ pub struct ContainerSpec {
     /// Devices beyond those that every container has.
     #[serde(default)]
     pub devices: Vec<Device>,
+    /// Programs to be run for it.
+    #[serde(default)]
+    pub hooks: Vec<Hook>,
     /// Limits.
     pub resources: Resources,
     /// What it may do.

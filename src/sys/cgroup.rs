@@ -12,7 +12,7 @@ use std::time::Duration;
 mod limit;
 mod oom;
 
-pub use limit::{Limits, limit};
+pub use limit::{Limits, limit, pin};
 pub use oom::oom_notice;
 
 /// One mounted hierarchy.
@@ -32,12 +32,29 @@ impl Hierarchy {
     fn is_v2(&self) -> bool {
         self.controllers.is_empty()
     }
+
+    fn offers(&self, controller: &str) -> bool {
+        if self.is_v2() {
+            let offered = fs::read_to_string(self.root.join("cgroup.controllers")).unwrap_or_default();
+            return offered.split_whitespace().any(|c| c == controller);
+        }
+        self.controllers.iter().any(|c| c == controller)
+    }
 }
 
 /// The hierarchies that are mounted here.
 pub fn hierarchies() -> Vec<Hierarchy> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     parse(&table)
+}
+
+/// Whether containers can be limited by that controller. Where there are hierarchies of version 1, they are what counts:
+/// what version 2 offers beside them applies to nobody, since containers are not put there.
+pub fn offers(controller: &str) -> bool {
+    let all = hierarchies();
+    let (unified, split): (Vec<_>, Vec<_>) = all.iter().partition(|hierarchy| hierarchy.is_v2());
+    let counts = if split.is_empty() { unified } else { split };
+    counts.into_iter().any(|hierarchy| hierarchy.offers(controller))
 }
 
 fn parse(mountinfo: &str) -> Vec<Hierarchy> {

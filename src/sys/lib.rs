@@ -8,7 +8,9 @@
 pub mod beneath;
 pub mod cgroup;
 pub mod conntrack;
+pub mod descriptors;
 pub mod link;
+pub mod loop_device;
 pub mod mounts;
 pub mod netlink;
 pub mod netns;

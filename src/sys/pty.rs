@@ -1,34 +1,15 @@
 //! Pseudo-terminals: receiving the near end of one, and its size.
 
-use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 /// Receives the one descriptor that the other end sends along with its next message.
 ///
 /// # Errors
 /// When the other end sends something else or hangs up.
 pub fn receive_fd(stream: &UnixStream) -> io::Result<OwnedFd> {
-    let mut byte = [0; 4096];
-    let mut buffers = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 4]);
-    let message = recvmsg::<()>(
-        stream.as_raw_fd(),
-        &mut buffers,
-        Some(&mut space),
-        MsgFlags::MSG_CMSG_CLOEXEC,
-    )?;
-    let mut received = Vec::new();
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = control {
-            for fd in fds {
-                // SAFETY: the kernel has just made this descriptor for us; nothing else knows it.
-                received.push(unsafe { OwnedFd::from_raw_fd(fd) });
-            }
-        }
-    }
+    let (_, received) = crate::descriptors::receive(stream, &mut [0; 4096])?;
     received
         .into_iter()
         .next()

@@ -1,14 +1,14 @@
 //! The bundle: what the runtime library is told about a container
 //! (OCI runtime specification 1.0, `config.json`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::passwd::Identity;
-use super::{Surroundings, devices, propagation, rights, rootfs, sub_paths};
-use crate::spec::{ContainerSpec, Resources};
+use super::{Surroundings, devices, huge_pages, propagation, rights, rootfs, sub_paths};
+use crate::spec::{ContainerSpec, Hook, Moment, Resources};
 
 const MASKED: [&str; 10] = [
     "/proc/asound",
@@ -44,8 +44,9 @@ pub(super) fn config(
         return Err("no command specified".to_owned());
     }
     let security = &spec.security;
-    let capabilities = rights::capabilities(&spec.security, s.capabilities);
-    let (devices, rules) = devices::describe(&spec.devices)?;
+    rights::check_added(security, s.capabilities)?;
+    let capabilities = rights::capabilities(security, s.capabilities);
+    let devices = devices::describe(&spec.devices)?;
     let unmasked = security.privileged || security.proc_mount == "Unmasked";
     let masked: &[&str] = if unmasked { &[] } else { &MASKED };
     let read_only: &[&str] = if unmasked { &[] } else { &READ_ONLY };
@@ -53,12 +54,12 @@ pub(super) fn config(
         "ociVersion": "1.0.2",
         "process": process(spec, user, &capabilities, s, spec.tty),
         "root": {"path": rootfs::place(&s.stage.join(&spec.id)), "readonly": security.read_only_root},
-        "mounts": mounts(spec, s),
+        "mounts": mounts(spec, s, devices.shown),
         "linux": {
             "namespaces": namespaces(s, processes),
             "cgroupsPath": format!("{}/{}", s.cgroup, spec.id),
-            "resources": resources(&spec.resources, security.privileged, rules),
-            "devices": devices,
+            "resources": resources(&spec.resources, security.privileged, devices.rules),
+            "devices": devices.made,
             "maskedPaths": masked,
             "readonlyPaths": read_only,
             "rootfsPropagation": propagation::of_all(&spec.mounts),
@@ -67,7 +68,23 @@ pub(super) fn config(
     if let Some(profile) = rights::seccomp(security, &capabilities)? {
         config["linux"]["seccomp"] = profile;
     }
+    if !spec.hooks.is_empty() {
+        config["hooks"] = hooks(&spec.hooks);
+    }
     Ok(config)
+}
+
+/// Hooks by their moments, each list in its order.
+fn hooks(all: &[Hook]) -> Value {
+    let mut lists: BTreeMap<Moment, Vec<Value>> = BTreeMap::new();
+    for hook in all {
+        let mut described = json!({"path": hook.path, "args": hook.args, "env": hook.env});
+        if let Some(seconds) = hook.timeout_seconds {
+            described["timeout"] = seconds.into();
+        }
+        lists.entry(hook.moment).or_default().push(described);
+    }
+    json!(lists)
 }
 
 /// What new files lack, as with other runtimes: whatever the agent was started with.
@@ -214,6 +231,9 @@ fn resources(limits: &Resources, privileged: bool, devices: Vec<Value>) -> Value
         cpu["period"] = PERIOD.into();
         cpu["quota"] = (millis * PERIOD / 1000).max(1000).into();
     }
+    if let Some(cpus) = &limits.cpus {
+        cpu["cpus"] = cpus.as_str().into();
+    }
     let all_others = json!({"allow": privileged, "access": "rwm"});
     let rules: Vec<Value> = std::iter::once(all_others).chain(devices).collect();
     let mut all = json!({"cpu": cpu, "devices": rules});
@@ -224,13 +244,18 @@ fn resources(limits: &Resources, privileged: bool, devices: Vec<Value>) -> Value
             all["unified"] = json!({"memory.oom.group": "1"});
         }
     }
+    let huge = huge_pages::limits(&limits.huge_pages);
+    if !huge.is_empty() {
+        all["hugepageLimits"] = huge.into();
+    }
     if let Some(pids) = limits.pids_limit.filter(|p| *p > 0) {
         all["pids"] = json!({"limit": pids});
     }
     all
 }
 
-fn mounts(spec: &ContainerSpec, s: &Surroundings) -> Value {
+/// `devices` are those that are shown as files.
+fn mounts(spec: &ContainerSpec, s: &Surroundings, devices: Vec<Value>) -> Value {
     let shm = match s.pod.host_ipc {
         true => std::path::PathBuf::from("/dev/shm"),
         false => s.stage.join(super::SHM),
@@ -264,6 +289,7 @@ fn mounts(spec: &ContainerSpec, s: &Surroundings) -> Value {
             "options": ["rbind", access],
         }));
     }
+    list.extend(devices);
     list.into()
 }
 
@@ -294,6 +320,7 @@ mod tests {
             user: User::default(),
             mounts: vec![],
             devices: vec![],
+            hooks: vec![],
             resources: Resources::default(),
             security,
             tty: false,
@@ -342,6 +369,38 @@ mod tests {
         let mut empty = spec(Security::default());
         empty.args.clear();
         assert!(super::config(&empty, &surroundings(), &Identity::default(), None).is_err());
+    }
+
+    #[test]
+    fn hooks_are_listed_by_their_moments() {
+        let mut with = spec(Security::default());
+        let hook = |moment: &str, path: &str, timeout_seconds| Hook {
+            moment: Moment::of(moment).unwrap(),
+            path: path.into(),
+            args: vec!["x".into()],
+            env: vec![],
+            timeout_seconds,
+        };
+        with.hooks = vec![
+            hook("createContainer", "/a", None),
+            hook("poststop", "/b", Some(3)),
+            hook("createContainer", "/c", None),
+        ];
+        let config = config(&with, &surroundings(), &Identity::default(), None).unwrap();
+        let paths = |moment: &str| -> Vec<Value> {
+            config["hooks"][moment]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|hook| hook["path"].clone())
+                .collect()
+        };
+        assert_eq!(
+            (paths("createContainer"), paths("poststop")),
+            (vec![json!("/a"), json!("/c")], vec![json!("/b")])
+        );
+        assert_eq!(config["hooks"]["poststop"][0]["timeout"], 3);
+        assert_eq!(Moment::of("whenever"), None);
     }
 
     #[test]

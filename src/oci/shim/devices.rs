@@ -7,16 +7,30 @@ use serde_json::{Value, json};
 
 use crate::spec::Device;
 
-/// The devices themselves, and the rules that let the container use them.
+/// What makes devices a container's.
+#[derive(Debug, Default)]
+pub(super) struct Described {
+    /// Those below `/dev`, which are made there.
+    pub(super) made: Vec<Value>,
+    /// Those elsewhere, whose files are shown: the library makes none there.
+    pub(super) shown: Vec<Value>,
+    /// The rules that let the container use them.
+    pub(super) rules: Vec<Value>,
+}
+
+/// Describes devices.
 ///
 /// # Errors
 /// One that is none, in words.
-pub(super) fn describe(devices: &[Device]) -> Result<(Vec<Value>, Vec<Value>), String> {
-    let all = devices.iter().map(one).collect::<Result<Vec<_>, String>>()?;
-    Ok(all.into_iter().unzip())
+pub(super) fn describe(devices: &[Device]) -> Result<Described, String> {
+    let mut all = Described::default();
+    for device in devices {
+        add(&mut all, device)?;
+    }
+    Ok(all)
 }
 
-fn one(device: &Device) -> Result<(Value, Value), String> {
+fn add(all: &mut Described, device: &Device) -> Result<(), String> {
     let host = device.host.display();
     let found = fs::metadata(&device.host).map_err(|error| format!("device {host}: {error}"))?;
     let kind = match found.file_type() {
@@ -24,9 +38,9 @@ fn one(device: &Device) -> Result<(Value, Value), String> {
         kind if kind.is_block_device() => "b",
         _ => return Err(format!("{host} is not a device")),
     };
-    if !device.path.starts_with("/dev/") {
+    if !device.path.starts_with('/') || device.path.split('/').any(|part| part == "..") {
         return Err(format!(
-            "device {host}: {:?} is not a path below /dev",
+            "device {host}: {:?} is not a path in a container",
             device.path
         ));
     }
@@ -34,11 +48,19 @@ fn one(device: &Device) -> Result<(Value, Value), String> {
         nix::sys::stat::major(found.rdev()),
         nix::sys::stat::minor(found.rdev()),
     );
-    let made = json!({"path": device.path, "type": kind, "major": major, "minor": minor,
-        "fileMode": found.mode() & 0o777, "uid": found.uid(), "gid": found.gid()});
-    let rule =
-        json!({"allow": true, "type": kind, "major": major, "minor": minor, "access": device.permissions});
-    Ok((made, rule))
+    all.rules.push(
+        json!({"allow": true, "type": kind, "major": major, "minor": minor, "access": device.permissions}),
+    );
+    match device.path.starts_with("/dev/") {
+        true => all.made.push(
+            json!({"path": device.path, "type": kind, "major": major, "minor": minor,
+            "fileMode": found.mode() & 0o777, "uid": found.uid(), "gid": found.gid()}),
+        ),
+        false => all.shown.push(
+            json!({"destination": device.path, "type": "bind", "source": device.host, "options": ["bind"]}),
+        ),
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -55,7 +77,8 @@ mod tests {
 
     #[test]
     fn a_device_is_made_and_allowed() {
-        let (made, rules) = describe(&[device("/dev/null", "/dev/gadget")]).unwrap();
+        let Described { made, shown, rules } = describe(&[device("/dev/null", "/dev/gadget")]).unwrap();
+        assert!(shown.is_empty());
         assert_eq!(
             (&made[0]["path"], &made[0]["major"], &made[0]["minor"]),
             (&json!("/dev/gadget"), &json!(1), &json!(3))
@@ -67,10 +90,20 @@ mod tests {
     }
 
     #[test]
+    fn elsewhere_a_device_is_shown() {
+        let Described { made, shown, rules } = describe(&[device("/dev/null", "/data/disk")]).unwrap();
+        assert_eq!((made.len(), rules.len()), (0, 1));
+        assert_eq!(
+            (&shown[0]["source"], &shown[0]["destination"]),
+            (&json!("/dev/null"), &json!("/data/disk"))
+        );
+    }
+
+    #[test]
     fn what_is_no_device_is_named() {
         let why = |device| describe(&[device]).unwrap_err();
         assert!(why(device("/etc/passwd", "/dev/x")).contains("/etc/passwd is not a device"));
-        assert!(why(device("/dev/null", "/etc/x")).contains("not a path below /dev"));
+        assert!(why(device("/dev/null", "/dev/../x")).contains("not a path in a container"));
         assert!(why(device("/dev/none", "/dev/x")).contains("/dev/none"));
     }
 }

@@ -157,27 +157,71 @@ pub(super) fn seccomp(security: &Security, capabilities: &BTreeSet<String>) -> R
     }
 }
 
+/// A capability as the tables here have it.
+fn plain(text: &str) -> String {
+    text.trim_start_matches("CAP_").to_uppercase()
+}
+
+/// Whether a capability is among those that can be `had`; `None`: there is no such capability.
+fn is_had(name: &str, had: u64) -> Option<bool> {
+    let number = ALL_CAPABILITIES.iter().position(|known| *known == name)?;
+    Some(had >> number & 1 == 1)
+}
+
+/// Refuses what a container asks for by its name and cannot be given. A privileged one asks for nothing by name.
+///
+/// # Errors
+/// The capability that there is none of, or that this machine has not itself.
+pub(super) fn check_added(security: &Security, had: u64) -> Result<(), String> {
+    let added = security.add_capabilities.iter().map(|text| plain(text));
+    for name in added.filter(|name| name != "ALL" && !security.privileged) {
+        match is_had(&name, had) {
+            Some(true) => {}
+            None => return Err(format!("unknown capability \"CAP_{name}\"")),
+            Some(false) => {
+                return Err(format!(
+                    "capability \"CAP_{name}\" cannot be added: this node was started without it and so has none to \
+                     give; take it from the container's securityContext.capabilities.add, or give it to the node"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A container's capabilities, of those that can be `had`: a bit for each, by its number.
 pub(super) fn capabilities(security: &Security, had: u64) -> BTreeSet<String> {
-    let name = |text: &String| text.trim_start_matches("CAP_").to_uppercase();
-    let all = |list: &[String]| list.iter().any(|c| name(c) == "ALL");
-    let mut set: BTreeSet<String> = if security.privileged || all(&security.add_capabilities) {
-        // All that this machine has to give: as with containerd, who may not have all of them itself.
-        let numbered = (0_u32..).zip(ALL_CAPABILITIES);
-        let had = numbered.filter(|(number, _)| had >> number & 1 == 1);
-        had.map(|(_, name)| name.to_owned()).collect()
+    let all = |list: &[String]| list.iter().any(|c| plain(c) == "ALL");
+    // What this machine has to give: as with containerd, who may not have all of them itself.
+    let had = |names: &[&str]| -> BTreeSet<String> {
+        let had = names.iter().filter(|name| is_had(name, had) == Some(true));
+        had.map(|name| (*name).to_owned()).collect()
+    };
+    if security.privileged {
+        return named(had(&ALL_CAPABILITIES));
+    }
+    let mut set = if all(&security.add_capabilities) {
+        had(&ALL_CAPABILITIES)
     } else if all(&security.drop_capabilities) {
         BTreeSet::new()
     } else {
-        CAPABILITIES.iter().map(|c| (*c).to_owned()).collect()
+        had(&CAPABILITIES)
     };
-    if !security.privileged {
-        for dropped in &security.drop_capabilities {
-            set.remove(&name(dropped));
-        }
+    for dropped in &security.drop_capabilities {
+        set.remove(&plain(dropped));
     }
-    set.extend(security.add_capabilities.iter().map(name).filter(|c| c != "ALL"));
-    set.into_iter().map(|c| format!("CAP_{c}")).collect()
+    set.extend(
+        security
+            .add_capabilities
+            .iter()
+            .map(|text| plain(text))
+            .filter(|c| c != "ALL"),
+    );
+    named(set)
+}
+
+fn named(set: BTreeSet<String>) -> BTreeSet<String> {
+    set.into_iter().map(|name| format!("CAP_{name}")).collect()
 }
 
 /// A seccomp profile from a file, as the runtime specification writes it.
@@ -232,6 +276,36 @@ mod tests {
         };
         let given: Vec<String> = capabilities(&privileged, 1 | 1 << 21).into_iter().collect();
         assert_eq!(given, ["CAP_CHOWN", "CAP_SYS_ADMIN"]);
+    }
+
+    #[test]
+    fn what_cannot_be_added_is_named() {
+        let adding = |name: &str, privileged| Security {
+            privileged,
+            add_capabilities: vec![name.to_owned()],
+            ..Security::default()
+        };
+        let (all, without_resource) = (u64::MAX, !(1 << 24));
+        for name in ["SYS_RESOURCE", "CAP_SYS_RESOURCE", "sys_resource"] {
+            assert_eq!(check_added(&adding(name, false), all), Ok(()));
+            let why = check_added(&adding(name, false), without_resource).unwrap_err();
+            assert!(
+                why.starts_with("capability \"CAP_SYS_RESOURCE\" cannot be added"),
+                "{why}"
+            );
+        }
+        assert_eq!(
+            check_added(&adding("FLY", false), all),
+            Err("unknown capability \"CAP_FLY\"".to_owned())
+        );
+        // All that there are, whatever that is.
+        assert_eq!(check_added(&adding("ALL", false), without_resource), Ok(()));
+        assert_eq!(
+            check_added(&adding("SYS_RESOURCE", true), without_resource),
+            Ok(())
+        );
+        let given = capabilities(&adding("SYS_RESOURCE", true), without_resource);
+        assert!(!given.contains("CAP_SYS_RESOURCE"));
     }
 
     #[test]

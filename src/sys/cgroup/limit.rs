@@ -33,6 +33,24 @@ pub fn limit(path: &str, limits: &Limits) -> io::Result<()> {
     apply(&hierarchies(), path, limits)
 }
 
+/// Has the processes of a group run on these processors, as the kernel writes them (`0-2,7`). Writes only what changes.
+///
+/// # Errors
+/// What the kernel said, with the file it was about.
+pub fn pin(path: &str, cpus: &str) -> io::Result<()> {
+    for hierarchy in hierarchies()
+        .iter()
+        .filter(|hierarchy| hierarchy.offers("cpuset"))
+    {
+        let file = hierarchy.group(path).join("cpuset.cpus");
+        if fs::read_to_string(&file).is_ok_and(|known| known.trim() == cpus) {
+            continue;
+        }
+        fs::write(&file, cpus).map_err(|error| about(&file, &error))?;
+    }
+    Ok(())
+}
+
 fn apply(hierarchies: &[Hierarchy], path: &str, limits: &Limits) -> io::Result<()> {
     for hierarchy in hierarchies {
         let group = hierarchy.group(path);
