@@ -15,7 +15,7 @@ use crate::ticker::Ticker;
 use crate::{Instance, InstanceSpec, ProgramKind, WasmError, http, run};
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::runtime::{Handle, Runtime};
@@ -314,11 +314,12 @@ impl Core {
     ) -> Result<Instance, WasmError> {
         let account = self.account(&spec);
         let (http_address, reuse) = (spec.http_address, spec.reuse);
+        let inherited = std::mem::take(&mut spec.inherited);
         let stdin = std::mem::take(&mut spec.stdin);
         let blueprint = self.blueprint(&program, spec, account, home).await?;
         if program.kind() == ProgramKind::Http {
             let site = http::Site::of_one(program, blueprint.clone(), reuse);
-            return self.serve(site, &blueprint, http_address);
+            return self.serve(site, &blueprint, http_address, inherited);
         }
         let control = Arc::new(Control::new(blueprint.account.clone(), None));
         let report = Report(control.clone());
@@ -332,14 +333,19 @@ impl Core {
         Ok(Instance::new(control, self))
     }
 
-    async fn start_app(self: Arc<Self>, parts: Vec<AppPart>, home: Handle) -> Result<Instance, WasmError> {
-        let first = parts.first();
+    async fn start_app(
+        self: Arc<Self>,
+        mut parts: Vec<AppPart>,
+        home: Handle,
+    ) -> Result<Instance, WasmError> {
+        let first = parts.first_mut();
         let first = first.ok_or_else(|| WasmError::Spec("an application without programs".into()))?;
         let (account, http_address, reuse) = (
             self.account(&first.spec),
             first.spec.http_address,
             first.spec.reuse,
         );
+        let inherited = std::mem::take(&mut first.spec.inherited);
         let mut ready = Vec::new();
         for part in parts {
             if part.program.kind() != ProgramKind::Http {
@@ -356,7 +362,12 @@ impl Core {
         }
         let blueprint = ready.first().map(|(_, _, blueprint)| blueprint.clone());
         let blueprint = blueprint.ok_or_else(|| WasmError::Spec("an application without programs".into()))?;
-        self.serve(http::Site::of_parts(ready, reuse), &blueprint, http_address)
+        self.serve(
+            http::Site::of_parts(ready, reuse),
+            &blueprint,
+            http_address,
+            inherited,
+        )
     }
 
     fn account(&self, spec: &InstanceSpec) -> Arc<Account> {
@@ -393,11 +404,12 @@ impl Core {
         site: http::Site,
         blueprint: &Blueprint,
         address: Option<SocketAddr>,
+        inherited: Vec<TcpListener>,
     ) -> Result<Instance, WasmError> {
         let address = address
             .ok_or_else(|| WasmError::Spec("a wasi:http program needs an address to listen on".into()))?;
-        let listener = http::listen(&blueprint.sockets, address)?;
-        let control = Arc::new(Control::new(blueprint.account.clone(), Some(listener.address())));
+        let listener = Arc::new(http::listen(&blueprint.sockets, address, inherited)?);
+        let control = Arc::new(Control::new(blueprint.account.clone(), Some(&listener)));
         let report = Report(control.clone());
         let (tools, name) = (self.tools.clone(), blueprint.name.clone());
         drop(tokio::spawn(http::serve(tools, site, name, listener, report)));

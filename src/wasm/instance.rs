@@ -1,10 +1,12 @@
 //! A running program.
 
 use crate::host::Core;
+use crate::http::Listener;
 use crate::limits::Account;
 use crate::{Exit, ExitReason, Usage};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -24,16 +26,19 @@ pub(crate) struct Control {
     exit: watch::Sender<Option<Exit>>,
     account: Arc<Account>,
     http_address: Option<SocketAddr>,
+    /// Its sockets for as long as it accepts connections; whoever only controls it does not keep them open.
+    listener: Weak<Listener>,
 }
 
 impl Control {
-    pub(crate) fn new(account: Arc<Account>, http_address: Option<SocketAddr>) -> Control {
+    pub(crate) fn new(account: Arc<Account>, listener: Option<&Arc<Listener>>) -> Control {
         Control {
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
             exit: watch::Sender::new(None),
             account,
-            http_address,
+            http_address: listener.map(|listener| listener.address()),
+            listener: listener.map(Arc::downgrade).unwrap_or_default(),
         }
     }
 }
@@ -92,6 +97,16 @@ impl Instance {
     /// Where a `wasi:http` program listens.
     pub fn http_address(&self) -> Option<SocketAddr> {
         self.control.http_address
+    }
+
+    /// Second handles on the sockets on which it listens: as long as one is open, nobody who connects is refused,
+    /// whatever becomes of this instance. None for a program that serves nothing, or no more.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn sockets(&self) -> std::io::Result<Vec<OwnedFd>> {
+        let listener = self.control.listener.upgrade();
+        listener.map_or_else(|| Ok(Vec::new()), |listener| listener.handles())
     }
 
     /// Asks it to end: a server stops accepting and ends, with code 0, once

@@ -3,7 +3,7 @@
 use crate::AllowedHosts;
 use crate::keyvalue::Buckets;
 use crate::network::Network;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use tokio::io::AsyncRead;
@@ -35,6 +35,9 @@ pub struct InstanceSpec {
     /// `wasi:http` programs: where to listen. Required for them, ignored for
     /// others. Port 0 picks a free one, see [`crate::Instance::http_address`].
     pub http_address: Option<SocketAddr>,
+    /// `wasi:http` programs: sockets that listen already, left by an earlier process; those at its addresses are
+    /// used in place of new ones.
+    pub inherited: Vec<TcpListener>,
     /// `wasi:http` programs: answer many requests with one instance instead of
     /// making a fresh one for each.
     pub reuse: bool,
@@ -59,6 +62,7 @@ impl InstanceSpec {
             memory_bytes_max: None,
             cpu_millis_max: None,
             http_address: None,
+            inherited: Vec::new(),
             reuse: false,
             allowed_hosts: None,
             buckets: None,

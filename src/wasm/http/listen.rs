@@ -5,6 +5,7 @@ use crate::{Protocol, WasmError};
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Connections the kernel holds until they are accepted.
@@ -30,6 +31,12 @@ impl Listener {
         self.first.address
     }
 
+    /// Second handles on its sockets, which listen for as long as any handle is open.
+    pub(crate) fn handles(&self) -> io::Result<Vec<OwnedFd>> {
+        let all = std::iter::once(&self.first).chain(&self.second);
+        all.map(|one| one.socket.as_fd().try_clone_to_owned()).collect()
+    }
+
     /// The next connection. Nothing is lost when it is not awaited to its end.
     pub(crate) async fn accept(&self) -> io::Result<TcpStream> {
         let second = async {
@@ -47,16 +54,27 @@ impl Listener {
 }
 
 /// Listens at an address of the instance's network, and if that is the pod's
-/// at the one of the other family too. Must be called within the guests' runtime.
-pub(crate) fn listen(sockets: &Sockets, wanted: SocketAddr) -> Result<Listener, WasmError> {
+/// at the one of the other family too, on sockets that were inherited where they
+/// fit. Must be called within the guests' runtime.
+pub(crate) fn listen(
+    sockets: &Sockets,
+    wanted: SocketAddr,
+    mut inherited: Vec<std::net::TcpListener>,
+) -> Result<Listener, WasmError> {
     let sibling = sockets.sibling(wanted);
     Ok(Listener {
-        first: listen_at(sockets, wanted)?,
-        second: sibling.map(|other| listen_at(sockets, other)).transpose()?,
+        first: listen_at(sockets, wanted, &mut inherited)?,
+        second: sibling
+            .map(|other| listen_at(sockets, other, &mut inherited))
+            .transpose()?,
     })
 }
 
-fn listen_at(sockets: &Sockets, wanted: SocketAddr) -> Result<Listening, WasmError> {
+fn listen_at(
+    sockets: &Sockets,
+    wanted: SocketAddr,
+    inherited: &mut Vec<std::net::TcpListener>,
+) -> Result<Listening, WasmError> {
     let refuse = |reason: &str| WasmError::Listen {
         address: wanted,
         reason: reason.into(),
@@ -69,13 +87,22 @@ fn listen_at(sockets: &Sockets, wanted: SocketAddr) -> Result<Listening, WasmErr
         io::ErrorKind::AddrInUse => WasmError::AddressInUse { address: wanted },
         _ => refuse(&error.to_string()),
     };
-    let socket = sockets.make(|| bind(address)).map_err(failed)?.map_err(failed)?;
+    let here = |socket: &std::net::TcpListener| socket.local_addr().is_ok_and(|bound| bound == address);
+    let socket = match inherited.iter().position(here) {
+        Some(at) => adopt(inherited.swap_remove(at)).map_err(failed)?,
+        None => sockets.make(|| bind(address)).map_err(failed)?.map_err(failed)?,
+    };
     let bound = socket.local_addr().map_err(failed)?;
     Ok(Listening {
         socket,
         address: sockets.shown_listener(bound),
         _claim: sockets.claim(Protocol::Tcp, bound),
     })
+}
+
+fn adopt(socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -83,7 +83,13 @@ impl Site {
 }
 
 /// Serves until stopped or killed, or until a guest breaks its memory limit.
-pub(crate) async fn serve(tools: Arc<Tools>, site: Site, name: String, listener: Listener, report: Report) {
+pub(crate) async fn serve(
+    tools: Arc<Tools>,
+    site: Site,
+    name: String,
+    listener: Arc<Listener>,
+    report: Report,
+) {
     let control = report.0.clone();
     let server = Arc::new(Server {
         tools,

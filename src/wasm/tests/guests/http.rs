@@ -290,3 +290,28 @@ async fn cpu_quota_holds_across_short_requests() {
     let share = instance.usage().cpu_ns as f64 / start.elapsed().as_nanos() as f64;
     assert!(share < 0.04, "{share} after {count} requests");
 }
+
+#[tokio::test]
+async fn who_connects_between_two_servers_is_answered_by_the_second() {
+    let host = host();
+    let (first, address) = serve(&host).await;
+    let slow = tokio::spawn(async move { get(address, "/sleep?ms=400").await });
+    assert_eq!(get(address, "/").await.0, 200);
+    let sockets = first.sockets().unwrap();
+    assert_eq!(sockets.len(), 1);
+    first.stop(Duration::from_secs(20));
+    assert_eq!(first.wait().await.code, 0);
+    // What was begun is finished, and the first has no sockets any more.
+    assert_eq!(slow.await.unwrap().0, 200);
+    assert!(first.sockets().unwrap().is_empty());
+    let waiting = tokio::spawn(async move { get(address, "/env/COLOUR").await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!waiting.is_finished());
+    let (_second, again) = serve_with(&host, |spec| {
+        spec.spec.http_address = Some(address);
+        spec.spec.inherited = sockets.into_iter().map(Into::into).collect();
+    })
+    .await;
+    assert_eq!(again, address);
+    assert_eq!(waiting.await.unwrap(), (200, "blue".into()));
+}
