@@ -8,6 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use base::{Clock, OnError, SystemClock, SystemRandom, Tasks};
 use client::{Cache, Client, Recorder, Selectors};
@@ -25,6 +26,7 @@ use crate::devices::report::Reporter;
 use crate::env::NodeFacts;
 use crate::eviction::Pressure;
 use crate::eviction::evictor::Evictor;
+use crate::handover::{self, Inheritance};
 use crate::image_gc::Collector;
 use crate::node::heartbeat::Heart;
 use crate::node::machine::Machine;
@@ -69,7 +71,16 @@ pub struct Agent {
     trouble: Arc<watch::Sender<Option<String>>>,
     grace: ShutdownGrace,
     end: mpsc::UnboundedSender<Ending>,
+    program: PathBuf,
+    paths: Paths,
+    /// As soon as there is one.
+    guests: Arc<OnceLock<Arc<WasmRuntime>>>,
 }
+
+/// How long requests that guests have begun to answer are given when the agent ends.
+const REQUESTS_MAX: Duration = Duration::from_secs(10);
+/// For how long after its start an agent keeps sockets that an earlier one has left and no pod has asked for yet.
+const UNCLAIMED_MAX: Duration = Duration::from_secs(60);
 
 /// Said of a node that is shut down (the kubelet's words).
 const SHUTTING_DOWN: &str = "node is shutting down";
@@ -102,6 +113,9 @@ impl Agent {
             trouble: trouble.clone(),
             grace: config.shutdown,
             end,
+            program: config.program.clone(),
+            paths: Paths::new(&config.data_dir),
+            guests: Arc::default(),
         };
         let devices = Devices::open(&Paths::new(&config.data_dir));
         let start = Start {
@@ -118,6 +132,7 @@ impl Agent {
             pressure: watch::Sender::default(),
             trouble,
             endings: Mutex::new(Some(endings)),
+            guests: agent.guests.clone(),
         };
         tasks.spawn("agent", OnError::Shutdown, start.run());
         Ok(agent)
@@ -141,6 +156,21 @@ impl Agent {
         }
         self.trouble.send_replace(Some(SHUTTING_DOWN.to_owned()));
         shutdown::run(&self.service.table, self.grace, &self.end).await;
+    }
+
+    /// Leaves the sockets of Wasm guests to the agent that begins next, if there are any; what they have begun to
+    /// answer is finished first. To be called last: nothing answers on them from here on.
+    pub async fn leave_guests(&self) {
+        let Some(guests) = self.guests.get() else { return };
+        let legacy = guests.leave(REQUESTS_MAX).await;
+        if legacy.is_empty() {
+            return;
+        }
+        let (program, socket) = (self.program.clone(), self.paths.handover());
+        let left = tokio::task::spawn_blocking(move || handover::leave(&program, &socket, &legacy)).await;
+        if let Err(error) = left.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            tracing::warn!(%error, "guests' sockets are not handed over: they refuse connections until the next start");
+        }
     }
 
     /// The node's images.
@@ -226,6 +256,7 @@ struct Start {
     trouble: Arc<watch::Sender<Option<String>>>,
     /// Taken by the pods' manager.
     endings: Mutex<Option<mpsc::UnboundedReceiver<Ending>>>,
+    guests: Arc<OnceLock<Arc<WasmRuntime>>>,
 }
 
 impl Start {
@@ -297,11 +328,14 @@ impl Start {
         let dns = Dns::start(&catalog, &network_config, tasks).await?;
         let guests = Arc::new(GuestServices { balancer, dns });
         let host = Host::new(self.host_config(&network))?;
-        let wasm = WasmRuntime::new(host.clone(), guests, self.clock.clone());
+        let inheritance = self.inherit().await;
+        let wasm = WasmRuntime::new(host.clone(), guests, self.clock.clone(), inheritance);
+        let wasm = Arc::new(wasm);
+        let _ = self.guests.set(wasm.clone());
         let oci = OciRuntime::new(self.containers.clone());
         let runtimes = Runtimes {
             oci: Arc::new(oci),
-            wasm: Arc::new(wasm),
+            wasm,
         };
         let context = Arc::new(Context::new(
             self.config.clone(),
@@ -310,6 +344,8 @@ impl Start {
         let selectors = Selectors::all().fields(format!("spec.nodeName={}", self.config.node_name));
         let pods = Cache::<Pod>::start(client, selectors, tasks);
         context.volumes.local.resume();
+        let cpus = context.cpus.clone().follow(context.clone());
+        tasks.spawn("processors", OnError::Log, cpus);
         tasks.spawn("device plugins", OnError::Log, self.devices.clone().serve());
         let reporter = Reporter {
             folder: context.paths.pod_resources(),
@@ -344,6 +380,19 @@ impl Start {
         let manager = Manager::new(context, table, tasks.clone(), pressure, evictions, endings);
         tasks.spawn("pods", OnError::Shutdown, manager.run(pods));
         Ok(())
+    }
+
+    /// What an earlier agent's guests have left; what nobody asks for is given up after a while.
+    async fn inherit(&self) -> Arc<Inheritance> {
+        let socket = self.paths.handover();
+        let fetched = tokio::task::spawn_blocking(move || Inheritance::fetch(&socket)).await;
+        let inheritance = Arc::new(fetched.unwrap_or_default());
+        let unclaimed = inheritance.clone();
+        self.tasks.spawn("unclaimed sockets", OnError::Log, async move {
+            tokio::time::sleep(UNCLAIMED_MAX).await;
+            unclaimed.close();
+        });
+        inheritance
     }
 
     fn host_config(&self, network: &PodNetwork) -> HostConfig {
@@ -415,6 +464,8 @@ pub async fn teardown(config: &AgentConfig) -> Result<(), AgentError> {
     let images = Images::open(images_config(config)?).await?;
     let ended = oci::containers::end_all(&containers_config(config), &images).await;
     let paths = Paths::new(&config.data_dir);
+    // Whoever still holds sockets for a next agent lets go of them.
+    Inheritance::fetch(&paths.handover()).close();
     let (pods, memory, stages, id, data) = (
         paths.pods(),
         paths.memory(),

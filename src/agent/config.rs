@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cpus::CpuSet;
 use crate::eviction::Thresholds;
 use crate::pods::shutdown::ShutdownGrace;
 use api::cidr::Addresses;
@@ -96,6 +97,9 @@ impl Default for ImageSettings {
 pub struct Limits {
     /// Most processes and threads of one pod (the kubelet's `podPidsLimit`); 0 for no limit.
     pub pod_pids: u64,
+    /// Processors that no container gets for itself (`reservedSystemCPUs`), where whole ones are given at all (the
+    /// `cpuManagerPolicy` `static`); `None`: all containers share all.
+    pub reserved_cpus: Option<CpuSet>,
     /// Sysctls beyond the safe ones that pods may set (`allowedUnsafeSysctls`); `*` at an end stands for any rest.
     pub sysctls: Vec<String>,
     /// Size at which a container's log is rotated (`containerLogMaxSize`); 0 for never.
@@ -114,6 +118,7 @@ impl Default for Limits {
             // The kubelet knows none; this is what distributions that care set. A
             // fork bomb ends there, and hardly any program comes near.
             pod_pids: 4096,
+            reserved_cpus: None,
             sysctls: Vec::new(),
             log_bytes: 10 << 20,
             log_files: 5,

@@ -14,10 +14,12 @@ use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use oci::{Credentials, Image, ImageError, ImageKind, Images};
 
 use crate::config::AgentConfig;
+use crate::cpus::Cpus;
 use crate::csi::Csi;
 use crate::devices::Devices;
 use crate::env::NodeFacts;
 use crate::moment::Moment;
+use crate::node::machine;
 use crate::objects::ObjectStore;
 use crate::paths::Paths;
 use crate::pods::resize::Room;
@@ -128,6 +130,8 @@ pub struct Context {
     pub balancing: Arc<dyn Balancing>,
     /// Devices that plugins provide.
     pub devices: Devices,
+    /// Processors that containers have for themselves.
+    pub cpus: Cpus,
     /// Users that pods have for themselves.
     pub users: UserRanges,
     /// Volumes.
@@ -201,6 +205,7 @@ impl Context {
             clock: world.clock.clone(),
         };
         Context {
+            cpus: Cpus::open(&paths, machine::cpus(), config.limits.reserved_cpus.clone()),
             config,
             users: UserRanges::new(paths.clone()),
             paths,

@@ -22,7 +22,9 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use tokio::time::Instant;
 
+use crate::authorities::Authorities;
 use crate::{disk, servers};
 
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
@@ -30,6 +32,8 @@ const POLL_EVERY: Duration = Duration::from_millis(200);
 const SIGN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between attempts to renew.
 const RENEW_RETRY: Duration = Duration::from_secs(600);
+/// How often it is looked whether it is time, and whom to trust.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// How to join.
 #[derive(Clone)]
@@ -92,16 +96,19 @@ impl JoinError {
 }
 
 /// Certificate, key and CA on disk.
-struct Files {
+pub(crate) struct Files {
     dir: PathBuf,
 }
 
 /// What is in them.
 #[derive(Clone)]
-struct Identity {
-    ca_pem: String,
-    cert_pem: String,
-    key_pem: String,
+pub(crate) struct Identity {
+    /// Those who sign servers' certificates, PEM.
+    pub ca_pem: String,
+    /// The node's certificate, PEM.
+    pub cert_pem: String,
+    /// Its key, PEM. A secret.
+    pub key_pem: String,
 }
 
 impl Files {
@@ -109,7 +116,8 @@ impl Files {
         self.dir.join(name)
     }
 
-    fn read(&self) -> Option<Identity> {
+    /// What is there, if all of it is.
+    pub(crate) fn read(&self) -> Option<Identity> {
         let read = |name: &str| std::fs::read_to_string(self.path(name)).ok();
         let (ca_pem, cert_pem) = (read("agent-ca.crt")?, read("agent.crt")?);
         Some(Identity {
@@ -119,7 +127,11 @@ impl Files {
         })
     }
 
-    fn write(&self, identity: &Identity) -> Result<(), JoinError> {
+    /// Keeps an identity.
+    ///
+    /// # Errors
+    /// The disk.
+    pub(crate) fn write(&self, identity: &Identity) -> Result<(), JoinError> {
         // The certificate last: with it there, all is there.
         let files = [
             ("agent-ca.crt", &identity.ca_pem),
@@ -285,21 +297,30 @@ fn life(cert_pem: &str) -> Option<(Timestamp, Timestamp)> {
     Some((time(validity.not_before)?, time(validity.not_after)?))
 }
 
-/// Keeps the certificate fresh. Runs until dropped; a node that is offline
+/// Keeps certificate and authorities fresh. Runs until dropped; a node that is offline
 /// when it is time goes on trying until the server is back.
-pub async fn renew(config: &JoinConfig, api: &Arc<HttpApi>) {
+pub async fn renew(config: &JoinConfig, client: &Client, api: &Arc<HttpApi>) {
     let files = Files {
         dir: config.data_dir.join("pki"),
     };
+    let mut authorities = Authorities::new(config, client, api);
+    let mut not_before = Instant::now();
     loop {
         let Some(identity) = files.read() else { return };
-        tokio::time::sleep(until_renewal(&identity.cert_pem)).await;
+        let due = until_renewal(&identity.cert_pem).max(not_before.saturating_duration_since(Instant::now()));
+        // The clock may be put right meanwhile, so nobody sleeps for months.
+        tokio::time::sleep(due.min(LOOK_EVERY)).await;
+        authorities.look(&files).await;
+        let Some(identity) = files.read() else { return };
+        if not_before > Instant::now() || !until_renewal(&identity.cert_pem).is_zero() {
+            continue;
+        }
         match renewed(config, api, &files, identity).await {
             Ok(()) => tracing::info!("the node's certificate was renewed"),
             Err(error) => {
                 tracing::warn!(%error, "the node's certificate was not renewed, trying again later");
                 warn_of_end(&files.read().map(|own| own.cert_pem).unwrap_or_default());
-                tokio::time::sleep(RENEW_RETRY).await;
+                not_before = Instant::now() + RENEW_RETRY;
             }
         }
     }
@@ -314,7 +335,8 @@ fn until_renewal(cert_pem: &str) -> Duration {
     Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default()
 }
 
-async fn renewed(
+/// Gets another certificate, and speaks with it and trusts as `old` says from then on.
+pub(crate) async fn renewed(
     config: &JoinConfig,
     api: &Arc<HttpApi>,
     files: &Files,
@@ -327,7 +349,12 @@ async fn renewed(
         ..old
     };
     files.write(&identity)?;
-    let changed = api.set_credentials(&identity.credentials()).await;
+    put_on(api, &identity).await
+}
+
+/// Speaks and trusts as `identity` says from now on.
+pub(crate) async fn put_on(api: &HttpApi, identity: &Identity) -> Result<(), JoinError> {
+    let changed = api.set_identity(&identity.ca_pem, &identity.credentials()).await;
     changed.map_err(|error| JoinError::Certificate(error.to_string()))
 }
 

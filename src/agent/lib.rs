@@ -12,8 +12,10 @@
 //! pods it has on disk.
 
 mod agent;
+mod authorities;
 pub mod config;
 pub mod context;
+pub mod cpus;
 pub mod csi;
 pub mod devices;
 mod disk;
@@ -21,6 +23,8 @@ pub mod env;
 pub mod eviction;
 mod files;
 mod fill;
+mod handover;
+mod huge_pages;
 mod image_gc;
 pub mod join;
 pub mod keyvalue;
@@ -44,7 +48,10 @@ mod wiring;
 
 pub use agent::{Agent, AgentError, teardown};
 pub use config::{AgentConfig, ImageSettings, Limits, Timing};
+pub use cpus::CpuSet;
 pub use eviction::Thresholds;
+/// What this program is when an agent that ends starts it to hold its guests' sockets for the next one.
+pub use handover::{HOLD_VERB, hold_main};
 pub use join::{JoinConfig, JoinError};
 pub use pods::shutdown::ShutdownGrace;
 pub use server::LinkService;

@@ -136,6 +136,16 @@ impl Paths {
         self.data.join("seccomp")
     }
 
+    /// Which containers have processors for themselves.
+    pub fn cpus(&self) -> PathBuf {
+        self.data().join("cpus.json")
+    }
+
+    /// Descriptions of devices that plugins name.
+    pub fn cdi(&self) -> PathBuf {
+        self.data().join("cdi")
+    }
+
     /// Where plugins put the sockets by which they introduce themselves.
     pub fn plugins_registry(&self) -> PathBuf {
         self.absolute("plugins_registry")
@@ -167,6 +177,11 @@ impl Paths {
     fn absolute(&self, name: &str) -> PathBuf {
         let path = self.data.join(name);
         std::path::absolute(&path).unwrap_or(path)
+    }
+
+    /// Where sockets are to be had that an earlier agent's guests have left.
+    pub fn handover(&self) -> PathBuf {
+        self.data().join("handover.sock")
     }
 
     /// The Node as last seen.

@@ -10,8 +10,8 @@ use plugins::devices::{
 };
 
 use super::ledger::{Choice, Given, Grant, GrantedMount, first_ones, none_well};
-use super::{Devices, Provider};
-use crate::pods::spec::{self, Role};
+use super::{Devices, Provider, cdi};
+use crate::pods::spec;
 
 /// How long a plugin may take to answer: it may have to make a device ready.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,6 +45,9 @@ impl Devices {
             self.announce(&resource, &given).await?;
             whole.extend(given.grant);
         }
+        let (names, own) = (std::mem::take(&mut whole.cdi), self.cdi.clone());
+        let described = tokio::task::spawn_blocking(move || cdi::look_up(&names, &own)).await;
+        whole.extend(described.map_err(|error| error.to_string())??);
         Ok(whole)
     }
 
@@ -98,7 +101,7 @@ impl Devices {
         provider: &Provider,
     ) -> Result<Given, String> {
         let uid = spec::uid(pod);
-        let before = ended_before(pod, &container.name);
+        let before = spec::ended_before(pod, &container.name);
         let before: Vec<&str> = before.iter().map(String::as_str).collect();
         let choice = self.lock().ledger.choose(uid, &before, resource, wanted)?;
         let ids = prefer(provider, &choice, wanted).await?;
@@ -116,7 +119,7 @@ impl Devices {
             container: container.name.clone(),
             resource: resource.to_owned(),
             ids,
-            grant: grant_of(answer)?,
+            grant: grant_of(answer),
         };
         self.lock().ledger.give(given.clone());
         self.keep().map_err(|error| error.to_string())?;
@@ -168,20 +171,11 @@ fn wanted(container: &Container) -> BTreeMap<String, usize> {
         .collect()
 }
 
-/// The containers that have ended before this one begins.
-fn ended_before(pod: &Pod, container: &str) -> Vec<String> {
-    let init = spec::init_containers(pod).take_while(|(_, c)| c.name != container);
-    let ended = init.filter(|(role, _)| *role == Role::Init);
-    ended.map(|(_, c)| c.name.clone()).collect()
-}
-
-fn grant_of(answer: ContainerAllocateResponse) -> Result<Grant, String> {
-    if let Some(device) = answer.cdi_devices.first() {
-        return Err(format!(
-            "the plugin names a CDI device ({}), which this node does not look up",
-            device.name
-        ));
-    }
+fn grant_of(answer: ContainerAllocateResponse) -> Grant {
+    let named = answer.cdi_devices.into_iter().map(|device| device.name);
+    let cdi = named
+        .chain(cdi::of_annotations(answer.annotations.iter()))
+        .collect();
     let mounts = answer.mounts.into_iter().map(|mount| GrantedMount {
         host: mount.host_path,
         path: mount.container_path,
@@ -192,11 +186,13 @@ fn grant_of(answer: ContainerAllocateResponse) -> Result<Grant, String> {
         path: device.container_path,
         permissions: device.permissions,
     });
-    Ok(Grant {
+    Grant {
         env: answer.envs.into_iter().collect(),
         mounts: mounts.collect(),
         devices: devices.collect(),
-    })
+        cdi,
+        ..Grant::default()
+    }
 }
 
 #[cfg(test)]
@@ -211,15 +207,5 @@ mod tests {
             {"cpu": "1", "example.com/gadget": "2", "example.com/none": "0"}}}))
         .unwrap();
         assert_eq!(wanted(&container), [("example.com/gadget".to_owned(), 2)].into());
-    }
-
-    #[test]
-    fn only_those_that_ended_give_theirs_on() {
-        let pod: Pod = serde_json::from_value(json!({"spec": {"initContainers": [
-            {"name": "a"}, {"name": "side", "restartPolicy": "Always"}, {"name": "b"}],
-            "containers": [{"name": "main"}]}}))
-        .unwrap();
-        assert_eq!(ended_before(&pod, "b"), ["a"]);
-        assert_eq!(ended_before(&pod, "main"), ["a", "b"]);
     }
 }

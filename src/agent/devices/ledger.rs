@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a container gets with its devices.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Grant {
     /// Variables.
     pub env: BTreeMap<String, String>,
@@ -13,6 +14,12 @@ pub struct Grant {
     pub mounts: Vec<GrantedMount>,
     /// Devices of the machine.
     pub devices: Vec<oci::Device>,
+    /// Names of devices that files of the machine describe.
+    pub cdi: Vec<String>,
+    /// Programs to be run for it.
+    pub hooks: Vec<oci::Hook>,
+    /// Further groups.
+    pub groups: Vec<u32>,
 }
 
 /// A file or folder that comes with a device.
@@ -38,6 +45,9 @@ impl Grant {
         let new = |device: &oci::Device| !self.devices.iter().any(|known| known.path == device.path);
         let devices: Vec<oci::Device> = other.devices.into_iter().filter(new).collect();
         self.devices.extend(devices);
+        self.cdi.extend(other.cdi);
+        self.hooks.extend(other.hooks);
+        self.groups.extend(other.groups);
     }
 }
 
@@ -287,6 +297,7 @@ mod tests {
                 read_only: true,
             }],
             devices: Vec::new(),
+            ..Grant::default()
         };
         let mut whole = grant("1", "/x");
         whole.extend(grant("2", "/x"));

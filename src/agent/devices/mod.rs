@@ -4,10 +4,12 @@
 //! Plugins speak the kubelet's `v1beta1`. What has been given stands in a file, since containers outlive the agent;
 //! plugins do too, and register again when the node's socket is made anew.
 
+mod cdi;
 mod grant;
 mod ledger;
 mod registration;
 pub mod report;
+mod socket;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -52,6 +54,8 @@ pub struct Devices {
     /// Where sockets are.
     folder: PathBuf,
     record: PathBuf,
+    /// The node's own folder of descriptions.
+    cdi: PathBuf,
     state: Arc<Mutex<State>>,
     amounts: Arc<watch::Sender<Amounts>>,
     /// One container chooses after the other, since plugins are asked in between.
@@ -78,6 +82,7 @@ impl Devices {
         Devices {
             folder: paths.device_plugins(),
             record: paths.devices(),
+            cdi: paths.cdi(),
             state: Arc::new(Mutex::new(State {
                 ledger,
                 providers: BTreeMap::new(),

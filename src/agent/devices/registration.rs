@@ -1,16 +1,14 @@
 //! The node's socket, on which plugins register, and their lists of devices.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::FileTypeExt;
 
 use plugins::answer::{self, Answer, Asked};
 use plugins::devices::{DevicePluginOptions, Empty, HEALTHY, ListAndWatchRequest, RegisterRequest, VERSION};
 use plugins::{Call, Plugin, Status};
 
+use super::socket::{self, SOCKET};
 use super::{Devices, Provider};
-
-/// The node's socket, as plugins know it.
-const SOCKET: &str = "kubelet.sock";
 
 impl Devices {
     /// Answers plugins that register. Never ends, unless the folder cannot be used.
@@ -18,18 +16,15 @@ impl Devices {
     /// # Errors
     /// The disk.
     pub async fn serve(self) -> std::io::Result<()> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(&self.folder)?;
+        let folder = self.folder.clone();
+        socket::make(&folder)?;
         // Plugins see their sockets go, and register again.
-        for entry in fs::read_dir(&self.folder)?.flatten() {
+        for entry in fs::read_dir(&folder)?.flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_socket()) {
                 let _ = fs::remove_file(entry.path());
             }
         }
-        let socket = self.folder.join(SOCKET);
-        answer::serve(&socket, move |asked| self.clone().answer(asked)).await
+        socket::serve(&folder, move |asked| self.clone().answer(asked)).await
     }
 
     async fn answer(self, asked: Asked) -> Answer {

@@ -1,8 +1,6 @@
 //! Telling programs of this machine which pod has which devices (the kubelet's pod resources API): monitors of
 //! devices ask for it.
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -14,12 +12,9 @@ use plugins::pod_resources::{
 };
 use plugins::{Call, Status};
 
-use super::Devices;
+use super::{Devices, socket};
 use crate::pods::spec::{self, Role};
 use crate::pods::table::PodTable;
-
-/// The socket's name, as programs know it.
-const SOCKET: &str = "kubelet.sock";
 
 /// Answers who asks which pod has which devices. Cheap to clone.
 #[derive(Clone)]
@@ -38,12 +33,8 @@ impl Reporter {
     /// # Errors
     /// The disk.
     pub async fn serve(self) -> std::io::Result<()> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(&self.folder)?;
-        let socket = self.folder.join(SOCKET);
-        answer::serve(&socket, move |asked| self.clone().answer(asked)).await
+        let folder = self.folder.clone();
+        socket::serve(&folder, move |asked| self.clone().answer(asked)).await
     }
 
     async fn answer(self, asked: Asked) -> Answer {

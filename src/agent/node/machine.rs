@@ -1,9 +1,14 @@
 //! What this machine is and how full it is, read from `/proc` and `/etc`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use crate::cpus::CpuSet;
 use crate::fill::Fill;
+
+/// Bytes in huge pages, by the size of a page in bytes.
+pub type HugePages = BTreeMap<u64, u64>;
 
 /// What does not change while the machine is up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +17,8 @@ pub struct Machine {
     pub cpus: u64,
     /// Bytes of memory.
     pub memory_bytes: u64,
+    /// Bytes in huge pages, by the size of a page: kept apart from other memory when the agent starts.
+    pub huge_pages: HugePages,
     /// Bytes of the file system under the data folder.
     pub storage_bytes: u64,
     /// `/etc/machine-id`.
@@ -58,6 +65,7 @@ impl Machine {
         Machine {
             cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u64),
             memory_bytes: meminfo(&text("/proc/meminfo"), "MemTotal"),
+            huge_pages: huge_pages(Path::new("/sys/kernel/mm/hugepages")),
             storage_bytes: storage(data).1,
             system_uuid: if uuid.is_empty() { machine_id.clone() } else { uuid },
             machine_id,
@@ -89,6 +97,15 @@ impl Load {
     }
 }
 
+/// The processors that this process may use.
+pub fn cpus() -> CpuSet {
+    let status = text("/proc/self/status");
+    let list = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    list.and_then(|list| list.parse().ok()).unwrap_or_default()
+}
+
 /// Which start of the machine this is: mounts and processes do not outlive it.
 pub fn boot_id() -> String {
     text("/proc/sys/kernel/random/boot_id")
@@ -99,6 +116,23 @@ fn storage(data: &Path) -> (u64, u64) {
     let read = Fill::of(data).or_else(|| Fill::of(Path::new("/")));
     let (all, available, _) = read.unwrap_or_default().bytes;
     (available, all)
+}
+
+/// What the kernel's folder of huge pages says: one below it for each size.
+fn huge_pages(folder: &Path) -> HugePages {
+    let sizes = fs::read_dir(folder).into_iter().flatten().flatten();
+    let found = sizes.filter_map(|size| {
+        let name = size.file_name().into_string().ok()?;
+        let kib: u64 = name
+            .strip_prefix("hugepages-")?
+            .strip_suffix("kB")?
+            .parse()
+            .ok()?;
+        let number = fs::read_to_string(size.path().join("nr_hugepages")).ok()?;
+        let page = kib.checked_mul(1024)?;
+        Some((page, page.checked_mul(number.trim().parse().ok()?)?))
+    });
+    found.collect()
 }
 
 fn meminfo(text: &str, field: &str) -> u64 {
@@ -144,7 +178,26 @@ mod tests {
     }
 
     #[test]
+    fn huge_pages_are_counted_by_their_size() {
+        let folder = tempfile::tempdir().unwrap();
+        for (size, number) in [
+            ("hugepages-2048kB", "3\n"),
+            ("hugepages-1048576kB", "0\n"),
+            ("else", "7\n"),
+        ] {
+            fs::create_dir(folder.path().join(size)).unwrap();
+            fs::write(folder.path().join(size).join("nr_hugepages"), number).unwrap();
+        }
+        assert_eq!(
+            huge_pages(folder.path()),
+            [(2 << 20, 6 << 20), (1 << 30, 0)].into()
+        );
+        assert!(huge_pages(Path::new("/nowhere")).is_empty());
+    }
+
+    #[test]
     fn this_machine_has_something() {
+        assert_eq!(cpus().len() as u64, Machine::read(Path::new("/")).cpus);
         let machine = Machine::read(Path::new("/"));
         assert!(machine.cpus > 0 && machine.memory_bytes > 0 && machine.storage_bytes > 0);
         let load = Load::read(Path::new("/"));

@@ -15,13 +15,14 @@ use super::machine::Machine;
 use crate::config::AgentConfig;
 use crate::devices::{Amount, Amounts};
 use crate::eviction::Pressure;
-use crate::eviction::signals::Signal;
+use crate::eviction::signals::{Signal, binary};
+use crate::huge_pages;
 use crate::paths::Paths;
 
 /// As many images as the kubelet lists in a status.
 const IMAGES_MAX: usize = 50;
 
-/// What pods may ask of this node that not every kubelet can do.
+/// What pods may ask of this node that not every kubelet can do; not where they have processors for themselves.
 const DECLARED: [&str; 1] = ["GuaranteedQoSPodCPUResize"];
 
 /// The Node as it registers itself.
@@ -77,9 +78,16 @@ pub fn annotations(config: &AgentConfig) -> BTreeMap<String, String> {
 /// bytes of storage. All but what must be left when the node begins to evict.
 pub fn allocatable(config: &AgentConfig, machine: &Machine) -> (u64, u64, u64) {
     let left = |signal, all| all - config.limits.eviction_hard.reserved(signal, all);
-    let memory = left(Signal::Memory, machine.memory_bytes);
+    let huge: u64 = machine.huge_pages.values().sum();
+    // What lies in huge pages can be used for nothing else.
+    let memory = left(Signal::Memory, machine.memory_bytes).saturating_sub(huge);
     let storage = left(Signal::NodefsBytes, machine.storage_bytes);
-    (machine.cpus * 1000, memory, storage)
+    let reserved = config
+        .limits
+        .reserved_cpus
+        .as_ref()
+        .map_or(0, |cpus| cpus.len() as u64);
+    (machine.cpus.saturating_sub(reserved) * 1000, memory, storage)
 }
 
 /// What a status says of the moment.
@@ -110,13 +118,13 @@ pub fn status(
             ("memory", format!("{}Ki", memory / 1024)),
             ("ephemeral-storage", storage.to_string()),
             ("pods", config.pods_max.to_string()),
-            ("hugepages-1Gi", "0".to_owned()),
-            ("hugepages-2Mi", "0".to_owned()),
         ];
         let own = list.map(|(name, amount)| (name.to_owned(), Quantity(amount)));
+        let huge = machine.huge_pages.iter();
+        let huge = huge.map(|(page, bytes)| (huge_pages::resource(*page), Quantity(binary(*bytes))));
         let provided = at.devices.iter();
         let provided = provided.map(|(name, amount)| (name.clone(), Quantity(devices(amount).to_string())));
-        Some(own.into_iter().chain(provided).collect())
+        Some(own.into_iter().chain(huge).chain(provided).collect())
     };
     let address = |kind: &str, address: String| NodeAddress {
         type_: kind.to_owned(),
@@ -143,7 +151,10 @@ pub fn status(
         daemon_endpoints: Some(NodeDaemonEndpoints::default()),
         conditions: Some(conditions(at)),
         images: Some(images.iter().take(IMAGES_MAX).map(image).collect()),
-        declared_features: Some(DECLARED.iter().map(|feature| (*feature).to_owned()).collect()),
+        declared_features: match config.limits.reserved_cpus {
+            None => Some(DECLARED.iter().map(|feature| (*feature).to_owned()).collect()),
+            Some(_) => None,
+        },
         ..NodeStatus::default()
     }
 }
@@ -298,6 +309,33 @@ mod tests {
         assert_eq!(get(&status.capacity, "memory"), "1048576Ki");
         assert_eq!(get(&status.allocatable, "memory"), "946176Ki");
         assert_eq!(get(&status.capacity, "pods"), "4096");
+    }
+
+    #[test]
+    fn huge_pages_are_a_resource_of_their_own() {
+        let machine = Machine {
+            huge_pages: [(2 << 20, 6 << 20), (1 << 30, 0)].into(),
+            ..machine()
+        };
+        let at = Condition {
+            devices: &Amounts::new(),
+            pressure: Pressure::default(),
+            trouble: None,
+            now: at(1),
+            before: &[],
+        };
+        let status = status(&config(), &machine, &[], &at);
+        for list in [status.capacity, status.allocatable.clone()] {
+            let list = list.unwrap();
+            assert_eq!(
+                (list["hugepages-2Mi"].0.as_str(), list["hugepages-1Gi"].0.as_str()),
+                ("6Mi", "0")
+            );
+        }
+        assert_eq!(
+            status.allocatable.unwrap()["memory"].0,
+            format!("{}Ki", 946_176 - 6 * 1024)
+        );
     }
 
     #[test]

@@ -56,26 +56,6 @@ impl Doubling {
     }
 }
 
-/// A duration as Go prints it: `10s`, `1m20s`, `5m0s`.
-pub fn go_duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let millis = duration.subsec_millis();
-    if seconds == 0 && millis > 0 {
-        return format!("{millis}ms");
-    }
-    let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let s = if millis == 0 {
-        format!("{s}s")
-    } else {
-        format!("{s}.{millis:03}").trim_end_matches('0').to_owned() + "s"
-    };
-    match (h, m) {
-        (0, 0) => s,
-        (0, m) => format!("{m}m{s}"),
-        (h, m) => format!("{h}h{m}m{s}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,15 +91,5 @@ mod tests {
         assert_eq!(backoff.waits_until(s(12 + 601), MAX), None);
         backoff.restarted(s(613), s(613), BASE, MAX);
         assert_eq!(backoff.waits_until(s(614), MAX), Some((s(624), s(10))));
-    }
-
-    #[test]
-    fn durations_read_as_go_writes_them() {
-        assert_eq!(go_duration(s(10)), "10s");
-        assert_eq!(go_duration(s(80)), "1m20s");
-        assert_eq!(go_duration(s(300)), "5m0s");
-        assert_eq!(go_duration(Duration::from_millis(100)), "100ms");
-        assert_eq!(go_duration(Duration::from_millis(2500)), "2.5s");
-        assert_eq!(go_duration(s(3601)), "1h0m1s");
     }
 }

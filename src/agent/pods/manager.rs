@@ -314,6 +314,7 @@ impl Manager {
         }
         node.users.give_back(uid);
         node.devices.release(uid);
+        node.cpus.release(uid);
         if let Err(error) = node.volumes.remove(uid).await {
             tracing::warn!(uid, error, "a stray pod's volumes were not removed");
             return;

@@ -14,6 +14,9 @@ use crate::context::Context;
 /// The status of a pod that is coming up is not worth a write each
 /// millisecond: many are up before this has passed, and need but one.
 const FIRST_AFTER: Duration = Duration::from_millis(30);
+/// A pod that was in service when an earlier agent ended is likely to be so again in a moment: until this has passed
+/// nobody is told otherwise, or Services would refuse those whom it is about to answer.
+const BACK_AFTER: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
@@ -64,11 +67,12 @@ impl Reports {
     /// Of a pod that comes with the status that the API has.
     pub fn new(pod: &Pod, now: Duration) -> Reports {
         let (made, sent, kept) = (pod.status.clone(), pod.status.clone(), pod.status.clone());
+        let served = pod.status.as_ref().is_some_and(is_ready);
         Reports {
             made,
             sent,
             kept,
-            first_at: now + FIRST_AFTER,
+            first_at: now + if served { BACK_AFTER } else { FIRST_AFTER },
             ..Reports::default()
         }
     }
@@ -89,12 +93,8 @@ impl Reports {
         if std::mem::take(&mut self.doubted) {
             self.sent.clone_from(&pod.status);
         }
-        let ready = |status: &PodStatus| {
-            let mut conditions = status.conditions.iter().flatten();
-            conditions.any(|c| c.type_ == "Ready" && c.status == "True")
-        };
-        let shown = pod.status.as_ref().is_some_and(ready);
-        let unready = !shown && self.sent.as_ref().is_some_and(ready);
+        let shown = pod.status.as_ref().is_some_and(is_ready);
+        let unready = !shown && self.sent.as_ref().is_some_and(is_ready);
         if unready || self.lingers(pod) {
             self.sent = None;
         }
@@ -201,6 +201,12 @@ impl Reports {
     }
 }
 
+/// Whether a pod counts as being in service.
+pub fn is_ready(status: &PodStatus) -> bool {
+    let mut conditions = status.conditions.iter().flatten();
+    conditions.any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
 async fn end<T>(handle: &mut Option<JoinHandle<T>>) -> Option<T> {
     match handle {
         Some(handle) => handle.await.ok(),
@@ -247,6 +253,13 @@ mod tests {
         reports.heard(&pod("False"));
         assert_eq!(reports.sent, None, "later ones say what became of what was sent");
         assert_eq!(reports.kept, pod("False").status, "the disk need not be told");
+    }
+
+    #[test]
+    fn what_was_in_service_has_time_to_be_so_again() {
+        let begins = |ready: &str| Reports::new(&pod(ready), Duration::from_secs(10)).first_at;
+        assert_eq!(begins("True"), Duration::from_secs(10) + BACK_AFTER);
+        assert_eq!(begins("False"), Duration::from_secs(10) + FIRST_AFTER);
     }
 
     #[test]

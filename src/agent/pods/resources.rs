@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use oci::Resources;
 
 use super::spec;
+use crate::huge_pages;
 
 fn amount(list: Option<&BTreeMap<String, Text>>, name: &str) -> Option<Quantity> {
     list?
@@ -35,6 +36,8 @@ pub fn of(resources: Option<&ResourceRequirements>) -> Resources {
         cpu_limit_millis: millis(limits, "cpu"),
         memory_request_bytes: bytes(requests, "memory").or_else(|| bytes(limits, "memory")),
         memory_limit_bytes: bytes(limits, "memory"),
+        huge_pages: huge_pages::limits(resources),
+        cpus: None,
         pids_limit: None,
     }
 }
@@ -62,6 +65,9 @@ pub fn of_pod(pod: &Pod) -> Resources {
         memory_limit_bytes: whole
             .memory_limit_bytes
             .or_else(|| limit(|r| r.memory_limit_bytes)),
+        // Each container has its own.
+        huge_pages: BTreeMap::new(),
+        cpus: None,
         pids_limit: None,
     }
 }

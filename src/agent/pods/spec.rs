@@ -79,6 +79,13 @@ pub fn containers(pod: &Pod) -> impl DoubleEndedIterator<Item = (Role, &Containe
     init_containers(pod).chain(main_containers(pod).map(|c| (Role::Main, c)))
 }
 
+/// The containers that have ended before this one begins.
+pub fn ended_before(pod: &Pod, container: &str) -> Vec<String> {
+    let init = init_containers(pod).take_while(|(_, c)| c.name != container);
+    let ended = init.filter(|(role, _)| *role == Role::Init);
+    ended.map(|(_, c)| c.name.clone()).collect()
+}
+
 /// The containers that were added to the pod while it ran, such as `kubectl debug` does.
 pub fn ephemeral_containers(pod: &Pod) -> impl Iterator<Item = &EphemeralContainer> {
     spec(pod).ephemeral_containers.iter().flatten()
@@ -216,7 +223,7 @@ pub fn probe_grace_seconds(pod: &Pod, probe: Option<&Probe>) -> i64 {
 pub fn mounts_first(pod: &Pod) -> bool {
     let in_memory = |volume: &Volume| {
         let source = volume.empty_dir.as_ref();
-        source.is_some_and(|source| source.medium.as_deref() == Some("Memory"))
+        source.is_some_and(|source| !source.medium.as_deref().unwrap_or_default().is_empty())
     };
     // What a claim means is not known yet; it may be a driver's.
     let mounted = |volume: &Volume| {
@@ -330,5 +337,15 @@ mod tests {
         assert_eq!([again("i", 0), again("i", 1)], [false, true]);
         assert_eq!([again("e", 0), again("e", 1)], [false, false]);
         assert_eq!((target_of(&pod, "e"), target_of(&pod, "c")), (Some("c"), None));
+    }
+
+    #[test]
+    fn only_those_that_ended_give_theirs_on() {
+        let pod: Pod = serde_json::from_value(serde_json::json!({"spec": {"initContainers": [
+            {"name": "a"}, {"name": "side", "restartPolicy": "Always"}, {"name": "b"}],
+            "containers": [{"name": "main"}]}}))
+        .unwrap();
+        assert_eq!(ended_before(&pod, "b"), ["a"]);
+        assert_eq!(ended_before(&pod, "main"), ["a", "b"]);
     }
 }

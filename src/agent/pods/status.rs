@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::backoff::go_duration;
 use super::conditions;
 use super::decide::{done, init_failed, initialized};
 use super::resize;
@@ -252,7 +251,7 @@ impl View<'_> {
         }
         let message = format!(
             "back-off {} restarting failed container={} pod={}",
-            go_duration(delay),
+            api::go::duration(delay),
             container.name,
             spec::full_name(self.pod)
         );

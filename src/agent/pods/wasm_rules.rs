@@ -25,17 +25,23 @@ pub fn check(pod: &Pod, container: &Container) -> Result<(), String> {
     ))
 }
 
-/// Refuses devices: a guest opens none.
+/// Refuses devices and what is to be run for them: a guest opens none, and has no namespaces to be prepared.
 ///
 /// # Errors
 /// The text behind `CreateContainerConfigError`.
-pub fn check_devices(container: &Container, devices: &[oci::Device]) -> Result<(), String> {
-    let Some(device) = devices.first() else {
-        return Ok(());
+pub fn check_devices(
+    container: &Container,
+    devices: &[oci::Device],
+    hooks: &[oci::Hook],
+) -> Result<(), String> {
+    let what = match (devices.first(), hooks.first()) {
+        (Some(device), _) => format!("open the device {}", device.path),
+        (None, Some(hook)) => format!("be prepared by {}", hook.path.display()),
+        (None, None) => return Ok(()),
     };
     Err(format!(
-        "container {:?} is WebAssembly, which cannot open the device {} that a plugin gives it; use an ordinary image",
-        container.name, device.path
+        "container {:?} is WebAssembly, which cannot {what}, as a plugin wants it to; use an ordinary image",
+        container.name
     ))
 }
 

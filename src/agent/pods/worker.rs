@@ -19,7 +19,7 @@ use super::action::{Action, Happening};
 use super::admit;
 use super::decide::decide;
 use super::effects::PodContext;
-use super::reports::{Report, Reports};
+use super::reports::{self, Report, Reports};
 use super::resize;
 use super::spec;
 use super::state::{Part, PodState, Run};
@@ -134,14 +134,19 @@ impl Worker {
         let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
     }
 
-    /// Gets the pod its devices before any of its containers begins; without them it does not run here.
+    /// Gets the pod its processors and devices before any of its containers begins; without them it does not run here.
     async fn claim_devices(&mut self) {
         let begun = self.state.containers.values().any(|record| record.launched);
         if begun || self.state.failure.is_some() || self.state.over.is_some() {
             return;
         }
         let node = self.context.node.clone();
-        if let Err(why) = node.devices.admit(&self.pod).await {
+        let admitted = match node.cpus.admit(&self.pod) {
+            Ok(()) => node.devices.admit(&self.pod).await,
+            refused => refused,
+        };
+        if let Err(why) = admitted {
+            node.cpus.release(spec::uid(&self.pod));
             let failure = admit::unexpected(&why);
             let text = failure.message.clone();
             node.event(&self.pod, None, EventType::Warning, &failure.reason, text);
@@ -231,12 +236,17 @@ impl Worker {
         if self.state.removal != Part::Absent {
             return None;
         }
-        let coming_up = status.phase.as_deref() == Some("Pending") && self.state.deadline.is_none();
+        let coming_up = match status.phase.as_deref() {
+            Some("Pending") => true,
+            // Again, after an earlier agent's end.
+            Some("Running") => !reports::is_ready(&status),
+            _ => false,
+        };
         let report = Report {
             node: &self.context.node,
             pod: &self.pod,
             orphaned: self.state.orphaned,
-            patient: coming_up,
+            patient: coming_up && self.state.deadline.is_none(),
         };
         self.reports.offer(&report, status)
     }

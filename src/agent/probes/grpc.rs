@@ -20,7 +20,7 @@ pub async fn check(ip: IpAddr, port: u16, service: &str, timeout: Duration) -> R
         Ok(result) => result,
         Err(_) => Err(format!(
             "timeout: failed to connect service {shown:?} within {}: context deadline exceeded",
-            crate::pods::backoff::go_duration(timeout)
+            api::go::duration(timeout)
         )),
     }
 }
@@ -56,7 +56,8 @@ async fn read(answer: http::Response<hyper::body::Incoming>) -> Result<(), Strin
     let body = answer.into_body().collect().await.map_err(|e| e.to_string())?;
     let late = body.trailers().and_then(code);
     match late.or(early).as_deref() {
-        Some("0") | None => {}
+        Some("0") => {}
+        None => return Err("error: health rpc probe failed: the answer is none of gRPC".to_owned()),
         Some("12") => {
             return Err(
                 "this server does not implement the grpc health protocol (grpc.health.v1.Health)".into(),

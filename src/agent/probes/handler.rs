@@ -10,7 +10,6 @@ use oci::ExecSpec;
 
 use super::http::{self, Target};
 use super::{Timings, grpc};
-use crate::pods::backoff::go_duration;
 use crate::runtime::{Runtime, RuntimeError};
 
 /// As much of a program's output as a failed probe's event shows.
@@ -103,7 +102,7 @@ impl Subject {
             Ok(Err(RuntimeError::Start(error))) => Answer::Bad(error),
             Ok(Err(error)) => Answer::Error(error.to_string()),
             Err(_) => {
-                let (command, after) = (command.join(" "), go_duration(timeout));
+                let (command, after) = (command.join(" "), api::go::duration(timeout));
                 Answer::Bad(format!("command {command:?} timed out after {after}"))
             }
         }

@@ -118,6 +118,8 @@ pub struct Launch {
     pub mounts: Vec<MountPoint>,
     /// Devices of this machine that it was given.
     pub devices: Vec<::oci::Device>,
+    /// Programs of this machine to be run for it.
+    pub hooks: Vec<::oci::Hook>,
     /// Limits.
     pub resources: Resources,
     /// What it may do.
@@ -192,6 +194,12 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Changes what a running container may use.
     async fn resize(&self, id: &str, change: &Change<'_>) -> Result<(), RuntimeError>;
+
+    /// Has a running container run on these processors from now on. Guests share their threads, so it means nothing
+    /// to them.
+    async fn pin(&self, _pod_uid: &str, _id: &str, _cpus: &str) -> Result<(), RuntimeError> {
+        Ok(())
+    }
 
     /// Waits for its end; may be asked any number of times until it is removed.
     async fn wait(&self, id: &str) -> Result<Ending, RuntimeError>;

@@ -85,6 +85,7 @@ impl Runtime for OciRuntime {
             user: launch.user.clone(),
             mounts: mounts.collect(),
             devices: launch.devices.clone(),
+            hooks: launch.hooks.clone(),
             resources: launch.resources.clone(),
             security: launch.security.clone(),
             tty: launch.tty,
@@ -108,6 +109,10 @@ impl Runtime for OciRuntime {
         Ok(self
             .containers
             .resize(change.pod_uid, &change.pod, id, &change.container)?)
+    }
+
+    async fn pin(&self, pod_uid: &str, id: &str, cpus: &str) -> Result<(), RuntimeError> {
+        Ok(self.containers.pin(pod_uid, id, cpus)?)
     }
 
     async fn wait(&self, id: &str) -> Result<Ending, RuntimeError> {

@@ -78,6 +78,7 @@ pub(super) fn launch_of(program: &str) -> Launch {
         user: Default::default(),
         mounts: Vec::new(),
         devices: Vec::new(),
+        hooks: Vec::new(),
         resources: Default::default(),
         security: Default::default(),
         tty: false,
@@ -246,7 +247,7 @@ async fn wasm() {
     })
     .unwrap();
     let clock = Arc::new(SystemClock::new());
-    let runtime = Arc::new(WasmRuntime::new(host, Arc::new(NoNetwork), clock));
+    let runtime = Arc::new(WasmRuntime::new(host, Arc::new(NoNetwork), clock, Arc::default()));
     let prepare = |launch: &mut Launch, script: Script, dir: &Path| {
         let module = dir.join(format!("{}.wat", launch.id));
         std::fs::write(&module, wat(script)).unwrap();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::guest::{GuestNetwork, NodeNetwork};
 use super::wasm_exec;
 use super::wasm_spec::{app_part, instance_spec};
 use super::{Change, Ending, Launch, Runtime, RuntimeError, Sandbox};
+use crate::handover::{Inheritance, Legacy, Owner};
 use crate::logs::writer::LogWriter;
 
 /// The beginning of these containers' ids in statuses.
@@ -30,6 +32,10 @@ pub struct WasmRuntime {
     host: Host,
     node: Arc<dyn NodeNetwork>,
     clock: Arc<dyn Clock>,
+    /// Sockets that an earlier agent's guests have left.
+    inheritance: Arc<Inheritance>,
+    /// Whether this agent is about to end: what ends from now on is for the next one to begin again.
+    leaving: Arc<AtomicBool>,
     // A std mutex: nothing awaits while it is held.
     state: Mutex<State>,
 }
@@ -48,6 +54,15 @@ struct Container {
     /// Where its `wasi:http` program listens.
     port: Option<u16>,
     stage: Stage,
+}
+
+impl Container {
+    fn owner(&self) -> Owner {
+        Owner {
+            pod: self.pod_uid.clone(),
+            container: self.name.clone(),
+        }
+    }
 }
 
 enum Stage {
@@ -72,14 +87,56 @@ struct Started {
 }
 
 impl WasmRuntime {
-    /// A runtime on that host. `node` answers the guests' questions about the network.
-    pub fn new(host: Host, node: Arc<dyn NodeNetwork>, clock: Arc<dyn Clock>) -> WasmRuntime {
+    /// A runtime on that host. `node` answers the guests' questions about the network, `inheritance` is what an
+    /// earlier agent's guests have left.
+    pub fn new(
+        host: Host,
+        node: Arc<dyn NodeNetwork>,
+        clock: Arc<dyn Clock>,
+        inheritance: Arc<Inheritance>,
+    ) -> WasmRuntime {
         WasmRuntime {
             host,
             node,
             clock,
+            inheritance,
+            leaving: Arc::default(),
             state: Mutex::default(),
         }
+    }
+
+    /// Ends the guests that serve `wasi:http`, gives what they have begun that long, and returns the sockets on which
+    /// they listened. Nobody hears of these ends.
+    pub async fn leave(&self, grace: Duration) -> Legacy {
+        self.leaving.store(true, Ordering::SeqCst);
+        let serving: Vec<(Owner, Instance)> = {
+            let state = self.lock();
+            let started = state
+                .containers
+                .values()
+                .filter_map(|container| match &container.stage {
+                    Stage::Started(started) if container.port.is_some() => {
+                        Some((container.owner(), started.instance.clone()))
+                    }
+                    _ => None,
+                });
+            started.collect()
+        };
+        let mut legacy = Legacy::new();
+        for (owner, instance) in &serving {
+            match instance.sockets() {
+                Ok(sockets) if sockets.is_empty() => {}
+                Ok(sockets) => legacy.push((owner.clone(), sockets)),
+                Err(error) => {
+                    tracing::warn!(pod = owner.pod, %error, "a guest's sockets are not handed over")
+                }
+            }
+        }
+        serving.iter().for_each(|(_, instance)| instance.stop(grace));
+        for (_, instance) in &serving {
+            instance.wait().await;
+        }
+        legacy
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -128,15 +185,24 @@ impl WasmRuntime {
             }
             false => (Stdin::None, None),
         };
+        let owner = Owner {
+            pod: launch.pod_uid.clone(),
+            container: launch.name.clone(),
+        };
         let instance = match (&launch.image.kind, programs.as_slice()) {
             (ImageKind::App { components }, programs) => {
                 let parts = components.iter().zip(programs);
                 let parts =
                     parts.map(|(part, program)| app_part(part, program, launch, network.clone(), &log));
-                self.host.start_app(parts.collect::<Result<_, _>>()?).await?
+                let mut parts = parts.collect::<Result<Vec<_>, _>>()?;
+                if let Some(first) = parts.first_mut() {
+                    first.spec.inherited = self.inheritance.take(&owner);
+                }
+                self.host.start_app(parts).await?
             }
             (_, [program, ..]) => {
-                let spec = instance_spec(program, launch, network.clone(), &log, stdin);
+                let mut spec = instance_spec(program, launch, network.clone(), &log, stdin);
+                spec.inherited = self.inheritance.take(&owner);
                 self.host.start(program, spec).await?
             }
             (_, []) => return Err(WasmError::Spec("the image holds no program".into())),
@@ -162,9 +228,14 @@ impl WasmRuntime {
     ) -> watch::Receiver<Option<Ending>> {
         let (sender, receiver) = watch::channel(None);
         let (instance, log, clock) = (instance.clone(), log.clone(), self.clock.clone());
+        let leaving = self.leaving.clone();
         tokio::spawn(async move {
             let exit = instance.wait().await;
             log.finish();
+            if leaving.load(Ordering::SeqCst) {
+                // Until the process ends: it is not the program that has come to its end.
+                std::future::pending::<()>().await;
+            }
             let ending = Ending {
                 code: exit.code,
                 signal: 0,
@@ -357,8 +428,13 @@ impl Runtime for WasmRuntime {
             let code = end.ok().and_then(|end| end.as_ref().map(|e| e.code)).unwrap_or(0);
             let _ = exit_sender.send(Ok(code));
         });
+        let once = self
+            .lock()
+            .containers
+            .get(id)
+            .is_some_and(|c| c.origin.launch.stdin_once);
         let input = match stdin {
-            true => Some(feed(self.started(id)?.stdin)),
+            true => Some(feed(self.started(id)?.stdin, once)),
             false => None,
         };
         Ok(Process {
@@ -384,8 +460,8 @@ impl Runtime for WasmRuntime {
     }
 }
 
-/// A channel into a guest's standard input, which ends when the channel's sender goes.
-fn feed(stdin: Arc<tokio::sync::Mutex<Option<DuplexStream>>>) -> mpsc::Sender<bytes::Bytes> {
+/// A channel into a guest's standard input; if that is for one client only, it ends when the channel's sender goes.
+fn feed(stdin: Arc<tokio::sync::Mutex<Option<DuplexStream>>>, once: bool) -> mpsc::Sender<bytes::Bytes> {
     let (sender, mut receiver) = mpsc::channel::<bytes::Bytes>(16);
     tokio::spawn(async move {
         let mut stdin = stdin.lock().await;
@@ -394,6 +470,9 @@ fn feed(stdin: Arc<tokio::sync::Mutex<Option<DuplexStream>>>) -> mpsc::Sender<by
             if pipe.write_all(&bytes).await.is_err() {
                 *stdin = None;
             }
+        }
+        if once {
+            *stdin = None;
         }
     });
     sender

@@ -1,5 +1,5 @@
-//! The folders that the built-in provisioner promised on this node: each is followed until its volume is
-//! released, then removed, and then the volume too.
+//! The folders (and files that stand for devices) that the built-in provisioner promised on this node: each is
+//! followed until its volume is released, then removed, and then the volume too.
 
 use std::collections::HashSet;
 use std::fs;
@@ -139,7 +139,7 @@ impl Inner {
                 if is_shown(&pods, &path) {
                     return Err(io::Error::from(io::ErrorKind::ResourceBusy));
                 }
-                fs::remove_dir_all(&path)
+                remove(&path)
             });
             match removed.await {
                 Ok(Ok(())) => break,
@@ -167,12 +167,33 @@ impl Inner {
 
 /// Whether a pod's folder links to that path.
 fn is_shown(pods: &Path, path: &Path) -> bool {
-    let mut pods = fs::read_dir(pods).into_iter().flatten().flatten();
-    pods.any(|pod| {
-        let links = fs::read_dir(pod.path().join("volumes").join(super::PERSISTENT));
-        let mut links = links.into_iter().flatten().flatten();
-        links.any(|link| fs::read_link(link.path()).is_ok_and(|target| target == path))
-    })
+    showing(pods, path).next().is_some()
+}
+
+/// The links in pods' folders that lead to that path.
+pub(super) fn showing(pods: &Path, path: &Path) -> impl Iterator<Item = PathBuf> {
+    let pods = fs::read_dir(pods).into_iter().flatten().flatten();
+    let links = pods.flat_map(|pod| links(&pod.path()));
+    links.filter(move |link| fs::read_link(link).is_ok_and(|target| target == path))
+}
+
+/// The links in a pod's folder.
+pub(super) fn links(pod: &Path) -> Vec<PathBuf> {
+    let links = fs::read_dir(pod.join("volumes").join(super::PERSISTENT));
+    links
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|link| link.path())
+        .collect()
+}
+
+/// Removes a folder with all that is in it, or a file that stands for a device.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path)?.is_dir() {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    }
 }
 
 #[cfg(test)]
@@ -208,5 +229,6 @@ mod tests {
         assert!(!is_shown(&temp.path().join("pods"), &folder));
         std::os::unix::fs::symlink(&folder, links.join("data")).unwrap();
         assert!(is_shown(&temp.path().join("pods"), &folder));
+        assert_eq!(super::links(&temp.path().join("pods/u1")), [links.join("data")]);
     }
 }

@@ -2,22 +2,21 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::quantity::Quantity;
 use base::Clock;
 use client::Client;
-use k8s_openapi::api::core::v1::{Pod, Volume};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use k8s_openapi::api::core::v1::{Container, Pod, Volume};
+use nix::mount::{MntFlags, umount2};
 
 use super::host::check_host_path;
-use super::memory::is_mounted;
 use super::payload::{self, Inputs, Payload};
 use super::tokens::Tokens;
-use super::{Asked, LocalPaths, atomic, kind_and_path, nfs, ownership, persistent, unsupported};
+use super::{
+    Asked, LocalPaths, atomic, block, empty_dir, kind_and_path, nfs, ownership, persistent, unsupported,
+};
 use crate::csi::{Csi, Wanted};
 use crate::env::{NodeFacts, References};
 use crate::fill::Fill;
@@ -115,8 +114,8 @@ impl VolumeMaker {
                 .served(pod, &volume.name, nfs::Export::of_pod(source), path)
                 .await;
         }
-        let (volume, group) = (volume.clone(), payload::group(pod));
-        let made = tokio::task::spawn_blocking(move || plain(&volume, &path, group)).await;
+        let (volume, pod) = (volume.clone(), pod.clone());
+        let made = tokio::task::spawn_blocking(move || plain(&volume, &pod, &path)).await;
         made.map_err(|error| error.to_string())?
     }
 
@@ -133,6 +132,7 @@ impl VolumeMaker {
             return Ok(());
         }
         let (volume, claim) = persistent::find(&self.client, pod, claim, own).await?;
+        block::check_use(pod, &shown_as.name, block::is_block(&volume))?;
         if let Some(wanted) = Wanted::of_claim(&volume, &claim, shown_as) {
             return self.driven(pod, &wanted, tokens, link).await;
         }
@@ -143,7 +143,7 @@ impl VolumeMaker {
         let (group, made) = (ownership::wanted(pod), place.clone());
         let linked = tokio::task::spawn_blocking(move || persistent::link(&made, &link, group.as_ref()));
         linked.await.map_err(|error| error.to_string())??;
-        if place.sort == persistent::Sort::Made {
+        if place.sort.is_ours() {
             self.local.follow(&place.path);
         }
         Ok(())
@@ -224,8 +224,23 @@ impl VolumeMaker {
         if self.csi.shows(&shown) {
             return self.csi.fill(&shown).await;
         }
-        let looked = tokio::task::spawn_blocking(move || Fill::of(&shown)).await;
+        // How full a device is only those know who use it.
+        let looked =
+            tokio::task::spawn_blocking(move || shown.is_dir().then(|| Fill::of(&shown)).flatten()).await;
         looked.ok().flatten()
+    }
+
+    /// The devices that a container gets with its pod's volumes.
+    ///
+    /// # Errors
+    /// The text behind `CreateContainerConfigError`.
+    pub async fn devices(&self, pod: &Pod, container: &Container) -> Result<Vec<oci::Device>, String> {
+        let mut wanted = block::wanted(pod, container, |volume| self.path(pod, volume))?;
+        if wanted.is_empty() {
+            return Ok(wanted);
+        }
+        let opened = tokio::task::spawn_blocking(move || block::open(&mut wanted).map(|()| wanted));
+        opened.await.map_err(|error| error.to_string())?
     }
 
     /// Where a volume's files lie on this machine.
@@ -251,7 +266,9 @@ impl VolumeMaker {
             self.paths.memory_of(pod_uid),
         ];
         let served = self.paths.pod(pod_uid).join("volumes").join(nfs::KIND);
+        let (pods, uid) = (self.paths.pods(), pod_uid.to_owned());
         let removed = tokio::task::spawn_blocking(move || {
+            block::release(&pods, &uid);
             nfs::unmount(&served)?;
             roots.iter().try_for_each(|root| remove(root))
         })
@@ -279,55 +296,16 @@ pub fn references(pod: &Pod) -> References {
     all
 }
 
-fn plain(volume: &Volume, path: &Path, group: Option<u32>) -> Result<(), String> {
+fn plain(volume: &Volume, pod: &Pod, path: &Path) -> Result<(), String> {
     if let Some(host) = &volume.host_path {
         return check_host_path(path, host.type_.as_deref().unwrap_or_default());
     }
     let Some(empty) = &volume.empty_dir else {
         return Ok(());
     };
-    let in_memory = match empty.medium.as_deref().unwrap_or_default() {
-        "" => false,
-        "Memory" => true,
-        other => {
-            return Err(format!(
-                "emptyDir with medium {other:?} is not supported by this node"
-            ));
-        }
-    };
-    // After a reboot the folder of one in memory is there, but nothing is mounted on it.
-    if path.is_dir() && (!in_memory || is_mounted(path)) {
-        return Ok(());
-    }
-    let fail = |error: io::Error| format!("{}: {error}", path.display());
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(path)
-        .map_err(fail)?;
-    if in_memory {
-        let size = empty
-            .size_limit
-            .as_ref()
-            .and_then(|q| q.0.parse::<Quantity>().ok())
-            .map(|q| q.value());
-        mount_memory(path, size.filter(|size| *size > 0)).map_err(fail)?;
-    }
-    if let Some(group) = group {
-        chown(path, None, Some(group)).map_err(fail)?;
-    }
-    let mode = if group.is_some() { 0o2777 } else { 0o777 };
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(fail)
-}
-
-fn mount_memory(path: &Path, size: Option<i64>) -> io::Result<()> {
-    let options = size.map(|bytes| format!("size={bytes}"));
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    let mounted = mount(Some("tmpfs"), path, Some("tmpfs"), flags, options.as_deref());
-    mounted.map_err(io::Error::from).inspect_err(|_| {
-        // Without its mount the folder would pass for a finished volume next time.
-        let _ = fs::remove_dir(path);
-    })
+    let medium = empty_dir::Medium::of(empty, pod)?;
+    let made = empty_dir::make(path, medium, payload::group(pod));
+    made.map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn remove(root: &Path) -> io::Result<()> {

@@ -2,6 +2,8 @@
 
 pub mod asked;
 pub mod atomic;
+pub mod block;
+pub mod empty_dir;
 pub mod host;
 pub mod image;
 pub mod local_path;

@@ -5,13 +5,14 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use api::storage::{self, LOCAL_PATH, PROVISIONED_BY};
 use client::Client;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 
+use super::block::is_block;
 use super::host::check_host_path;
 use super::ownership::{self, Ownership};
 use super::unsupported;
@@ -35,6 +36,22 @@ pub enum Sort {
     Local,
     /// A folder of the built-in provisioner, made when it is first wanted.
     Made,
+    /// A device of the machine.
+    Device,
+    /// A file of the built-in provisioner that stands for a device of so many bytes, made when it is first wanted.
+    Image(u64),
+}
+
+impl Sort {
+    /// Whether the built-in provisioner promised it.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Sort::Made | Sort::Image(_))
+    }
+
+    /// Whether its files can be given to a pod's group.
+    fn has_files_to_give(&self) -> bool {
+        matches!(self, Sort::Local | Sort::Made)
+    }
 }
 
 /// Finds a claim's volume: the claim must be bound, and to a volume that says the same.
@@ -82,8 +99,13 @@ pub async fn find(
 pub fn place(volume: &PersistentVolume, root: &Path) -> Result<Place, String> {
     let empty = Default::default();
     let spec = volume.spec.as_ref().unwrap_or(&empty);
-    if spec.volume_mode.as_deref() == Some("Block") {
-        return Err("volumes of mode Block are not supported by this node".to_owned());
+    let block = is_block(volume);
+    if block && spec.local.is_none() {
+        return Err(match spec.host_path {
+            Some(_) => "volumes of kind hostPath are folders and files, and no devices: use a local volume"
+                .to_owned(),
+            None => unsupported(spec),
+        });
     }
     if let Some(host) = &spec.host_path {
         let kind = host.type_.clone().unwrap_or_default();
@@ -98,7 +120,12 @@ pub fn place(volume: &PersistentVolume, root: &Path) -> Result<Place, String> {
     let path = PathBuf::from(&local.path);
     // A path of our provisioner that is not right below our folder was written by somebody else.
     let ours = storage::note(&volume.metadata, PROVISIONED_BY) == LOCAL_PATH && path.parent() == Some(root);
-    let sort = if ours { Sort::Made } else { Sort::Local };
+    let sort = match (ours, block) {
+        (true, true) => Sort::Image(u64::try_from(storage::capacity(volume).value()).unwrap_or(0)),
+        (true, false) => Sort::Made,
+        (false, true) => Sort::Device,
+        (false, false) => Sort::Local,
+    };
     Ok(Place { path, sort })
 }
 
@@ -114,8 +141,15 @@ pub fn link(place: &Place, link: &Path, group: Option<&Ownership>) -> Result<(),
         Sort::Local if !path.is_dir() => return Err(format!("path {:?} does not exist", path.display())),
         Sort::Local => {}
         Sort::Made => make(path).map_err(fail)?,
+        Sort::Device => {
+            let found = fs::metadata(path).map_err(fail)?;
+            if !found.file_type().is_block_device() {
+                return Err(format!("path {:?} is not a block device", path.display()));
+            }
+        }
+        Sort::Image(size) => make_image(path, *size).map_err(fail)?,
     }
-    if let Some(group) = group.filter(|_| !matches!(place.sort, Sort::Host(_))) {
+    if let Some(group) = group.filter(|_| place.sort.has_files_to_give()) {
         ownership::give(path, group).map_err(fail)?;
     }
     point(path, link)
@@ -133,6 +167,23 @@ pub fn point(path: &Path, link: &Path) -> Result<(), String> {
     match symlink(path, link) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(fail(error)),
         _ => Ok(()),
+    }
+}
+
+/// A file of that size, which takes room on the disk only where something was written. One that is smaller grows.
+fn make_image(path: &Path, size: u64) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let file = fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    match file.metadata()?.len() < size {
+        true => file.set_len(size),
+        false => Ok(()),
     }
 }
 
@@ -185,10 +236,34 @@ mod tests {
     }
 
     #[test]
+    fn a_device_is_one_or_a_file_that_stands_for_one() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("local-path");
+        let block = |path: &Path, by: &str| {
+            let spec =
+                json!({"local": {"path": path}, "volumeMode": "Block", "capacity": {"storage": "1Mi"}});
+            place(&volume(spec, by), &root).unwrap()
+        };
+        let ours = block(&root.join("pvc-1_d_data"), LOCAL_PATH);
+        assert_eq!(ours.sort, Sort::Image(1 << 20));
+        assert!(ours.sort.is_ours());
+        let shown = temp.path().join("pods/u/volumes/persistent/data");
+        link(&ours, &shown, None).unwrap();
+        fs::write(&ours.path, "x").unwrap();
+        // What was written stays; what is too small grows.
+        link(&ours, &shown, None).unwrap();
+        assert_eq!(fs::metadata(&shown).unwrap().len(), 1 << 20);
+        assert_eq!(fs::read(&shown).unwrap()[..2], *b"x\0");
+        let other = block(&root.join("pvc-1_d_data"), "else");
+        let why = link(&other, &shown, None).unwrap_err();
+        assert!(why.contains("is not a block device"), "{why}");
+    }
+
+    #[test]
     fn what_this_node_cannot_mount_is_named() {
         let root = Path::new("/r");
-        let block = volume(json!({"local": {"path": "/dev/x"}, "volumeMode": "Block"}), "");
-        assert!(place(&block, root).unwrap_err().contains("mode Block"));
+        let block = volume(json!({"hostPath": {"path": "/dev/x"}, "volumeMode": "Block"}), "");
+        assert!(place(&block, root).unwrap_err().contains("kind hostPath"));
         let fc = volume(json!({"fc": {"lun": 1}}), "");
         assert!(place(&fc, root).unwrap_err().contains("kind fc"));
         let host = volume(json!({"hostPath": {"path": "/x", "type": "Directory"}}), "");

@@ -1,7 +1,6 @@
 //! Finding or pulling a container's image.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use oci::{Image, ImageError, Images};
@@ -142,7 +141,7 @@ impl Fetch<'_> {
         let credentials = self.credentials(reference).await;
         match (node.images.pull(reference, &credentials).await, local) {
             (Ok(image), _) => {
-                let took = seconds(node.clock.monotonic().saturating_sub(begin));
+                let took = api::go::duration_in_milliseconds(node.clock.monotonic().saturating_sub(begin));
                 self.tell(
                     "Pulled",
                     format!(
@@ -245,11 +244,6 @@ impl Fetch<'_> {
     }
 }
 
-/// A duration to the millisecond, as the kubelet's texts have it.
-fn seconds(duration: Duration) -> String {
-    crate::pods::backoff::go_duration(Duration::from_millis(duration.as_millis() as u64))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +252,5 @@ mod tests {
     fn repositories() {
         assert_eq!(repository("localhost:5000/app"), "localhost:5000/app");
         assert_eq!(repository("localhost:5000/app:1"), "localhost:5000/app");
-        assert_eq!(seconds(Duration::from_micros(1_234_567)), "1.234s");
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
-use oci::{Image, LogSpec};
+use oci::{Image, LogSpec, Resources};
 
 use crate::devices::Grant;
 use crate::env::expand_all;
@@ -51,6 +51,8 @@ pub struct Parts<'a> {
     pub buckets: Option<Arc<dyn ::wasm::Buckets>>,
     /// What comes with its devices.
     pub granted: Grant,
+    /// The processors that it runs on; `None`: all.
+    pub cpus: Option<String>,
 }
 
 /// Puts a launch together.
@@ -68,10 +70,12 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
     let wasm = image.kind.is_wasm();
     let mut env = runtime::with_image_env(&image, &parts.env);
     let mut mounts = parts.mounts;
+    let (hooks, mut user) = (parts.granted.hooks.clone(), user);
+    user.groups.extend(&parts.granted.groups);
     let devices = add_granted(parts.granted, &mut env, &mut mounts);
     if wasm {
         wasm_rules::check(pod, container)?;
-        wasm_rules::check_devices(container, &devices)?;
+        wasm_rules::check_devices(container, &devices, &hooks)?;
         // A Wasm artifact names no program: without this the first argument would be taken for it.
         if names_no_program(container, &image) {
             args.insert(0, container.name.clone());
@@ -104,7 +108,11 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
         user,
         mounts,
         devices,
-        resources: of_container(container),
+        hooks,
+        resources: Resources {
+            cpus: parts.cpus,
+            ..of_container(container)
+        },
         security: security(pod, container, parts.seccomp),
         tty: container.tty.unwrap_or(false),
         stdin: container.stdin.unwrap_or(false),
@@ -158,12 +166,15 @@ fn names_no_program(container: &Container, image: &Image) -> bool {
 
 /// Refuses by name what this node cannot give any container.
 fn check_supported(pod: &Pod, container: &Container) -> Result<(), String> {
-    if container
-        .volume_devices
-        .as_ref()
-        .is_some_and(|list| !list.is_empty())
+    let own_users = spec::spec(pod).host_users == Some(false);
+    if own_users
+        && container
+            .volume_devices
+            .as_ref()
+            .is_some_and(|list| !list.is_empty())
     {
-        return Err("volumeDevices: block volumes are not supported by this node".to_owned());
+        let text = "volumeDevices: a pod with users of its own (`hostUsers: false`) cannot open devices of the machine";
+        return Err(text.to_owned());
     }
     if wants_own_apparmor(pod, container) {
         let text =
@@ -172,7 +183,7 @@ fn check_supported(pod: &Pod, container: &Container) -> Result<(), String> {
     }
     let mut mounts = container.volume_mounts.iter().flatten();
     match mounts.find(|m| m.mount_propagation.as_deref() == Some("Bidirectional")) {
-        Some(mount) if spec::spec(pod).host_users == Some(false) => Err(format!(
+        Some(mount) if own_users => Err(format!(
             "mountPropagation of {:?}: what is mounted by a pod with users of its own (`hostUsers: false`) shows \
              nowhere else, so it cannot be Bidirectional",
             mount.mount_path
@@ -289,6 +300,7 @@ mod tests {
                 seccomp: Path::new("/profiles"),
                 buckets: None,
                 granted: Grant::default(),
+                cpus: None,
             },
         )
     }

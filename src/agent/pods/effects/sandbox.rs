@@ -178,6 +178,7 @@ pub async fn remove(context: Arc<PodContext>, pod: Arc<Pod>) -> Result<(), Strin
     node.net.detach(uid).await?;
     node.users.give_back(uid);
     node.devices.release(uid);
+    node.cpus.release(uid);
     context.set_sandbox(None);
     Ok(())
 }

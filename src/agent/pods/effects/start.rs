@@ -225,7 +225,15 @@ impl Start<'_> {
             self.tell_what_has_no_meaning();
         }
         let seccomp = node.paths.seccomp();
-        let granted = node.devices.grant(pod, container).await?;
+        let mut granted = node.devices.grant(pod, container).await?;
+        if !image.kind.is_wasm() {
+            granted
+                .devices
+                .extend(node.volumes.devices(pod, container).await?);
+        } else {
+            // Guests run on threads that they share.
+            node.cpus.give_back(pod, name);
+        }
         launch::launch(
             pod,
             container,
@@ -243,6 +251,7 @@ impl Start<'_> {
                 seccomp: &seccomp,
                 buckets: keyvalue::granted(node, pod),
                 granted,
+                cpus: node.cpus.of(pod, name),
             },
         )
     }
