@@ -30,6 +30,7 @@ pub struct Cleaner;
 
 impl Reconciler for Cleaner {
     const NAME: &'static str = "token-cleaner-controller";
+    const QUEUE: &'static str = "token_cleaner";
 
     fn reconcile(&self, key: &Key, view: &View, now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();
@@ -50,6 +51,7 @@ pub struct Signer;
 
 impl Reconciler for Signer {
     const NAME: &'static str = "bootstrap-signer-controller";
+    const QUEUE: &'static str = "bootstrap_signer_queue";
 
     fn reconcile(&self, _: &Key, view: &View, now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();

@@ -41,6 +41,7 @@ struct Rollout<'a> {
 
 impl Reconciler for Deployments {
     const NAME: &'static str = "deployment-controller";
+    const QUEUE: &'static str = "deployment";
 
     fn reconcile(&self, key: &Key, view: &View, now: Timestamp) -> Plan {
         let Some(deployment) = view.deployments.get(&key.namespace, &key.name) else {

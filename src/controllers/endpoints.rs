@@ -23,6 +23,7 @@ pub struct EndpointsOfServices;
 
 impl Reconciler for EndpointsOfServices {
     const NAME: &'static str = "endpoint-controller";
+    const QUEUE: &'static str = "endpoint";
 
     fn reconcile(&self, key: &Key, view: &View, _now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();

@@ -40,6 +40,7 @@ pub(crate) struct Backend {
 
 impl Reconciler for EndpointSlices {
     const NAME: &'static str = "endpoint-slice-controller";
+    const QUEUE: &'static str = "endpoint_slice";
 
     fn reconcile(&self, key: &Key, view: &View, now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();

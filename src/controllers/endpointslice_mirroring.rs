@@ -41,6 +41,7 @@ struct Read {
 
 impl Reconciler for MirroredSlices {
     const NAME: &'static str = "endpoint-slice-mirroring-controller";
+    const QUEUE: &'static str = "endpoint_slice_mirroring";
 
     fn reconcile(&self, key: &Key, view: &View, now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();

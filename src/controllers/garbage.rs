@@ -34,7 +34,7 @@ type Shared = Arc<Mutex<Graph>>;
 /// Starts the collector.
 pub fn start(surroundings: &Surroundings) {
     let graph: Shared = Arc::default();
-    let queue: WorkQueue<String> = WorkQueue::new();
+    let queue: WorkQueue<String> = surroundings.queues.queue("garbage_collector_attempt_to_delete");
     for kind in api::kinds::all() {
         let can = |verb: &str| kind.verbs.contains(&verb);
         if can("list") && can("watch") && can("delete") && kind.storage.is_none() && kind.plural != "events" {

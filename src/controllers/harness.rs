@@ -6,10 +6,11 @@ use std::time::Duration;
 use api::request::{Reply, Request, ResourceRef, Verb};
 use api::status::Status;
 use base::{Clock, OnError, Tasks};
-use client::{Change, Client, Object, Recorder, WorkQueue};
+use client::{Change, Client, Object, QueueMetrics, Recorder, WorkQueue};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::plan::{Key, Notice, Plan, Target, Write};
@@ -23,6 +24,8 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 pub trait Reconciler: Send + Sync + 'static {
     /// Name, as it appears in events and logs.
     const NAME: &'static str;
+    /// Name of its queue in metrics, where Kubernetes has another for it.
+    const QUEUE: &'static str = Self::NAME;
 
     /// Decides what is to be done about one object. No I/O: the same
     /// arguments always give the same plan.
@@ -46,6 +49,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// The tasks that run it.
     pub tasks: Tasks,
+    /// Where queues come from.
+    pub queues: QueueMetrics,
 }
 
 /// A running controller, to be told what to listen to.
@@ -58,7 +63,7 @@ pub struct Harness {
 impl Harness {
     /// Starts `workers` workers that reconcile what is added to the queue.
     pub fn start<R: Reconciler>(reconciler: R, workers: usize, surroundings: &Surroundings) -> Self {
-        let queue = WorkQueue::new();
+        let queue = surroundings.queues.queue(R::QUEUE);
         let reconciler = Arc::new(reconciler);
         let s = surroundings;
         let recorder = Recorder::new(s.client.clone(), R::NAME, "", s.clock.clone(), &s.tasks);
@@ -76,6 +81,24 @@ impl Harness {
             queue,
             surroundings: s.clone(),
         }
+    }
+
+    /// Queues the keys that `map` finds whenever something changes that is no object.
+    pub fn on_other<T: Send + Sync + 'static>(
+        &self,
+        mut changes: watch::Receiver<T>,
+        map: impl Fn(&View) -> Vec<Key> + Send + 'static,
+    ) -> &Self {
+        let (queue, view) = (self.queue.clone(), self.surroundings.view.clone());
+        let name = format!("{} watching", self.name);
+        let tasks = &self.surroundings.tasks;
+        tasks.spawn(name, OnError::Shutdown, async move {
+            view.synced().await;
+            while changes.changed().await.is_ok() {
+                map(&view).into_iter().for_each(|key| queue.add(key));
+            }
+        });
+        self
     }
 
     /// Queues the keys that `map` finds for each change of a cached kind.

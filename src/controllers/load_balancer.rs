@@ -36,6 +36,7 @@ pub struct LoadBalancers {
 
 impl Reconciler for LoadBalancers {
     const NAME: &'static str = "service-controller";
+    const QUEUE: &'static str = "service";
 
     fn reconcile(&self, key: &Key, view: &View, _now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();

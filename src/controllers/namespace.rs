@@ -29,7 +29,7 @@ const FINALIZER: &str = "kubernetes";
 
 /// Starts the controller.
 pub fn start(surroundings: &Surroundings) {
-    let queue: WorkQueue<String> = WorkQueue::new();
+    let queue: WorkQueue<String> = surroundings.queues.queue("namespace");
     let mut changes = surroundings.view.namespaces.changes();
     let feed = queue.clone();
     surroundings

@@ -86,6 +86,7 @@ impl NodeHealth {
 
 impl Reconciler for NodeHealth {
     const NAME: &'static str = "node-lifecycle-controller";
+    const QUEUE: &'static str = "node_lifecycle_controller";
 
     fn reconcile(&self, key: &Key, view: &View, now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();
@@ -375,6 +376,24 @@ mod tests {
             status["status"]["conditions"].clone(),
             taints["spec"]["taints"].clone(),
         )
+    }
+
+    #[test]
+    fn conditions_of_others_stay() {
+        let mut quiet = node("quiet", "True");
+        let theirs = NodeCondition {
+            type_: "example.com/Blessed".into(),
+            status: "True".into(),
+            ..NodeCondition::default()
+        };
+        let status = quiet.status.get_or_insert_default();
+        status.conditions.get_or_insert_default().push(theirs);
+        let mut view = View::empty();
+        view.nodes = Cache::fixed([quiet, node("other", "True")]);
+        let (conditions, _) = silence(&view);
+        let mut all = conditions.as_array().unwrap().iter();
+        let found = all.find(|condition| condition["type"] == "example.com/Blessed");
+        assert_eq!(found.unwrap()["status"], "True");
     }
 
     #[test]

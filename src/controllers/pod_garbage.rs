@@ -37,6 +37,7 @@ impl OrphanedPods {
 
 impl Reconciler for OrphanedPods {
     const NAME: &'static str = "pod-garbage-collector";
+    const QUEUE: &'static str = "orphaned_pods_nodes";
 
     fn reconcile(&self, key: &Key, view: &View, now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();

@@ -27,6 +27,7 @@ pub struct ReplicaSets;
 
 impl Reconciler for ReplicaSets {
     const NAME: &'static str = "replicaset-controller";
+    const QUEUE: &'static str = "replicaset";
 
     fn reconcile(&self, key: &Key, view: &View, now: Timestamp) -> Plan {
         let Some(set) = view.replica_sets.get(&key.namespace, &key.name) else {
@@ -326,5 +327,26 @@ pub fn keys_for_pod(pod: &Pod, view: &View) -> Vec<Key> {
             })
             .map(|set| Key::of(set.as_ref()))
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_of_others_stay() {
+        let condition = |kind: &str| ReplicaSetCondition {
+            type_: kind.into(),
+            status: "True".into(),
+            ..ReplicaSetCondition::default()
+        };
+        let before = ReplicaSetStatus {
+            conditions: Some(vec![condition(REPLICA_FAILURE), condition("example.com/Blessed")]),
+            ..ReplicaSetStatus::default()
+        };
+        let (theirs, ours) = (condition("example.com/Blessed"), condition(REPLICA_FAILURE));
+        assert_eq!(conditions(&before, None), std::slice::from_ref(&theirs));
+        assert_eq!(conditions(&before, Some(ours.clone())), [theirs, ours]);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use tokio::sync::watch;
 
 use crate::Reconciler;
 use crate::plan::{Key, Plan, Write};
@@ -17,12 +18,13 @@ const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the k
 
 /// Keeps a ConfigMap with the serving CA in every namespace; keyed by namespace.
 pub struct RootCa {
-    /// The CA's certificate in PEM.
-    pub certificate: String,
+    /// The CA's certificate in PEM; several while one takes another's place.
+    pub certificate: watch::Receiver<String>,
 }
 
 impl Reconciler for RootCa {
     const NAME: &'static str = "root-ca-certificate-publisher";
+    const QUEUE: &'static str = "root_ca_cert_publisher";
 
     fn reconcile(&self, key: &Key, view: &View, _now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();
@@ -33,7 +35,7 @@ impl Reconciler for RootCa {
         {
             return plan;
         }
-        let data = BTreeMap::from([("ca.crt".to_owned(), self.certificate.clone())]);
+        let data = BTreeMap::from([("ca.crt".to_owned(), self.certificate.borrow().clone())]);
         match view.root_cas.get(&key.name, NAME) {
             Some(map) if map.data.as_ref() == Some(&data) => {}
             Some(map) => {

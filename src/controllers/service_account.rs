@@ -13,6 +13,7 @@ pub struct DefaultAccount;
 
 impl Reconciler for DefaultAccount {
     const NAME: &'static str = "service-account-controller";
+    const QUEUE: &'static str = "serviceaccount";
 
     fn reconcile(&self, key: &Key, view: &View, _now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();

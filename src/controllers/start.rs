@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use api::cidr::Cidr;
 use base::{Clock, Tasks};
-use client::Client;
+use client::{Client, QueueMetrics};
+use tokio::sync::watch;
 
 use crate::harness::{Harness, Surroundings};
 use crate::plan::Key;
@@ -27,8 +28,10 @@ pub struct Settings {
     pub eviction_pace: node_lifecycle::EvictionPace,
     /// Where addresses of load balancers come from.
     pub balancer_pools: Vec<load_balancer::AddressPool>,
-    /// The certificate, in PEM, by which pods know the API server.
-    pub root_ca: String,
+    /// The certificates, in PEM, by which pods know the API server, at the moment.
+    pub root_ca: watch::Receiver<String>,
+    /// Where work queues come from.
+    pub queues: QueueMetrics,
 }
 
 /// Starts all controllers as tasks of `tasks`; `view` is shared with whoever else needs it.
@@ -38,6 +41,7 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
         view: view.clone(),
         clock,
         tasks: tasks.clone(),
+        queues: settings.queues.clone(),
     };
 
     Harness::start(deployment::Deployments, 2, &s)
@@ -74,7 +78,7 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
         });
     Harness::start(
         root_ca::RootCa {
-            certificate: settings.root_ca,
+            certificate: settings.root_ca.clone(),
         },
         1,
         &s,
@@ -82,6 +86,10 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
     .on_each(view.namespaces.changes())
     .on(view.root_cas.changes(), |map, _| {
         namespace_key(&map.metadata.namespace)
+    })
+    .on_other(settings.root_ca, |view| {
+        let namespaces = view.namespaces.list();
+        namespaces.iter().map(|namespace| Key::of(&**namespace)).collect()
     });
     Harness::start(
         node_ipam::NodeRanges {

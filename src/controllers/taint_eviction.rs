@@ -16,6 +16,7 @@ pub struct TaintEviction;
 
 impl Reconciler for TaintEviction {
     const NAME: &'static str = "taint-eviction-controller";
+    const QUEUE: &'static str = "noexec_taint_pod";
 
     fn reconcile(&self, key: &Key, view: &View, now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();

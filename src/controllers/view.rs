@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::storage::v1::{CSIDriver, StorageClass, VolumeAttachment};
+use k8s_openapi::api::storage::v1::{CSIDriver, StorageClass, VolumeAttachment, VolumeAttributesClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
 
 use crate::bootstrap_tokens;
@@ -59,6 +59,8 @@ pub struct View {
     pub volumes: Cache<PersistentVolume>,
     /// StorageClasses.
     pub classes: Cache<StorageClass>,
+    /// VolumeAttributesClasses.
+    pub attributes_classes: Cache<VolumeAttributesClass>,
     /// CSIDrivers.
     pub drivers: Cache<CSIDriver>,
     /// VolumeAttachments.
@@ -100,6 +102,7 @@ impl View {
             claims: Cache::start(client, all(), tasks),
             volumes: Cache::start(client, all(), tasks),
             classes: Cache::start(client, all(), tasks),
+            attributes_classes: Cache::start(client, all(), tasks),
             drivers: Cache::start(client, all(), tasks),
             attachments: Cache::start(client, all(), tasks),
             scales: Scales::start(client, tasks),
@@ -127,6 +130,7 @@ impl View {
             claims: Cache::fixed([]),
             volumes: Cache::fixed([]),
             classes: Cache::fixed([]),
+            attributes_classes: Cache::fixed([]),
             drivers: Cache::fixed([]),
             attachments: Cache::fixed([]),
             scales: Scales::fixed([]),
@@ -153,6 +157,7 @@ impl View {
         self.claims.synced().await;
         self.volumes.synced().await;
         self.classes.synced().await;
+        self.attributes_classes.synced().await;
         self.drivers.synced().await;
         self.attachments.synced().await;
     }
@@ -176,6 +181,7 @@ impl View {
             "persistentvolumeclaims" => self.claims.wait_revision(revision).await,
             "persistentvolumes" => self.volumes.wait_revision(revision).await,
             "storageclasses" => self.classes.wait_revision(revision).await,
+            "volumeattributesclasses" => self.attributes_classes.wait_revision(revision).await,
             "volumeattachments" => self.attachments.wait_revision(revision).await,
             _ => {}
         }

@@ -360,3 +360,19 @@ fn a_sets_failure_is_the_deployments() {
     assert_eq!(found["reason"], "FailedCreate");
     assert_eq!(found["message"], "pods \"web-new-\" is forbidden");
 }
+
+#[test]
+fn conditions_of_others_stay() {
+    let mut slow = deployment("new", json!({}));
+    status(&mut slow, "ReplicaSetUpdated", "", NOW);
+    let theirs = from(json!({"type": "example.com/Blessed", "status": "True", "reason": "ByHand"}));
+    let status = slow.status.get_or_insert_default();
+    status.conditions.get_or_insert_default().push(theirs);
+    let mut broken = set("web-new", "new", "1", 3, 0, false);
+    broken.status.as_mut().unwrap().conditions = from(json!([{"type": "ReplicaFailure", "status": "True"}]));
+    let view = View::empty();
+    view.replica_sets.apply(broken);
+    let written = decide(slow, &view);
+    assert_eq!(condition(&written, "ReplicaFailure")["status"], "True");
+    assert_eq!(condition(&written, "example.com/Blessed")["reason"], "ByHand");
+}

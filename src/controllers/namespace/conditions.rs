@@ -202,6 +202,7 @@ mod tests {
             "Failed to delete all resource types, 2 remaining: away, not now"
         );
     }
+
     #[test]
     fn groups_that_say_nothing_are_named() {
         let undiscovered = vec![Undiscovered {
@@ -228,6 +229,24 @@ mod tests {
                 "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: \
                  metrics.example.com/v1: stale GroupVersion discovery: metrics.example.com/v1"
             )
+        );
+    }
+
+    #[test]
+    fn conditions_of_others_stay() {
+        let theirs = NamespaceCondition {
+            type_: "example.com/Blessed".into(),
+            status: "True".into(),
+            ..NamespaceCondition::default()
+        };
+        let mut namespace = Namespace::default();
+        let status = namespace.status.get_or_insert_default();
+        status.conditions = Some(vec![theirs.clone()]);
+        assert!(set(&mut namespace, &Round::default(), Timestamp::UNIX_EPOCH));
+        let conditions = namespace.status.unwrap().conditions.unwrap();
+        assert!(
+            conditions.len() > 1 && conditions.contains(&theirs),
+            "{conditions:?}"
         );
     }
 }

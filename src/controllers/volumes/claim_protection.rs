@@ -16,6 +16,7 @@ pub(super) struct UsedClaims;
 
 impl Reconciler for UsedClaims {
     const NAME: &'static str = "persistentvolumeclaim-protection-controller";
+    const QUEUE: &'static str = "pvcprotection";
 
     fn reconcile(&self, key: &Key, view: &View, _now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();

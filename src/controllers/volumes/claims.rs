@@ -19,6 +19,7 @@ pub(super) struct Claims;
 
 impl Reconciler for Claims {
     const NAME: &'static str = "persistentvolume-controller";
+    const QUEUE: &'static str = "claims";
 
     fn reconcile(&self, key: &Key, view: &View, _now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();

@@ -97,9 +97,6 @@ fn make(
             "a folder of one node supports only ReadWriteOnce and ReadWriteOncePod access modes".to_owned(),
         );
     }
-    if asked.volume_mode.as_deref() == Some("Block") {
-        return Err("a folder of a node is no block device".to_owned());
-    }
     if asked.data_source.is_some() || asked.data_source_ref.is_some() {
         return Err("a folder of a node begins empty: data sources are not supported".to_owned());
     }
@@ -139,7 +136,8 @@ fn make(
             node_affinity: only(hostname.unwrap_or(&node_name)),
             persistent_volume_reclaim_policy: class.reclaim_policy.clone(),
             storage_class_name: class.metadata.name.clone(),
-            volume_mode: Some("Filesystem".to_owned()),
+            // The node's agent makes a folder, or a file that stands for a device.
+            volume_mode: Some(asked.volume_mode.unwrap_or_else(|| "Filesystem".to_owned())),
             ..PersistentVolumeSpec::default()
         }),
         ..PersistentVolume::default()

@@ -13,6 +13,7 @@ mod attach;
 mod bind;
 mod claim_protection;
 mod claims;
+mod class_protection;
 mod ephemeral;
 mod expansion;
 mod local_path;
@@ -52,6 +53,10 @@ pub fn start(s: &Surroundings) {
         .on(view.drivers.changes(), attach::volumes_for_driver)
         .on(view.attachments.changes(), attach::volume_for_attachment);
     Harness::start(volume_protection::BoundVolumes, 1, s).on_each(view.volumes.changes());
+    Harness::start(class_protection::UsedClasses, 1, s)
+        .on_each(view.attributes_classes.changes())
+        .on(view.claims.changes(), class_protection::going_classes)
+        .on(view.volumes.changes(), class_protection::going_classes);
     Harness::start(ephemeral::EphemeralVolumes, 1, s)
         .on(view.pods.changes(), pod_with_own_claims)
         .on(view.claims.changes(), |claim, _| {

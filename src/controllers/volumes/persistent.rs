@@ -23,6 +23,7 @@ pub(super) struct Volumes;
 
 impl Reconciler for Volumes {
     const NAME: &'static str = "persistentvolume-controller";
+    const QUEUE: &'static str = "volumes";
 
     fn reconcile(&self, key: &Key, view: &View, _now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();

@@ -16,6 +16,7 @@ pub(super) struct BoundVolumes;
 
 impl Reconciler for BoundVolumes {
     const NAME: &'static str = "persistentvolume-protection-controller";
+    const QUEUE: &'static str = "pvprotection";
 
     fn reconcile(&self, key: &Key, view: &View, _now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();
