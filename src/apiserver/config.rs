@@ -16,6 +16,8 @@ use crate::fairness::Inflight;
 
 /// Connections that a server lets be open at once, unless it is told otherwise.
 pub const CONNECTIONS_MAX: usize = 10_000;
+/// Watches that a server's clients may have at once, unless it is told otherwise.
+pub const WATCHES_MAX: usize = 100_000;
 
 /// Settings of an [`crate::ApiServer`].
 #[derive(Clone)]
@@ -60,6 +62,8 @@ pub struct ServerConfig {
     pub event_ttl_seconds: u32,
     /// Connections that may be open at once; half of them from one address.
     pub connections_max: usize,
+    /// Watches that clients may have at once; half of them one user.
+    pub watches_max: usize,
     /// How long open requests may take to end once the server stops.
     pub shutdown_grace: Duration,
     /// What `/metrics` shows; share it so that other parts show up there too.
@@ -105,6 +109,7 @@ impl ServerConfig {
             inflight: Inflight::default(),
             event_ttl_seconds: 3600,
             connections_max: CONNECTIONS_MAX,
+            watches_max: WATCHES_MAX,
             shutdown_grace: Duration::from_secs(5),
             metrics: Metrics::new(),
             clock: Arc::new(SystemClock::new()),

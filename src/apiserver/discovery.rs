@@ -122,6 +122,28 @@ impl Discovery {
         })
     }
 
+    /// The paths below `/api` and `/apis` at which there is a document.
+    pub fn paths(&self) -> Vec<String> {
+        let shown = Shown::of(self.kinds.all(), self.others.all());
+        let mut paths = vec!["/api".to_owned(), "/apis".to_owned(), "/apis/".to_owned()];
+        for group in shown.groups() {
+            let root = match group {
+                "" => "/api".to_owned(),
+                group => format!("/apis/{group}"),
+            };
+            paths.extend(
+                shown
+                    .versions(group)
+                    .iter()
+                    .map(|version| format!("{root}/{version}")),
+            );
+            if !group.is_empty() {
+                paths.push(root);
+            }
+        }
+        paths
+    }
+
     fn aggregated(&self, core: bool, version: Aggregated) -> Document {
         let mut kept = self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         // Read before the kinds are, so that a change in between makes the document anew next time.

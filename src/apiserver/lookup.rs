@@ -47,6 +47,19 @@ pub fn prefix(group: &str, plural: &str, namespace: &str) -> String {
     }
 }
 
+/// The part of a key, or of a prefix of keys, that names the resource.
+pub fn collection(key: &str) -> &str {
+    let third = key.match_indices('/').nth(2);
+    third.map_or(key, |(at, _)| key.get(..at).unwrap_or(key))
+}
+
+/// Group and plural that such a part is of.
+pub fn resource(collection: &str) -> (&str, &str) {
+    let named = collection.strip_prefix('/').unwrap_or(collection);
+    let (group, plural) = named.split_once('/').unwrap_or(("", named));
+    (if group == "core" { "" } else { group }, plural)
+}
+
 /// A [`Lookup`] over the store's own cache.
 #[derive(Clone)]
 pub struct StoreLookup(pub Vault);
@@ -157,5 +170,12 @@ pub(crate) mod tests {
             prefix("rbac.authorization.k8s.io", "roles", ""),
             "/rbac.authorization.k8s.io/roles/"
         );
+        for (key, named) in [
+            ("/core/pods/a/web", ("", "pods")),
+            ("/apps/deployments/", ("apps", "deployments")),
+            ("nonsense", ("", "nonsense")),
+        ] {
+            assert_eq!(resource(collection(key)), named, "{key}");
+        }
     }
 }

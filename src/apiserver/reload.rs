@@ -34,29 +34,6 @@ pub fn structured<T: DeserializeOwned>(text: &str, kind: &str) -> Result<T, Stri
     ))
 }
 
-/// A duration as Go writes it (`5m30s`), whole numbers of each unit.
-pub fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut all = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (number, more) = rest.split_at(digits);
-        let number: u64 = number.parse().ok()?;
-        let units = more.find(|c: char| c.is_ascii_digit()).unwrap_or(more.len());
-        let (unit, more) = more.split_at(units);
-        let milliseconds = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return None,
-        };
-        all = all.checked_add(Duration::from_millis(number.checked_mul(milliseconds)?))?;
-        rest = more;
-    }
-    (!text.is_empty()).then_some(all)
-}
-
 /// How every such file begins.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -7,38 +7,28 @@ use std::time::{Duration, Instant};
 use api::request::User;
 use api::status::Status;
 use base::{OnError, Tasks};
-use client::ApiRef;
+use client::{ApiRef, Measured, QueueMetrics};
 use store::{Store, StoreError};
 use tokio::sync::watch;
 
-use crate::aggregation::{Aggregation, Others};
-use crate::audit::{Audit, Audited};
-use crate::authn::{Authn, RequestHeaders, ServiceAccounts};
+use crate::audit::Audited;
 use crate::authz::Authorizer;
 use crate::config::ServerConfig;
-use crate::discovery::Discovery;
-use crate::fairness::Fairness;
 use crate::health::Check;
 use crate::http::local::LocalService;
-use crate::http::{Answers, Departure, Door, Intake, Waiting};
-use crate::leading::{follow_contact, while_leading};
-use crate::lookup::{Lookup, StoreLookup};
-use crate::members::{Gauges, Here, Members, Standing, endpoints};
-use crate::metrics::HttpMetrics;
-use crate::mirror::{self, Mirror};
-use crate::nodes::{Dialer, NodeLinks};
-use crate::openapi_routes::OpenApi;
-use crate::outbound::Outbound;
+use crate::http::{Answers, Door};
+use crate::leading::while_leading;
+use crate::members::Standing;
+use crate::metrics::register_process;
+use crate::nodes::NodeLinks;
 use crate::pki::{Pki, PkiError};
-use crate::rbac::{self, Rbac};
-use crate::registry::{Core, CoreConfig, Trust};
-use crate::signer::Signer;
-use crate::usage::{self, Usage};
-use crate::vault::Vault;
-use crate::whole::Whole;
+use crate::trust;
 
 mod access;
+mod assembly;
+mod checks;
 mod credentials;
+mod duties;
 mod keeping;
 mod prepared;
 mod witness;
@@ -48,8 +38,6 @@ use prepared::{Keys, Opened};
 
 /// How often a server that is joining looks whether it has the cluster's state.
 const NEWCOMER_INTERVAL: Duration = Duration::from_millis(20);
-/// Between attempts to prepare the cluster.
-const PREPARE_RETRY: Duration = Duration::from_secs(1);
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -80,6 +68,9 @@ impl From<rustls::Error> for StartError {
 #[derive(Clone)]
 pub struct ApiServer {
     door: Arc<Door>,
+    /// The door's API as callers in this process see it.
+    own: ApiRef,
+    queues: QueueMetrics,
     store: Store,
     pki: Arc<Pki>,
     addresses: Arc<[SocketAddr]>,
@@ -104,23 +95,32 @@ impl ApiServer {
             config,
             addresses,
             keys,
+            credentials,
+            given_up,
         } = prepared.listen(&store, opened, tasks)?;
-        let Keys::Full(pki, _) = keys else {
+        let (Keys::Full(pki, _), Some(credentials)) = (keys, credentials) else {
             return Err(StartError::Setting(
                 "a witness has no keys to serve the API with".into(),
             ));
         };
         let alone = taken_in(&store).await? == Standing::Alone;
         store.register(&config.metrics);
+        register_process(&config.metrics);
+        let take_up = move |agreed: &crate::pki::Trust| credentials.take_up(agreed);
+        let follow = trust::follow(store.clone(), pki.clone(), take_up);
+        tasks.spawn("follow the cluster's keys", OnError::Shutdown, follow);
         let vault = keeping::vault(&config, &store, tasks).await?;
-        let (door, core) = door(&config, port, &pki, &vault, alone, tasks).await?;
+        let (door, core) = assembly::door(&config, port, &pki, &vault, alone, given_up, tasks).await?;
         let door = Arc::new(door);
         opening.send_replace(Some(door.clone() as Arc<dyn Answers>));
-        background(&config, &pki, &door, store.clone(), tasks);
-        lead(&config, &door, core, &store, alone, tasks);
+        duties::background(&config, &pki, &door, store.clone(), tasks);
+        duties::lead(&config, &door, core, &store, alone, tasks);
+        let own = Audited::wrap(door.api.clone(), &door.audit);
         let took_ms = started.elapsed().as_millis() as u64;
         tracing::info!(?addresses, took_ms, "API server ready");
         Ok(Self {
+            own: Measured::wrap(own, &door.address, &config.metrics),
+            queues: QueueMetrics::new(&config.metrics),
             door,
             store,
             pki,
@@ -148,7 +148,12 @@ impl ApiServer {
 
     /// The API for callers in this process: the same door, the user a field of the request.
     pub fn api(&self) -> ApiRef {
-        Audited::wrap(self.door.api.clone(), &self.door.audit)
+        self.own.clone()
+    }
+
+    /// Where work queues in this process come from, so that this server's `/metrics` shows them.
+    pub fn queues(&self) -> QueueMetrics {
+        self.queues.clone()
     }
 
     /// The server as an HTTP service in this process, for one user.
@@ -196,249 +201,6 @@ async fn taken_in(store: &Store) -> Result<Standing, StoreError> {
             standing => return Ok(standing),
         }
     }
-}
-
-/// Puts together what every request needs. A cluster of this server `alone` is prepared here, before the
-/// first request; one of several servers by whoever leads.
-async fn door(
-    config: &ServerConfig,
-    port: u16,
-    pki: &Arc<Pki>,
-    vault: &Vault,
-    alone: bool,
-    tasks: &Tasks,
-) -> Result<(Door, Core), StartError> {
-    let store: &Store = vault;
-    let lookup: Arc<dyn Lookup> = Arc::new(StoreLookup(vault.clone()));
-    let tokens = ServiceAccounts::new(pki, &config.issuer(), lookup.clone(), config.clock.clone())?;
-    let tokens = Arc::new(tokens);
-    let bearers = access::bearers(config, tokens.clone(), lookup.clone(), tasks)?;
-    let rbac = Arc::new(Rbac::new(lookup.clone()));
-    let authorizer = access::authorizer(config, rbac.clone(), tasks)?;
-    let nodes = NodeLinks::new();
-    let core = Core::new(
-        vault.clone(),
-        core_config(config, port, nodes.clone(), pki),
-        authorizer.clone(),
-        bearers.clone(),
-    )?;
-    if alone {
-        core.bootstrap().await?;
-    }
-    let kinds = core.kinds().clone();
-    let definitions = core.load_definitions();
-    tasks.spawn(
-        "tend definitions",
-        OnError::Shutdown,
-        core.clone().tend_definitions(definitions),
-    );
-    tasks.spawn(
-        "keep standard objects",
-        OnError::Shutdown,
-        core.clone().keep_standard_objects(),
-    );
-    tasks.spawn(
-        "keep service addresses",
-        OnError::Shutdown,
-        core.clone().keep_service_addresses(),
-    );
-    let api: ApiRef = Arc::new(core.clone());
-    if alone {
-        rbac::reconcile::reconcile(&api, &lookup, &own_user()).await?;
-    }
-    // Not before: what was just written must hold for the first request, not a moment later.
-    mirror(&rbac, store, tasks);
-    mirror(core.dynamic(), store, tasks);
-    let aggregation = aggregation(config, &api, &nodes, &lookup, pki, store, tasks);
-    let others = aggregation.others().clone();
-    for (definition, kind) in usage::kinds() {
-        kinds.put(definition, vec![kind]);
-    }
-    let usage = Usage::new(nodes.clone(), lookup.clone(), config.clock.clone());
-    let api: ApiRef = Arc::new(Whole {
-        core: core.clone(),
-        aggregation: aggregation.clone(),
-        usage,
-        authorizer: authorizer.clone(),
-    });
-    let outbound = Outbound::new(Dialer::new(api.clone(), nodes.clone()));
-    let audit = Audit::start(
-        &config.audit,
-        outbound,
-        config.clock.clone(),
-        &config.metrics,
-        tasks,
-    );
-    let address = SocketAddr::new(config.advertise, port).to_string();
-    let departure = departing(tasks);
-    let door = Door {
-        api,
-        authn: Authn::new(pki.clone(), bearers, config.clock.clone(), &config.metrics)?,
-        authorizer,
-        lookup,
-        nodes,
-        core: core.clone(),
-        members: members(config, &address, Some(pki), store),
-        discovery: Discovery::new(kinds.clone(), others.clone(), address.clone()),
-        openapi: OpenApi::new(kinds.clone(), others),
-        aggregation,
-        kinds,
-        health: keeping::health_of(config, vault, &departure),
-        departure,
-        audit: audit.map_err(StartError::Setting)?,
-        counters: HttpMetrics::new(&config.metrics),
-        metrics: config.metrics.clone(),
-        tokens,
-        clock: config.clock.clone(),
-        cut_off: follow_contact(store, tasks),
-        stop: tasks.cancelled(),
-        address,
-        forms: Arc::default(),
-        intake: Intake::new(&config.metrics),
-        waiting: Arc::new(Waiting::new()),
-        fairness: fairness(config, store, tasks),
-    };
-    Ok((door, core))
-}
-
-/// Those who extend the API, looked after from now on.
-fn aggregation(
-    config: &ServerConfig,
-    api: &ApiRef,
-    nodes: &NodeLinks,
-    lookup: &Arc<dyn Lookup>,
-    pki: &Arc<Pki>,
-    store: &Store,
-    tasks: &Tasks,
-) -> Arc<Aggregation> {
-    let others: Arc<Others> = Arc::default();
-    mirror(&others, store, tasks);
-    let outbound = Outbound::new(Dialer::new(api.clone(), nodes.clone()));
-    let made = Aggregation::new(
-        others,
-        outbound,
-        lookup.clone(),
-        pki.clone(),
-        config.clock.clone(),
-    );
-    let made = Arc::new(made);
-    let tend = made.clone().tend(api.clone(), store.leadership());
-    tasks.spawn("tend aggregated servers", OnError::Shutdown, tend);
-    made
-}
-
-/// Flow control by the objects that are stored, from now on.
-fn fairness(config: &ServerConfig, store: &Store, tasks: &Tasks) -> Arc<Fairness> {
-    let (clock, random) = (config.clock.clone(), config.random.clone());
-    let made = Arc::new(Fairness::new(config.inflight, &config.metrics, clock, &*random));
-    mirror(&made, store, tasks);
-    tasks.spawn("lend seats", OnError::Shutdown, made.clone().tend());
-    made
-}
-
-fn members(config: &ServerConfig, address: &str, pki: Option<&Arc<Pki>>, store: &Store) -> Members {
-    Members {
-        store: store.clone(),
-        pki: pki.cloned(),
-        clock: config.clock.clone(),
-        here: Here {
-            name: config.name.clone(),
-            address: address.to_owned(),
-        },
-        settings: config.shared.clone(),
-        data_dir: config.data_dir.clone(),
-        gauges: Gauges::new(&config.metrics),
-    }
-}
-
-/// What this server does while it leads. A cluster of this server `alone` was prepared when it started.
-fn lead(config: &ServerConfig, door: &Arc<Door>, core: Core, store: &Store, alone: bool, tasks: &Tasks) {
-    let (door, clock, own) = (door.clone(), config.clock.clone(), config.advertise);
-    let (group, prepared) = (store.clone(), alone);
-    while_leading(store, tasks, "API server", move |spell| {
-        if !prepared {
-            spell.spawn(
-                "prepare the cluster",
-                OnError::Log,
-                prepare(core.clone(), door.clone()),
-            );
-        }
-        let publish = endpoints::publish(core.clone(), group.clone(), own, prepared, clock.clone());
-        spell.spawn("publish the API's addresses", OnError::Shutdown, publish);
-        spell.spawn("settle quotas", OnError::Shutdown, core.clone().keep_quotas());
-    });
-}
-
-/// Brings up to date what a newer version of this program wants every cluster to have.
-async fn prepare(core: Core, door: Arc<Door>) {
-    loop {
-        let prepared = async {
-            core.make_basics().await?;
-            rbac::reconcile::reconcile(&door.api, &door.lookup, &own_user()).await
-        };
-        match prepared.await {
-            Ok(()) => return,
-            Err(error) => tracing::warn!(%error, "could not prepare the cluster, trying again"),
-        }
-        tokio::time::sleep(PREPARE_RETRY).await;
-    }
-}
-
-/// Takes in what is stored, and from now on every change of it.
-fn mirror<M: Mirror + 'static>(of: &Arc<M>, store: &Store, tasks: &Tasks) {
-    let revision = mirror::load(&**of, store);
-    let follow = mirror::follow(of.clone(), store.clone(), revision);
-    tasks.spawn(format!("follow {}", M::OF), OnError::Shutdown, follow);
-}
-
-fn core_config(config: &ServerConfig, port: u16, nodes: NodeLinks, pki: &Pki) -> CoreConfig {
-    CoreConfig {
-        nodes,
-        trust: Trust {
-            clients: pki.client_ca.pem().to_owned(),
-            front_proxies: pki.front_proxy_ca.pem().to_owned(),
-            headers: RequestHeaders::default(),
-        },
-        service_cidr: config.service_cidr.clone(),
-        node_ports: config.node_ports,
-        admission: config.admission.clone(),
-        event_ttl_seconds: config.event_ttl_seconds,
-        clock: config.clock.clone(),
-        random: config.random.clone(),
-        ..CoreConfig::new(config.advertise, port)
-    }
-}
-
-/// However the end of the tasks comes about, the server is not ready from then on.
-fn departing(tasks: &Tasks) -> Arc<Departure> {
-    let departure: Arc<Departure> = Arc::default();
-    let (told, stop) = (departure.clone(), tasks.cancelled());
-    tasks.spawn_graceful("say that the end is near", OnError::Log, async move {
-        stop.cancelled().await;
-        told.begin();
-    });
-    departure
-}
-
-fn background(config: &ServerConfig, pki: &Arc<Pki>, door: &Arc<Door>, store: Store, tasks: &Tasks) {
-    let clock = config.clock.clone();
-    let signer = Signer {
-        api: door.api.clone(),
-        store,
-        pki: pki.clone(),
-        authorizer: door.authorizer.clone(),
-        clock: clock.clone(),
-        user: own_user(),
-    };
-    let store = signer.store.clone();
-    while_leading(&store, tasks, "signer", move |spell| {
-        spell.spawn("sign certificates", OnError::Shutdown, signer.clone().run());
-    });
-    tasks.spawn(
-        "forget unread answers",
-        OnError::Shutdown,
-        door.waiting.clone().tend(),
-    );
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use api::certificate_request::CertificateRequest;
 use api::request::{Request, ResourceRef, User, Verb};
 use api::status::Status;
 use base::Clock;
@@ -109,13 +110,8 @@ fn subject_is(csr: &Value, name: &str) -> bool {
 
 /// The user that the certificate is to stand for.
 fn common_name(csr: &Value) -> Option<String> {
-    use x509_parser::prelude::FromDer;
-    let pem = request_pem(csr)?;
-    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok()?;
-    let (_, request) =
-        x509_parser::certification_request::X509CertificationRequest::from_der(&pem.contents).ok()?;
-    let subject = &request.certification_request_info.subject;
-    Some(subject.iter_common_name().next()?.as_str().ok()?.to_owned())
+    let name = CertificateRequest::of(csr).ok()?.common_name;
+    (!name.is_empty()).then_some(name)
 }
 
 /// Whether a request for a node's certificate comes from another machine than that node. A node that

@@ -14,7 +14,7 @@ use crate::pki::PkiError;
 /// The TLS settings of the API's port: HTTP/2 and HTTP/1.1, client certificates welcome.
 /// `clients` are those who sign them.
 pub fn server_config(
-    clients: &[&CertificateDer<'_>],
+    clients: &[CertificateDer<'_>],
     serving: Arc<dyn ResolvesServerCert>,
 ) -> Result<ServerConfig, PkiError> {
     let mut provider = rustls::crypto::ring::default_provider();
@@ -23,7 +23,7 @@ pub fn server_config(
         .sort_by_key(|suite| cost(suite.suite(), has_aes()));
     let provider = Arc::new(provider);
     let algorithms = provider.signature_verification_algorithms;
-    let subject = |ca: &&CertificateDer<'_>| {
+    let subject = |ca: &CertificateDer<'_>| {
         let parsed = x509_parser::parse_x509_certificate(ca).ok();
         parsed.map(|(_, ca)| DistinguishedName::from(ca.subject().as_raw().to_vec()))
     };

@@ -1,14 +1,9 @@
 //! CertificateApproval, CertificateSigning, CertificateSubjectRestriction: who
 //! may approve and sign, and which subjects no client may ask for.
 
-use api::object;
+use api::certificate_request::CertificateRequest;
 use api::status::Status;
 use api::value;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
-use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::prelude::FromDer;
 
 use crate::authz::Attributes;
 
@@ -101,8 +96,13 @@ impl Plugin for CertificateSubjectRestriction {
         if value::text(new, "spec.signerName") != "kubernetes.io/kube-apiserver-client" {
             return Ok(());
         }
-        let organizations = organizations(new);
-        if organizations.iter().any(|o| o == "system:masters") {
+        // What cannot be read has been refused by then.
+        let groups = CertificateRequest::of(new).map(|request| request.organizations);
+        if groups
+            .unwrap_or_default()
+            .iter()
+            .any(|group| group == "system:masters")
+        {
             return Err(review.forbid(
                 "use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed",
             ));
@@ -111,28 +111,11 @@ impl Plugin for CertificateSubjectRestriction {
     }
 }
 
-/// The organisations of the subject that a request asks for; none if it cannot be read.
-fn organizations(request: &Value) -> Vec<String> {
-    let read = || {
-        let pem = STANDARD
-            .decode(object::get_str(request, &["spec", "request"]))
-            .ok()?;
-        let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).ok()?;
-        let (_, csr) = X509CertificationRequest::from_der(&pem.contents).ok()?;
-        let subject = &csr.certification_request_info.subject;
-        Some(
-            subject
-                .iter_organization()
-                .filter_map(|o| Some(o.as_str().ok()?.to_owned()))
-                .collect(),
-        )
-    };
-    read().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use api::request::User;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use rcgen::{CertificateParams, DnType, KeyPair};
     use serde_json::json;
 

@@ -4,6 +4,7 @@ mod bounds;
 
 use std::collections::BTreeMap;
 
+use api::go;
 use api::object;
 use api::pod::{self, Amounts};
 use api::quantity::Quantity;
@@ -48,10 +49,8 @@ impl Plugin for LimitRanger {
             let broken: Vec<String> = limits
                 .flat_map(|limit| breaches(limit, object, is_claim))
                 .collect();
-            match broken.as_slice() {
-                [] => {}
-                [one] => return Err(review.forbid(one)),
-                many => return Err(review.forbid(&format!("[{}]", many.join(", ")))),
+            if !broken.is_empty() {
+                return Err(review.forbid(&go::aggregate(&broken)));
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ mod default_class;
 pub mod dynamic;
 mod lifecycle;
 mod limit_ranger;
+pub mod metrics;
 mod node_restriction;
 mod node_taint;
 mod pod_security;
@@ -204,6 +205,9 @@ pub fn plugins(settings: &Settings) -> Vec<Box<dyn Plugin>> {
         Box::new(resize::PodResizeValidator),
     ]
 }
+
+#[cfg(test)]
+mod tests;
 
 #[cfg(test)]
 pub(crate) mod testing {

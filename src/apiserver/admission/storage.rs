@@ -10,9 +10,14 @@ use serde_json::Value;
 use super::{Operation, Plugin, Review, World};
 
 /// Kinds that stay while they are used, and what holds them; controllers take it away.
-const PROTECTED: [(&str, &str, &str); 2] = [
+const PROTECTED: [(&str, &str, &str); 3] = [
     ("", "persistentvolumes", "kubernetes.io/pv-protection"),
     ("", "persistentvolumeclaims", "kubernetes.io/pvc-protection"),
+    (
+        "storage.k8s.io",
+        "volumeattributesclasses",
+        "kubernetes.io/vac-protection",
+    ),
 ];
 
 /// Adds the finalizers.
@@ -126,16 +131,15 @@ mod tests {
     #[test]
     fn what_is_made_is_held_once() {
         let user = User::default();
-        let mut volume = json!({"metadata": {"name": "v"}});
-        for _ in 0..2 {
-            let mut review = creation("", "persistentvolumes", &user, &mut volume);
-            StorageObjectInUseProtection
-                .admit(&mut review, &Fixed::new(Vec::new()))
-                .unwrap();
+        for (group, plural, finalizer) in PROTECTED {
+            let mut made = json!({"metadata": {"name": "v"}});
+            for _ in 0..2 {
+                let mut review = creation(group, plural, &user, &mut made);
+                StorageObjectInUseProtection
+                    .admit(&mut review, &Fixed::new(Vec::new()))
+                    .unwrap();
+            }
+            assert_eq!(made["metadata"]["finalizers"], json!([finalizer]));
         }
-        assert_eq!(
-            volume["metadata"]["finalizers"],
-            json!(["kubernetes.io/pv-protection"])
-        );
     }
 }

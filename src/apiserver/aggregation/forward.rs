@@ -26,11 +26,18 @@ const CALL_WITHIN: Duration = Duration::from_secs(60);
 /// The longest document that is read.
 const DOCUMENT_BYTES_MAX: usize = 32 << 20;
 
+/// A certificate, since when it is there, and as of which generation of the cluster's keys.
+struct Made {
+    since: Timestamp,
+    generation: u64,
+    issued: Issued,
+}
+
 /// The certificate by which others know that this server speaks, and that it may say for whom.
 pub(super) struct Identity {
     pki: Arc<Pki>,
     // A std mutex: nothing awaits while it is held.
-    made: Mutex<Option<(Timestamp, Issued)>>,
+    made: Mutex<Option<Made>>,
 }
 
 impl Identity {
@@ -43,14 +50,20 @@ impl Identity {
 
     fn credentials(&self, now: Timestamp) -> Result<Credentials, String> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = made
-            .as_ref()
-            .filter(|(since, _)| now.duration_since(*since).as_secs() < RENEW_AFTER_SECONDS);
+        let generation = self.pki.now().generation();
+        let fresh = made.as_ref().filter(|made| {
+            made.generation == generation && now.duration_since(made.since).as_secs() < RENEW_AFTER_SECONDS
+        });
         let issued = match fresh {
-            Some((_, issued)) => issued.clone(),
+            Some(made) => made.issued.clone(),
             None => {
                 let issued = self.pki.front_proxy(now).map_err(|error| error.to_string())?;
-                made.insert((now, issued)).1.clone()
+                let new = Made {
+                    since: now,
+                    generation,
+                    issued,
+                };
+                made.insert(new).issued.clone()
             }
         };
         Ok(Credentials {

@@ -23,11 +23,13 @@ mod tend;
 use std::sync::Arc;
 
 use base::Clock;
+use base::telemetry::Metrics;
 
 pub use others::{Documents, Others, Shown};
 pub use remote::Remote;
 
 use crate::lookup::Lookup;
+use crate::metrics::Extensions;
 use crate::outbound::Outbound;
 use crate::pki::Pki;
 use forward::Identity;
@@ -39,6 +41,7 @@ pub struct Aggregation {
     lookup: Arc<dyn Lookup>,
     identity: Identity,
     clock: Arc<dyn Clock>,
+    series: Extensions,
 }
 
 impl Aggregation {
@@ -49,6 +52,7 @@ impl Aggregation {
         lookup: Arc<dyn Lookup>,
         pki: Arc<Pki>,
         clock: Arc<dyn Clock>,
+        metrics: &Metrics,
     ) -> Self {
         Self {
             others,
@@ -56,6 +60,7 @@ impl Aggregation {
             lookup,
             identity: Identity::new(pki),
             clock,
+            series: Extensions::new(metrics),
         }
     }
 

@@ -107,10 +107,13 @@ impl Others {
         self.changes.subscribe()
     }
 
-    /// Notes what one said of itself.
-    pub(super) fn learned(&self, name: &str, said: Documents) {
+    /// Notes what one said of itself: `note` writes it beside what is known.
+    pub(super) fn learned(&self, name: &str, note: impl FnOnce(&mut Documents)) {
         let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
-        if documents.get(name).is_none_or(|known| **known != said) {
+        let known = documents.get(name);
+        let mut said = known.map(|known| Documents::clone(known)).unwrap_or_default();
+        note(&mut said);
+        if known.is_none_or(|known| **known != said) {
             documents.insert(name.to_owned(), Arc::new(said));
             self.changes.send_modify(|count| *count += 1);
         }
@@ -175,9 +178,15 @@ mod tests {
         assert!(others.of_path("/apis/a.example.com/v10/boats").is_none());
         assert!(others.of_path("/apis/a.example.com").is_none());
         let state = others.state();
-        others.learned("v1.a.example.com", Documents::default());
-        others.learned("v1.a.example.com", Documents::default());
+        for _ in 0..2 {
+            others.learned("v1.a.example.com", |said| said.openapi_v3 = "here".to_owned());
+        }
         assert_eq!(others.state(), state + 1);
+        others.learned("v1.a.example.com", |said| {
+            said.resources = vec![json!({"name": "boats"})]
+        });
+        let said = others.all()[0].1.clone().unwrap();
+        assert_eq!((said.resources.len(), said.openapi_v3.as_str()), (1, "here"));
         object["spec"]["service"] = Value::Null;
         others.apply(&key, Some(object.to_string().as_bytes()));
         assert!(others.all().is_empty());

@@ -8,13 +8,14 @@ use api::object;
 use api::request::{Request, ResourceRef, User, Verb};
 use api::status::Status;
 use client::ApiRef;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use store::Leadership;
 use tokio::sync::watch;
+use tokio::task::{Id, JoinSet};
 
 use super::availability::{Verdict, asked, whereabouts};
-use super::{Aggregation, Documents, Remote};
+use super::{Aggregation, Remote};
 use crate::priorities::REGISTRATION;
 use crate::registry::condition;
 
@@ -49,6 +50,45 @@ impl Asked {
     }
 }
 
+/// Tasks of which each name has one at most, so that nobody waits for another's. They end with this.
+struct OneEach<T> {
+    tasks: JoinSet<T>,
+    names: HashMap<Id, String>,
+}
+
+impl<T> Default for OneEach<T> {
+    fn default() -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            names: HashMap::new(),
+        }
+    }
+}
+
+impl<T: Send + 'static> OneEach<T> {
+    /// Starts a task, unless that name's is still under way.
+    fn start(&mut self, name: &str, work: impl Future<Output = T> + Send + 'static) {
+        if !self.names.values().any(|busy| busy == name) {
+            let task = self.tasks.spawn(work);
+            self.names.insert(task.id(), name.to_owned());
+        }
+    }
+
+    /// What comes of the one that ends next; nothing ever, while there is none.
+    async fn next(&mut self) -> (String, T) {
+        loop {
+            match self.tasks.join_next_with_id().await {
+                None => std::future::pending().await,
+                Some(Ok((task, value))) => {
+                    return (self.names.remove(&task).unwrap_or_default(), value);
+                }
+                // It panicked, and may be tried again.
+                Some(Err(error)) => drop(self.names.remove(&error.id())),
+            }
+        }
+    }
+}
+
 impl Aggregation {
     /// Looks after all of them, for ever. Who leads writes down what comes of it. (Boxed, because the compiler loses
     /// its way in what so many futures contain.)
@@ -62,17 +102,24 @@ impl Aggregation {
 
     async fn tended(self: Arc<Self>, api: ApiRef, leadership: watch::Receiver<Leadership>) {
         let mut known: HashMap<String, Asked> = HashMap::new();
+        let (mut asking, mut learning) = (OneEach::<Asked>::default(), OneEach::<()>::default());
         let mut changes = self.others.changes();
         loop {
             changes.mark_unchanged();
             let remotes: Vec<Arc<Remote>> = self.others.all().into_iter().map(|(remote, _)| remote).collect();
-            known.retain(|name, _| remotes.iter().any(|remote| remote.name == *name));
-            let looks = remotes
-                .iter()
-                .map(|remote| self.look(remote, known.get(&remote.name)));
-            for (remote, asked) in remotes.iter().zip(join_all(looks).await) {
-                if let Some(asked) = asked {
-                    known.insert(remote.name.clone(), asked);
+            known.retain(|name, _| {
+                let stays = remotes.iter().any(|remote| remote.name == *name);
+                if !stays {
+                    self.series.gone(name);
+                }
+                stays
+            });
+            for remote in &remotes {
+                let whereabouts = self.whereabouts_of(remote);
+                let before = known.get(&remote.name);
+                if before.is_none_or(|before| before.is_stale(remote, &whereabouts, Instant::now())) {
+                    let asked = self.clone().ask(remote.clone(), whereabouts);
+                    asking.start(&remote.name, asked);
                 }
             }
             let leads = leadership.borrow().leads;
@@ -82,14 +129,23 @@ impl Aggregation {
                 }
             }
             tokio::select! {
+                (name, asked) = asking.next() => {
+                    let found = asked.verdict.available.then_some(()).ok_or(asked.verdict.reason);
+                    self.series.looked_at(&name, found);
+                    if asked.verdict.available {
+                        learning.start(&name, self.clone().learn(asked.remote.clone()));
+                    }
+                    known.insert(name, asked);
+                }
+                _ = learning.next() => {}
                 _ = changes.changed() => {}
                 () = tokio::time::sleep(LOOK_EVERY), if !remotes.is_empty() => {}
             }
         }
     }
 
-    /// Asks one, if it is time.
-    async fn look(&self, remote: &Arc<Remote>, before: Option<&Asked>) -> Option<Asked> {
+    /// Where one is, as far as Services and EndpointSlices tell.
+    fn whereabouts_of(&self, remote: &Remote) -> Result<String, Verdict> {
         let (namespace, name) = (&remote.namespace, &remote.service);
         let service = self
             .lookup
@@ -102,35 +158,42 @@ impl Aggregation {
             .filter_map(|found| parsed(&found.text))
             .filter(|slice| object::label(slice, "kubernetes.io/service-name") == Some(name))
             .collect();
-        let whereabouts = whereabouts(remote, service.as_ref(), &slices);
-        if before.is_some_and(|before| !before.is_stale(remote, &whereabouts, Instant::now())) {
-            return None;
-        }
-        let verdict = match &whereabouts {
-            Ok(url) => self.ask(remote, url).await,
-            Err(verdict) => verdict.clone(),
-        };
-        Some(Asked {
-            when: Instant::now(),
-            remote: remote.clone(),
-            whereabouts,
-            verdict,
-        })
+        whereabouts(remote, service.as_ref(), &slices)
     }
 
-    async fn ask(&self, remote: &Remote, url: &str) -> Verdict {
+    /// Asks one whether it answers, and what it serves.
+    async fn ask(self: Arc<Self>, remote: Arc<Remote>, whereabouts: Result<String, Verdict>) -> Asked {
+        let verdict = match &whereabouts {
+            Ok(url) => self.answers(&remote, url).await,
+            Err(verdict) => verdict.clone(),
+        };
+        Asked {
+            when: Instant::now(),
+            remote,
+            whereabouts,
+            verdict,
+        }
+    }
+
+    async fn answers(&self, remote: &Remote, url: &str) -> Verdict {
         let answer = self.fetch(remote, &remote.root(), ANSWER_WITHIN).await;
         let verdict = asked(url, &answer.as_ref().map(|(code, _)| *code).map_err(Clone::clone));
         if let (true, Ok((_, body))) = (verdict.available, answer) {
             let list: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let said = Documents {
-                resources: object::get_list(&list, &["resources"]).to_vec(),
-                openapi_v2: self.document(remote, "/openapi/v2").await.unwrap_or_default(),
-                openapi_v3: self.openapi_v3(remote).await.unwrap_or_default(),
-            };
-            self.others.learned(&remote.name, said);
+            let resources = object::get_list(&list, &["resources"]).to_vec();
+            self.others
+                .learned(&remote.name, |said| said.resources = resources);
         }
         verdict
+    }
+
+    /// Fetches the documents of one. What hangs over them says nothing of whether it is available.
+    async fn learn(self: Arc<Self>, remote: Arc<Remote>) {
+        let v2 = self.document(&remote, "/openapi/v2").await.unwrap_or_default();
+        let v3 = self.openapi_v3(&remote).await.unwrap_or_default();
+        self.others.learned(&remote.name, |said| {
+            (said.openapi_v2, said.openapi_v3) = (v2, v3);
+        });
     }
 
     async fn document(&self, remote: &Remote, path: &str) -> Option<bytes::Bytes> {
@@ -176,6 +239,18 @@ fn parsed(text: &[u8]) -> Option<Value> {
 mod tests {
     use super::super::remote::tests::service;
     use super::*;
+
+    #[tokio::test]
+    async fn nobody_waits_for_another() {
+        let mut tasks = OneEach::default();
+        tasks.start("hangs", std::future::pending());
+        tasks.start("hangs", async { 1 });
+        tasks.start("answers", async { 2 });
+        assert_eq!(tasks.next().await, ("answers".to_owned(), 2));
+        tasks.start("answers", async { 3 });
+        assert_eq!(tasks.next().await, ("answers".to_owned(), 3));
+        assert_eq!(tasks.names.len(), 1);
+    }
 
     #[test]
     fn changes_are_looked_at_at_once_and_nothing_for_ever() {

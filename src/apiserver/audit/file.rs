@@ -5,11 +5,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
 
-use super::sinks::Counters;
+use super::sinks::{Counters, Line, Lines};
 
 /// What becomes of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +20,12 @@ pub struct FileSettings {
     pub backups_max: usize,
     /// For so many days; 0 for ever.
     pub days_max: u64,
+    /// Events of more bytes are cut; `None` for none.
+    pub event_bytes_max: Option<usize>,
 }
 
 /// Writes what comes through the queue until it is closed. Runs on a thread of its own.
-pub fn write(mut log: Log, mut queue: mpsc::Receiver<Bytes>, counters: &Counters) {
+pub fn write(mut log: Log, mut queue: Lines, counters: &Counters) {
     let mut lines = Vec::new();
     while queue.blocking_recv_many(&mut lines, 1024) > 0 {
         if let Err(error) = log.append(&lines) {
@@ -64,13 +64,13 @@ impl Log {
         })
     }
 
-    fn append(&mut self, lines: &[Bytes]) -> io::Result<()> {
+    fn append(&mut self, lines: &[Line]) -> io::Result<()> {
         for line in lines {
-            let more = line.len() as u64 + 1;
+            let more = line.text.len() as u64 + 1;
             if self.bytes > 0 && self.bytes + more > self.settings.bytes_max {
                 self.rotate()?;
             }
-            self.out.write_all(line)?;
+            self.out.write_all(&line.text)?;
             self.out.write_all(b"\n")?;
             self.bytes += more;
         }
@@ -147,6 +147,7 @@ fn put_aside(path: &Path) -> io::Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sinks::tests::line;
     use super::*;
 
     #[test]
@@ -157,14 +158,14 @@ mod tests {
             bytes_max: 10,
             backups_max: 2,
             days_max: 0,
+            event_bytes_max: None,
         };
         for n in 0..3 {
             let name = aside(&settings.path, Timestamp::from_second(n).unwrap());
             fs::write(name, "old\n").unwrap();
         }
         let mut log = Log::open(settings.clone()).unwrap();
-        log.append(&[Bytes::from_static(b"12345678"), Bytes::from_static(b"next")])
-            .unwrap();
+        log.append(&[line("12345678"), line("next")]).unwrap();
         assert_eq!(fs::read_to_string(&settings.path).unwrap(), "next\n");
         let mut kept = put_aside(&settings.path).unwrap();
         kept.sort();
@@ -181,6 +182,7 @@ mod tests {
             bytes_max: 10,
             backups_max: 0,
             days_max: 0,
+            event_bytes_max: None,
         });
         assert!(opened.is_err());
     }
@@ -193,6 +195,7 @@ mod tests {
             bytes_max: 10,
             backups_max: 0,
             days_max: 2,
+            event_bytes_max: None,
         };
         fs::write(aside(&settings.path, Timestamp::UNIX_EPOCH), "old\n").unwrap();
         tidy(&settings, SystemTime::now()).unwrap();

@@ -20,7 +20,6 @@ use std::sync::Arc;
 use api::request::User;
 use base::telemetry::Metrics;
 use base::{Clock, OnError, Tasks};
-use tokio::sync::mpsc;
 
 use crate::outbound::Outbound;
 
@@ -29,7 +28,7 @@ pub use file::FileSettings;
 pub use local::Audited;
 pub(crate) use local::Ending;
 use policy::{About, Level, Policy, Stage};
-use sinks::{Counters, QUEUE_EVENTS, Sinks};
+use sinks::{Counters, Queue, Sinks};
 pub use trail::{Outside, Trail};
 pub use webhook::WebhookSettings;
 
@@ -74,8 +73,8 @@ impl Audit {
         let mut queues = Vec::new();
         if let Some(file) = settings.file.clone() {
             let path = file.path.display().to_string();
+            let (sender, queue) = Queue::new(file.event_bytes_max);
             let log = file::Log::open(file).map_err(|error| format!("audit-log-path {path}: {error}"))?;
-            let (sender, queue) = mpsc::channel(QUEUE_EVENTS);
             queues.push(sender);
             let counters = counters.clone();
             let writer = std::thread::Builder::new().name("audit log".into());
@@ -85,11 +84,11 @@ impl Audit {
                 .map_err(|error| format!("no thread for the audit log: {error}"))?;
         }
         if let Some(webhook) = settings.webhook.clone() {
-            let endpoint = webhook::endpoint(&webhook)
+            let told = webhook::correspondent(&webhook)
                 .map_err(|why| format!("audit-webhook-config-file {}: {why}", webhook.config.display()))?;
-            let (sender, queue) = mpsc::channel(QUEUE_EVENTS);
+            let (sender, queue) = Queue::new(webhook.event_bytes_max);
             queues.push(sender);
-            let send = webhook::send(webhook, endpoint, outbound, queue, counters.clone());
+            let send = webhook::send(webhook, told, outbound, queue, counters.clone());
             tasks.spawn("send audit events", OnError::Shutdown, send);
         }
         let sinks = Sinks::new(queues, counters);

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::policy::{About, Level, Scope, Stage};
 use super::sinks::Sinks;
+use crate::admission::webhooks::PATCH;
 
 /// What a request looked like from outside.
 #[derive(Clone, Debug, Default)]
@@ -178,7 +179,10 @@ impl Trail {
             object::micro_time_text(all.received).into(),
         );
         put("stageTimestamp", object::micro_time_text(all.clock.now()).into());
-        let annotations = found.notes.annotations();
+        let mut annotations = found.notes.annotations();
+        if !self.wants_bodies() {
+            annotations.retain(|key, _| !key.starts_with(PATCH));
+        }
         if !annotations.is_empty() {
             put("annotations", json!(annotations));
         }

@@ -10,10 +10,11 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::front_proxy::RequestHeaders;
-use crate::pki::{Pki, fingerprint};
+use crate::pki::{Material, fingerprint};
 
 /// What the certificate of a connection says.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,48 +29,88 @@ pub enum CertificateUser {
         user: User,
         /// When it ends, in seconds since 1970: a connection may outlive it.
         ends: i64,
+        /// Who signed it.
+        by: Signer,
     },
     /// That of a front proxy, whose requests say in their headers whose they are.
     FrontProxy {
         /// When it ends, in seconds since 1970.
         ends: i64,
+        /// Who signed it.
+        by: Signer,
     },
 }
 
-/// Checks client certificates against the client CA, and against that of front proxies.
+/// The hash of an authority's certificate.
+pub type Signer = [u8; 32];
+
+/// An authority, and what knows the certificates that it signed.
+struct Known {
+    id: Signer,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl Known {
+    fn of(root: &CertificateDer<'static>) -> Result<Self, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        roots.add(root.clone())?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        Ok(Self {
+            id: Sha256::digest(root).into(),
+            verifier: verifier.map_err(|error| rustls::Error::General(error.to_string()))?,
+        })
+    }
+}
+
+/// Checks client certificates against the client CA, and against that of front proxies. Each may be several, while
+/// one takes another's place.
 pub struct Certificates {
-    clients: Arc<dyn ClientCertVerifier>,
-    proxies: Option<Arc<dyn ClientCertVerifier>>,
+    clients: Vec<Known>,
+    proxies: Vec<Known>,
     headers: RequestHeaders,
 }
 
 impl Certificates {
-    /// Trusts the CAs of that PKI.
-    pub fn of(pki: &Pki) -> Result<Self, rustls::Error> {
-        let (clients, proxies) = (pki.client_ca.der().clone(), pki.front_proxy_ca.der().clone());
-        Self::new(clients, proxies, RequestHeaders::default())
-    }
-
-    /// Trusts these CAs and no other; `headers` says which names the second one's clients must have.
+    /// Trusts these CAs and no other; `headers` says which names the second ones' clients must have.
+    ///
+    /// # Errors
+    /// When a certificate makes no sense.
     pub fn new(
-        clients: CertificateDer<'static>,
-        proxies: CertificateDer<'static>,
+        clients: &[CertificateDer<'static>],
+        proxies: &[CertificateDer<'static>],
         headers: RequestHeaders,
     ) -> Result<Self, rustls::Error> {
         Ok(Self {
-            clients: verifier(clients)?,
-            proxies: Some(verifier(proxies)?),
+            clients: clients.iter().map(Known::of).collect::<Result<_, _>>()?,
+            proxies: proxies.iter().map(Known::of).collect::<Result<_, _>>()?,
             headers,
         })
     }
 
+    /// Trusts the CAs of that moment.
+    ///
+    /// # Errors
+    /// When a certificate makes no sense.
+    pub fn of(keys: &Material) -> Result<Self, rustls::Error> {
+        let (clients, proxies) = (keys.client_ca.roots(), keys.front_proxy_ca.roots());
+        Self::new(clients, proxies, RequestHeaders::default())
+    }
+
     /// Trusts this CA, and no front proxies.
+    ///
+    /// # Errors
+    /// When the certificate makes no sense.
     pub fn of_clients(clients: CertificateDer<'static>) -> Result<Self, rustls::Error> {
-        Ok(Self {
-            clients: verifier(clients)?,
-            proxies: None,
-            headers: RequestHeaders::default(),
-        })
+        Self::new(&[clients], &[], RequestHeaders::default())
+    }
+
+    /// Whether who signed a certificate that was checked before is trusted still.
+    pub fn trusts(&self, signer: &Signer) -> bool {
+        self.clients
+            .iter()
+            .chain(&self.proxies)
+            .any(|known| known.id == *signer)
     }
 
     /// What that chain (leaf first) proves at that time.
@@ -79,25 +120,28 @@ impl Certificates {
         };
         let seconds = Duration::from_secs(now.as_second().max(0).unsigned_abs());
         let time = UnixTime::since_unix_epoch(seconds);
-        let refused = match self.clients.verify_client_cert(leaf, rest, time) {
-            Ok(_) => return read(leaf).unwrap_or(CertificateUser::Unproven),
-            Err(error) => error,
+        let signed = |known: &&Known| {
+            let checked = known.verifier.verify_client_cert(leaf, rest, time);
+            let refused = |error: &rustls::Error| tracing::debug!(%error, "client certificate refused");
+            checked.inspect_err(refused).is_ok()
         };
-        let proxies = self.proxies.as_ref();
-        if proxies.is_some_and(|proxies| proxies.verify_client_cert(leaf, rest, time).is_ok()) {
-            return self.proxy(leaf).unwrap_or(CertificateUser::Unproven);
-        }
-        tracing::debug!(error = %refused, "client certificate refused");
-        CertificateUser::Unproven
+        let user = if let Some(by) = self.clients.iter().find(signed) {
+            read(leaf, by.id)
+        } else if let Some(by) = self.proxies.iter().find(signed) {
+            self.proxy(leaf, by.id)
+        } else {
+            None
+        };
+        user.unwrap_or(CertificateUser::Unproven)
     }
 
-    fn proxy(&self, der: &CertificateDer<'_>) -> Option<CertificateUser> {
+    fn proxy(&self, der: &CertificateDer<'_>, by: Signer) -> Option<CertificateUser> {
         let (_, cert) = X509Certificate::from_der(der).ok()?;
         let name = cert.subject().iter_common_name().next()?.as_str().ok()?;
         let ends = cert.validity().not_after.timestamp();
         self.headers
             .trusts(name)
-            .then_some(CertificateUser::FrontProxy { ends })
+            .then_some(CertificateUser::FrontProxy { ends, by })
     }
 
     /// Which headers a front proxy's requests have.
@@ -106,16 +150,7 @@ impl Certificates {
     }
 }
 
-fn verifier(ca: CertificateDer<'static>) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    roots.add(ca)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))
-}
-
-fn read(der: &CertificateDer<'_>) -> Option<CertificateUser> {
+fn read(der: &CertificateDer<'_>, by: Signer) -> Option<CertificateUser> {
     let (_, cert) = X509Certificate::from_der(der).ok()?;
     let name = cert
         .subject()
@@ -138,5 +173,6 @@ fn read(der: &CertificateDer<'_>) -> Option<CertificateUser> {
     Some(CertificateUser::Known {
         user,
         ends: cert.validity().not_after.timestamp(),
+        by,
     })
 }

@@ -17,7 +17,7 @@ use crate::pki::{CsrSpec, Pki, SIGNER_CLIENT};
 use crate::tokens::{TokenSpec, Tokens};
 
 struct Known {
-    pki: Pki,
+    pki: Arc<Pki>,
     certificates: Certificates,
     certificate: Vec<u8>,
     tokens: ServiceAccounts,
@@ -28,12 +28,17 @@ struct Known {
 static KNOWN: LazyLock<Known> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     let now = Timestamp::now();
-    let pki = Pki::open(&ServerConfig::new(dir.path()), 6443, now).unwrap();
+    let pki = Arc::new(Pki::open(&ServerConfig::new(dir.path()), 6443, now).unwrap());
     let issued = pki.client("jane", &["dev"], now).unwrap();
     let certificate = CertificateDer::from_pem_slice(issued.cert_pem.as_bytes()).unwrap();
     let account = json!({"metadata": {"namespace": "a", "name": "bot", "uid": "sa-1"}});
     let lookup = Arc::new(Fixed::default().with("", "serviceaccounts", account));
-    let tokens = ServiceAccounts::new(&pki, "https://issuer", lookup, Arc::new(SystemClock::new())).unwrap();
+    let tokens = ServiceAccounts::new(
+        pki.clone(),
+        "https://issuer",
+        lookup,
+        Arc::new(SystemClock::new()),
+    );
     let spec = TokenSpec {
         namespace: "a".into(),
         name: "bot".into(),
@@ -46,7 +51,7 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
     let request = rcgen::CertificateParams::new(vec!["a.example.com".to_owned()]).unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     Known {
-        certificates: Certificates::of(&pki).unwrap(),
+        certificates: Certificates::of(&pki.now()).unwrap(),
         certificate: certificate.to_vec(),
         token: tokens.issue(&spec).unwrap().token,
         request: request.serialize_request(&key).unwrap().pem().unwrap(),

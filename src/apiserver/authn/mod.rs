@@ -13,7 +13,7 @@ mod service_account;
 mod tally;
 mod token_webhook;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use api::request::User;
@@ -32,16 +32,33 @@ pub use front_proxy::RequestHeaders;
 pub use service_account::ServiceAccounts;
 pub use token_webhook::TokenWebhook;
 
-use crate::pki::{JoinRole, Pki};
+use crate::pki::{JoinRole, Material, Pki};
 use tally::Tally;
 
 const AUTHENTICATED: &str = "system:authenticated";
 const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 
+/// Whose certificates are trusted, and as of which generation of the cluster's keys.
+#[derive(Clone)]
+struct Trusted {
+    generation: u64,
+    certificates: Arc<Certificates>,
+}
+
+impl Trusted {
+    fn of(keys: &Material) -> Result<Self, rustls::Error> {
+        Ok(Self {
+            generation: keys.generation(),
+            certificates: Arc::new(Certificates::of(keys)?),
+        })
+    }
+}
+
 /// Every way in which a request over the network can prove who sent it.
 pub struct Authn {
     pki: Arc<Pki>,
-    certificates: Certificates,
+    // A std lock: nothing awaits while it is held.
+    certificates: RwLock<Trusted>,
     tokens: Arc<Bearers>,
     clock: Arc<dyn Clock>,
     tally: Tally,
@@ -55,10 +72,10 @@ impl Authn {
         clock: Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Result<Self, rustls::Error> {
-        let certificates = Certificates::of(&pki)?;
+        let trusted = Trusted::of(&pki.now())?;
         Ok(Self {
             pki,
-            certificates,
+            certificates: RwLock::new(trusted),
             tokens,
             clock,
             tally: Tally::new(metrics),
@@ -67,8 +84,30 @@ impl Authn {
 
     /// What the certificates of a connection prove; asked once for each connection.
     pub fn connection(&self, chain: Option<&[CertificateDer<'static>]>) -> CertificateUser {
-        self.certificates
+        self.certificates()
             .check(chain.unwrap_or_default(), self.clock.now())
+    }
+
+    /// Whose certificates are trusted now.
+    fn certificates(&self) -> Arc<Certificates> {
+        let keys = self.pki.now();
+        let known = self.certificates.read();
+        let known = known.unwrap_or_else(PoisonError::into_inner).clone();
+        if known.generation == keys.generation() {
+            return known.certificates;
+        }
+        match Trusted::of(&keys) {
+            Ok(now) => {
+                let certificates = now.certificates.clone();
+                *self.certificates.write().unwrap_or_else(PoisonError::into_inner) = now;
+                certificates
+            }
+            // They were read when they were taken up, so this cannot be.
+            Err(error) => {
+                tracing::error!(%error, "the authorities of clients cannot be used");
+                known.certificates
+            }
+        }
     }
 
     /// Who sent a request for that path with these headers over a connection with that certificate.
@@ -93,14 +132,17 @@ impl Authn {
         headers: &HeaderMap,
         path: &str,
     ) -> Result<User, Status> {
-        let now = self.clock.now().as_second();
+        let (now, trusted) = (self.clock.now().as_second(), self.certificates());
         match connection {
-            CertificateUser::FrontProxy { ends } if *ends > now => {
-                if let Some(user) = self.certificates.headers().user(headers) {
+            CertificateUser::FrontProxy { ends, by } if *ends > now && trusted.trusts(by) => {
+                if let Some(user) = trusted.headers().user(headers) {
                     return Ok(user);
                 }
             }
-            CertificateUser::Known { user, ends } if *ends > now => return Ok(user.clone()),
+            CertificateUser::Known { user, ends, by } if *ends > now && trusted.trusts(by) => {
+                self.tally.by_certificate(*ends - now);
+                return Ok(user.clone());
+            }
             _ => {}
         }
         match bearer(headers) {
@@ -118,7 +160,7 @@ impl Authn {
     }
 
     async fn bearer(&self, token: &str) -> Result<User, Status> {
-        if let Some(role) = self.pki.join.role_of(token) {
+        if let Some(role) = self.pki.now().join.role_of(token, self.clock.now()) {
             return Ok(joiner(role));
         }
         self.tokens
@@ -177,7 +219,7 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let pki = Arc::new(Pki::open(&ServerConfig::new(dir), 6443, clock.now()).unwrap());
         let lookup = Arc::new(Fixed::default());
-        let tokens = ServiceAccounts::new(&pki, "https://issuer", lookup.clone(), clock.clone()).unwrap();
+        let tokens = ServiceAccounts::new(pki.clone(), "https://issuer", lookup.clone(), clock.clone());
         let tokens = Bearers::own(Arc::new(tokens), lookup, clock.clone());
         tokens.configured.change(Known {
             anonymous: oidc::config::Anonymous {
@@ -215,6 +257,7 @@ mod tests {
         assert_eq!(user.name, "system:node:a");
         assert_eq!(user.groups, ["system:nodes", "system:authenticated"]);
         let peer = pki
+            .now()
             .peer_ca
             .issue(&crate::pki::Leaf::client("admin", &["system:masters"]), now, 600)
             .unwrap();
@@ -226,7 +269,7 @@ mod tests {
             User::anonymous()
         );
         assert_refused(&authn, &nobody, &with_bearer("wrong")).await;
-        let join = pki.join.token(JoinRole::Agent).text();
+        let join = pki.now().join.token(JoinRole::Agent).unwrap().text();
         let user = authn.request(&nobody, &with_bearer(&join), "/").await.unwrap();
         assert_eq!(user.name, "system:bootstrap:agent");
     }
@@ -252,7 +295,7 @@ mod tests {
             front_proxy::CLIENT_NAME
         );
         let leaf = crate::pki::Leaf::client("somebody", &[]);
-        let other = pki.front_proxy_ca.issue(&leaf, now, 600).unwrap();
+        let other = pki.now().front_proxy_ca.issue(&leaf, now, 600).unwrap();
         let connection = authn.connection(Some(&chain(&other.cert_pem)));
         assert_refused(&authn, &connection, &headers).await;
         let nobody = authn.connection(None);

@@ -2,7 +2,7 @@
 //! account and the object they are bound to exist.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::request::User;
 use api::status::Status;
@@ -10,14 +10,13 @@ use async_trait::async_trait;
 use base::{Clock, Random, SystemRandom};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use rcgen::PublicKeyData;
+use jsonwebtoken::{Algorithm, Header, Validation};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::claims::{Audience, Claims, Named, Private};
 use crate::lookup::Lookup;
-use crate::pki::{Pki, PkiError};
+use crate::pki::{AccountKey, Pki};
 use crate::tokens::{IssuedToken, TokenSpec, Tokens};
 
 /// Verified tokens that are remembered, so that a busy client costs one signature check.
@@ -28,46 +27,30 @@ const DELETED_GRACE_SECONDS: i64 = 60;
 /// Issues and checks service-account tokens.
 pub struct ServiceAccounts {
     issuer: String,
-    key_id: String,
-    public_point: Vec<u8>,
-    encoding: EncodingKey,
-    decoding: DecodingKey,
+    pki: Arc<Pki>,
     lookup: Arc<dyn Lookup>,
     clock: Arc<dyn Clock>,
     // A std mutex: nothing awaits while it is held.
-    remembered: Mutex<HashMap<[u8; 32], Arc<Claims>>>,
+    remembered: Mutex<Remembered>,
+}
+
+/// Claims by the hash of their token, as verified by one generation of the cluster's keys.
+#[derive(Default)]
+struct Remembered {
+    generation: u64,
+    claims: HashMap<[u8; 32], Arc<Claims>>,
 }
 
 impl ServiceAccounts {
     /// Tokens signed by the PKI's service-account key, in the name of `issuer`.
-    pub fn new(
-        pki: &Pki,
-        issuer: &str,
-        lookup: Arc<dyn Lookup>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, PkiError> {
-        let path = pki.dir().join("service-account.key");
-        let malformed = |why: String| PkiError::Malformed {
-            path: path.clone(),
-            why,
-        };
-        let pem = &pki.service_account_key;
-        let pair = rcgen::KeyPair::from_pem(pem)?;
-        let point = pair.der_bytes().to_vec();
-        let encoding = EncodingKey::from_ec_pem(pem.as_bytes()).map_err(|e| malformed(e.to_string()))?;
-        let decoding = DecodingKey::from_ec_pem(pair.public_key_pem().as_bytes())
-            .map_err(|e| malformed(e.to_string()))?;
-        let key_id = URL_SAFE_NO_PAD.encode(Sha256::digest(pair.subject_public_key_info()));
-        Ok(Self {
+    pub fn new(pki: Arc<Pki>, issuer: &str, lookup: Arc<dyn Lookup>, clock: Arc<dyn Clock>) -> Self {
+        Self {
             issuer: issuer.to_owned(),
-            key_id,
-            public_point: point,
-            encoding,
-            decoding,
+            pki,
             lookup,
             clock,
             remembered: Mutex::default(),
-        })
+        }
     }
 
     /// The default audience: the issuer's own name.
@@ -75,15 +58,19 @@ impl ServiceAccounts {
         &self.issuer
     }
 
-    /// The public key as a JSON Web Key set.
+    /// The public keys as a JSON Web Key set.
     pub fn key_set(&self) -> Value {
-        let half = |range: std::ops::Range<usize>| {
-            URL_SAFE_NO_PAD.encode(self.public_point.get(range).unwrap_or_default())
+        let key = |key: &AccountKey| {
+            let half = |range: std::ops::Range<usize>| {
+                URL_SAFE_NO_PAD.encode(key.point.get(range).unwrap_or_default())
+            };
+            json!({
+                "use": "sig", "kty": "EC", "kid": key.id, "crv": "P-256", "alg": "ES256",
+                "x": half(1..33), "y": half(33..65),
+            })
         };
-        json!({"keys": [{
-            "use": "sig", "kty": "EC", "kid": self.key_id, "crv": "P-256", "alg": "ES256",
-            "x": half(1..33), "y": half(33..65),
-        }]})
+        let keys: Vec<Value> = self.pki.now().accounts.iter().map(key).collect();
+        json!({ "keys": keys })
     }
 
     /// The OpenID discovery document; `jwks_uri` is where the key set is served.
@@ -120,10 +107,24 @@ impl ServiceAccounts {
     }
 
     fn verified(&self, token: &str) -> Result<Arc<Claims>, String> {
+        let keys = self.pki.now();
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if let Some(claims) = self.memory().get(&digest) {
+        if let Some(claims) = self.memory(keys.generation()).claims.get(&digest) {
             return Ok(claims.clone());
         }
+        let claims = Arc::new(self.decode(token, &keys.accounts)?);
+        let mut memory = self.memory(keys.generation());
+        if memory.claims.len() >= REMEMBERED_MAX {
+            memory.claims.clear();
+        }
+        memory.claims.insert(digest, claims.clone());
+        Ok(claims)
+    }
+
+    /// What a token says that one of these keys has signed.
+    fn decode(&self, token: &str, keys: &[AccountKey]) -> Result<Claims, String> {
+        let invalid = |error: jsonwebtoken::errors::Error| format!("invalid bearer token: {error}");
+        let named = jsonwebtoken::decode_header(token).map_err(invalid)?.kid;
         let mut rules = Validation::new(Algorithm::ES256);
         // Times and audiences are checked on every use, against our own clock.
         rules.validate_exp = false;
@@ -131,15 +132,17 @@ impl ServiceAccounts {
         rules.validate_aud = false;
         rules.required_spec_claims.clear();
         rules.set_issuer(&[&self.issuer]);
-        let data = jsonwebtoken::decode::<Claims>(token, &self.decoding, &rules)
-            .map_err(|error| format!("invalid bearer token: {error}"))?;
-        let claims = Arc::new(data.claims);
-        let mut memory = self.memory();
-        if memory.len() >= REMEMBERED_MAX {
-            memory.clear();
+        let mut why = "invalid bearer token: no key that is trusted has signed it".to_owned();
+        for key in keys {
+            if named.as_ref().is_some_and(|named| *named != key.id) {
+                continue;
+            }
+            match jsonwebtoken::decode::<Claims>(token, &key.decoding, &rules) {
+                Ok(data) => return Ok(data.claims),
+                Err(error) => why = invalid(error),
+            }
         }
-        memory.insert(digest, claims.clone());
-        Ok(claims)
+        Err(why)
     }
 
     /// What a new token says.
@@ -178,10 +181,14 @@ impl ServiceAccounts {
         }
     }
 
-    fn memory(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Arc<Claims>>> {
-        self.remembered
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    /// What is remembered of that generation of keys; an older one's is forgotten.
+    fn memory(&self, generation: u64) -> MutexGuard<'_, Remembered> {
+        let mut memory = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if memory.generation != generation {
+            memory.claims.clear();
+            memory.generation = generation;
+        }
+        memory
     }
 
     fn check_time(&self, claims: &Claims) -> Result<(), String> {
@@ -278,8 +285,11 @@ impl Tokens for ServiceAccounts {
         let audiences = claims.aud.list().to_vec();
         let mut header = Header::new(Algorithm::ES256);
         header.typ = None;
-        header.kid = Some(self.key_id.clone());
-        let token = jsonwebtoken::encode(&header, &claims, &self.encoding).map_err(Status::internal)?;
+        let keys = self.pki.now();
+        let none = || Status::internal("there is no key to sign tokens with");
+        let key = keys.accounts.first().ok_or_else(none)?;
+        header.kid = Some(key.id.clone());
+        let token = jsonwebtoken::encode(&header, &claims, &key.encoding).map_err(Status::internal)?;
         Ok(IssuedToken {
             token,
             expires,
@@ -293,122 +303,4 @@ impl Tokens for ServiceAccounts {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::ServerConfig;
-    use crate::lookup::tests::Fixed;
-    use crate::tokens::BoundObject;
-    use base::ManualClock;
-    use std::time::Duration;
-
-    fn spec() -> TokenSpec {
-        TokenSpec {
-            namespace: "a".into(),
-            name: "bot".into(),
-            uid: "sa-1".into(),
-            audiences: vec![],
-            expiration_seconds: 3600,
-            bound: Some(BoundObject {
-                kind: "Pod".into(),
-                name: "web".into(),
-                uid: "pod-1".into(),
-            }),
-            node: Some(("n1".into(), "node-1".into())),
-        }
-    }
-
-    fn object(name: &str, uid: &str) -> Value {
-        json!({"metadata": {"namespace": "a", "name": name, "uid": uid}})
-    }
-
-    fn tokens(lookup: Fixed) -> (tempfile::TempDir, Arc<ManualClock>, ServiceAccounts) {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::new(jiff::Timestamp::now()));
-        let pki = Pki::open(&ServerConfig::new(dir.path()), 6443, clock.now()).unwrap();
-        let tokens = ServiceAccounts::new(&pki, "https://issuer", Arc::new(lookup), clock.clone()).unwrap();
-        (dir, clock, tokens)
-    }
-
-    #[test]
-    fn a_token_is_good_until_it_ends() {
-        let lookup = Fixed::default()
-            .with("", "serviceaccounts", object("bot", "sa-1"))
-            .with("", "pods", object("web", "pod-1"));
-        let (_dir, clock, tokens) = tokens(lookup);
-        let issued = tokens.issue(&spec()).unwrap();
-        let (user, audiences) = tokens.authenticate(&issued.token, &[]).unwrap();
-        assert_eq!(user.name, "system:serviceaccount:a:bot");
-        assert_eq!(
-            user.groups,
-            [
-                "system:serviceaccounts",
-                "system:serviceaccounts:a",
-                "system:authenticated"
-            ]
-        );
-        assert_eq!(user.extra["authentication.kubernetes.io/pod-name"], ["web"]);
-        assert_eq!(audiences, ["https://issuer"]);
-        assert!(tokens.authenticate(&issued.token, &["vault".to_owned()]).is_err());
-        clock.advance(Duration::from_secs(3601));
-        assert_eq!(
-            tokens.authenticate(&issued.token, &[]).unwrap_err(),
-            "service account token has expired"
-        );
-    }
-
-    #[test]
-    fn a_token_dies_with_its_pod() {
-        let lookup = Fixed::default()
-            .with("", "serviceaccounts", object("bot", "sa-1"))
-            .with("", "pods", object("web", "another"));
-        let (_dir, _, tokens) = tokens(lookup);
-        let issued = tokens.issue(&spec()).unwrap();
-        assert!(
-            tokens
-                .authenticate(&issued.token, &[])
-                .unwrap_err()
-                .contains("made anew")
-        );
-        let free = TokenSpec {
-            bound: None,
-            node: None,
-            ..spec()
-        };
-        assert!(
-            tokens
-                .authenticate(&tokens.issue(&free).unwrap().token, &[])
-                .is_ok()
-        );
-        let stranger = TokenSpec {
-            uid: "sa-2".into(),
-            bound: None,
-            ..spec()
-        };
-        assert!(
-            tokens
-                .authenticate(&tokens.issue(&stranger).unwrap().token, &[])
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn forged_tokens_are_refused() {
-        let lookup = Fixed::default().with("", "serviceaccounts", object("bot", "sa-1"));
-        let (_dir, _, ours) = tokens(lookup.clone());
-        let (_other, _, theirs) = tokens(lookup);
-        let free = TokenSpec {
-            bound: None,
-            node: None,
-            ..spec()
-        };
-        let forged = theirs.issue(&free).unwrap().token;
-        assert!(ours.authenticate(&forged, &[]).is_err());
-        let token = ours.issue(&free).unwrap().token;
-        let mut parts: Vec<&str> = token.split('.').collect();
-        let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
-        parts[0] = &none;
-        parts[2] = "";
-        assert!(ours.authenticate(&parts.join("."), &[]).is_err());
-        assert!(ours.authenticate("", &[]).is_err());
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use api::request::User;
-use base::telemetry::Metrics;
+use base::telemetry::{self, Metrics};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -19,11 +19,30 @@ struct Name {
     username: &'static str,
 }
 
+/// Seconds that a client's certificate still has: from half an hour to a year.
+const REMAINING: [f64; 14] = [
+    0.0,
+    1800.0,
+    3600.0,
+    7200.0,
+    21600.0,
+    43200.0,
+    86400.0,
+    172_800.0,
+    345_600.0,
+    604_800.0,
+    2_592_000.0,
+    7_776_000.0,
+    15_552_000.0,
+    31_104_000.0,
+];
+
 /// The series. The counters are gauges to the library, which would put `_total` behind names that do not have it.
 pub struct Tally {
     attempts: Family<Outcome, Gauge>,
     users: Family<Name, Gauge>,
     times: Family<Outcome, Histogram, fn() -> Histogram>,
+    remaining: telemetry::Histogram,
 }
 
 impl Tally {
@@ -46,7 +65,17 @@ impl Tally {
                 "Authentication duration in seconds broken out by result",
                 Family::new_with_constructor(times),
             ),
+            remaining: metrics.add(
+                "apiserver_client_certificate_expiration_seconds",
+                "Distribution of the remaining lifetime on the certificate used to authenticate a request",
+                telemetry::Histogram::new(&REMAINING),
+            ),
         }
+    }
+
+    /// Somebody is known by a certificate that ends in so many seconds.
+    pub fn by_certificate(&self, remaining_seconds: i64) {
+        self.remaining.observe(remaining_seconds as f64);
     }
 
     /// Somebody is known, or is not.

@@ -103,7 +103,22 @@ fn read(review: &Value, wanted: &[String]) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_damaged_answer_knows_nobody_else(seed: u64) {
+            let wanted = ["api".to_owned()];
+            let no = json!({"status": {"authenticated": false, "error": "unknown token", "audiences": ["api"],
+                "user": {"username": "jane", "uid": "7", "groups": ["dev"], "extra": {"a": ["b"]}}}});
+            let mut bytes = no.to_string().into_bytes();
+            base::SeededRandom::new(seed).damage(&mut bytes);
+            let review: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            prop_assert!(read(&review, &wanted).is_err(), "{review}");
+        }
+    }
 
     #[test]
     fn an_answer_is_read() {

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use api::go;
 use serde::Deserialize;
 
-use crate::reload::{duration, structured};
+use crate::reload::structured;
 
 /// The longest that a webhook may take.
 const TIMEOUT_MAX: Duration = Duration::from_secs(30);
@@ -296,7 +297,7 @@ fn ttl(field: &str, text: &str, default: Duration, kept: Option<bool>) -> Result
 
 fn positive(field: &str, text: &str) -> Result<Duration, String> {
     let wrong = |why: &str| format!("{field}: Invalid value: {text:?}: {why}");
-    let time = duration(text).ok_or_else(|| wrong("must be a duration such as 5m30s"))?;
+    let time = go::parse_duration(text).ok_or_else(|| wrong("must be a duration such as 5m30s"))?;
     match time.is_zero() {
         true => Err(wrong("must be > 0s")),
         false => Ok(time),

@@ -230,6 +230,7 @@ mod tests {
     use api::request::User;
     use base::SystemClock;
     use base::telemetry::Metrics;
+    use proptest::prelude::*;
 
     use super::super::config::{Condition, Connection};
     use super::super::narrowing::Narrowing;
@@ -317,6 +318,17 @@ mod tests {
                 .known(&path)
                 .denied
         );
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_refusal_is_no_consent(seed: u64) {
+            let no = json!({"status": {"allowed": false, "denied": true, "reason": "no"}});
+            let mut bytes = no.to_string().into_bytes();
+            base::SeededRandom::new(seed).damage(&mut bytes);
+            let review: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            prop_assert!(!read(&review).is_ok_and(|decision| decision.allowed), "{review}");
+        }
     }
 
     #[test]

@@ -115,7 +115,27 @@ fn restore(original: &Value, converted: &mut Value) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_damaged_answer_gives_no_object_another_name(seed: u64) {
+            let old = thing("e/v1", json!({}));
+            let said = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "response": {
+                "uid": "u1", "result": {"status": "Success"}, "convertedObjects": [thing("e/v2", json!({}))]}});
+            let mut bytes = said.to_string().into_bytes();
+            base::SeededRandom::new(seed).damage(&mut bytes);
+            let made = answer("v1", "u1", &bytes).and_then(|made| accept(&[&old], made, "e/v2"));
+            for object in made.unwrap_or_default() {
+                let of = |key: &str| (object["metadata"][key].clone(), old["metadata"][key].clone());
+                for (is, was) in [of("name"), of("uid"), of("resourceVersion")] {
+                    prop_assert_eq!(is, was);
+                }
+            }
+        }
+    }
 
     fn thing(version: &str, extra: Value) -> Value {
         let mut metadata = json!({"name": "a", "uid": "u", "resourceVersion": "7", "labels": {"x": "y"}});

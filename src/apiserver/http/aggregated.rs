@@ -28,9 +28,9 @@ pub async fn answer(
     door.authorizer.authorize(&asked).await?;
     let lasting = asked.verb == "watch" || incoming.request.headers().contains_key(header::UPGRADE);
     let _running = (asked.verb == "watch").then(|| door.counters.long_running(about));
-    let until = incoming.began + resource::timeout(&incoming.query)?;
+    let until = end_of(&incoming)?;
     let forwarded = door.aggregation.forward(remote, &incoming.user, incoming.request);
-    let response = in_time(until, forwarded).await?;
+    let response = begun_by(until, forwarded).await?;
     Ok(match lasting {
         true => response,
         false => response.map(|body| cut_off(body, until)),
@@ -39,15 +39,20 @@ pub async fn answer(
 
 /// Passes the question for a remote's document on, as long as a request may take.
 pub async fn document(door: &Door, remote: &Remote, incoming: &Incoming) -> Result<Response<Body>, Status> {
-    let until = incoming.began + resource::timeout(&incoming.query)?;
+    let until = end_of(incoming)?;
     let asked: &Request<Body> = &incoming.request;
     let forwarded = door.aggregation.forward_document(remote, &incoming.user, asked);
-    let response = in_time(until, forwarded).await?;
+    let response = begun_by(until, forwarded).await?;
     Ok(response.map(|body| cut_off(body, until)))
 }
 
+/// When a request's time is over.
+fn end_of(incoming: &Incoming) -> Result<Instant, Status> {
+    Ok(incoming.began + resource::timeout(&incoming.query)?)
+}
+
 /// The head of an answer, if it comes in time: whoever waits for it keeps a seat.
-async fn in_time(
+async fn begun_by(
     until: Instant,
     forwarded: impl Future<Output = Response<Body>>,
 ) -> Result<Response<Body>, Status> {

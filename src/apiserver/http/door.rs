@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::convert::EventForm;
 use super::departure::Departure;
+use super::given_up::GivenUp;
 use super::intake::Intake;
 use super::large::Waiting;
+use super::watches::Watches;
 use crate::aggregation::Aggregation;
 use crate::audit::Audit;
 use crate::authn::{Authn, CertificateUser, ServiceAccounts};
@@ -79,6 +81,10 @@ pub struct Door {
     pub intake: Intake,
     /// Answers that wait to be sent.
     pub waiting: Arc<Waiting>,
+    /// How many watches there are.
+    pub watches: Watches,
+    /// What is counted of requests that are given up.
+    pub given_up: GivenUp,
     /// Whether the server is about to end.
     pub departure: Arc<Departure>,
     /// Whose turn it is.

@@ -2,19 +2,22 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
-use api::request::User;
+use api::request::{Notes, User};
 use api::status::Status;
 use base::{Random, SystemRandom};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::header::{HeaderName, HeaderValue, USER_AGENT};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Request, Response};
 use tokio::time::Instant;
 
 use super::body::Lent;
+use super::counted::Counted;
 use super::door::{Caller, Door};
-use super::path::{self, ResourcePath, Route};
+use super::given_up::Reason;
+use super::path::{self, Route};
 use super::query::Query;
 use super::turns::{self, Asking};
 use super::{aggregated, audited, departure, impersonate, plain, reply, resource};
@@ -23,7 +26,6 @@ use crate::audit::policy::Stage;
 use crate::fairness::Flow;
 use crate::metrics::About;
 use crate::nodes::Body;
-use crate::served::ServedKinds;
 use crate::streams;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -38,6 +40,8 @@ pub struct Incoming {
     pub request: Request<Body>,
     /// When it began.
     pub began: Instant,
+    /// What is noted on its way.
+    pub notes: Notes,
 }
 
 impl Incoming {
@@ -69,28 +73,36 @@ async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Re
     let audit = audit_id(request.headers());
     let route = path::parse(request.uri().path());
     let query = Query::parse(request.uri().query().unwrap_or_default());
-    let about = about(
-        &door.kinds,
-        &route,
-        request.method(),
-        &query,
-        request.uri().path(),
-    );
-    let dry_run = query.get("dryRun").is_some();
+    let counted = Counted::of(&door, &route, &request, &query, began);
     let mut course = Course::default();
     let (request, lent) = Lent::of(request);
-    let known = (route, query, &about, audit.to_str().unwrap_or_default(), began);
+    let known = (
+        route,
+        query,
+        &counted.about,
+        audit.to_str().unwrap_or_default(),
+        began,
+    );
     let answer = AssertUnwindSafe(answer(&door, caller, known, request, &mut course))
         .catch_unwind()
         .await;
-    let Course { trail, flow } = course;
+    let Course {
+        trail,
+        flow,
+        queued,
+        notes,
+    } = course;
     let mut response = match answer {
         Ok(Ok(response)) => response,
         Ok(Err(status)) => {
             trail.iter().for_each(|trail| trail.failed(&status));
+            counted.refused(status.code);
+            let reason = Reason::of_code(status.code);
+            reason.iter().for_each(|reason| door.given_up.count(*reason));
             reply::failure(&status)
         }
         Err(_) => {
+            door.given_up.count(Reason::Panic);
             trail.iter().for_each(|trail| trail.at(Stage::Panic, Some(500)));
             reply::failure(&Status::internal("this request caused the API server to panic"))
         }
@@ -98,15 +110,13 @@ async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Re
     if response.status().as_u16() >= 400 {
         lent.rest().await;
     }
-    let timed = !matches!(about.verb, "WATCH" | "CONNECT");
-    let took = timed.then(|| began.elapsed());
-    door.counters
-        .answered(&about, response.status().as_u16(), dry_run, took);
+    let lasts = counted.lasts();
+    counted.answered(&response, queued + notes.waited());
     reply::private(&mut response);
     flow.iter().for_each(|flow| turns::mark(&mut response, flow));
     response.headers_mut().insert(AUDIT_ID, audit);
     match trail {
-        Some(trail) => audited::finish(trail, response, !timed),
+        Some(trail) => audited::finish(trail, response, lasts),
         None => response,
     }
 }
@@ -116,14 +126,20 @@ async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Re
 struct Course {
     trail: Option<Trail>,
     flow: Option<Arc<Flow>>,
+    /// How long it waited for its turn.
+    queued: Duration,
+    notes: Notes,
 }
 
-/// The caller's audit id, or a new one.
+/// The caller's audit id, or a new one. It is marked as a secret, so that HTTP/2 does not remember it: no answer has the
+/// same one, and the next would be compared with all before it.
 fn audit_id(headers: &HeaderMap) -> HeaderValue {
     let given = headers.get(AUDIT_ID).filter(|value| value.len() <= 64).cloned();
-    given.unwrap_or_else(|| {
+    let mut id = given.unwrap_or_else(|| {
         HeaderValue::from_str(&SystemRandom.uuid()).unwrap_or(HeaderValue::from_static("none"))
-    })
+    });
+    id.set_sensitive(true);
+    id
 }
 
 async fn answer(
@@ -155,12 +171,17 @@ async fn answer(
         path: request.uri().path(),
         query: &query,
     };
-    let seat = asking.turn(door, &mut course.flow).await?;
+    let asked = Instant::now();
+    let seat = asking.turn(door, &mut course.flow).await;
+    course.queued = asked.elapsed();
+    let seat = seat?;
+    course.notes = course.trail.as_ref().map(Trail::notes).unwrap_or_default();
     let incoming = Incoming {
         user,
         query,
         request,
         began,
+        notes: course.notes.clone(),
     };
     if let Some(remote) = remote {
         return aggregated::answer(door, &remote, about, incoming).await;
@@ -189,61 +210,4 @@ async fn user(door: &Door, caller: &Caller, headers: &HeaderMap, path: &str) -> 
             Ok(user)
         }
     }
-}
-
-/// What to count a request as. Only names that are served become labels.
-fn about(kinds: &ServedKinds, route: &Route, method: &Method, query: &Query, uri_path: &str) -> About {
-    let mut about = About {
-        component: "apiserver",
-        ..About::default()
-    };
-    let Route::Resource(path) = route else {
-        about.verb = method_name(method);
-        about.subresource = known_path(uri_path);
-        return about;
-    };
-    about.verb = resource::metric_verb(path, method, query);
-    about.scope = scope(path);
-    let place = &path.resource;
-    match kinds.find(&place.group, &place.version, &place.plural) {
-        Some(kind) => {
-            about.group = kind.group;
-            about.version = kind.version;
-            about.resource = kind.plural;
-            let part = kind.subresource(&path.subresource);
-            about.subresource = part.map_or("", |part| part.name);
-        }
-        None => about.resource = "other",
-    }
-    about
-}
-
-fn scope(path: &ResourcePath) -> &'static str {
-    match (path.name.is_empty(), path.namespace.is_empty()) {
-        (false, _) => "resource",
-        (true, false) => "namespace",
-        (true, true) => "cluster",
-    }
-}
-
-fn method_name(method: &Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "PATCH" => "PATCH",
-        "DELETE" => "DELETE",
-        _ => "other",
-    }
-}
-
-fn known_path(path: &str) -> &'static str {
-    let known = [
-        "/healthz", "/livez", "/readyz", "/metrics", "/version", "/openapi", "/apis", "/api", "/openid",
-    ];
-    known
-        .into_iter()
-        .find(|prefix| path.starts_with(prefix))
-        .unwrap_or("other")
 }

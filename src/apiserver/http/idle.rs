@@ -3,21 +3,29 @@
 //! What HTTP/1.1 waits for, hyper bounds itself, from the first byte on. So here it is counted what goes on over HTTP/2,
 //! and whether anything was asked at all.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use super::given_up::Reason;
 
 /// How long a connection may say nothing after its handshake.
 const FIRST_WITHIN: Duration = Duration::from_secs(30);
 /// How long one may rest between two requests, as with Kubernetes' server; its clients' idle connections last as long.
 const IDLE_MAX: Duration = Duration::from_secs(90);
 
-/// What goes on over a connection.
+/// What goes on over a connection. Requests only count here and wake nobody: there are thousands of them a second.
 #[derive(Clone)]
-pub struct Use {
-    // How many requests are under way.
-    busy: watch::Sender<usize>,
+pub struct Use(Arc<Requests>);
+
+struct Requests {
+    opened: Instant,
+    under_way: AtomicUsize,
+    /// When the last one ended, in milliseconds since the connection was opened; `NEVER` as long as none has.
+    ended: AtomicU64,
 }
+
+const NEVER: u64 = u64::MAX;
 
 /// A request under way, until it is dropped.
 pub struct Busy(Use);
@@ -25,80 +33,98 @@ pub struct Busy(Use);
 impl Use {
     /// Of a connection over which nothing was asked yet.
     pub fn new() -> Self {
-        Self {
-            busy: watch::Sender::new(0),
-        }
+        Self(Arc::new(Requests {
+            opened: Instant::now(),
+            under_way: AtomicUsize::new(0),
+            ended: AtomicU64::new(NEVER),
+        }))
     }
 
     /// A request has come.
     pub fn begin(&self) -> Busy {
-        self.busy.send_modify(|count| *count += 1);
+        self.0.under_way.fetch_add(1, Ordering::Relaxed);
         Busy(self.clone())
     }
 
     /// The connection is looked after by others from now on.
     pub fn leave_to_others(&self) {
-        self.busy.send_modify(|count| *count += 1);
+        self.0.under_way.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns when the connection was without use for too long.
-    pub async fn end(&self) {
-        self.unused_for(FIRST_WITHIN, IDLE_MAX).await;
-    }
-
-    async fn unused_for(&self, first: Duration, later: Duration) {
-        let mut busy = self.busy.subscribe();
-        let mut patience = first;
+    /// Returns when the connection was without use for too long; why it is given up.
+    pub async fn end(&self) -> Reason {
         loop {
-            let came = tokio::time::timeout(patience, busy.wait_for(|count| *count > 0));
-            if came.await.is_err() {
-                return;
+            let left = self.left(self.age());
+            if left.is_zero() {
+                return match self.0.ended.load(Ordering::Relaxed) {
+                    NEVER => Reason::Silent,
+                    _ => Reason::Idle,
+                };
             }
-            // What is waited for is here as long as this is, so that waiting itself cannot fail.
-            let _ = busy.wait_for(|count| *count == 0).await;
-            patience = later;
+            tokio::time::sleep(left).await;
         }
+    }
+
+    fn age(&self) -> Duration {
+        self.0.opened.elapsed()
+    }
+
+    /// How long it lasts at least, seen at that age; zero when it is over.
+    fn left(&self, age: Duration) -> Duration {
+        if self.0.under_way.load(Ordering::Acquire) > 0 {
+            return IDLE_MAX;
+        }
+        match self.0.ended.load(Ordering::Relaxed) {
+            NEVER => FIRST_WITHIN.saturating_sub(age),
+            ended => (Duration::from_millis(ended) + IDLE_MAX).saturating_sub(age),
+        }
+    }
+
+    fn ended(&self, age: Duration) {
+        // No connection is that old.
+        let age = u64::try_from(age.as_millis()).unwrap_or(NEVER);
+        self.0.ended.store(age, Ordering::Relaxed);
+        self.0.under_way.fetch_sub(1, Ordering::Release);
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.send_modify(|count| *count -= 1);
+        self.0.ended(self.0.age());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::poll;
 
-    const NONE: Duration = Duration::ZERO;
-    const LONG: Duration = Duration::from_secs(3600);
+    const SECOND: Duration = Duration::from_secs(1);
 
-    #[tokio::test]
-    async fn silence_and_rest_end() {
-        Use::new().unused_for(NONE, LONG).await;
-
+    #[test]
+    fn silence_and_rest_end() {
         let used = Use::new();
+        assert_eq!(used.left(10 * SECOND), 20 * SECOND);
+        assert_eq!(used.left(30 * SECOND), Duration::ZERO, "nothing was asked");
+
         let (first, second) = (used.begin(), used.begin());
-        let end = used.unused_for(LONG, NONE);
-        tokio::pin!(end);
-        assert!(poll!(end.as_mut()).is_pending());
-        drop(first);
-        assert!(poll!(end.as_mut()).is_pending());
-        drop(second);
-        end.await;
+        assert!(!used.left(1000 * SECOND).is_zero());
+        std::mem::forget(first);
+        used.ended(1000 * SECOND);
+        assert!(!used.left(2000 * SECOND).is_zero(), "one is under way");
+        std::mem::forget(second);
+        used.ended(2000 * SECOND);
+        assert_eq!(used.left(2050 * SECOND), 40 * SECOND);
+        assert_eq!(used.left(2090 * SECOND), Duration::ZERO);
+        let again = used.begin();
+        assert!(!used.left(2090 * SECOND).is_zero());
+        drop(again);
+        assert!(used.left(used.age()) > FIRST_WITHIN, "a request ended just now");
     }
 
-    #[tokio::test]
-    async fn what_others_look_after_never_ends_here() {
+    #[test]
+    fn what_others_look_after_never_ends_here() {
         let used = Use::new();
         used.leave_to_others();
-        let end = used.unused_for(NONE, NONE);
-        tokio::pin!(end);
-        for _ in 0..10 {
-            assert!(poll!(end.as_mut()).is_pending());
-            tokio::task::yield_now().await;
-        }
+        assert!(!used.left(1_000_000 * SECOND).is_zero());
     }
 }

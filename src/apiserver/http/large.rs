@@ -16,6 +16,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 
+use super::given_up::{GivenUp, Reason};
 use super::reply;
 use super::shares::{Share, Shares};
 use crate::nodes::{Body, BoxError};
@@ -44,6 +45,7 @@ pub struct Reader(u64);
 pub struct Waiting {
     names: RandomState,
     room: Arc<Shares<Reader>>,
+    given_up: GivenUp,
     // A std lock: nothing awaits while it is held.
     answers: Mutex<Vec<Weak<Mutex<Answer>>>>,
 }
@@ -56,10 +58,11 @@ struct Answer {
 
 impl Waiting {
     /// None yet.
-    pub fn new() -> Self {
+    pub fn new(given_up: GivenUp) -> Self {
         Self {
             names: RandomState::new(),
             room: Shares::new(BYTES_MAX),
+            given_up,
             answers: Mutex::default(),
         }
     }
@@ -78,7 +81,10 @@ impl Waiting {
             return Ok(reply::full(text.whole()));
         }
         let room = self.room.take(reader, text.len());
-        let room = room.map_err(|_| reply::busy())?;
+        let room = room.map_err(|_| {
+            self.given_up.count(Reason::Room);
+            reply::busy()
+        })?;
         let answer = Arc::new(Mutex::new(Answer {
             rest: text.read(),
             taken: Instant::now(),
@@ -105,6 +111,7 @@ impl Waiting {
             let mut answer = lock(&answer);
             let idle = now.saturating_duration_since(answer.taken) > IDLE_MAX;
             if idle {
+                self.given_up.count(Reason::Unread);
                 (answer.rest, answer.room) = (Text::default().read(), None);
             }
             !idle
@@ -168,7 +175,7 @@ mod tests {
 
     #[tokio::test]
     async fn answers_are_sent_whole_and_forgotten_when_nobody_reads() {
-        let waiting = Waiting::new();
+        let waiting = Waiting::new(GivenUp::default());
         let text = Bytes::from(vec![b'x'; 100_000]);
         let reader = waiting.reader("a");
         let sent = waiting.body(reader, text.clone().into()).unwrap();
@@ -185,7 +192,7 @@ mod tests {
 
     #[test]
     fn one_user_does_not_take_all_the_room() {
-        let waiting = Waiting::new();
+        let waiting = Waiting::new(GivenUp::default());
         let large = || Text::from(Bytes::from_static(&[b'x'; 16 * 1024 * 1024]));
         let (a, b) = (waiting.reader("a"), waiting.reader("b"));
         let held: Vec<Body> = std::iter::repeat_with(|| waiting.body(a, large()))

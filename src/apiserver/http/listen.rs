@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::telemetry::Metrics;
 use base::{OnError, Tasks};
 use futures_util::future::BoxFuture;
 use http::{Request, Response, Version};
@@ -13,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use prometheus_client::metrics::counter::Counter;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
@@ -22,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::door::{Caller, Door};
+use super::given_up::{GivenUp, Reason};
 use super::guests::Guests;
 use super::handler;
 use super::idle::Use;
@@ -92,12 +95,16 @@ impl Answers for Door {
 pub(crate) struct Listening {
     /// `None` until there is something to answer from; requests wait for it.
     pub door: watch::Receiver<Option<Arc<dyn Answers>>>,
-    /// For clients.
-    pub tls: Arc<ServerConfig>,
+    /// For clients, as it is at the moment.
+    pub tls: watch::Receiver<Arc<ServerConfig>>,
     /// For other servers, which do not wait.
     pub peers: PeerDoor,
     /// How many connections there may be.
     pub guests: Guests,
+    /// Counts handshakes that came to nothing.
+    pub failed_handshakes: Counter,
+    /// What is counted of connections that are given up.
+    pub given_up: GivenUp,
     /// How much of the processor each client has.
     pub pace: Arc<Pace>,
     /// How long open requests may take to end.
@@ -175,7 +182,7 @@ impl Listening {
         // Who takes nothing of what is sent for this long has gone, or means harm.
         let _ = sys::tcp::give_up_after(&stream, UNREAD_TIMEOUT);
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
-        let Some(hello) = timely(peer, hello).await else {
+        let Some(hello) = self.timely(peer, hello).await else {
             return;
         };
         if PeerDoor::is_wanted(&hello.client_hello()) {
@@ -183,7 +190,8 @@ impl Listening {
             let serve = async move { self.peers.serve(hello, peer, &stop).await };
             return tokio::spawn(serve).await.unwrap_or_default();
         }
-        let Some(stream) = timely(peer, hello.into_stream(self.tls.clone())).await else {
+        let tls = self.tls.borrow().clone();
+        let Some(stream) = self.timely(peer, hello.into_stream(tls)).await else {
             return;
         };
         let Some(door) = self.opened(&stop).await else {
@@ -214,38 +222,52 @@ impl Listening {
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = over(&stop, &in_use) => {
+            unused = over(&stop, &in_use) => {
+                unused.iter().for_each(|reason| self.given_up.count(*reason));
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
         };
         if let Err(error) = ended {
-            tracing::debug!(%peer, error, "connection ended with an error");
+            let reason = Reason::of_connection(&*error);
+            reason.iter().for_each(|reason| self.given_up.count(*reason));
+            tracing::debug!(%peer, ?reason, error, "connection ended with an error");
         }
+    }
+
+    /// What comes of one half of a handshake, in time.
+    async fn timely<T>(&self, peer: SocketAddr, half: impl Future<Output = std::io::Result<T>>) -> Option<T> {
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, half).await {
+            Ok(Ok(done)) => return Some(done),
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+        }
+        self.failed_handshakes.inc();
+        self.given_up.count(Reason::Handshake);
+        None
+    }
+
+    /// The count of handshakes that came to nothing, registered.
+    pub(crate) fn count_failures(metrics: &Metrics) -> Counter {
+        metrics.add(
+            "apiserver_tls_handshake_errors",
+            "Number of requests dropped with 'TLS handshake error from' error",
+            Counter::default(),
+        )
     }
 }
 
-/// Returns when a connection is to end: because the server stops, or nobody uses it.
-async fn over(stop: &CancellationToken, in_use: &Use) {
+/// Returns when a connection is to end: because the server stops, or nobody uses it, for that reason.
+async fn over(stop: &CancellationToken, in_use: &Use) -> Option<Reason> {
     tokio::select! {
-        () = stop.cancelled() => {}
-        () = in_use.end() => {}
+        () = stop.cancelled() => None,
+        reason = in_use.end() => Some(reason),
     }
 }
 
 async fn while_guest(guest: Share<IpAddr>, served: impl Future<Output = ()>) {
     served.await;
     drop(guest);
-}
-
-/// What comes of one half of a handshake, in time.
-async fn timely<T>(peer: SocketAddr, half: impl Future<Output = std::io::Result<T>>) -> Option<T> {
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, half).await {
-        Ok(Ok(done)) => return Some(done),
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-        Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
-    }
-    None
 }
 
 /// Runs the requests of an HTTP/2 connection at its client's pace.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use api::status::Status;
+use base::telemetry::Metrics;
 use http::header::{CACHE_CONTROL, ETAG, HeaderValue, VARY};
-use http::{Method, Response};
+use http::{HeaderMap, Method, Response};
 use serde_json::json;
 
 use super::door::Door;
@@ -16,11 +17,26 @@ use crate::nodes::Body;
 use crate::openapi_routes::holds;
 use crate::version;
 
-/// The form of `/metrics`.
-pub(crate) const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The forms of `/metrics`: the one everybody understands, and the one that is given to whoever asks for it.
+const PLAIN_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Below it people see what goes on in flow control.
 const QUEUES: &str = "/debug/api_priority_and_fairness/";
+
+/// What is always there, besides discovery and health.
+const PATHS: [&str; 10] = [
+    "/.well-known/openid-configuration",
+    "/debug/api_priority_and_fairness/dump_priority_levels",
+    "/debug/api_priority_and_fairness/dump_queues",
+    "/debug/api_priority_and_fairness/dump_requests",
+    "/metrics",
+    "/metrics/slis",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openid/v1/jwks",
+    "/version",
+];
 
 /// Answers a request for a plain path.
 pub async fn answer(door: &Arc<Door>, incoming: Incoming) -> Result<Response<Body>, Status> {
@@ -54,12 +70,13 @@ async fn find(door: &Door, incoming: &Incoming, path: &str) -> Result<Option<Res
         return Ok(health(door, incoming, probe, part));
     }
     match path.trim_end_matches('/') {
-        "" => json(json!({"paths": paths()})),
+        "" | "/index.html" => json(json!({"paths": paths(door)})),
         "/version" => json(version::info()),
         "/metrics" => {
             door.members.measure().await;
-            Ok(Some(reply::response(200, METRICS_TYPE, door.metrics.encode())))
+            Ok(Some(metrics(incoming.request.headers(), &door.metrics)))
         }
+        "/metrics/slis" => Ok(Some(metrics(incoming.request.headers(), door.health.slis()))),
         "/openid/v1/jwks" => {
             let body = door.tokens.key_set().to_string();
             Ok(Some(reply::response(200, "application/jwk-set+json", body)))
@@ -78,24 +95,37 @@ async fn find(door: &Door, incoming: &Incoming, path: &str) -> Result<Option<Res
     }
 }
 
-fn paths() -> Vec<&'static str> {
-    vec![
-        "/.well-known/openid-configuration",
-        "/api",
-        "/api/v1",
-        "/apis",
-        "/debug/api_priority_and_fairness/dump_priority_levels",
-        "/debug/api_priority_and_fairness/dump_queues",
-        "/debug/api_priority_and_fairness/dump_requests",
-        "/healthz",
-        "/livez",
-        "/metrics",
-        "/openapi/v2",
-        "/openapi/v3",
-        "/openid/v1/jwks",
-        "/readyz",
-        "/version",
-    ]
+/// What is measured, in the form that the client likes best.
+pub(crate) fn metrics(headers: &HeaderMap, metrics: &Metrics) -> Response<Body> {
+    let form = |range: &negotiate::Range<'_>| match (range.media, range.get("version")) {
+        ("application/openmetrics-text", None | Some("1.0.0" | "0.0.1")) => Some(true),
+        ("text/plain", None | Some("0.0.4")) | ("text/*" | "*/*", _) => Some(false),
+        _ => None,
+    };
+    let open = negotiate::accepted(headers)
+        .iter()
+        .find_map(form)
+        .unwrap_or(false);
+    let (content_type, text) = match open {
+        true => (OPEN_METRICS, metrics.encode()),
+        false => (PLAIN_METRICS, metrics.encode_plain()),
+    };
+    let mut response = reply::response(200, content_type, "");
+    let body = match negotiate::gzip(headers) {
+        true => reply::compressed(&mut response, text.into_bytes().into()).whole(),
+        false => text.into(),
+    };
+    *response.body_mut() = reply::full(body);
+    response
+}
+
+/// All that can be read besides objects.
+fn paths(door: &Door) -> Vec<String> {
+    let mut paths: Vec<String> = PATHS.map(str::to_owned).into();
+    paths.extend(door.discovery.paths());
+    paths.extend(door.health.paths());
+    paths.sort();
+    paths
 }
 
 fn health(door: &Door, incoming: &Incoming, probe: Probe, part: &str) -> Option<Response<Body>> {

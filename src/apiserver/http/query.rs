@@ -1,10 +1,11 @@
 //! Query parameters, read as Kubernetes' option types read them.
 
-use api::request::{Options, Verb};
+use api::request::{Options, PatchType, Verb};
 use api::status::{FieldError, Status};
 
 use super::path::decode;
 use crate::numbers;
+use crate::registry::options_kind;
 
 /// Decoded `key=value` pairs in the order in which they were sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,12 +90,12 @@ pub fn options(query: &Query, verb: Verb, user_agent: &str) -> Result<Options, S
         propagation_policy: text("propagationPolicy"),
         ..Options::default()
     };
-    let errors = wrong(query, &options);
+    let errors = wrong(query, verb, &options);
     if !errors.is_empty() {
         return Err(Status::invalid("meta.k8s.io", options_kind(verb), "", &errors));
     }
     // Apply demands that the manager be named; everyone else is known by their program's name.
-    if options.field_manager.is_empty() && verb != Verb::Patch(api::request::PatchType::Apply) {
+    if options.field_manager.is_empty() && verb != Verb::Patch(PatchType::Apply) {
         options.field_manager = manager(user_agent);
     }
     if query.get("orphanDependents").is_some() && options.propagation_policy.is_empty() {
@@ -104,20 +105,18 @@ pub fn options(query: &Query, verb: Verb, user_agent: &str) -> Result<Options, S
     Ok(options)
 }
 
-fn options_kind(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Create => "CreateOptions",
-        Verb::Update => "UpdateOptions",
-        Verb::Patch(_) => "PatchOptions",
-        Verb::Delete | Verb::DeleteCollection => "DeleteOptions",
-        Verb::Get | Verb::List | Verb::Watch => "ListOptions",
-    }
-}
-
-fn wrong(query: &Query, options: &Options) -> Vec<FieldError> {
+fn wrong(query: &Query, verb: Verb, options: &Options) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    for value in query.all("dryRun").filter(|value| *value != "All") {
-        errors.push(FieldError::not_supported("dryRun", value, &["All"]));
+    let patches = matches!(verb, Verb::Patch(how) if how != PatchType::Apply);
+    if patches && query.get("force").is_some() {
+        errors.push(FieldError::forbidden(
+            "force",
+            "may not be specified for non-apply patch",
+        ));
+    }
+    let tried: Vec<&str> = query.all("dryRun").collect();
+    if tried.iter().any(|value| *value != "All") {
+        errors.push(FieldError::not_supported("dryRun", tried, &["All"]));
     }
     if query.get("orphanDependents").is_some() && !options.propagation_policy.is_empty() {
         errors.push(FieldError::invalid(
@@ -188,8 +187,15 @@ mod tests {
         let status = options(&bad, Verb::Create, "").unwrap_err();
         assert_eq!(
             status.message,
-            r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "Some": supported values: "All""#
+            r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All""#
         );
+        let forced =
+            |how| options(&Query::parse("force=true"), Verb::Patch(how), "").map_err(|status| status.message);
+        assert_eq!(
+            forced(PatchType::Merge).unwrap_err(),
+            r#"PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified for non-apply patch"#
+        );
+        assert!(forced(PatchType::Apply).unwrap().force);
         assert_eq!(Query::parse("a=%zz&b=1"), Query(vec![("b".into(), "1".into())]));
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::go;
 use api::request::{Options, PatchType, Request, Verb};
 use api::status::Status;
 use base::{Random, SystemRandom};
@@ -22,7 +23,7 @@ use crate::metrics::About;
 use crate::nodes::Body;
 use crate::streams;
 use crate::streams::upgrade::{self, Wanted};
-use crate::{backup, members};
+use crate::{backup, members, room, trust};
 
 /// An ordinary request that takes longer is given up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -46,11 +47,20 @@ pub async fn answer(
     if backup::is_about(&path) {
         return backup::answer(door, path, incoming).await;
     }
+    if room::is_about(&path) {
+        return room::answer(door, path, incoming).await;
+    }
+    if trust::is_about(&path) {
+        return trust::answer(door, path, incoming).await;
+    }
     if members::is_about(&path) {
         return members::answer(door, path, incoming).await;
     }
     let (method, headers) = (incoming.request.method(), incoming.request.headers());
-    let verb = verb(&path, method, &incoming.query, headers)?;
+    let place = &path.resource;
+    let kind = door.kinds.find(&place.group, &place.version, &place.plural);
+    let types = patch_types(kind.is_some_and(|kind| kind.custom().is_some()));
+    let verb = verb(&path, method, &incoming.query, headers, types)?;
     if verb == Verb::Watch {
         return follow(door, path, about, incoming).await;
     }
@@ -59,7 +69,13 @@ pub async fn answer(
 }
 
 /// What a method on a path means.
-fn verb(path: &ResourcePath, method: &Method, query: &Query, headers: &HeaderMap) -> Result<Verb, Status> {
+fn verb(
+    path: &ResourcePath,
+    method: &Method,
+    query: &Query,
+    headers: &HeaderMap,
+    types: &[(&str, PatchType)],
+) -> Result<Verb, Status> {
     let named = !path.name.is_empty();
     Ok(match *method {
         Method::GET | Method::HEAD if path.watch => Verb::Watch,
@@ -69,7 +85,7 @@ fn verb(path: &ResourcePath, method: &Method, query: &Query, headers: &HeaderMap
         Method::POST if named && path.subresource.is_empty() => return Err(not_allowed()),
         Method::POST => Verb::Create,
         Method::PUT if named => Verb::Update,
-        Method::PATCH if named => Verb::Patch(patch_type(text(headers, &CONTENT_TYPE))?),
+        Method::PATCH if named => Verb::Patch(patch_type(text(headers, &CONTENT_TYPE), types)?),
         Method::DELETE if named => Verb::Delete,
         Method::DELETE => Verb::DeleteCollection,
         _ => return Err(not_allowed()),
@@ -104,6 +120,7 @@ pub fn rule_verb(metric: &str, method: &Method) -> &'static str {
     match metric {
         "CONNECT" if method == Method::GET => "get",
         "CONNECT" | "POST" => "create",
+        "APPLY" => "patch",
         "PUT" => "update",
         "GET" => "get",
         "LIST" => "list",
@@ -115,27 +132,46 @@ pub fn rule_verb(metric: &str, method: &Method) -> &'static str {
     }
 }
 
-fn patch_type(content_type: &str) -> Result<PatchType, Status> {
-    match content_type.split(';').next().unwrap_or_default().trim() {
-        "application/json-patch+json" => Ok(PatchType::Json),
-        "application/merge-patch+json" => Ok(PatchType::Merge),
-        "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
-        "application/apply-patch+yaml" => Ok(PatchType::Apply),
-        _ => Err(Status::new(
-            415,
-            "UnsupportedMediaType",
-            "the body of the request was in an unknown format - accepted media types include: \
-             application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, \
-             application/strategic-merge-patch+json",
-        )),
+/// Whether a body of that type is one to apply.
+pub fn is_apply(content_type: &str) -> bool {
+    media_type(content_type) == "application/apply-patch+yaml"
+}
+
+/// The media types of patches of a kind that is built in, or custom, in Kubernetes' order.
+fn patch_types(custom: bool) -> &'static [(&'static str, PatchType)] {
+    const JSON: (&str, PatchType) = ("application/json-patch+json", PatchType::Json);
+    const MERGE: (&str, PatchType) = ("application/merge-patch+json", PatchType::Merge);
+    const STRATEGIC: (&str, PatchType) = ("application/strategic-merge-patch+json", PatchType::Strategic);
+    const APPLY: (&str, PatchType) = ("application/apply-patch+yaml", PatchType::Apply);
+    match custom {
+        true => &[JSON, MERGE, APPLY],
+        false => &[JSON, MERGE, STRATEGIC, APPLY],
     }
+}
+
+fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn patch_type(content_type: &str, types: &[(&str, PatchType)]) -> Result<PatchType, Status> {
+    let asked = media_type(content_type);
+    let found = types.iter().find(|(media, _)| *media == asked);
+    found.map(|(_, how)| *how).ok_or_else(|| {
+        let known: Vec<&str> = types.iter().map(|(media, _)| *media).collect();
+        let known = known.join(", ");
+        let why = format!(
+            "the body of the request was in an unknown format - accepted media types include: {known}"
+        );
+        Status::new(415, "UnsupportedMediaType", why)
+    })
 }
 
 fn conversion(door: &Door, path: &ResourcePath, incoming: &Incoming) -> Result<Conversion, Status> {
     let place = &path.resource;
     let kind = door.kinds.find(&place.group, &place.version, &place.plural);
-    // Parts of an object are of kinds without columns of their own.
-    let tables = kind.is_some() && matches!(path.subresource.as_str(), "" | "status");
+    // Parts of an object are of kinds without columns of their own, and so are answers to questions.
+    let kept = kind.as_ref().is_some_and(|kind| kind.stored());
+    let tables = kept && matches!(path.subresource.as_str(), "" | "status");
     Ok(Conversion {
         form: negotiate::form(incoming.request.headers(), tables)?,
         kind,
@@ -182,7 +218,7 @@ async fn call(
     let (parts, sent) = incoming.request.into_parts();
     let content_type = text(&parts.headers, &CONTENT_TYPE).to_owned();
     let trail = parts.extensions.get::<Trail>();
-    let notes = trail.map(Trail::notes).unwrap_or_default();
+    let notes = incoming.notes;
     let whole_list = verb == Verb::List && turns::is_whole(&incoming.query);
     let size_key = whole_list.then(|| turns::list_key(&path, &incoming.query));
     let part = path.subresource.clone();
@@ -233,15 +269,9 @@ pub fn timeout(query: &Query) -> Result<Duration, Status> {
     let Some(asked) = query.get("timeout").filter(|text| !text.is_empty()) else {
         return Ok(REQUEST_TIMEOUT);
     };
-    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
-    let parsed = units.iter().find_map(|(unit, milliseconds)| {
-        let number = asked.strip_suffix(unit)?.parse::<u64>().ok()?;
-        number.checked_mul(*milliseconds)
-    });
-    let milliseconds = parsed.ok_or_else(|| {
+    let asked = go::parse_duration(asked).ok_or_else(|| {
         Status::bad_request(format!("invalid timeout specified in the request URL: {asked:?}"))
     })?;
-    let asked = Duration::from_millis(milliseconds);
     Ok(if asked.is_zero() {
         REQUEST_TIMEOUT
     } else {
@@ -262,6 +292,7 @@ async fn follow(
     }
     let conversion = conversion(door, &path, &incoming)?;
     let options = query::options(&incoming.query, Verb::Watch, incoming.user_agent())?;
+    let place = door.watches.admit(&incoming.user.name)?;
     let seconds = options.timeout_seconds.filter(|s| *s > 0);
     let spread = || WATCH_TIMEOUT_SECONDS + SystemRandom.below(WATCH_TIMEOUT_SECONDS);
     let timeout = Duration::from_secs(seconds.unwrap_or_else(spread));
@@ -273,16 +304,11 @@ async fn follow(
         timeout,
         stop: door.stop.clone(),
         cut_off: door.cut_off.clone(),
+        place,
     };
     let request = incoming.request;
     if upgrade::wanted(request.version(), request.headers()) == Some(Wanted::WebSocket) {
-        return watch::socket(
-            request,
-            events,
-            conversion,
-            limits,
-            door.counters.long_running(about),
-        );
+        return watch::socket(request, events, conversion, limits, door.counters.watching(about));
     }
     let content_type = if conversion.form.stream {
         "application/json;stream=watch"
@@ -290,7 +316,7 @@ async fn follow(
         "application/json"
     };
     let mut response = reply::response(200, content_type, "");
-    *response.body_mut() = watch::body(events, conversion, limits, door.counters.long_running(about));
+    *response.body_mut() = watch::body(events, conversion, limits, door.counters.watching(about));
     Ok(response)
 }
 
@@ -306,7 +332,8 @@ mod tests {
         };
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
-        verb(&path, &method, &Query::parse(query), &headers).map_err(|status| status.code)
+        let types = patch_types(uri.contains("custom"));
+        verb(&path, &method, &Query::parse(query), &headers, types).map_err(|status| status.code)
     }
 
     #[test]
@@ -335,6 +362,18 @@ mod tests {
                 Ok(Verb::Patch(PatchType::Merge)),
             ),
             (Method::PATCH, "/api/v1/nodes/a", "application/json", Err(415)),
+            (
+                Method::PATCH,
+                "/api/v1/nodes/a",
+                "application/strategic-merge-patch+json; charset=utf-8",
+                Ok(Verb::Patch(PatchType::Strategic)),
+            ),
+            (
+                Method::PATCH,
+                "/apis/custom.io/v1/things/a",
+                "application/strategic-merge-patch+json",
+                Err(415),
+            ),
             (Method::DELETE, "/api/v1/nodes/a", "", Ok(Verb::Delete)),
             (Method::DELETE, "/api/v1/nodes", "", Ok(Verb::DeleteCollection)),
             (Method::OPTIONS, "/api/v1/nodes", "", Err(405)),

@@ -169,9 +169,9 @@ mod tests {
         let pki = Pki::open(&config, 6443, Timestamp::now()).unwrap();
         let serving = pki.serving(&config, Timestamp::now()).unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(
-            server_config(&[pki.client_ca.der()], Arc::new(serving)).unwrap(),
+            server_config(pki.now().client_ca.roots(), Arc::new(serving)).unwrap(),
         ));
-        let client = tls::config(pki.serving_ca.pem(), &Credentials::default(), &[alpn]).unwrap();
+        let client = tls::config(pki.now().serving_ca.pem(), &Credentials::default(), &[alpn]).unwrap();
         let (near, far) = tokio::io::duplex(1 << 20);
         let writes = Arc::new(AtomicUsize::new(0));
         let near = Counted {

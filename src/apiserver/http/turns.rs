@@ -110,7 +110,9 @@ impl Asking<'_> {
             "LIST" | "WATCH" if is_list() && !asks_for_one(self.query) => {
                 fairness::list(door.fairness.sizes().of(&list_key(path, self.query)), flow.widest)
             }
-            "POST" | "PUT" | "PATCH" | "DELETE" | "DELETECOLLECTION" if path.subresource != "token" => {
+            "POST" | "PUT" | "PATCH" | "APPLY" | "DELETE" | "DELETECOLLECTION"
+                if path.subresource != "token" =>
+            {
                 let watchers = door.counters.watchers(self.about);
                 flow.counts.told(watchers);
                 fairness::write(watchers, flow.widest)

@@ -16,7 +16,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 use super::convert::Conversion;
-use crate::metrics::Running;
+use super::watches::Place;
+use crate::metrics::{Running, Sent, Watching};
 use crate::nodes::{Body, BoxError};
 use crate::streams::websocket;
 
@@ -37,12 +38,14 @@ pub struct Limits {
     pub stop: CancellationToken,
     /// When it loses contact with the other servers: whoever asks another one learns more.
     pub cut_off: tokio::sync::watch::Receiver<bool>,
+    /// The place that it takes until then.
+    pub place: Place,
 }
 
-/// The body of an answer to a watch. `running` counts it until it is dropped.
-pub fn body(events: EventStream, conversion: Conversion, limits: Limits, running: Running) -> Body {
-    let frames = chunks(lines(events, conversion).boxed())
-        .take_until(Box::pin(limits.end(running)))
+/// The body of an answer to a watch. `watching` counts it until it is dropped.
+pub fn body(events: EventStream, conversion: Conversion, limits: Limits, watching: Watching) -> Body {
+    let frames = chunks(lines(events, conversion, watching.sent).boxed())
+        .take_until(Box::pin(limits.end(watching.running)))
         .map(|chunk| Ok::<_, BoxError>(Frame::data(chunk)));
     Body::new(StreamBody::new(SyncStream::new(frames)))
 }
@@ -112,11 +115,11 @@ pub fn socket(
     events: EventStream,
     conversion: Conversion,
     limits: Limits,
-    running: Running,
+    watching: Watching,
 ) -> Result<Response<Body>, Status> {
     let text = |line: Line| Message::text(String::from_utf8_lossy(&line.bytes()).into_owned());
-    let messages = lines(events, conversion)
-        .take_until(Box::pin(limits.end(running)))
+    let messages = lines(events, conversion, watching.sent)
+        .take_until(Box::pin(limits.end(watching.running)))
         .map(text);
     websocket::stream(request, "", messages)
 }
@@ -135,7 +138,11 @@ impl Limits {
 }
 
 /// One line for each event; what goes wrong is an event too.
-fn lines(events: EventStream, conversion: Conversion) -> impl Stream<Item = Line> + Send + 'static {
+fn lines(
+    events: EventStream,
+    conversion: Conversion,
+    sent: Sent,
+) -> impl Stream<Item = Line> + Send + 'static {
     let mut first = true;
     events.map(move |event| {
         let line = event.and_then(|event| {
@@ -146,10 +153,12 @@ fn lines(events: EventStream, conversion: Conversion) -> impl Stream<Item = Line
                 object,
             })
         });
-        line.unwrap_or_else(|status| Line {
+        let line = line.unwrap_or_else(|status| Line {
             kind: "ERROR",
             object: status.to_value().to_string().into(),
-        })
+        });
+        sent.event(line.len());
+        line
     })
 }
 
@@ -162,15 +171,23 @@ struct Line {
 impl Line {
     const END: &[u8] = b"}\n";
 
+    const START: [&str; 2] = ["{\"type\":\"", "\",\"object\":"];
+
+    fn len(&self) -> usize {
+        let [before, after] = Self::START;
+        before.len() + self.kind.len() + after.len() + self.object.len() + Self::END.len()
+    }
+
     fn write(&self, out: &mut BytesMut) {
-        out.reserve(self.object.len() + 64);
+        out.reserve(self.len());
         self.write_start(out);
         out.put_slice(&self.object);
         out.put_slice(Self::END);
     }
 
     fn write_start(&self, out: &mut BytesMut) {
-        for piece in ["{\"type\":\"", self.kind, "\",\"object\":"] {
+        let [before, after] = Self::START;
+        for piece in [before, self.kind, after] {
             out.put_slice(piece.as_bytes());
         }
     }
@@ -229,6 +246,8 @@ where
 #[cfg(test)]
 mod tests {
     use super::super::convert::tests::idle;
+    use super::super::given_up::GivenUp;
+    use super::super::watches::Watches;
     use super::*;
     use crate::metrics::{About, HttpMetrics};
     use api::request::{EventKind, WatchEvent};
@@ -247,8 +266,9 @@ mod tests {
             timeout: Duration::from_secs(9),
             stop: CancellationToken::new(),
             cut_off,
+            place: Watches::new(2, GivenUp::default()).admit("a").unwrap(),
         };
-        let body = body(events, idle(), limits, metrics.long_running(&About::default()));
+        let body = body(events, idle(), limits, metrics.watching(&About::default()));
         let text = body.collect().await.unwrap().to_bytes();
         let lines: Vec<&[u8]> = text.split_inclusive(|b| *b == b'\n').collect();
         assert_eq!(lines[0], b"{\"type\":\"ADDED\",\"object\":{\"a\":1}}\n");
@@ -267,9 +287,10 @@ mod tests {
             timeout: Duration::from_millis(3),
             stop: CancellationToken::new(),
             cut_off,
+            place: Watches::new(2, GivenUp::default()).admit("a").unwrap(),
         };
         let events = stream::pending().boxed();
-        let body = body(events, idle(), limits, metrics.long_running(&About::default()));
+        let body = body(events, idle(), limits, metrics.watching(&About::default()));
         assert!(body.collect().await.unwrap().to_bytes().is_empty());
     }
 }

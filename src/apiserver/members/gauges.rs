@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::judge;
 use super::wire::MemberList;
+use crate::pki::Ending;
 
 type Number = Gauge<u64, AtomicU64>;
 
@@ -26,6 +27,13 @@ pub struct Gauges {
     applied: Number,
     lag: Family<Peer, Number>,
     reachable: Family<Peer, Number>,
+    ends: Family<Named, Gauge>,
+}
+
+/// What ends, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Named {
+    name: &'static str,
 }
 
 impl Gauges {
@@ -48,6 +56,11 @@ impl Gauges {
             applied: add("applied_index", "Last entry applied"),
             lag: of_peers("lag_entries", "Entries that a server lacks; told by the leader"),
             reachable: of_peers("reachable", "1 for a server heard of lately; told by the leader"),
+            ends: metrics.add(
+                "coracle_certificate_expiration_timestamp_seconds",
+                "When the authorities and this server's own certificates end",
+                Family::default(),
+            ),
         }
     }
 
@@ -60,6 +73,13 @@ impl Gauges {
         self.committed.set(status.committed);
         self.applied.set(status.applied);
         self.peers(&judge::members(status, here));
+    }
+
+    /// Takes in when certificates end.
+    pub fn ending(&self, endings: &[Ending]) {
+        for Ending { name, ends, .. } in endings {
+            self.ends.get_or_create(&Named { name }).set(*ends);
+        }
     }
 
     fn peers(&self, members: &MemberList) {

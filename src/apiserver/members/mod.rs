@@ -69,6 +69,8 @@ impl Members {
     pub async fn measure(&self) {
         if let Ok(status) = self.store.status().await {
             self.gauges.update(&status, &self.here);
+            let endings = self.pki.as_ref().map(|pki| pki.endings());
+            self.gauges.ending(&endings.unwrap_or_default());
         }
     }
 }

@@ -26,6 +26,7 @@ impl Members {
         if disk_bytes > 0 && disk_free_bytes < disk_bytes / 100 * DISK_FREE_PERCENT {
             alarms.push("disk almost full".to_owned());
         }
+        alarms.extend(self.endings());
         Ok(ServerStatus {
             id: id_text(status.member),
             version: version::OURS.to_owned(),
@@ -38,6 +39,13 @@ impl Members {
             disk_bytes,
             alarms,
         })
+    }
+
+    /// What is said of certificates that end soon.
+    fn endings(&self) -> Vec<String> {
+        let (now, pki) = (self.clock.now().as_second(), self.pki.as_ref());
+        let endings = pki.map(|pki| pki.endings()).unwrap_or_default();
+        endings.iter().filter_map(|ending| ending.alarm(now)).collect()
     }
 
     /// Bytes free on the disk with the data, and of it; zeros if nobody can say.

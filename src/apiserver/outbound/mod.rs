@@ -114,6 +114,15 @@ impl Outbound {
         }
     }
 
+    /// Posts JSON to somebody to whom a file leads, and who has nothing to say to it.
+    ///
+    /// # Errors
+    /// As for [`Self::post`].
+    pub async fn tell(&self, of: &Correspondent, body: Bytes, within: Duration) -> Result<(), String> {
+        let ask = Ask::new(Method::POST, body, &of.who);
+        self.ask(&of.endpoint, ask, within).await.map(drop)
+    }
+
     /// Posts JSON and returns the body of the answer; `query` has no question mark.
     ///
     /// # Errors

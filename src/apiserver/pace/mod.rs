@@ -138,29 +138,34 @@ enum State {
     Waits(Arc<Ticket>, Place),
 }
 
-/// How the work may go on.
-enum Way {
-    Free,
-    Turn,
-    NotYet,
+/// A step that may be taken now.
+struct Step {
+    /// Whether it is a turn, which is to be given back.
+    turn: bool,
+    began: Duration,
 }
 
 impl<F> Paced<F> {
-    fn way(&mut self, context: &Context<'_>) -> Way {
+    /// The next step; when it has to wait for a turn, it is woken with one.
+    fn step(&mut self, context: &Context<'_>) -> Option<Step> {
+        let (pace, who) = (&self.client.pace, self.client.who());
         if let State::Waits(ticket, _) = &self.state {
             // Registered first: a turn that comes in between must not go unnoticed.
             ticket.waker.register(context.waker());
             if !ticket.granted.load(Ordering::Acquire) {
-                return Way::NotYet;
+                return None;
             }
             self.state = State::Idle;
-            return Way::Turn;
+            let began = pace.now();
+            return Some(Step { turn: true, began });
         }
-        let (pace, who) = (&self.client.pace, self.client.who());
         let now = pace.now();
         let mut ledger = pace.ledger();
         if ledger.goes_freely(who, now) {
-            return Way::Free;
+            return Some(Step {
+                turn: false,
+                began: now,
+            });
         }
         // Even a turn that is there at once comes by being woken: others are in the runtime's queue already.
         let ticket = Arc::<Ticket>::default();
@@ -169,7 +174,7 @@ impl<F> Paced<F> {
         Pace::hand_on(ledger, now);
         pace.held_back.inc();
         self.state = State::Waits(ticket, place);
-        Way::NotYet
+        None
     }
 }
 
@@ -197,15 +202,14 @@ impl<F: Future> Future for Paced<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let turn = match self.way(context) {
-            Way::NotYet => return Poll::Pending,
-            way => matches!(way, Way::Turn),
+        let Some(Step { turn, began }) = self.step(context) else {
+            return Poll::Pending;
         };
         let client = self.client.clone();
         let _spending = Spending {
             pace: &client.pace,
             who: client.who(),
-            began: client.pace.now(),
+            began,
             turn,
         };
         self.work.as_mut().poll(context)

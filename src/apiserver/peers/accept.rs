@@ -51,6 +51,8 @@ impl PeerDoor {
         let served = tokio::select! {
             served = self.store.serve_peer(name.member, stream) => served,
             () = stop.cancelled() => Ok(()),
+            // Whoever it is proves it anew, with what is trusted now.
+            () = self.tls.distrusted() => Ok(()),
         };
         let member = format_args!("{:x}", name.member);
         match served {

@@ -24,6 +24,7 @@ use rustls::version::TLS13;
 use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
 };
+use tokio::sync::watch;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -70,8 +71,15 @@ impl PeerName {
 /// This server's identity towards the others, and whom it takes for one of them.
 pub struct PeerTls {
     me: PeerName,
+    now: watch::Sender<Sides>,
+}
+
+/// Both sides of a connection, as they are at the moment.
+#[derive(Clone)]
+struct Sides {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
+    roots: Vec<CertificateDer<'static>>,
 }
 
 impl PeerTls {
@@ -79,8 +87,72 @@ impl PeerTls {
     ///
     /// # Errors
     /// When the certificate cannot be made or TLS does not take it.
-    pub fn new(ca: &Ca, cluster: u64, member: u64, now: Timestamp) -> Result<Self, PkiError> {
+    pub fn new(
+        ca: &Ca,
+        roots: &[CertificateDer<'static>],
+        cluster: u64,
+        member: u64,
+        now: Timestamp,
+    ) -> Result<Self, PkiError> {
         let me = PeerName { cluster, member };
+        let sides = Sides::new(ca, roots, me, now)?;
+        Ok(Self {
+            me,
+            now: watch::Sender::new(sides),
+        })
+    }
+
+    /// From now on certified by that CA, and trusting these.
+    ///
+    /// # Errors
+    /// When the certificate cannot be made or TLS does not take it; then nothing changes.
+    pub fn renew(&self, ca: &Ca, roots: &[CertificateDer<'static>], now: Timestamp) -> Result<(), PkiError> {
+        self.now.send_replace(Sides::new(ca, roots, self.me, now)?);
+        Ok(())
+    }
+
+    /// Waits until a CA that is trusted now is trusted no more.
+    pub async fn distrusted(&self) {
+        let mut now = self.now.subscribe();
+        let trusted = now.borrow_and_update().roots.clone();
+        let lost = |sides: &Sides| trusted.iter().any(|root| !sides.roots.contains(root));
+        let _ = now.wait_for(lost).await;
+    }
+    /// Who this server is.
+    pub fn me(&self) -> PeerName {
+        self.me
+    }
+
+    /// For connections that come in.
+    pub fn server(&self) -> Arc<ServerConfig> {
+        self.now.borrow().server.clone()
+    }
+
+    /// For connections to others.
+    pub fn client(&self) -> Arc<ClientConfig> {
+        self.now.borrow().client.clone()
+    }
+
+    /// The name that the certificate of another member must have.
+    ///
+    /// # Errors
+    /// Never: such names are well-formed.
+    pub fn name_of(
+        &self,
+        member: u64,
+    ) -> Result<ServerName<'static>, rustls::pki_types::InvalidDnsNameError> {
+        let name = PeerName { member, ..self.me };
+        ServerName::try_from(name.text())
+    }
+}
+
+impl Sides {
+    fn new(
+        ca: &Ca,
+        roots: &[CertificateDer<'static>],
+        me: PeerName,
+        now: Timestamp,
+    ) -> Result<Self, PkiError> {
         let name = me.text();
         let leaf = Leaf {
             sans: name
@@ -96,46 +168,21 @@ impl PeerTls {
         };
         let issued = ca.issue(&leaf, now, LEAF_SECONDS)?;
         let unreadable = |error: rustls::pki_types::pem::Error| rustls::Error::General(error.to_string());
-        let mut roots = RootCertStore::empty();
-        roots.add(ca.der().clone())?;
+        let mut trusted = RootCertStore::empty();
+        for root in roots {
+            trusted.add(root.clone())?;
+        }
         let parts = Parts {
             provider: Arc::new(rustls::crypto::ring::default_provider()),
-            roots: Arc::new(roots),
+            roots: Arc::new(trusted),
             chain: vec![CertificateDer::from_pem_slice(issued.cert_pem.as_bytes()).map_err(unreadable)?],
             key: PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).map_err(unreadable)?,
         };
         Ok(Self {
-            me,
             server: Arc::new(parts.server()?),
             client: Arc::new(parts.client()?),
+            roots: roots.to_vec(),
         })
-    }
-
-    /// Who this server is.
-    pub fn me(&self) -> PeerName {
-        self.me
-    }
-
-    /// For connections that come in.
-    pub fn server(&self) -> Arc<ServerConfig> {
-        self.server.clone()
-    }
-
-    /// For connections to others.
-    pub fn client(&self) -> Arc<ClientConfig> {
-        self.client.clone()
-    }
-
-    /// The name that the certificate of another member must have.
-    ///
-    /// # Errors
-    /// Never: such names are well-formed.
-    pub fn name_of(
-        &self,
-        member: u64,
-    ) -> Result<ServerName<'static>, rustls::pki_types::InvalidDnsNameError> {
-        let name = PeerName { member, ..self.me };
-        ServerName::try_from(name.text())
     }
 }
 
@@ -276,17 +323,47 @@ mod tests {
         let ca = Ca::open(dir.path(), "peer-ca", "coracle-peer-ca", now).unwrap();
         let foreign = Ca::open(other.path(), "peer-ca", "coracle-peer-ca", now).unwrap();
         let long_ago = now - jiff::SignedDuration::from_hours(24 * 3000);
-        let (a, b) = (
-            PeerTls::new(&ca, 7, 1, now).unwrap(),
-            PeerTls::new(&ca, 7, 2, long_ago).unwrap(),
-        );
+        let tls = |ca: &Ca, cluster, member, now| {
+            PeerTls::new(ca, &[ca.der().clone()], cluster, member, now).unwrap()
+        };
+        let (a, b) = (tls(&ca, 7, 1, now), tls(&ca, 7, 2, long_ago));
         assert_eq!(meet(&a, &b, 2).await, Some(a.me()));
         assert_eq!(meet(&b, &a, 1).await, Some(b.me()));
         assert_eq!(meet(&a, &b, 3).await, None, "another member than was wanted");
-        let stranger = PeerTls::new(&foreign, 7, 1, now).unwrap();
+        let stranger = tls(&foreign, 7, 1, now);
         assert_eq!(meet(&stranger, &b, 2).await, None, "a foreign certificate");
         assert_eq!(meet(&a, &stranger, 1).await, None, "a foreign server");
-        let neighbour = PeerTls::new(&ca, 8, 2, now).unwrap();
+        let neighbour = tls(&ca, 8, 2, now);
         assert_eq!(meet(&a, &neighbour, 2).await, None, "another cluster");
+    }
+    #[tokio::test]
+    async fn one_authority_takes_anothers_place_and_members_talk_at_every_step() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let now = Timestamp::now();
+        let old = Ca::open(dir.path(), "peer-ca", "coracle-peer-ca", now).unwrap();
+        let new = Ca::open(other.path(), "peer-ca", "coracle-peer-ca@2", now).unwrap();
+        let (one, both, other) = (
+            [old.der().clone()],
+            [old.der().clone(), new.der().clone()],
+            [new.der().clone()],
+        );
+        let a = PeerTls::new(&old, &one, 7, 1, now).unwrap();
+        let b = PeerTls::new(&old, &one, 7, 2, now).unwrap();
+        let steps = [(&old, &both[..]), (&new, &both[..]), (&new, &other[..])];
+        for (signer, roots) in steps {
+            let distrusted = a.distrusted();
+            tokio::pin!(distrusted);
+            assert!(futures_util::poll!(&mut distrusted).is_pending());
+            // First one, then the other: in between they are a step apart.
+            for tls in [&a, &b] {
+                tls.renew(signer, roots, now).unwrap();
+                assert_eq!(meet(&a, &b, 2).await, Some(a.me()));
+                assert_eq!(meet(&b, &a, 1).await, Some(b.me()));
+            }
+            let lost = roots.len() == 1;
+            assert_eq!(futures_util::poll!(&mut distrusted).is_ready(), lost);
+        }
+        let late = PeerTls::new(&old, &both, 7, 2, now).unwrap();
+        assert_eq!(meet(&a, &late, 2).await, None, "who missed a step is not let in");
     }
 }

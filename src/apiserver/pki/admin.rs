@@ -10,6 +10,7 @@ use super::{Pki, PkiError, RENEW_SECONDS, ca, files};
 use crate::config::ServerConfig;
 
 /// The user's name and its group, which may do everything.
+const ADMIN: &str = "administrator's";
 const USER: (&str, &str) = ("kubernetes-admin", "system:masters");
 
 impl Pki {
@@ -31,15 +32,18 @@ impl Pki {
             name: "coracle".into(),
             server: format!("https://{}", url_host(config, port)),
             others: others.unwrap_or_else(|| known.iter().flat_map(|old| old.others.clone()).collect()),
-            ca_pem: self.serving_ca.pem().to_owned(),
+            ca_pem: self.now().serving_ca.bundle().to_owned(),
             ..Kubeconfig::default()
         };
-        if known.is_some_and(|old| self.still_good(&old, &wanted, now)) {
+        if let Some(old) = known.filter(|old| self.still_good(old, &wanted, now)) {
+            self.note(ADMIN, &old.client_cert_pem);
             return Ok(());
         }
         let admin = self.client(USER.0, &[USER.1], now)?;
         (wanted.client_cert_pem, wanted.client_key_pem) = (admin.cert_pem, admin.key_pem);
-        files::write_secret(&path, wanted.text().as_bytes())
+        files::write_secret(&path, wanted.text().as_bytes())?;
+        self.note(ADMIN, &wanted.client_cert_pem);
+        Ok(())
     }
 
     /// Whether a kubeconfig written earlier still leads where it should, and will for a while.
@@ -48,7 +52,7 @@ impl Pki {
         old.server == wanted.server
             && old.others == wanted.others
             && old.ca_pem.trim() == wanted.ca_pem.trim()
-            && self.client_ca.issued(&old.client_cert_pem)
+            && self.now().client_ca.issued(&old.client_cert_pem)
             && ends > now.as_second() + RENEW_SECONDS
     }
 }

@@ -66,28 +66,71 @@ impl Ca {
     /// Reads `<dir>/<name>.crt` and `.key`, or makes them.
     pub fn open(dir: &Path, name: &str, subject: &str, now: Timestamp) -> Result<Self, PkiError> {
         let (cert_path, key_path) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
-        let key = KeyPair::from_pem(&files::key(&key_path)?)?;
+        let key_pem = files::key(&key_path)?;
         let pem = match files::read(&cert_path)? {
             Some(pem) => pem,
             None => {
+                let key = KeyPair::from_pem(&key_pem)?;
                 let pem = ca_params(subject, now).self_signed(&key)?.pem();
                 files::write_public(&cert_path, pem.as_bytes())?;
                 pem
             }
         };
-        let malformed = |why: String| PkiError::Malformed {
-            path: cert_path.clone(),
-            why,
-        };
-        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| malformed(e.to_string()))?;
-        let ends = ends(&pem).ok_or_else(|| malformed("not a certificate".into()))?;
-        let issuer = Issuer::from_ca_cert_der(&der, key)?;
+        Self::of(&pem, &key_pem).map_err(|error| match error {
+            PkiError::Malformed { why, .. } => PkiError::Malformed { path: cert_path, why },
+            other => other,
+        })
+    }
+
+    /// The authority of that certificate, the first of those in `pem`, and that key.
+    ///
+    /// # Errors
+    /// When they make no sense.
+    pub fn of(pem: &str, key_pem: &str) -> Result<Self, PkiError> {
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| malformed_certificate(&e))?;
+        let ends = ends(pem).ok_or_else(|| malformed_certificate(&"not a certificate"))?;
+        let issuer = Issuer::from_ca_cert_der(&der, KeyPair::from_pem(key_pem)?)?;
         Ok(Self {
-            pem,
+            pem: alone(pem),
             der,
             issuer,
             ends,
         })
+    }
+
+    /// A new authority of that name: its certificate and its key.
+    ///
+    /// # Errors
+    /// When the key cannot be made.
+    pub fn make(name: &str, now: Timestamp) -> Result<Issued, PkiError> {
+        let key = KeyPair::generate()?;
+        let cert = ca_params(name, now).self_signed(&key)?;
+        Ok(Issued {
+            cert_pem: cert.pem(),
+            key_pem: key.serialize_pem(),
+        })
+    }
+
+    /// A certificate of this authority for another one: who trusts this one alone trusts what that one signs, as long
+    /// as it is shown both.
+    ///
+    /// # Errors
+    /// When the other's certificate makes no sense.
+    pub(super) fn vouch_for(&self, other: &Ca) -> Result<CertificateDer<'static>, PkiError> {
+        let (_, named) =
+            X509Certificate::from_der(&other.der).map_err(|error| malformed_certificate(&error))?;
+        let name = named.subject().iter_common_name().next();
+        let name = name.and_then(|name| name.as_str().ok()).unwrap_or_default();
+        let mut params = ca_params(name, Timestamp::UNIX_EPOCH);
+        let begins = named.validity().not_before.timestamp();
+        span(&mut params, begins, other.ends.min(self.ends));
+        let vouched = params.signed_by(other.issuer.key(), &self.issuer)?;
+        Ok(vouched.der().clone())
+    }
+
+    /// When it ends, in seconds since 1970.
+    pub fn ends(&self) -> i64 {
+        self.ends
     }
 
     /// PEM of the certificate.
@@ -145,6 +188,22 @@ impl Ca {
             return false;
         };
         cert.issuer() == ca.subject() && cert.verify_signature(Some(ca.public_key())).is_ok()
+    }
+}
+
+/// The first of the certificates in a PEM text, alone; the text itself when it has no other.
+fn alone(pem: &str) -> String {
+    const END: &str = "-----END CERTIFICATE-----\n";
+    match pem.find(END).and_then(|at| pem.get(..at + END.len())) {
+        Some(first) => first.to_owned(),
+        None => pem.to_owned(),
+    }
+}
+
+fn malformed_certificate(error: &dyn std::fmt::Display) -> PkiError {
+    PkiError::Malformed {
+        path: "a certificate authority".into(),
+        why: error.to_string(),
     }
 }
 

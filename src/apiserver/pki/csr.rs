@@ -1,12 +1,10 @@
 //! Signing what others ask for (`certificates.k8s.io`), within each signer's rules.
 
+use api::certificate_request::{AlternativeName, CertificateRequest};
 use jiff::Timestamp;
-use rcgen::{
-    CertificateParams, CertificateSigningRequestParams, DnType, DnValue, ExtendedKeyUsagePurpose,
-    KeyUsagePurpose, SanType,
-};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType, SubjectPublicKeyInfo};
 
-use super::{LEAF_SECONDS, Pki};
+use super::{LEAF_SECONDS, Pki, subject};
 
 /// Signs certificates for clients of the API.
 pub const SIGNER_CLIENT: &str = "kubernetes.io/kube-apiserver-client";
@@ -38,198 +36,174 @@ pub struct CsrSpec<'a> {
 #[error("{0}")]
 pub struct CsrRefusal(pub String);
 
-/// Who asks, as the request's subject has it.
-struct Asker {
-    name: String,
-    group: String,
-}
-
 impl Pki {
     /// Signs a request; the certificate as PEM. Whether it was approved is for the caller to know.
+    ///
+    /// # Errors
+    /// What speaks against it.
     pub fn sign(&self, spec: &CsrSpec<'_>, now: Timestamp) -> Result<String, CsrRefusal> {
-        let refuse = |why: &str| CsrRefusal(why.to_owned());
-        let mut request = CertificateSigningRequestParams::from_pem(spec.request_pem)
+        let request = CertificateRequest::read(spec.request_pem.as_bytes())
             .map_err(|error| CsrRefusal(format!("unable to parse certificate request: {error}")))?;
-        let asker = asker(&request.params);
-        let usages: Vec<&str> = spec.usages.iter().map(String::as_str).collect();
-        match spec.signer {
-            SIGNER_CLIENT => client_usages(&usages)?,
-            SIGNER_KUBELET_CLIENT => {
-                node_subject(&asker)?;
-                client_usages(&usages)?;
-                if !request.params.subject_alt_names.is_empty() {
-                    return Err(refuse("DNS, IP, URI and e-mail names are not allowed"));
-                }
-            }
-            SIGNER_KUBELET_SERVING => {
-                node_subject(&asker)?;
-                serving_usages(&usages)?;
-                serving_names(&request.params.subject_alt_names)?;
-            }
-            SIGNER_LEGACY => {}
-            other => return Err(CsrRefusal(format!("unknown signer {other:?}"))),
-        }
-        set_usages(&mut request.params, &usages);
-        let seconds = spec
-            .expiration_seconds
-            .unwrap_or(LEAF_SECONDS)
-            .clamp(SECONDS_MIN, LEAF_SECONDS);
-        // Serving certificates of nodes come from this CA too, which no client trusts for serving
-        // the API: signed by the serving CA, a node could pose as the API server.
-        self.client_ca.limit(&mut request.params, now, seconds);
-        let cert = request.signed_by(&self.client_ca.issuer);
-        cert.map(|cert| cert.pem())
+        let mut usages: Vec<&str> = spec.usages.iter().map(String::as_str).collect();
+        usages.sort_unstable();
+        judge(spec.signer, &request, &usages).map_err(CsrRefusal)?;
+        self.certify(&request, &usages, spec.expiration_seconds, now)
             .map_err(|error| CsrRefusal(error.to_string()))
     }
+
+    fn certify(
+        &self,
+        request: &CertificateRequest,
+        usages: &[&str],
+        seconds: Option<i64>,
+        now: Timestamp,
+    ) -> Result<String, rcgen::Error> {
+        let mut params = CertificateParams::default();
+        for name in &request.names {
+            params.subject_alt_names.push(san(name)?);
+        }
+        set_usages(&mut params, usages);
+        let seconds = seconds.unwrap_or(LEAF_SECONDS).clamp(SECONDS_MIN, LEAF_SECONDS);
+        // Serving certificates of nodes come from this CA too, which no client trusts for serving
+        // the API: signed by the serving CA, a node could pose as the API server.
+        let keys = self.now();
+        let authority = &keys.client_ca;
+        authority.limit(&mut params, now, seconds);
+        let key = SubjectPublicKeyInfo::from_der(&request.public_key)?;
+        let draft = params.signed_by(&key, &authority.issuer)?;
+        let signed = subject::replaced(draft.der(), &request.subject, authority.issuer.key())?;
+        Ok(client::pin::pem(&signed))
+    }
 }
 
-fn asker(params: &CertificateParams) -> Asker {
-    let text = |kind: DnType| match params.distinguished_name.get(&kind) {
-        Some(DnValue::Utf8String(text)) => text.clone(),
-        Some(DnValue::PrintableString(text)) => text.as_str().to_owned(),
-        Some(DnValue::Ia5String(text)) => text.as_str().to_owned(),
-        _ => String::new(),
-    };
-    Asker {
-        name: text(DnType::CommonName),
-        group: text(DnType::OrganizationName),
+fn san(name: &AlternativeName) -> Result<SanType, rcgen::Error> {
+    Ok(match name {
+        AlternativeName::Dns(name) => SanType::DnsName(name.as_str().try_into()?),
+        AlternativeName::Email(name) => SanType::Rfc822Name(name.as_str().try_into()?),
+        AlternativeName::Uri(name) => SanType::URI(name.as_str().try_into()?),
+        AlternativeName::Ip(address) => SanType::IpAddress(*address),
+    })
+}
+
+/// Whether a signer grants what is asked for; `usages` are sorted. The texts are Kubernetes'.
+fn judge(signer: &str, request: &CertificateRequest, usages: &[&str]) -> Result<(), String> {
+    match signer {
+        SIGNER_CLIENT => client_usages(usages),
+        SIGNER_KUBELET_CLIENT => {
+            of_nodes(request)?;
+            unnamed(request)?;
+            node_usages(usages, "client auth")?;
+            named_as_node(request)
+        }
+        SIGNER_KUBELET_SERVING => {
+            of_nodes(request)?;
+            serving_names(request)?;
+            node_usages(usages, "server auth")?;
+            named_as_node(request)
+        }
+        SIGNER_LEGACY => Ok(()),
+        other => Err(format!("unknown signer {other:?}")),
     }
 }
 
-fn node_subject(asker: &Asker) -> Result<(), CsrRefusal> {
-    if asker.group != "system:nodes" {
-        return Err(CsrRefusal("subject organization is not system:nodes".into()));
+fn of_nodes(request: &CertificateRequest) -> Result<(), String> {
+    match request.organizations.as_slice() {
+        [group] if group == "system:nodes" => Ok(()),
+        _ => Err("subject organization is not system:nodes".into()),
     }
-    if !asker.name.starts_with("system:node:") {
-        return Err(CsrRefusal(
-            "subject common name does not begin with system:node:".into(),
-        ));
-    }
-    Ok(())
 }
 
-fn only(usages: &[&str], required: &str, allowed: &[&str]) -> Result<(), CsrRefusal> {
-    if !usages.contains(&required) {
-        return Err(CsrRefusal(format!("usages did not include {required:?}")));
+fn named_as_node(request: &CertificateRequest) -> Result<(), String> {
+    match request.common_name.starts_with("system:node:") {
+        true => Ok(()),
+        false => Err("subject common name does not begin with system:node:".into()),
     }
-    match usages.iter().find(|usage| !allowed.contains(usage)) {
-        Some(usage) => Err(CsrRefusal(format!("usages may not include {usage:?}"))),
+}
+
+/// The sort of a name, in an order in which they are refused.
+fn sort(name: &AlternativeName) -> &'static str {
+    match name {
+        AlternativeName::Dns(_) => "DNS",
+        AlternativeName::Email(_) => "Email",
+        AlternativeName::Ip(_) => "IP",
+        AlternativeName::Uri(_) => "URI",
+    }
+}
+
+fn unnamed(request: &CertificateRequest) -> Result<(), String> {
+    match request.names.iter().map(sort).min() {
+        Some(sort) => Err(format!("{sort} subjectAltNames are not allowed")),
         None => Ok(()),
     }
 }
 
-fn client_usages(usages: &[&str]) -> Result<(), CsrRefusal> {
-    only(
-        usages,
-        "client auth",
-        &["client auth", "digital signature", "key encipherment"],
-    )
-}
-
-fn serving_usages(usages: &[&str]) -> Result<(), CsrRefusal> {
-    only(
-        usages,
-        "server auth",
-        &["server auth", "digital signature", "key encipherment"],
-    )
-}
-
-fn serving_names(names: &[SanType]) -> Result<(), CsrRefusal> {
-    if names.is_empty() {
-        return Err(CsrRefusal(
-            "at least one DNS or IP subjectAltName is required".into(),
-        ));
+fn serving_names(request: &CertificateRequest) -> Result<(), String> {
+    let sorts = || request.names.iter().map(sort);
+    if !sorts().any(|sort| matches!(sort, "DNS" | "IP")) {
+        return Err("DNS or IP subjectAltName is required".into());
     }
-    let plain = |name: &SanType| matches!(name, SanType::DnsName(_) | SanType::IpAddress(_));
-    if names.iter().all(plain) {
-        Ok(())
-    } else {
-        Err(CsrRefusal("URI and e-mail names are not allowed".into()))
+    match sorts().filter(|sort| matches!(*sort, "Email" | "URI")).min() {
+        Some(sort) => Err(format!("{sort} subjectAltNames are not allowed")),
+        None => Ok(()),
+    }
+}
+
+/// A node's key either deciphers others' keys, as RSA's do, or does not.
+fn node_usages(usages: &[&str], purpose: &str) -> Result<(), String> {
+    let mut all = ["digital signature", "key encipherment", purpose];
+    all.sort_unstable();
+    let without: Vec<&str> = all
+        .into_iter()
+        .filter(|usage| *usage != "key encipherment")
+        .collect();
+    if usages == all || usages == without {
+        return Ok(());
+    }
+    Err(format!("usages did not match [{}]", all.join(" ")))
+}
+
+fn client_usages(usages: &[&str]) -> Result<(), String> {
+    let allowed = ["client auth", "digital signature", "key encipherment"];
+    if let Some(other) = usages.iter().find(|usage| !allowed.contains(usage)) {
+        return Err(format!("invalid usage for client certificate: {other}"));
+    }
+    match usages.contains(&"client auth") {
+        true => Ok(()),
+        false => Err("missing required usage for client certificate: client auth".into()),
     }
 }
 
 fn set_usages(params: &mut CertificateParams, usages: &[&str]) {
-    params.key_usages = Vec::new();
-    params.extended_key_usages = Vec::new();
-    for usage in usages {
-        match *usage {
-            "digital signature" | "signing" => params.key_usages.push(KeyUsagePurpose::DigitalSignature),
-            "key encipherment" => params.key_usages.push(KeyUsagePurpose::KeyEncipherment),
-            "data encipherment" => params.key_usages.push(KeyUsagePurpose::DataEncipherment),
-            "key agreement" => params.key_usages.push(KeyUsagePurpose::KeyAgreement),
-            "content commitment" => params.key_usages.push(KeyUsagePurpose::ContentCommitment),
-            "client auth" => params
-                .extended_key_usages
-                .push(ExtendedKeyUsagePurpose::ClientAuth),
-            "server auth" => params
-                .extended_key_usages
-                .push(ExtendedKeyUsagePurpose::ServerAuth),
-            "code signing" => params
-                .extended_key_usages
-                .push(ExtendedKeyUsagePurpose::CodeSigning),
-            // "cert sign" and the like would make a CA of the subject.
-            _ => {}
-        }
-    }
+    params.key_usages = usages.iter().filter_map(|usage| key_usage(usage)).collect();
+    params.extended_key_usages = usages.iter().filter_map(|usage| purpose(usage)).collect();
+}
+
+/// "cert sign" and "crl sign" would make a CA of the subject.
+fn key_usage(usage: &str) -> Option<KeyUsagePurpose> {
+    Some(match usage {
+        "digital signature" | "signing" => KeyUsagePurpose::DigitalSignature,
+        "key encipherment" => KeyUsagePurpose::KeyEncipherment,
+        "data encipherment" => KeyUsagePurpose::DataEncipherment,
+        "key agreement" => KeyUsagePurpose::KeyAgreement,
+        "content commitment" => KeyUsagePurpose::ContentCommitment,
+        "encipher only" => KeyUsagePurpose::EncipherOnly,
+        "decipher only" => KeyUsagePurpose::DecipherOnly,
+        _ => return None,
+    })
+}
+
+fn purpose(usage: &str) -> Option<ExtendedKeyUsagePurpose> {
+    Some(match usage {
+        "any" => ExtendedKeyUsagePurpose::Any,
+        "client auth" => ExtendedKeyUsagePurpose::ClientAuth,
+        "server auth" => ExtendedKeyUsagePurpose::ServerAuth,
+        "code signing" => ExtendedKeyUsagePurpose::CodeSigning,
+        "email protection" | "s/mime" => ExtendedKeyUsagePurpose::EmailProtection,
+        "timestamping" => ExtendedKeyUsagePurpose::TimeStamping,
+        "ocsp signing" => ExtendedKeyUsagePurpose::OcspSigning,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::ServerConfig;
-    use rcgen::{DistinguishedName, KeyPair};
-
-    fn request(name: &str, group: &str, sans: Vec<SanType>) -> String {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::OrganizationName, group);
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.subject_alt_names = sans;
-        params
-            .serialize_request(&KeyPair::generate().unwrap())
-            .unwrap()
-            .pem()
-            .unwrap()
-    }
-
-    fn own(usages: &[&str]) -> Vec<String> {
-        usages.iter().map(|u| (*u).to_owned()).collect()
-    }
-
-    #[test]
-    fn nodes_get_client_certificates_for_their_own_name_only() {
-        let dir = tempfile::tempdir().unwrap();
-        let now = Timestamp::now();
-        let pki = Pki::open(&ServerConfig::new(dir.path()), 6443, now).unwrap();
-        let usages = own(&["digital signature", "client auth"]);
-        let sign = |pem: &str, signer: &str, usages: &[String]| {
-            pki.sign(
-                &CsrSpec {
-                    request_pem: pem,
-                    signer,
-                    usages,
-                    expiration_seconds: Some(3600),
-                },
-                now,
-            )
-        };
-        let good = request("system:node:edge", "system:nodes", vec![]);
-        let cert = sign(&good, SIGNER_KUBELET_CLIENT, &usages).unwrap();
-        assert!(pki.client_ca.issued(&cert) && !pki.serving_ca.issued(&cert));
-        let ends = super::super::ca::ends(&cert).unwrap();
-        assert!((ends - now.as_second() - 3600).abs() < 5);
-        let masters = request("system:node:edge", "system:masters", vec![]);
-        let refused = sign(&masters, SIGNER_KUBELET_CLIENT, &usages).unwrap_err();
-        assert_eq!(refused.0, "subject organization is not system:nodes");
-        let serving = own(&["server auth"]);
-        assert!(sign(&good, SIGNER_KUBELET_CLIENT, &serving).is_err());
-        assert!(sign(&good, SIGNER_KUBELET_SERVING, &serving).is_err());
-        let named = request(
-            "system:node:edge",
-            "system:nodes",
-            vec![SanType::IpAddress([10, 0, 0, 1].into())],
-        );
-        assert!(sign(&named, SIGNER_KUBELET_SERVING, &serving).is_ok());
-        assert!(sign("nonsense", SIGNER_CLIENT, &usages).is_err());
-    }
-}
+mod tests;

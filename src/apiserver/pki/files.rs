@@ -44,6 +44,22 @@ pub(super) fn write_public(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
     base::files::replace(path, bytes, 0o644, true).map_err(io(path))
 }
 
+/// [`write_secret`], unless the file says this already.
+pub(super) fn change_secret(path: &Path, text: &str) -> Result<(), PkiError> {
+    match read(path)? {
+        Some(old) if old == text => Ok(()),
+        _ => write_secret(path, text.as_bytes()),
+    }
+}
+
+/// [`write_public`], unless the file says this already.
+pub(super) fn change_public(path: &Path, text: &str) -> Result<(), PkiError> {
+    match read(path)? {
+        Some(old) if old == text => Ok(()),
+        _ => write_public(path, text.as_bytes()),
+    }
+}
+
 /// PEM of the P-256 key in that file, which is made if it does not exist.
 pub(super) fn key(path: &Path) -> Result<String, PkiError> {
     if let Some(text) = read(path)? {

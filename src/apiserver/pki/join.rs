@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use base::{Random, SystemRandom};
+use jiff::Timestamp;
 
+use super::trust::{Item, Secret, Trust};
 use super::{PkiError, files};
 
 const VERSION: &str = "coracle1";
@@ -48,6 +50,34 @@ impl std::fmt::Debug for JoinToken {
 }
 
 impl JoinToken {
+    /// The token of that secret, for a cluster whose serving CA has that hash.
+    pub(super) fn new(ca_hash: &str, role: JoinRole, secret: &str) -> Self {
+        Self {
+            ca_hash: ca_hash.to_owned(),
+            role,
+            secret: secret.to_owned(),
+        }
+    }
+
+    /// The token in that file, which is made if it does not exist.
+    pub(super) fn open(path: &Path, role: JoinRole, ca_hash: &str) -> Result<Self, PkiError> {
+        if let Some(text) = files::read(path)? {
+            let why = "not a join token".to_owned();
+            return Self::parse(&text).ok_or_else(|| PkiError::Malformed {
+                path: path.to_owned(),
+                why,
+            });
+        }
+        let token = Self::new(ca_hash, role, &SystemRandom.hex(64));
+        files::write_secret(path, format!("{}\n", token.text()).as_bytes())?;
+        Ok(token)
+    }
+
+    /// What only its holders know.
+    pub(super) fn secret(&self) -> &str {
+        &self.secret
+    }
+
     /// Reads a token's text; `None` when it is none of ours.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().split('.');
@@ -72,34 +102,49 @@ impl JoinToken {
     }
 }
 
+/// A token, and when it ends.
+struct Held {
+    token: JoinToken,
+    until: Option<i64>,
+}
+
 /// The tokens this cluster accepts.
 pub struct JoinTokens {
-    server: JoinToken,
-    agent: JoinToken,
+    held: Vec<Held>,
 }
 
 impl JoinTokens {
-    /// Reads `server-token` and `agent-token` below `dir`, or makes them.
-    pub(super) fn open(dir: &Path, ca_hash: &str) -> Result<Self, PkiError> {
-        Ok(Self {
-            server: open(&dir.join("server-token"), JoinRole::Server, ca_hash)?,
-            agent: open(&dir.join("agent-token"), JoinRole::Agent, ca_hash)?,
-        })
-    }
-
-    /// The token for that role.
-    pub fn token(&self, role: JoinRole) -> &JoinToken {
-        match role {
-            JoinRole::Server => &self.server,
-            JoinRole::Agent => &self.agent,
+    /// Those of a cluster.
+    pub(super) fn of(trust: &Trust) -> Self {
+        let hash = trust.serving_hash();
+        let mut held = Vec::new();
+        for secret in [Secret::ServerToken, Secret::AgentToken] {
+            let Some(role) = secret.role() else { continue };
+            let mut items: Vec<&Item> = trust.of(secret).iter().collect();
+            items.sort_by_key(|item| item.state);
+            held.extend(items.into_iter().map(|item| Held {
+                token: JoinToken::new(&hash, role, &item.key),
+                until: item.until,
+            }));
         }
+        Self { held }
     }
 
-    /// As what the bearer of `text` may join; `None` when it is not one of our tokens.
-    pub fn role_of(&self, text: &str) -> Option<JoinRole> {
+    /// The token for that role: the one that is handed out.
+    pub fn token(&self, role: JoinRole) -> Option<&JoinToken> {
+        let mut tokens = self.held.iter().map(|held| &held.token);
+        tokens.find(|token| token.role == role)
+    }
+
+    /// As what the bearer of `text` may join at that time; `None` when it is not one of our tokens.
+    pub fn role_of(&self, text: &str, now: Timestamp) -> Option<JoinRole> {
         let asked = JoinToken::parse(text)?;
-        let known = self.token(asked.role);
-        same(known.secret.as_bytes(), asked.secret.as_bytes()).then_some(asked.role)
+        let good = |held: &&Held| {
+            held.token.role == asked.role
+                && held.until.is_none_or(|until| until > now.as_second())
+                && same(held.token.secret.as_bytes(), asked.secret.as_bytes())
+        };
+        self.held.iter().find(good).map(|held| held.token.role)
     }
 }
 
@@ -108,38 +153,42 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (x, y)| sum | (x ^ y)) == 0
 }
 
-fn open(path: &Path, role: JoinRole, ca_hash: &str) -> Result<JoinToken, PkiError> {
-    if let Some(text) = files::read(path)? {
-        let why = "not a join token".to_owned();
-        return JoinToken::parse(&text).ok_or_else(|| PkiError::Malformed {
-            path: path.to_owned(),
-            why,
-        });
-    }
-    let token = JoinToken {
-        ca_hash: ca_hash.to_owned(),
-        role,
-        secret: SystemRandom.hex(64),
-    };
-    files::write_secret(path, format!("{}\n", token.text()).as_bytes())?;
-    Ok(token)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::steps::Step;
     use super::*;
 
     #[test]
     fn tokens_say_what_their_holder_may_do() {
-        let dir = tempfile::tempdir().unwrap();
-        let tokens = JoinTokens::open(dir.path(), &"a".repeat(64)).unwrap();
-        let text = tokens.token(JoinRole::Agent).text();
-        assert_eq!(tokens.role_of(&text), Some(JoinRole::Agent));
-        assert_eq!(tokens.role_of(&text.replace(".agent.", ".server.")), None);
-        assert_eq!(tokens.role_of("coracle1.x.agent.y"), None);
-        assert_eq!(tokens.role_of(""), None);
-        let parsed = JoinToken::parse(&text).unwrap();
-        assert_eq!(parsed.ca_hash, "a".repeat(64));
-        assert!(!format!("{parsed:?}").contains(&parsed.secret));
+        let (dir, now) = (tempfile::tempdir().unwrap(), Timestamp::now());
+        std::fs::create_dir(dir.path().join("pki")).unwrap();
+        let trust = Trust::open(dir.path(), now).unwrap();
+        let tokens = JoinTokens::of(&trust);
+        let token = tokens.token(JoinRole::Agent).unwrap();
+        let text = token.text();
+        let written = std::fs::read_to_string(dir.path().join("agent-token")).unwrap();
+        assert_eq!(written.trim(), text);
+        assert_eq!(tokens.role_of(&text, now), Some(JoinRole::Agent));
+        assert_eq!(tokens.role_of(&text.replace(".agent.", ".server."), now), None);
+        assert_eq!(tokens.role_of("coracle1.x.agent.y", now), None);
+        assert_eq!(tokens.role_of("", now), None);
+        assert!(!format!("{token:?}").contains(&token.secret));
+    }
+
+    #[test]
+    fn an_old_token_is_good_until_its_grace_is_over() {
+        let (dir, now) = (tempfile::tempdir().unwrap(), Timestamp::now());
+        std::fs::create_dir(dir.path().join("pki")).unwrap();
+        let trust = Trust::open(dir.path(), now).unwrap();
+        let old = JoinTokens::of(&trust).token(JoinRole::Server).unwrap().text();
+        let step = Step::Rotate { grace: 60 };
+        let rotated = trust.after(step, &[Secret::ServerToken], false, now).unwrap();
+        let tokens = JoinTokens::of(&rotated);
+        let new = tokens.token(JoinRole::Server).unwrap().text();
+        assert_ne!(old, new);
+        let later = now + jiff::SignedDuration::from_secs(61);
+        assert_eq!(tokens.role_of(&old, now), Some(JoinRole::Server));
+        assert_eq!(tokens.role_of(&old, later), None);
+        assert_eq!(tokens.role_of(&new, later), Some(JoinRole::Server));
     }
 }

@@ -7,25 +7,34 @@
 mod admin;
 mod ca;
 mod csr;
+mod endings;
 mod files;
 mod join;
+mod material;
 mod serving;
+mod steps;
+mod subject;
+mod trust;
 pub mod witness;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 pub use ca::{Ca, Issued, Leaf};
 pub use csr::{
     CsrRefusal, CsrSpec, SIGNER_CLIENT, SIGNER_KUBELET_CLIENT, SIGNER_KUBELET_SERVING, SIGNER_LEGACY,
 };
+pub use endings::Ending;
 pub use join::{JoinRole, JoinToken, JoinTokens};
+pub use material::{AccountKey, Authority, Material};
 pub use serving::Serving;
+pub use steps::{Step, StepError};
+pub use trust::{Item, Secret, State, Trust};
 
 use crate::config::ServerConfig;
 
@@ -58,7 +67,11 @@ const SHARED: [&str; 11] = [
 /// # Errors
 /// When one is missing, or the disk fails.
 pub fn take_over(data_dir: &Path, handed: &BTreeMap<String, String>) -> Result<(), PkiError> {
-    receive(data_dir, &SHARED, handed)
+    receive(data_dir, &SHARED, handed)?;
+    match handed.get(trust::FILE) {
+        Some(text) => files::write_secret(&data_dir.join(trust::FILE), text.as_bytes()),
+        None => Ok(()),
+    }
 }
 
 /// Writes the files of these names into a data folder.
@@ -78,6 +91,11 @@ fn receive(data_dir: &Path, names: &[&str], handed: &BTreeMap<String, String>) -
 /// The first of the shared files that a data folder lacks.
 pub fn missing(data_dir: &Path) -> Option<&'static str> {
     SHARED.into_iter().find(|name| !data_dir.join(name).exists())
+}
+
+/// The first of the shared files that is not among those handed over, as in a backup.
+pub fn missing_of(handed: &BTreeMap<String, String>) -> Option<&'static str> {
+    SHARED.into_iter().find(|name| !handed.contains_key(*name))
 }
 
 /// Why keys or certificates cannot be had.
@@ -107,21 +125,14 @@ pub enum PkiError {
     Tls(#[from] rustls::Error),
 }
 
-/// The cluster's keys and certificates.
+/// The cluster's keys and certificates, which may change while the server runs.
 pub struct Pki {
     dir: PathBuf,
-    /// Signs the certificates of people, nodes and components.
-    pub client_ca: Ca,
-    /// Signs the certificates by which servers of one cluster know each other.
-    pub peer_ca: Ca,
-    /// Signs the serving certificate; what clients are told to trust.
-    pub serving_ca: Ca,
-    /// Signs the certificates of front proxies.
-    pub front_proxy_ca: Ca,
-    /// PEM (PKCS#8) of the key that signs service-account tokens. A secret.
-    pub(crate) service_account_key: String,
-    /// The tokens with which servers and agents join.
-    pub join: JoinTokens,
+    data_dir: PathBuf,
+    now: watch::Sender<Arc<Material>>,
+    /// When the certificates end that this server has made for itself, by what they are for.
+    // A std mutex: nothing awaits while it is held.
+    leaves: Mutex<BTreeMap<&'static str, i64>>,
 }
 
 impl Pki {
@@ -130,20 +141,49 @@ impl Pki {
     pub fn open(config: &ServerConfig, port: u16, now: Timestamp) -> Result<Self, PkiError> {
         let dir = config.data_dir.join("pki");
         files::private_dir(&dir)?;
-        let ca = |name: &str, subject: &str| Ca::open(&dir, name, subject, now);
-        let serving_ca = ca("serving-ca", "coracle-serving-ca")?;
-        let join = JoinTokens::open(&config.data_dir, &fingerprint(serving_ca.der()))?;
+        let material = Material::of(Trust::open(&config.data_dir, now)?)?;
         let pki = Self {
-            client_ca: ca("client-ca", "coracle-client-ca")?,
-            peer_ca: ca("peer-ca", "coracle-peer-ca")?,
-            front_proxy_ca: ca("front-proxy-ca", "coracle-front-proxy-ca")?,
-            serving_ca,
-            service_account_key: files::key(&dir.join("service-account.key"))?,
-            join,
             dir,
+            data_dir: config.data_dir.clone(),
+            now: watch::Sender::new(Arc::new(material)),
+            leaves: Mutex::default(),
         };
         pki.write_admin(config, port, None, now)?;
         Ok(pki)
+    }
+
+    /// As they are now.
+    pub fn now(&self) -> Arc<Material> {
+        self.now.borrow().clone()
+    }
+
+    fn leaves(&self) -> MutexGuard<'_, BTreeMap<&'static str, i64>> {
+        self.leaves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers when a certificate ends that this server has made for itself.
+    fn note(&self, name: &'static str, cert_pem: &str) {
+        self.leaves().insert(name, ca::ends(cert_pem).unwrap_or_default());
+    }
+
+    /// As they are now and will be.
+    pub fn changes(&self) -> watch::Receiver<Arc<Material>> {
+        self.now.subscribe()
+    }
+
+    /// Takes up what the cluster has agreed on, unless this or something newer is known already. Returns whether it
+    /// was new.
+    ///
+    /// # Errors
+    /// When it makes no sense, or the disk fails: then nothing changes.
+    pub fn take_up(&self, trust: &Trust) -> Result<bool, PkiError> {
+        if trust.generation <= self.now().generation() {
+            return Ok(false);
+        }
+        let material = Material::of(trust.clone())?;
+        trust.write(&self.data_dir)?;
+        self.now.send_replace(Arc::new(material));
+        Ok(true)
     }
 
     /// The folder with the files.
@@ -158,34 +198,35 @@ impl Pki {
             let text = std::fs::read_to_string(&path).map_err(files::io(&path))?;
             Ok(((*name).to_owned(), text))
         };
-        SHARED.iter().map(read).collect()
+        let agreed = trust::FILE;
+        let also = data_dir.join(agreed).exists().then_some(&agreed);
+        SHARED.iter().chain(also).map(read).collect()
     }
 
     /// A certificate and key for a client of that name and those groups.
     pub fn client(&self, name: &str, groups: &[&str], now: Timestamp) -> Result<Issued, PkiError> {
-        self.client_ca
+        self.now()
+            .client_ca
             .issue(&Leaf::client(name, groups), now, LEAF_SECONDS)
     }
 
     /// The certificate and key with which this server passes requests on to those that extend the API.
     pub fn front_proxy(&self, now: Timestamp) -> Result<Issued, PkiError> {
         let leaf = Leaf::client(crate::authn::front_proxy::CLIENT_NAME, &[]);
-        self.front_proxy_ca.issue(&leaf, now, LEAF_SECONDS)
+        self.now().front_proxy_ca.issue(&leaf, now, LEAF_SECONDS)
     }
 }
 
-/// [`fingerprint`] of the certificate in a PEM file.
+/// Whether the serving authority of a data folder that has one is, or was, the one of that hash; `None` for a folder
+/// without.
 ///
 /// # Errors
-/// When it cannot be read or holds none.
-pub fn fingerprint_of_file(path: &Path) -> Result<String, PkiError> {
-    let text = std::fs::read_to_string(path).map_err(files::io(path))?;
-    let certificate = CertificateDer::from_pem_slice(text.as_bytes());
-    let malformed = |error: rustls::pki_types::pem::Error| PkiError::Malformed {
-        path: path.to_owned(),
-        why: error.to_string(),
-    };
-    Ok(fingerprint(&certificate.map_err(malformed)?))
+/// When a file cannot be read or makes no sense.
+pub fn has_authority(data_dir: &Path, hash: &str) -> Result<Option<bool>, PkiError> {
+    if !data_dir.join("pki/serving-ca.crt").exists() {
+        return Ok(None);
+    }
+    trust::has_authority(data_dir, hash).map(Some)
 }
 
 /// Hexadecimal SHA-256 of a certificate.
@@ -222,10 +263,53 @@ mod tests {
         let kubeconfig = std::fs::read_to_string(dir.path().join("admin.kubeconfig")).unwrap();
         assert!(kubeconfig.contains("https://127.0.0.1:6443"), "{kubeconfig}");
         let second = Pki::open(&config, 6443, now).unwrap();
-        assert_eq!(first.serving_ca.pem(), second.serving_ca.pem());
-        assert_eq!(first.service_account_key, second.service_account_key);
+        let (one, two) = (first.now(), second.now());
+        assert!(one.trust == two.trust);
         let same = std::fs::read_to_string(dir.path().join("admin.kubeconfig")).unwrap();
         assert_eq!(kubeconfig, same);
-        assert_ne!(first.client_ca.pem(), first.peer_ca.pem());
+        assert_ne!(one.client_ca.pem(), one.peer_ca.pem());
+    }
+
+    #[test]
+    fn what_is_agreed_on_is_taken_up_once_and_kept() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (config, now) = (ServerConfig::new(dir.path()), Timestamp::now());
+        let pki = Pki::open(&config, 6443, now).unwrap();
+        let old = pki.now();
+        assert!(!pki.take_up(&old.trust).unwrap());
+        let secrets = [Secret::ServingCa, Secret::ServiceAccountKey];
+        let prepared = old.trust.after(Step::Prepare, &secrets, false, now).unwrap();
+        assert!(pki.take_up(&prepared).unwrap());
+        assert_eq!(
+            pki.now().serving_ca.pem(),
+            old.serving_ca.pem(),
+            "it does not sign yet"
+        );
+        assert_eq!(pki.now().serving_ca.roots().len(), 2);
+        assert_eq!(pki.now().accounts.len(), 2);
+        assert_eq!(pki.now().accounts[0].id, old.accounts[0].id);
+        let later = now + jiff::SignedDuration::from_secs(1);
+        let active = prepared.after(Step::Activate, &secrets, false, later).unwrap();
+        assert!(pki.take_up(&active).unwrap() && !pki.take_up(&prepared).unwrap());
+        let rotated = active.after(Step::Rotate { grace: 0 }, &[Secret::ServerToken], false, later);
+        let rotated = rotated.unwrap();
+        pki.take_up(&rotated).unwrap();
+
+        // The same after a start, and in the folder of a server that joins.
+        let again = Pki::open(&config, 6443, now).unwrap();
+        assert!(again.now().trust == rotated);
+        let token = std::fs::read_to_string(dir.path().join("server-token")).unwrap();
+        let known = again.now().join.token(JoinRole::Server).unwrap().text();
+        assert_eq!(token.trim(), known);
+        let handed = again.shared_files(dir.path()).unwrap();
+        take_over(other.path(), &handed).unwrap();
+        let joined = Pki::open(&ServerConfig::new(other.path()), 6443, now).unwrap();
+        assert!(joined.now().trust == rotated);
+        // Who knows the single files only gets what signs.
+        let alone = Ca::of(&handed["pki/serving-ca.crt"], &handed["pki/serving-ca.key"]).unwrap();
+        assert_eq!(alone.pem(), again.now().serving_ca.pem());
+        let hash = fingerprint(old.serving_ca.der());
+        assert_eq!(has_authority(dir.path(), &hash).unwrap(), Some(true));
+        assert_eq!(has_authority(dir.path(), &"0".repeat(64)).unwrap(), Some(false));
     }
 }

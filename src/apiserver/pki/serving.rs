@@ -42,7 +42,7 @@ impl Serving {
             let (path, why) = (dir.join(name), "it is missing: join anew".to_owned());
             files::read(&path)?.ok_or(PkiError::Malformed { path, why })
         };
-        let key = certified(&read("serving.crt")?, &read("serving.key")?, ca)?;
+        let key = certified(&read("serving.crt")?, &read("serving.key")?, vec![ca.clone()])?;
         Ok(Serving {
             key: RwLock::new(Arc::new(key)),
             names: Vec::new(),
@@ -73,18 +73,22 @@ impl Pki {
 
     fn serving_key(&self, names: &[String], now: Timestamp) -> Result<CertifiedKey, PkiError> {
         let (cert_path, key_path) = (self.dir.join("serving.crt"), self.dir.join("serving.key"));
+        let keys = self.now();
+        let ca = &keys.serving_ca;
         // Damaged ones are made anew: nobody trusts this certificate but by its CA.
         if let (Ok(Some(cert)), Ok(Some(key))) = (files::read(&cert_path), files::read(&key_path))
-            && good(&cert, &self.serving_ca, names, now)
-            && let Ok(key) = certified(&cert, &key, self.serving_ca.der())
+            && good(&cert, ca, names, now)
+            && let Ok(key) = certified(&cert, &key, ca.shown())
             && key.keys_match().is_ok()
         {
+            self.note("serving", &cert);
             return Ok(key);
         }
-        let issued = self.serving_ca.issue(&leaf(names), now, LEAF_SECONDS)?;
+        let issued = ca.issue(&leaf(names), now, LEAF_SECONDS)?;
         files::write_secret(&key_path, issued.key_pem.as_bytes())?;
         files::write_public(&cert_path, issued.cert_pem.as_bytes())?;
-        certified(&issued.cert_pem, &issued.key_pem, self.serving_ca.der())
+        self.note("serving", &issued.cert_pem);
+        certified(&issued.cert_pem, &issued.key_pem, ca.shown())
     }
 }
 
@@ -98,8 +102,12 @@ pub(super) fn leaf(names: &[String]) -> Leaf {
     }
 }
 
-/// The CA goes along in the handshake: a joiner knows only its hash.
-fn certified(cert_pem: &str, key_pem: &str, ca: &CertificateDer<'static>) -> Result<CertifiedKey, PkiError> {
+/// The authorities go along in the handshake: a joiner knows only the hash of one.
+fn certified(
+    cert_pem: &str,
+    key_pem: &str,
+    authorities: Vec<CertificateDer<'static>>,
+) -> Result<CertifiedKey, PkiError> {
     let malformed = |why: String| PkiError::Malformed {
         path: "serving.crt".into(),
         why,
@@ -107,7 +115,7 @@ fn certified(cert_pem: &str, key_pem: &str, ca: &CertificateDer<'static>) -> Res
     let mut chain = CertificateDer::pem_slice_iter(cert_pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| malformed(e.to_string()))?;
-    chain.push(ca.clone());
+    chain.extend(authorities);
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|e| malformed(e.to_string()))?;
     let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
     Ok(CertifiedKey::new(chain, key))

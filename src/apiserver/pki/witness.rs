@@ -84,7 +84,10 @@ impl super::Pki {
     ) -> Result<BTreeMap<String, String>, PkiError> {
         let mut handed = self.shared_files(data_dir)?;
         handed.retain(|name, _| FILES.contains(&name.as_str()));
-        let issued = self.serving_ca.issue(&serving::leaf(names), now, CA_SECONDS)?;
+        let issued = self
+            .now()
+            .serving_ca
+            .issue(&serving::leaf(names), now, CA_SECONDS)?;
         handed.insert("pki/serving.crt".to_owned(), issued.cert_pem);
         handed.insert("pki/serving.key".to_owned(), issued.key_pem);
         Ok(handed)
@@ -147,7 +150,7 @@ mod tests {
         std::fs::copy(server.path().join(ADMIN), witness.path().join(ADMIN)).unwrap();
         let keys = WitnessKeys::open(witness.path(), now).unwrap();
         assert_eq!(names(witness.path()), kept);
-        assert_eq!(keys.client_ca, *pki.client_ca.der());
+        assert_eq!(keys.client_ca, *pki.now().client_ca.der());
         std::fs::remove_file(witness.path().join("pki/serving.key")).unwrap();
         assert!(WitnessKeys::open(witness.path(), now).is_err());
     }

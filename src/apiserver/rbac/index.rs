@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use api::go;
 use api::request::User;
 use api::selector::LabelSelector;
 use serde::Deserialize;
@@ -268,11 +269,10 @@ impl Index {
                 Err(error) => errors.push(error.clone()),
             }
         }
-        let error = match errors.as_slice() {
-            [] => return Decision::default(),
-            [one] => one.clone(),
-            many => format!("[{}]", many.join(", ")),
-        };
+        if errors.is_empty() {
+            return Decision::default();
+        }
+        let error = go::aggregate(&errors);
         Decision {
             reason: format!("RBAC: {error}"),
             error,

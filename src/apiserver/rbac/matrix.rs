@@ -1,6 +1,7 @@
 //! Every verb on every kind, as each sort of user: what the documentation of the default roles promises, written down
 //! once more and by hand, so that a slip in the roles themselves shows.
 
+use api::kind::Kind;
 use api::kinds;
 use api::request::User;
 use serde_json::json;
@@ -56,20 +57,80 @@ const ASKED_BY_ALL: &[(&str, &str)] = &[
         "selfsubjectaccessreviews selfsubjectrulesreviews",
     ),
 ];
-/// What a node may write at all.
-const WRITTEN_BY_NODES: &[(&str, &str)] = &[
-    ("", "events nodes persistentvolumeclaims persistentvolumes pods"),
-    ("authentication.k8s.io", "selfsubjectreviews tokenreviews"),
+/// What a node may do with things of the name `x` in the namespace that is tried, where nothing is stored: of what is
+/// not there it may hear so.
+const OF_NODES: &[(&str, &str, &str)] = &[
+    ("get list watch", "", "services"),
+    ("create get list watch", "", "nodes"),
+    ("create update patch", "", "events"),
+    ("create update patch", "events.k8s.io", "events"),
+    ("create get delete", "", "pods"),
+    ("get list watch delete", "", "persistentvolumes"),
     (
-        "authorization.k8s.io",
-        "localsubjectaccessreviews selfsubjectaccessreviews selfsubjectrulesreviews subjectaccessreviews",
+        "create get list watch",
+        "certificates.k8s.io",
+        "certificatesigningrequests",
     ),
-    ("certificates.k8s.io", "certificatesigningrequests"),
-    ("coordination.k8s.io", "leases"),
-    ("events.k8s.io", "events"),
-    ("resource.k8s.io", "resourceslices"),
-    ("storage.k8s.io", "csinodes"),
+    ("get", "storage.k8s.io", "volumeattachments"),
+    ("get list watch", "storage.k8s.io", "csidrivers"),
+    ("create", "storage.k8s.io", "csinodes"),
+    ("get list watch", "node.k8s.io", "runtimeclasses"),
+    ("create", "authentication.k8s.io", "tokenreviews"),
+    (
+        "create",
+        "authorization.k8s.io",
+        "localsubjectaccessreviews subjectaccessreviews",
+    ),
+    // It is proxy and DNS of its pods, too.
+    ("get list watch", "", "endpoints"),
+    ("list watch", "", "namespaces"),
+    ("get list watch", "discovery.k8s.io", "endpointslices"),
+    ("get list watch", "networking.k8s.io", "networkpolicies"),
+    ("list watch", "networking.k8s.io", "ingresses servicecidrs"),
 ];
+/// The same of parts of objects.
+const PARTS_OF_NODES: &[(&str, &str, &str)] = &[
+    ("create", "", "pods/eviction"),
+    ("update patch", "", "pods/status"),
+];
+/// Parts that viewers of a namespace see.
+const PARTS_SEEN: &[(&str, &str)] = &[
+    (
+        "",
+        "namespaces/status persistentvolumeclaims/status pods/log pods/status replicationcontrollers/scale \
+         replicationcontrollers/status resourcequotas/status services/status",
+    ),
+    (
+        "apps",
+        "daemonsets/status deployments/scale deployments/status replicasets/scale replicasets/status \
+         statefulsets/scale statefulsets/status",
+    ),
+    ("autoscaling", "horizontalpodautoscalers/status"),
+    ("batch", "cronjobs/status jobs/status"),
+    ("networking.k8s.io", "ingresses/status"),
+    ("policy", "poddisruptionbudgets/status"),
+    ("resource.k8s.io", "resourceclaims/status"),
+];
+/// Parts that editors see, and write.
+const PARTS_USED: &[(&str, &str)] = &[(
+    "",
+    "pods/attach pods/exec pods/portforward pods/proxy services/proxy",
+)];
+/// Parts that editors write.
+const PARTS_WRITTEN: &[(&str, &str)] = &[
+    ("", "replicationcontrollers/scale"),
+    ("apps", "deployments/scale replicasets/scale statefulsets/scale"),
+];
+/// Parts that editors make.
+const PARTS_MADE: &[(&str, &str)] = &[("", "pods/eviction serviceaccounts/token")];
+
+/// Whether a table of verbs has that one for a kind.
+fn grants(table: &[(&str, &str, &str)], verb: &str, group: &str, plural: &str) -> bool {
+    let has = |words: &str, word: &str| words.split_whitespace().any(|one| one == word);
+    table
+        .iter()
+        .any(|(verbs, of, plurals)| *of == group && has(verbs, verb) && has(plurals, plural))
+}
 
 fn lists(table: &[(&str, &str)], group: &str, plural: &str) -> bool {
     table
@@ -91,39 +152,59 @@ fn bound() -> Rbac {
 
 /// Asks every question there is about kinds, in that namespace, and compares.
 fn every(user: &User, namespace: &str, expected: impl Fn(&str, &str, &str) -> bool) {
+    compare(user, namespace, |_| vec![""], expected);
+}
+
+/// The same of the parts of objects, which are named as in `pods/log`.
+fn every_part(user: &User, namespace: &str, expected: impl Fn(&str, &str, &str) -> bool) {
+    let parts = |kind: &Kind| kind.subresources.iter().map(|part| part.name).collect();
+    compare(user, namespace, parts, expected);
+}
+
+fn compare(
+    user: &User,
+    namespace: &str,
+    parts: impl Fn(&'static Kind) -> Vec<&'static str>,
+    expected: impl Fn(&str, &str, &str) -> bool,
+) {
     let rbac = bound();
     let mut wrong = Vec::new();
     for kind in kinds::all() {
-        for verb in READS.into_iter().chain(WRITES) {
-            // As of requests for an object: a namespace lies in itself.
-            let asked = Attributes {
-                user: user.clone(),
-                verb: verb.to_owned(),
-                resource_request: true,
-                group: kind.group.to_owned(),
-                version: kind.version.to_owned(),
-                resource: kind.plural.to_owned(),
-                namespace: if kind.namespaced || kind.plural == "namespaces" {
-                    namespace.to_owned()
-                } else {
-                    String::new()
-                },
-                name: "x".to_owned(),
-                ..Attributes::default()
-            };
-            let (is, shall) = (
-                rbac.decide(&asked).allowed,
-                expected(verb, kind.group, kind.plural),
-            );
-            if is != shall {
-                wrong.push(format!(
-                    "{} {verb} {}/{}: {is}",
-                    user.name, kind.group, kind.plural
-                ));
+        for part in parts(kind) {
+            for verb in READS.into_iter().chain(WRITES) {
+                let is = rbac.decide(&asked(user, namespace, verb, kind, part)).allowed;
+                let what = match part {
+                    "" => kind.plural.to_owned(),
+                    part => format!("{}/{part}", kind.plural),
+                };
+                if is != expected(verb, kind.group, &what) {
+                    wrong.push(format!("{} {verb} {}/{what}: {is}", user.name, kind.group));
+                }
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// As of requests for an object: a namespace lies in itself.
+fn asked(user: &User, namespace: &str, verb: &str, kind: &Kind, part: &str) -> Attributes {
+    let within = kind.namespaced || kind.plural == "namespaces";
+    Attributes {
+        user: user.clone(),
+        verb: verb.to_owned(),
+        resource_request: true,
+        group: kind.group.to_owned(),
+        version: kind.version.to_owned(),
+        resource: kind.plural.to_owned(),
+        subresource: part.to_owned(),
+        namespace: if within {
+            namespace.to_owned()
+        } else {
+            String::new()
+        },
+        name: "x".to_owned(),
+        ..Attributes::default()
+    }
 }
 
 fn known(name: &str) -> User {
@@ -185,43 +266,56 @@ fn elsewhere_they_are_like_anybody() {
     }
 }
 
+fn node() -> User {
+    User::new("system:node:n1", &["system:nodes", "system:authenticated"])
+}
+
 #[test]
-fn a_node_writes_little_and_reads_no_secret_that_it_needs_not() {
+fn a_node_has_what_its_pods_need_and_nothing_else() {
+    every(&node(), HERE, |verb, group, plural| {
+        common(verb, group, plural) || grants(OF_NODES, verb, group, plural)
+    });
+    every_part(&node(), HERE, |verb, group, part| {
+        grants(PARTS_OF_NODES, verb, group, part)
+    });
+}
+
+#[test]
+fn a_node_looks_after_itself() {
     let rbac = bound();
-    let node = User::new("system:node:n1", &["system:nodes", "system:authenticated"]);
-    for kind in kinds::all() {
-        let asked = |verb: &str| Attributes {
-            user: node.clone(),
-            verb: verb.to_owned(),
-            resource_request: true,
-            group: kind.group.to_owned(),
-            resource: kind.plural.to_owned(),
-            namespace: if kind.namespaced {
-                HERE.to_owned()
-            } else {
-                String::new()
-            },
-            name: "x".to_owned(),
-            ..Attributes::default()
+    let may = |verb: &str, plural: &str, part: &str, name: &str, namespace: &str| {
+        let kind = kinds::all().iter().find(|kind| kind.plural == plural);
+        let asked = Attributes {
+            name: name.to_owned(),
+            ..asked(&node(), namespace, verb, kind.expect(plural), part)
         };
-        for verb in WRITES {
-            let may = rbac.decide(&asked(verb)).allowed;
-            assert!(
-                !may || lists(WRITTEN_BY_NODES, kind.group, kind.plural),
-                "{verb} {}",
-                kind.plural
-            );
-        }
-        if matches!(kind.plural, "secrets" | "configmaps" | "persistentvolumeclaims") {
-            assert!(!rbac.decide(&asked("get")).allowed, "{}", kind.plural);
-        }
-        // Another node's own things.
-        if matches!(kind.plural, "nodes" | "csinodes") {
-            assert!(
-                !WRITES
-                    .into_iter()
-                    .any(|verb| verb != "create" && rbac.decide(&asked(verb)).allowed)
-            );
-        }
+        rbac.decide(&asked).allowed
+    };
+    for (verb, plural, part, namespace) in [
+        ("update", "nodes", "", ""),
+        ("patch", "nodes", "status", ""),
+        ("update", "leases", "", "kube-node-lease"),
+        ("delete", "csinodes", "", ""),
+    ] {
+        assert!(may(verb, plural, part, "n1", namespace), "{verb} {plural}/{part}");
+        assert!(
+            !may(verb, plural, part, "n2", namespace),
+            "{verb} another's {plural}/{part}"
+        );
+    }
+}
+
+#[test]
+fn parts_of_objects_are_as_confidential_as_they_are() {
+    every_part(&User::anonymous(), HERE, |_, _, _| false);
+    every_part(&User::new("root", &["system:masters"]), HERE, |_, _, _| true);
+    let seen = |verb: &str, group: &str, part: &str| READS.contains(&verb) && lists(PARTS_SEEN, group, part);
+    every_part(&known("view"), HERE, seen);
+    for role in ["edit", "admin"] {
+        every_part(&known(role), HERE, |verb, group, part| {
+            let writes = WRITES.contains(&verb) && lists(PARTS_WRITTEN, group, part);
+            let makes = verb == "create" && lists(PARTS_MADE, group, part);
+            seen(verb, group, part) || lists(PARTS_USED, group, part) || writes || makes
+        });
     }
 }

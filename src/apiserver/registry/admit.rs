@@ -1,9 +1,13 @@
 //! Admission of one request: plugins, then those whom users configured.
 
+use std::time::{Duration, Instant};
+
 use api::status::Status;
 use serde_json::Value;
 
-use crate::admission::Review;
+use crate::admission::dynamic::settled::settled;
+use crate::admission::metrics::{Phase, Taken};
+use crate::admission::{Operation, Plugin, Review};
 
 use super::{Core, scale};
 
@@ -11,6 +15,14 @@ impl Core {
     /// Lets everybody concerned complete the object or refuse the request; the second time plugins see what
     /// others made of it.
     pub(super) async fn admit(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        let (began, operation) = (Instant::now(), review.operation);
+        let admitted = self.admit_uncounted(review).await;
+        let took = taken(Phase::Admit, operation, &admitted, began.elapsed());
+        self.inner.admission.step(took);
+        admitted
+    }
+
+    async fn admit_uncounted(&self, review: &mut Review<'_>) -> Result<(), Status> {
         self.plug_in(review)?;
         let dynamic = &self.inner.dynamic;
         if review.subresource == "scale" {
@@ -33,8 +45,27 @@ impl Core {
     }
 
     fn plug_in(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        let mut plugins = self.inner.plugins.iter();
-        plugins.try_for_each(|plugin| plugin.admit(review, self))
+        let operation = review.operation;
+        self.each_plugin(Phase::Admit, operation, |plugin| plugin.admit(review, self))
+    }
+
+    /// Gives plugins their turns, until one refuses the request.
+    fn each_plugin(
+        &self,
+        phase: Phase,
+        operation: Operation,
+        mut turn: impl FnMut(&dyn Plugin) -> Result<(), Status>,
+    ) -> Result<(), Status> {
+        let mut began = Instant::now();
+        for (place, plugin) in self.inner.plugins.iter().enumerate() {
+            let done = turn(&**plugin);
+            let now = Instant::now();
+            let took = taken(phase, operation, &done, now - began);
+            self.inner.admission.plugin(place, took);
+            done?;
+            began = now;
+        }
+        Ok(())
     }
 
     /// Whoever is asked about a scale is shown one, not the object that it belongs to.
@@ -68,14 +99,36 @@ impl Core {
 
     /// Lets everybody concerned refuse the request.
     pub(super) async fn admit_finally(&self, review: &Review<'_>) -> Result<(), Status> {
-        let mut plugins = self.inner.plugins.iter();
-        plugins.try_for_each(|plugin| plugin.validate(review, self))?;
+        let began = Instant::now();
+        let admitted = self.admit_finally_uncounted(review).await;
+        let took = taken(Phase::Validate, review.operation, &admitted, began.elapsed());
+        self.inner.admission.step(took);
+        admitted
+    }
+
+    async fn admit_finally_uncounted(&self, review: &Review<'_>) -> Result<(), Status> {
+        // Who may do what is for others to say, too, and plugins do not wait.
+        let validated = settled(self, |world| {
+            self.each_plugin(Phase::Validate, review.operation, |plugin| {
+                plugin.validate(review, world)
+            })
+        });
+        validated.await?;
         if review.subresource != "scale" {
             return self.inner.dynamic.validate(review, self).await;
         }
         let (mut new, old) = scales(review)?;
         let shown = shown(review, new.as_mut(), old.as_ref());
         self.inner.dynamic.validate(&shown, self).await
+    }
+}
+
+fn taken(phase: Phase, operation: Operation, done: &Result<(), Status>, took: Duration) -> Taken {
+    Taken {
+        phase,
+        operation,
+        rejected: done.is_err(),
+        took,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Request bodies as objects, and what delete options say wherever they stand.
 
 use api::decode::{self, FieldValidation};
-use api::request::{Options, Request};
+use api::request::{Options, Request, Verb};
 use api::schema::{Gvk, Schema, Schemas};
 use api::status::{FieldError, Status};
 use api::value;
@@ -13,12 +13,23 @@ const BOTH: &str = "orphanDependents and deletionPropagation cannot be both set"
 /// The longest field manager name.
 const MANAGER_MAX: usize = 128;
 
+/// The kind of the options that a request has.
+pub(crate) fn options_kind(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Create => "CreateOptions",
+        Verb::Update => "UpdateOptions",
+        Verb::Patch(_) => "PatchOptions",
+        Verb::Delete | Verb::DeleteCollection => "DeleteOptions",
+        Verb::Get | Verb::List | Verb::Watch => "ListOptions",
+    }
+}
+
 /// Decodes the body as an object of that schema; the texts are warnings.
 ///
 /// # Errors
 /// As [`decode::decode`]; 422 for a field manager that makes no sense.
 pub(super) fn object(request: &Request, schema: &Schema, gvk: &Gvk) -> Result<(Value, Vec<String>), Status> {
-    manager(&request.options)?;
+    manager(request)?;
     let validation = FieldValidation::parse(&request.options.field_validation)?;
     decode::decode(&request.body, &request.content_type, schema, validation, gvk)
 }
@@ -27,21 +38,31 @@ pub(super) fn object(request: &Request, schema: &Schema, gvk: &Gvk) -> Result<(V
 ///
 /// # Errors
 /// 422 when it is too long or not printable.
-pub(super) fn manager(options: &Options) -> Result<(), Status> {
-    let name = &options.field_manager;
+pub(super) fn manager(request: &Request) -> Result<(), Status> {
+    let name = &request.options.field_manager;
     let mut errors = Vec::new();
     if name.len() > MANAGER_MAX {
         errors.push(FieldError::too_long("fieldManager", MANAGER_MAX));
     }
-    if name.chars().any(char::is_control) {
-        let why = "should only contain printable characters";
+    for (at, letter) in name.char_indices().filter(|(_, letter)| !is_printed(*letter)) {
+        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(letter));
         errors.push(FieldError::invalid("fieldManager", name.as_str(), why));
     }
     if errors.is_empty() {
         Ok(())
     } else {
-        Err(Status::invalid("meta.k8s.io", "CreateOptions", "", &errors))
+        Err(Status::invalid(
+            "meta.k8s.io",
+            options_kind(request.verb),
+            "",
+            &errors,
+        ))
     }
+}
+
+/// Whether a letter shows; of all spaces only the ordinary one does.
+fn is_printed(letter: char) -> bool {
+    letter == ' ' || !(letter.is_control() || letter.is_whitespace())
 }
 
 /// The options of a deletion: those of the body, where there is one, else those of the query.
@@ -112,19 +133,17 @@ fn from_body(request: &Request, options: &mut Options) -> Result<Vec<FieldError>
     if let Some(version) = text("preconditions.resourceVersion") {
         options.precondition_resource_version = Some(version);
     }
-    for value in value::list(&body, "dryRun") {
-        options.dry_run = true;
-        if value != "All" {
-            let said = value.as_str().unwrap_or_default();
-            errors.push(FieldError::not_supported("dryRun", said, &["All"]));
-        }
+    let tried = value::list(&body, "dryRun");
+    options.dry_run |= !tried.is_empty();
+    if tried.iter().any(|value| value != "All") {
+        errors.push(FieldError::not_supported("dryRun", tried.to_vec(), &["All"]));
     }
     Ok(errors)
 }
 
 #[cfg(test)]
 mod tests {
-    use api::request::{ResourceRef, User, Verb};
+    use api::request::{ResourceRef, User};
     use base::SeededRandom;
 
     use super::*;
@@ -164,6 +183,32 @@ mod tests {
     }
 
     #[test]
+    fn managers_have_names_that_can_be_read() {
+        let of = |verb, name: &str| {
+            let resource = ResourceRef::new("", "v1", "pods");
+            let mut request = Request::new(User::anonymous(), verb, resource, "default", "a");
+            request.options.field_manager = name.to_owned();
+            manager(&request).map_err(|status| status.message)
+        };
+        assert_eq!(of(Verb::Create, "kubectl edit"), Ok(()));
+        for (verb, name, why) in [
+            (
+                Verb::Update,
+                "é\t",
+                "UpdateOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"é\\t\": invalid \
+                 character U+0009 (at position 2)",
+            ),
+            (
+                Verb::Create,
+                &"x".repeat(129),
+                "CreateOptions.meta.k8s.io \"\" is invalid: fieldManager: Too long: may not be more than 128 bytes",
+            ),
+        ] {
+            assert_eq!(of(verb, name).unwrap_err(), why);
+        }
+    }
+
+    #[test]
     fn options_of_deletions_must_make_sense() {
         for (body, why) in [
             (
@@ -178,7 +223,7 @@ mod tests {
             ),
             (
                 r#"{"dryRun":["Some"]}"#,
-                "dryRun: Unsupported value: \"Some\": supported values: \"All\"",
+                "dryRun: Unsupported value: [\"Some\"]: supported values: \"All\"",
             ),
         ] {
             let refused = read(body.as_bytes(), "application/json").unwrap_err();

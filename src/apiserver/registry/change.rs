@@ -145,16 +145,18 @@ impl Core {
             Some(&live),
         );
         self.admit(&mut review).await?;
+        meta::single_owners(&mut new, &request.notes, meta::ADMITTED_DUPLICATE_OWNERS);
         meta::inherit(&mut new, &live);
         part.prepare(&target.kind, &mut new, &live);
         let others = hooks::before_update(self, target, *part, request, &mut new, &live).await?;
-        let errors = part.check(&target.kind, &new, &live);
-        if !errors.is_empty() {
+        let found = part.check(&target.kind, &new, &live);
+        request.notes.warn_all(found.warnings);
+        if !found.errors.is_empty() {
             return Err(Status::invalid(
                 target.kind.group,
                 target.kind.kind,
                 &target.name,
-                &errors,
+                &found.errors,
             ));
         }
         canon::canonicalize(&mut new, target.schema()?);
@@ -233,6 +235,9 @@ impl Core {
         }
         target.kind.fill(&mut new);
         canon::canonicalize(&mut new, target.schema()?);
+        if matches!(change.wanted, Wanted::Whole(_)) {
+            meta::single_owners(&mut new, &request.notes, meta::DUPLICATE_OWNERS);
+        }
         Ok(apply::update_managed_fields(Some(live), new, &write))
     }
 
@@ -300,7 +305,7 @@ impl<'a> Change<'a> {
         let target = core.target(request)?;
         let part = target.part(request)?;
         let (schema, gvk) = shown_as(&target, part)?;
-        body::manager(&request.options)?;
+        body::manager(request)?;
         let validation = FieldValidation::parse(&request.options.field_validation)?;
         let (wanted, warnings) = match request.verb {
             Verb::Patch(how) => {
@@ -416,12 +421,9 @@ fn preconditions(change: &Change<'_>, new: &Value, live: &Value) -> Result<bool,
                 return Ok(false);
             }
             let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
-            Err(Status::invalid(
-                target.kind.group,
-                target.kind.kind,
-                &target.name,
-                &[error],
-            ))
+            // Kubernetes names the resource here, and not the kind.
+            let (group, plural) = (target.kind.group, target.kind.plural);
+            Err(Status::invalid(group, plural, &target.name, &[error]))
         }
         Wanted::Whole(_) => Ok(true),
         Wanted::Patched(PatchType::Apply, applied) => Ok(!object::resource_version(applied).is_empty()),

@@ -67,11 +67,13 @@ impl Core {
         target.kind.fill(&mut new);
         canon::canonicalize(&mut new, target.schema()?);
         if managed {
+            meta::single_owners(&mut new, &request.notes, meta::DUPLICATE_OWNERS);
             let write = self.write_of(target, request, Part::Whole)?;
             new = apply::update_managed_fields(None, new, &write);
         }
         let mut review = review_of(request, &target.kind, Operation::Create, Some(&mut new), None);
         self.admit(&mut review).await?;
+        meta::single_owners(&mut new, &request.notes, meta::ADMITTED_DUPLICATE_OWNERS);
         meta::settle_namespace(target, &mut new)?;
         let prefixed = !object::get_str(&new, &["metadata", "generateName"]).is_empty();
         let generated = object::name(&new).is_empty();
@@ -114,13 +116,14 @@ impl Core {
         meta::born(&mut new, &*config.random, config.clock.now());
         target.kind.prepare_create(&mut new);
         let others = hooks::before_create(self, target, request, &mut new).await?;
-        let errors = target.kind.check_create(&new);
-        if !errors.is_empty() {
+        let found = target.kind.check_create(&new);
+        request.notes.warn_all(found.warnings);
+        if !found.errors.is_empty() {
             return Err(Status::invalid(
                 target.kind.group,
                 target.kind.kind,
                 object::name(&new),
-                &errors,
+                &found.errors,
             ));
         }
         canon::canonicalize(&mut new, target.schema()?);
@@ -209,7 +212,7 @@ impl Core {
 
     /// Who writes what, for managed fields.
     pub(super) fn write_of<'a>(
-        &self,
+        &'a self,
         target: &'a Target,
         request: &'a Request,
         part: Part,
@@ -226,6 +229,7 @@ impl Core {
                 Part::View(view) => view.reset_fields,
                 Part::Scale => &[],
             },
+            versions: &*self.inner.kinds,
         })
     }
 }

@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 
 use api::object;
-use api::request::User;
+use api::request::{Notes, User};
 use api::status::Status;
+use api::value;
 use base::Random;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -62,6 +63,35 @@ pub(super) fn born(new: &mut Value, random: &dyn Random, now: Timestamp) {
     }
     metadata.insert("uid".to_owned(), random.uuid().into());
     metadata.insert("creationTimestamp".to_owned(), object::time_text(now).into());
+}
+
+/// What the caller is told who names an owner twice.
+pub(super) const DUPLICATE_OWNERS: &str = ".metadata.ownerReferences contains duplicate entries";
+/// The same, when it is seen only after admission, or in what a patch made.
+pub(super) const ADMITTED_DUPLICATE_OWNERS: &str =
+    ".metadata.ownerReferences contains duplicate entries after mutating admission happens";
+
+/// Leaves one of several equal references to an owner, and says so, beginning with `what`.
+pub(super) fn single_owners(new: &mut Value, notes: &Notes, what: &str) {
+    let owners = object::owner_references(new);
+    let mut kept: Vec<Value> = Vec::with_capacity(owners.len());
+    let mut twice = Vec::new();
+    for owner in owners {
+        if kept.iter().any(|before| value::same(before, owner)) {
+            twice.push(value::text(owner, "uid").to_owned());
+        } else {
+            kept.push(owner.clone());
+        }
+    }
+    if twice.is_empty() {
+        return;
+    }
+    object::set(new, &["metadata", "ownerReferences"], kept);
+    notes.warn(format!(
+        "{what}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix \
+         your requests; duplicate UID(s) observed: {}",
+        twice.join(", ")
+    ));
 }
 
 /// Gives a changed object what only the server writes.
@@ -184,6 +214,30 @@ mod tests {
         let mut c = a.clone();
         c["metadata"]["labels"] = json!({"x": "y"});
         assert!(!unchanged(&a, &c) && !unchanged(&c, &a));
+    }
+
+    #[test]
+    fn an_owner_is_named_once() {
+        let owner =
+            |uid: &str, blocks: bool| json!({"uid": uid, "kind": "Pod", "blockOwnerDeletion": blocks});
+        let owners = [
+            owner("1", true),
+            owner("2", true),
+            owner("1", true),
+            owner("1", false),
+        ];
+        let (mut new, notes) = (json!({"metadata": {"ownerReferences": owners}}), Notes::default());
+        single_owners(&mut new, &notes, DUPLICATE_OWNERS);
+        single_owners(&mut new, &notes, ADMITTED_DUPLICATE_OWNERS);
+        let kept = json!([owner("1", true), owner("2", true), owner("1", false)]);
+        assert_eq!(new["metadata"]["ownerReferences"], kept);
+        assert_eq!(
+            notes.warnings(),
+            [
+                ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and \
+              may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: 1"
+            ]
+        );
     }
 
     #[test]

@@ -32,10 +32,10 @@ mod target;
 mod text;
 mod token;
 mod upkeep;
-pub use upkeep::Trust;
+pub(crate) use body::options_kind;
 #[cfg(test)]
 pub(crate) use upkeep::suggested_flow_control;
-pub(crate) use upkeep::{condition, mandatory_flow_control};
+pub(crate) use upkeep::{REPAIRS, condition, mandatory_flow_control};
 mod versions;
 mod watch;
 mod world;
@@ -50,16 +50,19 @@ use api::kind::KindRef;
 use api::request::{EventStream, Reply, Request, Verb};
 use api::status::Status;
 use async_trait::async_trait;
+use base::telemetry::Metrics;
 use base::{Clock, Random, SystemClock, SystemRandom};
 use client::Api;
 use store::Store;
 
 use crate::admission::dynamic::Dynamic;
+use crate::admission::metrics::AdmissionMetrics;
 use crate::admission::{self, Plugin};
 use crate::authz::{Attributes, Authorizer};
 use crate::forms::Forms;
 use crate::nodes::{Dialer, NodeLinks};
 use crate::outbound::Outbound;
+use crate::pki::Pki;
 use crate::served::ServedKinds;
 use crate::tokens::Tokens;
 use crate::vault::Vault;
@@ -81,10 +84,13 @@ pub struct CoreConfig {
     pub admission: admission::Settings,
     /// Seconds that events are kept.
     pub event_ttl_seconds: u32,
-    /// Whom servers that extend the API may trust to say who is asking.
-    pub trust: Trust,
+    /// The cluster's keys, of which servers that extend the API learn whom to trust; none for a server that is no
+    /// front proxy.
+    pub keys: Option<Arc<Pki>>,
     /// The way to the nodes, and through them to webhooks.
     pub nodes: NodeLinks,
+    /// What is counted of admission.
+    pub metrics: Metrics,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where names and UIDs come from.
@@ -101,8 +107,9 @@ impl CoreConfig {
             node_ports: (30000, 32767),
             admission: admission::Settings::default(),
             event_ttl_seconds: 3600,
-            trust: Trust::default(),
+            keys: None,
             nodes: NodeLinks::new(),
+            metrics: Metrics::new(),
             clock: Arc::new(SystemClock::new()),
             random: Arc::new(SystemRandom),
         }
@@ -121,6 +128,7 @@ struct Inner {
     authorizer: Arc<dyn Authorizer>,
     tokens: Arc<dyn Tokens>,
     plugins: Vec<Box<dyn Plugin>>,
+    admission: Arc<AdmissionMetrics>,
     /// Whose turn it is where quotas count.
     turns: quota::Turns,
     dynamic: Arc<Dynamic>,
@@ -155,6 +163,8 @@ impl Core {
             last: config.node_ports.1,
         };
         let plugins = admission::plugins(&config.admission);
+        let names = plugins.iter().map(|plugin| plugin.name());
+        let admission = Arc::new(AdmissionMetrics::new(&config.metrics, names));
         let kinds: Arc<ServedKinds> = Arc::default();
         let inner = Arc::new_cyclic(|own: &Weak<Inner>| {
             let dialer = Dialer::new(Arc::new(Itself(own.clone())), config.nodes.clone());
@@ -165,7 +175,12 @@ impl Core {
                 tokens,
                 plugins,
                 turns: quota::Turns::default(),
-                dynamic: Arc::new(Dynamic::new(Outbound::new(dialer), kinds.clone())),
+                dynamic: Arc::new(Dynamic::new(
+                    Outbound::new(dialer),
+                    kinds.clone(),
+                    admission.clone(),
+                )),
+                admission,
                 kinds,
                 forms: Forms::default(),
                 service_ranges,

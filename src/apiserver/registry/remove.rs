@@ -310,21 +310,30 @@ impl Core {
 }
 
 fn preconditions(target: &Target, options: &Options, live: &Value) -> Result<(), Status> {
-    let failed = |what: &str, asked: &str, have: &str| {
-        target.conflict(&format!(
-            "Precondition failed: {what} in precondition: {asked}, {what} in object meta: {have}"
-        ))
+    let failed = |what: &str, asked: &str, have: &str, since: &str| {
+        // Kubernetes names the kind here, and not the resource.
+        let why = format!(
+            "the {what} in the precondition ({asked}) does not match the {what} in record ({have}). The object \
+             might have been {since}"
+        );
+        Status::conflict(target.kind.group, target.kind.kind, &target.name, &why)
     };
     if let Some(uid) = options
         .precondition_uid
         .as_deref()
         .filter(|uid| *uid != object::uid(live))
     {
-        return Err(failed("UID", uid, object::uid(live)));
+        return Err(failed(
+            "UID",
+            uid,
+            object::uid(live),
+            "deleted and then recreated",
+        ));
     }
     let version = options.precondition_resource_version.as_deref();
     if let Some(version) = version.filter(|version| *version != object::resource_version(live)) {
-        return Err(failed("ResourceVersion", version, object::resource_version(live)));
+        let have = object::resource_version(live);
+        return Err(failed("ResourceVersion", version, have, "modified"));
     }
     Ok(())
 }

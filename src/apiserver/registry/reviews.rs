@@ -1,6 +1,7 @@
 //! Questions about users: who holds a token, who am I, may somebody do
 //! something. Answered, never stored.
 
+use api::go;
 use api::object;
 use api::request::{Reply, Request, User};
 use api::status::Status;
@@ -25,7 +26,7 @@ impl Core {
             return Err(Status::bad_request("no namespace on request"));
         }
         meta::settle_namespace(&target, &mut review)?;
-        let errors = target.kind.check_create(&review);
+        let errors = target.kind.check_create(&review).errors;
         if !errors.is_empty() {
             return Err(Status::invalid(target.kind.group, target.kind.kind, "", &errors));
         }
@@ -97,10 +98,8 @@ impl Core {
             .partition(|rule| !rule.non_resource_urls.is_empty());
         let mut status =
             json!({ "resourceRules": resources, "nonResourceRules": paths, "incomplete": known.incomplete });
-        match known.errors.as_slice() {
-            [] => {}
-            [one] => status["evaluationError"] = one.as_str().into(),
-            many => status["evaluationError"] = format!("[{}]", many.join(", ")).into(),
+        if !known.errors.is_empty() {
+            status["evaluationError"] = go::aggregate(&known.errors).into();
         }
         status
     }

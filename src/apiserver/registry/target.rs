@@ -2,11 +2,11 @@
 
 use std::sync::OnceLock;
 
-use api::kind::{self, KindRef};
+use api::kind::{self, Findings, KindRef};
 use api::kinds;
 use api::request::{Request, Verb};
 use api::schema::{Gvk, SchemaRef};
-use api::status::{FieldError, Status};
+use api::status::Status;
 use serde_json::Value;
 
 use crate::lookup;
@@ -43,8 +43,8 @@ impl Part {
         }
     }
 
-    /// What is wrong with the changed object.
-    pub fn check(self, kind: &KindRef, new: &Value, live: &Value) -> Vec<FieldError> {
+    /// What is wrong with the changed object, or to be known of it. Scales count as the whole: they change the spec.
+    pub fn check(self, kind: &KindRef, new: &Value, live: &Value) -> Findings {
         match self {
             Part::Whole | Part::Scale => kind.check_update(new, live),
             Part::View(view) => kind.check_part(&view, new, live),

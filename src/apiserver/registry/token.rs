@@ -35,11 +35,16 @@ impl Core {
         check(&target, &asked)?;
         let account = self.entry(&target).await?.ok_or_else(|| target.not_found())?;
         let account = text::parse(&account)?;
+        belongs(&asked, &account)?;
         let spec = self.token_spec(&target, &account, &asked).await?;
         let issued = self.inner.tokens.issue(&spec)?;
         object::set(&mut asked, &["spec", "audiences"], issued.audiences.clone());
-        for (key, value) in [("name", &target.name), ("namespace", &target.namespace)] {
-            object::set(&mut asked, &["metadata", key], value.as_str());
+        for (key, value) in [
+            ("name", target.name.as_str()),
+            ("namespace", &target.namespace),
+            ("uid", object::uid(&account)),
+        ] {
+            object::set(&mut asked, &["metadata", key], value);
         }
         let now = object::time_text(self.inner.config.clock.now());
         object::set(&mut asked, &["metadata", "creationTimestamp"], now);
@@ -126,6 +131,23 @@ impl Core {
         let node = self.entry(&place).await?;
         Ok(node.map(|entry| (name.to_owned(), entry.header.uid.clone())))
     }
+}
+
+/// Whether a request that names an account by its uid means this one.
+fn belongs(asked: &Value, account: &Value) -> Result<(), Status> {
+    let (wanted, uid) = (object::uid(asked), object::uid(account));
+    if wanted.is_empty() || wanted == uid {
+        return Ok(());
+    }
+    let why = format!(
+        "the UID in the token request ({wanted}) does not match the UID of the service account ({uid})"
+    );
+    Err(Status::conflict(
+        GROUP,
+        "TokenRequest",
+        object::name(account),
+        &why,
+    ))
 }
 
 fn check(target: &Target, asked: &Value) -> Result<(), Status> {

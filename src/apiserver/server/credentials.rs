@@ -1,20 +1,23 @@
 //! What a server shows others and what it tells the administrator, kept good for as long as it runs: the serving
 //! certificate, and the kubeconfig that leads to every server.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::{OnError, Tasks};
 use client::kubeconfig::Other;
 use store::{Status, Store};
+use tokio::sync::watch;
 
 use crate::config::ServerConfig;
-use crate::pki::{Pki, PkiError, Serving};
+use crate::peers::PeerTls;
+use crate::pki::{Pki, PkiError, Serving, Trust};
+use crate::tls;
 
 /// How often the members are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// So many looks after which the certificates' dates are looked at, too.
-const LOOKS: u32 = 120;
+/// After so long, by the wall clock, the certificates' dates are looked at, too: at once if it was put forward.
+const DATES_EVERY_SECONDS: i64 = 600;
 
 /// See the module. Cheap to clone.
 #[derive(Clone)]
@@ -23,6 +26,10 @@ pub(super) struct Credentials {
     pub port: u16,
     pub pki: Arc<Pki>,
     pub serving: Arc<Serving>,
+    pub peers: Arc<PeerTls>,
+    pub tls: watch::Sender<Arc<rustls::ServerConfig>>,
+    /// Held while files are written: two writers of one must not meet.
+    pub writing: Arc<Mutex<()>>,
 }
 
 impl Credentials {
@@ -32,15 +39,19 @@ impl Credentials {
     }
 
     async fn follow(self, store: Store) {
-        let mut last = None;
-        for look in 1u32.. {
+        let mut last: Option<(Vec<Other>, i64)> = None;
+        loop {
             let Ok(status) = store.status().await else { return };
-            let others = others(&status);
-            if last.as_ref() != Some(&others) || look % LOOKS == 0 {
+            let (others, now) = (others(&status), self.config.clock.now().as_second());
+            let fresh = |at: i64| (now - at).abs() < DATES_EVERY_SECONDS;
+            if !last
+                .as_ref()
+                .is_some_and(|(known, at)| *known == others && fresh(*at))
+            {
                 let (this, told) = (self.clone(), others.clone());
                 // Files are written and synced, which may take a slow disk a while.
                 match tokio::task::spawn_blocking(move || this.renew(told)).await {
-                    Ok(Ok(())) => last = Some(others),
+                    Ok(Ok(())) => last = Some((others, now)),
                     Ok(Err(error)) => tracing::warn!(%error, "certificates could not be looked after"),
                     Err(_) => return,
                 }
@@ -51,10 +62,31 @@ impl Credentials {
 
     /// Takes up a serving certificate that was put in the folder, and makes anew what ends soon or leads elsewhere.
     fn renew(&self, others: Vec<Other>) -> Result<(), PkiError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.config.clock.now();
         self.pki.renew(&self.serving, now)?;
         self.pki.write_admin(&self.config, self.port, Some(others), now)
     }
+
+    /// Takes up the keys that the cluster has agreed on, and makes anew what was made with the ones before.
+    pub fn take_up(&self, trust: &Trust) -> Result<(), PkiError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pki.take_up(trust)?;
+        // All of it, also if the keys are known already: the attempt before may have been cut short.
+        let (now, keys) = (self.config.clock.now(), self.pki.now());
+        self.peers.renew(&keys.peer_ca, keys.peer_ca.roots(), now)?;
+        self.pki.renew(&self.serving, now)?;
+        self.tls
+            .send_replace(Arc::new(for_clients(&self.pki, &self.serving)?));
+        self.pki.write_admin(&self.config, self.port, None, now)
+    }
+}
+
+/// TLS for clients of a full server.
+pub(super) fn for_clients(pki: &Pki, serving: &Arc<Serving>) -> Result<rustls::ServerConfig, PkiError> {
+    let keys = pki.now();
+    let trusted = [keys.client_ca.roots(), keys.front_proxy_ca.roots()].concat();
+    tls::server_config(&trusted, serving.clone())
 }
 
 /// The servers beside this one that answer requests, by name.

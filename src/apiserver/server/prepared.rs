@@ -4,18 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base::Tasks;
+use jiff::Timestamp;
 use store::{Dialer, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::StartError;
-use super::credentials::Credentials;
+use super::credentials::{Credentials, for_clients};
 use crate::config::ServerConfig;
-use crate::http::{Answers, Guests, Listening, bind};
+use crate::http::{Answers, GivenUp, Guests, Listening, bind};
 use crate::pace::Pace;
 use crate::peers::{PeerDialer, PeerDoor, PeerTls};
 use crate::pki::witness::WitnessKeys;
-use crate::pki::{Ca, Pki, PkiError, Serving};
+use crate::pki::{Pki, PkiError, Serving};
 use crate::tls;
 
 /// A server that listens and does not answer yet. The store needs to know its
@@ -54,19 +55,28 @@ impl Keys {
         Ok(opened.await.map_err(std::io::Error::other)??)
     }
 
-    fn peer_ca(&self) -> &Ca {
+    /// The identity of this server towards the others of its cluster.
+    fn peer_tls(&self, store: &Store, now: Timestamp) -> Result<PeerTls, PkiError> {
+        let (cluster, member) = (store.cluster(), store.member());
         match self {
-            Self::Full(pki, _) => &pki.peer_ca,
-            Self::Witness(keys) => &keys.peer_ca,
+            Self::Full(pki, _) => {
+                let keys = pki.now();
+                let ca = &keys.peer_ca;
+                PeerTls::new(ca, ca.roots(), cluster, member, now)
+            }
+            Self::Witness(keys) => {
+                let ca = &keys.peer_ca;
+                PeerTls::new(ca, &[ca.der().clone()], cluster, member, now)
+            }
         }
     }
 
     fn tls(&self) -> Result<rustls::ServerConfig, PkiError> {
         match self {
-            Self::Full(pki, serving) => {
-                tls::server_config(&[pki.client_ca.der(), pki.front_proxy_ca.der()], serving.clone())
+            Self::Full(pki, serving) => for_clients(pki, serving),
+            Self::Witness(keys) => {
+                tls::server_config(std::slice::from_ref(&keys.client_ca), keys.serving.clone())
             }
-            Self::Witness(keys) => tls::server_config(&[&keys.client_ca], keys.serving.clone()),
         }
     }
 }
@@ -76,6 +86,9 @@ pub(super) struct Opened {
     pub config: ServerConfig,
     pub addresses: Vec<SocketAddr>,
     pub keys: Keys,
+    /// Those of a full server, which are kept good from now on.
+    pub credentials: Option<Credentials>,
+    pub given_up: GivenUp,
 }
 
 impl Prepared {
@@ -117,31 +130,42 @@ impl Prepared {
         let port = self.port();
         let Self { config, keys, .. } = self;
         let now = config.clock.now();
-        let identity = PeerTls::new(keys.peer_ca(), store.cluster(), store.member(), now)?;
-        let identity = Arc::new(identity);
+        let identity = Arc::new(keys.peer_tls(store, now)?);
         self.peers.introduce(identity.clone());
+        let tls = watch::Sender::new(Arc::new(keys.tls()?));
+        let given_up = GivenUp::new(&config.metrics);
         let listening = Listening {
             door,
-            tls: Arc::new(keys.tls()?),
-            peers: PeerDoor::new(identity, store.clone()),
+            tls: tls.subscribe(),
+            peers: PeerDoor::new(identity.clone(), store.clone()),
             guests: Guests::new(config.connections_max, &config.metrics),
+            failed_handshakes: Listening::count_failures(&config.metrics),
+            given_up: given_up.clone(),
             pace: Pace::new(&config.metrics),
             grace: config.shutdown_grace,
         };
         listening.start(self.listeners, tasks);
-        if let Keys::Full(pki, serving) = &keys {
-            let credentials = Credentials {
+        let credentials = match &keys {
+            Keys::Full(pki, serving) => Some(Credentials {
                 config: config.clone(),
                 port,
                 pki: pki.clone(),
                 serving: serving.clone(),
-            };
-            credentials.keep(store.clone(), tasks);
+                peers: identity,
+                tls,
+                writing: Arc::default(),
+            }),
+            Keys::Witness(_) => None,
+        };
+        if let Some(credentials) = &credentials {
+            credentials.clone().keep(store.clone(), tasks);
         }
         Ok(Opened {
             config,
             addresses: self.addresses,
             keys,
+            credentials,
+            given_up,
         })
     }
 

@@ -12,14 +12,16 @@ use serde::Serialize;
 use store::Store;
 use tokio::sync::watch;
 
+use super::assembly::{departing, members};
 use super::prepared::Keys;
-use super::{Prepared, StartError, members, taken_in};
+use super::{Prepared, StartError, checks, taken_in};
 use crate::authn::{CertificateUser, Certificates};
 use crate::health::{Health, Probe};
 use crate::http::query::Query;
-use crate::http::{Answers, Caller, METRICS_TYPE, reply};
+use crate::http::{Answers, Caller, metrics, reply};
 use crate::members::Members;
 use crate::members::wire::ROOT;
+use crate::metrics::register_process;
 use crate::nodes::Body;
 use crate::registry::refuse;
 use crate::version;
@@ -49,10 +51,11 @@ impl Prepared {
         };
         taken_in(&store).await?;
         store.register(&config.metrics);
+        register_process(&config.metrics);
         let answers: Arc<dyn Answers> = Arc::new(Witness {
             certificates: Certificates::of_clients(keys.client_ca.clone())?,
             members: members(&config, &address, None, &store),
-            health: super::keeping::health(&store, &super::departing(tasks)),
+            health: checks::of_every_server(&store, &departing(tasks), tasks),
             metrics: config.metrics.clone(),
             clock: config.clock.clone(),
         });
@@ -96,7 +99,7 @@ impl Witness {
             ("/metrics", _) => {
                 self.only_administrators(caller, path)?;
                 self.members.measure().await;
-                Ok(reply::response(200, METRICS_TYPE, self.metrics.encode()))
+                Ok(metrics(request.headers(), &self.metrics))
             }
             (_, "/members") => {
                 self.only_administrators(caller, path)?;
@@ -114,7 +117,7 @@ impl Witness {
     fn only_administrators(&self, caller: &Caller, path: &str) -> Result<(), Status> {
         let name = match caller {
             Caller::Remote { certificate, .. } => match &**certificate {
-                CertificateUser::Known { user, ends } if *ends > self.clock.now().as_second() => {
+                CertificateUser::Known { user, ends, .. } if *ends > self.clock.now().as_second() => {
                     if user.groups.iter().any(|group| group == ADMINISTRATORS) {
                         return Ok(());
                     }

@@ -10,19 +10,20 @@ use crate::http::Door;
 use crate::http::path::ResourcePath;
 use crate::http::query::Query;
 
-/// Lets everybody concerned refuse a stream.
+/// Lets everybody concerned refuse a stream; what they warn of and note goes into `notes`.
 pub(super) async fn admit(
     door: &Door,
     kind: Kind,
     path: &ResourcePath,
     incoming: &Incoming,
+    notes: &Notes,
 ) -> Result<(), Status> {
     let place = &path.resource;
     let served = door.kinds.find(&place.group, &place.version, &place.plural);
     let (Some(served), Some(mut wanted)) = (served, wanted(kind, path, &incoming.query)) else {
         return Ok(());
     };
-    let (options, notes) = (Options::default(), Notes::default());
+    let options = Options::default();
     let review = Review {
         operation: Operation::Connect,
         kind: served,
@@ -31,7 +32,7 @@ pub(super) async fn admit(
         name: &path.name,
         user: &incoming.user,
         options: &options,
-        notes: &notes,
+        notes,
         object: Some(&mut wanted),
         old: None,
     };

@@ -11,11 +11,10 @@ use client::link::frames::{self, CLOSE, Decoder, ERROR, RESIZE, STDERR, STDIN, S
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{Method, Response};
 use http_body_util::BodyExt;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::quiet::Wire;
 use super::spdy::{Session, Stream, Writer};
 use super::upgrade::{self, Wanted};
 use super::websocket::{self, Framing};
@@ -96,6 +95,7 @@ pub async fn answer(
     let stop = door.stop.clone();
     tokio::spawn(async move {
         let Ok(connection) = upgraded.await else { return };
+        let (connection, used) = Wire::of(connection);
         let client = match wanted {
             Wanted::WebSocket => over_websocket(connection, protocol, channels).await,
             Wanted::Spdy => over_spdy(connection, protocol, channels).await,
@@ -103,6 +103,7 @@ pub async fn answer(
         let Some(client) = client else { return };
         tokio::select! {
             () = join(client, to_node, from_node) => {}
+            () = used.quiet() => {}
             () = stop.cancelled() => {}
         }
     });
@@ -299,7 +300,7 @@ async fn tell(to: &mut Outputs, status: &Bytes, status_json: bool) {
     }
 }
 
-async fn over_websocket(connection: Upgraded, protocol: &str, channels: Channels) -> Option<Client> {
+async fn over_websocket(connection: Wire, protocol: &str, channels: Channels) -> Option<Client> {
     let socket = websocket::socket(connection).await;
     let (mut sender, mut receiver) = websocket::channels(socket, Framing::of(protocol));
     // An empty message says that the connection stands, on the first channel there is.
@@ -332,8 +333,8 @@ async fn over_websocket(connection: Upgraded, protocol: &str, channels: Channels
     })
 }
 
-async fn over_spdy(connection: Upgraded, protocol: &str, channels: Channels) -> Option<Client> {
-    let mut session = Session::start(TokioIo::new(connection));
+async fn over_spdy(connection: Wire, protocol: &str, channels: Channels) -> Option<Client> {
+    let mut session = Session::start(connection);
     let resizes = channels.tty && (protocol.starts_with("v4.") || protocol.starts_with("v3."));
     let wanted = [
         (ERROR, "error", true),

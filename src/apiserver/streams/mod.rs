@@ -9,18 +9,21 @@ mod logs;
 mod pod;
 mod port_forward;
 mod proxy;
+mod quiet;
 mod spdy;
 pub mod upgrade;
 pub mod websocket;
 
 use std::sync::Arc;
 
+use api::request::Notes;
 use api::status::Status;
 use http::{Method, Response};
 
+use crate::audit::Trail;
 use crate::authz::Attributes;
-use crate::http::Door;
 use crate::http::path::ResourcePath;
+use crate::http::{Door, reply};
 use crate::nodes::Body;
 
 pub use crate::http::Incoming;
@@ -71,8 +74,28 @@ pub async fn answer(
     let Some(kind) = kind(&path) else {
         return Err(Status::no_such_path());
     };
+    let trail = incoming.request.extensions().get::<Trail>().cloned();
+    let notes = trail.as_ref().map(Trail::notes).unwrap_or_default();
+    let mut response = match begun(door, kind, path, incoming, &notes).await {
+        Ok(response) => response,
+        Err(status) => {
+            trail.iter().for_each(|trail| trail.failed(&status));
+            reply::failure(&status)
+        }
+    };
+    reply::warn(&mut response, &notes.warnings());
+    Ok(response)
+}
+
+async fn begun(
+    door: &Arc<Door>,
+    kind: Kind,
+    path: ResourcePath,
+    incoming: Incoming,
+    notes: &Notes,
+) -> Result<Response<Body>, Status> {
     allowed(door, kind, &path, &incoming).await?;
-    admission::admit(door, kind, &path, &incoming).await?;
+    admission::admit(door, kind, &path, &incoming, notes).await?;
     match kind {
         Kind::Logs => logs::answer(door, &path, incoming).await,
         Kind::Exec | Kind::Attach => exec::answer(door, &path, incoming).await,

@@ -8,14 +8,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use http::{Request, Response};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
+use super::quiet::Wire;
 use super::upgrade;
 use crate::nodes::Body;
 
@@ -24,11 +23,11 @@ const MESSAGE_BYTES_MAX: usize = 4 << 20;
 const PIPE_BYTES: usize = 64 * 1024;
 
 /// A WebSocket on a connection that has left HTTP.
-pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
+pub type Socket = WebSocketStream<Wire>;
 
 /// The server's side of a WebSocket whose handshake is done.
-pub async fn socket(connection: Upgraded) -> Socket {
-    WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, Some(limits())).await
+pub async fn socket(connection: Wire) -> Socket {
+    WebSocketStream::from_raw_socket(connection, Role::Server, Some(limits())).await
 }
 
 fn limits() -> WebSocketConfig {
@@ -164,7 +163,7 @@ where
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(connection) = upgraded.await else { return };
-        let (mut sink, mut theirs) = socket(connection).await.split();
+        let (mut sink, mut theirs) = socket(Wire::of(connection).0).await.split();
         let send = async {
             let mut messages = std::pin::pin!(messages);
             while let Some(message) = messages.next().await {

@@ -1,7 +1,6 @@
 //! The objects of `metrics.k8s.io`. Pure.
 
-use std::time::Duration;
-
+use api::go;
 use api::object;
 use api::quantity;
 use api::request::Request;
@@ -80,19 +79,8 @@ fn head(kind: &str, of: &Value, used: &Used, now: Timestamp) -> Value {
     }
     json!({
         "kind": kind, "apiVersion": format!("{GROUP}/{VERSION}"), "metadata": metadata,
-        "timestamp": object::time_text(used.at), "window": duration(used.window),
+        "timestamp": object::time_text(used.at), "window": go::duration_in_milliseconds(used.window),
     })
-}
-
-/// A duration as Go writes it, to the millisecond.
-fn duration(of: Duration) -> String {
-    let (minutes, milliseconds) = (of.as_secs() / 60, of.as_millis() % 60_000);
-    let seconds = milliseconds as f64 / 1000.0;
-    if minutes > 0 {
-        format!("{minutes}m{seconds}s")
-    } else {
-        format!("{seconds}s")
-    }
 }
 
 fn amount(of: Amount) -> Value {
@@ -111,6 +99,8 @@ fn amount(of: Amount) -> Value {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use std::time::Duration;
 
     use super::*;
 
@@ -151,11 +141,5 @@ mod tests {
         // Half of a pod would mislead whoever scales by it.
         web["status"]["containerStatuses"][1] = runs("b");
         assert_eq!(pod(&web, &used(), Timestamp::UNIX_EPOCH), None);
-    }
-
-    #[test]
-    fn durations_are_gos() {
-        assert_eq!(duration(Duration::from_secs(15)), "15s");
-        assert_eq!(duration(Duration::from_millis(61_500)), "1m1.5s");
     }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::go;
 use serde::Deserialize;
 
 use super::keys::Key;
 use super::kms::Kms;
 use super::kms::remote;
-use crate::reload::duration;
 
 /// What this server itself reads to decide, or to know who it is among others: it could not begin without.
 const NEVER: [&str; 8] = [
@@ -223,7 +223,7 @@ impl ToldKms {
         let Some(text) = &self.timeout else {
             return Ok(PATIENCE);
         };
-        let told = duration(text).filter(|told| !told.is_zero());
+        let told = go::parse_duration(text).filter(|told| !told.is_zero());
         told.ok_or_else(|| format!("kms.timeout: Invalid value: {text:?}: should be a positive value"))
     }
 }

@@ -19,13 +19,16 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base::telemetry::Metrics;
 use base::{Clock, SystemClock};
-use store::{Entry, Event, ListQuery, Listing, Op, Outcome, Store, StoreError};
+use store::{Entry, Event, Expect, ListQuery, Listing, Op, Outcome, Store, StoreError};
 
 use configuration::{Configuration, ToldKms};
+pub(crate) use keys::Key;
 use kms::Kms;
 use kms::remote::{self, Socket};
 use kms::series::Series;
 use tend::Missing;
+
+use crate::metrics::{Operation, StoreCalls};
 
 /// A store in which some things are kept encrypted. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +41,7 @@ pub struct Vault {
     /// What could not be read for want of a seed.
     missing: Arc<Missing>,
     series: Series,
+    calls: StoreCalls,
     clock: Arc<dyn Clock>,
 }
 
@@ -65,6 +69,7 @@ impl Vault {
             next: Arc::default(),
             missing: Arc::default(),
             series: Series::default(),
+            calls: StoreCalls::default(),
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -73,6 +78,7 @@ impl Vault {
     pub fn measured(store: Store, metrics: &Metrics, clock: Arc<dyn Clock>) -> Self {
         Self {
             series: Series::new(metrics),
+            calls: StoreCalls::new(metrics),
             clock,
             ..Self::open(store)
         }
@@ -141,22 +147,27 @@ impl Vault {
                 sealed::seal(record, key, sealer)?;
             }
         }
-        let outcomes = match self.store.commit(ops).await {
+        let begun = ops.first().map(|op| self.calls.begin(operation(op), op.key()));
+        let committed = self.store.commit(ops).await;
+        // That somebody else was first is an answer like any other.
+        let well = matches!(committed, Ok(_) | Err(StoreError::Precondition { .. }));
+        begun.into_iter().for_each(|begun| begun.ended(well));
+        let outcomes = match committed {
             Err(StoreError::Precondition {
                 index,
                 current: Some(entry),
             }) => {
-                self.learn(std::slice::from_ref(&entry)).await?;
+                self.learn(std::iter::once(&entry)).await?;
                 let current = Some(sealed::open(&entry, &configuration)?);
                 return Err(StoreError::Precondition { index, current });
             }
             other => other?,
         };
-        for outcome in &outcomes {
-            if let Outcome::Put(entry) | Outcome::Deleted(entry) = outcome {
-                self.learn(std::slice::from_ref(entry)).await?;
-            }
-        }
+        let written = outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Put(entry) | Outcome::Deleted(entry) => Some(entry),
+            Outcome::Unchanged => None,
+        });
+        self.learn(written).await?;
         let open = |entry: Arc<Entry>| sealed::open(&entry, &configuration);
         outcomes
             .into_iter()
@@ -173,8 +184,11 @@ impl Vault {
     /// # Errors
     /// The store's, or that no key fits.
     pub async fn get(&self, key: &str) -> Result<Option<Arc<Entry>>, StoreError> {
-        let entry = self.store.get(key).await?;
-        self.learn(entry.as_slice()).await?;
+        let begun = self.calls.begin(Operation::Get, key);
+        let entry = self.store.get(key).await;
+        begun.ended(entry.is_ok());
+        let entry = entry?;
+        self.learn(entry.iter()).await?;
         entry
             .map(|entry| sealed::open(&entry, &self.configuration()))
             .transpose()
@@ -185,8 +199,11 @@ impl Vault {
     /// # Errors
     /// The store's, or that no key fits.
     pub async fn list(&self, query: ListQuery) -> Result<Listing, StoreError> {
-        let mut listing = self.store.list(query).await?;
-        self.learn(&listing.entries).await?;
+        let begun = self.calls.begin(Operation::List, &query.prefix);
+        let listing = self.store.list(query).await;
+        begun.ended(listing.is_ok());
+        let mut listing = listing?;
+        self.learn(listing.entries.iter()).await?;
         self.open_all(&mut listing.entries)?;
         Ok(listing)
     }
@@ -248,6 +265,18 @@ impl Vault {
     }
 }
 
+/// What an operation is counted as; a commit as its first.
+fn operation(op: &Op) -> Operation {
+    match op {
+        Op::Put {
+            expect: Expect::Absent,
+            ..
+        } => Operation::Create,
+        Op::Put { .. } => Operation::Update,
+        Op::Delete { .. } => Operation::Delete,
+    }
+}
+
 /// A watch whose entries are opened.
 pub struct Watch {
     watch: store::Watch,
@@ -267,8 +296,7 @@ impl Watch {
         }
         // It stays where it is while this waits: whoever gives up waiting must not lose it.
         let event = self.sealed.clone()?;
-        let entries: Vec<Arc<Entry>> = event.entries().cloned().collect();
-        let learned = self.vault.learn(&entries).await;
+        let learned = self.vault.learn(entries(&event)).await;
         self.sealed = None;
         Some(learned.and_then(|()| self.open(event)))
     }
@@ -313,14 +341,10 @@ impl Watch {
 }
 
 /// What an event carries.
-trait Entries {
-    fn entries(&self) -> impl Iterator<Item = &Arc<Entry>>;
-}
-
-impl Entries for Event {
-    fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        [Some(&self.entry), self.previous.as_ref()].into_iter().flatten()
-    }
+fn entries(event: &Event) -> impl Iterator<Item = &Arc<Entry>> {
+    [Some(&event.entry), event.previous.as_ref()]
+        .into_iter()
+        .flatten()
 }
 
 #[cfg(test)]

@@ -84,7 +84,8 @@ pub fn seal(record: &mut Record, key: &str, sealer: &Sealer) -> Result<(), Store
     Ok(())
 }
 
-fn refused(key: &str, reason: String) -> StoreError {
+/// What is said of an entry that cannot be read, or written.
+pub fn refused(key: &str, reason: String) -> StoreError {
     StoreError::Format {
         what: key.to_owned(),
         reason,

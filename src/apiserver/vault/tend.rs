@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::configuration::Configuration;
 use super::kms::Kms;
 use super::kms::verdict::Source;
-use super::{Entries, Vault, sealed};
+use super::{Vault, entries, sealed};
 
 /// How often it is looked whether a plugin should be asked.
 const TICK: Duration = Duration::from_secs(1);
@@ -135,7 +135,7 @@ impl Vault {
     ///
     /// # Errors
     /// The first that cannot be.
-    pub(super) async fn learn(&self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {
+    pub(super) async fn learn(&self, entries: impl Iterator<Item = &Arc<Entry>>) -> Result<(), StoreError> {
         let configuration = self.configuration();
         if configuration.plugins().next().is_none() {
             return Ok(());
@@ -144,10 +144,8 @@ impl Vault {
             let Some((kms, source)) = sealed::seed(entry, &configuration) else {
                 continue;
             };
-            kms.learn(&source).await.map_err(|reason| StoreError::Format {
-                what: entry.key.clone(),
-                reason,
-            })?;
+            let learned = kms.learn(&source).await;
+            learned.map_err(|reason| sealed::refused(&entry.key, reason))?;
         }
         Ok(())
     }
@@ -158,7 +156,7 @@ impl Vault {
         let unknown = |entry: &Arc<Entry>| {
             sealed::seed(entry, &configuration).is_some_and(|(kms, source)| !kms.knows(&source))
         };
-        event.entries().any(unknown)
+        entries(event).any(unknown)
     }
 }
 

@@ -30,6 +30,11 @@ impl Again {
         self.left = object.clone();
     }
 
+    /// The number of the round, as audit annotations have it.
+    pub fn round(&self) -> usize {
+        usize::from(self.second)
+    }
+
     /// Whether it is not somebody's turn: in the second round nobody is asked for the first time.
     pub fn skips(&self, who: &str) -> bool {
         self.second && !self.due.contains(who)

@@ -3,6 +3,7 @@
 use api::kind::KindRef;
 
 use crate::admission::World;
+use crate::admission::metrics::AdmissionMetrics;
 use crate::outbound::Outbound;
 use crate::served::ServedKinds;
 
@@ -17,4 +18,6 @@ pub struct Around<'a> {
     pub world: &'a dyn World,
     /// The other versions in which the request's resource is served.
     pub others: &'a [KindRef],
+    /// What is counted.
+    pub metrics: &'a AdmissionMetrics,
 }

@@ -1,6 +1,7 @@
 //! Expressions that are compiled once and asked often, and `matchConditions` made of them.
 
 use api::cel::{Budget, Program, Scope, Val};
+use api::go;
 use api::typecheck::VARIABLES;
 use api::value::{list, text};
 use serde_json::Value;
@@ -92,10 +93,9 @@ impl Conditions {
                 Err(why) => errors.push(why),
             }
         }
-        match errors.as_slice() {
-            [] => Ok(true),
-            [one] => Err(one.clone()),
-            many => Err(format!("[{}]", many.join(", "))),
+        match errors.is_empty() {
+            true => Ok(true),
+            false => Err(go::aggregate(&errors)),
         }
     }
 }

@@ -19,12 +19,14 @@ pub mod shown;
 pub mod subject;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use api::kind::KindRef;
 use api::status::Status;
 use serde_json::Value;
 use store::Entry;
 
+use super::metrics::AdmissionMetrics;
 use super::{Review, World, policies, webhooks};
 use crate::mirror::Mirror;
 use crate::outbound::Outbound;
@@ -43,16 +45,18 @@ pub struct Dynamic {
     index: RwLock<Arc<Index>>,
     outbound: Outbound,
     kinds: Arc<ServedKinds>,
+    metrics: Arc<AdmissionMetrics>,
 }
 
 impl Dynamic {
     /// One that asks nobody yet.
-    pub fn new(outbound: Outbound, kinds: Arc<ServedKinds>) -> Self {
+    pub fn new(outbound: Outbound, kinds: Arc<ServedKinds>, metrics: Arc<AdmissionMetrics>) -> Self {
         Self {
             configurations: Mutex::default(),
             index: RwLock::default(),
             outbound,
             kinds,
+            metrics,
         }
     }
 
@@ -99,7 +103,11 @@ impl Dynamic {
         if turn.subject.concerns_policies() {
             policies::validate(&turn.index.validating_policies, &turn.subject, objects, around).await?;
         }
-        webhooks::validate(&turn.index.validating_hooks, &turn.subject, objects, around).await
+        let began = Instant::now();
+        let validated =
+            webhooks::validate(&turn.index.validating_hooks, &turn.subject, objects, around).await;
+        turn.subject.notes.wait(began.elapsed());
+        validated
     }
 
     fn turn(&self, index: Arc<Index>, subject: Subject) -> Turn<'_> {
@@ -166,6 +174,7 @@ impl Turn<'_> {
             kinds: &self.dynamic.kinds,
             world,
             others: &self.others,
+            metrics: &self.dynamic.metrics,
         }
     }
 
@@ -191,7 +200,10 @@ impl Turn<'_> {
         }
         hooks.begin(self.second, object.as_ref().unwrap_or(&Value::Null));
         let all = &self.index.mutating_hooks;
-        changed |= webhooks::mutate(all, &self.subject, &mut object, review.old, around, &mut hooks).await?;
+        let began = Instant::now();
+        let mutated = webhooks::mutate(all, &self.subject, &mut object, review.old, around, &mut hooks).await;
+        self.subject.notes.wait(began.elapsed());
+        changed |= mutated?;
         hooks.end(object.as_ref().unwrap_or(&Value::Null));
         if let (Some(object), Some(place), true) = (object, review.object.as_deref_mut(), changed) {
             *place = object;

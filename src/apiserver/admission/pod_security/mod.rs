@@ -4,6 +4,7 @@ mod checks;
 mod namespaces;
 mod policy;
 
+use api::go;
 use api::status::Status;
 use api::value;
 use serde_json::Value;
@@ -100,7 +101,7 @@ impl PodSecurity {
         let (policy, errors) = Policy::of(find, self.0.defaults);
         let wrong = (!errors.is_empty()).then(|| {
             let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            format!("Failed to parse policy: {}", aggregate(&texts))
+            format!("Failed to parse policy: {}", go::aggregate(&texts))
         });
         Some((policy, wrong))
     }
@@ -196,14 +197,6 @@ fn text_of(standard: Standard, violations: &[Violation]) -> Option<String> {
     }
     let details = checks::details(violations);
     Some(format!("violate PodSecurity \"{standard}\": {details}"))
-}
-
-/// Several texts as one, as Kubernetes joins errors.
-fn aggregate(texts: &[String]) -> String {
-    match texts {
-        [one] => one.clone(),
-        many => format!("[{}]", many.join(", ")),
-    }
 }
 
 /// Whether a change of a pod is one to look at: other images, other containers.

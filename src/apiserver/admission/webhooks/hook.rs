@@ -16,6 +16,8 @@ const TIMEOUT_SECONDS: u64 = 10;
 
 /// One webhook of a configuration.
 pub struct Hook {
+    /// The configuration that it is one of.
+    pub configuration: String,
     /// Its name.
     pub name: String,
     /// Configuration and name, by which it is known within one request.
@@ -52,6 +54,7 @@ impl Hook {
         let spoken = list(hook, "admissionReviewVersions").iter();
         let mut spoken = spoken.filter_map(|version| REVIEWS.into_iter().find(|known| version == known));
         Self {
+            configuration: configuration.to_owned(),
             id: format!("{configuration}/{name}"),
             endpoint: Endpoint::of(get(hook, "clientConfig")),
             matcher: Matcher::of_webhook(hook),

@@ -7,8 +7,10 @@
 mod call;
 pub mod hook;
 mod mutate;
+mod notes;
 mod review;
 mod validate;
 
 pub use mutate::mutate;
+pub use notes::PATCH;
 pub use validate::validate;

@@ -1,17 +1,17 @@
 //! Webhooks that may only refuse: all at once.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use api::kind::KindRef;
 use api::status::Status;
 use futures_util::future::join_all;
 
-use super::call;
+use super::call::{self, Course, Wanted};
 use super::hook::Hook;
+use super::notes::Turn;
 use crate::admission::dynamic::around::Around;
-use crate::admission::dynamic::shown::Shown;
 use crate::admission::dynamic::subject::{Objects, Subject};
-use crate::outbound::Outbound;
+use crate::admission::metrics::Phase;
 
 /// Lets webhooks refuse the request.
 ///
@@ -25,24 +25,31 @@ pub async fn validate(
 ) -> Result<(), Status> {
     let mut wanted = Vec::new();
     for hook in hooks {
-        if let Some(kind) = call::wanted(hook, subject, objects, around).await? {
-            wanted.push((hook, kind));
+        if let Some(how) = call::wanted(hook, subject, objects, around).await? {
+            wanted.push((hook, how));
         }
     }
-    let asked = wanted
-        .iter()
-        .map(|(hook, kind)| one(hook, around.outbound, subject, kind, objects));
+    let asked = wanted.iter().enumerate().map(|(index, (hook, wanted))| {
+        let course = Course {
+            hook,
+            subject,
+            phase: Phase::Validate,
+            turn: Turn { round: 0, index },
+            began: Instant::now(),
+        };
+        one(course, wanted, objects, around)
+    });
     join_all(asked).await.into_iter().collect()
 }
 
 async fn one(
-    hook: &Hook,
-    outbound: &Outbound,
-    subject: &Subject,
-    kind: &KindRef,
+    course: Course<'_>,
+    wanted: &Wanted,
     objects: Objects<'_>,
+    around: Around<'_>,
 ) -> Result<(), Status> {
-    let shown = Shown::of(outbound, subject, objects, kind).await?;
-    let asked = call::ask(outbound, hook, subject, kind, shown.objects(objects), false).await;
-    asked.map(drop).or_else(|failure| call::settle(hook, failure))
+    let (hook, subject, Wanted { kind, shown }) = (course.hook, course.subject, wanted);
+    let objects = shown.objects(objects);
+    let asked = call::ask(around.outbound, hook, subject, kind, objects, course.phase).await;
+    course.settle(asked, around).map(drop)
 }

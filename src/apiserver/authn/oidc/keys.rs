@@ -131,13 +131,20 @@ impl Keys {
             authorities: self.discovery.authorities.clone(),
             ..Endpoint::url(&found.jwks_uri)?
         };
-        let set = self.outbound.get(&place, ANSWER_WITHIN).await?;
-        let set: JwkSet = serde_json::from_slice(&set).map_err(|error| error.to_string())?;
-        // A key that is of no use here does not spoil the others.
-        let usable = set.keys.iter().filter_map(|key| {
-            let id = key.common.key_id.clone().unwrap_or_default();
-            Some((id, DecodingKey::from_jwk(key).ok()?))
-        });
-        Ok(usable.collect())
+        usable(&self.outbound.get(&place, ANSWER_WITHIN).await?)
     }
 }
+
+/// The keys of a set, with their names.
+fn usable(set: &[u8]) -> Result<Vec<(String, DecodingKey)>, String> {
+    let set: JwkSet = serde_json::from_slice(set).map_err(|error| error.to_string())?;
+    // A key that is of no use here does not spoil the others.
+    let usable = set.keys.iter().filter_map(|key| {
+        let id = key.common.key_id.clone().unwrap_or_default();
+        Some((id, DecodingKey::from_jwk(key).ok()?))
+    });
+    Ok(usable.collect())
+}
+
+#[cfg(test)]
+mod fuzz;

@@ -89,7 +89,7 @@ async fn what_is_defined_is_served() {
         .unwrap_err();
     assert_eq!(
         refused.message,
-        "Thing.example.com \"b\" is invalid: spec: Invalid value: \"object\": at most ten"
+        "Thing.example.com \"b\" is invalid: spec: Invalid value: at most ten"
     );
     let by_field = Options {
         field_selector: "spec.colour=red".into(),
@@ -309,4 +309,48 @@ async fn names_are_free_again_when_their_owner_goes() {
         .await
         .unwrap();
     eventually(|| async { world.core.kinds().find("example.com", "v1", "stuffs").is_some() }).await;
+}
+
+#[tokio::test]
+async fn rules_say_why_and_may_do_without_what_was() {
+    let world = world().await;
+    let rules = json!([{
+        "rule": "!oldSelf.hasValue() || self >= oldSelf.value()", "optionalOldSelf": true,
+        "message": "must not shrink", "reason": "FieldValueForbidden",
+    }, {
+        "rule": "self <= 10", "message": "at most ten", "reason": "FieldValueRequired",
+    }]);
+    let mut definition = definition();
+    for version in ["0", "1"] {
+        let place =
+            format!("/spec/versions/{version}/schema/openAPIV3Schema/properties/spec/properties/size");
+        definition.pointer_mut(&place).unwrap()["x-kubernetes-validations"] = rules.clone();
+    }
+    world.create(DEFINITIONS, "", definition).await.unwrap();
+    eventually(|| async { world.core.kinds().find("example.com", "v1", "things").is_some() }).await;
+    let causes = |status: Status| {
+        let causes = status.details.map(|details| details.causes).unwrap_or_default();
+        let told = causes.into_iter().map(|cause| (cause.reason, cause.field));
+        (status.code, told.collect::<Vec<_>>())
+    };
+    let cause = |reason: &str| vec![(reason.to_owned(), "spec.size".to_owned())];
+    // Nothing was there before, and the rule is asked nevertheless.
+    let mut live = world
+        .create(THINGS, "default", thing("a", json!({"size": 5})))
+        .await
+        .unwrap();
+    live["spec"]["size"] = json!(4);
+    let shrunk = world.update(THINGS, "", live.clone()).await.unwrap_err();
+    assert_eq!(causes(shrunk), (422, cause("FieldValueForbidden")));
+    live["spec"]["size"] = json!(6);
+    world.update(THINGS, "", live).await.unwrap();
+    let many = world
+        .create(THINGS, "default", thing("b", json!({"size": 11})))
+        .await
+        .unwrap_err();
+    let (code, told) = causes(many);
+    assert!(
+        code == 422 && told.contains(&cause("FieldValueRequired")[0]),
+        "{told:?}"
+    );
 }

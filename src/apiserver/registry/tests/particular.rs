@@ -163,8 +163,25 @@ async fn tokens_and_reviews_are_answered() {
         json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}})
             .to_string()
             .into();
-    let token = world.call(ask).await.unwrap();
+    let token = world.call(ask.clone()).await.unwrap();
     assert_eq!(token["status"]["token"], "default/default/None");
+    let account = world.get(ACCOUNTS, "default").await.unwrap();
+    assert_eq!(token["metadata"]["uid"], account["metadata"]["uid"]);
+    // Whoever means an account that was there before gets nothing for the one that is there now.
+    for (uid, code) in [(account["metadata"]["uid"].clone(), 201), (json!("gone"), 409)] {
+        ask.body = json!({"metadata": {"uid": uid}, "spec": {"audiences": []}})
+            .to_string()
+            .into();
+        let asked = world.reply(ask.clone()).await;
+        let told = asked.map_or_else(
+            |status| (status.code, status.message),
+            |reply| (reply.code, String::new()),
+        );
+        assert_eq!(told.0, code, "{}", told.1);
+        let conflict = "Operation cannot be fulfilled on TokenRequest.authentication.k8s.io \"default\": the UID in the token \
+                        request (gone) does not match the UID of the service account (";
+        assert!(code == 201 || told.1.starts_with(conflict), "{}", told.1);
+    }
     let review = json!({"spec": {"token": "good"}});
     let review = world
         .create(("authentication.k8s.io", "tokenreviews"), "", review)
@@ -236,7 +253,7 @@ async fn events_are_one_thing_in_two_forms() {
 async fn certificate_requests_remember_who_asked() {
     let world = world().await;
     let kind = ("certificates.k8s.io", "certificatesigningrequests");
-    let pem = "-----BEGIN CERTIFICATE REQUEST-----\nAA==\n-----END CERTIFICATE REQUEST-----\n";
+    let pem = include_str!("../../../api/kinds/golden/request.pem");
     let request = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
     let body = json!({"metadata": {"name": "r"}, "spec": {"request": request, "username": "somebody",
                       "signerName": "example.com/a", "usages": ["client auth"]}});
@@ -350,4 +367,37 @@ async fn evictions_and_debug_containers() {
         (201, Some("Success"))
     );
     assert_eq!(world.reply(evict).await.unwrap_err().code, 404);
+}
+
+#[tokio::test]
+async fn fields_are_owned_in_the_version_in_which_they_were_written() {
+    let world = world().await;
+    let scalers = ("autoscaling", "horizontalpodautoscalers");
+    let target = json!({"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"});
+    let scaler = json!({"metadata": {"name": "a"}, "spec": {"maxReplicas": 3, "scaleTargetRef": target,
+        "targetCPUUtilizationPercentage": 50}});
+    world.create(scalers, "default", scaler).await.unwrap();
+    let owned = |object: &Value, version: &str| {
+        let all = object["metadata"]["managedFields"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let found = all.into_iter().find(|entry| entry["apiVersion"] == version);
+        found.unwrap_or_default()["fieldsV1"]["f:spec"].clone()
+    };
+    let first = world.get(scalers, "a").await.unwrap();
+    assert!(owned(&first, "autoscaling/v1")["f:targetCPUUtilizationPercentage"].is_object());
+
+    let mut patch = request(Verb::Patch(PatchType::Merge), scalers, "default", "a");
+    patch.resource = ResourceRef::new("autoscaling", "v2", "horizontalpodautoscalers");
+    patch.options.field_manager = "other".into();
+    let cpu = json!({"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}});
+    patch.body = json!({"spec": {"metrics": [{"type": "Resource", "resource": cpu}]}})
+        .to_string()
+        .into();
+    let patched = world.call(patch).await.unwrap();
+    let before = owned(&patched, "autoscaling/v1");
+    assert!(before["f:targetCPUUtilizationPercentage"].is_null(), "{before}");
+    assert!(before["f:maxReplicas"].is_object(), "{before}");
+    assert!(owned(&patched, "autoscaling/v2")["f:metrics"].is_object());
 }

@@ -300,6 +300,45 @@ async fn dry_runs_change_nothing() {
 }
 
 #[tokio::test]
+async fn clients_are_told_what_is_odd_about_what_is_taken() {
+    let world = world().await;
+    let write = async |verb: Verb, resource, name: &str, body: Value| {
+        let mut request = request(verb, resource, "default", name);
+        request.body = body.to_string().into();
+        world.reply(request).await.unwrap()
+    };
+    let service = json!({"metadata": {"name": "s"},
+        "spec": {"ports": [{"port": 80}], "trafficDistribution": "PreferClose"}});
+    let close = "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"";
+    let made = write(Verb::Create, SERVICES, "", service).await;
+    assert_eq!(made.warnings, [close]);
+    let patch = json!({"spec": {"externalName": "a.example"}});
+    let patched = write(Verb::Patch(PatchType::Merge), SERVICES, "s", patch).await;
+    assert_eq!(
+        patched.warnings,
+        [
+            "spec.externalName is ignored when spec.type is not \"ExternalName\"",
+            close
+        ]
+    );
+    let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "1"});
+    let mut map = config_map("m", json!({}));
+    map["metadata"]["ownerReferences"] = json!([owner, owner]);
+    let rest = "; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please \
+                fix your requests; duplicate UID(s) observed: 1";
+    let twice = ".metadata.ownerReferences contains duplicate entries";
+    let made = write(Verb::Create, MAPS, "", map.clone()).await;
+    assert_eq!(made.warnings, [format!("{twice}{rest}")]);
+    assert_eq!(value(&made)["metadata"]["ownerReferences"], json!([owner]));
+    let patch = json!({"metadata": {"ownerReferences": [owner, owner]}});
+    let patched = write(Verb::Patch(PatchType::Merge), MAPS, "m", patch).await;
+    assert_eq!(
+        patched.warnings,
+        [format!("{twice} after mutating admission happens{rest}")]
+    );
+}
+
+#[tokio::test]
 async fn racing_writers_all_get_through() {
     let world = Arc::new(world().await);
     world

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use api::object;
 use api::status::Status;
+use client::Recorder;
 use jiff::Timestamp;
 use serde_json::Value;
 use store::{Change, Entry, Event, Expect, Op, StoreError};
 
+use super::repairs::{self, Repairs};
 use super::{Collection, PAUSE, service_cidrs};
 use crate::lookup;
 use crate::mirror::anew;
@@ -30,11 +32,17 @@ type Orphans = BTreeMap<String, Timestamp>;
 
 impl Core {
     /// Keeps them in order for ever. Call it once the definitions are loaded.
-    pub async fn keep_service_addresses(self) {
-        while anew("the addresses of services", self.keep_addresses().await).await {}
+    pub async fn keep_service_addresses(self, recorder: Recorder) {
+        let mut repairs = Repairs::new(recorder);
+        while anew(
+            "the addresses of services",
+            self.keep_addresses(&mut repairs).await,
+        )
+        .await
+        {}
     }
 
-    async fn keep_addresses(&self) -> Result<(), StoreError> {
+    async fn keep_addresses(&self, repairs: &mut Repairs) -> Result<(), StoreError> {
         let store = &self.inner.store;
         let follow = |(group, plural, namespace): Collection| {
             store.watch(&lookup::prefix(group, plural, namespace), store.revision())
@@ -42,7 +50,7 @@ impl Core {
         let (mut ranges, mut records) = (follow(service_cidrs::RANGES)?, follow(RECORDS)?);
         let mut orphans = Orphans::new();
         loop {
-            let due = match self.settle_addresses(&mut orphans).await {
+            let due = match self.settle_addresses(&mut orphans, repairs).await {
                 Ok(due) => due,
                 Err(status) => {
                     tracing::warn!(%status, "could not put the addresses of services in order, trying again");
@@ -52,10 +60,10 @@ impl Core {
             tokio::select! {
                 event = ranges.next() => drop(event.ok_or(StoreError::Closed)??),
                 event = records.next() => {
-                    self.record_changed(&*event.ok_or(StoreError::Closed)??, &mut orphans).await?;
+                    self.record_changed(&*event.ok_or(StoreError::Closed)??, &mut orphans, repairs).await?;
                     // Those that came together are looked at together.
                     while let Some(event) = records.try_next() {
-                        self.record_changed(&*event?, &mut orphans).await?;
+                        self.record_changed(&*event?, &mut orphans, repairs).await?;
                     }
                 }
                 () = tokio::time::sleep(due) => {}
@@ -64,7 +72,11 @@ impl Core {
     }
 
     /// Writes what is due; returns when something will be again.
-    async fn settle_addresses(&self, orphans: &mut Orphans) -> Result<Duration, Status> {
+    async fn settle_addresses(
+        &self,
+        orphans: &mut Orphans,
+        repairs: &mut Repairs,
+    ) -> Result<Duration, Status> {
         let now = self.inner.config.clock.now();
         let live = self.stored(service_cidrs::RANGES)?;
         // Only what goes depends on addresses, of which there may be many.
@@ -80,6 +92,10 @@ impl Core {
             .collect();
         let (writes, again) = service_cidrs::plan(&configured, &live, &taken, now);
         self.write_all(writes).await?;
+        // One server tells, or each Service would hear it from all of them.
+        if self.inner.store.leadership().borrow().leads {
+            repairs.out_of_range(&self.outside(&live));
+        }
         let mut wait = again.unwrap_or(IDLE);
         for (key, since) in std::mem::take(orphans) {
             let age = Duration::try_from(now.duration_since(since)).unwrap_or_default();
@@ -106,7 +122,31 @@ impl Core {
             .collect()
     }
 
-    async fn record_changed(&self, event: &Event, orphans: &mut Orphans) -> Result<(), StoreError> {
+    /// The addresses that lie in none of these ranges, each with its Service.
+    fn outside(&self, ranges: &[Value]) -> Vec<(IpAddr, Value)> {
+        // Before there is a range, those of the settings hold.
+        if ranges.is_empty() {
+            return Vec::new();
+        }
+        let (group, plural, namespace) = RECORDS;
+        let prefix = lookup::prefix(group, plural, namespace);
+        let (_, entries) = self.inner.store.peek_prefix(&prefix);
+        let records = entries.iter().filter(|entry| services::is_own_record(entry));
+        let outside = records.filter_map(|entry| {
+            let ip: IpAddr = entry.key.rsplit('/').next()?.parse().ok()?;
+            (!repairs::is_within(ip, ranges)).then_some((ip, entry))
+        });
+        outside
+            .filter_map(|(ip, entry)| Some((ip, self.holder(entry)?)))
+            .collect()
+    }
+
+    async fn record_changed(
+        &self,
+        event: &Event,
+        orphans: &mut Orphans,
+        repairs: &Repairs,
+    ) -> Result<(), StoreError> {
         let key = &event.entry.key;
         let held_by = self.holder(&event.entry);
         match (event.kind, held_by) {
@@ -121,7 +161,11 @@ impl Core {
             (_, Some(service)) => match services::claim(self, key, &service) {
                 Ok(claim) => {
                     tracing::warn!(%key, "the record of a service's address was removed; writing it again");
-                    self.commit_unless_changed(claim).await?;
+                    let written = self.commit_unless_changed(claim).await?;
+                    let ip = key.rsplit('/').next().and_then(|name| name.parse().ok());
+                    if let Some(ip) = ip.filter(|_| written) {
+                        repairs.not_allocated(&service, ip);
+                    }
                 }
                 Err(status) => tracing::warn!(%status, %key, "could not write the record of an address"),
             },
@@ -154,13 +198,17 @@ impl Core {
             key: key.to_owned(),
             expect,
         };
-        self.commit_unless_changed(removal).await.map_err(refuse::status)
+        self.commit_unless_changed(removal)
+            .await
+            .map(drop)
+            .map_err(refuse::status)
     }
 
-    /// Commits; what somebody else has changed meanwhile comes back as an event.
-    async fn commit_unless_changed(&self, op: Op) -> Result<(), StoreError> {
+    /// Commits, unless somebody else has changed it meanwhile, which comes back as an event. Whether it did.
+    async fn commit_unless_changed(&self, op: Op) -> Result<bool, StoreError> {
         match self.inner.store.commit(vec![op]).await {
-            Ok(_) | Err(StoreError::Precondition { .. }) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(StoreError::Precondition { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -7,14 +7,16 @@ mod addresses;
 mod api_services;
 mod flow_control;
 mod plant;
+mod repairs;
 mod service_cidrs;
 mod trust;
 
 #[cfg(test)]
 pub(crate) use flow_control::all as suggested_flow_control;
 pub(crate) use flow_control::mandatory as mandatory_flow_control;
-pub use trust::Trust;
+pub(crate) use repairs::COMPONENT as REPAIRS;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::object;
@@ -28,7 +30,9 @@ use store::StoreError;
 use super::{Core, text};
 use crate::lookup;
 use crate::mirror::anew;
+use crate::pki::Material;
 use crate::vault::Watch;
+use trust::Trust;
 
 /// Writes go through the store in batches; this many wait for one at a time.
 const AT_ONCE: usize = 64;
@@ -82,8 +86,10 @@ impl Core {
             watches.push(store.watch(&prefix, store.revision())?);
         }
         let mut kinds = self.inner.kinds.changes();
+        let mut keys = self.inner.config.keys.as_ref().map(|keys| keys.changes());
         loop {
             kinds.mark_unchanged();
+            keys.iter_mut().for_each(|keys| keys.mark_unchanged());
             let began = Instant::now();
             if let Err(status) = self.put_in_order().await {
                 tracing::warn!(%status, "could not put the server's own objects in order, trying again");
@@ -91,7 +97,7 @@ impl Core {
                 continue;
             }
             let settle = (began.elapsed() * RESTS).clamp(SETTLE, REST_MAX);
-            changed(&mut watches, &mut kinds, settle).await?;
+            changed(&mut watches, &mut kinds, &mut keys, settle).await?;
         }
     }
 
@@ -103,7 +109,9 @@ impl Core {
         let mut writes = flow_control::plan(&levels, &schemas, now);
         let services = live(api_services::SERVICES)?;
         writes.extend(api_services::plan(&self.inner.kinds.all(), &services, now));
-        writes.extend(trust::plan(&self.inner.config.trust, &live(trust::MAPS)?));
+        let keys = self.inner.config.keys.as_ref();
+        let trust = keys.map_or_else(Trust::default, |keys| Trust::of(&keys.now()));
+        writes.extend(trust::plan(&trust, &live(trust::MAPS)?));
         self.write_all(writes).await
     }
 
@@ -158,6 +166,7 @@ impl Core {
 async fn changed(
     watches: &mut [Watch],
     kinds: &mut tokio::sync::watch::Receiver<u64>,
+    keys: &mut Option<tokio::sync::watch::Receiver<Arc<Material>>>,
     settle: Duration,
 ) -> Result<(), StoreError> {
     {
@@ -165,6 +174,7 @@ async fn changed(
         let event = tokio::select! {
             (event, ..) = futures_util::future::select_all(events) => Some(event),
             _ = kinds.changed() => None,
+            () = of_keys(keys) => None,
         };
         if let Some(event) = event {
             event.ok_or(StoreError::Closed)??;
@@ -177,6 +187,16 @@ async fn changed(
         }
     }
     Ok(())
+}
+
+/// Waits for other keys, if there are any.
+async fn of_keys(keys: &mut Option<tokio::sync::watch::Receiver<Arc<Material>>>) {
+    if let Some(keys) = keys
+        && keys.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Whether `live` has everything that `wanted` says; it may say more, as defaults do.

@@ -39,7 +39,7 @@ impl Core {
         new = apply::update_managed_fields(None, new, &self.write_of(&target, &request, Part::Whole)?);
         meta::born(&mut new, &*config.random, config.clock.now());
         target.kind.prepare_create(&mut new);
-        let errors = target.kind.check_create(&new);
+        let errors = target.kind.check_create(&new).errors;
         if !errors.is_empty() {
             return Err(Status::invalid(
                 group,

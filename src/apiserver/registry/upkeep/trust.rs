@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Collection, What, Write, has_all};
 use crate::authn::RequestHeaders;
+use crate::pki::Material;
 
 /// Where it is.
 pub(super) const MAPS: Collection = ("", "configmaps", "kube-system");
@@ -23,6 +24,15 @@ pub struct Trust {
 }
 
 impl Trust {
+    /// What the cluster's keys say at the moment.
+    pub fn of(keys: &Material) -> Self {
+        Self {
+            clients: keys.client_ca.bundle().to_owned(),
+            front_proxies: keys.front_proxy_ca.bundle().to_owned(),
+            headers: RequestHeaders::default(),
+        }
+    }
+
     fn data(&self) -> Map<String, Value> {
         let headers = &self.headers;
         let lists = [

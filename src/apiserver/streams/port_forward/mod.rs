@@ -10,10 +10,9 @@ use api::status::Status;
 use bytes::Bytes;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{Method, Response};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 
+use super::quiet::Wire;
 use super::spdy::Session;
 use super::upgrade::{self, Wanted};
 use super::websocket::{self, Framing};
@@ -110,17 +109,19 @@ pub async fn answer(
     let stop = door.stop.clone();
     tokio::spawn(async move {
         let Ok(connection) = upgraded.await else { return };
+        let (connection, used) = Wire::of(connection);
         tokio::select! {
             () = serve(connection, carrier, target) => {}
+            () = used.quiet() => {}
             () = stop.cancelled() => {}
         }
     });
     Ok(response)
 }
 
-async fn serve(connection: Upgraded, carrier: Carrier, target: Target) {
+async fn serve(connection: Wire, carrier: Carrier, target: Target) {
     match carrier {
-        Carrier::Spdy => pairs::serve(Session::start(TokioIo::new(connection)), target).await,
+        Carrier::Spdy => pairs::serve(Session::start(connection), target).await,
         Carrier::Tunnel => {
             let bytes = websocket::bytes(websocket::socket(connection).await);
             pairs::serve(Session::start(bytes), target).await;

@@ -40,7 +40,6 @@ const SEEDS_MAX: usize = 10_000;
 pub struct Kms {
     /// How the configuration tells of it.
     pub told: ToldKms,
-    name: String,
     /// What records that were sealed with it say.
     pub label: String,
     remote: Box<dyn Remote>,
@@ -72,7 +71,6 @@ impl Kms {
     /// A plugin that has not been asked yet.
     pub fn new(told: ToldKms, remote: Box<dyn Remote>, series: Series, clock: Arc<dyn Clock>) -> Self {
         Self {
-            name: told.name.clone(),
             label: format!("kms:{}", told.name),
             told,
             remote,
@@ -110,7 +108,10 @@ impl Kms {
         let known = self.known();
         match (&known.trouble, &known.writes) {
             (Some(why), _) => Err(why.clone()),
-            (None, None) => Err(format!("kmsv2 Provider {} has not been asked yet", self.name)),
+            (None, None) => Err(format!(
+                "kmsv2 Provider {} has not been asked yet",
+                self.told.name
+            )),
             (None, Some(_)) => Ok(()),
         }
     }
@@ -124,7 +125,7 @@ impl Kms {
         let trouble = found.err();
         if let Some(why) = trouble.as_ref().filter(|_| known.trouble != trouble) {
             tracing::error!(
-                plugin = self.name,
+                plugin = self.told.name,
                 why,
                 "the KMS plugin does not do what it should"
             );
@@ -136,24 +137,24 @@ impl Kms {
         let failed = |why: String| {
             format!(
                 "failed to perform status section of the healthz check for KMS Provider {}, error: {why}",
-                self.name
+                self.told.name
             )
         };
         let told = self.remote.status().await.map_err(failed)?;
         self.series
-            .told(&self.name, &told.key_id, key_id_trouble(&told.key_id));
-        told.check(&self.name)?;
+            .told(&self.told.name, &told.key_id, key_id_trouble(&told.key_id));
+        told.check(&self.told.name)?;
         if self.goes_on(&told) {
             return Ok(());
         }
         let writes = self.renew(&told).await?;
         tracing::info!(
-            plugin = self.name,
+            plugin = self.told.name,
             "objects are sealed with another key of the KMS plugin now"
         );
         let mut known = self.known();
         keep(&mut known, (*writes.source).clone(), writes.seed.clone());
-        self.series.cached(&self.name, known.seeds.len());
+        self.series.cached(&self.told.name, known.seeds.len());
         known.writes = Some(writes);
         Ok(())
     }
@@ -177,7 +178,7 @@ impl Kms {
         if source.key_id != told.key_id {
             return Err(format!(
                 "failed to rotate DEK: the plugin {} says that its key is {:?}, and encrypts with {:?}",
-                self.name, told.key_id, source.key_id
+                self.told.name, told.key_id, source.key_id
             ));
         }
         Ok(Writes {
@@ -197,14 +198,14 @@ impl Kms {
             let why = known.trouble.as_deref().unwrap_or("it has not been asked yet");
             return Err(format!(
                 "the KMS plugin {} has encrypted no key yet: {why}",
-                self.name
+                self.told.name
             ));
         };
         if self.clock.monotonic() > writes.until {
             let why = known.trouble.as_deref().unwrap_or("it was not asked");
             return Err(format!(
                 "encryptedDEKSource of the KMS plugin {} expired {} s after it was last well: {why}",
-                self.name,
+                self.told.name,
                 WRITES_FOR.as_secs()
             ));
         }
@@ -225,7 +226,7 @@ impl Kms {
     /// # Errors
     /// When the machine has no randomness to give.
     pub fn seal(&self, writes: &Writes, text: &[u8], place: &str) -> Result<Vec<u8>, Failed> {
-        self.series.used(&self.name, &writes.source.key_id, true);
+        self.series.used(&self.told.name, &writes.source.key_id, true);
         writes.seed.seal(text, place)
     }
 
@@ -237,7 +238,7 @@ impl Kms {
     /// Opens what was sealed; `None` when its seed is not in memory, see [`Kms::learn`].
     pub fn open(&self, source: &Source, sealed: &[u8], place: &str) -> Option<Result<Vec<u8>, Failed>> {
         let seed = self.known().seeds.get(source).cloned()?;
-        self.series.used(&self.name, &source.key_id, false);
+        self.series.used(&self.told.name, &source.key_id, false);
         Some(seed.open(sealed, place))
     }
 
@@ -254,7 +255,7 @@ impl Kms {
         let seed = Seed::of(&bytes).map_err(|Failed| "the KMS plugin gave something that is no seed")?;
         let mut known = self.known();
         keep(&mut known, source.clone(), Arc::new(seed));
-        self.series.cached(&self.name, known.seeds.len());
+        self.series.cached(&self.told.name, known.seeds.len());
         Ok(())
     }
 }

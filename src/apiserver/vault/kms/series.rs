@@ -46,7 +46,7 @@ struct Asked {
 type Times = Family<Asked, Histogram, fn() -> Histogram>;
 type Seconds<L> = Family<L, Gauge<f64, AtomicU64>>;
 
-/// The series. By default they are registered nowhere.
+/// The series. By default they are registered where nobody reads them.
 #[derive(Clone)]
 pub struct Series {
     used: Family<Used, Counter>,
@@ -59,15 +59,7 @@ pub struct Series {
 
 impl Default for Series {
     fn default() -> Self {
-        let times = || Histogram::new(exponential_buckets(0.0001, 2.0, 19));
-        Self {
-            used: Family::default(),
-            last_used: Family::default(),
-            last_told: Family::default(),
-            invalid: Family::default(),
-            cached: Family::default(),
-            times: Family::new_with_constructor(times),
-        }
+        Self::new(&Metrics::new())
     }
 }
 
@@ -86,38 +78,39 @@ impl Series {
     /// Registers them.
     pub fn new(metrics: &Metrics) -> Self {
         let name = |of: &str| format!("apiserver_envelope_encryption_{of}");
-        let made = Self::default();
-        metrics.add(
-            &name("key_id_hash"),
-            "Number of times a keyID is used split by transformation type and provider",
-            made.used.clone(),
-        );
-        metrics.add(
-            &name("key_id_hash_last_timestamp_seconds"),
-            "The last time in seconds when a keyID was used",
-            made.last_used.clone(),
-        );
-        metrics.add(
-            &name("key_id_hash_status_last_timestamp_seconds"),
-            "The last time in seconds when a keyID was returned by the Status RPC call",
-            made.last_told.clone(),
-        );
-        metrics.add(
-            &name("invalid_key_id_from_status"),
-            "Number of times an invalid keyID is returned by the Status RPC call split by error",
-            made.invalid.clone(),
-        );
-        metrics.add(
-            &name("dek_source_cache_size"),
-            "Number of records in data encryption key (DEK) source cache",
-            made.cached.clone(),
-        );
-        metrics.add(
-            &name("kms_operations_latency_seconds"),
-            "KMS operation duration with gRPC error code status total",
-            made.times.clone(),
-        );
-        made
+        let times = || Histogram::new(exponential_buckets(0.0001, 2.0, 19));
+        Self {
+            used: metrics.add(
+                &name("key_id_hash"),
+                "Number of times a keyID is used split by transformation type and provider",
+                Family::default(),
+            ),
+            last_used: metrics.add(
+                &name("key_id_hash_last_timestamp_seconds"),
+                "The last time in seconds when a keyID was used",
+                Family::default(),
+            ),
+            last_told: metrics.add(
+                &name("key_id_hash_status_last_timestamp_seconds"),
+                "The last time in seconds when a keyID was returned by the Status RPC call",
+                Family::default(),
+            ),
+            invalid: metrics.add(
+                &name("invalid_key_id_from_status"),
+                "Number of times an invalid keyID is returned by the Status RPC call split by error",
+                Family::default(),
+            ),
+            cached: metrics.add(
+                &name("dek_source_cache_size"),
+                "Number of records in data encryption key (DEK) source cache",
+                Family::default(),
+            ),
+            times: metrics.add(
+                &name("kms_operations_latency_seconds"),
+                "KMS operation duration with gRPC error code status total",
+                Family::new_with_constructor(times as fn() -> Histogram),
+            ),
+        }
     }
 
     /// Something was sealed with a key, or opened.

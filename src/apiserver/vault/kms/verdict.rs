@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use api::go;
 use api::names;
 
 /// The version of the plugin's API that is spoken.
@@ -70,11 +71,10 @@ impl Told {
             )),
             None => {}
         }
-        let why = match wrong.as_slice() {
-            [] => return Ok(()),
-            [one] => one.clone(),
-            many => format!("[{}]", many.join(", ")),
-        };
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let why = go::aggregate(&wrong);
         Err(format!("kmsv2 Provider {name} is not healthy, error: {why}"))
     }
 }
