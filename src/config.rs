@@ -9,7 +9,7 @@ pub use api::cidr::{Addresses, Cidr, Ranges};
 pub use apiserver::admission::PodSecuritySettings;
 pub use apiserver::audit::AuditSettings;
 pub use apiserver::authz::config::AuthorizationSettings;
-pub use apiserver::config::Authentication;
+pub use apiserver::config::{Authentication, WATCHES_MAX};
 pub use apiserver::fairness::Inflight;
 pub use controllers::load_balancer::AddressPool;
 pub use controllers::node_lifecycle::EvictionPace;
@@ -98,6 +98,8 @@ pub struct Config {
     pub authorization: AuthorizationSettings,
     /// How many requests are carried out at once.
     pub inflight: Inflight,
+    /// Watches that clients of this server may have at once; half of them one user.
+    pub watches_max: usize,
     /// Most pods on the node.
     pub max_pods: u32,
     /// What pods may use of the machine, and when they have to go.
@@ -163,6 +165,7 @@ impl Config {
             shutdown_delay: Duration::ZERO,
             authorization: AuthorizationSettings::default(),
             inflight: Inflight::default(),
+            watches_max: WATCHES_MAX,
             max_pods: 4096,
             limits: agent::Limits::default(),
             static_pod_path: None,

@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "oci")]
         Some("shim") => Some(oci::shim_main),
         Some(agent::COMPILE_VERB) => Some(agent::compile_main),
+        Some(agent::HOLD_VERB) => Some(agent::hold_main),
         _ => None,
     };
     match helper {

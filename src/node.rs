@@ -254,6 +254,9 @@ impl Node {
         if let Some(control) = &self.control {
             control::step_down(&control.store).await;
         }
+        if let Some(agent) = &self.agent {
+            agent.leave_guests().await;
+        }
         self.tasks.shutdown().await;
         if let Some(control) = self.control {
             control.store.close().await;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use apiserver::pki;
-use clap::Args;
+use clap::{Args, Subcommand};
 use store::{BackupAbout, StoreConfig};
 
 use super::DataDir;
@@ -15,11 +15,24 @@ use super::servers::Access;
 use crate::folder::Folder;
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct BackupArgs {
+    #[command(subcommand)]
+    verb: Option<BackupVerb>,
     /// The file to write; it must not exist
-    file: PathBuf,
+    #[arg(required = true)]
+    file: Option<PathBuf>,
     #[command(flatten)]
     access: Access,
+}
+
+#[derive(Subcommand)]
+enum BackupVerb {
+    /// Check a file that was written earlier: whether it is whole, and what is in it
+    Verify {
+        /// The file
+        file: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -31,14 +44,34 @@ pub(super) struct RestoreArgs {
 }
 
 pub(super) fn backup(args: BackupArgs) -> anyhow::Result<()> {
-    let file = &args.file;
+    match (args.verb, args.file) {
+        (Some(BackupVerb::Verify { file }), _) => verify(&file),
+        (None, Some(file)) => write(&file, &args.access),
+        // The parser lets nobody come here.
+        (None, None) => bail!("name a file"),
+    }
+}
+
+fn verify(file: &Path) -> anyhow::Result<()> {
+    let about = verified(file)?;
+    if let Some(missing) = pki::missing_of(&about.files) {
+        bail!(
+            "{} lacks the cluster's {missing}: use another one",
+            file.display()
+        );
+    }
+    println!("{}: whole, {}", file.display(), told(&about));
+    Ok(())
+}
+
+fn write(file: &Path, access: &Access) -> anyhow::Result<()> {
     if file.exists() {
         bail!("{} exists already: name a new file", file.display());
     }
     let mut unfinished = file.as_os_str().to_owned();
     unfinished.push(".unfinished");
     let unfinished = PathBuf::from(unfinished);
-    let done = fetch(&args.access, &unfinished).and_then(|about| {
+    let done = fetch(access, &unfinished).and_then(|about| {
         std::fs::rename(&unfinished, file).with_context(|| format!("cannot write {}", file.display()))?;
         Ok(about)
     });

@@ -1,5 +1,6 @@
 //! `member`: the servers of a cluster.
 
+use apiserver::members::wire::Member;
 use clap::{Args, Subcommand};
 use http::Method;
 
@@ -79,7 +80,8 @@ pub(super) fn run(args: MemberArgs) -> anyhow::Result<()> {
 
 async fn change(access: &Access, method: Method, path: &str) -> anyhow::Result<()> {
     let (server, _) = access.open()?.reachable().await?;
-    server.change(method, path).await
+    let _: Member = server.change(method, path).await?;
+    Ok(())
 }
 
 async fn list(access: &Access) -> anyhow::Result<()> {

@@ -8,6 +8,8 @@ mod run;
 mod servers;
 mod settings;
 mod status;
+mod store;
+mod trust;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -91,10 +93,25 @@ Example:
     /// Show how the servers of a cluster are: role, leader, term, lag, disk, alarms
     Status(status::StatusArgs),
 
+    /// Compact the store by hand, and make its files smaller
+    Store(store::StoreArgs),
+
+    /// Replace what the cluster proves itself with: tokens, keys, authorities
+    #[command(after_help = "\
+A token that leaked:
+  coracle trust rotate agent-token
+An authority that ends, or whose key leaked; each step waits for nobody and says who is behind:
+  coracle trust prepare authorities
+  coracle trust activate authorities
+  coracle trust retire authorities
+The key of service accounts' tokens goes the same way: service-account-key.")]
+    Trust(trust::TrustArgs),
+
     /// Write everything that the cluster is made of to one file, while it works
     #[command(after_help = "\
 Example:
   coracle backup /mnt/usb/cluster-monday.backup
+  coracle backup verify /mnt/usb/cluster-monday.backup
 The file is read back and checked before it gets its name. It holds the cluster's keys and all its Secrets.")]
     Backup(backup::BackupArgs),
 
@@ -157,6 +174,8 @@ pub fn main() -> ExitCode {
         Verb::Image(args) => image::run(args),
         Verb::Member(args) => member::run(args),
         Verb::Status(args) => status::run(args),
+        Verb::Store(args) => store::run(args),
+        Verb::Trust(args) => trust::run(args),
         Verb::Backup(args) => backup::backup(args),
         Verb::Restore(args) => backup::restore(args),
         Verb::Down(args) => down::run(args),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use apiserver::members::wire::{MemberList, ROOT, ServerStatus};
+use apiserver::trust::wire::TrustList;
 use bytes::Bytes;
 use client::{HttpApi, HttpConfig, Kubeconfig};
 use http::Method;
@@ -17,6 +18,8 @@ use super::DataDir;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A change of the members waits for both majorities.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
+/// All files are written anew.
+const LONG_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Which cluster, and as whom.
 #[derive(clap::Args, Clone, Debug)]
@@ -111,13 +114,28 @@ impl Server {
         self.ask(Method::GET, "status", PATIENCE).await
     }
 
-    /// Has it change the members.
+    /// The cluster's tokens, keys and authorities, without what is secret of them.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub async fn trust(&self) -> anyhow::Result<TrustList> {
+        self.ask(Method::GET, "trust", PATIENCE).await
+    }
+
+    /// Has it change something of the cluster; its answer.
     ///
     /// # Errors
     /// The refusal, with its reason.
-    pub async fn change(&self, method: Method, path: &str) -> anyhow::Result<()> {
-        let _: serde_json::Value = self.ask(method, path, CHANGE_PATIENCE).await?;
-        Ok(())
+    pub async fn change<T: DeserializeOwned>(&self, method: Method, path: &str) -> anyhow::Result<T> {
+        self.ask(method, path, CHANGE_PATIENCE).await
+    }
+
+    /// Has it do something that takes as long as its disk takes; its answer.
+    ///
+    /// # Errors
+    /// The refusal, with its reason.
+    pub async fn long_change<T: DeserializeOwned>(&self, method: Method, path: &str) -> anyhow::Result<T> {
+        self.ask(method, path, LONG_PATIENCE).await
     }
 
     /// Has it make a backup, and writes that to `out`.

@@ -10,11 +10,12 @@ use api::request::User;
 use apiserver::admission::TolerationSeconds;
 use apiserver::config::CONNECTIONS_MAX;
 use apiserver::{ApiServer, Prepared, ServerConfig, StartError};
-use base::{Clock, Tasks};
+use base::{Clock, OnError, Tasks};
 use client::{Cache, Client, Selectors};
 use controllers::View;
 use rustls::pki_types::ServerName;
 use store::{MemberChange, Store, StoreError};
+use tokio::sync::watch;
 
 use super::cluster::Shared;
 use crate::config::Config;
@@ -69,6 +70,7 @@ pub(super) async fn prepare_server(config: &Config, node_ip: Addresses) -> anyho
     settings.authentication = config.authentication.clone();
     settings.authorization = config.authorization.clone();
     settings.inflight = config.inflight;
+    settings.watches_max = config.watches_max;
     settings.name.clone_from(&config.node_name);
     settings.witness = config.witness;
     settings.shared = serde_json::to_value(Shared::of(config))?;
@@ -128,6 +130,19 @@ pub(super) async fn open_store(
         .with_context(|| format!("cannot open the store in {}", config.data_dir.display()))
 }
 
+/// The certificates by which pods know the API, as the cluster's keys have them.
+fn root_ca(server: &ApiServer, tasks: &Tasks) -> watch::Receiver<String> {
+    let mut keys = server.pki().changes();
+    let now = keys.borrow_and_update().serving_ca.bundle().to_owned();
+    let (told, root_ca) = watch::channel(now);
+    tasks.spawn("tell pods whom to trust", OnError::Shutdown, async move {
+        while keys.changed().await.is_ok() {
+            told.send_replace(keys.borrow_and_update().serving_ca.bundle().to_owned());
+        }
+    });
+    root_ca
+}
+
 /// Keeps the caches of controllers and scheduler, and starts both whenever this server leads: a new leader
 /// begins with what it knows.
 pub(super) fn start_controllers(config: &Config, server: &ApiServer, clock: Arc<dyn Clock>, tasks: &Tasks) {
@@ -148,7 +163,8 @@ pub(super) fn start_controllers(config: &Config, server: &ApiServer, clock: Arc<
         balancer_pools: config.load_balancer_pools.clone(),
         node_grace: config.node_monitor_grace_period,
         eviction_pace: config.eviction_pace,
-        root_ca: server.pki().serving_ca.pem().to_owned(),
+        root_ca: root_ca(server, tasks),
+        queues: server.queues(),
     };
     server.while_leading(tasks, "controllers and scheduler", move |spell| {
         controllers::start(

@@ -53,9 +53,7 @@ fn host(url: &str, config: &Config) -> anyhow::Result<Host> {
             file.display()
         );
     };
-    if let Some(own) = authority(&config.data_dir)?
-        && !own.eq_ignore_ascii_case(&hash)
-    {
+    if pki::has_authority(&config.data_dir, &hash)? == Some(false) {
         bail!(
             "{} belongs to another cluster than the one to join: give another --data-dir, or start without --join",
             config.data_dir.display()
@@ -75,16 +73,6 @@ async fn pause(attempts: &mut u32, error: &dyn std::fmt::Display) {
         tracing::warn!("cannot join yet, trying on: {error}");
     }
     tokio::time::sleep(RETRY).await;
-}
-
-/// The hash of the authority in a data folder that has one.
-fn authority(data_dir: &Path) -> anyhow::Result<Option<String>> {
-    let path = data_dir.join("pki/serving-ca.crt");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let hash = pki::fingerprint_of_file(&path)?;
-    Ok(Some(hash))
 }
 
 impl Host {

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use api::cidr::Addresses;
 use api::request::User;
 use apiserver::ApiServer;
-use apiserver::pki::PkiError;
+use apiserver::pki::{Pki, PkiError};
 use base::{Backoff, OnError, SystemRandom, Tasks};
 use client::{Client, Credentials, HttpApi, HttpConfig};
 
@@ -118,9 +118,10 @@ pub(super) async fn join(config: &Config, settings: AgentConfig, tasks: &Tasks) 
         tasks: tasks.clone(),
     };
     let known = agent::servers::remembered(&joining.data_dir);
+    let client = Client::new(api.clone(), user(config));
     tasks.spawn("follow the servers", OnError::Log, follower.run(known));
     tasks.spawn("renew the certificate", OnError::Log, async move {
-        agent::join::renew(&joining, &api).await;
+        agent::join::renew(&joining, &client, &api).await;
     });
     agent.ready().await;
     Ok(agent)
@@ -139,8 +140,9 @@ pub(super) fn be_reached(
     tasks: &Tasks,
 ) -> anyhow::Result<()> {
     let (pki, name) = (server.pki().clone(), format!("system:node:{}", config.node_name));
+    let signs = pki.clone();
     let issue = move || {
-        let issued = pki.client(&name, &["system:nodes"], jiff::Timestamp::now());
+        let issued = signs.client(&name, &["system:nodes"], jiff::Timestamp::now());
         issued.map(|issued| Credentials {
             cert_pem: issued.cert_pem,
             key_pem: issued.key_pem,
@@ -150,7 +152,7 @@ pub(super) fn be_reached(
     let own = config.advertise_address.unwrap_or(node_ip.primary());
     let api = Arc::new(HttpApi::new(HttpConfig {
         server: format!("https://{}", SocketAddr::new(own, config.listen.port)),
-        ca_pem: server.pki().serving_ca.pem().to_owned(),
+        ca_pem: server.pki().now().serving_ca.bundle().to_owned(),
         credentials: issue()?,
         ..HttpConfig::default()
     })?);
@@ -168,16 +170,25 @@ pub(super) fn be_reached(
     tasks.spawn(
         "renew the node's certificate",
         OnError::Log,
-        renew_own(api, issue),
+        renew_own(api, pki, issue),
     );
     Ok(())
 }
 
-async fn renew_own(api: Arc<HttpApi>, issue: impl Fn() -> Result<Credentials, PkiError>) {
+/// Makes it anew in time, and whenever the cluster's keys change.
+async fn renew_own(api: Arc<HttpApi>, pki: Arc<Pki>, issue: impl Fn() -> Result<Credentials, PkiError>) {
+    let mut keys = pki.changes();
     loop {
-        tokio::time::sleep(RENEW_EVERY).await;
+        let changed = tokio::time::timeout(RENEW_EVERY, keys.changed()).await;
+        if matches!(changed, Ok(Err(_))) {
+            return;
+        }
+        let authorities = keys.borrow_and_update().serving_ca.bundle().to_owned();
         let renewed = match issue() {
-            Ok(credentials) => api.set_credentials(&credentials).await.map_err(|e| e.to_string()),
+            Ok(own) => api
+                .set_identity(&authorities, &own)
+                .await
+                .map_err(|e| e.to_string()),
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = renewed {

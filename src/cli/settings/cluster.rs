@@ -44,6 +44,10 @@ pub struct Cluster {
     #[arg(long, value_name = "COUNT")]
     pub max_mutating_requests_inflight: Option<u32>,
 
+    /// Most watches of all clients together; half of them for one user [default: 100000]
+    #[arg(long, value_name = "COUNT")]
+    pub max_watches: Option<usize>,
+
     /// Seconds for which the server goes on answering after it was told to end, while it says that it is not ready, so
     /// that others stop asking it [default: 0]
     #[arg(long, value_name = "SECONDS")]
@@ -67,6 +71,7 @@ impl Cluster {
             &mut config.inflight.mutating,
             self.max_mutating_requests_inflight.map(Into::into),
         );
+        set(&mut config.watches_max, self.max_watches);
         set_seconds(&mut config.shutdown_delay, self.shutdown_delay_duration);
     }
 }

@@ -28,6 +28,15 @@ pub struct Node {
     #[arg(long, value_name = "NUMBER")]
     pub pod_pids_limit: Option<u64>,
 
+    /// Who gets whole processors for itself: nobody (none), or containers of Guaranteed pods that ask for whole ones
+    /// (static) [default: none]
+    #[arg(long, value_name = "POLICY", value_parser = ["none", "static"])]
+    pub cpu_manager_policy: Option<String>,
+
+    /// Processors that no container gets for itself, such as 0,4-5; needed by the policy static [default: none]
+    #[arg(long, value_name = "LIST")]
+    pub reserved_cpus: Option<String>,
+
     /// Sysctls beyond the safe ones that pods may set, such as kernel.msg*,net.core.somaxconn [default: none]
     #[arg(long, value_name = "NAME,...")]
     pub allowed_unsafe_sysctls: Option<String>,
@@ -85,6 +94,7 @@ impl Node {
 
     fn limit(&self, limits: &mut agent::Limits) -> anyhow::Result<()> {
         set(&mut limits.pod_pids, self.pod_pids_limit);
+        limits.reserved_cpus = self.reserved_cpus()?;
         if let Some(names) = &self.allowed_unsafe_sysctls {
             limits.sysctls = names.split(',').map(|name| name.trim().to_owned()).collect();
         }
@@ -103,6 +113,25 @@ impl Node {
             self.eviction_pressure_transition_period,
         );
         Ok(())
+    }
+}
+
+impl Node {
+    /// The processors that are kept from those who would have them alone; `None`: nobody has any alone.
+    fn reserved_cpus(&self) -> anyhow::Result<Option<agent::CpuSet>> {
+        let list = self.reserved_cpus.as_deref().unwrap_or_default();
+        let reserved = list.parse::<agent::CpuSet>().map_err(anyhow::Error::msg);
+        let reserved = reserved.with_context(|| format!("--reserved-cpus {list}"))?;
+        match (self.cpu_manager_policy.as_deref(), reserved.is_empty()) {
+            (Some("static"), false) => Ok(Some(reserved)),
+            (Some("static"), true) => anyhow::bail!(
+                "--cpu-manager-policy static needs --reserved-cpus: some processor must be left for all that share"
+            ),
+            (_, true) => Ok(None),
+            (_, false) => {
+                anyhow::bail!("--reserved-cpus means something only with --cpu-manager-policy static")
+            }
+        }
     }
 }
 
@@ -133,6 +162,16 @@ mod tests {
             ..Node::default()
         };
         assert!(error(size).contains("--container-log-max-size much"));
+        let policy = |policy: &str, list: Option<&str>| Node {
+            cpu_manager_policy: some(policy),
+            reserved_cpus: list.map(str::to_owned),
+            ..Node::default()
+        };
+        assert!(error(policy("static", None)).contains("needs --reserved-cpus"));
+        assert!(error(policy("none", Some("0"))).contains("only with --cpu-manager-policy static"));
+        assert!(error(policy("static", Some("x"))).contains("--reserved-cpus x"));
+        let config = with(policy("static", Some("0-1"))).unwrap();
+        assert_eq!(config.limits.reserved_cpus.unwrap().to_string(), "0-1");
         let files = Node {
             container_log_max_files: Some(1),
             ..Node::default()

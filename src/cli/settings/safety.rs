@@ -37,7 +37,16 @@ pub struct Safety {
     #[arg(long, value_name = "DAYS")]
     pub audit_log_maxage: Option<u64>,
 
-    /// File in kubeconfig format that names the server and authority of a webhook for audit events [default: none]
+    /// Take the objects of request and answer out of events that are too large for the audit log [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub audit_log_truncate_enabled: Option<bool>,
+
+    /// Bytes from which on an event is too large for the audit log [default: 102400]
+    #[arg(long, value_name = "BYTES")]
+    pub audit_log_truncate_max_event_size: Option<usize>,
+
+    /// File in kubeconfig format that names the server and authority of a webhook for audit events, and as whom it is
+    /// told [default: none]
     #[arg(long, value_name = "FILE")]
     pub audit_webhook_config_file: Option<PathBuf>,
 
@@ -48,6 +57,18 @@ pub struct Safety {
     /// Seconds that an event waits for others before it is sent [default: 30]
     #[arg(long, value_name = "SECONDS")]
     pub audit_webhook_batch_max_wait: Option<u64>,
+
+    /// Take the objects of request and answer out of events that are too large for the webhook [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub audit_webhook_truncate_enabled: Option<bool>,
+
+    /// Bytes from which on an event is too large for the webhook [default: 102400]
+    #[arg(long, value_name = "BYTES")]
+    pub audit_webhook_truncate_max_event_size: Option<usize>,
+
+    /// Most bytes that are sent to the webhook together [default: 10485760]
+    #[arg(long, value_name = "BYTES")]
+    pub audit_webhook_truncate_max_batch_size: Option<usize>,
 
     /// File that says which resources are kept encrypted, and with which keys [default: none]
     #[arg(long, value_name = "FILE")]
@@ -79,6 +100,10 @@ impl Safety {
             bytes_max: self.audit_log_maxsize.unwrap_or(100).max(1) << 20,
             backups_max: self.audit_log_maxbackup.unwrap_or(0),
             days_max: self.audit_log_maxage.unwrap_or(0),
+            event_bytes_max: cut(
+                self.audit_log_truncate_enabled,
+                self.audit_log_truncate_max_event_size,
+            ),
         });
         let webhook = self
             .audit_webhook_config_file
@@ -86,6 +111,11 @@ impl Safety {
             .map(|config| WebhookSettings {
                 config,
                 batch_max: self.audit_webhook_batch_max_size.unwrap_or(400).max(1),
+                batch_bytes_max: self.audit_webhook_truncate_max_batch_size.unwrap_or(10 << 20),
+                event_bytes_max: cut(
+                    self.audit_webhook_truncate_enabled,
+                    self.audit_webhook_truncate_max_event_size,
+                ),
                 wait_max: Duration::from_secs(self.audit_webhook_batch_max_wait.unwrap_or(30)),
                 back_off: Duration::from_secs(10),
             });
@@ -101,6 +131,13 @@ impl Safety {
             webhook,
         })
     }
+}
+
+/// The size beyond which events are cut, if they are.
+fn cut(enabled: Option<bool>, bytes_max: Option<usize>) -> Option<usize> {
+    enabled
+        .unwrap_or_default()
+        .then_some(bytes_max.unwrap_or(100 << 10))
 }
 
 #[cfg(test)]
@@ -127,6 +164,13 @@ mod tests {
             audit_log_maxsize: Some(2),
             ..policy
         };
-        assert_eq!(both.read().unwrap().audit.file.unwrap().bytes_max, 2 << 20);
+        let file = both.read().unwrap().audit.file.unwrap();
+        assert_eq!((file.bytes_max, file.event_bytes_max), (2 << 20, None));
+        let cut = Safety {
+            audit_log_truncate_enabled: Some(true),
+            ..both
+        };
+        let file = cut.read().unwrap().audit.file.unwrap();
+        assert_eq!(file.event_bytes_max, Some(102_400));
     }
 }
