@@ -1,7 +1,8 @@
 //! The API server's verbs: what they cost it, and how many of them it answers.
 //!
 //! 32 connections of HTTP/2 with one request each under way, ConfigMaps of 1 KiB. The load generator shares the
-//! machine, so CPU of the node says more than requests per second.
+//! machine, so CPU of the node says more than requests per second; and as machines differ, and one machine from day to
+//! day, the same requests go to a server that does nothing (`bare.rs`).
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use wire::Wire;
 
 use crate::api_watch;
+use crate::bare::Bare;
 use crate::node::Node;
 use crate::table::{self, mib};
 
@@ -39,8 +41,15 @@ pub async fn measure(bin: &Path, scratch: &Path, objects: usize) -> anyhow::Resu
     let idle = node.memory("VmRSS");
     let wires = wires(&node, CONNECTIONS).await?;
     let mut rows = Vec::new();
+    let bare = Bare::start(&node)?;
+    let asked = Asked {
+        floor: bare.wires(&node.kubeconfig(), CONNECTIONS).await?,
+        node: &node,
+        wires: &wires,
+        bare,
+    };
     let create = |n: usize| (Method::POST, MAPS.to_owned(), map(n, "created"));
-    rows.push(verb(&node, &wires, "create", objects, create, "1,700", "1.03").await?);
+    rows.push(asked.verb("create", objects, create, "1,700", "1.03").await?);
     tokio::time::sleep(REST).await;
     let full = node.memory("VmRSS");
     let get = |n: usize| {
@@ -50,13 +59,14 @@ pub async fn measure(bin: &Path, scratch: &Path, objects: usize) -> anyhow::Resu
             String::new(),
         )
     };
-    rows.push(verb(&node, &wires, "GET", 4 * objects, get, "3,500–4,700", "0.46").await?);
+    rows.push(asked.verb("GET", 4 * objects, get, "3,500–4,700", "0.46").await?);
     let put = |n: usize| (Method::PUT, format!("{MAPS}/bench-{n}"), map(n, "put"));
-    rows.push(verb(&node, &wires, "PUT", objects, put, "1,550", "–").await?);
+    rows.push(asked.verb("PUT", objects, put, "1,550", "–").await?);
     let head = [
         "verb",
         "CPU s per 1,000",
         "a second",
+        "hyper alone: CPU s per 1,000",
         "Kubernetes 1.36: CPU s per 1,000",
         "a second",
     ];
@@ -118,26 +128,39 @@ pub fn map(number: usize, phase: &str) -> String {
     .to_string()
 }
 
-/// Does `count` requests; CPU for a thousand, and how many a second.
-async fn verb(
-    node: &Node,
-    wires: &[Wire],
-    name: &str,
-    count: usize,
-    request: impl Fn(usize) -> (Method, String, String),
-    their_rate: &str,
-    their_cpu: &str,
-) -> anyhow::Result<Vec<String>> {
-    let (cpu, began) = (node.cpu(), Instant::now());
-    all(wires, count, request).await?;
-    let (used, took) = (node.cpu() - cpu, began.elapsed());
-    Ok(vec![
-        name.to_owned(),
-        format!("{:.3}", used.as_secs_f64() * 1000.0 / count as f64),
-        format!("{:.0}", count as f64 / took.as_secs_f64()),
-        their_cpu.to_owned(),
-        their_rate.to_owned(),
-    ])
+/// Who is asked: the node, and the server that does nothing.
+struct Asked<'n> {
+    node: &'n Node,
+    wires: &'n [Wire],
+    bare: Bare,
+    floor: Vec<Wire>,
+}
+
+impl Asked<'_> {
+    /// Does `count` requests; CPU for a thousand, and how many a second.
+    async fn verb(
+        &self,
+        name: &str,
+        count: usize,
+        request: impl Fn(usize) -> (Method, String, String),
+        their_rate: &str,
+        their_cpu: &str,
+    ) -> anyhow::Result<Vec<String>> {
+        let per_thousand = |used: Duration| format!("{:.3}", used.as_secs_f64() * 1000.0 / count as f64);
+        let (cpu, began) = (self.node.cpu(), Instant::now());
+        all(self.wires, count, &request).await?;
+        let (used, took) = (self.node.cpu() - cpu, began.elapsed());
+        let cpu = self.bare.cpu();
+        all(&self.floor, count, &request).await?;
+        Ok(vec![
+            name.to_owned(),
+            per_thousand(used),
+            format!("{:.0}", count as f64 / took.as_secs_f64()),
+            per_thousand(self.bare.cpu() - cpu),
+            their_cpu.to_owned(),
+            their_rate.to_owned(),
+        ])
+    }
 }
 
 /// Does `count` requests, one under way on each connection; every one must succeed.

@@ -227,6 +227,7 @@ impl Ours {
             working_dir: String::new(),
             user: oci::User::default(),
             devices: Vec::new(),
+            hooks: Vec::new(),
             mounts: vec![],
             resources: oci::Resources::default(),
             security: oci::Security {

@@ -8,6 +8,7 @@
 mod api;
 mod api_watch;
 mod backend;
+mod bare;
 mod containers;
 mod density;
 mod exec;

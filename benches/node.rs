@@ -76,6 +76,11 @@ impl Node {
         self.data.join("admin.kubeconfig")
     }
 
+    /// The files of the certificate that it shows, and of its key.
+    pub fn serving(&self) -> [PathBuf; 2] {
+        ["pki/serving.crt", "pki/serving.key"].map(|file| self.data.join(file))
+    }
+
     /// A client with the administrator's certificate.
     pub async fn client(&self) -> anyhow::Result<kube::Client> {
         let file = Kubeconfig::read_from(self.kubeconfig())?;
