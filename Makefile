@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/coracle/target
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
-.PHONY: help setup build dist demo test test-upgrade machine lint deny doc bench fuzz clean
+.PHONY: help setup build dist demo test test-upgrade histories machine lint deny doc bench fuzz clean
 
 help: ## List the commands
 	@echo "Coracle: Kubernetes' API in one small binary"; echo
@@ -36,8 +36,13 @@ demo: build ## Start a one-node cluster, deploy the examples, prove that they an
 test: setup ## Run every test
 	@tools/run-tests
 
-test-upgrade: setup ## Upgrade servers from FROM=REVISION to this one and back, under load
+test-upgrade: setup ## Upgrade servers from an earlier revision (FROM=REVISION) to this one and back, under load
 	@tools/test-upgrade $(FROM)
+
+# Of one machine, of groups, and of groups with a witness: each sort on a core of its own.
+SEEDS ?= 0..1000000
+histories: setup ## Live through histories of the store's simulator (SEEDS=0..1000000 of each sort; hours)
+	SEEDS=$(SEEDS) cargo nextest run --profile long --locked --workspace --success-output immediate -E 'package(coracle-store) & test(/::(many|witness)_histories$$/)'
 
 # Emulated where there is no KVM: hours for all, so it is no part of `make test`.
 SCENARIOS ?=

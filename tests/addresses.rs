@@ -87,6 +87,21 @@ fn records_are_mended(cluster: &Cluster) {
     );
     cluster.ok(&["delete", "ipaddress", "10.43.0.77"]);
     cluster.until("ipaddress/10.43.0.77", owner, "services/default/kept");
+    let told = [
+        "get",
+        "events",
+        "--field-selector",
+        "involvedObject.name=kept,reason=ClusterIPNotAllocated",
+    ];
+    eventually("that it is told of", || {
+        has(
+            &cluster.ok(&told),
+            &[
+                "Warning",
+                "Cluster IP [IPv4]: 10.43.0.77 is not allocated; repairing",
+            ],
+        )
+    });
     assert_has(
         &service(cluster, "twin", "10.43.0.77").unwrap_err(),
         &["provided IP is already allocated"],

@@ -194,8 +194,59 @@ fn classes_marked_as_default_are_taken() {
         cluster.ok(&["create", "ingress", "i", "--rule=example.com/*=web:80"]);
         let class = cluster.ok(&["get", "ingress", "i", "-o", "jsonpath={.spec.ingressClassName}"]);
         assert_eq!(class, "main");
+        places_are_told_and_classes_kept(&cluster);
         let grown = r#"{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}"#;
         let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         assert_has(&cluster.refused(&["patch", "pvc", "c", "-p", grown]), &[why]);
+    });
+}
+
+/// Pods say in which zone they are, and a class of volumes stays as long as a claim has it.
+fn places_are_told_and_classes_kept(cluster: &Cluster) {
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "far", "labels": {
+        "topology.kubernetes.io/zone": "z1", "topology.kubernetes.io/region": "r1", "other": "o"}}});
+    cluster.apply(&node.to_string());
+    let shown = |name: &str| cluster.ok(&["get", "pod", name, "-o", "jsonpath={.metadata.labels}"]);
+    let mut placed = pod("placed", json!({}));
+    placed["spec"]["nodeName"] = "far".into();
+    eventually("the default account", || create(cluster, "default", &placed));
+    create(cluster, "default", &pod("bound", json!({}))).unwrap();
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "bound"},
+        "target": {"kind": "Node", "name": "far"}});
+    let path = "/api/v1/namespaces/default/pods/bound/binding";
+    assert_eq!(cluster.post(path, &binding.to_string()).code, 201);
+    for name in ["placed", "bound"] {
+        let labels: Value = serde_json::from_str(&shown(name)).unwrap();
+        let wanted = json!({"topology.kubernetes.io/zone": "z1", "topology.kubernetes.io/region": "r1"});
+        assert_eq!(labels, wanted, "{name}");
+    }
+    let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass", "metadata": {"name": "quick"},
+        "driverName": "example.com", "parameters": {"iops": "100"}});
+    cluster.apply(&class.to_string());
+    let class = "volumeattributesclass/quick";
+    assert_eq!(
+        cluster.field(class, "{.metadata.finalizers[*]}").unwrap(),
+        "kubernetes.io/vac-protection"
+    );
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "q"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "volumeAttributesClassName": "quick",
+            "resources": {"requests": {"storage": "1Gi"}}}});
+    create(cluster, "default", &claim).unwrap();
+    cluster.ok(&["delete", class, "--wait=false"]);
+    // What the controller would do it does as soon as it sees the deletion; a second class shows that it has.
+    let other = json!({"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass", "metadata": {"name": "slow"},
+        "driverName": "example.com", "parameters": {"iops": "1"}});
+    cluster.apply(&other.to_string());
+    cluster.ok(&["delete", "volumeattributesclass/slow", "--timeout=60s"]);
+    assert_has(
+        &cluster.field(class, "{.metadata.finalizers[*]}").unwrap(),
+        &["vac-protection"],
+    );
+    cluster.ok(&["delete", "pvc", "q"]);
+    eventually("the end of the class", || {
+        match cluster.field(class, "{.metadata.name}") {
+            Ok(name) => Err(name),
+            Err(why) => crate::support::has(&why, &["NotFound"]),
+        }
     });
 }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::rest::As;
-use crate::support::{Cluster, assert_has, sandboxed, tools};
+use crate::support::{Cluster, assert_has, eventually, sandboxed, tools};
 
 fn coracle(args: &[&str]) -> Output {
     let output = Command::new(tools::coracle()).args(args).output();
@@ -138,7 +139,97 @@ fn a_damaged_backup_is_refused_and_leaves_nothing() {
             let said = refusal(&["restore", text(&bad), "--data-dir", text(&target)]);
             assert_has(&said, &["bad.backup", words]);
             assert!(!target.exists(), "{what}");
+            assert_has(
+                &refusal(&["backup", "verify", text(&bad)]),
+                &["bad.backup", words],
+            );
         }
+        assert_has(&done(&["backup", "verify", text(&file)]), &["whole", "revision"]);
         done(&["restore", text(&file), "--data-dir", text(&target)]);
+    });
+}
+
+/// What one writer was told: the revision of each of its objects, in order.
+fn write_until(cluster: &Cluster, writer: usize, stop: &AtomicBool) -> Vec<u64> {
+    let mut revisions = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let name = format!("writer-{writer}-{}", revisions.len());
+        let map = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}"}}}}"#);
+        let answer = cluster.post("/api/v1/namespaces/default/configmaps", &map);
+        assert_eq!(answer.code, 201, "{answer:?}");
+        let revision = answer.body["metadata"]["resourceVersion"].as_str();
+        revisions.push(revision.and_then(|text| text.parse().ok()).expect("a revision"));
+    }
+    revisions
+}
+
+#[test]
+fn a_backup_under_writers_holds_what_was_acknowledged_up_to_one_revision_and_nothing_else() {
+    sandboxed(|dir| {
+        let cluster = Cluster::start_as("server", dir.join("data"), &[]);
+        let (file, stop) = (dir.join("cluster.backup"), AtomicBool::new(false));
+        let (told, before, acknowledged) = std::thread::scope(|scope| {
+            let (cluster, stop) = (&cluster, &stop);
+            let writers: Vec<_> = (0..4)
+                .map(|writer| scope.spawn(move || write_until(cluster, writer, stop)))
+                .collect();
+            let count = |least: usize| {
+                eventually("objects", || {
+                    let found = cluster.ok(&["get", "configmaps", "-o", "name"]);
+                    let found = found.matches("writer-").count();
+                    if found >= least {
+                        Ok(found)
+                    } else {
+                        Err(found.to_string())
+                    }
+                })
+            };
+            let before = count(20);
+            let told = done(&["backup", text(&file), "--data-dir", text(&dir.join("data"))]);
+            // Some that are certainly later.
+            count(before + 40);
+            stop.store(true, Ordering::Relaxed);
+            let told_writers: Vec<Vec<u64>> = writers
+                .into_iter()
+                .map(|writer| writer.join().expect("a writer"))
+                .collect();
+            (told, before, told_writers)
+        });
+        drop(cluster);
+        let verified = done(&["backup", "verify", text(&file)]);
+        let revision = |said: &str| -> u64 {
+            let (_, after) = said.split_once("revision ").expect("a revision");
+            let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().expect("a number")
+        };
+        let until = revision(&told);
+        assert_eq!(revision(&verified), until);
+
+        let restored = dir.join("restored");
+        done(&["restore", text(&file), "--data-dir", text(&restored)]);
+        let cluster = Cluster::start_as("server", restored, &[]);
+        let mut found: Vec<String> = names(&cluster)
+            .into_iter()
+            .filter(|name| name.contains("writer-"))
+            .collect();
+        found.sort();
+        let all = acknowledged.iter().enumerate().flat_map(|(writer, revisions)| {
+            let numbered = revisions.iter().enumerate();
+            numbered.map(move |(number, at)| (format!("configmap/writer-{writer}-{number}"), *at))
+        });
+        let all: Vec<(String, u64)> = all.collect();
+        let wanted = all
+            .iter()
+            .filter(|(_, at)| *at <= until)
+            .map(|(name, _)| name.clone());
+        let mut wanted: Vec<String> = wanted.collect();
+        wanted.sort();
+        assert!(
+            wanted.len() >= before,
+            "what was there before it began: {} of {before}",
+            wanted.len()
+        );
+        assert!(wanted.len() < all.len(), "some came later than revision {until}");
+        assert_eq!(found, wanted, "as of revision {until}");
     });
 }

@@ -159,3 +159,67 @@ fn whatever_runs_in_a_container_is_confined_as_its_first_process() {
         cluster.ok(&["delete", "pod", "many", "--timeout=60s"]);
     });
 }
+
+#[test]
+fn what_cannot_be_given_is_named() {
+    sandboxed(|dir| {
+        let cluster = Cluster::stocked(dir, &[]);
+        let adding = |name: &str, capability: &str| {
+            format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n  - {{name: main, image: \
+                 \"{BUSYBOX}\", command: [sh, -c, {IDLE:?}], securityContext: {{capabilities: {{add: [{capability}]}}}}}}\n"
+            )
+        };
+        cluster.apply(&adding("unknown", "FLY"));
+        cluster.event("unknown", "Failed", &["Error: unknown capability \"CAP_FLY\""]);
+        let waiting = "{.status.containerStatuses[0].state.waiting.reason}";
+        cluster.until("pod/unknown", waiting, "CreateContainerError");
+        // Which ones a machine lacks is its own affair; each is either given or named.
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let held = status
+            .lines()
+            .find_map(|line| line.strip_prefix("CapEff:\t"))
+            .unwrap();
+        let has_it = u64::from_str_radix(held, 16).unwrap() >> 24 & 1 == 1;
+        cluster.apply(&adding("resourceful", "SYS_RESOURCE"));
+        match has_it {
+            true => cluster.pod_ready("resourceful"),
+            false => {
+                let why = "capability \"CAP_SYS_RESOURCE\" cannot be added: this node was started without it";
+                cluster.event("resourceful", "Failed", &[why]);
+            }
+        }
+        // Paths of the kernel's that are hidden, unless a pod with users of its own asks to see them.
+        cluster.apply(&format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: open}}\nspec:\n  hostUsers: false\n  containers:\n  \
+             - {{name: masked, image: \"{BUSYBOX}\", command: [sh, -c, {IDLE:?}]}}\n  - {{name: main, image: \
+             \"{BUSYBOX}\", command: [sh, -c, {IDLE:?}], securityContext: {{procMount: Unmasked}}}}\n"
+        ));
+        cluster.pod_ready("open");
+        let mounts =
+            |container: &str| cluster.ok(&["exec", "open", "-c", container, "--", "cat", "/proc/mounts"]);
+        assert_has(&mounts("masked"), &[" /proc/keys ", " /proc/sys "]);
+        let seen = mounts("main");
+        assert!(
+            !seen.contains(" /proc/keys ") && !seen.contains(" /proc/sys "),
+            "{seen}"
+        );
+
+        // What the kernel does not enforce is refused.
+        if !fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+            .is_ok_and(|text| text.starts_with('Y'))
+        {
+            cluster.apply(&format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: armoured}}\nspec:\n  securityContext: {{appArmorProfile: \
+                 {{type: RuntimeDefault}}}}\n  containers: [{{name: main, image: \"{BUSYBOX}\", command: [\"true\"]}}]\n"
+            ));
+            cluster.until(
+                "pod/armoured",
+                "{.status.phase} {.status.reason}",
+                "Failed AppArmor",
+            );
+            let words = "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host";
+            assert_eq!(cluster.field("pod/armoured", "{.status.message}").unwrap(), words);
+        }
+    });
+}

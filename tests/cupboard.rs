@@ -81,3 +81,83 @@ fn a_server_with_the_wrong_time_votes_and_leads_as_well_as_the_others() {
         servers.all[1].ok(&["create", "configmap", "by-two-of-three"]);
     });
 }
+
+/// Authorities last ten years, so this is before theirs is half over; a certificate of then ends at -3335.
+const LONG_BEFORE: i32 = -3700;
+
+#[test]
+fn certificates_are_made_anew_while_servers_and_nodes_run_and_the_ends_of_authorities_are_told() {
+    sandboxed(|dir| {
+        let servers = Servers::start_apart(dir, 2, |host| host.turn_clock(LONG_BEFORE));
+        let edge = servers.net.add("edge", Place::Lan);
+        edge.turn_clock(LONG_BEFORE);
+        let token = servers.token().replace("server-token", "agent-token");
+        let args = ["--server", &servers.url(0), "--token-file", &token].map(str::to_owned);
+        let agent = Cluster::start_on(&edge, "agent", &args.each_ref().map(String::as_str));
+        agent.busybox();
+        servers.all[0].ready();
+        let turn = |days: i32| {
+            for host in servers.hosts.iter().chain([&edge]) {
+                host.turn_clock(days);
+            }
+        };
+        let mut files = vec![agent.dir.join("pki/agent.crt")];
+        for server in &servers.all {
+            files.push(server.dir.join("pki/serving.crt"));
+            files.push(server.dir.join("admin.kubeconfig"));
+        }
+        let texts = || -> Vec<String> {
+            let read = |file| std::fs::read_to_string(file).unwrap_or_default();
+            files.iter().map(read).collect()
+        };
+        let before = texts();
+
+        // In time before they end.
+        turn(LONG_BEFORE + 300);
+        eventually("other certificates", || {
+            let now = texts();
+            let same = (0..files.len()).find(|at| now[*at] == before[*at] || now[*at].is_empty());
+            same.map_or(Ok(()), |at| Err(files[at].display().to_string()))
+        });
+        // When the first ones have ended, nobody has noticed anything.
+        turn(LONG_BEFORE + 400);
+        for at in 0..2 {
+            let status = eventually("a status", || servers.coracle(at, &["status"]));
+            assert!(
+                !status.contains("unreachable") && !status.contains("ends in"),
+                "{status}"
+            );
+        }
+        servers.all[1].apply(&idle_pod("late"));
+        servers.all[1].pod_ready("late");
+        eventually("exec in it", || servers.all[0].exec("late", &["true"]));
+        assert!(!agent.log().contains("certificate has ended"), "{}", agent.log());
+
+        // What is not made anew by itself is told of.
+        turn(-100);
+        let status = eventually("an alarm", || {
+            let status = servers.coracle(0, &["status"])?;
+            if status.contains("ends in") {
+                Ok(status)
+            } else {
+                Err(status)
+            }
+        });
+        assert_has(
+            &status,
+            &["client-ca ends in", "serving-ca ends in", "days", "coracle trust"],
+        );
+        let metrics = servers.all[0].ok(&["get", "--raw", "/metrics"]);
+        let series = "coracle_certificate_expiration_timestamp_seconds";
+        for name in ["client-ca", "serving"] {
+            let named = format!("{series}{{name=\"{name}\"}}");
+            let line = metrics.lines().find(|line| line.starts_with(&named));
+            let ends: i64 = line
+                .and_then(|line| line.rsplit(' ').next()?.parse().ok())
+                .unwrap_or_else(|| panic!("no {named} in\n{metrics}"));
+            // The authority ends fifty days from the sandbox's now, and nothing that it signs lives longer.
+            let days = (ends - jiff::Timestamp::now().as_second()) / 86_400;
+            assert!((-51..=-49).contains(&days), "{name} ends in {days} days");
+        }
+    });
+}

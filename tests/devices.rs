@@ -171,3 +171,56 @@ fn plugins_provide_devices() {
         cluster.ok(&["delete", "pods", "--all", "--timeout=60s"]);
     });
 }
+
+#[test]
+fn what_a_plugin_names_is_what_files_describe() {
+    sandboxed(|dir| {
+        let cluster = Cluster::stocked(dir, &[]);
+        let folder = dir.join("gadgets");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("gadgets"), "a\nb\n").unwrap();
+        std::fs::write(folder.join("named"), "example.com/card=one\n").unwrap();
+        let _running = plugin(&cluster, &folder);
+        amounts(&cluster, "2", "2");
+        let named = |name: &str| {
+            pod(name, 1).replace(
+                "example.com/gadget: \"1\"}}\n  containers",
+                "memory: 8Mi}}\n  containers",
+            )
+        };
+
+        // Nobody has described it yet.
+        cluster.apply(&named("early"));
+        let text = "CDI device injection failed: unresolvable CDI devices example.com/card=one";
+        cluster.event("early", "Failed", &[text]);
+        let descriptions = cluster.dir.join("cdi");
+        std::fs::create_dir_all(&descriptions).unwrap();
+        let shown = dir.join("lib");
+        std::fs::create_dir(&shown).unwrap();
+        std::fs::write(shown.join("driver"), "driver of the card").unwrap();
+        // The hook is the machine's program, run where the container's namespaces are, before its root is entered.
+        let description = format!(
+            "cdiVersion: 0.6.0\nkind: example.com/card\ndevices:\n- name: one\n  containerEdits:\n    env: [CARD=one]\n    \
+             deviceNodes: [{{path: /dev/card0, hostPath: /dev/zero}}]\n    additionalGids: [44]\ncontainerEdits:\n  \
+             mounts: [{{hostPath: {lib}, containerPath: /card, options: [ro, rbind]}}]\n  hooks: [{{hookName: createContainer, \
+             path: /bin/sh, args: [sh, -c, \"echo hooked > {lib}/hooked\"]}}]\n",
+            lib = shown.display()
+        );
+        std::fs::write(descriptions.join("card.yaml"), description).unwrap();
+        cluster.pod_ready("early");
+        let script = "echo $CARD; head -c 4 /dev/card0 | od -An -tx1; cat /card/driver; id -G; cat /card/hooked; touch /card/x";
+        let said = cluster.run_both(&["exec", "early", "--", "sh", "-c", script]);
+        assert_has(
+            &said,
+            &[
+                "one\n",
+                "00 00 00 00",
+                "driver of the card",
+                "44",
+                "hooked",
+                "Read-only file system",
+            ],
+        );
+        cluster.ok(&["delete", "pods", "--all", "--timeout=60s"]);
+    });
+}

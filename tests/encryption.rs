@@ -7,11 +7,13 @@ use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 
 use crate::support::{Cluster, assert_has, eventually, has, sandboxed, tools};
 
 /// What must be found nowhere.
 pub const PASSWORD: &str = "correct-horse-battery-staple";
+const TREASURE: &str = "under-the-third-palm-tree";
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 
 fn key(name: &str) -> String {
@@ -78,8 +80,11 @@ fn the_data_folder_holds_no_secret() {
     sandboxed(|dir| {
         let file = dir.join("encryption.yaml");
         configure(&file, &[&gcm("one")]);
+        let text = fs::read_to_string(&file).expect("the configuration");
+        fs::write(&file, text.replace("[secrets]", "[secrets, charts.acme.com]")).expect("the configuration");
         let mut cluster = start(dir, &file);
         make(&cluster, "login");
+        chart(&cluster);
         reads(&cluster, "login");
         // It is the secret that is not found, not the looking that finds nothing.
         cluster.ok(&[
@@ -101,7 +106,7 @@ fn the_data_folder_holds_no_secret() {
         assert!(made.status.success(), "{made:?}");
         cluster.stop();
         let encoded = STANDARD.encode(PASSWORD);
-        for text in [encoded.as_str(), &encoded[..24]] {
+        for text in [encoded.as_str(), &encoded[..24], TREASURE] {
             assert_eq!(holding(&dir.join("data"), text), Vec::<PathBuf>::new());
             assert!(
                 !fs::read(&backup)
@@ -114,7 +119,30 @@ fn the_data_folder_holds_no_secret() {
         cluster.relaunch();
         eventually("the server", || cluster.try_ok(&["get", "secret", "login"]));
         reads(&cluster, "login");
+        assert_eq!(
+            cluster.field("chart/island", "{.spec.treasure}").unwrap(),
+            TREASURE
+        );
     });
+}
+
+/// A custom object, of a kind that is sealed too.
+fn chart(cluster: &Cluster) {
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "charts.acme.com"}, "spec": {"group": "acme.com", "scope": "Namespaced",
+            "names": {"plural": "charts", "singular": "chart", "kind": "Chart"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema":
+                {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}});
+    cluster.apply(&definition.to_string());
+    let chart = json!({"apiVersion": "acme.com/v1", "kind": "Chart", "metadata": {"name": "island"},
+        "spec": {"treasure": TREASURE}});
+    eventually("the kind", || {
+        cluster.feed(&["create", "-f", "-"], &chart.to_string())
+    });
+    assert_eq!(
+        cluster.field("chart/island", "{.spec.treasure}").unwrap(),
+        TREASURE
+    );
 }
 
 #[test]

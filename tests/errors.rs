@@ -100,6 +100,11 @@ fn unknown_and_duplicate_fields_are_refused_or_told() {
                     "pod/p created (server dry run)",
                 ],
             );
+            let odd = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - name: c\n    image: i\n    env: [{name: A, value: b}, {name: A, value: c}]\n";
+            let out = cluster.kubectl(&["create", "--dry-run=server", "-f", "-"]);
+            let warned = crate::support::cluster::feed(out, odd);
+            let hides = r#"Warning: spec.containers[0].env[1]: hides previous definition of "A""#;
+            assert_has(&warned, &[hides, "pod/p created (server dry run)"]);
         }
     });
 }
@@ -229,8 +234,17 @@ fn a_stale_write_loses_nothing() {
             .is(
                 409,
                 "Conflict",
-                &["Precondition failed: UID in precondition: not-this-one"],
+                &[
+                    r#"Operation cannot be fulfilled on ConfigMap "c": the UID in the precondition (not-this-one) does not match the UID in record ("#,
+                    "The object might have been deleted and then recreated",
+                ],
             );
+        let old = r#"{"preconditions":{"resourceVersion":"1"}}"#;
+        cluster.call(&As::Admin, "DELETE", &path, "application/json", old).is(
+            409,
+            "Conflict",
+            &["the ResourceVersion in the precondition (1) does not match the ResourceVersion in record ("],
+        );
         let odd = cluster.call(
             &As::Admin,
             "GET",

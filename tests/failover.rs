@@ -13,9 +13,11 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+use crate::support::hosts::Place;
+use crate::support::manifests::BUSYBOX;
 use crate::support::maps::{self, request, revision};
 use crate::support::servers::Servers;
-use crate::support::{eventually, sandboxed};
+use crate::support::{Cluster, eventually, sandboxed};
 
 const WRITERS: usize = 4;
 /// Longest time without a write while one server of three is lost.
@@ -181,6 +183,21 @@ impl Clients {
         clients
     }
 
+    /// A page of the list, and what it says of itself; the first of three, or all that is left after another.
+    fn page(&self, servers: &Servers, after: &str) -> (Vec<String>, Value) {
+        let mut list = request(Verb::List, "");
+        list.options.continue_token = after.to_owned();
+        list.options.limit = if after.is_empty() { 3 } else { 0 };
+        let reply = eventually("a page", || {
+            let asked = async { client(servers, 0).call(list.clone()).await };
+            self.runtime.block_on(asked).map_err(|status| status.message)
+        });
+        let page: Value = serde_json::from_slice(&reply.body.whole()).expect("a list");
+        let items = page["items"].as_array().into_iter().flatten();
+        let names = items.filter_map(|item| item["metadata"]["name"].as_str());
+        (names.map(str::to_owned).collect(), page["metadata"].clone())
+    }
+
     /// Ends them, and compares what they were told with what every server shows.
     pub fn end(self, servers: &Servers) {
         self.work.stop.store(true, Ordering::Relaxed);
@@ -224,6 +241,7 @@ fn nothing_acknowledged_is_lost_when_leaders_are_killed_and_restarted() {
     sandboxed(|dir| {
         let mut servers = Servers::start(dir, 3);
         let clients = Clients::start(&servers);
+        let (first, begun) = clients.page(&servers, "");
         for round in 0..3 {
             let leader = servers.until_led(round);
             servers.all[leader].kill();
@@ -232,6 +250,14 @@ fn nothing_acknowledged_is_lost_when_leaders_are_killed_and_restarted() {
             let name = servers.hosts[leader].name.clone();
             servers.until_role(leader, &name, "voter");
         }
+        // A list that was begun goes on as it was, whoever leads by now and however much was written.
+        let (rest, ended) = clients.page(&servers, begun["continue"].as_str().expect("there is more"));
+        assert_eq!(ended["resourceVersion"], begun["resourceVersion"]);
+        assert_eq!(begun["remainingItemCount"], rest.len());
+        assert!(
+            first.len() == 3 && first.last() < rest.first(),
+            "{first:?} {rest:?}"
+        );
         // Orderly: handed over, stopped and started again, one after the other.
         for at in 0..3 {
             servers.hand_over((at + 1) % 3);
@@ -323,5 +349,81 @@ fn a_leader_that_is_cut_off_is_replaced_and_serves_nobody() {
         });
         clients.end(&servers);
         servers.all[1].refused(&["get", "configmap", "lost"]);
+    });
+}
+
+/// Replicas of the Deployment that rolls.
+const REPLICAS: u32 = 4;
+
+fn rolling() -> String {
+    format!(
+        r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: {REPLICAS}
+  strategy: {{rollingUpdate: {{maxSurge: 1, maxUnavailable: 0}}}}
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: web
+        image: {BUSYBOX}
+        command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 0.2; done"]
+"#
+    )
+}
+
+/// A rollout whose controllers lose their leader half-way is finished by the next one: no pod too many, none too few.
+#[test]
+fn a_rollout_goes_on_when_the_leader_is_killed() {
+    sandboxed(|dir| {
+        let mut servers = Servers::start(dir, 3);
+        let edge = servers.net.add("edge", Place::Lan);
+        let token = servers.all[0].dir.join("agent-token").display().to_string();
+        let url = servers.url(0);
+        let agent = Cluster::start_on(&edge, "agent", &["--server", &url, "--token-file", &token]);
+        agent.busybox();
+        servers.all[1].ready();
+        servers.all[1].apply(&rolling());
+        servers.all[1].deployed("web", REPLICAS);
+        for round in 1..=2u32 {
+            let leader = servers.until_led(0);
+            let via = (leader + 1) % servers.all.len();
+            let api = &servers.all[via];
+            api.ok(&["set", "env", "deployment/web", &format!("ROUND={round}")]);
+            eventually("half of a rollout", || {
+                let updated = api.field("deployment/web", "{.status.updatedReplicas}")?;
+                match updated.parse() {
+                    Ok(1..REPLICAS) => Ok(()),
+                    _ => Err(format!("{updated:?} are updated")),
+                }
+            });
+            servers.all[leader].kill();
+            let api = &servers.all[via];
+            // Of the new revision and available, and no other one left.
+            api.deployed("web", REPLICAS);
+            let sets = r#"jsonpath={range .items[*]}{.spec.replicas}/{.status.replicas} {end}"#;
+            let sets = api.ok(&["get", "replicasets", "-o", sets]);
+            let mut sets: Vec<&str> = sets.split_whitespace().collect();
+            sets.sort_unstable();
+            let mut expected = vec!["0/0"; round as usize];
+            expected.push("4/4");
+            assert_eq!(sets, expected);
+            eventually("exactly its pods", || {
+                let path = "jsonpath={range .items[*]}{.spec.containers[0].env[0].value} {end}";
+                let rounds = api.try_ok(&["get", "pods", "-l", "app=web", "-o", path])?;
+                match rounds == format!("{round} ").repeat(REPLICAS as usize) {
+                    true => Ok(()),
+                    false => Err(format!("their rounds are {rounds}")),
+                }
+            });
+            servers.all[leader].restart();
+            servers.until_role(leader, &servers.hosts[leader].name, "voter");
+        }
+        drop(agent);
     });
 }

@@ -87,7 +87,7 @@ fn answers_say_which_schema_and_level_they_belong_to() {
                 "apiserver_flowcontrol_priority_level_request_utilization_bucket{le=\"0.001\",phase=\"waiting\",\
                  priority_level=\"workload-low\"} ",
                 "apiserver_flowcontrol_demand_seats_bucket{le=\"0.2\",priority_level=\"workload-low\"} ",
-                "apiserver_flowcontrol_read_vs_write_current_requests_bucket{le=\"0.0\",phase=\"executing\",\
+                "apiserver_flowcontrol_read_vs_write_current_requests_bucket{le=\"0\",phase=\"executing\",\
                  request_kind=\"readOnly\"} ",
                 "apiserver_flowcontrol_current_r{priority_level=\"workload-low\"} ",
                 "apiserver_flowcontrol_request_execution_seconds_count{priority_level=\"exempt\",\

@@ -7,14 +7,53 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, sandboxed};
+use crate::support::{Cluster, eventually, sandboxed};
+use Counted::{Answered, GivenUp, Served};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 /// What the process may take at most while it is attacked, MiB. It is not optimised, and begins with a tenth of it.
 const MEMORY_MAX: u64 = 700;
 
-/// One attack, and what the server must have done about it.
-type Attack = (&'static str, fn(&Value) -> bool);
+/// One attack, what the server must have done about it, and where its metrics say so.
+type Attack = (&'static str, fn(&Value) -> bool, Counted);
+
+/// Where metrics count what an attack comes to.
+#[derive(Clone, Copy)]
+enum Counted {
+    /// Among what is given up, with that reason.
+    GivenUp(&'static str),
+    /// Among requests, by the code that the attacker was told.
+    Answered,
+    /// Nowhere: everything is answered.
+    Served,
+}
+
+impl Counted {
+    /// What begins the series, and what else is in it.
+    fn series(self, said: &Value) -> Option<(String, String)> {
+        match self {
+            Counted::GivenUp(reason) => Some((
+                "coracle_given_up_total{".to_owned(),
+                format!("reason=\"{reason}\""),
+            )),
+            Counted::Answered => Some((
+                "apiserver_request_total{".to_owned(),
+                format!("code=\"{}\"", said["code"]),
+            )),
+            Counted::Served => None,
+        }
+    }
+}
+
+/// The sum of the series that begin and contain that, in the text of `/metrics`.
+fn sum(metrics: &str, (name, label): &(String, String)) -> u64 {
+    let lines = metrics
+        .lines()
+        .filter(|line| line.starts_with(name) && line.contains(label));
+    lines
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
 
 /// How many bytes of memory the process has had at most since it was last asked.
 fn peak(pid: u32) -> u64 {
@@ -74,9 +113,21 @@ fn withstands(cluster: &Cluster, attacks: &[Attack]) {
         assert_eq!(cluster.post(MAPS, &large).code, 201);
     }
     peak(cluster.pid());
-    for (name, withstood) in attacks {
+    let metrics = || cluster.ok(&["get", "--raw", "/metrics"]);
+    for (name, withstood, counted) in attacks {
+        let before = metrics();
         let said = attacked(cluster, name);
         assert!(withstood(&said), "{name}: {said}");
+        if let Some(series) = counted.series(&said) {
+            eventually(&format!("{name} to be counted as {series:?}"), || {
+                let (before, after) = (sum(&before, &series), sum(&metrics(), &series));
+                if after > before {
+                    Ok(())
+                } else {
+                    Err(format!("{after}"))
+                }
+            });
+        }
     }
     let log = cluster.log();
     assert!(!log.contains("panicked"), "{log}");
@@ -93,11 +144,11 @@ fn slow_clients_are_given_up() {
     sandboxed(|dir| {
         let cluster = Cluster::start(dir, &[]);
         let attacks: [Attack; 5] = [
-            ("silent", |said| said["closed"] == true),
-            ("mute", |said| said["closed"] == true),
-            ("slow_headers", |said| said["closed"] == true),
-            ("slow_body", |said| said["code"] == 504),
-            ("unread", |said| said["done"] == true),
+            ("silent", |said| said["closed"] == true, GivenUp("handshake")),
+            ("mute", |said| said["closed"] == true, GivenUp("silent")),
+            ("slow_headers", |said| said["closed"] == true, GivenUp("header")),
+            ("slow_body", |said| said["code"] == 504, GivenUp("timeout")),
+            ("unread", |said| said["done"] == true, GivenUp("room")),
         ];
         withstands(&cluster, &attacks);
     });
@@ -108,17 +159,23 @@ fn huge_and_deep_requests_are_refused() {
     sandboxed(|dir| {
         let cluster = Cluster::start(dir, &[]);
         let attacks: [Attack; 9] = [
-            ("huge_header", |said| said["code"] == 431 || said["code"] == 0),
-            ("huge_url", |said| {
-                said["code"] == 414 || said["code"] == 431 || said["code"] == 0
-            }),
-            ("huge_body", |said| said["bounded"] == true),
-            ("deep_json", refused),
-            ("deep_yaml", refused),
-            ("yaml_bomb", refused),
-            ("gzip_bomb", refused),
-            ("patch_bomb", refused),
-            ("patch_flood", refused),
+            (
+                "huge_header",
+                |said| said["code"] == 431 || said["code"] == 0,
+                GivenUp("header_size"),
+            ),
+            (
+                "huge_url",
+                |said| said["code"] == 414 || said["code"] == 431 || said["code"] == 0,
+                GivenUp("header_size"),
+            ),
+            ("huge_body", |said| said["bounded"] == true, GivenUp("body_size")),
+            ("deep_json", refused, Answered),
+            ("deep_yaml", refused, Answered),
+            ("yaml_bomb", refused, Answered),
+            ("gzip_bomb", refused, Answered),
+            ("patch_bomb", refused, Answered),
+            ("patch_flood", refused, Answered),
         ];
         withstands(&cluster, &attacks);
     });
@@ -127,19 +184,19 @@ fn huge_and_deep_requests_are_refused() {
 #[test]
 fn rude_connections_are_closed() {
     sandboxed(|dir| {
-        let cluster = Cluster::start(dir, &[]);
+        // One user has half of the watches, which is fewer than the attacker wants.
+        let cluster = Cluster::start(dir, &["--max-watches", "8000"]);
+        // That it was told why may be lost with the connection.
+        let ended: fn(&Value) -> bool = |said| said["bounded"] == true && said["over"] == true;
+        let done: fn(&Value) -> bool = |said| said["done"] == true;
         let attacks: [Attack; 6] = [
-            // That it was told why may be lost with the connection.
-            ("rapid_reset", |said| {
-                said["bounded"] == true && said["over"] == true
-            }),
-            ("continuation_flood", |said| {
-                said["bounded"] == true && said["over"] == true
-            }),
-            ("ping_flood", |said| said["done"] == true),
-            ("closed_window", |said| said["done"] == true),
-            ("watch_hoard", |said| said["done"] == true),
-            ("hoard", |said| said["refused"] == true),
+            ("rapid_reset", ended, GivenUp("protocol")),
+            ("continuation_flood", ended, GivenUp("protocol")),
+            ("ping_flood", done, Served),
+            ("closed_window", done, GivenUp("room")),
+            ("watch_hoard", done, GivenUp("watches")),
+            // Whoever gets in and then says nothing is closed like those who say nothing at all.
+            ("hoard", |said| said["refused"] == true, GivenUp("handshake")),
         ];
         withstands(&cluster, &attacks);
     });

@@ -1,14 +1,17 @@
 //! Several servers: joining, answering for one another, and outliving each other.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use apiserver::peers::{PeerDialer, PeerTls};
 use apiserver::pki::Ca;
 use store::{Dialer, Peer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::support::cluster::said;
 use crate::support::hosts::Place;
 use crate::support::manifests::idle_pod;
+use crate::support::rest::As;
+use crate::support::sandbox::run;
 use crate::support::servers::Servers;
 use crate::support::{Cluster, assert_has, eventually, sandboxed};
 
@@ -29,6 +32,38 @@ fn servers_join_and_answer_for_one_another() {
         servers.all[1].until("endpoints/kubernetes", path, &ips.join(" "));
         let slice = "endpointslice/kubernetes";
         servers.all[2].until(slice, "{.endpoints[*].addresses[0]}", &ips.join(" "));
+
+        // History is forgotten on all of them when somebody says so, and each makes its files smaller.
+        let old = servers.all[2]
+            .field("configmap/by-0", "{.metadata.resourceVersion}")
+            .unwrap();
+        let at_old = format!("/api/v1/configmaps?resourceVersion={old}&resourceVersionMatch=Exact");
+        servers.all[2].ok(&["get", "--raw", &at_old]);
+        let said = servers.coracle(1, &["store", "compact"]).unwrap();
+        assert_has(&said, &["forgot what was before revision"]);
+        for server in &servers.all {
+            eventually("a word that it is gone", || {
+                match server.try_ok(&["get", "--raw", &at_old]) {
+                    Err(why) if why.contains("too old") => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            });
+        }
+        let said = servers
+            .coracle(0, &["store", "compact", "999999999"])
+            .unwrap_err();
+        assert_has(&said, &["revision 999999999 has not happened yet"]);
+        let said = servers.coracle(2, &["store", "defragment"]).unwrap();
+        assert_has(&said, &["first: ", "second: ", "third: ", "of files"]);
+        let said = servers
+            .coracle(2, &["store", "defragment", "fourth"])
+            .unwrap_err();
+        assert_has(&said, &["no server is named \"fourth\""]);
+        for verb in ["compact", "defragment"] {
+            let path = format!("/apis/coracle.dev/v1/store/{verb}");
+            let refused = servers.all[0].call(&As::Anonymous, "POST", &path, "", "");
+            refused.is(403, "Forbidden", &["store"]);
+        }
     });
 }
 
@@ -174,7 +209,11 @@ fn strangers_and_garbage_do_no_harm() {
             let now = jiff::Timestamp::now();
             let ca = Ca::open(authority, "peer-ca", "coracle-peer-ca", now).unwrap();
             let dialer = PeerDialer::default();
-            dialer.introduce(PeerTls::new(&ca, cluster, 0xbad, now).unwrap().into());
+            dialer.introduce(
+                PeerTls::new(&ca, &[ca.der().clone()], cluster, 0xbad, now)
+                    .unwrap()
+                    .into(),
+            );
             runtime.block_on(dialer.dial(&peer))
         };
         let foreign = dir.join("foreign");
@@ -292,6 +331,62 @@ fn servers_that_run_pods_are_reached_from_each_other() {
                 server.pod_ready(pod);
                 eventually("exec", || server.exec(pod, &["true"]));
             }
+        }
+    });
+}
+
+/// The one name that all servers have.
+const NAME: &str = "api.example.test";
+
+/// Has a name lead to every server, for the programs in the sandbox: a mount in its own mount namespace.
+fn name_all(servers: &Servers, dir: &Path) {
+    let lines = servers.hosts.iter().map(|host| format!("{} {NAME}\n", host.ip));
+    let file = dir.join("hosts");
+    std::fs::write(
+        &file,
+        format!("127.0.0.1 localhost\n{}", lines.collect::<String>()),
+    )
+    .expect("a file");
+    run("mount", &["--bind", file.to_str().expect("a path"), "/etc/hosts"]);
+}
+
+/// A kubeconfig that leads to that name.
+fn by_name(servers: &Servers) -> PathBuf {
+    let text = std::fs::read_to_string(servers.all[0].dir.join("admin.kubeconfig")).expect("a kubeconfig");
+    let file = servers.all[0].home().join("by-name.kubeconfig");
+    let text = text.replace(&servers.url(0), &format!("https://{NAME}:6443"));
+    assert!(text.contains(NAME), "{text}");
+    std::fs::write(&file, text).expect("a file");
+    file
+}
+
+#[test]
+fn kubectl_moves_over_by_itself_where_all_servers_have_one_name() {
+    sandboxed(|dir| {
+        let mut servers = Servers::start(dir, 3);
+        for at in 0..3 {
+            let name = servers.hosts[at].name.clone();
+            servers.all[at].stop();
+            servers.all[at].restart_with(&["--node-name", &name, "--tls-san", NAME].map(str::to_owned));
+            servers.until_level(at);
+        }
+        name_all(&servers, dir);
+        let kubeconfig = by_name(&servers);
+        let kubectl = |servers: &Servers, args: &[&str]| {
+            let mut command = servers.all[0].kubectl(args);
+            said(command.env("KUBECONFIG", &kubeconfig).output().expect("kubectl"))
+        };
+        kubectl(&servers, &["create", "configmap", "by-name"]).expect("a write when all is well");
+        for at in 0..3 {
+            servers.all[at].kill();
+            // While nobody leads any server says so; whichever kubectl has found.
+            eventually("a write without one of them", || {
+                kubectl(&servers, &["create", "configmap", &format!("without-{at}")])
+            });
+            let found = kubectl(&servers, &["get", "configmaps", "-o", "name"]).expect("a list");
+            assert_has(&found, &["configmap/by-name", &format!("configmap/without-{at}")]);
+            servers.all[at].restart();
+            servers.until_level(at);
         }
     });
 }

@@ -2,11 +2,14 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
 
 use serde_json::json;
 
+use crate::support::cluster::curl;
 use crate::support::extension::Extension;
 use crate::support::rest::As;
+use crate::support::running::Running;
 use crate::support::sandbox::NODE_IP;
 use crate::support::{Cluster, assert_has, eventually, sandboxed};
 
@@ -31,6 +34,7 @@ fn endpoints_written_by_hand_are_mirrored_and_proxied_to() {
         cluster.echoes(&format!("{PROXY}/echo"));
         what_is_no_target_is_refused(&cluster);
         tls_is_spoken_if_asked_for(&cluster, dir);
+        kubectl_proxies_too(&cluster);
         cluster.ok(&["delete", "endpoints", "old"]);
         eventually("the end of the mirrored slice", || {
             match mirrored(&cluster)?.as_str() {
@@ -162,6 +166,35 @@ fn tls_is_spoken_if_asked_for(cluster: &Cluster, dir: &std::path::Path) {
             _ => Err(format!("{answer:?}")),
         }
     });
+}
+
+/// `kubectl proxy` lends its holder's rights to whoever reaches it, for all sorts of requests.
+fn kubectl_proxies_too(cluster: &Cluster) {
+    let mut proxy = cluster.kubectl(&["proxy", "--port=0", "--reject-paths=^/api/v1/secrets"]);
+    let mut proxy = Running(proxy.stdout(Stdio::piped()).spawn().expect("kubectl"));
+    let mut line = String::new();
+    let mut said = BufReader::new(proxy.0.stdout.take().expect("stdout"));
+    said.read_line(&mut line).expect("a line");
+    let address = line
+        .trim()
+        .strip_prefix("Starting to serve on ")
+        .expect("an address");
+    let asked = |args: &[&str], path: &str| {
+        curl(&[args, &["--max-time", "20", &format!("http://{address}{path}")]].concat())
+    };
+    assert_has(&asked(&[], "/version").unwrap(), &["gitVersion"]);
+    let map = r#"{"metadata":{"name":"by-proxy"},"data":{"a":"1"}}"#;
+    let post = ["-H", "Content-Type: application/json", "--data-binary", map];
+    let maps = "/api/v1/namespaces/default/configmaps";
+    assert_has(&asked(&post, maps).unwrap(), &["\"by-proxy\""]);
+    assert_eq!(cluster.field("configmap/by-proxy", "{.data.a}").unwrap(), "1");
+    let watched = asked(
+        &[],
+        &format!("{maps}?watch=true&timeoutSeconds=1&fieldSelector=metadata.name=by-proxy"),
+    );
+    assert_has(&watched.unwrap(), &["\"type\":\"ADDED\"", "\"by-proxy\""]);
+    assert_has(&asked(&[], &format!("{PROXY}/page")).unwrap(), &["<img src="]);
+    assert_has(&asked(&[], "/api/v1/secrets").unwrap_err(), &["403"]);
 }
 
 /// A server of HTTP/1.1 that says what it was asked, or a page, or leads elsewhere.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::support::cluster::said;
 use crate::support::servers::Servers;
-use crate::support::{assert_has, eventually, sandboxed, tools};
+use crate::support::{Cluster, assert_has, eventually, sandboxed, tools};
 
 /// Objects so large that both log and state have much of them on the disk.
 const OBJECTS: usize = 60;
@@ -99,6 +99,79 @@ fn a_damaged_member_names_the_damage_serves_nothing_and_is_healed_by_the_others(
             assert_ne!(id(&servers, "third"), before, "a new member");
             assert_eq!(shown(&servers, 2), shown(&servers, 0));
             assert!(shown(&servers, 2).unwrap().contains("large-0="));
+        }
+    });
+}
+
+/// Removes the files of a server that runs, which has them open: it notices nothing, and whoever starts from what
+/// is left must.
+#[test]
+fn files_deleted_under_a_running_server_are_named_when_it_starts_and_do_no_harm() {
+    sandboxed(|dir| {
+        let mut servers = Servers::start(dir, 3);
+        servers.hand_over(0);
+        for number in 0..10 {
+            servers.all[0].apply(&object(&format!("large-{number}")));
+        }
+        let third = servers.all[2].dir.clone();
+        for (folder, ending) in [("raft", ".log"), ("state", ".sst")] {
+            let before = id(&servers, "third");
+            servers.until_level(2);
+            let place = newest(&third, folder);
+            let deleted: Vec<PathBuf> = files(&place, ending, &[])
+                .into_iter()
+                .map(|(_, path)| path)
+                .collect();
+            assert!(!deleted.is_empty(), "{}", place.display());
+            for path in &deleted {
+                std::fs::remove_file(path).expect("a file");
+            }
+            // It goes on, and so do the others: also when it leads.
+            servers.hand_over(2);
+            for number in 0..5 {
+                let name = format!("without-{folder}-{number}");
+                servers.all[2].apply(&object(&name));
+                servers.all[0].ok(&["get", "configmap", &name]);
+            }
+            servers.all[2].kill();
+            servers.all[2].relaunch();
+            let ended = eventually("its end", || servers.all[2].ended().ok_or("it runs".to_owned()));
+            assert_eq!(ended.code(), Some(1), "{ended}");
+            let log = servers.all[2].log();
+            let told = log.lines().last().unwrap_or_default();
+            eprintln!("{folder} deleted: {told}");
+            assert_has(told, &["coracle: ", folder]);
+            assert!(!log.contains("panicked"), "{log}");
+
+            servers.replace(2, 0);
+            assert_ne!(id(&servers, "third"), before, "a new member");
+            assert_eq!(shown(&servers, 2), shown(&servers, 0));
+            let all = shown(&servers, 2).unwrap();
+            assert_has(&all, &["large-0=", &format!("without-{folder}-4=")]);
+        }
+    });
+}
+
+/// A server whose log is gone, and that has nobody to tell it what was in it, does not begin from nothing.
+#[test]
+fn a_lone_server_whose_log_is_deleted_does_not_begin_anew() {
+    sandboxed(|dir| {
+        let mut lone = Cluster::start_as("server", dir.join("data"), &[]);
+        lone.ok(&["create", "configmap", "precious"]);
+        for (_, path) in files(&lone.dir.join("raft"), ".log", &[]) {
+            std::fs::remove_file(path).expect("a file");
+        }
+        lone.ok(&["get", "configmap", "precious"]);
+        lone.kill();
+        for _ in 0..2 {
+            lone.relaunch();
+            let ended = eventually("its end", || lone.ended().ok_or("it runs".to_owned()));
+            assert_eq!(ended.code(), Some(1), "{ended}");
+            let log = lone.log();
+            assert_has(
+                log.lines().last().unwrap_or_default(),
+                &["coracle: ", "raft", "the log is missing"],
+            );
         }
     });
 }

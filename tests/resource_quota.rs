@@ -51,6 +51,7 @@ fn quotas_count_what_is_made_and_what_goes() {
         pods(&cluster);
         others(&cluster);
         custom(&cluster);
+        scopes(&cluster);
         let before = version(&cluster);
         // What is not counted makes no difference, and neither does time.
         cluster.ok(&["create", "configmap", "other", "-n", "shop"]);
@@ -65,6 +66,41 @@ fn quotas_count_what_is_made_and_what_goes() {
             &["requests.cpu", "count/deployments.apps"],
         );
     });
+}
+
+/// A quota of some pods is no business of the others.
+fn scopes(cluster: &Cluster) {
+    cluster.ok(&["create", "namespace", "dock"]);
+    eventually("the account", || {
+        cluster.try_ok(&["get", "serviceaccount/default", "-n", "dock"])
+    });
+    for (name, scope) in [("idle", "BestEffort"), ("busy", "NotBestEffort")] {
+        cluster.ok(&[
+            "create",
+            "quota",
+            name,
+            "-n",
+            "dock",
+            "--hard=pods=1",
+            &format!("--scopes={scope}"),
+        ]);
+    }
+    let pod = |name: &str, resources: serde_json::Value| {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers":
+            [{"name": "main", "image": "local/none:1", "resources": resources}]}});
+        cluster.feed(&["create", "-n", "dock", "-f", "-"], &pod.to_string())
+    };
+    let asks = || json!({"requests": {"cpu": "10m"}});
+    pod("a", json!({})).unwrap();
+    assert_has(
+        &pod("b", json!({})).unwrap_err(),
+        &["exceeded quota: idle, requested: pods=1, used: pods=1"],
+    );
+    pod("c", asks()).unwrap();
+    assert_has(
+        &pod("d", asks()).unwrap_err(),
+        &["exceeded quota: busy, requested: pods=1, used: pods=1"],
+    );
 }
 
 fn pods(cluster: &Cluster) {

@@ -1,7 +1,8 @@
 //! Servers of two builds in one cluster: upgraded one after the other, and back, while clients write and watch.
 //!
-//! `make test-upgrade FROM=REVISION` builds the earlier one and names it in `CORACLE_EARLIER_BIN`. Whether every
-//! build reads what earlier ones wrote is tried each time, without one: `upgrade.rs`.
+//! `make test-upgrade` builds an earlier one and names it in `CORACLE_EARLIER_BIN`; `make test` names the one that was
+//! built last, and where there is none, says at its end that this was not tried. Whether every build reads what earlier
+//! ones wrote is tried each time, without one: `upgrade.rs`.
 
 use std::path::{Path, PathBuf};
 
@@ -46,7 +47,7 @@ fn servers_of_two_builds_work_together() {
     let Some(earlier) = std::env::var_os("CORACLE_EARLIER_BIN").map(PathBuf::from) else {
         eprintln!(
             "NOT TRIED: servers of two builds in one cluster. CORACLE_EARLIER_BIN does not name an earlier one; \
-             `make test-upgrade FROM=REVISION` builds it"
+             `make test-upgrade` builds one"
         );
         return;
     };

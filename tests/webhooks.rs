@@ -426,6 +426,7 @@ fn custom_objects_are_converted() {
             ],
         );
         cluster.ok(&["delete", "boats.v2.harbour.example.com", "bea"]);
+        those_who_know_one_version_are_asked_in_it(&cluster, &server, &boat);
         drop(server);
         assert_eq!(spec("v1", "ada", "crew"), "2", "nobody need be asked");
         let gone = cluster.refused(&["get", "boats.v2.harbour.example.com", "ada"]);
@@ -434,6 +435,45 @@ fn custom_objects_are_converted() {
             &["conversion webhook for harbour.example.com/v1, Kind=Boat failed: Post"],
         );
     });
+}
+
+/// Rules and conditions that know one version are about all, unless they say otherwise.
+fn those_who_know_one_version_are_asked_in_it(
+    cluster: &Cluster,
+    server: &Webhook,
+    boat: &dyn Fn(&str, &str, &str) -> String,
+) {
+    let hook = |policy: &str| {
+        let more = json!({"matchPolicy": policy,
+            "rules": [{"operations": ["CREATE"], "apiGroups": ["harbour.example.com"], "apiVersions": ["v1"],
+                "resources": ["boats"]}],
+            "matchConditions": [{"name": "crowded", "expression": "object.spec.crew > 20"}]});
+        cluster.hook(
+            "Validating",
+            "crews",
+            &about_maps("crews", &server.client("/deny"), &more),
+        );
+    };
+    let tried = |name: &str, rowers: u32| {
+        let boat = boat("v2", name, &format!("rowers: {rowers}, cox: true"));
+        cluster.feed(&["create", "--dry-run=server", "-f", "-"], &boat)
+    };
+    hook("Equivalent");
+    let refused = eventually("a refusal", || match tried("full", 30) {
+        Ok(said) => Err(said),
+        Err(why) => Ok(why),
+    });
+    assert_has(&refused, &["not on my watch"]);
+    let asked = server.requests();
+    let asked = asked
+        .iter()
+        .rfind(|request| request["name"] == "full")
+        .expect("the question");
+    assert_eq!(asked["version"], "harbour.example.com/v1");
+    tried("light", 3).expect("a small crew");
+    hook("Exact");
+    eventually("the narrower rule", || tried("full", 30));
+    cluster.ok(&["delete", "validatingwebhookconfiguration", "crews"]);
 }
 
 fn lists_and_watches(cluster: &Cluster) {

@@ -14,6 +14,8 @@ use crate::support::{eventually, maps};
 const FAULT_MS_MAX: u64 = 4000;
 /// Size of the disk below a server's log: little more than the log takes, so that it is full soon.
 const LOG_MEBIBYTES: u64 = 40;
+/// How long a server runs on whose log is deleted.
+const RUNS_ON: Duration = Duration::from_millis(800);
 /// How long a server may take to say who leads, before it counts as one that does not know.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -40,10 +42,12 @@ pub enum Fault {
     Roll,
     /// It loses all its files, and a new member takes its place.
     Replace,
+    /// Its log is deleted while it runs. It goes on, and once killed it starts no more; a new member takes its place.
+    Delete,
 }
 
 /// All of them.
-pub const ALL: [Fault; 10] = [
+pub const ALL: [Fault; 11] = [
     Fault::Kill,
     Fault::Freeze,
     Fault::CutOff,
@@ -54,6 +58,7 @@ pub const ALL: [Fault; 10] = [
     Fault::HandOver,
     Fault::Roll,
     Fault::Replace,
+    Fault::Delete,
 ];
 
 /// Gives the log of the server on a host a small disk of its own.
@@ -120,6 +125,7 @@ impl<'a> Chaos<'a> {
             Fault::HandOver => self.hand_over(at),
             Fault::Roll => self.roll(),
             Fault::Replace => self.replace(at),
+            Fault::Delete => self.delete(at),
         }
         self.shape();
         let lasts = Duration::from_millis(500 + self.random.below(FAULT_MS_MAX));
@@ -184,7 +190,7 @@ impl<'a> Chaos<'a> {
             Fault::Mute => self.mend_cuts(heard.into_iter()),
             Fault::Lossy => self.loss.retain(|(lossy, _)| *lossy != at),
             Fault::Fill => self.empty(at),
-            Fault::Kill | Fault::Freeze | Fault::HandOver | Fault::Roll | Fault::Replace => {}
+            Fault::Kill | Fault::Freeze | Fault::HandOver | Fault::Roll | Fault::Replace | Fault::Delete => {}
         }
     }
 
@@ -255,6 +261,26 @@ impl<'a> Chaos<'a> {
     fn replace(&mut self, at: usize) {
         self.mend_all();
         self.servers.all[at].kill();
+        self.servers.replace(at, (at + 1) % self.servers.all.len());
+    }
+
+    fn delete(&mut self, at: usize) {
+        self.mend_all();
+        let log = self.servers.hosts[at].data().join("raft").display().to_string();
+        let deleted = self.servers.hosts[at].run("sh", &["-ec", "rm \"$1\"/*.log", "sh", &log]);
+        deleted.expect("a log to delete");
+        self.pass(RUNS_ON);
+        self.has_not_ended(at);
+        self.servers.all[at].kill();
+        self.servers.all[at].relaunch();
+        let server = &mut self.servers.all[at];
+        let ended = eventually("its end", || server.ended().ok_or("it runs".to_owned()));
+        let log = server.log();
+        let told = log.lines().last().unwrap_or_default();
+        assert!(
+            ended.code() == Some(1) && told.contains("raft"),
+            "{ended}: {told}"
+        );
         self.servers.replace(at, (at + 1) % self.servers.all.len());
     }
 

@@ -8,6 +8,7 @@ credentials can do more than one without.
 
 import json
 import resource
+import select
 import socket
 import ssl
 import struct
@@ -273,6 +274,7 @@ class Second:
 
     def __init__(self, settings=b""):
         self.connection = connect("h2")
+        self.connection.setblocking(False)
         self.kinds, self.reset, self.away = {}, 0, None
         self.lock, self.over = threading.Lock(), threading.Event()
         self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, settings))
@@ -281,7 +283,9 @@ class Second:
     def send(self, bytes):
         """False once the server has had enough."""
         try:
-            self.connection.sendall(bytes)
+            left = memoryview(bytes)
+            while left:
+                left = left[self.patiently(lambda: self.connection.send(left), False) :]
             return not self.over.is_set()
         except OSError:
             self.over.set()
@@ -290,11 +294,24 @@ class Second:
     def exactly(self, count):
         said = b""
         while len(said) < count:
-            piece = self.connection.recv(count - len(said))
+            piece = self.patiently(lambda: self.connection.recv(count - len(said)), True)
             if not piece:
                 raise OSError("closed")
             said += piece
         return said
+
+    def patiently(self, act, reads):
+        """One thread at a time may use TLS, and neither may hold up the other."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            with self.lock:
+                try:
+                    return act()
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    pass
+            own = [self.connection]
+            select.select(own if reads else [], [] if reads else own, [], 1)
+        raise OSError("nothing happens")
 
     def read(self):
         try:

@@ -71,6 +71,8 @@ pub struct Registers {
     written: HashMap<u64, (u64, u64)>,
     /// What was seen, by revision: the key, its value from then on, and when it was first seen.
     effects: BTreeMap<u64, (String, Option<u64>, u64)>,
+    /// Deletions for which nobody need have asked.
+    expiries: BTreeSet<u64>,
 }
 
 impl Registers {
@@ -182,6 +184,11 @@ impl Registers {
         self.asked.iter().filter(read).count()
     }
 
+    /// What the deletion at this revision removed had a time: it may have come of itself.
+    pub fn may_expire(&mut self, revision: u64) {
+        self.expiries.insert(revision);
+    }
+
     /// How many calls nobody was told of.
     pub fn untold(&self) -> usize {
         self.asked
@@ -232,14 +239,28 @@ impl Registers {
         let deleted = effects.filter(|(_, (of, value, _))| of == key && value.is_none());
         let untold = deleted.filter(|(revision, _)| !told.contains(revision));
         untold
-            .map(|(revision, (.., seen))| Operation {
-                // None can have done it: then it comes before everything, and fits nowhere.
-                called: called.unwrap_or(0),
-                returned: Some(if called.is_some() { *seen } else { 0 }),
-                action: Action::Delete(Some(true)),
-                hint: Some(*revision),
+            .map(|(revision, (.., seen))| {
+                let called = match self.expiries.contains(revision) {
+                    true => self.called_before(key, *revision),
+                    false => called,
+                };
+                Operation {
+                    // None can have done it: then it comes before everything, and fits nowhere.
+                    called: called.unwrap_or(0),
+                    returned: Some(if called.is_some() { *seen } else { 0 }),
+                    action: Action::Delete(Some(true)),
+                    hint: Some(*revision),
+                }
             })
             .collect()
+    }
+
+    /// When that was asked for which a deletion removed.
+    fn called_before(&self, key: &str, revision: u64) -> Option<u64> {
+        let mut before = self.effects.range(..revision).rev();
+        let (_, (_, value, _)) = before.find(|(_, (of, ..))| of == key)?;
+        let asked = self.values.get(&(*value)?)?;
+        Some(self.asked[*asked].called)
     }
 
     fn operation(&self, asked: &Asked) -> Option<Operation> {
@@ -313,6 +334,22 @@ mod tests {
         let lost = registers.ask("a", Wish::Put(3), 6);
         registers.tell(lost, Told::Done(Some(9)), 7).unwrap();
         assert!(registers.check().is_err(), "it was acknowledged, and never seen");
+    }
+
+    #[test]
+    fn what_has_a_time_may_go_of_itself_but_not_come_back() {
+        let mut registers = Registers::default();
+        let first = registers.ask("a", Wish::Put(1), 1);
+        registers.tell(first, Told::Done(Some(5)), 2).unwrap();
+        registers.see(5, "a", Some(1), 2).unwrap();
+        registers.see(6, "a", None, 8).unwrap();
+        registers.may_expire(6);
+        let read = registers.ask("a", Wish::Get, 3);
+        registers.tell(read, Told::Read(None), 4).unwrap();
+        assert_eq!(registers.check(), Ok(()));
+        let read = registers.ask("a", Wish::Get, 6);
+        registers.tell(read, Told::Read(Some(1)), 7).unwrap();
+        assert!(registers.check().is_err());
     }
 
     #[test]

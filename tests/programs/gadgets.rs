@@ -2,7 +2,7 @@
 //!
 //! `gadgets FOLDER SOCKETS` serves `example.com/gadget` on a socket in SOCKETS, where it registers whenever the node's
 //! socket is made anew, and writes every call into `FOLDER/calls`. The gadgets are the names in `FOLDER/gadgets`, one
-//! per line; one whose line ends in `!` is ill.
+//! per line; one whose line ends in `!` is ill. With each come the devices that `FOLDER/named` lists.
 
 use std::fs;
 use std::io::Write;
@@ -14,10 +14,10 @@ use std::time::Duration;
 use futures_util::stream;
 use plugins::answer::{Answer, Asked, answer, answer_with_stream, serve, unknown};
 use plugins::devices::{
-    AllocateRequest, AllocateResponse, ContainerAllocateResponse, ContainerPreferredAllocationResponse,
-    Device, DevicePluginOptions, DeviceSpec, HEALTHY, ListAndWatchRequest, ListAndWatchResponse, Mount,
-    PreStartContainerRequest, PreStartContainerResponse, PreferredAllocationRequest,
-    PreferredAllocationResponse, RegisterRequest, VERSION,
+    AllocateRequest, AllocateResponse, CdiDevice, ContainerAllocateResponse,
+    ContainerPreferredAllocationResponse, Device, DevicePluginOptions, DeviceSpec, HEALTHY,
+    ListAndWatchRequest, ListAndWatchResponse, Mount, PreStartContainerRequest, PreStartContainerResponse,
+    PreferredAllocationRequest, PreferredAllocationResponse, RegisterRequest, VERSION,
 };
 use plugins::{Call, Plugin, Status};
 
@@ -143,10 +143,21 @@ impl Gadgets {
                     read_only: true,
                 }],
                 devices: devices.collect(),
+                cdi_devices: self.named(),
                 ..ContainerAllocateResponse::default()
             });
         }
         Ok(answer)
+    }
+
+    /// The devices that the file `named` lists, which other files describe.
+    fn named(&self) -> Vec<CdiDevice> {
+        let list = fs::read_to_string(self.folder.join("named")).unwrap_or_default();
+        list.lines()
+            .map(|name| CdiDevice {
+                name: name.to_owned(),
+            })
+            .collect()
     }
 
     fn pre_start(self, asked: PreStartContainerRequest) -> Result<PreStartContainerResponse, Status> {

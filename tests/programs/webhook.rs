@@ -33,15 +33,15 @@ fn answered(request: &Request, folder: &Path) -> (u16, String) {
         return (405, "reviews are posted".to_owned());
     }
     let review: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-    note(folder, &request.path, &review);
+    note(folder, request, &review);
     let path = request.path.split('?').next().unwrap_or_default();
     answer(path, &review, folder)
 }
 
-fn note(folder: &Path, path: &str, review: &Value) {
+fn note(folder: &Path, asked: &Request, review: &Value) {
     let request = &review["request"];
     let mut line = json!({
-        "path": path, "operation": request["operation"], "resource": request["resource"]["resource"],
+        "path": asked.path, "authorization": asked.headers.get("authorization"), "operation": request["operation"], "resource": request["resource"]["resource"],
         "part": request["subResource"], "name": request["name"], "dryRun": request["dryRun"],
         "user": request["userInfo"]["username"], "kind": request["object"]["kind"],
         "version": request["object"]["apiVersion"],
@@ -67,6 +67,9 @@ fn answer(path: &str, review: &Value, folder: &Path) -> (u16, String) {
         }
         ["deny-silently"] => json!({"uid": uid, "allowed": false}),
         ["warn"] => json!({"uid": uid, "allowed": true, "warnings": ["that will end badly"]}),
+        ["note"] => {
+            json!({"uid": uid, "allowed": true, "warnings": ["you are watched"], "auditAnnotations": {"seen": "yes"}})
+        }
         ["stranger"] => json!({"uid": "somebody else", "allowed": true}),
         ["slow"] => {
             std::thread::sleep(Duration::from_secs(20));

@@ -138,6 +138,12 @@ impl Cluster {
         self.child = launch(self.host.as_deref(), self.verb, &self.dir, &self.args);
     }
 
+    /// The same, from now on with other arguments.
+    pub fn relaunch_with(&mut self, args: &[String]) {
+        self.args = args.to_vec();
+        self.relaunch();
+    }
+
     /// The id of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -216,6 +216,17 @@ impl Host {
         self.days_off.store(days_off, Ordering::Relaxed);
     }
 
+    /// The same, also for those programs that run already, if it was set so before they were started.
+    pub fn turn_clock(&self, days_off: i32) {
+        std::fs::write(self.clock_file(), format!("{days_off:+}d\n")).expect("a clock");
+        self.set_clock(days_off);
+    }
+
+    /// What the programs look at whose clock is turned while they run.
+    fn clock_file(&self) -> PathBuf {
+        self.dir.join(format!("{}.clock", self.name))
+    }
+
     /// Whether its wall clock shows what it is.
     pub fn is_on_time(&self) -> bool {
         self.days_off.load(Ordering::Relaxed) == 0
@@ -223,6 +234,13 @@ impl Host {
 
     /// Has a command see this host's clock.
     pub fn timed<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        if self.clock_file().exists() {
+            return command
+                .env("LD_PRELOAD", tools::faketime())
+                .env("FAKETIME_TIMESTAMP_FILE", self.clock_file())
+                .env("FAKETIME_CACHE_DURATION", "1")
+                .env("DONT_FAKE_MONOTONIC", "1");
+        }
         match self.days_off.load(Ordering::Relaxed) {
             0 => command,
             days => command

@@ -40,9 +40,18 @@ pub fn links() -> Vec<String> {
 
 /// Routes that were not there to begin with.
 pub fn routes() -> Vec<String> {
-    lines("ip", &["route"])
-        .filter(|route| !route.contains("lan0"))
-        .collect()
+    // A device that has its number for a name has gone since the kernel was asked, and its routes with it.
+    let gone = |route: &String| {
+        let device = route.split_once(" dev if").map(|(_, rest)| rest);
+        device.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    loop {
+        let all: Vec<String> = lines("ip", &["route"]).collect();
+        if !all.iter().any(gone) {
+            return all.into_iter().filter(|route| !route.contains("lan0")).collect();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
 }
 
 /// Those that belong to one host: links, routes, tables and mounts, as a thread of that host sees them.
@@ -53,11 +62,7 @@ pub fn of_host(dir: &Path) -> Vec<String> {
             .filter(|link| !is_ours_to_begin_with(link))
             .map(|l| format!("link {l}")),
     );
-    found.extend(
-        lines("ip", &["route"])
-            .filter(|r| !r.contains("lan0"))
-            .map(|r| format!("route {r}")),
-    );
+    found.extend(routes().into_iter().map(|route| format!("route {route}")));
     found.extend(lines("ip", &["rule"]).skip(3).map(|r| format!("rule {r}")));
     found.extend(lines("nft", &["list", "tables"]).map(|t| format!("nft {t}")));
     found.extend(mounts(dir).into_iter().map(|m| format!("mount {m}")));

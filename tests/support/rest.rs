@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -51,6 +51,8 @@ pub enum As<'a> {
     Token(&'a str),
     /// The same, who says more in headers.
     TokenWith(&'a str, &'a [&'a str]),
+    /// The holder of a certificate and its key (files), who may say more in headers.
+    Certificate(&'a Path, &'a Path, &'a [&'a str]),
 }
 
 impl Cluster {
@@ -72,12 +74,15 @@ impl Cluster {
                 let (cert, key) = self.admin_files();
                 command.arg("--cert").arg(cert).arg("--key").arg(key);
             }
+            As::Certificate(cert, key, _) => {
+                command.arg("--cert").arg(cert).arg("--key").arg(key);
+            }
             As::Anonymous => {}
             As::Token(token) | As::TokenWith(token, _) => {
                 command.args(["-H", &format!("Authorization: Bearer {token}")]);
             }
         }
-        if let As::TokenWith(_, headers) = who {
+        if let As::TokenWith(_, headers) | As::Certificate(_, _, headers) = who {
             command.args(headers.iter().flat_map(|header| ["-H", header]));
         }
         if !content_type.is_empty() {
@@ -141,6 +146,16 @@ impl Cluster {
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         command.spawn().expect("curl")
+    }
+
+    /// What a series of `/metrics` shows, by its name with its labels.
+    pub fn series(&self, series: &str) -> Result<f64, String> {
+        let text = self.try_ok(&["get", "--raw", "/metrics"])?;
+        let mut lines = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let value = lines.next().and_then(|value| value.trim().parse().ok());
+        value.ok_or_else(|| format!("there is no {series}"))
     }
 
     /// Makes a service account of the namespace `default` that may edit there; its token.

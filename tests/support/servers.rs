@@ -25,7 +25,7 @@ pub struct Servers {
 /// What a host needs before its server starts in an empty folder.
 type Prepare = fn(&Host);
 
-const NAMES: [&str; 4] = ["first", "second", "third", "fourth"];
+const NAMES: [&str; 5] = ["first", "second", "third", "fourth", "fifth"];
 
 impl Servers {
     /// The first server, and nobody else.
@@ -91,6 +91,12 @@ impl Servers {
 
     /// Has another server join by way of the first, and waits until it votes.
     pub fn join(&mut self, args: &[&str]) {
+        let name = self.join_unheeded(args);
+        self.until_role(0, name, "voter");
+    }
+
+    /// Has another server join by way of the first; its name.
+    pub fn join_unheeded(&mut self, args: &[&str]) -> &'static str {
         let name = NAMES[self.all.len()];
         let host = self.net.add(name, Place::Lan);
         (self.prepare)(&host);
@@ -103,7 +109,7 @@ impl Servers {
         let cluster = Cluster::start_on(&host, self.verb, &all);
         self.all.push(cluster);
         self.hosts.push(host);
-        self.until_role(0, name, "voter");
+        name
     }
 
     /// The arguments with which a server of that name joins by way of another.
@@ -168,6 +174,24 @@ impl Servers {
         let args = self.joining(&self.hosts[at].name, via);
         self.all[at].restart_with(&args);
         self.until_role(via, &self.hosts[at].name, "voter");
+    }
+
+    /// Has a server that has ended and is removed begin to join by way of another, and waits for nothing.
+    pub fn relaunch_joining(&mut self, at: usize, via: usize) {
+        let args = self.joining(&self.hosts[at].name, via);
+        self.all[at].relaunch_with(&args);
+    }
+
+    /// Waits until a server is a member, in whatever role.
+    pub fn until_listed(&self, at: usize, name: &str) {
+        eventually(&format!("{name} is a member"), || {
+            let members = self.members(at)?;
+            let mut all = members["items"].as_array().into_iter().flatten();
+            match all.any(|member| member["name"] == name) {
+                true => Ok(()),
+                false => Err(members.to_string()),
+            }
+        });
     }
 
     /// Empties the folder of a server that has ended.

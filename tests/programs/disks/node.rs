@@ -1,18 +1,18 @@
 //! The node's half of the driver: bind mounts.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use plugins::Status;
 use plugins::csi::{
-    NodeAbility, NodeExpandVolumeRequest, NodeExpandVolumeResponse, NodeGetCapabilitiesRequest,
+    AccessType, NodeAbility, NodeExpandVolumeRequest, NodeExpandVolumeResponse, NodeGetCapabilitiesRequest,
     NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse, NodeGetVolumeStatsRequest,
     NodeGetVolumeStatsResponse, NodePublishVolumeRequest, NodePublishVolumeResponse, NodeRpc,
     NodeServiceCapability, NodeStageVolumeRequest, NodeStageVolumeResponse, NodeUnpublishVolumeRequest,
     NodeUnpublishVolumeResponse, NodeUnstageVolumeRequest, NodeUnstageVolumeResponse, Topology, Unit,
-    VolumeUsage,
+    VolumeCapability, VolumeUsage,
 };
 
 use crate::volumes::Volumes;
@@ -59,7 +59,10 @@ impl Volumes {
         if !source.exists() {
             return Err(Status::not_found(format!("no volume {}", r.volume_id)));
         }
-        bind(&source, Path::new(&r.staging_target_path), false)?;
+        // A device is looked for when it is shown.
+        if !is_block(r.volume_capability.as_ref()) {
+            bind(&source, Path::new(&r.staging_target_path), false)?;
+        }
         Ok(NodeStageVolumeResponse {})
     }
 
@@ -77,6 +80,10 @@ impl Volumes {
             r.volume_id, r.secrets
         ));
         let target = Path::new(&r.target_path);
+        if is_block(r.volume_capability.as_ref()) {
+            self.show_device(&r.volume_id, target)?;
+            return Ok(NodePublishVolumeResponse {});
+        }
         fs::create_dir_all(target).map_err(|error| Status::internal(error.to_string()))?;
         let own = self.at(&r.volume_id);
         let source = match r.staging_target_path.as_str() {
@@ -95,11 +102,36 @@ impl Volumes {
         self.note(format!("NodeUnpublishVolume {}", r.volume_id));
         unbind(Path::new(&r.target_path))?;
         let _ = fs::remove_dir(&r.target_path);
+        let _ = fs::remove_file(&r.target_path);
+        if self.image(&r.volume_id).exists() {
+            sys::loop_device::detach(&self.image(&r.volume_id))
+                .map_err(|error| Status::internal(error.to_string()))?;
+        }
         // A pod's own volume goes with the pod.
         if r.volume_id.starts_with("csi-") {
             let _ = fs::remove_dir_all(self.at(&r.volume_id));
         }
         Ok(NodeUnpublishVolumeResponse {})
+    }
+
+    /// The file that stands for a volume's device.
+    fn image(&self, id: &str) -> PathBuf {
+        self.at(id).join("device")
+    }
+
+    /// Shows a volume as a device: a file of the pod's, on which the device's own is mounted.
+    fn show_device(&self, id: &str, target: &Path) -> Result<(), Status> {
+        let show = || -> std::io::Result<PathBuf> {
+            let file = fs::File::options()
+                .create(true)
+                .append(true)
+                .open(self.image(id))?;
+            file.set_len(u64::try_from(self.size(id, "size")).unwrap_or(0))?;
+            fs::File::options().create(true).append(true).open(target)?;
+            sys::loop_device::attach(&self.image(id))
+        };
+        let device = show().map_err(|error| Status::internal(error.to_string()))?;
+        bind(&device, target, false)
     }
 
     pub fn node_expand(&self, r: NodeExpandVolumeRequest) -> Result<NodeExpandVolumeResponse, Status> {
@@ -126,6 +158,11 @@ impl Volumes {
             volume_condition: None,
         })
     }
+}
+
+fn is_block(wanted: Option<&VolumeCapability>) -> bool {
+    let access = wanted.and_then(|capability| capability.access_type.as_ref());
+    matches!(access, Some(AccessType::Block(_)))
 }
 
 fn failed(error: nix::errno::Errno) -> Status {
