@@ -220,7 +220,10 @@ impl Cluster {
             if !file.exists() {
                 let path = format!("jsonpath={{.users[0].user.{field}}}");
                 let text = self.ok(&["config", "view", "--raw", "-o", &path]);
-                std::fs::write(&file, base64(&text)).expect(name);
+                // Others may ask at the same moment: whole, or not there at all.
+                let half = tempfile::NamedTempFile::new_in(self.home()).expect(name);
+                std::fs::write(half.path(), base64(&text)).expect(name);
+                half.persist(&file).expect(name);
             }
             file
         };
