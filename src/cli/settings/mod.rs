@@ -98,3 +98,17 @@ fn set<T>(field: &mut T, given: Option<T>) {
 fn set_seconds(field: &mut Duration, given: Option<u64>) {
     set(field, given.map(Duration::from_secs));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_its_line_in_the_docs() {
+        let docs = include_str!("../../../docs/settings.md");
+        let command = <Settings as clap::Args>::augment_args(clap::Command::new("coracle"));
+        let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+        let missing: Vec<&str> = flags.filter(|flag| !docs.contains(&format!("`{flag}`"))).collect();
+        assert_eq!(missing, Vec::<&str>::new(), "add them to docs/settings.md");
+    }
+}
