@@ -2,7 +2,7 @@
 //!
 //! Hostile is a service account with an editor's rights and all the connections that it likes; the other one, an
 //! account like it, reads an object and writes one of its own, one request after another. The load's threads give way
-//! to everybody (niceness 19) and the other client's come first: both stand for machines of their own, and what this
+//! to everybody (`SCHED_IDLE`) and the other client's come first: both stand for machines of their own, and what this
 //! machine's kernel makes wait is not what is asked about.
 
 mod herd;

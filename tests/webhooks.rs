@@ -426,6 +426,7 @@ fn custom_objects_are_converted() {
             ],
         );
         cluster.ok(&["delete", "boats.v2.harbour.example.com", "bea"]);
+        fields_are_owned_as_another_version_calls_them(&cluster, &boat);
         those_who_know_one_version_are_asked_in_it(&cluster, &server, &boat);
         drop(server);
         assert_eq!(spec("v1", "ada", "crew"), "2", "nobody need be asked");
@@ -435,6 +436,37 @@ fn custom_objects_are_converted() {
             &["conversion webhook for harbour.example.com/v1, Kind=Boat failed: Post"],
         );
     });
+}
+
+/// Who applied the crew of `v1` hears of it when somebody applies the rowers of `v2`, which the webhook makes of it.
+fn fields_are_owned_as_another_version_calls_them(
+    cluster: &Cluster,
+    boat: &dyn Fn(&str, &str, &str) -> String,
+) {
+    let apply = |manager: &str, force: bool, boat: String| {
+        let force = format!("--force-conflicts={force}");
+        let manager = format!("--field-manager={manager}");
+        cluster.feed(&["apply", "--server-side", &force, &manager, "-f", "-"], &boat)
+    };
+    let owned = || {
+        let captains = r#"{.metadata.managedFields[?(@.manager=="captain")].fieldsV1}"#;
+        cluster
+            .field("boats.v1.harbour.example.com/cleo", captains)
+            .unwrap()
+    };
+    apply("captain", false, boat("v1", "cleo", "crew: 5")).unwrap();
+    apply("boatswain", false, boat("v2", "cleo", "rowers: 4, cox: true")).expect("the same crew");
+    assert_has(&owned(), &["f:crew"]);
+    let refused = apply("boatswain", false, boat("v2", "cleo", "rowers: 6, cox: true"));
+    assert_has(
+        &refused.unwrap_err(),
+        &[r#"conflict with "captain" using harbour.example.com/v1: .spec.crew"#],
+    );
+    apply("boatswain", true, boat("v2", "cleo", "rowers: 6, cox: true")).unwrap();
+    let left = owned();
+    assert_has(&left, &["f:labels"]);
+    assert!(!left.contains("f:crew"), "{left}");
+    cluster.ok(&["delete", "boats.v2.harbour.example.com", "cleo"]);
 }
 
 /// Rules and conditions that know one version are about all, unless they say otherwise.

@@ -10,8 +10,6 @@ use tokio::runtime::Runtime;
 use super::{Way, map};
 use crate::api::MAPS;
 
-/// The load's place among the machine's threads.
-const LAST: i32 = 19;
 /// How long a client that was told to come back stays away, as client-go does at the least.
 const AWAY: Duration = Duration::from_millis(100);
 
@@ -100,7 +98,7 @@ impl Herd {
             .enable_all()
             .on_thread_start(|| {
                 // Refused, it only takes more than it should.
-                let _ = sys::process::set_nice(LAST);
+                let _ = sys::process::set_idle();
             })
             .build()?;
         let shared: Arc<Shared> = Arc::default();

@@ -60,6 +60,22 @@ pub fn set_nice(nice: i32) -> io::Result<()> {
     }
 }
 
+/// Lets the calling thread, and those it will start, run only where nobody else wants the processor
+/// (`SCHED_IDLE`, sched(7)): unlike the highest niceness, it is put aside at once when somebody does.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_idle() -> io::Result<()> {
+    let none = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameter outlives the call, which only reads it; 0 names the calling thread.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &none) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Lets a write to a pipe whose reader has gone end this process in silence, as it ends every other
 /// command. Rust's own programs get an error instead, which `println!` panics about.
 ///

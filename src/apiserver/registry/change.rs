@@ -16,6 +16,7 @@ use store::{Entry, Expect, Op, StoreError};
 
 use crate::admission::Operation;
 use crate::authz::Attributes;
+use crate::written::AskedForms;
 
 use super::create::written;
 use super::quota::Writing;
@@ -98,7 +99,7 @@ impl Core {
                         object::uid(&applied)
                     )));
                 }
-                let write = self.write_of(target, request, Part::Whole)?;
+                let write = self.write_of(target, request, Part::Whole, &*self.inner.kinds)?;
                 let new = apply::apply(None, applied, &write, request.options.force)?;
                 self.create_object(target, request, new, false).await
             }
@@ -132,7 +133,7 @@ impl Core {
             // What is compared must be in the one form.
             canon::canonicalize(&mut live, target.schema()?);
         }
-        let mut new = self.submitted(change, &live, warnings)?;
+        let mut new = self.submitted(change, &live, warnings).await?;
         meta::settle_name(target, &mut new)?;
         meta::settle_namespace(target, &mut new)?;
         let exact = preconditions(change, &new, &live)?;
@@ -191,11 +192,29 @@ impl Core {
     }
 
     /// The whole object as the caller wants it, managed fields included.
-    fn submitted(
+    async fn submitted(
         &self,
         change: &Change<'_>,
         live: &Value,
         warnings: &mut Vec<String>,
+    ) -> Result<Value, Status> {
+        let must = matches!(change.wanted, Wanted::Patched(PatchType::Apply, _));
+        let compute = |forms: &AskedForms<'_>| {
+            let mut warnings = Vec::new();
+            let new = self.submitted_as(change, live, &mut warnings, forms)?;
+            Ok((new, warnings))
+        };
+        let (new, more) = self.with_forms(must, compute).await?;
+        warnings.extend(more);
+        Ok(new)
+    }
+
+    fn submitted_as(
+        &self,
+        change: &Change<'_>,
+        live: &Value,
+        warnings: &mut Vec<String>,
+        forms: &AskedForms<'_>,
     ) -> Result<Value, Status> {
         let Change {
             target,
@@ -203,7 +222,7 @@ impl Core {
             request,
             ..
         } = change;
-        let write = self.write_of(target, request, *part)?;
+        let write = self.write_of(target, request, *part, forms)?;
         if let Wanted::Patched(PatchType::Apply, applied) = &change.wanted {
             let mut applied = if part.is_scale() {
                 scale::applied(&target.kind, applied)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::apply::{self, Write};
+use api::apply::{self, Versions, Write};
 use api::canon;
 use api::names;
 use api::object;
@@ -68,7 +68,7 @@ impl Core {
         canon::canonicalize(&mut new, target.schema()?);
         if managed {
             meta::single_owners(&mut new, &request.notes, meta::DUPLICATE_OWNERS);
-            let write = self.write_of(target, request, Part::Whole)?;
+            let write = self.write_of(target, request, Part::Whole, &*self.inner.kinds)?;
             new = apply::update_managed_fields(None, new, &write);
         }
         let mut review = review_of(request, &target.kind, Operation::Create, Some(&mut new), None);
@@ -216,6 +216,7 @@ impl Core {
         target: &'a Target,
         request: &'a Request,
         part: Part,
+        versions: &'a dyn Versions,
     ) -> Result<Write<'a>, Status> {
         let manager = request.options.field_manager.as_str();
         Ok(Write {
@@ -229,7 +230,7 @@ impl Core {
                 Part::View(view) => view.reset_fields,
                 Part::Scale => &[],
             },
-            versions: &*self.inner.kinds,
+            versions,
         })
     }
 }

@@ -12,10 +12,15 @@ use serde_json::Value;
 use store::Entry;
 
 use crate::conversion;
+use crate::written::AskedForms;
 
 use super::list_text::Items;
 use super::target::Target;
 use super::{Core, read};
+
+/// How often a computation may want to see forms that it did not want before. What it wants depends on what it was
+/// shown: twice at most, since states of an object follow from one another, before and after.
+const FORM_ROUNDS_MAX: usize = 4;
 
 impl Core {
     /// An object's text in the form that callers see.
@@ -118,5 +123,34 @@ impl Core {
         made.into_iter()
             .next()
             .ok_or_else(|| Status::internal("nothing was converted"))
+    }
+
+    /// What is computed from objects in the versions in which their fields' managers wrote them: as often as it wants
+    /// to see a form that a webhook has not told yet. A webhook that fails fails it too if its forms are a `must`;
+    /// else it counts as one that changes no names.
+    ///
+    /// # Errors
+    /// Those of the computation; 500 when a webhook does not convert.
+    pub(super) async fn with_forms<T>(
+        &self,
+        must: bool,
+        compute: impl Fn(&AskedForms<'_>) -> Result<T, Status>,
+    ) -> Result<T, Status> {
+        let forms = AskedForms::new(&self.inner.kinds);
+        for _ in 0..FORM_ROUNDS_MAX {
+            let made = compute(&forms);
+            let missing = forms.missing();
+            if missing.is_empty() {
+                return made;
+            }
+            for (object, target) in missing {
+                let shown = self.to_served(object.clone(), &target).await;
+                if must && let Err(failed) = shown {
+                    return Err(failed);
+                }
+                forms.tell(&object, &target, shown.ok());
+            }
+        }
+        compute(&forms)
     }
 }

@@ -108,7 +108,9 @@ mod tests {
         let docs = include_str!("../../../docs/settings.md");
         let command = <Settings as clap::Args>::augment_args(clap::Command::new("coracle"));
         let flags = command.get_arguments().filter_map(clap::Arg::get_long);
-        let missing: Vec<&str> = flags.filter(|flag| !docs.contains(&format!("`{flag}`"))).collect();
+        let missing: Vec<&str> = flags
+            .filter(|flag| !docs.contains(&format!("`{flag}`")))
+            .collect();
         assert_eq!(missing, Vec::<&str>::new(), "add them to docs/settings.md");
     }
 }

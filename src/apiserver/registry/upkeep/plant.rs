@@ -36,7 +36,9 @@ impl Core {
         let status = object::remove(&mut new, &["status"]);
         target.kind.fill(&mut new);
         canon::canonicalize(&mut new, target.schema()?);
-        new = apply::update_managed_fields(None, new, &self.write_of(&target, &request, Part::Whole)?);
+        let kinds = &*self.inner.kinds;
+        let write = self.write_of(&target, &request, Part::Whole, kinds)?;
+        new = apply::update_managed_fields(None, new, &write);
         meta::born(&mut new, &*config.random, config.clock.now());
         target.kind.prepare_create(&mut new);
         let errors = target.kind.check_create(&new).errors;
@@ -54,7 +56,8 @@ impl Core {
             canon::canonicalize(&mut told, target.schema()?);
             request.subresource = "status".to_owned();
             let part = target.part(&request)?;
-            new = apply::update_managed_fields(Some(&new), told, &self.write_of(&target, &request, part)?);
+            let write = self.write_of(&target, &request, part, kinds)?;
+            new = apply::update_managed_fields(Some(&new), told, &write);
         }
         Ok(Op::Put {
             key: target.key(object::name(&new)),
