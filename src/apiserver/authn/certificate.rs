@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::front_proxy::RequestHeaders;
-use crate::pki::{Material, fingerprint};
+use crate::pki::{Material, Signer, fingerprint};
 
 /// What the certificate of a connection says.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,9 +40,6 @@ pub enum CertificateUser {
         by: Signer,
     },
 }
-
-/// The hash of an authority's certificate.
-pub type Signer = [u8; 32];
 
 /// An authority, and what knows the certificates that it signed.
 struct Known {
@@ -97,12 +94,12 @@ impl Certificates {
         Self::new(clients, proxies, RequestHeaders::default())
     }
 
-    /// Trusts this CA, and no front proxies.
+    /// Trusts these CAs, and no front proxies.
     ///
     /// # Errors
-    /// When the certificate makes no sense.
-    pub fn of_clients(clients: CertificateDer<'static>) -> Result<Self, rustls::Error> {
-        Self::new(&[clients], &[], RequestHeaders::default())
+    /// When a certificate makes no sense.
+    pub fn of_clients(clients: &[CertificateDer<'static>]) -> Result<Self, rustls::Error> {
+        Self::new(clients, &[], RequestHeaders::default())
     }
 
     /// Whether who signed a certificate that was checked before is trusted still.

@@ -31,7 +31,7 @@ pub use csr::{
 };
 pub use endings::Ending;
 pub use join::{JoinRole, JoinToken, JoinTokens};
-pub use material::{AccountKey, Authority, Material};
+pub use material::{AccountKey, Authority, Material, Signer};
 pub use serving::Serving;
 pub use steps::{Step, StepError};
 pub use trust::{Item, Secret, State, Trust};

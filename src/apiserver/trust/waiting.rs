@@ -11,14 +11,15 @@ pub(super) struct Party {
     pub taken: Option<u64>,
 }
 
-/// The full servers, by what they said in the store.
-pub(super) fn servers(status: &store::Status, taken: &BTreeMap<u64, u64>) -> Vec<Party> {
-    let full = status.peers.iter().filter(|peer| !peer.witness);
-    full.map(|peer| Party {
-        name: peer.name.clone(),
-        taken: taken.get(&peer.id).copied(),
-    })
-    .collect()
+/// The full servers, or the witnesses, by what was said in the store.
+pub(super) fn servers(status: &store::Status, taken: &BTreeMap<u64, u64>, witness: bool) -> Vec<Party> {
+    let wanted = status.peers.iter().filter(|peer| peer.witness == witness);
+    wanted
+        .map(|peer| Party {
+            name: peer.name.clone(),
+            taken: taken.get(&peer.id).copied(),
+        })
+        .collect()
 }
 
 /// The names of those that are behind; before the first step, nobody is.
@@ -74,8 +75,11 @@ mod tests {
             ],
             ..Status::default()
         };
-        let all = servers(&status, &BTreeMap::from([(1, 4), (9, 1)]));
-        assert_eq!(behind(&all, 4), ["two"], "a witness has nothing to take up");
+        let taken = BTreeMap::from([(1, 4), (9, 1)]);
+        let witnesses = servers(&status, &taken, true);
+        assert_eq!(behind(&witnesses, 4), ["tiny"]);
+        let all = servers(&status, &taken, false);
+        assert_eq!(behind(&all, 4), ["two"]);
         assert_eq!(behind(&all, 5), ["one", "two"]);
         assert_eq!(behind(&all, 0), [""; 0]);
         assert_eq!(advice(&[], &[]), None);
