@@ -196,7 +196,7 @@ fn another_key_signs_tokens_and_the_old_ones_are_good_until_it_is_retired() {
 }
 
 /// Runs `coracle`, which must succeed, in the sandbox.
-fn coracle(args: &[&str]) -> String {
+pub fn coracle(args: &[&str]) -> String {
     let output = Command::new(tools::coracle()).args(args).output();
     said(output.expect("coracle")).unwrap_or_else(|why| panic!("{args:?}: {why}"))
 }

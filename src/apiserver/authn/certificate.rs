@@ -10,11 +10,10 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::front_proxy::RequestHeaders;
-use crate::pki::{Material, Signer, fingerprint};
+use crate::pki::{Material, Signer, fingerprint, signer};
 
 /// What the certificate of a connection says.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +53,7 @@ impl Known {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
         Ok(Self {
-            id: Sha256::digest(root).into(),
+            id: signer(root),
             verifier: verifier.map_err(|error| rustls::Error::General(error.to_string()))?,
         })
     }

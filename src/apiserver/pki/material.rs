@@ -13,14 +13,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::trust::{Item, Secret, State, Trust};
 use super::{Ca, JoinTokens, PkiError};
 
-/// The hash of an authority's certificate, by which it is remembered who signed another one.
-pub type Signer = [u8; 32];
-
-/// Whether that authority is one of these.
-pub(super) fn is_among(signer: &Signer, roots: &[CertificateDer<'static>]) -> bool {
-    roots.iter().any(|root| Sha256::digest(root)[..] == signer[..])
-}
-
 /// What a server proves itself with and whom it trusts, at one moment.
 pub struct Material {
     /// The document that it was made of. A secret.
@@ -62,9 +54,9 @@ impl Material {
         })
     }
 
-    /// Whether certificates that this authority has signed, a client's or a front proxy's, prove anything.
-    pub fn trusts(&self, signer: &Signer) -> bool {
-        is_among(signer, self.client_ca.roots()) || is_among(signer, self.front_proxy_ca.roots())
+    /// The authorities whose certificates prove a client or a front proxy.
+    pub(super) fn signers(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.client_ca.roots().iter().chain(self.front_proxy_ca.roots())
     }
 
     /// How many steps the secrets have gone.

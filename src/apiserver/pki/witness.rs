@@ -16,8 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::material::is_among;
-use super::{CA_SECONDS, Ca, PkiError, SHARED, Secret, Serving, Signer, files, receive, serving};
+use super::{CA_SECONDS, Ca, PkiError, SHARED, Secret, Serving, Signers, files, receive, serving, signers};
 
 /// The files that a witness gets from the server that lets it in.
 const FILES: [&str; 6] = [
@@ -174,17 +173,13 @@ impl WitnessMaterial {
             serving: Arc::new(Serving::given(cert, key, serving_roots)?),
         })
     }
-
-    /// Whether certificates that this authority has signed prove anything.
-    pub fn trusts(&self, signer: &Signer) -> bool {
-        is_among(signer, &self.client_roots)
-    }
 }
 
 /// The keys of a witness, which may change while it runs.
 pub struct WitnessKeys {
     data_dir: PathBuf,
     now: watch::Sender<Arc<WitnessMaterial>>,
+    signers: signers::Said,
 }
 
 impl WitnessKeys {
@@ -206,6 +201,7 @@ impl WitnessKeys {
         }
         Ok(Self {
             data_dir: data_dir.to_owned(),
+            signers: signers::Said::new(&material.client_roots),
             now: watch::Sender::new(Arc::new(material)),
         })
     }
@@ -215,9 +211,9 @@ impl WitnessKeys {
         self.now.borrow().clone()
     }
 
-    /// As they are now and will be.
-    pub fn changes(&self) -> watch::Receiver<Arc<WitnessMaterial>> {
-        self.now.subscribe()
+    /// The authorities whose certificates prove administrators.
+    pub fn signers(&self) -> Signers {
+        self.signers.follow()
     }
 
     /// Takes up what the cluster has agreed on, unless this or something newer is known already.
@@ -230,7 +226,9 @@ impl WitnessKeys {
         }
         let material = WitnessMaterial::of(document)?;
         document.write(&self.data_dir)?;
-        self.now.send_replace(Arc::new(material));
+        let material = Arc::new(material);
+        self.now.send_replace(material.clone());
+        self.signers.change(&material.client_roots);
         Ok(())
     }
 }
@@ -299,7 +297,6 @@ mod tests {
     use super::*;
     use crate::config::ServerConfig;
     use crate::pki::{Pki, Step};
-    use sha2::Digest;
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = |folder: &Path| std::fs::read_dir(folder).unwrap().flatten();
@@ -356,7 +353,7 @@ mod tests {
         let hash = crate::pki::fingerprint(first.serving_ca.der());
         take_over(witness.path(), &pki.witness_files(&[], now).unwrap()).unwrap();
         let keys = WitnessKeys::open(witness.path()).unwrap();
-        let old = Signer::from(sha2::Sha256::digest(first.client_ca.der()));
+        let old = crate::pki::signer(first.client_ca.der());
         let secrets = [
             Secret::ClientCa,
             Secret::PeerCa,
@@ -384,7 +381,7 @@ mod tests {
             assert_eq!(now.generation, pki.now().generation());
             assert_eq!((now.client_roots.len(), now.peer_roots.len()), (roots, roots));
             assert_eq!(now.peer_ca.pem(), pki.now().peer_ca.pem());
-            assert_eq!(now.trusts(&old), trusted);
+            assert_eq!(keys.signers().borrow().contains(&old), trusted);
             // What is there after a start is the same, also after one that was cut short.
             std::fs::write(witness.path().join("pki/peer-ca.key"), "torn").unwrap();
             let again = WitnessKeys::open(witness.path()).unwrap().now();

@@ -24,6 +24,7 @@ use crate::members::Members;
 use crate::members::wire::ROOT;
 use crate::metrics::register_process;
 use crate::nodes::Body;
+use crate::pki::Signers;
 use crate::pki::witness::WitnessTrust;
 use crate::registry::refuse;
 use crate::trust::wire::WITNESS;
@@ -85,6 +86,10 @@ impl Answers for Witness {
                 CertificateUser::Unproven
             }
         }
+    }
+
+    fn signers(&self) -> Signers {
+        self.kept.keys.signers()
     }
 
     fn answer(self: Arc<Self>, caller: Caller, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
@@ -154,7 +159,8 @@ impl Witness {
         let name = match caller {
             Caller::Remote { certificate, .. } => match &**certificate {
                 CertificateUser::Known { user, ends, by }
-                    if *ends > self.clock.now().as_second() && self.kept.keys.now().trusts(by) =>
+                    if *ends > self.clock.now().as_second()
+                        && self.kept.keys.signers().borrow().contains(by) =>
                 {
                     if user.groups.iter().any(|group| group == ADMINISTRATORS) {
                         return Ok(());
