@@ -342,6 +342,12 @@ fn authorities_are_replaced_step_by_step_while_servers_nodes_and_pods_go_on() {
         assert_eq!(serving, 3);
         nodes_have_taken_up(&servers);
         assert_ne!(own("agent.crt"), agent_crt, "the new one has signed");
+        let metrics = servers.all[0].ok(&["get", "--raw", "/api/v1/nodes/edge/proxy/metrics"]);
+        let ttl = "kubelet_certificate_manager_client_ttl_seconds ";
+        let ttl = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(ttl)?.parse::<u64>().ok());
+        assert!(ttl.is_some_and(|left| left > 86_400), "{metrics}");
         all_is_well(&servers, "activate");
         with_copy(&servers, &copy).expect("an old kubeconfig is good still");
 
