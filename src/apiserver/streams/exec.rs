@@ -315,10 +315,18 @@ async fn over_websocket(connection: Wire, protocol: &str, channels: Channels) ->
     }
     let (send, from) = mpsc::channel(WAITING);
     tokio::spawn(async move {
-        while let Some(message) = receiver.next().await {
-            if send.send(message).await.is_err() {
-                return;
+        // Once nobody listens any more, the connection goes with this half of it.
+        let closed = send.clone();
+        let pass = async {
+            while let Some(message) = receiver.next().await {
+                if send.send(message).await.is_err() {
+                    return;
+                }
             }
+        };
+        tokio::select! {
+            () = pass => {}
+            () = closed.closed() => {}
         }
     });
     let to = Outputs::WebSocket {

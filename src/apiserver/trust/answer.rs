@@ -162,8 +162,8 @@ impl Changes<'_> {
             .iter()
             .filter_map(|entry| record::read_taken(&entry.key, &entry.text));
         let said = said.collect::<BTreeMap<_, _>>();
-        let servers = waiting::servers(&status, &said, false);
-        let witnesses = waiting::servers(&status, &said, true);
+        let servers = waiting::servers(&status, &said, &self.door.members.here.name);
+        let witnesses = waiting::witnesses(&status, &said);
         let mut nodes = self.nodes();
         // The node of a server is in the same process.
         nodes.retain(|node| servers.iter().all(|server| server.name != node.name));
