@@ -35,6 +35,7 @@ mod cupboard;
 mod custom;
 mod departure;
 mod devices;
+mod distrust;
 mod dual_stack;
 mod embed;
 mod encryption;

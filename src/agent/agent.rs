@@ -19,6 +19,7 @@ use oci::{Containers, ContainersConfig, ImageError, Images, ImagesConfig, OciErr
 use tokio::sync::{mpsc, watch};
 use wasm::{Compiler, Host, HostConfig, WasmError};
 
+use crate::certificate::Certificate;
 use crate::config::AgentConfig;
 use crate::context::{Context, World};
 use crate::devices::Devices;
@@ -105,6 +106,7 @@ impl Agent {
         let service = LinkService {
             table: PodTable::default(),
             context: Arc::new(OnceLock::new()),
+            certificate: Certificate::default(),
         };
         let agent = Agent {
             service: service.clone(),
@@ -141,6 +143,11 @@ impl Agent {
     /// What answers the API server's requests to this node.
     pub fn service(&self) -> LinkService {
         self.service.clone()
+    }
+
+    /// What the node's metrics tell of its certificate.
+    pub fn certificate(&self) -> Certificate {
+        self.service.certificate.clone()
     }
 
     /// Waits until the network is up and pods are being run.

@@ -25,6 +25,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use tokio::time::Instant;
 
 use crate::authorities::Authorities;
+use crate::certificate::Certificate;
 use crate::{disk, servers};
 
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
@@ -299,7 +300,8 @@ fn life(cert_pem: &str) -> Option<(Timestamp, Timestamp)> {
 
 /// Keeps certificate and authorities fresh. Runs until dropped; a node that is offline
 /// when it is time goes on trying until the server is back.
-pub async fn renew(config: &JoinConfig, client: &Client, api: &Arc<HttpApi>) {
+/// What comes of it is noted in `metrics`.
+pub async fn renew(config: &JoinConfig, client: &Client, api: &Arc<HttpApi>, metrics: &Certificate) {
     let files = Files {
         dir: config.data_dir.join("pki"),
     };
@@ -307,6 +309,7 @@ pub async fn renew(config: &JoinConfig, client: &Client, api: &Arc<HttpApi>) {
     let mut not_before = Instant::now();
     loop {
         let Some(identity) = files.read() else { return };
+        metrics.ends(life(&identity.cert_pem).map_or(0, |(_, ends)| ends.as_second()));
         let due = until_renewal(&identity.cert_pem).max(not_before.saturating_duration_since(Instant::now()));
         // The clock may be put right meanwhile, so nobody sleeps for months.
         tokio::time::sleep(due.min(LOOK_EVERY)).await;
@@ -318,6 +321,7 @@ pub async fn renew(config: &JoinConfig, client: &Client, api: &Arc<HttpApi>) {
         match renewed(config, api, &files, identity).await {
             Ok(()) => tracing::info!("the node's certificate was renewed"),
             Err(error) => {
+                metrics.not_renewed();
                 tracing::warn!(%error, "the node's certificate was not renewed, trying again later");
                 warn_of_end(&files.read().map(|own| own.cert_pem).unwrap_or_default());
                 not_before = Instant::now() + RENEW_RETRY;

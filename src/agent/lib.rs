@@ -13,6 +13,7 @@
 
 mod agent;
 mod authorities;
+mod certificate;
 pub mod config;
 pub mod context;
 pub mod cpus;
@@ -47,6 +48,7 @@ pub mod volumes;
 mod wiring;
 
 pub use agent::{Agent, AgentError, teardown};
+pub use certificate::Certificate;
 pub use config::{AgentConfig, ImageSettings, Limits, Timing};
 pub use cpus::CpuSet;
 pub use eviction::Thresholds;

@@ -1,6 +1,7 @@
 //! Passing a request on over a connection of its own, and whatever protocol both sides change to.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use api::status::Status;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
@@ -12,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::authn::front_proxy;
-use crate::http::negotiate;
+use crate::http::{Until, negotiate};
 use crate::nodes::Body;
 
 /// A request as it goes on.
@@ -21,6 +22,8 @@ pub struct Passed {
     pub request: Request<Body>,
     /// The client's side of a change of protocol that it asked for.
     theirs: Option<OnUpgrade>,
+    /// When what both sides changed to ends.
+    until: Option<Arc<Until>>,
 }
 
 impl Passed {
@@ -32,6 +35,7 @@ impl Passed {
     pub fn new(mut request: Request<Body>, path: &str, host: &str) -> Result<Self, Status> {
         let wanted = wanted(request.headers());
         let theirs = wanted.is_some().then(|| hyper::upgrade::on(&mut request));
+        let until = request.extensions_mut().remove();
         let mut request = rewrite(request, "", path)?;
         let headers = request.headers_mut();
         if let Some(protocol) = wanted {
@@ -41,7 +45,18 @@ impl Passed {
         if let (false, Ok(host)) = (headers.contains_key(HOST), HeaderValue::from_str(host)) {
             headers.insert(HOST, host);
         }
-        Ok(Self { request, theirs })
+        Ok(Self {
+            request,
+            theirs,
+            until,
+        })
+    }
+
+    /// Says in a request when the protocol that it asks to change to ends.
+    pub fn limit(request: &mut Request<Body>, until: &Arc<Until>) {
+        if wanted(request.headers()).is_some() {
+            request.extensions_mut().insert(until.clone());
+        }
     }
 
     /// Sends it; the answer may be the change of protocol, which then goes on by itself.
@@ -60,12 +75,19 @@ impl Passed {
         let Some(theirs) = self.theirs.filter(|_| switched) else {
             return Ok(cleaned(response.map(|body| body.map_err(Into::into).boxed())));
         };
-        let ours = hyper::upgrade::on(&mut response);
+        let (ours, until) = (hyper::upgrade::on(&mut response), self.until);
         tokio::spawn(async move {
             if let (Ok(client), Ok(program)) = (theirs.await, ours.await) {
                 let (mut client, mut program) = (TokioIo::new(client), TokioIo::new(program));
                 // Whichever side breaks off, the other one sees its end.
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut program).await;
+                let passed = tokio::io::copy_bidirectional(&mut client, &mut program);
+                match until {
+                    Some(until) => tokio::select! {
+                        _ = passed => {}
+                        _ = until.over() => {}
+                    },
+                    None => drop(passed.await),
+                }
             }
         });
         Ok(response.map(|body| body.map_err(Into::into).boxed()))

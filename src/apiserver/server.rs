@@ -34,7 +34,7 @@ mod prepared;
 mod witness;
 
 pub use prepared::Prepared;
-use prepared::{Keys, Opened};
+use prepared::{Kept, Opened};
 
 /// How often a server that is joining looks whether it has the cluster's state.
 const NEWCOMER_INTERVAL: Duration = Duration::from_millis(20);
@@ -94,15 +94,15 @@ impl ApiServer {
         let Opened {
             config,
             addresses,
-            keys,
             credentials,
             given_up,
         } = prepared.listen(&store, opened, tasks)?;
-        let (Keys::Full(pki, _), Some(credentials)) = (keys, credentials) else {
+        let Kept::Full(credentials) = credentials else {
             return Err(StartError::Setting(
                 "a witness has no keys to serve the API with".into(),
             ));
         };
+        let pki = credentials.pki.clone();
         let alone = taken_in(&store).await? == Standing::Alone;
         store.register(&config.metrics);
         register_process(&config.metrics);

@@ -120,8 +120,9 @@ pub(super) async fn join(config: &Config, settings: AgentConfig, tasks: &Tasks) 
     let known = agent::servers::remembered(&joining.data_dir);
     let client = Client::new(api.clone(), user(config));
     tasks.spawn("follow the servers", OnError::Log, follower.run(known));
+    let metrics = agent.certificate();
     tasks.spawn("renew the certificate", OnError::Log, async move {
-        agent::join::renew(&joining, &client, &api).await;
+        agent::join::renew(&joining, &client, &api, &metrics).await;
     });
     agent.ready().await;
     Ok(agent)

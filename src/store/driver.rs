@@ -15,12 +15,12 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base::Clock;
 use tokio::sync::{oneshot, watch};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::core::{Arrival, Call, Core, Shipment, Turn, addressed};
 use crate::error::StoreError;
@@ -28,7 +28,6 @@ use crate::log::Log;
 use crate::membership::Peer;
 use crate::metrics::Counters;
 use crate::parcel::Parcel;
-use crate::quota;
 use crate::raft::Job;
 use crate::reads::Clearance;
 use crate::state::{Export, Meta};
@@ -37,6 +36,7 @@ use crate::upkeep::{Chore, Upkeep};
 use writer::Writer;
 pub use writer::{Written, write};
 
+mod care;
 mod writer;
 
 /// Raft's tick, when there are peers.
@@ -48,10 +48,6 @@ const CHORES: Duration = Duration::from_secs(1);
 const WORD: Duration = Duration::from_millis(1);
 /// Inputs taken in one go.
 const INPUTS_MAX: usize = 1024;
-/// Files smaller than this are not worth the trouble of making them smaller.
-const WASTE_BYTES: u64 = 64 << 20;
-/// Pause between two times of making the state smaller.
-const TIDYING: Duration = Duration::from_secs(60);
 /// Bytes of calls taken in one go.
 const INPUT_BYTES_MAX: usize = 1 << 20;
 
@@ -395,43 +391,6 @@ impl Driver {
         Ok(())
     }
 
-    /// Suspends the core while log or state take nothing, and says so.
-    fn raise_alarm(&mut self) {
-        match &self.ailing {
-            Some(reason) if self.core.suspended() != Some(reason) => self.core.suspend(reason),
-            None if !self.core.stuck() && self.core.suspended().is_some() => self.core.resume(),
-            _ => {}
-        }
-        let now = self.core.suspended();
-        if self.alarm.borrow().as_deref() == now {
-            return;
-        }
-        match now {
-            Some(reason) => warn!(reason, "the store cannot write; reads go on"),
-            None => info!("the store takes writes again"),
-        }
-        self.counters.suspended.set(i64::from(now.is_some()));
-        self.alarm.send_replace(now.map(str::to_owned));
-    }
-
-    /// Looks how much room the state takes, and has it made smaller where that helps.
-    fn measure(&mut self, now: Instant) {
-        let usage = self.core.usage();
-        let was = self.full.load(Ordering::Relaxed) > 0;
-        let full = quota::is_full(usage.bytes, self.quota, was);
-        if full != was {
-            warn!(bytes = usage.bytes, quota = self.quota, full, "the store's quota");
-        }
-        self.full
-            .store(if full { usage.bytes } else { 0 }, Ordering::Relaxed);
-        self.counters.measured(usage, self.quota, full);
-        let wasteful = usage.file_bytes > WASTE_BYTES && usage.file_bytes / 2 > usage.bytes;
-        if (full || wasteful) && now >= self.next_tidying {
-            self.next_tidying = now + TIDYING;
-            self.upkeep.ask(Chore::Defragment);
-        }
-    }
-
     fn written(&mut self, written: Written) {
         self.ailing = None;
         self.writer.outstanding = self.writer.outstanding.saturating_sub(written.jobs.len());
@@ -440,20 +399,6 @@ impl Driver {
             self.send(job.messages.into_iter().map(addressed).collect());
         }
         self.look_after_log();
-    }
-
-    fn look_after_log(&mut self) {
-        let (appended, wants_spare) = {
-            let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-            (log.appended(), log.wants_spare())
-        };
-        if wants_spare {
-            self.upkeep.ask(Chore::Spare);
-        }
-        if appended - self.flushed_at >= self.flush_log_bytes {
-            self.flushed_at = appended;
-            self.upkeep.ask(Chore::Flush);
-        }
     }
 
     fn more_waits(&mut self) -> bool {

@@ -22,10 +22,12 @@ use repair::Repair;
 mod reading;
 mod recovery;
 mod repair;
+mod spare;
 #[cfg(test)]
 mod tests;
 
 pub use recovery::Recovered;
+pub use spare::{SpareMaker, blank};
 
 /// Size of a new log's first segment: small, because opening an empty folder
 /// waits until it is prefilled.
@@ -206,23 +208,6 @@ impl Log {
         self.disk
             .remove(&segment.name)
             .map_err(|e| self.io_error("removing", &segment.name, e))
-    }
-
-    /// Whether a spare should be made (by [`SpareMaker::make`]) before it is needed.
-    pub fn wants_spare(&self) -> bool {
-        let size = self.live.back().map_or(0, |segment| segment.size);
-        self.spares.is_empty() && self.offset * 2 > size
-    }
-
-    /// Reserves a name for a new spare, which can then be prefilled without
-    /// holding on to the log.
-    pub fn spare_maker(&mut self) -> SpareMaker {
-        self.names += 1;
-        SpareMaker {
-            disk: self.disk.clone(),
-            name: file_name(self.names),
-            size: self.segment_bytes,
-        }
     }
 
     /// Bytes found when the log was opened, and appended since: what was found counts too, or a
@@ -425,41 +410,6 @@ impl Segment {
         // What a segment repeats may begin anywhere.
         self.lowest = if header.repeats == 0 { u64::MAX } else { 0 };
     }
-}
-
-/// Makes one blank segment.
-pub struct SpareMaker {
-    disk: Arc<dyn Disk>,
-    name: String,
-    size: u64,
-}
-
-impl SpareMaker {
-    /// Prefills the file; takes as long as the disk needs for that.
-    pub fn make(self) -> Result<Segment, StoreError> {
-        let made = self.disk.create(&self.name, self.size);
-        let file = made.map_err(|e| io_error(&*self.disk, "creating", &self.name, e))?;
-        Ok(Segment {
-            name: self.name,
-            file,
-            size: self.size,
-            number: 0,
-            first: 0,
-            before: 0,
-            last_index: 0,
-            lowest: u64::MAX,
-        })
-    }
-}
-
-/// Makes a released segment a spare. Until this is done, the segment still is
-/// a valid part of the chain, should the machine stop; blank them oldest first.
-pub fn blank(disk: &dyn Disk, segment: &Segment) -> Result<(), StoreError> {
-    let done = segment
-        .file
-        .write_at(0, &[0; HEADER_BYTES])
-        .and_then(|()| segment.file.sync());
-    done.map_err(|e| io_error(disk, "blanking", &segment.name, e))
 }
 
 /// Bytes of the sectors between two offsets: what the disk writes.

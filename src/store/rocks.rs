@@ -20,7 +20,9 @@ use crate::types::{Entry, Event, ListQuery, Listing};
 
 mod copy;
 mod database;
+mod keys;
 mod space;
+mod tuning;
 
 use database::Database;
 

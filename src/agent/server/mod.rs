@@ -31,6 +31,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Frame};
 use tokio::sync::mpsc;
 
+use crate::certificate::Certificate;
 use crate::context::Context;
 use crate::pods::table::{PodTable, PodView};
 use query::Query;
@@ -47,6 +48,7 @@ pub struct LinkService {
     pub(crate) table: PodTable,
     /// Empty until the node's network is up.
     pub(crate) context: Arc<OnceLock<Arc<Context>>>,
+    pub(crate) certificate: Certificate,
 }
 
 /// A pod that was asked for.

@@ -22,7 +22,8 @@ pub(super) async fn answer(
         }
         ["metrics"] => {
             let sample = stats::collect(service.node()?, true).await;
-            Ok(text(stats::volumes(&sample)))
+            let now = jiff::Timestamp::now().as_second();
+            Ok(text(service.certificate.metrics(now) + &stats::volumes(&sample)))
         }
         ["metrics", "resource"] => {
             let sample = stats::collect(service.node()?, false).await;

@@ -19,6 +19,7 @@ async fn node_with_pod(dir: &std::path::Path, args: &[&str]) -> (FakeNode, LinkS
     let service = LinkService {
         table: node.table.clone(),
         context,
+        certificate: Certificate::default(),
     };
     (node, service)
 }
@@ -193,6 +194,7 @@ async fn port_forward_and_dial() {
     let service = LinkService {
         table: node.table.clone(),
         context,
+        certificate: Certificate::default(),
     };
     let uri = format!("/portforward/ns/web?port={port}");
     let (code, body) = text(service.handle(request("POST", &uri, "hello\n")).await).await;

@@ -10,11 +10,10 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::front_proxy::RequestHeaders;
-use crate::pki::{Material, fingerprint};
+use crate::pki::{Material, Signer, fingerprint, signer};
 
 /// What the certificate of a connection says.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,9 +40,6 @@ pub enum CertificateUser {
     },
 }
 
-/// The hash of an authority's certificate.
-pub type Signer = [u8; 32];
-
 /// An authority, and what knows the certificates that it signed.
 struct Known {
     id: Signer,
@@ -57,7 +53,7 @@ impl Known {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
         Ok(Self {
-            id: Sha256::digest(root).into(),
+            id: signer(root),
             verifier: verifier.map_err(|error| rustls::Error::General(error.to_string()))?,
         })
     }
@@ -97,12 +93,12 @@ impl Certificates {
         Self::new(clients, proxies, RequestHeaders::default())
     }
 
-    /// Trusts this CA, and no front proxies.
+    /// Trusts these CAs, and no front proxies.
     ///
     /// # Errors
-    /// When the certificate makes no sense.
-    pub fn of_clients(clients: CertificateDer<'static>) -> Result<Self, rustls::Error> {
-        Self::new(&[clients], &[], RequestHeaders::default())
+    /// When a certificate makes no sense.
+    pub fn of_clients(clients: &[CertificateDer<'static>]) -> Result<Self, rustls::Error> {
+        Self::new(clients, &[], RequestHeaders::default())
     }
 
     /// Whether who signed a certificate that was checked before is trusted still.

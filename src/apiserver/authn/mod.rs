@@ -32,7 +32,7 @@ pub use front_proxy::RequestHeaders;
 pub use service_account::ServiceAccounts;
 pub use token_webhook::TokenWebhook;
 
-use crate::pki::{JoinRole, Material, Pki};
+use crate::pki::{JoinRole, Material, Pki, Signers};
 use tally::Tally;
 
 const AUTHENTICATED: &str = "system:authenticated";
@@ -86,6 +86,11 @@ impl Authn {
     pub fn connection(&self, chain: Option<&[CertificateDer<'static>]>) -> CertificateUser {
         self.certificates()
             .check(chain.unwrap_or_default(), self.clock.now())
+    }
+
+    /// The authorities whose certificates prove anything.
+    pub fn signers(&self) -> Signers {
+        self.pki.signers()
     }
 
     /// Whose certificates are trusted now.

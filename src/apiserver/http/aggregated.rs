@@ -16,14 +16,16 @@ use crate::aggregation::Remote;
 use crate::authz::Attributes;
 use crate::metrics::About;
 use crate::nodes::{Body, BoxError};
+use crate::passing::Passed;
 
 /// Passes a request on to the server behind `remote`.
 pub async fn answer(
     door: &Arc<Door>,
     remote: &Remote,
     about: &About,
-    incoming: Incoming,
+    mut incoming: Incoming,
 ) -> Result<Response<Body>, Status> {
+    Passed::limit(&mut incoming.request, &incoming.until);
     let asked = attributes(&incoming);
     door.authorizer.authorize(&asked).await?;
     let lasting = asked.verb == "watch" || incoming.request.headers().contains_key(header::UPGRADE);

@@ -15,6 +15,7 @@ use super::departure::Departure;
 use super::given_up::GivenUp;
 use super::intake::Intake;
 use super::large::Waiting;
+use super::until::Until;
 use super::watches::Watches;
 use crate::aggregation::Aggregation;
 use crate::audit::Audit;
@@ -109,6 +110,8 @@ pub enum Caller {
         certificate: Arc<CertificateUser>,
         /// Whose time the connection spends.
         client: Arc<Client>,
+        /// When what lasts ends.
+        until: Arc<Until>,
     },
     /// From this process, by a user that is already known.
     Local(User),
@@ -118,6 +121,14 @@ impl Caller {
     /// Whether the other side showed a certificate, whatever it proves.
     pub fn has_certificate(&self) -> bool {
         matches!(self, Caller::Remote { certificate, .. } if !matches!(**certificate, CertificateUser::Nobody))
+    }
+
+    /// When what it asks for ends, if that lasts.
+    pub fn until(&self, door: &Door) -> Arc<Until> {
+        match self {
+            Caller::Remote { until, .. } => until.clone(),
+            Caller::Local(_) => Until::stopped(door.stop.clone()),
+        }
     }
 
     /// The address of the other side; none for callers in this process.

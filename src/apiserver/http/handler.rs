@@ -20,6 +20,7 @@ use super::given_up::Reason;
 use super::path::{self, Route};
 use super::query::Query;
 use super::turns::{self, Asking};
+use super::until::Until;
 use super::{aggregated, audited, departure, impersonate, plain, reply, resource};
 use crate::audit::Trail;
 use crate::audit::policy::Stage;
@@ -42,6 +43,8 @@ pub struct Incoming {
     pub began: Instant,
     /// What is noted on its way.
     pub notes: Notes,
+    /// When its answer ends, if that lasts.
+    pub until: Arc<Until>,
 }
 
 impl Incoming {
@@ -182,6 +185,7 @@ async fn answer(
         request,
         began,
         notes: course.notes.clone(),
+        until: caller.until(door),
     };
     if let Some(remote) = remote {
         return aggregated::answer(door, &remote, about, incoming).await;

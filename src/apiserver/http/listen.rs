@@ -30,10 +30,12 @@ use super::handler;
 use super::idle::Use;
 use super::shares::Share;
 use super::together::Together;
+use super::until::{End, Until};
 use crate::authn::CertificateUser;
 use crate::nodes::{Body, BoxError};
 use crate::pace::{Client, Pace};
 use crate::peers::PeerDoor;
+use crate::pki::Signers;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,6 +48,9 @@ const SEND_BYTES_MAX: usize = 64 * 1024;
 /// A client that vanished without a word is noticed after these two together.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long what is under way may take on a connection whose client is trusted no more. What lasts ends at once, but
+/// for what knows no other end than that of its connection, such as a log that is followed.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Pause after `accept` failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -77,6 +82,8 @@ pub(crate) async fn bind(addresses: &[SocketAddr]) -> std::io::Result<Vec<TcpLis
 pub(crate) trait Answers: Send + Sync + 'static {
     /// What the certificates of a connection prove; asked once for each connection.
     fn certificate(&self, chain: Option<&[CertificateDer<'static>]>) -> CertificateUser;
+    /// The authorities whose certificates prove anything.
+    fn signers(&self) -> Signers;
     /// Answers a request. Never fails: failures are answers too.
     fn answer(self: Arc<Self>, caller: Caller, request: Request<Body>) -> BoxFuture<'static, Response<Body>>;
 }
@@ -84,6 +91,10 @@ pub(crate) trait Answers: Send + Sync + 'static {
 impl Answers for Door {
     fn certificate(&self, chain: Option<&[CertificateDer<'static>]>) -> CertificateUser {
         self.authn.connection(chain)
+    }
+
+    fn signers(&self) -> Signers {
+        self.authn.signers()
     }
 
     fn answer(self: Arc<Self>, caller: Caller, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
@@ -199,6 +210,7 @@ impl Listening {
         };
         let chain = stream.get_ref().1.peer_certificates();
         let certificate = Arc::new(door.certificate(chain));
+        let until = Until::new(stop, &certificate, door.signers());
         if let CertificateUser::Known { user, .. } = &*certificate {
             client.is(&user.name);
         }
@@ -208,6 +220,7 @@ impl Listening {
             peer,
             certificate,
             client,
+            until: until.clone(),
         };
         let asked = in_use.clone();
         let service = service_fn(move |request: Request<Incoming>| {
@@ -222,10 +235,20 @@ impl Listening {
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            unused = over(&stop, &in_use) => {
-                unused.iter().for_each(|reason| self.given_up.count(*reason));
+            over = over(&until, &in_use) => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                match over {
+                    Over::End(End::Stop) => connection.await,
+                    Over::End(End::Distrusted) => {
+                        tracing::debug!(%peer, "who signed its certificate is trusted no more");
+                        let last = tokio::time::timeout(LAST_WORDS, connection).await;
+                        last.unwrap_or(Ok(()))
+                    }
+                    Over::Unused(reason) => {
+                        self.given_up.count(reason);
+                        connection.await
+                    }
+                }
             }
         };
         if let Err(error) = ended {
@@ -257,11 +280,19 @@ impl Listening {
     }
 }
 
-/// Returns when a connection is to end: because the server stops, or nobody uses it, for that reason.
-async fn over(stop: &CancellationToken, in_use: &Use) -> Option<Reason> {
+/// Why a connection is to end.
+enum Over {
+    /// What lasts on it ends, too.
+    End(End),
+    /// Nobody uses it.
+    Unused(Reason),
+}
+
+/// Returns when a connection is to end.
+async fn over(until: &Until, in_use: &Use) -> Over {
     tokio::select! {
-        () = stop.cancelled() => None,
-        reason = in_use.end() => Some(reason),
+        end = until.over() => Over::End(end),
+        reason = in_use.end() => Over::Unused(reason),
     }
 }
 

@@ -27,6 +27,7 @@ mod resource;
 mod shares;
 mod together;
 mod turns;
+mod until;
 pub mod watch;
 mod watches;
 
@@ -39,4 +40,5 @@ pub(crate) use intake::Intake;
 pub(crate) use large::Waiting;
 pub(crate) use listen::{Answers, Listening, bind};
 pub(crate) use plain::metrics;
+pub use until::Until;
 pub(crate) use watches::Watches;

@@ -302,7 +302,7 @@ async fn follow(
         .await?;
     let limits = watch::Limits {
         timeout,
-        stop: door.stop.clone(),
+        until: incoming.until,
         cut_off: door.cut_off.clone(),
         place,
     };

@@ -1,6 +1,7 @@
 //! Watches as a body: one JSON object a line, for as long as it lasts.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::request::EventStream;
@@ -13,9 +14,9 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_util::sync::CancellationToken;
 
 use super::convert::Conversion;
+use super::until::Until;
 use super::watches::Place;
 use crate::metrics::{Running, Sent, Watching};
 use crate::nodes::{Body, BoxError};
@@ -34,8 +35,8 @@ const REST: Duration = Duration::from_millis(5);
 pub struct Limits {
     /// After this long.
     pub timeout: Duration,
-    /// When the server stops.
-    pub stop: CancellationToken,
+    /// When the server stops, or the client's certificate proves nothing any more.
+    pub until: Arc<Until>,
     /// When it loses contact with the other servers: whoever asks another one learns more.
     pub cut_off: tokio::sync::watch::Receiver<bool>,
     /// The place that it takes until then.
@@ -130,7 +131,7 @@ impl Limits {
         let _running = running;
         tokio::select! {
             () = tokio::time::sleep(self.timeout) => {}
-            () = self.stop.cancelled() => {}
+            _ = self.until.over() => {}
             // It fails when the server ends.
             _ = self.cut_off.wait_for(|cut_off| *cut_off) => {}
         }
@@ -252,6 +253,7 @@ mod tests {
     use crate::metrics::{About, HttpMetrics};
     use api::request::{EventKind, WatchEvent};
     use http_body_util::BodyExt;
+    use tokio_util::sync::CancellationToken;
 
     #[tokio::test]
     async fn events_are_lines_and_errors_end_with_a_status() {
@@ -264,7 +266,7 @@ mod tests {
         let (_contact, cut_off) = tokio::sync::watch::channel(false);
         let limits = Limits {
             timeout: Duration::from_secs(9),
-            stop: CancellationToken::new(),
+            until: Until::stopped(CancellationToken::new()),
             cut_off,
             place: Watches::new(2, GivenUp::default()).admit("a").unwrap(),
         };
@@ -285,7 +287,7 @@ mod tests {
         let (_contact, cut_off) = tokio::sync::watch::channel(false);
         let limits = Limits {
             timeout: Duration::from_millis(3),
-            stop: CancellationToken::new(),
+            until: Until::stopped(CancellationToken::new()),
             cut_off,
             place: Watches::new(2, GivenUp::default()).admit("a").unwrap(),
         };

@@ -151,13 +151,8 @@ impl Members {
         let members = self.list().await?;
         judge::may_join(asked, version::OURS, &members).map_err(refuse::members)?;
         let (pki, now) = (self.secrets()?, self.clock.now());
-        if asked.witness && pki.now().trust.is_under_way() {
-            let why = "an authority is being changed, and a witness would miss the next step: join it when \
-                       `coracle trust list` shows one of each";
-            return Err(refuse::members(why.to_owned()));
-        }
         let files = match asked.witness {
-            true => pki.witness_files(&self.data_dir, &judge::witness_names(asked), now),
+            true => pki.witness_files(&judge::witness_names(&asked.name, &asked.address), now),
             false => pki.shared_files(&self.data_dir),
         };
         let files = files.map_err(Status::internal)?;

@@ -60,14 +60,11 @@ pub fn may_join(asked: &JoinRequest, ours: &str, members: &MemberList) -> Result
     }
 }
 
-/// The names and addresses at which somebody looks at a witness that joins.
-pub fn witness_names(asked: &JoinRequest) -> Vec<String> {
-    let host = asked
-        .address
-        .rsplit_once(':')
-        .map_or(&*asked.address, |(host, _)| host);
+/// The names and addresses at which somebody looks at a witness of that name and `HOST:PORT`.
+pub fn witness_names(name: &str, address: &str) -> Vec<String> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    [&asked.name, host, "localhost", "127.0.0.1", "::1"]
+    [name, host, "localhost", "127.0.0.1", "::1"]
         .map(str::to_owned)
         .into()
 }

@@ -32,7 +32,7 @@ use store::Store;
 
 pub use answer::{answer, is_about};
 pub use gauges::Gauges;
-pub use judge::Here;
+pub use judge::{Here, witness_names};
 pub use standing::Standing;
 
 use crate::pki::Pki;

@@ -54,6 +54,11 @@ impl Material {
         })
     }
 
+    /// The authorities whose certificates prove a client or a front proxy.
+    pub(super) fn signers(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.client_ca.roots().iter().chain(self.front_proxy_ca.roots())
+    }
+
     /// How many steps the secrets have gone.
     pub fn generation(&self) -> u64 {
         self.trust.generation

@@ -12,6 +12,7 @@ mod files;
 mod join;
 mod material;
 mod serving;
+mod signers;
 mod steps;
 mod subject;
 mod trust;
@@ -33,6 +34,7 @@ pub use endings::Ending;
 pub use join::{JoinRole, JoinToken, JoinTokens};
 pub use material::{AccountKey, Authority, Material};
 pub use serving::Serving;
+pub use signers::{Signer, Signers, signer};
 pub use steps::{Step, StepError};
 pub use trust::{Item, Secret, State, Trust};
 
@@ -130,6 +132,7 @@ pub struct Pki {
     dir: PathBuf,
     data_dir: PathBuf,
     now: watch::Sender<Arc<Material>>,
+    signers: signers::Said,
     /// When the certificates end that this server has made for itself, by what they are for.
     // A std mutex: nothing awaits while it is held.
     leaves: Mutex<BTreeMap<&'static str, i64>>,
@@ -145,6 +148,7 @@ impl Pki {
         let pki = Self {
             dir,
             data_dir: config.data_dir.clone(),
+            signers: signers::Said::new(material.signers()),
             now: watch::Sender::new(Arc::new(material)),
             leaves: Mutex::default(),
         };
@@ -171,6 +175,11 @@ impl Pki {
         self.now.subscribe()
     }
 
+    /// The authorities whose certificates prove a client or a front proxy.
+    pub fn signers(&self) -> Signers {
+        self.signers.follow()
+    }
+
     /// Takes up what the cluster has agreed on, unless this or something newer is known already. Returns whether it
     /// was new.
     ///
@@ -182,7 +191,9 @@ impl Pki {
         }
         let material = Material::of(trust.clone())?;
         trust.write(&self.data_dir)?;
-        self.now.send_replace(Arc::new(material));
+        let material = Arc::new(material);
+        self.now.send_replace(material.clone());
+        self.signers.change(material.signers());
         Ok(true)
     }
 

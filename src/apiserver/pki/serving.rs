@@ -2,7 +2,6 @@
 //! reached by, renewed before it ends, and changed without a restart.
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use jiff::Timestamp;
@@ -36,13 +35,17 @@ impl ResolvesServerCert for Serving {
 }
 
 impl Serving {
-    /// The certificate in a folder, as it is: who has it cannot make another.
-    pub(super) fn kept(dir: &Path, ca: &CertificateDer<'static>) -> Result<Serving, PkiError> {
-        let read = |name: &str| {
-            let (path, why) = (dir.join(name), "it is missing: join anew".to_owned());
-            files::read(&path)?.ok_or(PkiError::Malformed { path, why })
-        };
-        let key = certified(&read("serving.crt")?, &read("serving.key")?, vec![ca.clone()])?;
+    /// This certificate (PEM), as it is: who is given it cannot make another.
+    ///
+    /// # Errors
+    /// When it makes no sense, or the key is another's.
+    pub(super) fn given(
+        cert_pem: &str,
+        key_pem: &str,
+        authorities: Vec<CertificateDer<'static>>,
+    ) -> Result<Serving, PkiError> {
+        let key = certified(cert_pem, key_pem, authorities)?;
+        key.keys_match()?;
         Ok(Serving {
             key: RwLock::new(Arc::new(key)),
             names: Vec::new(),

@@ -22,7 +22,7 @@ use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Ca, JoinRole, JoinToken, PkiError, ca, files, fingerprint};
+use super::{Ca, JoinRole, JoinToken, PkiError, ca, files, fingerprint, witness};
 
 /// Where the document is in a data folder, once a secret was changed; before, the single files say the same.
 pub(super) const FILE: &str = "pki/trust.json";
@@ -309,12 +309,6 @@ impl Trust {
         certificates.map(|der| fingerprint(&der)).collect()
     }
 
-    /// Whether an authority is being changed.
-    pub fn is_under_way(&self) -> bool {
-        let mut authorities = Secret::ALL.into_iter().filter(|secret| secret.is_authority());
-        authorities.any(|secret| self.of(secret).len() > 1)
-    }
-
     /// Writes it into a data folder: the document, then the single files.
     ///
     /// # Errors
@@ -362,7 +356,7 @@ pub(super) fn has_authority(data_dir: &Path, hash: &str) -> Result<bool, PkiErro
         .map(|der| der.map(|der| fingerprint(&der)))
         .collect::<Result<Vec<_>, _>>()
         .map_err(malformed)?;
-    // A witness has the certificates alone.
+    hashes.extend(witness::past(data_dir)?);
     let path = data_dir.join(FILE);
     if let Some(text) = files::read(&path)? {
         let trust = Trust::parse(text.as_bytes()).map_err(|why| PkiError::Malformed { path, why })?;

@@ -15,6 +15,7 @@ use crate::pki::Pki;
 use crate::rbac;
 use crate::registry::Core;
 use crate::signer::Signer;
+use crate::trust;
 
 /// Between attempts to prepare the cluster.
 const PREPARE_RETRY: Duration = Duration::from_secs(1);
@@ -78,6 +79,11 @@ pub(super) fn background(
     };
     let store = signer.store.clone();
     while_leading(&store, tasks, "signer", move |spell| {
+        let Signer {
+            store, pki, clock, ..
+        } = signer.clone();
+        let supply = trust::supply(store, pki, clock);
+        spell.spawn("supply a witness with keys", OnError::Shutdown, supply);
         spell.spawn("sign certificates", OnError::Shutdown, signer.clone().run());
     });
     tasks.spawn(

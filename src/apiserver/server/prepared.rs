@@ -11,13 +11,13 @@ use tokio::sync::watch;
 
 use super::StartError;
 use super::credentials::{Credentials, for_clients};
+use super::witness;
 use crate::config::ServerConfig;
 use crate::http::{Answers, GivenUp, Guests, Listening, bind};
 use crate::pace::Pace;
 use crate::peers::{PeerDialer, PeerDoor, PeerTls};
 use crate::pki::witness::WitnessKeys;
 use crate::pki::{Pki, PkiError, Serving};
-use crate::tls;
 
 /// A server that listens and does not answer yet. The store needs to know its
 /// address and its way to others to open, see [`crate::ApiServer::start_prepared`].
@@ -45,7 +45,7 @@ impl Keys {
         let opened = tokio::task::spawn_blocking(move || {
             let now = config.clock.now();
             if config.witness {
-                let keys = WitnessKeys::open(&config.data_dir, now)?;
+                let keys = WitnessKeys::open(&config.data_dir)?;
                 return Ok(Self::Witness(Arc::new(keys)));
             }
             let pki = Pki::open(&config, port, now)?;
@@ -65,8 +65,8 @@ impl Keys {
                 PeerTls::new(ca, ca.roots(), cluster, member, now)
             }
             Self::Witness(keys) => {
-                let ca = &keys.peer_ca;
-                PeerTls::new(ca, &[ca.der().clone()], cluster, member, now)
+                let keys = keys.now();
+                PeerTls::new(&keys.peer_ca, &keys.peer_roots, cluster, member, now)
             }
         }
     }
@@ -74,20 +74,23 @@ impl Keys {
     fn tls(&self) -> Result<rustls::ServerConfig, PkiError> {
         match self {
             Self::Full(pki, serving) => for_clients(pki, serving),
-            Self::Witness(keys) => {
-                tls::server_config(std::slice::from_ref(&keys.client_ca), keys.serving.clone())
-            }
+            Self::Witness(keys) => witness::for_clients(&keys.now()),
         }
     }
+}
+
+/// The keys of a server that listens, and what was made with them.
+pub(super) enum Kept {
+    /// Kept good from now on.
+    Full(Credentials),
+    Witness(witness::Kept),
 }
 
 /// What is left of it once it listens.
 pub(super) struct Opened {
     pub config: ServerConfig,
     pub addresses: Vec<SocketAddr>,
-    pub keys: Keys,
-    /// Those of a full server, which are kept good from now on.
-    pub credentials: Option<Credentials>,
+    pub credentials: Kept,
     pub given_up: GivenUp,
 }
 
@@ -145,25 +148,31 @@ impl Prepared {
             grace: config.shutdown_grace,
         };
         listening.start(self.listeners, tasks);
-        let credentials = match &keys {
-            Keys::Full(pki, serving) => Some(Credentials {
-                config: config.clone(),
-                port,
-                pki: pki.clone(),
-                serving: serving.clone(),
+        let credentials = match keys {
+            Keys::Full(pki, serving) => {
+                let credentials = Credentials {
+                    config: config.clone(),
+                    port,
+                    pki,
+                    serving,
+                    peers: identity,
+                    tls,
+                    writing: Arc::default(),
+                };
+                credentials.clone().keep(store.clone(), tasks);
+                Kept::Full(credentials)
+            }
+            Keys::Witness(keys) => Kept::Witness(witness::Kept {
+                clock: config.clock.clone(),
+                keys,
                 peers: identity,
                 tls,
                 writing: Arc::default(),
             }),
-            Keys::Witness(_) => None,
         };
-        if let Some(credentials) = &credentials {
-            credentials.clone().keep(store.clone(), tasks);
-        }
         Ok(Opened {
             config,
             addresses: self.addresses,
-            keys,
             credentials,
             given_up,
         })

@@ -1,4 +1,5 @@
-//! What a witness answers: how it is, and how it sees the others. It has no objects, so there is no API here.
+//! What a witness answers: how it is, and how it sees the others. It has no objects, so there is no API here. Whoever
+//! leads brings it other keys here when the cluster changes its own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,24 +14,33 @@ use store::Store;
 use tokio::sync::watch;
 
 use super::assembly::{departing, members};
-use super::prepared::Keys;
+use super::prepared;
 use super::{Prepared, StartError, checks, taken_in};
 use crate::authn::{CertificateUser, Certificates};
 use crate::health::{Health, Probe};
 use crate::http::query::Query;
-use crate::http::{Answers, Caller, metrics, reply};
+use crate::http::{Answers, Caller, body, metrics, reply};
 use crate::members::Members;
 use crate::members::wire::ROOT;
 use crate::metrics::register_process;
 use crate::nodes::Body;
+use crate::pki::Signers;
+use crate::pki::witness::WitnessTrust;
 use crate::registry::refuse;
+use crate::trust::wire::WITNESS;
 use crate::version;
 
+mod kept;
+
+pub(super) use kept::{Kept, for_clients};
+
 const ADMINISTRATORS: &str = "system:masters";
+/// Longest document with keys.
+const KEYS_BYTES_MAX: usize = 1 << 20;
 
 /// What requests to a witness need.
 struct Witness {
-    certificates: Certificates,
+    kept: Kept,
     members: Members,
     health: Health,
     metrics: base::telemetry::Metrics,
@@ -46,14 +56,14 @@ impl Prepared {
         let (opening, opened) = watch::channel(None);
         let address = self.address().to_string();
         let (config, addresses) = (self.config.clone(), self.addresses.clone());
-        let Keys::Witness(keys) = self.listen(&store, opened, tasks)?.keys else {
+        let prepared::Kept::Witness(kept) = self.listen(&store, opened, tasks)?.credentials else {
             return Err(StartError::Setting("a witness does not have all keys".into()));
         };
         taken_in(&store).await?;
         store.register(&config.metrics);
         register_process(&config.metrics);
         let answers: Arc<dyn Answers> = Arc::new(Witness {
-            certificates: Certificates::of_clients(keys.client_ca.clone())?,
+            kept,
             members: members(&config, &address, None, &store),
             health: checks::of_every_server(&store, &departing(tasks), tasks),
             metrics: config.metrics.clone(),
@@ -67,19 +77,50 @@ impl Prepared {
 
 impl Answers for Witness {
     fn certificate(&self, chain: Option<&[CertificateDer<'static>]>) -> CertificateUser {
-        self.certificates
-            .check(chain.unwrap_or_default(), self.clock.now())
+        let roots = &self.kept.keys.now().client_roots;
+        match Certificates::of_clients(roots) {
+            Ok(trusted) => trusted.check(chain.unwrap_or_default(), self.clock.now()),
+            // They were read when they were taken up, so this cannot be.
+            Err(error) => {
+                tracing::error!(%error, "the authorities of clients cannot be used");
+                CertificateUser::Unproven
+            }
+        }
+    }
+
+    fn signers(&self) -> Signers {
+        self.kept.keys.signers()
     }
 
     fn answer(self: Arc<Self>, caller: Caller, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
         Box::pin(async move {
-            let answered = self.find(&caller, &request).await;
+            let path = request.uri().path().strip_prefix(ROOT);
+            let brought = request.method() == Method::POST
+                && path.and_then(|own| own.strip_prefix('/')) == Some(WITNESS);
+            let answered = match brought {
+                true => self.take_up(&caller, request).await,
+                false => self.find(&caller, &request).await,
+            };
             answered.unwrap_or_else(|status| reply::failure(&status))
         })
     }
 }
 
 impl Witness {
+    /// Takes up the keys that the leader brings.
+    async fn take_up(&self, caller: &Caller, request: Request<Body>) -> Result<Response<Body>, Status> {
+        self.only_administrators(caller, request.uri().path())?;
+        let text = body::read(request.into_body(), KEYS_BYTES_MAX).await;
+        let text = text.map_err(|error| Status::bad_request(error.to_string()))?;
+        let document = WitnessTrust::parse(&text).map_err(Status::bad_request)?;
+        let kept = self.kept.clone();
+        // Files are written and synced, which may take a slow disk a while.
+        let taken = tokio::task::spawn_blocking(move || kept.take_up(&document)).await;
+        let generation = taken.map_err(Status::internal)?.map_err(Status::internal)?;
+        tracing::info!(generation, "the cluster's keys were taken up");
+        json(&generation)
+    }
+
     async fn find(&self, caller: &Caller, request: &Request<Body>) -> Result<Response<Body>, Status> {
         let path = request.uri().path();
         if request.method() != Method::GET {
@@ -117,7 +158,10 @@ impl Witness {
     fn only_administrators(&self, caller: &Caller, path: &str) -> Result<(), Status> {
         let name = match caller {
             Caller::Remote { certificate, .. } => match &**certificate {
-                CertificateUser::Known { user, ends, .. } if *ends > self.clock.now().as_second() => {
+                CertificateUser::Known { user, ends, by }
+                    if *ends > self.clock.now().as_second()
+                        && self.kept.keys.signers().borrow().contains(by) =>
+                {
                     if user.groups.iter().any(|group| group == ADMINISTRATORS) {
                         return Ok(());
                     }

@@ -19,7 +19,7 @@ pub async fn answer(
     path: &ResourcePath,
     incoming: Incoming,
 ) -> Result<Response<Body>, Status> {
-    let mut request = incoming.request;
+    let (mut request, until) = (incoming.request, incoming.until);
     let proper = request.method() == Method::POST && negotiate::lists(request.headers(), &UPGRADE, PROTOCOL);
     if !proper {
         return Err(Status::bad_request(
@@ -27,7 +27,7 @@ pub async fn answer(
         ));
     }
     let upgraded = hyper::upgrade::on(&mut request);
-    let (nodes, node, stop) = (door.nodes.clone(), path.name.clone(), door.stop.clone());
+    let (nodes, node) = (door.nodes.clone(), path.name.clone());
     tokio::spawn(async move {
         let connection = match upgraded.await {
             Ok(connection) => connection,
@@ -35,7 +35,8 @@ pub async fn answer(
         };
         let ended = tokio::select! {
             ended = nodes.serve_remote(&node, connection) => ended,
-            () = stop.cancelled() => Ok(()),
+            // With a certificate that counts, it comes again.
+            _ = until.over() => Ok(()),
         };
         if let Err(error) = ended {
             tracing::info!(node, %error, "agent connection broke off");

@@ -78,7 +78,7 @@ pub async fn answer(
     incoming: Incoming,
 ) -> Result<Response<Body>, Status> {
     let channels = Channels::of(&incoming.query)?;
-    let mut request = incoming.request;
+    let (mut request, until) = (incoming.request, incoming.until);
     let wanted = upgrade::required(request.version(), request.headers())?;
     let (protocol, response) = match wanted {
         Wanted::WebSocket => {
@@ -92,7 +92,6 @@ pub async fn answer(
     };
     let (to_node, from_node) = dial(door, path, &incoming.query, channels).await?;
     let upgraded = hyper::upgrade::on(&mut request);
-    let stop = door.stop.clone();
     tokio::spawn(async move {
         let Ok(connection) = upgraded.await else { return };
         let (connection, used) = Wire::of(connection);
@@ -104,7 +103,7 @@ pub async fn answer(
         tokio::select! {
             () = join(client, to_node, from_node) => {}
             () = used.quiet() => {}
-            () = stop.cancelled() => {}
+            _ = until.over() => {}
         }
     });
     Ok(response)
@@ -316,10 +315,18 @@ async fn over_websocket(connection: Wire, protocol: &str, channels: Channels) ->
     }
     let (send, from) = mpsc::channel(WAITING);
     tokio::spawn(async move {
-        while let Some(message) = receiver.next().await {
-            if send.send(message).await.is_err() {
-                return;
+        // Once nobody listens any more, the connection goes with this half of it.
+        let closed = send.clone();
+        let pass = async {
+            while let Some(message) = receiver.next().await {
+                if send.send(message).await.is_err() {
+                    return;
+                }
             }
+        };
+        tokio::select! {
+            () = pass => {}
+            () = closed.closed() => {}
         }
     });
     let to = Outputs::WebSocket {

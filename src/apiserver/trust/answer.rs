@@ -144,31 +144,34 @@ impl Changes<'_> {
 
     async fn list(&self) -> Result<TrustList, Status> {
         let (trust, _) = self.agreed().await?;
-        let (servers, nodes) = self.behind(trust.generation).await?;
+        let behind = self.behind(trust.generation).await?;
         Ok(TrustList {
             generation: trust.generation,
             items: shown(&trust, self.door.clock.now().as_second()),
-            servers,
-            nodes,
+            servers: [behind.servers, behind.witnesses].concat(),
+            nodes: behind.nodes,
         })
     }
 
-    /// The servers and the nodes that have not taken up that generation.
-    async fn behind(&self, generation: u64) -> Result<(Vec<String>, Vec<String>), Status> {
+    /// Who has not taken up that generation.
+    async fn behind(&self, generation: u64) -> Result<Behind, Status> {
         let store = &self.door.members.store;
         let status = store.status().await.map_err(refuse::status)?;
         let (_, said) = store.peek_prefix(record::TAKEN);
         let said = said
             .iter()
             .filter_map(|entry| record::read_taken(&entry.key, &entry.text));
-        let servers = waiting::servers(&status, &said.collect::<BTreeMap<_, _>>());
+        let said = said.collect::<BTreeMap<_, _>>();
+        let servers = waiting::servers(&status, &said, &self.door.members.here.name);
+        let witnesses = waiting::witnesses(&status, &said);
         let mut nodes = self.nodes();
         // The node of a server is in the same process.
         nodes.retain(|node| servers.iter().all(|server| server.name != node.name));
-        Ok((
-            waiting::behind(&servers, generation),
-            waiting::behind(&nodes, generation),
-        ))
+        Ok(Behind {
+            servers: waiting::behind(&servers, generation),
+            witnesses: waiting::behind(&witnesses, generation),
+            nodes: waiting::behind(&nodes, generation),
+        })
     }
 
     fn nodes(&self) -> Vec<waiting::Party> {
@@ -196,39 +199,43 @@ impl Changes<'_> {
             StepError::Make(error) => Status::internal(error),
         })?;
         if step.waits_for_all() && !force {
-            let (servers, mut nodes) = self.behind(trust.generation).await?;
-            if !secrets.iter().any(|secret| concerns_nodes(*secret)) {
-                nodes.clear();
-            }
-            if let Some(advice) = waiting::advice(&servers, &nodes) {
+            let behind = self.behind(trust.generation).await?.concerning(secrets);
+            let servers = [behind.servers, behind.witnesses].concat();
+            if let Some(advice) = waiting::advice(&servers, &behind.nodes) {
                 return Err(refuse::members(advice));
             }
-        }
-        if secrets.iter().any(|secret| secret.is_authority()) {
-            self.without_witness().await?;
         }
         let op = record::write(&next, expect).map_err(Status::internal)?;
         let written = self.door.members.store.commit(vec![op]).await;
         written.map(drop).map_err(refuse::status)
     }
-
-    /// A witness gets its keys when it joins and no others after.
-    async fn without_witness(&self) -> Result<(), Status> {
-        let status = self.door.members.store.status().await.map_err(refuse::status)?;
-        match status.peers.iter().find(|peer| peer.witness) {
-            Some(witness) => Err(refuse::members(format!(
-                "the witness {0} would be left behind: remove it (`coracle member remove {0}`), change the authorities, \
-                 and join a witness anew",
-                witness.name
-            ))),
-            None => Ok(()),
-        }
-    }
 }
 
-/// Whether nodes prove themselves by that secret or trust it.
-fn concerns_nodes(secret: Secret) -> bool {
-    matches!(secret, Secret::ClientCa | Secret::ServingCa)
+/// The names of those who are behind.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Behind {
+    servers: Vec<String>,
+    witnesses: Vec<String>,
+    nodes: Vec<String>,
+}
+
+impl Behind {
+    /// Those to whom a step with these secrets matters: they prove themselves by one of them, or trust it.
+    fn concerning(self, secrets: &[Secret]) -> Self {
+        let if_any =
+            |names: Vec<String>, theirs: &[Secret]| match secrets.iter().any(|one| theirs.contains(one)) {
+                true => names,
+                false => Vec::new(),
+            };
+        Self {
+            servers: self.servers,
+            witnesses: if_any(
+                self.witnesses,
+                &[Secret::ClientCa, Secret::PeerCa, Secret::ServingCa],
+            ),
+            nodes: if_any(self.nodes, &[Secret::ClientCa, Secret::ServingCa]),
+        }
+    }
 }
 
 /// The keys of all secrets that are good at that time, without what is secret of them.
@@ -271,6 +278,24 @@ mod tests {
         };
         assert!(is_about(&path));
         wanted(&method, &path, 5).map_err(|status| status.code)
+    }
+
+    #[test]
+    fn nobody_is_waited_for_whom_a_step_does_not_concern() {
+        let names = |name: &str| vec![name.to_owned()];
+        let waited_for = |secrets: &[Secret]| {
+            let behind = Behind {
+                servers: names("s"),
+                witnesses: names("w"),
+                nodes: names("n"),
+            };
+            let behind = behind.concerning(secrets);
+            [behind.servers, behind.witnesses, behind.nodes].concat().concat()
+        };
+        assert_eq!(waited_for(&[Secret::ServiceAccountKey]), "s");
+        assert_eq!(waited_for(&[Secret::FrontProxyCa]), "s");
+        assert_eq!(waited_for(&[Secret::PeerCa]), "sw");
+        assert_eq!(waited_for(&[Secret::FrontProxyCa, Secret::ServingCa]), "swn");
     }
 
     #[test]

@@ -11,14 +11,32 @@ pub(super) struct Party {
     pub taken: Option<u64>,
 }
 
-/// The full servers, by what they said in the store.
-pub(super) fn servers(status: &store::Status, taken: &BTreeMap<u64, u64>) -> Vec<Party> {
-    let full = status.peers.iter().filter(|peer| !peer.witness);
-    full.map(|peer| Party {
-        name: peer.name.clone(),
-        taken: taken.get(&peer.id).copied(),
-    })
-    .collect()
+/// The full servers, by what was said in the store. The one that answers is `here`: while it is alone, it has told
+/// nobody its name.
+pub(super) fn servers(status: &store::Status, taken: &BTreeMap<u64, u64>, here: &str) -> Vec<Party> {
+    let mut servers = parties(status, taken, false);
+    if status.peers.iter().all(|peer| peer.id != status.member) {
+        servers.push(Party {
+            name: here.to_owned(),
+            taken: taken.get(&status.member).copied(),
+        });
+    }
+    servers
+}
+
+/// The witnesses, by what was said in the store.
+pub(super) fn witnesses(status: &store::Status, taken: &BTreeMap<u64, u64>) -> Vec<Party> {
+    parties(status, taken, true)
+}
+
+fn parties(status: &store::Status, taken: &BTreeMap<u64, u64>, witness: bool) -> Vec<Party> {
+    let wanted = status.peers.iter().filter(|peer| peer.witness == witness);
+    wanted
+        .map(|peer| Party {
+            name: peer.name.clone(),
+            taken: taken.get(&peer.id).copied(),
+        })
+        .collect()
 }
 
 /// The names of those that are behind; before the first step, nobody is.
@@ -72,12 +90,22 @@ mod tests {
                 peer(2, "two", false),
                 peer(3, "tiny", true),
             ],
+            member: 1,
             ..Status::default()
         };
-        let all = servers(&status, &BTreeMap::from([(1, 4), (9, 1)]));
-        assert_eq!(behind(&all, 4), ["two"], "a witness has nothing to take up");
+        let taken = BTreeMap::from([(1, 4), (9, 1)]);
+        let witnesses = witnesses(&status, &taken);
+        assert_eq!(behind(&witnesses, 4), ["tiny"]);
+        let all = servers(&status, &taken, "one");
+        assert_eq!(behind(&all, 4), ["two"]);
         assert_eq!(behind(&all, 5), ["one", "two"]);
         assert_eq!(behind(&all, 0), [""; 0]);
+        let alone = Status {
+            member: 9,
+            ..Status::default()
+        };
+        assert_eq!(behind(&servers(&alone, &taken, "alone"), 1), [""; 0]);
+        assert_eq!(behind(&servers(&alone, &taken, "alone"), 2), ["alone"]);
         assert_eq!(advice(&[], &[]), None);
         let said = advice(&["two".to_owned()], &["edge".to_owned()]).unwrap();
         assert!(

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// Stands for all authorities where the name of a secret does.
 pub const AUTHORITIES: &str = "authorities";
 
+/// `POST witness`, to a witness alone: what it takes up. It answers with the generation that it has then.
+pub const WITNESS: &str = "witness";
+
 /// `GET trust`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustList {
@@ -12,7 +15,7 @@ pub struct TrustList {
     pub generation: u64,
     /// The keys, by secret.
     pub items: Vec<TrustItem>,
-    /// Servers that have not taken up the last step.
+    /// Servers that have not taken up the last step, a witness among them.
     pub servers: Vec<String>,
     /// Nodes that have not.
     pub nodes: Vec<String>,

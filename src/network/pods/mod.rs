@@ -8,6 +8,7 @@
 mod host;
 mod journal;
 mod rules;
+mod shared;
 mod wire;
 
 pub(crate) use wire::soft_set;

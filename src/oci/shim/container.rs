@@ -5,26 +5,22 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
-use libcontainer::container::builder::ContainerBuilder;
-use libcontainer::syscall::syscall::SyscallType;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::outputs::{self, Ends, Far, Input, Near, NearEnd};
+use super::outputs::{Near, NearEnd};
 use super::passwd::{self, Identity};
 use super::reaper::{Ending, Reaper};
 use super::{Surroundings, bundle, enter, memory, propagation, rootfs, sub_paths};
 use crate::log::Log;
-use crate::spec::{Chunk, ContainerSpec, ContainerState, ExecSpec, Exit, Found, OciError, WindowSize};
+use crate::spec::{Chunk, ContainerSpec, ContainerState, ExecSpec, Exit, Found, OciError};
 use crate::with_causes;
 
-/// How long output is still read after the main process has ended: what it
-/// left behind may hold the pipes open for ever.
-const DRAIN_MAX: Duration = Duration::from_millis(500);
+mod streams;
+
+pub(super) use streams::{Typed, feed};
 
 /// A container of this pod.
 pub(super) struct Container {
@@ -41,13 +37,6 @@ pub(super) struct Container {
     exit: watch::Sender<Option<Exit>>,
     output: broadcast::Sender<Chunk>,
     input: RefCell<Option<mpsc::Sender<Typed>>>,
-}
-
-/// What a client types.
-pub(super) enum Typed {
-    Bytes(bytes::Bytes),
-    Size(WindowSize),
-    End,
 }
 
 fn io(context: &str) -> impl FnOnce(std::io::Error) -> OciError + '_ {
@@ -132,38 +121,6 @@ impl Container {
         Ok(now)
     }
 
-    /// The streams of a process.
-    fn ends(&self, tty: bool, stdin: bool) -> Result<Ends, OciError> {
-        // Not in the pod's folder: socket paths have room for 107 characters only.
-        let console = format!("/tmp/coracle-{}-{}", std::process::id(), short(&self.spec.id));
-        let first = self.surroundings.users.as_ref().map_or(0, |users| users.first);
-        let owner = first.saturating_add(self.identity.uid);
-        let ends = outputs::ends(tty.then(|| console.into()), stdin, owner);
-        ends.map_err(io("making streams"))
-    }
-
-    /// A builder with streams.
-    fn connect(&self) -> Result<(ContainerBuilder, NearEnd), OciError> {
-        let builder = ContainerBuilder::new(self.spec.id.clone(), SyscallType::default())
-            .with_root_path(self.surroundings.dir.join("runtime"))
-            .map_err(|error| OciError::Create(error.to_string()))?;
-        let ends = self.ends(self.spec.tty, self.spec.stdin)?;
-        Ok(match ends.far {
-            Far::Console(listener) => (
-                builder.with_console_socket(Some(ends.console)),
-                NearEnd::Terminal(listener),
-            ),
-            Far::Pipes {
-                stdin,
-                stdout,
-                stderr,
-            } => (
-                builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr),
-                NearEnd::Pipes(ends.near),
-            ),
-        })
-    }
-
     /// What the runtime library said, in the words that users of runc know.
     fn explain(&self, error: &dyn std::error::Error, program: Option<&String>) -> OciError {
         let text = with_causes(error);
@@ -183,49 +140,6 @@ impl Container {
                 text
             };
         OciError::Start(format!("unable to start container process: {why}"))
-    }
-
-    /// Carries output to the log and to who listens, until the process has ended.
-    async fn attend(self: Rc<Self>, near: Near, log: Log, ended: tokio::sync::oneshot::Receiver<Ending>) {
-        let log = Rc::new(RefCell::new(log));
-        let mut pumps = Vec::new();
-        for (stream, mut output) in near.outputs {
-            let (me, log) = (self.clone(), log.clone());
-            pumps.push(tokio::task::spawn_local(async move {
-                let mut buffer = vec![0; 16 << 10];
-                while let Ok(n @ 1..) = output.read(&mut buffer).await {
-                    let bytes = buffer.get(..n).unwrap_or_default();
-                    if let Err(error) = log.borrow_mut().write(jiff::Timestamp::now(), stream, bytes) {
-                        eprintln!("shim: cannot write the log of {}: {error}", me.spec.name);
-                    }
-                    // Nobody may be listening.
-                    let _ = me.output.send(Chunk {
-                        stream,
-                        bytes: bytes::Bytes::copy_from_slice(bytes),
-                    });
-                }
-            }));
-        }
-        if let Some(input) = near.stdin {
-            let (sender, receiver) = mpsc::channel(16);
-            *self.input.borrow_mut() = Some(sender);
-            tokio::task::spawn_local(feed(input, near.terminal.clone(), receiver));
-        }
-        let ending = ended.await.unwrap_or(Ending {
-            code: 137,
-            signal: Some(9),
-        });
-        self.input.borrow_mut().take();
-        let drained = async {
-            for pump in &mut pumps {
-                // A pump that failed has nothing more to carry.
-                let _ = pump.await;
-            }
-        };
-        let _ = tokio::time::timeout(DRAIN_MAX, drained).await;
-        pumps.iter().for_each(|pump| pump.abort());
-        let _ = log.borrow_mut().finish(jiff::Timestamp::now());
-        self.end(ending);
     }
 
     /// Records the end and clears away what the container had.
@@ -405,39 +319,11 @@ pub(super) struct Running {
     pub(super) ended: tokio::sync::oneshot::Receiver<Ending>,
 }
 
-/// Carries what is typed to the process.
-pub(super) async fn feed(
-    mut input: Input,
-    terminal: Option<Rc<AsyncFd<OwnedFd>>>,
-    mut typed: mpsc::Receiver<Typed>,
-) {
-    while let Some(what) = typed.recv().await {
-        match what {
-            Typed::Bytes(bytes) => {
-                if input.write_all(&bytes).await.is_err() {
-                    return;
-                }
-            }
-            Typed::Size(size) => {
-                if let Some(terminal) = &terminal {
-                    outputs::resize(terminal, size);
-                }
-            }
-            Typed::End => break,
-        }
-    }
-    input.end().await;
-}
-
 /// The PID namespace of a process.
 fn open_processes(pid: Option<i32>) -> Result<Option<OwnedFd>, OciError> {
     let open = |pid| fs::File::open(format!("/proc/{pid}/ns/pid"));
     let opened = pid.map(open).transpose();
     Ok(opened.map_err(io("joining processes"))?.map(OwnedFd::from))
-}
-
-fn short(id: &str) -> String {
-    id.chars().take(12).collect()
 }
 
 /// The number of a signal by its name or number; SIGTERM when it has none.

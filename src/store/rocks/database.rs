@@ -12,10 +12,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompactionStyle, DBRawIterator,
-    FlushOptions, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions, statistics::StatsLevel,
+    Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, FlushOptions, Options, WriteBatch,
+    WriteOptions,
 };
 
+use super::keys::{big_endian, current, data_key, malformed, past_key, reading, text, ttl_key, writing};
+use super::tuning::{database_options, family_options, scan_options};
 use crate::codec::Malformed;
 use crate::error::StoreError;
 use crate::state::{Expired, Meta, Sieve, Verdict, Version};
@@ -30,12 +32,6 @@ const SWEPT: &[u8] = b"swept";
 /// Cache for blocks of all families together. Small: the latest entries are in
 /// the watch cache, only history is read from here.
 const BLOCK_CACHE_BYTES: usize = 1 << 20;
-/// Flushes are triggered by the log's growth, which comes well before this.
-const WRITE_BUFFER_BYTES: usize = 16 << 20;
-/// Memory is taken from the system in such pieces, per family.
-const ARENA_BYTES: usize = 64 << 10;
-/// So many sorted files side by side are merged.
-const RUNS_MAX: i32 = 16;
 /// How many revisions one call of `sweep` looks at.
 const SWEEP_REVISIONS: usize = 1000;
 
@@ -381,116 +377,5 @@ impl Database {
         }
         batch.put_cf(self.family("meta")?, SWEPT, compacted.to_be_bytes());
         self.db.write_opt(batch, &self.unlogged).map_err(writing)
-    }
-}
-
-fn database_options() -> Options {
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
-    options.set_atomic_flush(true);
-    options.set_max_background_jobs(2);
-    options.set_max_open_files(128);
-    options.set_max_file_opening_threads(1);
-    options.set_table_cache_num_shard_bits(2);
-    options.set_skip_stats_update_on_db_open(true);
-    options.set_stats_dump_period_sec(0);
-    // Counters only: timers would cost time.
-    options.enable_statistics();
-    options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
-    options.set_stats_persist_period_sec(0);
-    // RocksDB's own log of doings, in the state folder: two short files.
-    options.set_log_level(LogLevel::Warn);
-    options.set_keep_log_file_num(2);
-    options.set_max_log_file_size(256 << 10);
-    options.set_max_manifest_file_size(4 << 20);
-    // One thread writes; the concurrent variant would keep an arena per core.
-    options.set_allow_concurrent_memtable_write(false);
-    options
-}
-
-fn family_options(cache: &Cache) -> Options {
-    let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(cache);
-    blocks.set_block_size(16 << 10);
-    blocks.set_cache_index_and_filter_blocks(true);
-    let mut options = Options::default();
-    options.set_block_based_table_factory(&blocks);
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
-    options.set_arena_block_size(ARENA_BYTES);
-    options.set_compression_type(rocksdb::DBCompressionType::None);
-    // Every version is written once and read hardly ever: merging files one by one as they come, level by
-    // level, would write each of them three to five times more.
-    options.set_compaction_style(DBCompactionStyle::Universal);
-    options.set_level_zero_file_num_compaction_trigger(RUNS_MAX);
-    options
-}
-
-fn scan_options() -> ReadOptions {
-    let mut options = ReadOptions::default();
-    // Scans must not push out what point reads use.
-    options.fill_cache(false);
-    options
-}
-
-/// A stored version: key, revision, value.
-type Found<'i> = (&'i str, u64, &'i [u8]);
-
-/// The entry a version iterator stands on: key, revision, value.
-fn current<'i>(versions: &'i DBRawIterator<'_>) -> Result<Option<Found<'i>>, StoreError> {
-    let Some((raw, value)) = versions.item() else {
-        versions.status().map_err(reading)?;
-        return Ok(None);
-    };
-    let (key, suffix) = raw
-        .len()
-        .checked_sub(9)
-        .and_then(|length| raw.split_at_checked(length))
-        .ok_or_else(|| malformed(Malformed("data key is too short")))?;
-    Ok(Some((text(key)?, !big_endian(&suffix[1..])?, value)))
-}
-
-fn data_key(key: &str, revision: u64) -> Vec<u8> {
-    [key.as_bytes(), &[0], &(!revision).to_be_bytes()].concat()
-}
-
-/// Sorts after every version of `key` and before every other key.
-fn past_key(key: &str) -> Vec<u8> {
-    [key.as_bytes(), &[1]].concat()
-}
-
-fn ttl_key(at_ms: u64, key: &str) -> Vec<u8> {
-    [&at_ms.to_be_bytes(), key.as_bytes()].concat()
-}
-
-fn big_endian(bytes: &[u8]) -> Result<u64, StoreError> {
-    let bytes = bytes
-        .try_into()
-        .map_err(|_| malformed(Malformed("a number has the wrong length")))?;
-    Ok(u64::from_be_bytes(bytes))
-}
-
-fn text(bytes: &[u8]) -> Result<&str, StoreError> {
-    std::str::from_utf8(bytes).map_err(|_| malformed(Malformed("a key is not UTF-8")))
-}
-
-fn malformed(error: Malformed) -> StoreError {
-    StoreError::Format {
-        what: "state".into(),
-        reason: error.0.into(),
-    }
-}
-
-fn reading(source: rocksdb::Error) -> StoreError {
-    StoreError::State {
-        what: "reading the state",
-        source,
-    }
-}
-
-fn writing(source: rocksdb::Error) -> StoreError {
-    StoreError::State {
-        what: "writing the state",
-        source,
     }
 }

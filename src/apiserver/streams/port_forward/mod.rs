@@ -77,7 +77,10 @@ pub async fn answer(
     incoming: Incoming,
 ) -> Result<Response<Body>, Status> {
     let Incoming {
-        mut request, query, ..
+        mut request,
+        query,
+        until,
+        ..
     } = incoming;
     let headers = request.headers();
     let (carrier, response) = match upgrade::required(request.version(), headers)? {
@@ -106,14 +109,13 @@ pub async fn answer(
         uid: object["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
     };
     let upgraded = hyper::upgrade::on(&mut request);
-    let stop = door.stop.clone();
     tokio::spawn(async move {
         let Ok(connection) = upgraded.await else { return };
         let (connection, used) = Wire::of(connection);
         tokio::select! {
             () = serve(connection, carrier, target) => {}
             () = used.quiet() => {}
-            () = stop.cancelled() => {}
+            _ = until.over() => {}
         }
     });
     Ok(response)

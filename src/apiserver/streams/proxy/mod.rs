@@ -59,6 +59,7 @@ pub async fn answer(
     incoming: Incoming,
 ) -> Result<Response<Body>, Status> {
     let mut request = incoming.request;
+    Passed::limit(&mut request, &incoming.until);
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if path.rest.is_empty() && reads {
         return Ok(to_root(&request));
