@@ -23,8 +23,8 @@ use crate::spec::{Chunk, ContainerSpec, ContainerState, ExecSpec, Exit, Found, O
 use crate::with_causes;
 
 /// How long output is still read after the main process has ended: what it
-/// left behind may hold the pipes open for ever.
-const DRAIN_MAX: Duration = Duration::from_millis(500);
+/// left behind may go on writing for ever.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// A container of this pod.
 pub(super) struct Container {
@@ -189,11 +189,12 @@ impl Container {
     async fn attend(self: Rc<Self>, near: Near, log: Log, ended: tokio::sync::oneshot::Receiver<Ending>) {
         let log = Rc::new(RefCell::new(log));
         let mut pumps = Vec::new();
+        let (tell, told) = watch::channel(false);
         for (stream, mut output) in near.outputs {
-            let (me, log) = (self.clone(), log.clone());
+            let (me, log, mut told) = (self.clone(), log.clone(), told.clone());
             pumps.push(tokio::task::spawn_local(async move {
                 let mut buffer = vec![0; 16 << 10];
-                while let Ok(n @ 1..) = output.read(&mut buffer).await {
+                while let n @ 1.. = output.rest(&mut buffer, &mut told).await {
                     let bytes = buffer.get(..n).unwrap_or_default();
                     if let Err(error) = log.borrow_mut().write(jiff::Timestamp::now(), stream, bytes) {
                         eprintln!("shim: cannot write the log of {}: {error}", me.spec.name);
@@ -216,6 +217,7 @@ impl Container {
             signal: Some(9),
         });
         self.input.borrow_mut().take();
+        tell.send_replace(true);
         let drained = async {
             for pump in &mut pumps {
                 // A pump that failed has nothing more to carry.
