@@ -45,6 +45,7 @@ mod failover;
 mod fairness;
 mod files;
 mod handover;
+mod health;
 mod hostile;
 mod hostile_clients;
 mod huge_pages;

@@ -104,6 +104,123 @@ fn a_private_registry_asks_for_credentials_and_shows_a_certificate_of_its_own() 
     });
 }
 
+/// A credential provider plugin in shell that notes what it is asked and says that.
+fn plugin(dir: &std::path::Path, name: &str, says: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let (path, calls) = (dir.join(name), dir.join(format!("{name}.calls")));
+    let text = format!(
+        "#!/bin/sh\n{{ cat; echo \" $*\"; }} >> {}\n{says}\n",
+        calls.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// What such a plugin was asked, a line for each time.
+fn asked(dir: &std::path::Path, name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(dir.join(format!("{name}.calls"))).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn programs_of_the_machine_know_credentials() {
+    sandboxed(|dir| {
+        let registry = Registry::private(dir, "127.0.0.1:5444");
+        let archive = busybox_archive(dir, "busybox:1");
+        let image = |name: &str| format!("{}/{name}", registry.address);
+        for name in ["team/busybox:1", "team/tools:1", "other/busybox:1"] {
+            let target = format!("docker://{}", image(name));
+            registry::copy_with(&archive, &target, &["--dest-creds", "edge:secret"]);
+        }
+        let trust = dir.join("registries.yaml");
+        let text = format!(
+            "configs:\n  \"{}\":\n    tls: {{ca_file: {}}}\n",
+            registry.address,
+            dir.join("ca.pem").display()
+        );
+        std::fs::write(&trust, text).unwrap();
+        let says = |place: &str, password: &str| {
+            format!(
+                "echo '{{\"kind\": \"CredentialProviderResponse\", \"apiVersion\": \
+                 \"credentialprovider.kubelet.k8s.io/v1\", \"cacheKeyType\": \"Registry\", \"cacheDuration\": \"1h\", \
+                 \"auth\": {{\"{place}\": {{\"username\": \"edge\", \"password\": \"{password}\"}}}}}}'"
+            )
+        };
+        let team = format!("{}/team", registry.address);
+        plugin(dir, "broken", "echo hidden >&2; exit 3");
+        plugin(dir, "stale", &says(&team, "old"));
+        plugin(dir, "good", &says(&team, "secret"));
+        plugin(dir, "elsewhere", &says("elsewhere.example.com", "secret"));
+        let provider = |name: &str, place: &str| {
+            format!(
+                "- name: {name}\n  matchImages: [\"{place}\"]\n  defaultCacheDuration: 0s\n  \
+                 apiVersion: credentialprovider.kubelet.k8s.io/v1\n  args: [get, credentials]\n"
+            )
+        };
+        let config = dir.join("providers.yaml");
+        let text = [
+            "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n".to_owned(),
+            provider("broken", &registry.address),
+            provider("stale", &registry.address),
+            provider("good", "127.*.0.1:5444"),
+            provider("elsewhere", "elsewhere.example.com"),
+        ];
+        std::fs::write(&config, text.concat()).unwrap();
+        let cluster = Cluster::start(
+            dir,
+            &[
+                "--registry-config",
+                trust.to_str().unwrap(),
+                "--image-credential-provider-config",
+                config.to_str().unwrap(),
+                "--image-credential-provider-bin-dir",
+                dir.to_str().unwrap(),
+            ],
+        );
+        // One fails, one is wrong, the third is right; who knows nothing about the registry is not asked.
+        cluster.apply(&true_pod("first", &image("team/busybox:1"), ""));
+        assert_eq!(cluster.finished("first"), "Succeeded");
+        let request = |name: &str| {
+            format!(
+                "{{\"kind\":\"CredentialProviderRequest\",\"apiVersion\":\"credentialprovider.kubelet.k8s.io/v1\",\
+                 \"image\":\"{}\"}} get credentials",
+                image(name)
+            )
+        };
+        assert_eq!(asked(dir, "good"), [request("team/busybox")]);
+        assert_eq!(asked(dir, "elsewhere"), [""; 0]);
+        // What was said about the registry is remembered.
+        cluster.apply(&true_pod("second", &image("team/tools:1"), ""));
+        assert_eq!(cluster.finished("second"), "Succeeded");
+        assert_eq!(asked(dir, "good").len(), 1);
+        assert_eq!(asked(dir, "broken").last(), Some(&request("team/tools")));
+        // It says nothing about other repositories, and the pod is told who might have.
+        cluster.apply(&true_pod("other", &image("other/busybox:1"), ""));
+        let failure = "error execing credential provider plugin broken for image 127.0.0.1:5444/other/busybox: \
+                       exit status 3";
+        cluster.event("other", "Failed", &["pull access denied", failure]);
+        let events = cluster.ok(&["get", "events", "-o", "jsonpath={.items[*].message}"]);
+        assert!(!events.contains("hidden"), "{events}");
+        // A pod's own secret comes first, and suffices.
+        let server = format!("--docker-server={}", registry.address);
+        cluster.ok(&[
+            "create",
+            "secret",
+            "docker-registry",
+            "own",
+            &server,
+            "--docker-username=edge",
+            "--docker-password=secret",
+        ]);
+        cluster.apply(&true_pod(
+            "own",
+            &image("other/busybox:1"),
+            ", imagePullSecrets: [{name: own}]",
+        ));
+        assert_eq!(cluster.finished("own"), "Succeeded");
+    });
+}
+
 #[test]
 fn a_registry_that_hangs_is_told_of_and_holds_up_nobody() {
     sandboxed(|dir| {

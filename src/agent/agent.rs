@@ -36,6 +36,7 @@ use crate::paths::Paths;
 use crate::pods::manager::Manager;
 use crate::pods::shutdown::{self, Ending, ShutdownGrace};
 use crate::pods::table::PodTable;
+use crate::providers::Providers;
 use crate::runtime::Runtimes;
 use crate::runtime::oci::OciRuntime;
 use crate::runtime::wasm::WasmRuntime;
@@ -100,6 +101,7 @@ impl Agent {
         check(&config)?;
         let images = Images::open(images_config(&config)?).await?;
         let containers = Containers::open(containers_config(&config), images.clone()).await?;
+        let providers = providers(&config)?;
         let (trouble, ready) = watch::channel(Some(STARTING.to_owned()));
         let trouble = Arc::new(trouble);
         let (end, endings) = mpsc::unbounded_channel();
@@ -128,6 +130,7 @@ impl Agent {
             tasks: tasks.clone(),
             clock: Arc::new(SystemClock::new()),
             images,
+            providers: Mutex::new(providers),
             containers,
             service,
             devices,
@@ -200,6 +203,13 @@ fn images_config(config: &AgentConfig) -> Result<ImagesConfig, ImageError> {
     })
 }
 
+fn providers(config: &AgentConfig) -> Result<Providers, AgentError> {
+    match &config.images.credential_providers {
+        None => Ok(Providers::default()),
+        Some((file, folder)) => Providers::load(file, folder).map_err(AgentError::Config),
+    }
+}
+
 fn containers_config(config: &AgentConfig) -> ContainersConfig {
     ContainersConfig {
         dir: config.data_dir.join("containers"),
@@ -256,6 +266,8 @@ struct Start {
     tasks: Tasks,
     clock: Arc<dyn Clock>,
     images: Images,
+    /// Taken by the first world.
+    providers: Mutex<Providers>,
     containers: Containers,
     service: LinkService,
     devices: Devices,
@@ -444,6 +456,11 @@ impl Start {
             clock: self.clock.clone(),
             random: Arc::new(SystemRandom),
             images: Arc::new(self.images.clone()),
+            providers: self
+                .providers
+                .lock()
+                .map(|mut all| std::mem::take(&mut *all))
+                .unwrap_or_default(),
             runtimes,
             net: Arc::new(network),
             balancing,

@@ -67,6 +67,8 @@ pub struct ImageSettings {
     pub registry_config: Option<PathBuf>,
     /// Silence of a registry after which it counts as gone.
     pub registry_silence: Duration,
+    /// File that says which programs know credentials for which images, and the folder of these programs.
+    pub credential_providers: Option<(PathBuf, PathBuf)>,
     /// Use of the disk, in percent, from which unused images are removed (the
     /// kubelet's `imageGCHighThresholdPercent`); 100: never.
     pub gc_high_percent: u8,
@@ -84,6 +86,7 @@ impl Default for ImageSettings {
             insecure_registries: Vec::new(),
             registry_config: None,
             registry_silence: Duration::from_secs(30),
+            credential_providers: None,
             gc_high_percent: 85,
             gc_low_percent: 80,
             gc_age_min: Duration::from_secs(120),

@@ -26,6 +26,7 @@ use crate::pods::resize::Room;
 use crate::pods::resources::of_pod;
 use crate::pods::spec::{self, Role};
 use crate::pods::table::PodTable;
+use crate::providers::Providers;
 use crate::runtime::Runtimes;
 use crate::static_pods::mirror::Mirrors;
 use crate::stats::LastSample;
@@ -122,6 +123,8 @@ pub struct Context {
     pub random: Arc<dyn Random>,
     /// Images.
     pub images: Arc<dyn ImageSource>,
+    /// Programs that know credentials for registries.
+    pub providers: Providers,
     /// Runtimes.
     pub runtimes: Runtimes,
     /// Network.
@@ -164,6 +167,8 @@ pub struct World {
     pub random: Arc<dyn Random>,
     /// Images.
     pub images: Arc<dyn ImageSource>,
+    /// Programs that know credentials for registries.
+    pub providers: Providers,
     /// Runtimes.
     pub runtimes: Runtimes,
     /// Network.
@@ -214,6 +219,7 @@ impl Context {
             clock: world.clock,
             random: world.random,
             images: world.images,
+            providers: world.providers,
             runtimes: world.runtimes,
             net: world.net,
             balancing: world.balancing,

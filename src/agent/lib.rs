@@ -36,6 +36,7 @@ pub mod objects;
 pub mod paths;
 pub mod pods;
 pub mod probes;
+pub mod providers;
 pub mod runtime;
 pub mod server;
 pub mod servers;

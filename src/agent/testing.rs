@@ -297,6 +297,7 @@ impl FakeNode {
             clock,
             random: Arc::new(SystemRandom),
             images: Arc::new(FakeImages),
+            providers: crate::providers::Providers::default(),
             runtimes: Runtimes {
                 oci: oci.clone(),
                 wasm: wasm.clone(),

@@ -32,6 +32,7 @@ use std::time::Duration;
 pub use app::AppComponent;
 pub use registries::Registries;
 pub use trust::Voucher;
+pub use turns::Turns;
 
 use serde::{Deserialize, Serialize};
 

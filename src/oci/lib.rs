@@ -17,7 +17,7 @@ pub mod spec;
 pub use containers::{Containers, end_all};
 pub use images::{
     AppComponent, Credentials, Image, ImageConfig, ImageError, ImageKind, Images, ImagesConfig,
-    ImportOptions, Registries, Voucher,
+    ImportOptions, Registries, Turns, Voucher,
 };
 pub use shim::shim_main;
 pub use spec::{

@@ -47,29 +47,96 @@ async fn call(ip: IpAddr, port: u16, service: &str) -> Result<(), String> {
 }
 
 async fn read(answer: http::Response<hyper::body::Incoming>) -> Result<(), String> {
-    let code = |headers: &http::HeaderMap| {
-        headers
-            .get("grpc-status")
-            .map(|v| v.to_str().unwrap_or("?").to_owned())
-    };
-    let early = code(answer.headers());
+    let early = Outcome::of(answer.headers());
     let body = answer.into_body().collect().await.map_err(|e| e.to_string())?;
-    let late = body.trailers().and_then(code);
-    match late.or(early).as_deref() {
-        Some("0") => {}
-        None => return Err("error: health rpc probe failed: the answer is none of gRPC".to_owned()),
-        Some("12") => {
-            return Err(
-                "this server does not implement the grpc health protocol (grpc.health.v1.Health)".into(),
-            );
+    let outcome = body.trailers().and_then(Outcome::of).or(early);
+    let outcome = outcome.ok_or("error: health rpc probe failed: the answer is none of gRPC")?;
+    outcome.check()?;
+    // HealthCheckResponse { status }: field 1 as a varint, which is left out where it is 0.
+    let status = match body.to_bytes().get(5..) {
+        Some([0x08, status, ..]) => *status,
+        _ => 0,
+    };
+    match STATUSES.get(usize::from(status)) {
+        Some(&SERVING) => Ok(()),
+        Some(name) => Err(format!("service unhealthy (responded with {name:?})")),
+        None => Err(format!("service unhealthy (responded with \"{status}\")")),
+    }
+}
+
+const SERVING: &str = "SERVING";
+/// What a server says of a service, by number.
+const STATUSES: [&str; 4] = ["UNKNOWN", SERVING, "NOT_SERVING", "SERVICE_UNKNOWN"];
+
+/// How calls end, by number, as Go's library calls it.
+const CODES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
+/// How a call ended.
+struct Outcome {
+    code: String,
+    message: String,
+}
+
+impl Outcome {
+    /// As the headers or trailers of the answer say it.
+    fn of(headers: &http::HeaderMap) -> Option<Outcome> {
+        let text = |name| Some(headers.get(name)?.to_str().unwrap_or("?"));
+        let code = text("grpc-status")?;
+        let name = code.parse().ok().and_then(|code: usize| CODES.get(code));
+        Some(Outcome {
+            code: name.map_or_else(|| format!("Code({code})"), |name| (*name).to_owned()),
+            message: decoded(text("grpc-message").unwrap_or_default()),
+        })
+    }
+
+    /// The kubelet's words for one that did not end well.
+    fn check(&self) -> Result<(), String> {
+        let Outcome { code, message } = self;
+        match code.as_str() {
+            "OK" => Ok(()),
+            "Unimplemented" => Err(format!(
+                "this server does not implement the grpc health protocol (grpc.health.v1.Health): {message}"
+            )),
+            _ => Err(format!(
+                "error: health rpc probe failed: rpc error: code = {code} desc = {message}"
+            )),
         }
-        Some(code) => return Err(format!("health rpc failed with status {code}")),
     }
-    // HealthCheckResponse { status = 1: SERVING }: field 1 as a varint.
-    match body.to_bytes().get(5..) {
-        Some([0x08, 1, ..]) => Ok(()),
-        _ => Err("service unhealthy (responded with \"NOT_SERVING\")".to_owned()),
+}
+
+/// A message as it was before it became a header.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, more @ ..] = rest {
+        let digits = more.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let (byte, after) = match (first, byte) {
+            (b'%', Some(byte)) => (byte, more.get(2..).unwrap_or_default()),
+            _ => (*first, more),
+        };
+        bytes.push(byte);
+        rest = after;
     }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// `HealthCheckRequest { service }` in gRPC's framing.
@@ -100,5 +167,29 @@ mod tests {
     fn the_request_on_the_wire() {
         assert_eq!(&frame("")[..], [0, 0, 0, 0, 0]);
         assert_eq!(&frame("ab")[..], [0, 0, 0, 0, 4, 0x0a, 2, b'a', b'b']);
+    }
+
+    #[test]
+    fn ends_of_calls_in_words() {
+        let said = |code: &'static str, message: &'static str| {
+            let headers = [("grpc-status", code), ("grpc-message", message)];
+            let headers = headers.map(|(name, value)| {
+                let name = http::HeaderName::from_static(name);
+                (name, http::HeaderValue::from_static(value))
+            });
+            Outcome::of(&headers.into_iter().collect()).unwrap().check()
+        };
+        assert_eq!(said("0", ""), Ok(()));
+        assert_eq!(
+            said("5", "no%20such %C3%A9%").unwrap_err(),
+            "error: health rpc probe failed: rpc error: code = NotFound desc = no such é%"
+        );
+        assert!(said("99", "").unwrap_err().contains("code = Code(99)"));
+        assert!(
+            said("12", "x")
+                .unwrap_err()
+                .contains("does not implement the grpc health protocol")
+        );
+        assert!(Outcome::of(&http::HeaderMap::new()).is_none());
     }
 }

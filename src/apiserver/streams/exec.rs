@@ -11,7 +11,7 @@ use client::link::frames::{self, CLOSE, Decoder, ERROR, RESIZE, STDERR, STDIN, S
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{Method, Response};
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::quiet::Wire;
@@ -22,6 +22,7 @@ use super::{Incoming, link, pod};
 use crate::http::Door;
 use crate::http::path::ResourcePath;
 use crate::http::query::Query;
+use crate::http::until::End;
 use crate::nodes::Body;
 
 const WEBSOCKET_PROTOCOLS: [&str; 6] = [
@@ -42,6 +43,8 @@ const SPDY_PROTOCOLS: [&str; 5] = [
 /// A SPDY client opens its streams right after the upgrade.
 const STREAMS_TIMEOUT: Duration = Duration::from_secs(30);
 const WAITING: usize = 64;
+/// How long a client is given to take the news of a broken end.
+const NEWS_MAX: Duration = Duration::from_secs(2);
 
 /// Which channels the client wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,14 +100,19 @@ pub async fn answer(
         let (connection, used) = Wire::of(connection);
         let client = match wanted {
             Wanted::WebSocket => over_websocket(connection, protocol, channels).await,
-            Wanted::Spdy => over_spdy(connection, protocol, channels).await,
+            Wanted::Spdy => over_spdy(Session::start(connection), protocol, channels).await,
         };
         let Some(client) = client else { return };
-        tokio::select! {
-            () = join(client, to_node, from_node) => {}
-            () = used.quiet() => {}
-            _ = until.over() => {}
-        }
+        let cut = async {
+            tokio::select! {
+                () = used.quiet() => "the connection was idle for too long",
+                end = until.over() => match end {
+                    End::Stop => "the server is shutting down",
+                    End::Distrusted => "the client's certificate is trusted no more",
+                },
+            }
+        };
+        join(client, to_node, from_node, cut).await;
     });
     Ok(response)
 }
@@ -216,8 +224,13 @@ impl Outputs {
     }
 }
 
-/// Carries bytes both ways until the command has ended or the client is gone.
-async fn join(client: Client, to_node: mpsc::Sender<Bytes>, from_node: Body) {
+/// Carries bytes both ways until the command has ended, the client is gone, or `cut` says why it is to end.
+async fn join(
+    client: Client,
+    to_node: mpsc::Sender<Bytes>,
+    from_node: Body,
+    cut: impl Future<Output = &'static str>,
+) {
     let Client {
         mut from,
         mut to,
@@ -236,7 +249,14 @@ async fn join(client: Client, to_node: mpsc::Sender<Bytes>, from_node: Body) {
         }
     };
     let downward = async {
-        download(&mut to, from_node, status_json).await;
+        tokio::select! {
+            () = download(&mut to, from_node, status_json) => {}
+            why = cut => {
+                // A connection that just ends is a success to clients of SPDY. One that takes nothing is not waited for.
+                let why = failure(why);
+                let _ = tokio::time::timeout(NEWS_MAX, tell(&mut to, &why, status_json)).await;
+            }
+        }
         to.end().await;
     };
     tokio::select! {
@@ -272,7 +292,11 @@ async fn download(to: &mut Outputs, mut from_node: Body, status_json: bool) {
         match from_node.frame().await {
             Some(Ok(frame)) => decoder.push(&frame.into_data().unwrap_or_default()),
             Some(Err(error)) if !told => return tell(to, &failure(error), status_json).await,
-            None if !told => return tell(to, &success(), status_json).await,
+            // How the command ended, and what it said last, is known to nobody.
+            None if !told => {
+                let why = failure("the node's stream closed before the command's end was known");
+                return tell(to, &why, status_json).await;
+            }
             _ => return,
         }
     }
@@ -280,10 +304,6 @@ async fn download(to: &mut Outputs, mut from_node: Body, status_json: bool) {
 
 fn failure(why: impl std::fmt::Display) -> Bytes {
     Status::internal(why).to_value().to_string().into()
-}
-
-fn success() -> Bytes {
-    json!({"metadata": {}, "status": "Success"}).to_string().into()
 }
 
 /// Tells how it ended: old protocols want words, and only of failures.
@@ -340,8 +360,7 @@ async fn over_websocket(connection: Wire, protocol: &str, channels: Channels) ->
     })
 }
 
-async fn over_spdy(connection: Wire, protocol: &str, channels: Channels) -> Option<Client> {
-    let mut session = Session::start(connection);
+async fn over_spdy(mut session: Session, protocol: &str, channels: Channels) -> Option<Client> {
     let resizes = channels.tty && (protocol.starts_with("v4.") || protocol.starts_with("v3."));
     let wanted = [
         (ERROR, "error", true),
@@ -405,7 +424,59 @@ async fn forward(channel: u8, mut stream: Stream, send: mpsc::Sender<(u8, Bytes)
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::super::spdy_for_tests;
     use super::*;
+
+    /// What a client of SPDY hears on its error channel and its standard output.
+    async fn told(from_node: Body, cut: impl Future<Output = &'static str>) -> (String, String) {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let opened = spdy_for_tests::open(&[(1, "error"), (3, "stdout")]);
+        theirs.write_all(&opened).await.unwrap();
+        let channels = Channels {
+            stdout: true,
+            ..Channels::default()
+        };
+        let client = over_spdy(Session::start(ours), "v4.channel.k8s.io", channels).await;
+        let (to_node, _input) = mpsc::channel(1);
+        join(client.unwrap(), to_node, from_node, cut).await;
+        let mut heard = Vec::new();
+        theirs.read_to_end(&mut heard).await.unwrap();
+        let of = |stream| spdy_for_tests::data_of(&mut BytesMut::from(&heard[..]), stream);
+        let [error, output] = [of(1), of(3)].map(|bytes| String::from_utf8(bytes).unwrap());
+        (error, output)
+    }
+
+    fn saying(bytes: impl Into<Bytes>) -> Body {
+        Full::new(bytes.into()).map_err(|never| match never {}).boxed()
+    }
+
+    #[tokio::test]
+    async fn an_end_without_a_status_is_no_success() {
+        let said = saying(frames::encode(STDOUT, b"half"));
+        let (error, output) = told(said, std::future::pending()).await;
+        assert_eq!(output, "half");
+        assert!(error.contains(r#""status":"Failure""#), "{error}");
+        assert!(error.contains("stream closed"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_status_is_passed_on_as_it_is() {
+        let end = br#"{"metadata":{},"status":"Success"}"#;
+        let said = [frames::encode(STDOUT, b"all"), frames::encode(ERROR, end)].concat();
+        let (error, output) = told(saying(said), std::future::pending()).await;
+        assert_eq!((error.as_bytes(), output.as_str()), (&end[..], "all"));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_stops_says_so() {
+        let (_node, from_node) = link::channel();
+        let (error, _) = told(from_node, async { "stopping" }).await;
+        assert!(error.contains("stopping"), "{error}");
+    }
 
     #[test]
     fn a_terminal_has_one_output() {

@@ -20,6 +20,14 @@ pub struct Images {
     #[arg(long, value_name = "SECONDS")]
     pub registry_timeout: Option<u64>,
 
+    /// File with a CredentialProviderConfig: programs that know credentials for registries [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub image_credential_provider_config: Option<PathBuf>,
+
+    /// Folder of these programs
+    #[arg(long, value_name = "FOLDER")]
+    pub image_credential_provider_bin_dir: Option<PathBuf>,
+
     /// Percent of the disk in use from which unused images are removed [default: 85]
     #[arg(long, value_name = "PERCENT")]
     pub image_gc_high_threshold: Option<u8>,
@@ -38,14 +46,23 @@ pub struct Images {
 }
 
 impl Images {
-    pub(super) fn apply(self, images: &mut agent::ImageSettings) {
+    pub(super) fn apply(self, images: &mut agent::ImageSettings) -> anyhow::Result<()> {
         let at_least_one = |seconds: Option<u64>| seconds.map(|seconds| seconds.max(1));
         images.insecure_registries = self.insecure_registry;
         images.registry_config = self.registry_config;
         set_seconds(&mut images.registry_silence, at_least_one(self.registry_timeout));
+        let file = self.image_credential_provider_config;
+        images.credential_providers = match (file, self.image_credential_provider_bin_dir) {
+            (None, None) => None,
+            (Some(file), Some(folder)) => Some((file, folder)),
+            _ => anyhow::bail!(
+                "--image-credential-provider-config and --image-credential-provider-bin-dir go together: give both"
+            ),
+        };
         set(&mut images.gc_high_percent, self.image_gc_high_threshold);
         set(&mut images.gc_low_percent, self.image_gc_low_threshold);
         set_seconds(&mut images.gc_age_min, self.image_minimum_gc_age);
         set_seconds(&mut images.gc_period, at_least_one(self.image_gc_period));
+        Ok(())
     }
 }

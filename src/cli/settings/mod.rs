@@ -75,7 +75,7 @@ impl Settings {
         self.network.apply(&mut config);
         self.cluster.apply(&mut config);
         self.node.apply(&mut config)?;
-        self.images.apply(&mut config.images);
+        self.images.apply(&mut config.images)?;
         self.loss.apply(&mut config)?;
         config.authentication = self.access.authentication();
         config.authorization = self.access.authorization();

@@ -7,14 +7,14 @@ use tokio::sync::OwnedMutexGuard;
 
 /// Turns by name.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub struct Turns {
     // A std mutex: nothing awaits while it is held.
     names: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Turns {
     /// Waits for the turn of `name`, which lasts until the guard is dropped.
-    pub(super) async fn take(&self, name: &str) -> OwnedMutexGuard<()> {
+    pub async fn take(&self, name: &str) -> OwnedMutexGuard<()> {
         let turn = {
             let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
             names.retain(|_, turn| Arc::strong_count(turn) > 1);

@@ -5,13 +5,19 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
+use tokio::sync::watch;
 
 use crate::spec::{Stream, WindowSize};
+
+/// How long an output must say nothing, once its process has ended, to be taken for done: what the process left behind
+/// may hold it open for ever.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// The far ends, to be given to the process.
 pub(super) enum Far {
@@ -150,8 +156,25 @@ fn terminal(listener: &UnixListener, stdin: bool) -> io::Result<Near> {
 }
 
 impl Output {
+    /// Reads some bytes; 0 at the end, or when nothing comes after the process has `ended`.
+    ///
+    /// What the process wrote is there before its end is known, and whoever takes it off may be as slow as they like:
+    /// only silence counts, and reading goes before that.
+    pub(super) async fn rest(&mut self, buffer: &mut [u8], ended: &mut watch::Receiver<bool>) -> usize {
+        let silence = async {
+            // A process of which nobody tells has ended as well.
+            let _ = ended.wait_for(|ended| *ended).await;
+            tokio::time::sleep(QUIET).await;
+        };
+        tokio::select! {
+            biased;
+            read = self.read(buffer) => read.unwrap_or(0),
+            () = silence => 0,
+        }
+    }
+
     /// Reads some bytes; 0 at the end. A terminal whose far end is closed answers EIO, which is its end.
-    pub(super) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Output::Pipe(pipe) => pipe.read(buffer).await,
             Output::Terminal(terminal) => loop {
@@ -197,4 +220,51 @@ impl Input {
 /// Gives a terminal a new size; a process that has ended has none.
 pub(super) fn resize(terminal: &AsyncFd<OwnedFd>, size: WindowSize) {
     let _ = sys::pty::resize(terminal.get_ref(), size.width, size.height);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output() -> (OwnedFd, Output) {
+        let (near, far) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+        (far, Output::Pipe(pipe::Receiver::from_owned_fd(near).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_read_however_late() {
+        let (far, mut output) = output();
+        let mut buffer = [0; 8];
+        let (tell, mut ended) = watch::channel(false);
+        nix::unistd::write(&far, b"first and last").unwrap();
+        tell.send_replace(true);
+        let mut all = Vec::new();
+        loop {
+            let n = output.rest(&mut buffer, &mut ended).await;
+            if n == 0 {
+                break;
+            }
+            all.extend_from_slice(&buffer[..n]);
+            // Whoever takes it is slow.
+            tokio::time::sleep(QUIET * 2).await;
+        }
+        assert_eq!(all, b"first and last");
+        // The far end was open all the time.
+        drop(far);
+    }
+
+    #[tokio::test]
+    async fn only_the_end_makes_silence_count() {
+        let (far, mut output) = output();
+        let mut buffer = [0; 4];
+        let (tell, mut ended) = watch::channel(false);
+        let late = async {
+            tokio::time::sleep(QUIET * 2).await;
+            nix::unistd::write(&far, b"late").unwrap();
+        };
+        let (n, ()) = tokio::join!(output.rest(&mut buffer, &mut ended), late);
+        assert_eq!(&buffer[..n], b"late");
+        drop((far, tell));
+        assert_eq!(output.rest(&mut buffer, &mut ended).await, 0);
+    }
 }

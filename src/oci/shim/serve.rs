@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::Surroundings;
 use super::container::{Container, Running, Typed, feed};
@@ -205,11 +205,12 @@ async fn stream_exec(stream: UnixStream, running: Running) -> io::Result<()> {
     let Running { pid, near, ended } = running;
     let (mut from, mut to) = stream.into_split();
     let (sender, mut chunks) = mpsc::channel::<Chunk>(16);
+    let (tell, told) = watch::channel(false);
     for (stream, mut output) in near.outputs {
-        let sender = sender.clone();
+        let (sender, mut told) = (sender.clone(), told.clone());
         tokio::task::spawn_local(async move {
             let mut buffer = vec![0; 16 << 10];
-            while let Ok(n @ 1..) = output.read(&mut buffer).await {
+            while let n @ 1.. = output.rest(&mut buffer, &mut told).await {
                 let bytes = bytes::Bytes::copy_from_slice(buffer.get(..n).unwrap_or_default());
                 if sender.send(Chunk { stream, bytes }).await.is_err() {
                     return;
@@ -232,7 +233,10 @@ async fn stream_exec(stream: UnixStream, running: Running) -> io::Result<()> {
     let mut typing = std::pin::pin!(read_typed(&mut from, Some(&typed)));
     let code = loop {
         tokio::select! {
-            Some(chunk) = chunks.recv() => send_chunk(&mut to, &chunk).await?,
+            Some(chunk) = chunks.recv() => if let Err(error) = send_chunk(&mut to, &chunk).await {
+                let _ = kill(pid, Signal::SIGKILL);
+                return Err(error);
+            },
             ending = &mut ended => break ending.map_or(137, |ending| ending.code),
             () = &mut typing => {
                 // The client has gone, and with it the reason for the process.
@@ -242,14 +246,9 @@ async fn stream_exec(stream: UnixStream, running: Running) -> io::Result<()> {
         }
     };
     // What was printed before the end is still in the pipes.
-    let rest = async {
-        while let Some(chunk) = chunks.recv().await {
-            send_chunk(&mut to, &chunk).await?;
-        }
-        Ok::<_, io::Error>(())
-    };
-    if let Ok(result) = tokio::time::timeout(std::time::Duration::from_millis(500), rest).await {
-        result?;
+    tell.send_replace(true);
+    while let Some(chunk) = chunks.recv().await {
+        send_chunk(&mut to, &chunk).await?;
     }
     protocol::send_json(&mut to, kind::EXIT, &code).await
 }

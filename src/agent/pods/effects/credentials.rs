@@ -1,4 +1,4 @@
-//! Registry credentials out of `imagePullSecrets`. Pure.
+//! Registry credentials out of `imagePullSecrets`, and which of any fit an image. Pure.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,29 @@ const DOCKER_KEY: &str = "index.docker.io";
 
 /// The credentials that fit the image, in the kubelet's order: by place, the
 /// last in the alphabet first (so that a longer one comes before its own
-/// beginning), and within a place in the order of the secrets.
-pub fn fitting<'a>(reference: &str, secrets: impl IntoIterator<Item = &'a Secret>) -> Vec<Credentials> {
+/// beginning), and within a place in the order in which they are given.
+pub fn fitting(
+    reference: &str,
+    entries: impl IntoIterator<Item = (String, Credentials)>,
+) -> Vec<Credentials> {
     let mut known: BTreeMap<String, Vec<Credentials>> = BTreeMap::new();
-    for (place, entry) in secrets.into_iter().flat_map(entries) {
-        known.entry(key(&place)).or_default().extend(credentials(&entry));
+    for (place, credentials) in entries {
+        known.entry(key(&place)).or_default().push(credentials);
     }
-    let fitting = known.iter().rev().filter(|(place, _)| fits(reference, place));
+    let fitting = known.iter().rev().filter(|(place, _)| covers(reference, place));
     let found: Vec<Credentials> = fitting.flat_map(|(_, all)| all.iter().cloned()).collect();
     if found.is_empty() && reference.starts_with("docker.io/") {
         return known.remove(DOCKER_KEY).unwrap_or_default();
     }
     found
+}
+
+/// The places that secrets name, with what they say of each.
+pub fn of_secrets<'a>(
+    secrets: impl IntoIterator<Item = &'a Secret>,
+) -> impl Iterator<Item = (String, Credentials)> {
+    let entries = secrets.into_iter().flat_map(entries);
+    entries.filter_map(|(place, entry)| Some((place, credentials(&entry)?)))
 }
 
 /// The registries that a secret of either type names, with what it says of each.
@@ -65,8 +76,8 @@ fn key(place: &str) -> String {
 }
 
 /// Whether a place (`host[:port][/path]`, parts of the host perhaps with `*`)
-/// covers a normalised reference: as many parts, the same port, the path's beginning.
-fn fits(reference: &str, place: &str) -> bool {
+/// covers a normalised reference, with a tag or without: as many parts, the same port, the path's beginning.
+pub fn covers(reference: &str, place: &str) -> bool {
     let (host, path) = place.split_once('/').unwrap_or((place, ""));
     let (its_host, its_path) = reference.split_once('/').unwrap_or((reference, ""));
     let (name, port) = host.split_once(':').unwrap_or((host, ""));
@@ -134,7 +145,7 @@ mod tests {
             data: Some(data.into()),
             ..Secret::default()
         };
-        fitting(reference, [&secret])
+        fitting(reference, of_secrets([&secret]))
             .into_iter()
             .map(|c| c.username)
             .collect()
@@ -166,11 +177,11 @@ mod tests {
             secret(".dockercfg", entry("old")),
             secret(".dockerconfigjson", json!({"auths": entry("new")})),
         ];
-        let users: Vec<String> = fitting("r.io/app:1", &secrets)
+        let users: Vec<String> = fitting("r.io/app:1", of_secrets(&secrets))
             .into_iter()
             .map(|c| c.username)
             .collect();
         assert_eq!(users, ["old", "new"]);
-        assert!(fitting("docker.io/library/app:1", &secrets).is_empty());
+        assert!(fitting("docker.io/library/app:1", of_secrets(&secrets)).is_empty());
     }
 }

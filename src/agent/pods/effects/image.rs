@@ -86,6 +86,21 @@ fn repository(reference: &str) -> &str {
     }
 }
 
+/// A reference without its tag and its digest.
+fn bare(reference: &str) -> &str {
+    repository(reference.split('@').next().unwrap_or_default())
+}
+
+/// A refusal, with what went wrong where there might have been better credentials.
+fn explained(error: ImageError, failures: &[String]) -> ImageError {
+    match error {
+        ImageError::Denied(why) if !failures.is_empty() => {
+            ImageError::Denied(format!("{why}; {}", failures.join("; ")))
+        }
+        error => error,
+    }
+}
+
 struct Fetch<'a> {
     context: &'a PodContext,
     pod: &'a Pod,
@@ -138,7 +153,9 @@ impl Fetch<'_> {
         let (node, name) = (&self.context.node, spec::image(self.container));
         self.tell("Pulling", format!("Pulling image {name:?}"));
         let begin = node.clock.monotonic();
-        let credentials = self.credentials(reference).await;
+        let mut credentials = self.credentials(reference).await;
+        let known = node.providers.ask(bare(reference), &node.clock).await;
+        credentials.extend(known.credentials);
         match (node.images.pull(reference, &credentials).await, local) {
             (Ok(image), _) => {
                 let took = api::go::duration_in_milliseconds(node.clock.monotonic().saturating_sub(begin));
@@ -160,10 +177,11 @@ impl Fetch<'_> {
                 );
                 Ok(image)
             }
-            (Err(error), _) => Err(self.failed(&error)),
+            (Err(error), _) => Err(self.failed(&explained(error, &known.failures))),
         }
     }
 
+    /// What the pod's secrets know about the image.
     async fn credentials(&self, reference: &str) -> Vec<oci::Credentials> {
         let named = spec::spec(self.pod).image_pull_secrets.iter().flatten();
         let names: Vec<String> = named.map(|r| r.name.clone()).filter(|n| !n.is_empty()).collect();
@@ -196,7 +214,8 @@ impl Fetch<'_> {
                     self.warn("FailedToRetrieveImagePullSecret", text);
                 }
                 let found = names.iter().filter_map(|name| objects.secrets.get(name));
-                credentials::fitting(reference, found.map(|secret| &**secret))
+                let known = credentials::of_secrets(found.map(|secret| &**secret));
+                credentials::fitting(reference, known)
             }
             Err(error) => {
                 self.warn("FailedToRetrieveImagePullSecret", error);
@@ -252,5 +271,17 @@ mod tests {
     fn repositories() {
         assert_eq!(repository("localhost:5000/app"), "localhost:5000/app");
         assert_eq!(repository("localhost:5000/app:1"), "localhost:5000/app");
+        for whole in ["r.io:1/app:2", "r.io:1/app@sha256:ab", "r.io:1/app:2@sha256:ab"] {
+            assert_eq!(bare(whole), "r.io:1/app");
+        }
+    }
+
+    #[test]
+    fn a_refusal_tells_of_providers_that_failed() {
+        let failures = ["plugin a failed".to_owned()];
+        let told = explained(ImageError::Denied("no".to_owned()), &failures);
+        assert_eq!(told.to_string(), "no; plugin a failed");
+        let other = explained(ImageError::Registry("away".to_owned()), &failures);
+        assert_eq!(other.to_string(), "away");
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{Container, io};
 use crate::log::Log;
@@ -18,8 +18,8 @@ use crate::shim::reaper::Ending;
 use crate::spec::{Chunk, OciError, WindowSize};
 
 /// How long output is still read after the main process has ended: what it
-/// left behind may hold the pipes open for ever.
-const DRAIN_MAX: Duration = Duration::from_millis(500);
+/// left behind may go on writing for ever.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// What a client types.
 pub(in crate::shim) enum Typed {
@@ -70,11 +70,12 @@ impl Container {
     ) {
         let log = Rc::new(RefCell::new(log));
         let mut pumps = Vec::new();
+        let (tell, told) = watch::channel(false);
         for (stream, mut output) in near.outputs {
-            let (me, log) = (self.clone(), log.clone());
+            let (me, log, mut told) = (self.clone(), log.clone(), told.clone());
             pumps.push(tokio::task::spawn_local(async move {
                 let mut buffer = vec![0; 16 << 10];
-                while let Ok(n @ 1..) = output.read(&mut buffer).await {
+                while let n @ 1.. = output.rest(&mut buffer, &mut told).await {
                     let bytes = buffer.get(..n).unwrap_or_default();
                     if let Err(error) = log.borrow_mut().write(jiff::Timestamp::now(), stream, bytes) {
                         eprintln!("shim: cannot write the log of {}: {error}", me.spec.name);
@@ -97,6 +98,7 @@ impl Container {
             signal: Some(9),
         });
         self.input.borrow_mut().take();
+        tell.send_replace(true);
         let drained = async {
             for pump in &mut pumps {
                 // A pump that failed has nothing more to carry.
