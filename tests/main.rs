@@ -11,6 +11,7 @@
 mod support;
 
 mod access;
+mod account_secrets;
 mod addresses;
 mod admission;
 mod aggregation;

@@ -3,6 +3,7 @@
 //!
 //! Every server does this for itself; what it writes is a function of what is there, so several servers agree.
 
+mod account_secrets;
 mod addresses;
 mod api_services;
 mod flow_control;
