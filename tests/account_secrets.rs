@@ -55,7 +55,10 @@ fn a_secret_gets_a_token_of_its_account_and_goes_with_it() {
         assert_eq!(told(&cluster, "first", "namespace"), "default");
         assert_eq!(
             told(&cluster, "first", "ca.crt").trim(),
-            cluster.field("configmap/kube-root-ca.crt", "{.data.ca\\.crt}").unwrap().trim()
+            cluster
+                .field("configmap/kube-root-ca.crt", "{.data.ca\\.crt}")
+                .unwrap()
+                .trim()
         );
         let uid = cluster.field("serviceaccount/robot", "{.metadata.uid}").unwrap();
         let path = "{.metadata.annotations.kubernetes\\.io/service-account\\.uid}";

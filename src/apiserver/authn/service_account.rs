@@ -152,7 +152,9 @@ impl ServiceAccounts {
             }
             match jsonwebtoken::decode::<Said>(token, &key.decoding, &rules) {
                 Ok(data) if data.claims.is_from(&self.issuer) => return Ok(data.claims),
-                Ok(_) => why = "invalid bearer token: it is not of the sort that its issuer issues".to_owned(),
+                Ok(_) => {
+                    why = "invalid bearer token: it is not of the sort that its issuer issues".to_owned()
+                }
                 Err(error) => why = invalid(error),
             }
         }

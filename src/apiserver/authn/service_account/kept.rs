@@ -47,7 +47,9 @@ impl ServiceAccounts {
         let uid = object::uid(&found);
         if uid != claims.uid {
             let wanted = &claims.uid;
-            return Err(format!("service account UID ({uid}) does not match claim ({wanted})"));
+            return Err(format!(
+                "service account UID ({uid}) does not match claim ({wanted})"
+            ));
         }
         match object::label(&secret, INVALID_SINCE) {
             None | Some("") => Ok(()),

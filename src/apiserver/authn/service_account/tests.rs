@@ -198,7 +198,10 @@ fn a_kept_token_is_good_while_its_secret_holds_it() {
         tokens.lookup = Arc::new(lookup);
         tokens.authenticate(&token, &[])
     };
-    assert_eq!(with(account()).unwrap_err(), "service account token has been invalidated");
+    assert_eq!(
+        with(account()).unwrap_err(),
+        "service account token has been invalidated"
+    );
     let refused = with(account().with("", "secrets", holding("another"))).unwrap_err();
     assert_eq!(refused, "service account token does not match server's copy");
     let anew = Fixed::default().with("", "serviceaccounts", object("bot", "sa-2"));
@@ -207,10 +210,16 @@ fn a_kept_token_is_good_while_its_secret_holds_it() {
     let mut marked = holding(&token);
     marked["metadata"]["labels"] = json!({"kubernetes.io/legacy-token-invalid-since": "2026-01-01"});
     let refused = with(account().with("", "secrets", marked)).unwrap_err();
-    assert!(refused.contains("a/key for service account a/bot has been marked invalid"), "{refused}");
+    assert!(
+        refused.contains("a/key for service account a/bot has been marked invalid"),
+        "{refused}"
+    );
 
     let (user, audiences) = with(account().with("", "secrets", holding(&token))).unwrap();
-    assert_eq!((user.name.as_str(), user.uid.as_str()), ("system:serviceaccount:a:bot", "sa-1"));
+    assert_eq!(
+        (user.name.as_str(), user.uid.as_str()),
+        ("system:serviceaccount:a:bot", "sa-1")
+    );
     assert!(user.extra.is_empty() && audiences == ["https://issuer"]);
     assert!(tokens.authenticate(&token, &["vault".to_owned()]).is_err());
     clock.advance(Duration::from_secs(400 * 86_400));
@@ -223,5 +232,8 @@ fn a_kept_token_is_good_while_its_secret_holds_it() {
         tokens.pki.take_up(&next.unwrap()).unwrap();
     }
     assert!(tokens.has_lost_its_key(&token) && tokens.authenticate(&token, &[]).is_err());
-    assert!(!tokens.has_lost_its_key("nonsense"), "what somebody else has put there is theirs");
+    assert!(
+        !tokens.has_lost_its_key("nonsense"),
+        "what somebody else has put there is theirs"
+    );
 }
