@@ -15,6 +15,7 @@ use super::body::read;
 use super::convert::{self, Conversion};
 use super::door::Door;
 use super::handler::{Incoming, text};
+use super::negotiate::Format;
 use super::path::ResourcePath;
 use super::query::{self, Query};
 use super::{negotiate, reply, turns, watch};
@@ -291,6 +292,9 @@ async fn follow(
         ));
     }
     let conversion = conversion(door, &path, &incoming)?;
+    if conversion.form.format == Format::Yaml {
+        return Err(negotiate::not_streamed());
+    }
     let options = query::options(&incoming.query, Verb::Watch, incoming.user_agent())?;
     let place = door.watches.admit(&incoming.user.name)?;
     let seconds = options.timeout_seconds.filter(|s| *s > 0);
