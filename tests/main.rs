@@ -86,6 +86,7 @@ mod services_userspace;
 mod signatures;
 mod startup;
 mod static_pods;
+mod switches;
 mod upgrade;
 mod usage;
 mod users;

@@ -41,6 +41,10 @@ pub async fn answer(
     about: &About,
     incoming: Incoming,
 ) -> Result<Response<Body>, Status> {
+    let place = &path.resource;
+    if door.kinds.is_off(&place.group, &place.version, &place.plural) {
+        return Err(Status::no_such_path());
+    }
     if streams::is_stream(&path) {
         let _running = door.counters.long_running(about);
         return streams::answer(door, path, incoming).await;
