@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use api::cidr::{Addresses, Cidr, Ranges};
+pub use apiserver::Switches;
 pub use apiserver::admission::PodSecuritySettings;
 pub use apiserver::audit::AuditSettings;
 pub use apiserver::authz::config::AuthorizationSettings;
@@ -88,6 +89,8 @@ pub struct Config {
     pub crash_back_off: Duration,
     /// Bytes that the store may take, history included; 0 for no limit.
     pub quota_bytes: u64,
+    /// Which versions of the API are served; the same on every server.
+    pub switches: Switches,
     /// What is admitted, recorded and encrypted.
     pub safety: Safety,
     /// Who knows users besides the cluster itself.
@@ -160,6 +163,7 @@ impl Config {
             unreachable_toleration_seconds: 300,
             crash_back_off: Duration::from_secs(10),
             quota_bytes: 2 << 30,
+            switches: Switches::default(),
             safety: Safety::default(),
             authentication: Authentication::default(),
             shutdown_delay: Duration::ZERO,

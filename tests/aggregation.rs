@@ -2,13 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Child;
+use std::time::Instant;
 
 use serde_json::json;
 
 use crate::support::extension::{Extension, api_service, service, slice};
 use crate::support::rest::As;
 use crate::support::running::Running;
-use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
+use crate::support::{Cluster, PATIENCE, assert_has, eventually, has, sandboxed};
 
 const BOATS: &str = "/apis/boats.example.com/v1/namespaces/default/boats";
 
@@ -58,6 +59,63 @@ fn a_server_extends_the_api() {
             }
         });
         assert!(!cluster.ok(&["api-versions"]).contains("boats.example.com"));
+    });
+}
+
+#[test]
+fn one_that_never_answers_delays_nobody_else() {
+    sandboxed(|dir| {
+        let cluster = Cluster::start_as("server", dir.join("data"), &[]);
+        let extension = Extension::start(dir, &cluster);
+        cluster.apply(&service());
+        cluster.apply(&slice());
+        cluster.apply(&api_service(&json!({"caBundle": extension.bundle()})));
+        condition(&cluster, &["True Passed: all checks passed"]);
+        cluster.feed(&["create", "-f", "-"], &boat("coracle")).unwrap();
+
+        // Nothing is known of it yet: who asks for its objects waits as long as they are ready to.
+        extension.freeze();
+        let path = format!("{BOATS}?timeout=2s");
+        let late = cluster.call(&As::Admin, "GET", &path, "", "");
+        late.is(
+            504,
+            "Timeout",
+            &["Timeout: request did not complete within the allotted timeout"],
+        );
+        // Nobody else waits for it, neither now nor once it is known.
+        let others = || {
+            let began = Instant::now();
+            for path in [
+                "/api",
+                "/apis",
+                "/openapi/v3",
+                "/openapi/v2",
+                "/api/v1/namespaces",
+            ] {
+                let answer = cluster.call(&As::Admin, "GET", path, "", "");
+                assert_eq!(answer.code, 200, "{path}: {answer:?}");
+            }
+            assert!(cluster.ok(&["get", "namespaces"]).contains("default"));
+            began.elapsed()
+        };
+        let took = others();
+        assert!(took < PATIENCE / 3, "{took:?}");
+        condition(
+            &cluster,
+            &[
+                "False FailedDiscoveryCheck: failing or missing response from https://10.43.",
+                "context deadline exceeded",
+            ],
+        );
+        let away = cluster.call(&As::Admin, "GET", BOATS, "", "");
+        assert_eq!(away.code, 503, "{away:?}");
+        others();
+
+        extension.thaw();
+        condition(&cluster, &["True Passed: all checks passed"]);
+        eventually("its objects", || {
+            has(&cluster.try_ok(&["get", "boats"])?, &["coracle"])
+        });
     });
 }
 

@@ -11,6 +11,7 @@
 mod support;
 
 mod access;
+mod account_secrets;
 mod addresses;
 mod admission;
 mod aggregation;
@@ -87,6 +88,7 @@ mod services_userspace;
 mod signatures;
 mod startup;
 mod static_pods;
+mod switches;
 mod upgrade;
 mod usage;
 mod users;

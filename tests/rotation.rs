@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::account_secrets::{asking, told};
 use crate::encryption::holding;
 use crate::support::cluster::said;
 use crate::support::hosts::Place;
@@ -163,6 +164,8 @@ fn another_key_signs_tokens_and_the_old_ones_are_good_until_it_is_retired() {
         eventually("a service account", || {
             servers.all[0].try_ok(&["get", "serviceaccount", "default"])
         });
+        servers.all[0].apply(&asking("kept", "default"));
+        let kept = told(&servers.all[0], "kept", "token");
         let (old, first) = (issue(), key_ids(0));
         assert_eq!(first.len(), 1);
         assert_has(&trust("activate").unwrap_err(), &["prepare it first"]);
@@ -181,6 +184,7 @@ fn another_key_signs_tokens_and_the_old_ones_are_good_until_it_is_retired() {
             assert_ne!(key_ids(at)[0], first[0], "server {at} signs with the new key");
             assert_eq!(code(&servers, at, &old), "201", "what pods hold is good still");
             assert_eq!(code(&servers, at, &new), "201");
+            assert_eq!(code(&servers, at, &kept), "201", "what Secrets keep, too");
         }
         assert_has(
             &trust("retire").unwrap_err(),
@@ -191,7 +195,16 @@ fn another_key_signs_tokens_and_the_old_ones_are_good_until_it_is_retired() {
             assert_eq!(key_ids(at).len(), 1);
             assert_eq!(code(&servers, at, &old), "401");
             assert_eq!(code(&servers, at, &new), "201");
+            assert_eq!(code(&servers, at, &kept), "401");
         }
+        // What a Secret keeps has no end by which it would be replaced, so it is now.
+        eventually("another token in the Secret", || {
+            let token = told(&servers.all[0], "kept", "token");
+            match code(&servers, 1, &token).as_str() {
+                "201" => Ok(()),
+                code => Err(code.to_owned()),
+            }
+        });
     });
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 mod builtin;
 pub mod values;
 
-pub use builtin::{Schemas, openapi_name, table_name};
+pub use builtin::{Schemas, openapi_name, shape, table_name};
 
 /// A shared [`Schema`].
 pub type SchemaRef = Arc<Schema>;

@@ -1,4 +1,5 @@
-//! What can be said of a policy's expressions before any request: fields that the kinds it matches do not have
+//! What can be said of a policy's expressions before any request: fields that the kinds it matches, or its parameters,
+//! do not have
 //! (`status.typeChecking` of a ValidatingAdmissionPolicy). Pure.
 
 use serde_json::{Map, Value, json};
@@ -32,10 +33,11 @@ pub fn check(policy: &Value, served: &[KindRef]) -> Value {
             kinds.push((format!("{version}, Kind={}", kind.kind), shape(&schema)));
         }
     }
+    let params = parameters(policy, served);
     let mut warnings = Vec::new();
     for (place, rule) in list(policy, "spec.validations").iter().enumerate() {
         for part in ["expression", "messageExpression"] {
-            if let Some(warning) = warning(text(rule, part), &kinds) {
+            if let Some(warning) = warning(text(rule, part), &kinds, params.as_ref()) {
                 let path = format!("spec.validations[{place}].{part}");
                 warnings.push(json!({"fieldRef": path, "warning": warning}));
             }
@@ -60,10 +62,19 @@ fn matched<'k>(policy: &Value, served: &'k [KindRef]) -> impl Iterator<Item = &'
     })
 }
 
-fn warning(source: &str, kinds: &[(String, Value)]) -> Option<String> {
+/// The shape of a policy's parameters, if their kind is served.
+fn parameters(policy: &Value, served: &[KindRef]) -> Option<Value> {
+    let kind = get(policy, "spec.paramKind");
+    let is = |one: &&KindRef| one.kind == text(kind, "kind") && one.api_version() == text(kind, "apiVersion");
+    let schema = served.iter().find(is)?.schema().ok()?;
+    Some(shape(&schema))
+}
+
+fn warning(source: &str, kinds: &[(String, Value)], params: Option<&Value>) -> Option<String> {
     let program = Program::compile(source, &VARIABLES).ok()?;
     let lines = kinds.iter().filter_map(|(name, shape)| {
-        let names = ["object", "oldObject"].map(|root| (root, Type::of(shape)));
+        let mut names = vec![("object", Type::of(shape)), ("oldObject", Type::of(shape))];
+        names.extend(params.map(|shape| ("params", Type::of(shape))));
         let why = program.judge(source, &names).err()?;
         Some(format!("{name}: {why}"))
     });
@@ -109,6 +120,24 @@ pub fn status(policy: &Value, served: &[KindRef]) -> Value {
 mod tests {
     use super::*;
     use crate::kinds;
+
+    #[test]
+    fn fields_that_parameters_do_not_have_are_named() {
+        let served: Vec<KindRef> = kinds::all().iter().map(|kind| KindRef::BuiltIn(kind)).collect();
+        let mut policy = json!({"spec": {"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+            "matchConstraints": {"resourceRules": [
+                {"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"]}]},
+            "validations": [{"expression": "params.data['most'] != '' && object.spec.replicas < 5"},
+                {"expression": "object.spec.replicas <= params.most"}]}});
+        assert_eq!(
+            check(&policy, &served),
+            json!({"expressionWarnings": [{"fieldRef": "spec.validations[1].expression", "warning":
+                "apps/v1, Kind=Deployment: ERROR: <input>:1:31: undefined field 'most'\n | object.spec.replicas <= params.most\n | ..............................^"}]})
+        );
+        // What nobody serves may have any fields.
+        policy["spec"]["paramKind"]["kind"] = "Limit".into();
+        assert_eq!(check(&policy, &served), json!({}));
+    }
 
     #[test]
     fn fields_that_no_deployment_has_are_named() {

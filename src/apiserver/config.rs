@@ -13,6 +13,7 @@ use crate::audit::AuditSettings;
 use crate::authn::oidc::OidcSettings;
 use crate::authz::config::AuthorizationSettings;
 use crate::fairness::Inflight;
+use crate::switches::Switches;
 
 /// Connections that a server lets be open at once, unless it is told otherwise.
 pub const CONNECTIONS_MAX: usize = 10_000;
@@ -50,6 +51,8 @@ pub struct ServerConfig {
     /// Issuer, and default audience, of service-account tokens; empty for
     /// `https://kubernetes.default.svc.` and the cluster domain.
     pub issuer: String,
+    /// Which versions of the API are served.
+    pub switches: Switches,
     /// What admission plugins are told.
     pub admission: admission::Settings,
     /// What is recorded of requests, and where.
@@ -103,6 +106,7 @@ impl ServerConfig {
             authentication: Authentication::default(),
             authorization: AuthorizationSettings::default(),
             issuer: String::new(),
+            switches: Switches::default(),
             admission: admission::Settings::default(),
             audit: AuditSettings::default(),
             encryption: None,

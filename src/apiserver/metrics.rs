@@ -18,7 +18,7 @@ use about::{Aborted, Answered, Deprecated, Sort};
 pub use extensions::Extensions;
 pub use objects::Objects;
 pub use requests::Answer;
-use requests::Requests;
+use requests::{Lasting, Requests};
 pub use store_calls::{Operation, StoreCalls};
 use watches::Watches;
 pub use watches::{Sent, Watching};
@@ -129,28 +129,35 @@ impl HttpMetrics {
         Running::of(self.long_running.get_or_create(about).clone())
     }
 
-    /// Counts a watch as running until the guard is dropped, and its events.
+    /// Counts a watch as running until the guard is dropped, for how long it did, and its events.
     pub fn watching(&self, about: &About) -> Watching {
+        let mut running = self.long_running(about);
+        running.lasting = Some(self.requests.lasting(about));
         Watching {
-            running: self.long_running(about),
+            running,
             sent: self.watches.of(&about.kind()),
         }
     }
 }
 
 /// Counts one while it lives.
-pub struct Running(Gauge);
+pub struct Running {
+    gauge: Gauge,
+    /// Takes its time, where that counts; it ends with this.
+    lasting: Option<Lasting>,
+}
 
 impl Running {
     fn of(gauge: Gauge) -> Self {
         gauge.inc();
-        Self(gauge)
+        Self { gauge, lasting: None }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.dec();
+        self.gauge.dec();
+        drop(self.lasting.take());
     }
 }
 

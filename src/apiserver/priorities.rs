@@ -52,7 +52,10 @@ pub fn of(group: &str, version: &str) -> Priority {
     let version = match (group, version) {
         ("", _) => 1,
         ("autoscaling", "v2") => 30,
-        ("resource.k8s.io", _) => 20,
+        ("resource.k8s.io", "v1") => 20,
+        ("resource.k8s.io", "v1beta2") => 15,
+        ("storage.k8s.io", "v1beta1") | ("admissionregistration.k8s.io", "v1alpha1") => 9,
+        ("networking.k8s.io" | "admissionregistration.k8s.io", "v1beta1") => 12,
         ("flowcontrol.apiserver.k8s.io", _) => 21,
         ("metrics.k8s.io", _) => 100,
         _ => 15,
@@ -71,6 +74,10 @@ mod tests {
     fn every_built_in_group_has_its_place() {
         for kind in api::kinds::all() {
             assert!(of(kind.group, kind.version) > CUSTOM, "{}", kind.group);
+        }
+        for kind in api::kinds::early() {
+            let (early, stable) = (of(kind.group, kind.version), of(kind.group, "v1"));
+            assert!(CUSTOM < early && early < stable, "{kind:?}");
         }
         assert!(of("autoscaling", "v2") > of("autoscaling", "v1"));
         assert_eq!(of("example.com", "v1"), CUSTOM);

@@ -1,4 +1,5 @@
-//! The kinds that are served: those of the table, and those that CustomResourceDefinitions add.
+//! The kinds that are served: those of the table, early versions that are switched on, and those that
+//! CustomResourceDefinitions add.
 //!
 //! One value, shared by everything that looks kinds up; it changes when a definition does.
 
@@ -10,12 +11,15 @@ use api::kind::{Kind, KindRef};
 use api::kinds;
 use tokio::sync::watch;
 
+use crate::switches::Switches;
+
 /// Group, version and plural.
 type Path = (&'static str, &'static str, &'static str);
 
 /// All kinds that are served.
 pub struct ServedKinds {
-    built_in: &'static [&'static Kind],
+    built_in: Vec<&'static Kind>,
+    switches: Switches,
     // A std lock: nothing awaits while it is held.
     custom: RwLock<Custom>,
     /// Counts the changes.
@@ -36,12 +40,27 @@ impl Default for ServedKinds {
 
 impl ServedKinds {
     /// Those of a table, and no others yet.
-    pub fn of(built_in: &'static [&'static Kind]) -> Self {
+    pub fn of(built_in: &[&'static Kind]) -> Self {
         Self {
-            built_in,
+            built_in: built_in.to_vec(),
+            switches: Switches::default(),
             custom: RwLock::default(),
             changes: watch::Sender::new(0),
         }
+    }
+
+    /// Those of the one table, as they are switched, and no others yet.
+    pub fn switched(switches: &Switches) -> Self {
+        Self {
+            built_in: [kinds::all(), switches.early()].concat(),
+            switches: switches.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether that is switched off: the server's own parts find it, and nobody else.
+    pub fn is_off(&self, group: &str, version: &str, plural: &str) -> bool {
+        self.switches.is_off(group, version, plural)
     }
 
     /// The kind with that path.
@@ -55,10 +74,16 @@ impl ServedKinds {
         Some(KindRef::Custom(found.clone()))
     }
 
-    /// Every kind: first the table, then the definitions by name, each with its preferred version first.
+    /// Every kind that is not switched off: first the table, then the definitions by name, each with its preferred
+    /// version first.
     pub fn all(&self) -> Vec<KindRef> {
         let custom = self.custom.read().unwrap_or_else(PoisonError::into_inner);
-        let built_in = self.built_in.iter().map(|kind| KindRef::BuiltIn(kind));
+        let is_on = |kind: &&&'static Kind| !self.is_off(kind.group, kind.version, kind.plural);
+        let built_in = self
+            .built_in
+            .iter()
+            .filter(is_on)
+            .map(|kind| KindRef::BuiltIn(kind));
         let custom = custom
             .by_definition
             .values()

@@ -1,5 +1,5 @@
 //! Service-account tokens, as the registry half asks for them: issuing
-//! (`serviceaccounts/token`) and reviewing (`TokenReview`).
+//! (`serviceaccounts/token`, and for Secrets that keep one) and reviewing (`TokenReview`).
 
 use api::request::User;
 use api::status::Status;
@@ -46,11 +46,30 @@ pub struct IssuedToken {
     pub audiences: Vec<String>,
 }
 
+/// A token that is to be kept in a Secret and lasts as long as that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptSpec {
+    /// Namespace of the service account and of the Secret.
+    pub namespace: String,
+    /// Name of the service account.
+    pub account: String,
+    /// UID of the service account.
+    pub uid: String,
+    /// Name of the Secret.
+    pub secret: String,
+}
+
 /// Issues and reviews bearer tokens.
 #[async_trait]
 pub trait Tokens: Send + Sync + 'static {
     /// Signs a token.
     fn issue(&self, spec: &TokenSpec) -> Result<IssuedToken, Status>;
+
+    /// Signs a token for a Secret. A secret: never logged.
+    fn issue_kept(&self, spec: &KeptSpec) -> Result<String, Status>;
+
+    /// Whether `token` names a key as its signer that is not trusted (any more).
+    fn has_lost_its_key(&self, token: &str) -> bool;
 
     /// Who holds `token`, and for which of `audiences` (empty: the API server's) it is good.
     /// `Err` carries the text for a `TokenReview`'s `status.error`.

@@ -65,6 +65,7 @@ pub(super) async fn prepare_server(config: &Config, node_ip: Addresses) -> anyho
         unreachable: config.unreachable_toleration_seconds.into(),
     };
     settings.admission.pod_security = config.safety.pod_security.clone();
+    settings.switches = config.switches.clone();
     settings.audit = config.safety.audit.clone();
     settings.encryption = config.safety.encryption.clone();
     settings.authentication = config.authentication.clone();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::running::Running;
@@ -14,7 +15,7 @@ pub const PORT: u16 = 8443;
 
 /// A server that extends the API, on the cluster's own host; it ends with this value.
 pub struct Extension {
-    _server: Running,
+    server: Running,
     folder: PathBuf,
 }
 
@@ -45,11 +46,26 @@ impl Extension {
             .spawn()
             .expect("the extension's server");
         let made = Self {
-            _server: Running(child),
+            server: Running(child),
             folder,
         };
         made.bundle();
         made
+    }
+
+    /// Lets its connections be made, and answers nobody any more.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Goes on after that.
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.server.0.id()).expect("a pid");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("a signal");
     }
 
     /// Its certificate, as an APIService carries it.

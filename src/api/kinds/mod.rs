@@ -21,6 +21,7 @@ mod custom_resource_definition;
 mod daemon_set;
 mod deployment;
 mod devices;
+mod early;
 mod endpoint_slice;
 mod endpoints;
 mod event;
@@ -154,6 +155,11 @@ static PARTS: &[&Kind] = &[
 /// Every kind with a path of its own.
 pub fn all() -> &'static [&'static Kind] {
     TABLE
+}
+
+/// Earlier versions of some of them, which are off unless a server is told otherwise.
+pub fn early() -> &'static [&'static Kind] {
+    early::TABLE
 }
 
 /// The kind with that path.

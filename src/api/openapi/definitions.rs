@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Form, custom, types, values};
 use crate::kind::{Kind, KindRef};
-use crate::schema::{ApplyKind, Field, Merge, Node, Schemas, table_name};
+use crate::schema::{ApplyKind, Field, Merge, Node, Schemas, shape, table_name};
 
 const GVK: &str = "x-kubernetes-group-version-kind";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
@@ -204,7 +204,7 @@ fn finish(name: &str, schema: &mut Value, form: Form) {
         *schema = special;
         return;
     }
-    let type_name = table_name(name).unwrap_or_default();
+    let type_name = &*shape(table_name(name).unwrap_or_default());
     let known = Schemas::builtin().find(type_name);
     let Value::Object(schema) = schema else { return };
     if known.as_ref().is_some_and(|known| known.get().atomic) {

@@ -85,6 +85,11 @@ kinds! {
         ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration
     }
     k8s::resource::v1 { DeviceClass ResourceClaim ResourceClaimTemplate ResourceSlice }
+    k8s::admissionregistration::v1beta1 { MutatingAdmissionPolicy MutatingAdmissionPolicyBinding }
+    k8s::admissionregistration::v1alpha1 { MutatingAdmissionPolicy MutatingAdmissionPolicyBinding }
+    k8s::networking::v1beta1 { IPAddress ServiceCIDR }
+    k8s::resource::v1beta2 { DeviceClass ResourceClaim ResourceClaimTemplate ResourceSlice }
+    k8s::storage::v1beta1 { VolumeAttributesClass }
     k8s::flowcontrol::v1 { FlowSchema PriorityLevelConfiguration }
     apiextensions::v1 { CustomResourceDefinition }
     apiregistration::v1 { APIService }

@@ -23,6 +23,23 @@ const GROUPLESS: &[&str] = &[
     "ObjectMeta",
 ];
 
+/// Earlier versions whose types are those of v1, field for field.
+const SHAPED_LIKE: &[(&str, &str)] = &[
+    ("admissionregistration.v1alpha1.", "admissionregistration.v1."),
+    ("admissionregistration.v1beta1.", "admissionregistration.v1."),
+    ("networking.v1beta1.", "networking.v1."),
+    ("resource.v1beta2.", "resource.v1."),
+    ("storage.v1beta1.", "storage.v1."),
+];
+
+/// The table's name of the type that has the shape of the type of that name.
+pub fn shape(name: &str) -> Cow<'_, str> {
+    let found = SHAPED_LIKE
+        .iter()
+        .find_map(|(early, stable)| Some(format!("{stable}{}", name.strip_prefix(early)?)));
+    found.map_or(Cow::Borrowed(name), Cow::Owned)
+}
+
 /// All built-in kinds' schemas.
 pub struct Schemas {
     types: Vec<Entry>,
@@ -79,8 +96,9 @@ impl Schemas {
         Some(schema)
     }
 
-    /// A type by its name in the table, such as `core.v1.PodSpec`.
+    /// A type by its name in the table, such as `core.v1.PodSpec`, or by that of an earlier version.
     pub fn find(&self, name: &str) -> Option<TypeRef> {
+        let name = &*shape(name);
         let place = self.types.binary_search_by(|entry| entry.name.cmp(name)).ok()?;
         u16::try_from(place).ok().map(TypeRef::Builtin)
     }

@@ -10,7 +10,7 @@ use base::Clock;
 use super::token_webhook::TokenWebhook;
 use super::{Configured, ServiceAccounts, bootstrap};
 use crate::lookup::Lookup;
-use crate::tokens::{IssuedToken, TokenSpec, Tokens};
+use crate::tokens::{IssuedToken, KeptSpec, TokenSpec, Tokens};
 
 /// Whose a token is, and for which audiences it is good.
 pub(super) type Held = (User, Vec<String>);
@@ -102,6 +102,14 @@ impl Bearers {
 impl Tokens for Bearers {
     fn issue(&self, spec: &TokenSpec) -> Result<IssuedToken, Status> {
         self.accounts.issue(spec)
+    }
+
+    fn issue_kept(&self, spec: &KeptSpec) -> Result<String, Status> {
+        self.accounts.issue_kept(spec)
+    }
+
+    fn has_lost_its_key(&self, token: &str) -> bool {
+        self.accounts.has_lost_its_key(token)
     }
 
     async fn review(&self, token: &str, audiences: &[String]) -> Result<Held, String> {

@@ -1,4 +1,4 @@
-//! What a service-account token says (the claims of Kubernetes' bound tokens).
+//! What a service-account token says (the claims of Kubernetes' bound tokens, and of those that Secrets keep).
 
 use serde::{Deserialize, Serialize};
 
@@ -60,4 +60,40 @@ pub(super) struct Claims {
     pub private: Private,
     pub nbf: i64,
     pub sub: String,
+}
+
+/// Who issues the tokens that Secrets keep, whatever this cluster's issuer is called.
+pub(super) const KEPT_ISSUER: &str = "kubernetes/serviceaccount";
+
+/// What a token says that a Secret keeps. It has no times: it ends with its Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub iss: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/namespace")]
+    pub namespace: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/secret.name")]
+    pub secret: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.name")]
+    pub account: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.uid")]
+    pub uid: String,
+    pub sub: String,
+}
+
+/// What a token says, of either sort.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Said {
+    Bound(Claims),
+    Kept(Kept),
+}
+
+impl Said {
+    /// Whether it comes from the issuer of its sort, where `issuer` issues those that end by themselves.
+    pub fn is_from(&self, issuer: &str) -> bool {
+        match self {
+            Said::Bound(claims) => claims.iss == issuer,
+            Said::Kept(claims) => claims.iss == KEPT_ISSUER,
+        }
+    }
 }

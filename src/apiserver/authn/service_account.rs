@@ -1,6 +1,8 @@
 //! Service-account tokens: JWTs signed with ES256, good while their service
 //! account and the object they are bound to exist.
 
+mod kept;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,13 +13,14 @@ use base::{Clock, Random, SystemRandom};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, Header, Validation};
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::claims::{Audience, Claims, Named, Private};
+use super::claims::{Audience, Claims, KEPT_ISSUER, Named, Private, Said};
 use crate::lookup::Lookup;
 use crate::pki::{AccountKey, Pki};
-use crate::tokens::{IssuedToken, TokenSpec, Tokens};
+use crate::tokens::{IssuedToken, KeptSpec, TokenSpec, Tokens};
 
 /// Verified tokens that are remembered, so that a busy client costs one signature check.
 const REMEMBERED_MAX: usize = 1024;
@@ -34,11 +37,11 @@ pub struct ServiceAccounts {
     remembered: Mutex<Remembered>,
 }
 
-/// Claims by the hash of their token, as verified by one generation of the cluster's keys.
+/// What tokens say, by the hash of each, as verified by one generation of the cluster's keys.
 #[derive(Default)]
 struct Remembered {
     generation: u64,
-    claims: HashMap<[u8; 32], Arc<Claims>>,
+    said: HashMap<[u8; 32], Arc<Said>>,
 }
 
 impl ServiceAccounts {
@@ -87,42 +90,52 @@ impl ServiceAccounts {
     /// Who holds `token` and for which of `audiences` (empty: the server's own) it is good;
     /// else why not, in words for a log or a `TokenReview`.
     pub fn authenticate(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), String> {
-        let claims = self.verified(token)?;
+        let said = self.verified(token)?;
         let own = [self.issuer.clone()];
         let wanted = if audiences.is_empty() { &own[..] } else { audiences };
-        let good: Vec<String> = wanted
-            .iter()
-            .filter(|audience| claims.aud.list().contains(audience))
-            .cloned()
-            .collect();
+        let has = match &*said {
+            Said::Bound(claims) => claims.aud.list(),
+            // It names nobody, so it is for this server alone.
+            Said::Kept(_) => &own,
+        };
+        let good = wanted.iter().filter(|audience| has.contains(audience));
+        let good: Vec<String> = good.cloned().collect();
         if good.is_empty() {
-            let (has, wants) = (claims.aud.list(), wanted);
             return Err(format!(
-                "token audiences {has:?} is invalid for the target audiences {wants:?}"
+                "token audiences {has:?} is invalid for the target audiences {wanted:?}"
             ));
         }
-        self.check_time(&claims)?;
-        self.check_objects(&claims.private)?;
-        Ok((user(&claims), good))
+        let user = match &*said {
+            Said::Bound(claims) => {
+                self.check_time(claims)?;
+                self.check_objects(&claims.private)?;
+                user(claims)
+            }
+            Said::Kept(claims) => {
+                self.check_kept(claims, token)?;
+                account(&claims.namespace, &claims.account, &claims.uid)
+            }
+        };
+        Ok((user, good))
     }
 
-    fn verified(&self, token: &str) -> Result<Arc<Claims>, String> {
+    fn verified(&self, token: &str) -> Result<Arc<Said>, String> {
         let keys = self.pki.now();
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if let Some(claims) = self.memory(keys.generation()).claims.get(&digest) {
-            return Ok(claims.clone());
+        if let Some(said) = self.memory(keys.generation()).said.get(&digest) {
+            return Ok(said.clone());
         }
-        let claims = Arc::new(self.decode(token, &keys.accounts)?);
+        let said = Arc::new(self.decode(token, &keys.accounts)?);
         let mut memory = self.memory(keys.generation());
-        if memory.claims.len() >= REMEMBERED_MAX {
-            memory.claims.clear();
+        if memory.said.len() >= REMEMBERED_MAX {
+            memory.said.clear();
         }
-        memory.claims.insert(digest, claims.clone());
-        Ok(claims)
+        memory.said.insert(digest, said.clone());
+        Ok(said)
     }
 
     /// What a token says that one of these keys has signed.
-    fn decode(&self, token: &str, keys: &[AccountKey]) -> Result<Claims, String> {
+    fn decode(&self, token: &str, keys: &[AccountKey]) -> Result<Said, String> {
         let invalid = |error: jsonwebtoken::errors::Error| format!("invalid bearer token: {error}");
         let named = jsonwebtoken::decode_header(token).map_err(invalid)?.kid;
         let mut rules = Validation::new(Algorithm::ES256);
@@ -131,14 +144,17 @@ impl ServiceAccounts {
         rules.validate_nbf = false;
         rules.validate_aud = false;
         rules.required_spec_claims.clear();
-        rules.set_issuer(&[&self.issuer]);
+        rules.set_issuer(&[self.issuer.as_str(), KEPT_ISSUER]);
         let mut why = "invalid bearer token: no key that is trusted has signed it".to_owned();
         for key in keys {
             if named.as_ref().is_some_and(|named| *named != key.id) {
                 continue;
             }
-            match jsonwebtoken::decode::<Claims>(token, &key.decoding, &rules) {
-                Ok(data) => return Ok(data.claims),
+            match jsonwebtoken::decode::<Said>(token, &key.decoding, &rules) {
+                Ok(data) if data.claims.is_from(&self.issuer) => return Ok(data.claims),
+                Ok(_) => {
+                    why = "invalid bearer token: it is not of the sort that its issuer issues".to_owned()
+                }
                 Err(error) => why = invalid(error),
             }
         }
@@ -177,7 +193,7 @@ impl ServiceAccounts {
                 serviceaccount: named(&spec.name, &spec.uid),
             },
             nbf: now,
-            sub: format!("system:serviceaccount:{}:{}", spec.namespace, spec.name),
+            sub: account_name(&spec.namespace, &spec.name),
         }
     }
 
@@ -185,10 +201,21 @@ impl ServiceAccounts {
     fn memory(&self, generation: u64) -> MutexGuard<'_, Remembered> {
         let mut memory = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if memory.generation != generation {
-            memory.claims.clear();
+            memory.said.clear();
             memory.generation = generation;
         }
         memory
+    }
+
+    /// Signs what a new token says with the key whose turn it is.
+    fn sign(&self, claims: &impl Serialize) -> Result<String, Status> {
+        let mut header = Header::new(Algorithm::ES256);
+        header.typ = None;
+        let keys = self.pki.now();
+        let none = || Status::internal("there is no key to sign tokens with");
+        let key = keys.accounts.first().ok_or_else(none)?;
+        header.kid = Some(key.id.clone());
+        jsonwebtoken::encode(&header, claims, &key.encoding).map_err(Status::internal)
     }
 
     fn check_time(&self, claims: &Claims) -> Result<(), String> {
@@ -262,19 +289,29 @@ fn user(claims: &Claims) -> User {
             add(&format!("{kind}-uid"), &named.uid);
         }
     }
+    let named = &private.serviceaccount;
     User {
-        name: format!(
-            "system:serviceaccount:{}:{}",
-            private.namespace, private.serviceaccount.name
-        ),
-        uid: private.serviceaccount.uid.clone(),
+        extra,
+        ..account(&private.namespace, &named.name, &named.uid)
+    }
+}
+
+/// The user that a service account is.
+fn account(namespace: &str, name: &str, uid: &str) -> User {
+    User {
+        name: account_name(namespace, name),
+        uid: uid.to_owned(),
         groups: vec![
             "system:serviceaccounts".to_owned(),
-            format!("system:serviceaccounts:{}", private.namespace),
+            format!("system:serviceaccounts:{namespace}"),
             super::AUTHENTICATED.to_owned(),
         ],
-        extra,
+        extra: BTreeMap::new(),
     }
+}
+
+fn account_name(namespace: &str, name: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{name}")
 }
 
 #[async_trait]
@@ -283,18 +320,23 @@ impl Tokens for ServiceAccounts {
         let claims = self.claims(spec);
         let expires = jiff::Timestamp::from_second(claims.exp).map_err(Status::internal)?;
         let audiences = claims.aud.list().to_vec();
-        let mut header = Header::new(Algorithm::ES256);
-        header.typ = None;
-        let keys = self.pki.now();
-        let none = || Status::internal("there is no key to sign tokens with");
-        let key = keys.accounts.first().ok_or_else(none)?;
-        header.kid = Some(key.id.clone());
-        let token = jsonwebtoken::encode(&header, &claims, &key.encoding).map_err(Status::internal)?;
         Ok(IssuedToken {
-            token,
+            token: self.sign(&claims)?,
             expires,
             audiences,
         })
+    }
+
+    fn issue_kept(&self, spec: &KeptSpec) -> Result<String, Status> {
+        self.sign(&kept::claims(spec))
+    }
+
+    fn has_lost_its_key(&self, token: &str) -> bool {
+        let named = jsonwebtoken::decode_header(token)
+            .ok()
+            .and_then(|header| header.kid);
+        let keys = self.pki.now();
+        named.is_some_and(|named| keys.accounts.iter().all(|key| key.id != named))
     }
 
     async fn review(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), String> {

@@ -58,7 +58,8 @@ impl<'d> Counted<'d> {
     pub fn answered(mut self, response: &Response<Body>, waited: Duration) {
         self.answered = true;
         let code = response.status().as_u16();
-        let lasts = self.lasts();
+        // What was refused lasts no longer than the refusal.
+        let lasts = self.lasts() && code < 400;
         let answer = Answer {
             code,
             dry_run: self.dry_run,

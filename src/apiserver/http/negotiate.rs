@@ -147,6 +147,15 @@ fn not_acceptable() -> Status {
     )
 }
 
+/// The refusal of a form in which there are no streams of events.
+pub fn not_streamed() -> Status {
+    Status::new(
+        406,
+        "NotAcceptable",
+        "only the following media types are accepted: application/json;stream=watch",
+    )
+}
+
 /// Whether the client takes gzip.
 pub fn gzip(headers: &HeaderMap) -> bool {
     lists(headers, &ACCEPT_ENCODING, "gzip")

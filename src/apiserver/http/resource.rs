@@ -15,6 +15,7 @@ use super::body::read;
 use super::convert::{self, Conversion};
 use super::door::Door;
 use super::handler::{Incoming, text};
+use super::negotiate::Format;
 use super::path::ResourcePath;
 use super::query::{self, Query};
 use super::{negotiate, reply, turns, watch};
@@ -40,6 +41,10 @@ pub async fn answer(
     about: &About,
     incoming: Incoming,
 ) -> Result<Response<Body>, Status> {
+    let place = &path.resource;
+    if door.kinds.is_off(&place.group, &place.version, &place.plural) {
+        return Err(Status::no_such_path());
+    }
     if streams::is_stream(&path) {
         let _running = door.counters.long_running(about);
         return streams::answer(door, path, incoming).await;
@@ -291,6 +296,9 @@ async fn follow(
         ));
     }
     let conversion = conversion(door, &path, &incoming)?;
+    if conversion.form.format == Format::Yaml {
+        return Err(negotiate::not_streamed());
+    }
     let options = query::options(&incoming.query, Verb::Watch, incoming.user_agent())?;
     let place = door.watches.admit(&incoming.user.name)?;
     let seconds = options.timeout_seconds.filter(|s| *s > 0);

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::telemetry::{Histogram, Metrics};
 use prometheus_client::metrics::counter::Counter;
@@ -34,7 +34,7 @@ pub struct Answer {
     pub code: u16,
     /// Nothing came of it, as was asked for.
     pub dry_run: bool,
-    /// How long it took; `None` for what lasts as long as the client likes.
+    /// How long it took; `None` for what has only begun: it counts when it ends, if ever.
     pub took: Option<Duration>,
     /// How much of this was waiting for its turn, and for webhooks.
     pub waited: Duration,
@@ -89,6 +89,15 @@ impl Requests {
         self.of(about).answered(self, answer);
     }
 
+    /// Takes the time of a request that lasts as long as the client likes, until what is returned is dropped.
+    pub fn lasting(&self, about: &About) -> Lasting {
+        Lasting {
+            began: Instant::now(),
+            durations: self.durations.get_or_create_owned(&(*about, Dryness::of(false))),
+            sli: self.sli.get_or_create_owned(about),
+        }
+    }
+
     fn of(&self, about: &About) -> Arc<Series> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(series) = known.get(about) {
@@ -100,6 +109,21 @@ impl Requests {
             .entry(*about)
             .or_insert_with(|| Arc::new(Series::of(*about)))
             .clone()
+    }
+}
+
+/// A request that is under way, and whose time counts once it ends.
+pub struct Lasting {
+    began: Instant,
+    durations: Histogram,
+    sli: Histogram,
+}
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.durations.observe(seconds);
+        self.sli.observe(seconds);
     }
 }
 

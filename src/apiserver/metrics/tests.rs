@@ -116,9 +116,14 @@ fn what_runs_is_counted_while_it_does() {
     );
     drop((running, watching));
     assert_eq!(http.watchers(&list()), 0);
+    let of = "verb=\"WATCH\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"\",scope=\"cluster\",component=\"apiserver\"";
     has(
         &metrics,
-        &["apiserver_current_inflight_requests{request_kind=\"readOnly\"} 0"],
+        &[
+            "apiserver_current_inflight_requests{request_kind=\"readOnly\"} 0",
+            &format!("apiserver_request_duration_seconds_count{{{of},dry_run=\"\"}} 1"),
+            &format!("apiserver_request_sli_duration_seconds_count{{{of}}} 1"),
+        ],
     );
 }
 

@@ -64,6 +64,7 @@ use crate::nodes::{Dialer, NodeLinks};
 use crate::outbound::Outbound;
 use crate::pki::Pki;
 use crate::served::ServedKinds;
+use crate::switches::Switches;
 use crate::tokens::Tokens;
 use crate::vault::Vault;
 
@@ -80,6 +81,8 @@ pub struct CoreConfig {
     pub service_cidr: String,
     /// Node ports, first and last.
     pub node_ports: (u16, u16),
+    /// Which versions of the API are served.
+    pub switches: Switches,
     /// What admission plugins are told.
     pub admission: admission::Settings,
     /// Seconds that events are kept.
@@ -105,6 +108,7 @@ impl CoreConfig {
             port,
             service_cidr: "10.43.0.0/16".into(),
             node_ports: (30000, 32767),
+            switches: Switches::default(),
             admission: admission::Settings::default(),
             event_ttl_seconds: 3600,
             keys: None,
@@ -165,7 +169,7 @@ impl Core {
         let plugins = admission::plugins(&config.admission);
         let names = plugins.iter().map(|plugin| plugin.name());
         let admission = Arc::new(AdmissionMetrics::new(&config.metrics, names));
-        let kinds: Arc<ServedKinds> = Arc::default();
+        let kinds = Arc::new(ServedKinds::switched(&config.switches));
         let inner = Arc::new_cyclic(|own: &Weak<Inner>| {
             let dialer = Dialer::new(Arc::new(Itself(own.clone())), config.nodes.clone());
             Inner {

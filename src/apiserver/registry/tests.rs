@@ -14,10 +14,11 @@ use tempfile::TempDir;
 
 use crate::authz::{AllowAll, Authorizer};
 use crate::mirror;
-use crate::tokens::{IssuedToken, TokenSpec, Tokens};
+use crate::tokens::{IssuedToken, KeptSpec, TokenSpec, Tokens};
 
 use super::{Core, CoreConfig};
 
+mod account_secrets;
 mod custom;
 mod every_kind;
 mod keeping;
@@ -45,6 +46,14 @@ impl Tokens for NoTokens {
             expires,
             audiences: vec!["api".into()],
         })
+    }
+
+    fn issue_kept(&self, spec: &KeptSpec) -> Result<String, Status> {
+        Ok(format!("{}/{}/{}", spec.account, spec.uid, spec.secret))
+    }
+
+    fn has_lost_its_key(&self, token: &str) -> bool {
+        token == "old"
     }
 
     async fn review(&self, token: &str, _: &[String]) -> Result<(User, Vec<String>), String> {

@@ -228,6 +228,7 @@ fn core_config(config: &ServerConfig, port: u16, nodes: NodeLinks, pki: &Arc<Pki
         keys: Some(pki.clone()),
         service_cidr: config.service_cidr.clone(),
         node_ports: config.node_ports,
+        switches: config.switches.clone(),
         admission: config.admission.clone(),
         event_ttl_seconds: config.event_ttl_seconds,
         metrics: config.metrics.clone(),

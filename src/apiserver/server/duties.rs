@@ -42,6 +42,8 @@ pub(super) fn lead(
         let publish = endpoints::publish(core.clone(), group.clone(), own, prepared, clock.clone());
         spell.spawn("publish the API's addresses", OnError::Shutdown, publish);
         spell.spawn("settle quotas", OnError::Shutdown, core.clone().keep_quotas());
+        let fill = core.clone().keep_account_secrets();
+        spell.spawn("fill the secrets of accounts", OnError::Shutdown, fill);
     });
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{set, set_seconds};
-use crate::config::Config;
+use crate::config::{Config, Switches};
 
 /// Joining, and the limits of store and API.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -35,6 +35,11 @@ pub struct Cluster {
     #[arg(long, value_name = "SECONDS")]
     pub compaction_interval: Option<u64>,
 
+    /// Which versions of the API are served, such as `networking.k8s.io/v1beta1=true`, `batch/v1=false` or
+    /// `api/beta=true`; a list, the same on every server
+    #[arg(long, value_name = "KEY=BOOL", value_delimiter = ',')]
+    pub runtime_config: Vec<String>,
+
     /// Most requests that only read and are carried out at once; with those that write they are the seats that
     /// priority levels share [default: 400]
     #[arg(long, value_name = "COUNT")]
@@ -55,7 +60,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn apply(self, config: &mut Config) {
+    /// Puts these settings into the configuration.
+    ///
+    /// # Errors
+    /// When there is no such version of the API; the text says which there are.
+    pub(super) fn apply(self, config: &mut Config) -> anyhow::Result<()> {
         config.server = self.server;
         config.join = self.join;
         set(&mut config.witness, self.witness);
@@ -73,5 +82,8 @@ impl Cluster {
         );
         set(&mut config.watches_max, self.max_watches);
         set_seconds(&mut config.shutdown_delay, self.shutdown_delay_duration);
+        let switches = Switches::parse(&self.runtime_config);
+        config.switches = switches.map_err(|why| anyhow::anyhow!("--runtime-config: {why}"))?;
+        Ok(())
     }
 }

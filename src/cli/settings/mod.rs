@@ -73,7 +73,7 @@ impl Settings {
     pub fn into_config(self, data_dir: PathBuf) -> anyhow::Result<Config> {
         let mut config = Config::new(data_dir);
         self.network.apply(&mut config);
-        self.cluster.apply(&mut config);
+        self.cluster.apply(&mut config)?;
         self.node.apply(&mut config)?;
         self.images.apply(&mut config.images)?;
         self.loss.apply(&mut config)?;

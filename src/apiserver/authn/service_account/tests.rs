@@ -159,3 +159,81 @@ fn forged_tokens_are_refused() {
     assert!(ours.authenticate(&parts.join("."), &[]).is_err());
     assert!(ours.authenticate("", &[]).is_err());
 }
+
+fn kept_spec() -> KeptSpec {
+    KeptSpec {
+        namespace: "a".into(),
+        account: "bot".into(),
+        uid: "sa-1".into(),
+        secret: "key".into(),
+    }
+}
+
+fn holding(token: &str) -> Value {
+    use base64::engine::general_purpose::STANDARD;
+    let mut secret = object("key", "secret-1");
+    secret["data"] = json!({ "token": STANDARD.encode(token) });
+    secret
+}
+
+#[test]
+fn a_kept_token_is_good_while_its_secret_holds_it() {
+    let account = || Fixed::default().with("", "serviceaccounts", object("bot", "sa-1"));
+    let (_dir, clock, mut tokens) = tokens(account());
+    let token = tokens.issue_kept(&kept_spec()).unwrap();
+    let body = token.split('.').nth(1).unwrap();
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap();
+    assert_eq!(
+        claims,
+        json!({
+            "iss": "kubernetes/serviceaccount",
+            "kubernetes.io/serviceaccount/namespace": "a",
+            "kubernetes.io/serviceaccount/secret.name": "key",
+            "kubernetes.io/serviceaccount/service-account.name": "bot",
+            "kubernetes.io/serviceaccount/service-account.uid": "sa-1",
+            "sub": "system:serviceaccount:a:bot",
+        })
+    );
+    let mut with = |lookup: Fixed| {
+        tokens.lookup = Arc::new(lookup);
+        tokens.authenticate(&token, &[])
+    };
+    assert_eq!(
+        with(account()).unwrap_err(),
+        "service account token has been invalidated"
+    );
+    let refused = with(account().with("", "secrets", holding("another"))).unwrap_err();
+    assert_eq!(refused, "service account token does not match server's copy");
+    let anew = Fixed::default().with("", "serviceaccounts", object("bot", "sa-2"));
+    let refused = with(anew.with("", "secrets", holding(&token))).unwrap_err();
+    assert_eq!(refused, "service account UID (sa-2) does not match claim (sa-1)");
+    let mut marked = holding(&token);
+    marked["metadata"]["labels"] = json!({"kubernetes.io/legacy-token-invalid-since": "2026-01-01"});
+    let refused = with(account().with("", "secrets", marked)).unwrap_err();
+    assert!(
+        refused.contains("a/key for service account a/bot has been marked invalid"),
+        "{refused}"
+    );
+
+    let (user, audiences) = with(account().with("", "secrets", holding(&token))).unwrap();
+    assert_eq!(
+        (user.name.as_str(), user.uid.as_str()),
+        ("system:serviceaccount:a:bot", "sa-1")
+    );
+    assert!(user.extra.is_empty() && audiences == ["https://issuer"]);
+    assert!(tokens.authenticate(&token, &["vault".to_owned()]).is_err());
+    clock.advance(Duration::from_secs(400 * 86_400));
+    assert!(tokens.authenticate(&token, &[]).is_ok(), "it has no end");
+
+    for step in [Step::Prepare, Step::Activate, Step::Retire] {
+        assert!(!tokens.has_lost_its_key(&token), "before {step:?}");
+        let trust = tokens.pki.now().trust.clone();
+        let next = trust.after(step, &[Secret::ServiceAccountKey], true, clock.now());
+        tokens.pki.take_up(&next.unwrap()).unwrap();
+    }
+    assert!(tokens.has_lost_its_key(&token) && tokens.authenticate(&token, &[]).is_err());
+    assert!(
+        !tokens.has_lost_its_key("nonsense"),
+        "what somebody else has put there is theirs"
+    );
+}

@@ -100,7 +100,7 @@ impl Core {
         for (key, since) in std::mem::take(orphans) {
             let age = Duration::try_from(now.duration_since(since)).unwrap_or_default();
             match ORPHAN_GRACE.checked_sub(age).filter(|left| !left.is_zero()) {
-                None => self.forget_orphan(&key).await?,
+                None => self.forget_orphan(&key, repairs).await?,
                 Some(left) => {
                     wait = wait.min(left);
                     orphans.insert(key, since);
@@ -162,9 +162,12 @@ impl Core {
                 Ok(claim) => {
                     tracing::warn!(%key, "the record of a service's address was removed; writing it again");
                     let written = self.commit_unless_changed(claim).await?;
-                    let ip = key.rsplit('/').next().and_then(|name| name.parse().ok());
-                    if let Some(ip) = ip.filter(|_| written) {
-                        repairs.not_allocated(&service, ip);
+                    match key.rsplit('/').next().and_then(|name| name.parse().ok()) {
+                        Some(ip) if written => repairs.not_allocated(&service, ip),
+                        Some(ip) if self.has_another(key, &service) => {
+                            repairs.already_allocated(&service, ip)
+                        }
+                        _ => {}
                     }
                 }
                 Err(status) => tracing::warn!(%status, %key, "could not write the record of an address"),
@@ -185,7 +188,14 @@ impl Core {
         services::held(&service).contains(&record.key).then_some(service)
     }
 
-    async fn forget_orphan(&self, key: &str) -> Result<(), Status> {
+    /// Whether another Service has the address of that record by now.
+    fn has_another(&self, key: &str, service: &Value) -> bool {
+        let record = self.inner.store.peek(key);
+        let holder = record.and_then(|record| self.holder(&record));
+        holder.is_some_and(|holder| object::uid(&holder) != object::uid(service))
+    }
+
+    async fn forget_orphan(&self, key: &str, repairs: &Repairs) -> Result<(), Status> {
         let Some(entry) = self.inner.store.peek(key) else {
             return Ok(());
         };
@@ -198,10 +208,15 @@ impl Core {
             key: key.to_owned(),
             expect,
         };
-        self.commit_unless_changed(removal)
-            .await
-            .map(drop)
-            .map_err(refuse::status)
+        let removed = self.commit_unless_changed(removal).await;
+        if removed.map_err(refuse::status)? {
+            let record = text::parse(&entry)?;
+            let named = services::parent(&record)
+                .map(|(namespace, name)| lookup::key("", "services", namespace, name));
+            let is_there = named.is_some_and(|named| self.inner.store.peek(&named).is_some());
+            repairs.removed(&record, is_there);
+        }
+        Ok(())
     }
 
     /// Commits, unless somebody else has changed it meanwhile, which comes back as an event. Whether it did.

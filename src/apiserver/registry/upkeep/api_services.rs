@@ -65,6 +65,12 @@ pub(super) fn plan(kinds: &[KindRef], live: &[Value], now: Timestamp) -> Vec<Wri
     writes
 }
 
+/// Whether a write is due because of the versions that a server was built with, or told, to serve.
+pub(super) fn depends_on_settings(write: &Write) -> bool {
+    matches!(write.what, What::Create | What::Delete)
+        && object::label(&write.object, MANAGED) == Some(ON_START)
+}
+
 fn write(what: What, object: Value) -> Write {
     Write {
         collection: SERVICES,

@@ -3,6 +3,7 @@
 //!
 //! Every server does this for itself; what it writes is a function of what is there, so several servers agree.
 
+mod account_secrets;
 mod addresses;
 mod api_services;
 mod flow_control;
@@ -25,7 +26,7 @@ use api::status::Status;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use store::StoreError;
+use store::{Leadership, StoreError};
 
 use super::{Core, text};
 use crate::lookup;
@@ -87,8 +88,10 @@ impl Core {
         }
         let mut kinds = self.inner.kinds.changes();
         let mut keys = self.inner.config.keys.as_ref().map(|keys| keys.changes());
+        let mut leads = store.leadership();
         loop {
             kinds.mark_unchanged();
+            leads.mark_unchanged();
             keys.iter_mut().for_each(|keys| keys.mark_unchanged());
             let began = Instant::now();
             if let Err(status) = self.put_in_order().await {
@@ -97,7 +100,7 @@ impl Core {
                 continue;
             }
             let settle = (began.elapsed() * RESTS).clamp(SETTLE, REST_MAX);
-            changed(&mut watches, &mut kinds, &mut keys, settle).await?;
+            changed(&mut watches, &mut kinds, &mut keys, &mut leads, settle).await?;
         }
     }
 
@@ -108,7 +111,13 @@ impl Core {
         let (levels, schemas) = (live(flow_control::LEVELS)?, live(flow_control::SCHEMAS)?);
         let mut writes = flow_control::plan(&levels, &schemas, now);
         let services = live(api_services::SERVICES)?;
-        writes.extend(api_services::plan(&self.inner.kinds.all(), &services, now));
+        let mut planned = api_services::plan(&self.inner.kinds.all(), &services, now);
+        if !self.inner.store.leadership().borrow().leads {
+            // While servers of one cluster are told, one after the other, to serve other versions, one of them has its
+            // way: else they would undo one another's work for ever.
+            planned.retain(|write| !api_services::depends_on_settings(write));
+        }
+        writes.extend(planned);
         let keys = self.inner.config.keys.as_ref();
         let trust = keys.map_or_else(Trust::default, |keys| Trust::of(&keys.now()));
         writes.extend(trust::plan(&trust, &live(trust::MAPS)?));
@@ -167,6 +176,7 @@ async fn changed(
     watches: &mut [Watch],
     kinds: &mut tokio::sync::watch::Receiver<u64>,
     keys: &mut Option<tokio::sync::watch::Receiver<Arc<Material>>>,
+    leads: &mut tokio::sync::watch::Receiver<Leadership>,
     settle: Duration,
 ) -> Result<(), StoreError> {
     {
@@ -175,6 +185,7 @@ async fn changed(
             (event, ..) = futures_util::future::select_all(events) => Some(event),
             _ = kinds.changed() => None,
             () = of_keys(keys) => None,
+            Ok(()) = leads.changed() => None,
         };
         if let Some(event) = event {
             event.ok_or(StoreError::Closed)??;

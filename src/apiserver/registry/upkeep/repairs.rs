@@ -1,4 +1,4 @@
-//! What Services are told of their addresses, in Kubernetes' reasons and words.
+//! What Services are told of their addresses, and addresses of their Services, in Kubernetes' reasons and words.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -34,6 +34,20 @@ impl Repairs {
         self.tell(service, "ClusterIPNotAllocated", text);
     }
 
+    /// The record of an address went to another Service before it could be written again.
+    pub fn already_allocated(&self, service: &Value, ip: IpAddr) {
+        let family = family(ip);
+        let text =
+            format!("Cluster IP [{family}]:{ip} was assigned to multiple services; please recreate service");
+        self.tell(service, "ClusterIPAlreadyAllocated", text);
+    }
+
+    /// A record was removed, since the Service that it names does not have the address, or is not there.
+    pub fn removed(&self, record: &Value, is_service_there: bool) {
+        let (reason, text) = why_removed(record, is_service_there);
+        self.tell(record, reason, text);
+    }
+
     /// These Services have addresses that lie in none of the ranges there are.
     pub fn out_of_range(&mut self, found: &[(IpAddr, Value)]) {
         let before = std::mem::replace(&mut self.outside, found.iter().map(|(ip, _)| *ip).collect());
@@ -46,14 +60,14 @@ impl Repairs {
         }
     }
 
-    fn tell(&self, service: &Value, reason: &str, text: String) {
+    fn tell(&self, object: &Value, reason: &str, text: String) {
         let part = |text: &str| Some(text.to_owned());
         let about = ObjectReference {
-            api_version: part("v1"),
-            kind: part("Service"),
-            namespace: part(object::namespace(service)),
-            name: part(object::name(service)),
-            uid: part(object::uid(service)),
+            api_version: part(object::api_version(object)),
+            kind: part(object::kind(object)),
+            namespace: part(object::namespace(object)).filter(|namespace| !namespace.is_empty()),
+            name: part(object::name(object)),
+            uid: part(object::uid(object)),
             ..ObjectReference::default()
         };
         self.recorder.event(&about, EventType::Warning, reason, text);
@@ -67,6 +81,23 @@ pub(super) fn is_within(ip: IpAddr, ranges: &[Value]) -> bool {
     cidrs.any(|cidr| cidr.contains(ip))
 }
 
+/// Reason and words of a record's end.
+fn why_removed(record: &Value, is_service_there: bool) -> (&'static str, String) {
+    let part = |key: &str| value::text(record, &format!("spec.parentRef.{key}"));
+    let (ip, namespace, name) = (object::name(record), part("namespace"), part("name"));
+    let said = format!("IPAddress: {ip} for Service {namespace}/{name}");
+    match is_service_there {
+        true => (
+            "IPAddressWrongReference",
+            format!("{said} has a wrong reference; cleaning up"),
+        ),
+        false => (
+            "IPAddressNotAllocated",
+            format!("{said} appears to have leaked: cleaning up"),
+        ),
+    }
+}
+
 fn family(ip: IpAddr) -> &'static str {
     match ip {
         IpAddr::V4(_) => "IPv4",
@@ -78,6 +109,21 @@ fn family(ip: IpAddr) -> &'static str {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn records_that_go_are_told_why() {
+        let record = json!({
+            "metadata": {"name": "10.43.0.9"},
+            "spec": {"parentRef": {"resource": "services", "namespace": "shop", "name": "till"}},
+        });
+        let (reason, text) = why_removed(&record, false);
+        assert_eq!(reason, "IPAddressNotAllocated");
+        assert_eq!(
+            text,
+            "IPAddress: 10.43.0.9 for Service shop/till appears to have leaked: cleaning up"
+        );
+        assert_eq!(why_removed(&record, true).0, "IPAddressWrongReference");
+    }
 
     #[test]
     fn addresses_lie_in_ranges() {

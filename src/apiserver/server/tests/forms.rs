@@ -39,6 +39,17 @@ async fn answers_take_the_form_that_was_asked_for() {
     assert!(zipped.headers().contains_key("audit-id"));
     let refused = fixture.plain("GET", roles, &[("accept", "text/html")]).await;
     assert_eq!(refused.status(), 406);
+    // Events are written one after the other, for which YAML has no form.
+    let watch = "/api/v1/namespaces?watch=1&timeoutSeconds=1";
+    let refused = fixture
+        .plain("GET", watch, &[("accept", "application/yaml")])
+        .await;
+    assert_eq!(refused.status(), 406);
+    let why: Value = serde_json::from_slice(&bytes(refused).await).unwrap();
+    assert_eq!(
+        why["message"],
+        "only the following media types are accepted: application/json;stream=watch"
+    );
     let large = fixture
         .plain("POST", "/api/v1/namespaces", &[("content-length", "9999999")])
         .await;
