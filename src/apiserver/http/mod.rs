@@ -40,5 +40,5 @@ pub(crate) use intake::Intake;
 pub(crate) use large::Waiting;
 pub(crate) use listen::{Answers, Listening, bind};
 pub(crate) use plain::metrics;
-pub use until::Until;
+pub use until::{End, Until};
 pub(crate) use watches::Watches;

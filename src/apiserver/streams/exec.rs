@@ -19,10 +19,10 @@ use super::spdy::{Session, Stream, Writer};
 use super::upgrade::{self, Wanted};
 use super::websocket::{self, Framing};
 use super::{Incoming, link, pod};
-use crate::http::Door;
 use crate::http::path::ResourcePath;
 use crate::http::query::Query;
-use crate::http::until::End;
+use crate::http::{Door, End};
+
 use crate::nodes::Body;
 
 const WEBSOCKET_PROTOCOLS: [&str; 6] = [
