@@ -82,7 +82,7 @@ impl Keys {
 /// The keys of a server that listens, and what was made with them.
 pub(super) enum Kept {
     /// Kept good from now on.
-    Full(Credentials),
+    Full(Box<Credentials>),
     Witness(witness::Kept),
 }
 
@@ -160,7 +160,7 @@ impl Prepared {
                     writing: Arc::default(),
                 };
                 credentials.clone().keep(store.clone(), tasks);
-                Kept::Full(credentials)
+                Kept::Full(Box::new(credentials))
             }
             Keys::Witness(keys) => Kept::Witness(witness::Kept {
                 clock: config.clock.clone(),
