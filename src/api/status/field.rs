@@ -120,7 +120,7 @@ impl FieldError {
         }
     }
 
-    /// The reason string of the [`Cause`] this becomes.
+    /// The reason string of the [`Cause`](super::Cause) this becomes.
     pub fn reason(&self) -> &'static str {
         match self.kind {
             FieldErrorKind::Required => "FieldValueRequired",
@@ -136,7 +136,7 @@ impl FieldError {
         }
     }
 
-    /// The text without the path, as a [`Cause`] carries it.
+    /// The text without the path, as a [`Cause`](super::Cause) carries it.
     pub fn body(&self) -> String {
         let head = match self.kind {
             FieldErrorKind::Required => "Required value",
