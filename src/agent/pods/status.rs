@@ -105,7 +105,12 @@ fn phase(pod: &Pod, state: &PodState, main: &[ContainerStatus]) -> &'static str 
     };
     // On its way out, a pod that has come to rest is judged by how its containers ended.
     let last = state.deadline.is_some() && !state.any_active();
-    main_phase(main, !last && spec::main_containers(pod).any(again))
+    match main_phase(main, !last && spec::main_containers(pod).any(again)) {
+        // Sidecars end after the others, and nobody may take a pod for over while something of it runs (kubelet
+        // `mergePodStatus`).
+        "Succeeded" | "Failed" if state.any_active() => "Running",
+        found => found,
+    }
 }
 
 /// `again`: some container runs, or will be started again.

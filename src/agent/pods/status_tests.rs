@@ -219,6 +219,22 @@ fn ends() {
 }
 
 #[test]
+fn a_pod_is_over_when_its_sidecars_are() {
+    for (code, expected) in [(0, "Succeeded"), (2, "Failed")] {
+        let mut story = Story::ready(pod("Never", vec![sidecar("s")], vec![container("a")]));
+        for name in ["s", "a"] {
+            story.step();
+            story.started(name);
+        }
+        story.exited("a", code);
+        story.step();
+        assert_eq!(phase(&story.status()), "Running", "its sidecar is on its way out");
+        story.exited("s", 143);
+        assert_eq!(phase(&story.status()), expected);
+    }
+}
+
+#[test]
 fn readiness_gates() {
     let mut story = Story::ready(pod("Always", vec![], vec![container("a")]));
     let gate = PodReadinessGate {
