@@ -22,7 +22,6 @@ use super::{Incoming, link, pod};
 use crate::http::path::ResourcePath;
 use crate::http::query::Query;
 use crate::http::{Door, End};
-
 use crate::nodes::Body;
 
 const WEBSOCKET_PROTOCOLS: [&str; 6] = [
