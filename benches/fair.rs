@@ -1,9 +1,9 @@
 //! One hostile client at full speed, and another beside it: what the other one waits.
 //!
 //! Hostile is a service account with an editor's rights and all the connections that it likes; the other one, an
-//! account like it, reads an object and writes one of its own, one request after another. The load's threads give way
-//! to everybody (`SCHED_IDLE`) and the other client's come first: both stand for machines of their own, and what this
-//! machine's kernel makes wait is not what is asked about.
+//! account like it, reads an object and writes one of its own, one request after another. Both are to stand for machines
+//! of their own: half of the processors are the server's alone, the other half theirs, where the hostile one's threads
+//! give way to the other's at once. On fewer than two processors there is nothing to share out, and all share them.
 
 mod herd;
 
@@ -56,7 +56,16 @@ impl Way {
 
 /// Prints the table, each round of that many seconds.
 pub async fn measure(bin: &Path, scratch: &Path, seconds: u64) -> anyhow::Result<()> {
+    let processors = std::thread::available_parallelism()?.get();
+    let share = processors / 2;
+    if share > 0 {
+        sys::process::set_processors(share..processors)?;
+    }
+    // It keeps to the processors of the thread that starts it.
     let node = Node::start(bin, scratch, &[])?;
+    if share > 0 {
+        sys::process::set_processors(0..share)?;
+    }
     node.ready().await?;
     let admin = crate::api::wires(&node, 1).await?.remove(0);
     let elephant = Arc::new(account(&node, &admin, "elephant").await?);

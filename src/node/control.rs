@@ -126,6 +126,11 @@ pub(super) async fn open_store(
         address: prepared.address().to_string(),
         ..store::Peer::default()
     };
+    settings.at_work = || {
+        if let Err(error) = sys::process::set_real_time() {
+            tracing::debug!(%error, "the kernel gives the store no precedence: writes wait behind whatever else runs");
+        }
+    };
     Store::open(settings)
         .await
         .with_context(|| format!("cannot open the store in {}", config.data_dir.display()))

@@ -42,6 +42,9 @@ pub struct StoreConfig {
     pub here: Peer,
     /// The way to other members; without it this one can have none.
     pub dialer: Option<Arc<dyn Dialer>>,
+    /// Called in each thread that acknowledgements wait for, once the store is open: it may ask the kernel for
+    /// precedence, since all that such a thread does for a write takes a fraction of a millisecond.
+    pub at_work: fn(),
     /// For tests.
     pub(crate) plants: Plants,
     /// Where time comes from.
@@ -67,6 +70,7 @@ impl StoreConfig {
             witness: false,
             here: Peer::default(),
             dialer: None,
+            at_work: || {},
             plants: Plants::default(),
             // Kubernetes' own default (--etcd-compaction-interval).
             keep_history: Some(Duration::from_secs(300)),

@@ -164,6 +164,8 @@ pub struct Parts {
     pub alarm: watch::Sender<Option<String>>,
     /// A flush is asked for each time the log has grown by this.
     pub flush_log_bytes: u64,
+    /// What the writer's thread begins with.
+    pub at_work: fn(),
     /// Bytes that the state may take; 0 for no limit.
     pub quota: u64,
     /// Kept up to date: bytes that it takes, while that is too much; else 0.
@@ -177,7 +179,7 @@ impl Driver {
     pub fn new(parts: Parts) -> Result<Driver, StoreError> {
         let now = Instant::now();
         Ok(Driver {
-            writer: Writer::start(parts.log.clone(), parts.notices)?,
+            writer: Writer::start(parts.log.clone(), parts.notices, parts.at_work)?,
             core: parts.core,
             log: parts.log,
             inputs: parts.inputs,

@@ -66,9 +66,46 @@ pub fn set_nice(nice: i32) -> io::Result<()> {
 /// # Errors
 /// The kernel's.
 pub fn set_idle() -> io::Result<()> {
-    let none = libc::sched_param { sched_priority: 0 };
+    set_policy(libc::SCHED_IDLE, 0)
+}
+
+/// Lets the calling thread run as soon as it has something to do, whatever else there is, in turns with its like
+/// (`SCHED_RR`, sched(7)). For threads that others wait for and that work briefly. Those it will start are ordinary ones.
+///
+/// # Errors
+/// The kernel's: it takes a privilege, and a control group that may have such threads.
+pub fn set_real_time() -> io::Result<()> {
+    set_policy(libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, 1)
+}
+
+fn set_policy(policy: i32, priority: i32) -> io::Result<()> {
+    let wanted = libc::sched_param {
+        sched_priority: priority,
+    };
     // SAFETY: the parameter outlives the call, which only reads it; 0 names the calling thread.
-    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &none) };
+    let result = unsafe { libc::sched_setscheduler(0, policy, &wanted) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Keeps the calling thread, and those it will start, to some of the processors, by their numbers.
+///
+/// # Errors
+/// The kernel's: none of these is there.
+pub fn set_processors(processors: impl IntoIterator<Item = usize>) -> io::Result<()> {
+    // SAFETY: a set of bits, for which all zeros is the empty one.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for processor in processors {
+        if processor < 8 * size_of_val(&set) {
+            // SAFETY: the set has that bit.
+            unsafe { libc::CPU_SET(processor, &mut set) };
+        }
+    }
+    // SAFETY: the set outlives the call, which only reads it; 0 names the calling thread.
+    let result = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
     if result == 0 {
         Ok(())
     } else {

@@ -219,13 +219,14 @@ impl Listening {
         let caller = Caller::Remote {
             peer,
             certificate,
-            client,
+            client: client.clone(),
             until: until.clone(),
         };
         let asked = in_use.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             if request.version() < Version::HTTP_2 {
                 asked.leave_to_others();
+                client.asks();
             }
             let (door, caller) = (door.clone(), caller.clone());
             let request = request.map(|body| body.map_err(|error| -> BoxError { error.into() }).boxed());
@@ -311,7 +312,7 @@ where
 {
     fn execute(&self, request: F) {
         let busy = self.1.begin();
-        let request = self.0.clone().paced(request);
+        let request = self.0.clone().paced_request(request);
         tokio::spawn(async move {
             request.await;
             drop(busy);

@@ -3,6 +3,9 @@
 //! HTTP/2 flushes after every large frame, and a frame is 16 KiB for most clients: a list of some megabytes would cost
 //! hundreds of system calls, each of which sends one packet. What is written here is encrypted at once and waits until
 //! there is nothing more to write in this turn, or enough of it.
+//!
+//! A turn also ends after so many bytes, read or sent: those who wait for one (`pace/`) would have to wait until somebody's
+//! megabytes are decrypted.
 
 use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
@@ -16,6 +19,9 @@ const QUEUE_BYTES_MAX: usize = 40 * 1024;
 /// After a smaller write probably nothing follows, and it is sent when it is flushed.
 const LARGE: usize = 4 * 1024;
 
+/// How much is read or sent before others have their turn: some tens of microseconds of decrypting.
+const TURN_BYTES: usize = 64 * 1024;
+
 /// A TLS stream on which HTTP/2 puts off a flush as long as each one is followed by another write. Other protocols
 /// pass through: whoever speaks them may flush once and wait for an answer.
 pub(super) struct Together<IO> {
@@ -27,6 +33,8 @@ pub(super) struct Together<IO> {
     large: bool,
     /// Whether something was written since the last flush.
     grown: bool,
+    /// What was read and sent in this turn.
+    turn: usize,
 }
 
 impl<IO> Together<IO> {
@@ -37,14 +45,35 @@ impl<IO> Together<IO> {
             queued: 0,
             large: false,
             grown: false,
+            turn: 0,
         }
+    }
+
+    /// Gives way to others when this turn was long enough.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.turn < TURN_BYTES {
+            return Poll::Ready(());
+        }
+        self.turn = 0;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Whatever has to wait for the other side begins another turn.
+    fn waited<T>(&mut self, result: Poll<T>) -> Poll<T> {
+        if result.is_pending() {
+            self.turn = 0;
+        }
+        result
     }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Together<IO> {
     /// Sends all that waits.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        let sent = Pin::new(&mut self.stream).poll_flush(context);
+        ready!(self.waited(sent))?;
+        self.turn += self.queued;
         (self.queued, self.large, self.grown) = (0, false, false);
         Poll::Ready(Ok(()))
     }
@@ -64,6 +93,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Together<IO> {
         if !this.puts_off {
             return Pin::new(&mut this.stream).poll_write_vectored(context, pieces);
         }
+        ready!(this.poll_turn(context));
         if this.queued >= QUEUE_BYTES_MAX {
             ready!(this.poll_send(context))?;
         }
@@ -100,7 +130,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Together<IO> {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(context, into)
+        let this = self.get_mut();
+        ready!(this.poll_turn(context));
+        let before = into.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(context, into);
+        this.turn += into.filled().len() - before;
+        this.waited(read)
     }
 }
 

@@ -3,8 +3,11 @@
 //!
 //! Turns go to whoever has had least, by virtual time: one who was away begins where the others are, so that nobody
 //! saves up turns. What a turn will cost is known only when it is over, and is charged then.
+//!
+//! Of one client, what it asked for first goes first. Were all that it asked for to go on evenly, all would be done at
+//! about the same time, and until then nobody would get one of the seats that they have (`fairness/`).
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// A client, by a number made of its name.
@@ -16,9 +19,15 @@ const MEMORY_SECONDS: f64 = 0.2;
 const MODEST: f64 = 0.1;
 /// How long one processor is kept for modest clients after one was here.
 const SPARED_FOR: Duration = Duration::from_millis(100);
-/// A client whose tasks would all be through a step within this time, were they all ready, is in nobody's way. (A
-/// connection and its request count as two, and are hardly ever ready together: half of it is what others may wait.)
+/// A client whose tasks would all be through a step within this time, in seconds, were they all ready, is in nobody's
+/// way. (A connection and its request count as two, and are hardly ever ready together: half of it is what others may
+/// wait.)
 const BRIEF: f64 = 0.004;
+/// The same while modest clients are about, who would feel it.
+const BRIEF_BESIDE_THE_MODEST: f64 = 0.0015;
+/// How much older than what comes now something counts at most. Without a bound, whoever has watches of last week
+/// could keep its own requests waiting by them.
+const SENIORITY_MAX: Duration = Duration::from_secs(1);
 /// Above so many clients, those of whom nothing is left to know are forgotten.
 const TABS_MAX: usize = 4096;
 
@@ -26,8 +35,11 @@ const TABS_MAX: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     who: Who,
-    number: u64,
+    turn: Turn,
 }
+
+/// Who of one client comes first: since when it counts, and a number, which makes it unique.
+type Turn = (Duration, u64);
 
 /// What is known of a client.
 struct Tab<W> {
@@ -41,7 +53,7 @@ struct Tab<W> {
     at: Duration,
     /// All that it has had, in virtual time.
     had: Duration,
-    waiting: VecDeque<(u64, W)>,
+    waiting: BTreeMap<Turn, W>,
 }
 
 impl<W> Tab<W> {
@@ -115,7 +127,10 @@ impl<W> Ledger<W> {
     /// (A turn costs it a round through the runtime's queue, which at such a client's full speed is half as much again
     /// as the work itself.)
     pub fn goes_freely(&mut self, who: Who, now: Duration) -> bool {
-        let brief = BRIEF * self.processors as f64;
+        let brief = match self.spares(now) {
+            true => BRIEF_BESIDE_THE_MODEST,
+            false => BRIEF,
+        } * self.processors as f64;
         let tab = self.tab(who, now);
         let modest = tab.used < MODEST * MEMORY_SECONDS;
         let free = modest || tab.crowd() <= brief;
@@ -125,19 +140,20 @@ impl<W> Ledger<W> {
         free
     }
 
-    /// Lets one wait for a turn, to be given back by [`Ledger::end`]. It may be there at once: call [`Ledger::next`]
-    /// after it.
-    pub fn wait(&mut self, who: Who, waiter: W, now: Duration) -> Place {
+    /// Lets one wait for a turn, to be given back by [`Ledger::end`], in the place of what began at `since`. It may be
+    /// there at once: call [`Ledger::next`] after it.
+    pub fn wait(&mut self, who: Who, since: Duration, waiter: W, now: Duration) -> Place {
         self.number += 1;
-        let (number, reached) = (self.number, self.reached);
+        let turn = (since.max(now.saturating_sub(SENIORITY_MAX)), self.number);
+        let reached = self.reached;
         let tab = self.tab(who, now);
         if tab.waiting.is_empty() {
             tab.had = tab.had.max(reached);
         }
-        tab.waiting.push_back((number, waiter));
+        tab.waiting.insert(turn, waiter);
         let had = tab.had;
         self.order.insert((had, who));
-        Place { who, number }
+        Place { who, turn }
     }
 
     /// One waits no longer; whether it did.
@@ -145,10 +161,9 @@ impl<W> Ledger<W> {
         let Some(tab) = self.tabs.get_mut(&place.who) else {
             return false;
         };
-        let Some(at) = tab.waiting.iter().position(|(number, _)| *number == place.number) else {
+        if tab.waiting.remove(&place.turn).is_none() {
             return false;
-        };
-        tab.waiting.remove(at);
+        }
         let (had, none) = (tab.had, tab.waiting.is_empty());
         if none {
             self.order.remove(&(had, place.who));
@@ -182,7 +197,7 @@ impl<W> Ledger<W> {
         }
         let (had, who) = self.order.pop_first()?;
         let tab = self.tabs.get_mut(&who)?;
-        let (_, waiter) = tab.waiting.pop_front()?;
+        let (_, waiter) = tab.waiting.pop_first()?;
         if !tab.waiting.is_empty() {
             self.order.insert((had, who));
         }
@@ -192,8 +207,15 @@ impl<W> Ledger<W> {
     }
 
     fn at_once(&self, now: Duration) -> usize {
-        let spared = self.modest.is_some_and(|at| now.saturating_sub(at) < SPARED_FOR);
-        self.processors.saturating_sub(usize::from(spared)).max(1)
+        self.processors
+            .saturating_sub(usize::from(self.spares(now)))
+            .max(1)
+    }
+
+    /// Whether modest clients are about.
+    fn spares(&self, now: Duration) -> bool {
+        self.modest
+            .is_some_and(|at| now.saturating_sub(at) < SPARED_FOR)
     }
 
     /// A client's tab, as it stands now.
@@ -207,7 +229,7 @@ impl<W> Ledger<W> {
             tasks: 0,
             at: now,
             had: Duration::ZERO,
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
         });
         tab.fade(now);
         tab
@@ -276,19 +298,60 @@ mod tests {
         ledger.came(3, Duration::ZERO);
         ledger.charge(3, 100 * MS, Duration::ZERO);
         for waiter in ["one", "two"] {
-            ledger.wait(3, waiter, Duration::ZERO);
+            ledger.wait(3, Duration::ZERO, waiter, Duration::ZERO);
             assert_eq!(ledger.next(Duration::ZERO), Some(waiter));
         }
+    }
+
+    #[test]
+    fn beside_the_modest_less_is_brief() {
+        let mut ledger = Ledger::<&str>::new(1);
+        for _ in 0..1000 {
+            ledger.charge(1, MS / 10, Duration::ZERO);
+        }
+        ledger.moved(30, 9, 1, Duration::ZERO);
+        assert!(
+            ledger.goes_freely(1, Duration::ZERO),
+            "three milliseconds of work"
+        );
+        assert!(ledger.goes_freely(2, Duration::ZERO));
+        assert!(!ledger.goes_freely(1, Duration::ZERO));
+        ledger.moved(20, 1, 9, Duration::ZERO);
+        assert!(ledger.goes_freely(1, Duration::ZERO));
+    }
+
+    #[test]
+    fn what_began_first_goes_first() {
+        let mut ledger = Ledger::new(1);
+        greedy(&mut ledger, 1);
+        let now = 5000 * MS;
+        for (since, waiter) in [(4900, "second"), (5000, "third"), (4800, "first")] {
+            ledger.wait(1, since * MS, waiter, now);
+        }
+        let mut went = || {
+            let next = ledger.next(now);
+            ledger.end();
+            next
+        };
+        assert_eq!([went(), went()], [Some("first"), Some("second")]);
+        // What is very old is not older than what waited long.
+        ledger.wait(1, Duration::ZERO, "of old", now + 2000 * MS);
+        let mut went = || {
+            let next = ledger.next(now);
+            ledger.end();
+            next
+        };
+        assert_eq!([went(), went(), went()], [Some("third"), Some("of old"), None]);
     }
 
     #[test]
     fn one_processor_is_kept_while_modest_clients_are_about() {
         let mut ledger = Ledger::new(2);
         greedy(&mut ledger, 1);
-        ledger.wait(1, "first", Duration::ZERO);
+        ledger.wait(1, Duration::ZERO, "first", Duration::ZERO);
         assert_eq!(ledger.next(Duration::ZERO), Some("first"));
         assert!(ledger.goes_freely(2, Duration::ZERO));
-        ledger.wait(1, "second", Duration::ZERO);
+        ledger.wait(1, Duration::ZERO, "second", Duration::ZERO);
         assert_eq!(ledger.next(50 * MS), None);
         assert_eq!(ledger.next(100 * MS), Some("second"));
     }
@@ -298,13 +361,13 @@ mod tests {
         let mut ledger = Ledger::new(1);
         greedy(&mut ledger, 1);
         greedy(&mut ledger, 2);
-        ledger.wait(1, "first", Duration::ZERO);
+        ledger.wait(1, Duration::ZERO, "first", Duration::ZERO);
         assert_eq!(ledger.next(Duration::ZERO), Some("first"));
         for waiter in ["a", "b", "c"] {
-            ledger.wait(1, waiter, Duration::ZERO);
+            ledger.wait(1, Duration::ZERO, waiter, Duration::ZERO);
         }
-        ledger.wait(2, "x", Duration::ZERO);
-        ledger.wait(2, "y", Duration::ZERO);
+        ledger.wait(2, Duration::ZERO, "x", Duration::ZERO);
+        ledger.wait(2, Duration::ZERO, "y", Duration::ZERO);
         let mut went = Vec::new();
         let mut now_with = 1;
         for _ in 0..5 {
@@ -330,19 +393,19 @@ mod tests {
         let mut ledger = Ledger::new(1);
         greedy(&mut ledger, 1);
         ledger.charge(1, 1000 * MS, Duration::ZERO);
-        ledger.wait(1, "first", Duration::ZERO);
+        ledger.wait(1, Duration::ZERO, "first", Duration::ZERO);
         assert_eq!(ledger.next(Duration::ZERO), Some("first"));
-        ledger.wait(1, "old", Duration::ZERO);
+        ledger.wait(1, Duration::ZERO, "old", Duration::ZERO);
         ledger.end();
         assert_eq!(ledger.next(Duration::ZERO), Some("old"));
         ledger.charge(1, 5 * MS, Duration::ZERO);
         greedy(&mut ledger, 2);
-        ledger.wait(1, "old", Duration::ZERO);
-        ledger.wait(2, "new", Duration::ZERO);
+        ledger.wait(1, Duration::ZERO, "old", Duration::ZERO);
+        ledger.wait(2, Duration::ZERO, "new", Duration::ZERO);
         ledger.end();
         assert_eq!(ledger.next(Duration::ZERO), Some("new"));
         ledger.charge(2, 6 * MS, Duration::ZERO);
-        ledger.wait(2, "new", Duration::ZERO);
+        ledger.wait(2, Duration::ZERO, "new", Duration::ZERO);
         ledger.end();
         assert_eq!(
             ledger.next(Duration::ZERO),
@@ -355,10 +418,10 @@ mod tests {
     fn who_leaves_keeps_nobody_waiting() {
         let mut ledger = Ledger::new(1);
         greedy(&mut ledger, 1);
-        ledger.wait(1, "first", Duration::ZERO);
+        ledger.wait(1, Duration::ZERO, "first", Duration::ZERO);
         assert_eq!(ledger.next(Duration::ZERO), Some("first"));
-        let place = ledger.wait(1, "gone", Duration::ZERO);
-        ledger.wait(1, "here", Duration::ZERO);
+        let place = ledger.wait(1, Duration::ZERO, "gone", Duration::ZERO);
+        ledger.wait(1, Duration::ZERO, "here", Duration::ZERO);
         assert!(ledger.leave(place));
         assert!(!ledger.leave(place));
         ledger.end();

@@ -43,6 +43,9 @@ pub struct Client {
     // Both change while the ledger is held, so that a task is always counted where it is.
     who: AtomicU64,
     tasks: AtomicUsize,
+    /// When the request began that its connection is busy with, in nanoseconds as the pace counts time; 0 when none
+    /// is, or several are.
+    asked: AtomicU64,
 }
 
 /// One who waits for a turn.
@@ -75,6 +78,7 @@ impl Pace {
             pace: self.clone(),
             who,
             tasks: AtomicUsize::new(0),
+            asked: AtomicU64::new(0),
         })
     }
 
@@ -107,8 +111,25 @@ impl Client {
         ledger.moved(self.tasks.load(Ordering::Relaxed), before, user, now);
     }
 
-    /// Work for this client, at its pace.
+    /// A connection of this client, at its pace.
     pub fn paced<F: Future>(self: Arc<Self>, work: F) -> Paced<F> {
+        self.at_its_pace(work, None)
+    }
+
+    /// A request of this client, at its pace: it goes before those that begin later.
+    pub fn paced_request<F: Future>(self: Arc<Self>, work: F) -> Paced<F> {
+        let now = self.pace.now();
+        self.at_its_pace(work, Some(now))
+    }
+
+    /// Its connection is busy with one request alone from now on, which has no task of its own (HTTP/1).
+    pub fn asks(&self) {
+        let now = self.pace.now().as_nanos();
+        self.asked
+            .store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn at_its_pace<F: Future>(self: Arc<Self>, work: F, since: Option<Duration>) -> Paced<F> {
         {
             let (now, mut ledger) = (self.pace.now(), self.pace.ledger());
             self.tasks.fetch_add(1, Ordering::Relaxed);
@@ -116,6 +137,7 @@ impl Client {
         }
         Paced {
             work: Box::pin(work),
+            since,
             client: self,
             state: State::Idle,
         }
@@ -129,6 +151,8 @@ impl Client {
 /// Work that is polled when it is its client's turn.
 pub struct Paced<F> {
     work: Pin<Box<F>>,
+    /// When it began, if it is a request.
+    since: Option<Duration>,
     client: Arc<Client>,
     state: State,
 }
@@ -146,6 +170,15 @@ struct Step {
 }
 
 impl<F> Paced<F> {
+    /// Since when what it does next counts: work of no single request comes when it is there.
+    fn since(&self, now: Duration) -> Duration {
+        self.since
+            .unwrap_or_else(|| match self.client.asked.load(Ordering::Relaxed) {
+                0 => now,
+                asked => Duration::from_nanos(asked),
+            })
+    }
+
     /// The next step; when it has to wait for a turn, it is woken with one.
     fn step(&mut self, context: &Context<'_>) -> Option<Step> {
         let (pace, who) = (&self.client.pace, self.client.who());
@@ -170,7 +203,7 @@ impl<F> Paced<F> {
         // Even a turn that is there at once comes by being woken: others are in the runtime's queue already.
         let ticket = Arc::<Ticket>::default();
         ticket.waker.register(context.waker());
-        let place = ledger.wait(who, ticket.clone(), now);
+        let place = ledger.wait(who, self.since(now), ticket.clone(), now);
         Pace::hand_on(ledger, now);
         pace.held_back.inc();
         self.state = State::Waits(ticket, place);

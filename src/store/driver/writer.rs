@@ -29,10 +29,15 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread; it reports by [`Input::Persisted`] and [`Input::Ailing`].
-    pub fn start(log: Arc<Mutex<Log>>, notices: Sender<Input>) -> Result<Writer, StoreError> {
+    /// Starts the thread, which begins with `at_work`; it reports by [`Input::Persisted`] and [`Input::Ailing`].
+    pub fn start(
+        log: Arc<Mutex<Log>>,
+        notices: Sender<Input>,
+        at_work: fn(),
+    ) -> Result<Writer, StoreError> {
         let (jobs, todo) = channel::<Job>();
         let work = move || {
+            at_work();
             while let Ok(job) = todo.recv() {
                 let mut jobs = vec![job];
                 jobs.extend(todo.try_iter().take(INPUTS_MAX));

@@ -79,6 +79,7 @@ impl Thread {
             door: thread.door.clone(),
         };
         let _ = ready.send(Ok(inner));
+        (config.at_work)();
         thread.work();
         end.send_replace(true);
     }
@@ -131,6 +132,7 @@ impl Thread {
             clock: config.clock.clone(),
             local_reads: local_reads.clone(),
             flush_log_bytes: config.flush_log_bytes,
+            at_work: config.at_work,
         })?;
         driver.settle()?;
         info!(dir = %config.dir.display(), revision = cache.position().revision, "store is open");
