@@ -13,6 +13,10 @@ use crate::window::Watcher;
 
 /// How many events are taken at once.
 const EVENTS_MAX: usize = 128;
+/// How many are read from the state at once, where each takes a tenth of a millisecond, and others wait meanwhile.
+const OLDER_MAX: usize = 8;
+/// Through how many revisions it is looked for these.
+const REVISIONS_MAX: u64 = 256;
 
 /// A stream of all events under a prefix, in revision order, each exactly once.
 pub struct Watch {
@@ -52,13 +56,19 @@ impl Watch {
     /// error was returned before. [`StoreError::Compacted`] when history that
     /// was not yet handed out is gone. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<Arc<Event>, StoreError>> {
-        loop {
-            match self.try_next() {
-                Some(ready) => return Some(ready),
-                None if self.ended => return None,
-                None => self.watcher.news.notified().await,
+        while !self.ended {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(Ok(event));
+            }
+            match self.take() {
+                Ok(Taken::New) => {}
+                Ok(Taken::Older) => tokio::task::yield_now().await,
+                Ok(Taken::Nothing) if self.ended => {}
+                Ok(Taken::Nothing) => self.watcher.news.notified().await,
+                Err(error) => return self.fail(error),
             }
         }
+        None
     }
 
     /// The next event, if there is one now.
@@ -68,15 +78,17 @@ impl Watch {
                 return Some(Ok(event));
             }
             match self.take() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(error));
-                }
+                Ok(Taken::Nothing) => return None,
+                Ok(_) => {}
+                Err(error) => return self.fail(error),
             }
         }
         None
+    }
+
+    fn fail<T>(&mut self, error: StoreError) -> Option<Result<T, StoreError>> {
+        self.ended = true;
+        Some(Err(error))
     }
 
     /// Every event up to this revision has been handed out or does not exist.
@@ -87,35 +99,49 @@ impl Watch {
         }
     }
 
-    /// Takes more events; false if there are none now.
-    fn take(&mut self) -> Result<bool, StoreError> {
+    /// Takes more events.
+    fn take(&mut self) -> Result<Taken, StoreError> {
         match self.cache.more(&self.watcher, self.taken, EVENTS_MAX) {
             More::Events(events, until) => {
                 self.taken = until;
                 self.ready.extend(events);
-                Ok(!self.ready.is_empty())
+                Ok(match self.ready.is_empty() {
+                    true => Taken::Nothing,
+                    false => Taken::New,
+                })
             }
             More::Older { after, until } => {
                 self.take_older(after, until)?;
-                Ok(true)
+                Ok(Taken::Older)
             }
             More::Compacted(oldest) => Err(StoreError::Compacted { oldest }),
             More::Closed => {
                 self.ended = true;
-                Ok(false)
+                Ok(Taken::Nothing)
             }
         }
     }
 
     fn take_older(&mut self, after: u64, until: u64) -> Result<(), StoreError> {
+        let until = until.min(after.saturating_add(REVISIONS_MAX));
         let events = self
             .history
-            .events(self.watcher.prefix(), after, until, EVENTS_MAX)?;
+            .events(self.watcher.prefix(), after, until, OLDER_MAX)?;
         self.taken = match events.last() {
-            Some(event) if events.len() == EVENTS_MAX => event.revision,
+            Some(event) if events.len() == OLDER_MAX => event.revision,
             _ => until,
         };
         self.ready.extend(events);
         Ok(())
     }
+}
+
+/// Where events were taken from.
+enum Taken {
+    /// There are none now, or there will be none any more.
+    Nothing,
+    /// The window.
+    New,
+    /// The state. It may have had none of these revisions, and others may follow.
+    Older,
 }

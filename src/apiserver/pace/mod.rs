@@ -43,8 +43,9 @@ pub struct Client {
     // Both change while the ledger is held, so that a task is always counted where it is.
     who: AtomicU64,
     tasks: AtomicUsize,
-    /// When the request began that its connection is busy with, in nanoseconds as the pace counts time; 0 when none
-    /// is, or several are.
+    /// Requests of its connection that have tasks of their own.
+    requests: AtomicUsize,
+    /// When its connection began to be busy with requests, in nanoseconds as the pace counts time.
     asked: AtomicU64,
 }
 
@@ -78,6 +79,7 @@ impl Pace {
             pace: self.clone(),
             who,
             tasks: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
             asked: AtomicU64::new(0),
         })
     }
@@ -116,13 +118,17 @@ impl Client {
         self.at_its_pace(work, None)
     }
 
-    /// A request of this client, at its pace: it goes before those that begin later.
+    /// A request of this client, at its pace: it goes before those that begin later. So does its connection, which
+    /// has to send the answer.
     pub fn paced_request<F: Future>(self: Arc<Self>, work: F) -> Paced<F> {
+        if self.requests.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.asks();
+        }
         let now = self.pace.now();
         self.at_its_pace(work, Some(now))
     }
 
-    /// Its connection is busy with one request alone from now on, which has no task of its own (HTTP/1).
+    /// Its connection is busy from now on: with a request that has no task of its own (HTTP/1), or the first of some.
     pub fn asks(&self) {
         let now = self.pace.now().as_nanos();
         self.asked
@@ -170,13 +176,10 @@ struct Step {
 }
 
 impl<F> Paced<F> {
-    /// Since when what it does next counts: work of no single request comes when it is there.
-    fn since(&self, now: Duration) -> Duration {
+    /// Since when what it does next counts.
+    fn since(&self) -> Duration {
         self.since
-            .unwrap_or_else(|| match self.client.asked.load(Ordering::Relaxed) {
-                0 => now,
-                asked => Duration::from_nanos(asked),
-            })
+            .unwrap_or_else(|| Duration::from_nanos(self.client.asked.load(Ordering::Relaxed)))
     }
 
     /// The next step; when it has to wait for a turn, it is woken with one.
@@ -203,7 +206,7 @@ impl<F> Paced<F> {
         // Even a turn that is there at once comes by being woken: others are in the runtime's queue already.
         let ticket = Arc::<Ticket>::default();
         ticket.waker.register(context.waker());
-        let place = ledger.wait(who, self.since(now), ticket.clone(), now);
+        let place = ledger.wait(who, self.since(), ticket.clone(), now);
         Pace::hand_on(ledger, now);
         pace.held_back.inc();
         self.state = State::Waits(ticket, place);
@@ -254,6 +257,9 @@ impl<F> Drop for Paced<F> {
         let pace = &self.client.pace;
         let (now, mut ledger) = (pace.now(), pace.ledger());
         self.client.tasks.fetch_sub(1, Ordering::Relaxed);
+        if self.since.is_some() {
+            self.client.requests.fetch_sub(1, Ordering::Relaxed);
+        }
         ledger.went(self.client.who(), now);
         let State::Waits(_, place) = std::mem::replace(&mut self.state, State::Idle) else {
             return;
