@@ -104,6 +104,13 @@ const WITNESS_MEMORY_BYTES: usize = 64 << 10;
 /// A witness lets go of its log in portions of this size.
 const WITNESS_SEGMENT_BYTES: u64 = 1 << 20;
 
+/// Nothing depends on what the kernel thinks of a thread: an ordinary user's is an ordinary one.
+fn prefer(what: &str, asked: std::io::Result<()>) {
+    if let Err(error) = asked {
+        tracing::debug!(what, %error, "the kernel leaves their precedence as it is");
+    }
+}
+
 /// Opens the store of a server: of the cluster given, or one that begins a cluster.
 pub(super) async fn open_store(
     config: &Config,
@@ -126,11 +133,9 @@ pub(super) async fn open_store(
         address: prepared.address().to_string(),
         ..store::Peer::default()
     };
-    settings.at_work = || {
-        if let Err(error) = sys::process::set_real_time() {
-            tracing::debug!(%error, "the kernel gives the store no precedence: writes wait behind whatever else runs");
-        }
-    };
+    // On a busy processor writes would wait for a tick of the kernel, or for RocksDB, each time a thread is woken.
+    settings.at_open = || prefer("ordinary threads", sys::process::set_nice(0));
+    settings.at_work = || prefer("the store's threads", sys::process::set_real_time());
     Store::open(settings)
         .await
         .with_context(|| format!("cannot open the store in {}", config.data_dir.display()))

@@ -42,6 +42,9 @@ pub struct StoreConfig {
     pub here: Peer,
     /// The way to other members; without it this one can have none.
     pub dialer: Option<Arc<dyn Dialer>>,
+    /// Called in the thread that opens the store, before it does. What is started meanwhile inherits what it asks of
+    /// the kernel: RocksDB's threads, which flush and compact for tens of milliseconds on end.
+    pub at_open: fn(),
     /// Called in each thread that acknowledgements wait for, once the store is open: it may ask the kernel for
     /// precedence, since all that such a thread does for a write takes a fraction of a millisecond.
     pub at_work: fn(),
@@ -70,6 +73,7 @@ impl StoreConfig {
             witness: false,
             here: Peer::default(),
             dialer: None,
+            at_open: || {},
             at_work: || {},
             plants: Plants::default(),
             // Kubernetes' own default (--etcd-compaction-interval).

@@ -53,6 +53,7 @@ impl Thread {
         ready: oneshot::Sender<Result<Inner, StoreError>>,
         runtime: Handle,
     ) {
+        (config.at_open)();
         let origin = config.random.number();
         let (end, ended) = watch::channel(false);
         let thread = match Thread::start(&config, origin, received, notices, runtime) {
