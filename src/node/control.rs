@@ -104,6 +104,9 @@ const WITNESS_MEMORY_BYTES: usize = 64 << 10;
 /// A witness lets go of its log in portions of this size.
 const WITNESS_SEGMENT_BYTES: u64 = 1 << 20;
 
+/// The niceness of ordinary threads that go before all others of the node.
+const FIRST: i32 = -15;
+
 /// Nothing depends on what the kernel thinks of a thread: an ordinary user's is an ordinary one.
 fn prefer(what: &str, asked: std::io::Result<()>) {
     if let Err(error) = asked {
@@ -135,7 +138,11 @@ pub(super) async fn open_store(
     };
     // On a busy processor writes would wait for a tick of the kernel, or for RocksDB, each time a thread is woken.
     settings.at_open = || prefer("ordinary threads", sys::process::set_nice(0));
-    settings.at_work = || prefer("the store's threads", sys::process::set_real_time());
+    settings.at_work = || {
+        // Control groups may have no real time to give.
+        let asked = sys::process::set_real_time().or_else(|_| sys::process::set_nice(FIRST));
+        prefer("the store's threads", asked);
+    };
     Store::open(settings)
         .await
         .with_context(|| format!("cannot open the store in {}", config.data_dir.display()))
