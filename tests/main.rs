@@ -65,6 +65,7 @@ mod majorities;
 mod members;
 mod mixed;
 mod monitoring;
+mod neighbours;
 mod oci;
 mod own_users;
 mod pod_files;

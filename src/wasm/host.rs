@@ -412,7 +412,9 @@ impl Core {
         let control = Arc::new(Control::new(blueprint.account.clone(), Some(&listener)));
         let report = Report(control.clone());
         let (tools, name) = (self.tools.clone(), blueprint.name.clone());
-        drop(tokio::spawn(http::serve(tools, site, name, listener, report)));
+        let server = http::Server::new(tools, site, name, &listener, &control);
+        blueprint.sockets.introduce(listener.bound(), &server);
+        drop(tokio::spawn(server.run(listener, report)));
         Ok(Instance::new(control, self))
     }
 }

@@ -31,6 +31,12 @@ impl Listener {
         self.first.address
     }
 
+    /// The addresses to which its sockets are bound.
+    pub(crate) fn bound(&self) -> impl Iterator<Item = SocketAddr> {
+        let all = std::iter::once(&self.first).chain(&self.second);
+        all.filter_map(|one| one.socket.local_addr().ok())
+    }
+
     /// Second handles on its sockets, which listen for as long as any handle is open.
     pub(crate) fn handles(&self) -> io::Result<Vec<OwnedFd>> {
         let all = std::iter::once(&self.first).chain(&self.second);

@@ -1,7 +1,9 @@
 //! `wasi:http`: serving a guest's answers, and sending its requests.
 
+mod body;
 mod handler;
 mod listen;
+mod neighbour;
 mod outbound;
 mod reply;
 mod routes;
@@ -11,5 +13,5 @@ mod told;
 
 pub(crate) use listen::{Listener, listen};
 pub(crate) use outbound::Outbound;
-pub(crate) use serve::{Site, serve};
+pub(crate) use serve::{Server, Site};
 pub(crate) use tls::Tls;

@@ -7,6 +7,7 @@ mod embedding;
 mod http;
 mod keyvalue;
 mod limits;
+mod neighbours;
 mod pods;
 mod proposals;
 mod sockets;
