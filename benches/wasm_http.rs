@@ -80,7 +80,10 @@ async fn between(api: &Api<Pod>, stranger: &str, seconds: u64) -> anyhow::Result
     let containers = &mut pair.spec.as_mut().context("a spec")?.containers;
     let mut back = containers.first().context("a container")?.clone();
     back.name = "back".to_owned();
-    back.ports.iter_mut().flatten().for_each(|port| port.container_port = 8081);
+    back.ports
+        .iter_mut()
+        .flatten()
+        .for_each(|port| port.container_port = 8081);
     containers.push(back);
     api.create(&PostParams::default(), &pair).await?;
     let pair = address(api, "pair").await?;

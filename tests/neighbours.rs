@@ -90,7 +90,10 @@ fn containers_of_one_pod_ask_each_other_in_memory() {
         assert_eq!(cluster.fetch(&ip, &url).unwrap(), "back of mixed");
 
         // The neighbour dies of what it was asked, is away, and is there again.
-        assert!(cluster.fetch(&ip, "http://localhost:8082/").is_err(), "nobody listens there");
+        assert!(
+            cluster.fetch(&ip, "http://localhost:8082/").is_err(),
+            "nobody listens there"
+        );
         let deadly = cluster.fetch(&ip, "http://localhost:8081/alloc?mib=64");
         assert!(deadly.is_err(), "{deadly:?}");
         let restarts = "{.status.containerStatuses[?(@.name==\"back\")].restartCount}";
@@ -104,6 +107,9 @@ fn containers_of_one_pod_ask_each_other_in_memory() {
             cluster.fetch(&ip, "http://localhost:8081/env/ROLE").unwrap();
         }
         let carried = loopback(&cluster, "shared") - before;
-        assert!(carried < REQUESTS, "loopback carried {carried} packets after a restart");
+        assert!(
+            carried < REQUESTS,
+            "loopback carried {carried} packets after a restart"
+        );
     });
 }

@@ -1,8 +1,8 @@
 //! A running program.
 
 use crate::host::Core;
-use crate::http::Listener;
 use crate::limits::Account;
+use crate::sockets::Listener;
 use crate::{Exit, ExitReason, Usage};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;

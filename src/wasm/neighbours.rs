@@ -79,6 +79,9 @@ mod tests {
         let next = Arc::new(Simple(AtomicBool::new(true)));
         let known: Weak<Simple> = Arc::downgrade(&next);
         neighbours.introduce(at("10.0.0.5:80"), known);
-        assert!(neighbours.enter(at("10.0.0.5:80")).is_some(), "it has begun again");
+        assert!(
+            neighbours.enter(at("10.0.0.5:80")).is_some(),
+            "it has begun again"
+        );
     }
 }

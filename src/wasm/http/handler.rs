@@ -9,9 +9,9 @@ use hyper::Request;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, Semaphore};
 use wasmtime::{Engine, Store};
-use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
 /// Requests one program answers at once; more wait.
 const REQUESTS_MAX: usize = 512;

@@ -2,7 +2,6 @@
 
 mod body;
 mod handler;
-mod listen;
 mod neighbour;
 mod outbound;
 mod reply;
@@ -11,7 +10,6 @@ mod serve;
 mod tls;
 mod told;
 
-pub(crate) use listen::{Listener, listen};
 pub(crate) use outbound::Outbound;
 pub(crate) use serve::{Server, Site};
 pub(crate) use tls::Tls;

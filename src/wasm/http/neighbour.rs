@@ -180,12 +180,16 @@ mod tests {
             Ok::<_, Error>(Frame::data(Bytes::from(text)))
         });
         let body = StreamBody::new(pieces).boxed_unsync();
-        let (answer, _open) = ask(&pod, &instance, request(Method::POST, "/echo", body)).await.unwrap();
+        let (answer, _open) = ask(&pod, &instance, request(Method::POST, "/echo", body))
+            .await
+            .unwrap();
         assert_eq!(answer.headers()[CONTENT_LENGTH], "7");
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "one two");
 
         // No body where there is none to be.
-        let (answer, _open) = ask(&pod, &instance, request(Method::HEAD, "/", empty())).await.unwrap();
+        let (answer, _open) = ask(&pod, &instance, request(Method::HEAD, "/", empty()))
+            .await
+            .unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "");
         let usage = instance.usage();

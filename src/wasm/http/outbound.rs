@@ -11,7 +11,7 @@ use crate::sockets::{Refused, Route, Sockets};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io;
@@ -87,7 +87,7 @@ impl Outbound {
     async fn send(&self, mut request: Request<WasiBody>, options: RequestOptions) -> Sent {
         let connect = timeout(
             options.connect_timeout.unwrap_or(TIMEOUT),
-            self.connect(&request),
+            self.connect(request.uri(), request.method()),
         );
         let peer = connect.await.map_err(|_| Error::ConnectionTimeout)??;
         // A server is asked for a path; the whole address is for proxies.
@@ -110,7 +110,9 @@ impl Outbound {
             }
             Peer::Far(mut sender, connection) => {
                 let answer = timeout(first_byte, sender.send_request(request)).await;
-                let answer = answer.map_err(|_| Error::ConnectionReadTimeout)?.map_err(broken)?;
+                let answer = answer
+                    .map_err(|_| Error::ConnectionReadTimeout)?
+                    .map_err(broken)?;
                 let rest = async move {
                     connection.await;
                     Ok(())
@@ -122,8 +124,7 @@ impl Outbound {
         Ok((answer, rest))
     }
 
-    async fn connect(&self, request: &Request<WasiBody>) -> Result<Peer, Error> {
-        let uri = request.uri();
+    async fn connect(&self, uri: &Uri, method: &Method) -> Result<Peer, Error> {
         let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
         let is_tls = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
@@ -135,7 +136,7 @@ impl Outbound {
             return Err(Error::HttpRequestDenied);
         }
         // Neighbours speak no TLS, and are no proxies.
-        let may_hand_over = !is_tls && request.method() != Method::CONNECT;
+        let may_hand_over = !is_tls && method != Method::CONNECT;
         let stream = match self.dial(host, port, may_hand_over).await? {
             Reached::Neighbour(neighbour) => return Ok(Peer::Neighbour(neighbour)),
             Reached::Stream(stream) => stream,

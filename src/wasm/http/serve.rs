@@ -3,12 +3,13 @@
 use super::handler::Handler;
 use super::reply::{Answer, Reply, plain};
 use super::routes::Router;
-use super::{Listener, told};
+use super::told;
 use crate::Exit;
 use crate::host::Tools;
 use crate::instance::{Control, Report};
 use crate::limits::{Account, OutOfMemory};
 use crate::program::Program;
+use crate::sockets::Listener;
 use crate::state::Blueprint;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;

@@ -122,10 +122,7 @@ impl Sockets {
         if self.network.netns().is_none() || !self.is_own(address.ip()) {
             return Ok(address);
         }
-        Ok(SocketAddr::new(
-            unspecified(address.is_ipv6()),
-            address.port(),
-        ))
+        Ok(SocketAddr::new(unspecified(address.is_ipv6()), address.port()))
     }
 
     /// A listener's address for others: the pod's, rather than all.

@@ -68,13 +68,13 @@ pub(crate) struct Traffic {
 }
 
 /// One listener or connection, until it is dropped.
-pub(super) struct Counted {
+pub(crate) struct Counted {
     traffic: Arc<Traffic>,
     is_listener: bool,
 }
 
 impl Traffic {
-    pub(super) fn listener(self: &Arc<Self>) -> Counted {
+    pub(crate) fn listener(self: &Arc<Self>) -> Counted {
         self.listeners.fetch_add(1, SeqCst);
         Counted {
             traffic: self.clone(),
@@ -82,7 +82,7 @@ impl Traffic {
         }
     }
 
-    pub(super) fn connection(self: &Arc<Self>) -> Counted {
+    pub(crate) fn connection(self: &Arc<Self>) -> Counted {
         self.connections.fetch_add(1, SeqCst);
         Counted {
             traffic: self.clone(),

@@ -9,6 +9,7 @@ mod keyvalue;
 mod limits;
 mod neighbours;
 mod pods;
+mod preview1;
 mod proposals;
 mod sockets;
 mod support;

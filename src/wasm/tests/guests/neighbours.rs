@@ -83,7 +83,10 @@ async fn a_failing_neighbour_fails_as_a_server_does() {
     let host = host();
     let pod = Arc::new(Pod::default());
     let front = serve(&host, &pod, "front", |_| {}).await;
-    let near = serve(&host, &pod, "near", |spec| spec.spec.memory_bytes_max = Some(16 * MIB)).await;
+    let near = serve(&host, &pod, "near", |spec| {
+        spec.spec.memory_bytes_max = Some(16 * MIB)
+    })
+    .await;
     let at = address(&near);
     assert_eq!(
         fetch(&front, &format!("http://{at}/panic")).await,
@@ -115,7 +118,10 @@ async fn a_neighbour_that_begins_again_is_found_again() {
     let slow = tokio::spawn(async move { get(front_at, &slow).await });
     eventually("the slow request", || first.usage().requests_inside == 2).await;
     first.stop(Duration::from_secs(60));
-    eventually("the end of accepting", || std::net::TcpStream::connect(at).is_err()).await;
+    eventually("the end of accepting", || {
+        std::net::TcpStream::connect(at).is_err()
+    })
+    .await;
     let (status, text) = fetch(&front, &url).await;
     assert!(status == 502 && text.contains("ConnectionRefused"), "{text}");
     assert_eq!(slow.await.unwrap(), (200, "HTTP 200\n\nslept\n".into()));
@@ -141,7 +147,10 @@ async fn what_was_not_granted_stays_forbidden() {
     assert!(status == 502 && text.contains("HttpRequestDenied"), "{text}");
     let front = serve(&host, &pod, "front", |_| {}).await;
     let (status, text) = fetch(&front, &format!("http://127.0.0.1:{FORBIDDEN}/")).await;
-    assert!(status == 502 && text.contains("DestinationIpProhibited"), "{text}");
+    assert!(
+        status == 502 && text.contains("DestinationIpProhibited"),
+        "{text}"
+    );
     assert_eq!(near.usage().requests, 0);
 }
 

@@ -1,11 +1,13 @@
-//! The listening socket of a `wasi:http` program.
+//! Listening sockets that a program is given: of a `wasi:http` server, and of a
+//! core module that accepts connections.
 
-use crate::sockets::{Claim, Refused, Sockets};
+use super::{Claim, Refused, Sockets};
 use crate::{Protocol, WasmError};
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::task::{Context, Poll};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Connections the kernel holds until they are accepted.
@@ -45,17 +47,17 @@ impl Listener {
 
     /// The next connection. Nothing is lost when it is not awaited to its end.
     pub(crate) async fn accept(&self) -> io::Result<TcpStream> {
-        let second = async {
-            match &self.second {
-                Some(second) => second.socket.accept().await,
-                None => std::future::pending().await,
+        std::future::poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    /// The next connection, if there is one; wakes the last who asked.
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+        for one in std::iter::once(&self.first).chain(&self.second) {
+            if let Poll::Ready(accepted) = one.socket.poll_accept(cx) {
+                return Poll::Ready(accepted.map(|(stream, _)| stream));
             }
-        };
-        tokio::select! {
-            accepted = self.first.socket.accept() => accepted,
-            accepted = second => accepted,
         }
-        .map(|(stream, _)| stream)
+        Poll::Pending
     }
 }
 
