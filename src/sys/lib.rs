@@ -21,6 +21,7 @@ pub mod process;
 pub mod program;
 pub mod pty;
 pub mod ready;
+pub mod seccomp;
 pub mod sysctl;
 pub mod tcp;
 pub mod userns;
