@@ -11,6 +11,7 @@ pub mod conntrack;
 pub mod descriptors;
 pub mod link;
 pub mod loop_device;
+pub mod marked;
 pub mod mounts;
 pub mod netlink;
 pub mod netns;

@@ -314,14 +314,18 @@ impl Core {
     ) -> Result<Instance, WasmError> {
         let account = self.account(&spec);
         let (http_address, reuse) = (spec.http_address, spec.reuse);
-        let inherited = std::mem::take(&mut spec.inherited);
+        let inherited = match program.kind() {
+            ProgramKind::Http => std::mem::take(&mut spec.inherited),
+            // The guest binds its own.
+            _ => Vec::new(),
+        };
         let stdin = std::mem::take(&mut spec.stdin);
         let blueprint = self.blueprint(&program, spec, account, home).await?;
         if program.kind() == ProgramKind::Http {
             let site = http::Site::of_one(program, blueprint.clone(), reuse);
             return self.serve(site, &blueprint, http_address, inherited);
         }
-        let control = Arc::new(Control::new(blueprint.account.clone(), None));
+        let control = Arc::new(Control::new(&blueprint, None));
         let report = Report(control.clone());
         drop(tokio::spawn(run::command(
             self.tools.clone(),
@@ -409,7 +413,7 @@ impl Core {
         let address = address
             .ok_or_else(|| WasmError::Spec("a wasi:http program needs an address to listen on".into()))?;
         let listener = Arc::new(http::listen(&blueprint.sockets, address, inherited)?);
-        let control = Arc::new(Control::new(blueprint.account.clone(), Some(&listener)));
+        let control = Arc::new(Control::new(blueprint, Some(&listener)));
         let report = Report(control.clone());
         let (tools, name) = (self.tools.clone(), blueprint.name.clone());
         drop(tokio::spawn(http::serve(tools, site, name, listener, report)));

@@ -35,8 +35,8 @@ pub struct InstanceSpec {
     /// `wasi:http` programs: where to listen. Required for them, ignored for
     /// others. Port 0 picks a free one, see [`crate::Instance::http_address`].
     pub http_address: Option<SocketAddr>,
-    /// `wasi:http` programs: sockets that listen already, left by an earlier process; those at its addresses are
-    /// used in place of new ones.
+    /// Sockets that listen already, left by an earlier process: those at the addresses at which it listens, or which
+    /// the guest binds, are used in place of new ones.
     pub inherited: Vec<TcpListener>,
     /// `wasi:http` programs: answer many requests with one instance instead of
     /// making a fresh one for each.

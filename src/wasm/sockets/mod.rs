@@ -7,6 +7,7 @@
 //! to be had. In a namespace of its own, or on the plain host, addresses mean
 //! what they say. Services are balanced here in all cases, at connect and send.
 
+mod heirlooms;
 mod names;
 mod ports;
 mod tcp;
@@ -14,6 +15,7 @@ mod translate;
 mod udp;
 mod view;
 
+pub(crate) use heirlooms::Heirlooms;
 pub(crate) use ports::{Claim, Ports};
 pub(crate) use translate::{Refused, Route, Sockets};
 pub(crate) use view::{Book, Traffic, add_to_linker};
