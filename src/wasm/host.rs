@@ -314,9 +314,13 @@ impl Core {
     ) -> Result<Instance, WasmError> {
         let account = self.account(&spec);
         let (http_address, reuse) = (spec.http_address, spec.reuse);
-        let inherited = std::mem::take(&mut spec.inherited);
         let stdin = std::mem::take(&mut spec.stdin);
         let wanted = preview1::wanted(&program, &mut spec);
+        let mut inherited = match program.kind() {
+            // The guest binds its own.
+            ProgramKind::Command => Vec::new(),
+            _ => std::mem::take(&mut spec.inherited),
+        };
         let blueprint = self.blueprint(&program, spec, account, home).await?;
         if program.kind() == ProgramKind::Http {
             let site = http::Site::of_one(program, blueprint.clone(), reuse);
@@ -324,9 +328,9 @@ impl Core {
         }
         let listeners = wanted
             .into_iter()
-            .map(|at| listen(&blueprint.sockets, at.address, Vec::new()));
+            .map(|at| listen(&blueprint.sockets, at.address, &mut inherited));
         let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
-        let control = Arc::new(Control::new(blueprint.account.clone(), None));
+        let control = Arc::new(Control::new(&blueprint, None));
         let report = Report(control.clone());
         drop(tokio::spawn(run::command(
             self.tools.clone(),
@@ -410,12 +414,12 @@ impl Core {
         site: http::Site,
         blueprint: &Blueprint,
         address: Option<SocketAddr>,
-        inherited: Vec<TcpListener>,
+        mut inherited: Vec<TcpListener>,
     ) -> Result<Instance, WasmError> {
         let address = address
             .ok_or_else(|| WasmError::Spec("a wasi:http program needs an address to listen on".into()))?;
-        let listener = Arc::new(listen(&blueprint.sockets, address, inherited)?);
-        let control = Arc::new(Control::new(blueprint.account.clone(), Some(&listener)));
+        let listener = Arc::new(listen(&blueprint.sockets, address, &mut inherited)?);
+        let control = Arc::new(Control::new(blueprint, Some(&listener)));
         let report = Report(control.clone());
         let (tools, name) = (self.tools.clone(), blueprint.name.clone());
         let server = http::Server::new(tools, site, name, &listener, &control);

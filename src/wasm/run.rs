@@ -29,6 +29,7 @@ pub(crate) async fn command(
         () = control.kill.cancelled() => Exit::killed(),
         () = stopped(&control, &blueprint) => Exit::with_code(0),
         exit = guest(&tools, &program, &blueprint, stdin, listeners) => exit,
+        never = blueprint.heirlooms.give_up() => match never {},
     };
     tracing::debug!(
         instance = blueprint.name,

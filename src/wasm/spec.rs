@@ -38,8 +38,8 @@ pub struct InstanceSpec {
     /// Core modules that accept connections: where, each at a descriptor of
     /// its own from 3 on, in this order. Ignored for others.
     pub listen: Vec<ListenAt>,
-    /// `wasi:http` programs: sockets that listen already, left by an earlier process; those at its addresses are
-    /// used in place of new ones.
+    /// Sockets that listen already, left by an earlier process: those at the addresses at which it listens, or which
+    /// the guest binds, are used in place of new ones.
     pub inherited: Vec<TcpListener>,
     /// `wasi:http` programs: answer many requests with one instance instead of
     /// making a fresh one for each.

@@ -6,7 +6,7 @@ use crate::limits::{Account, Limiter};
 use crate::meter::Meter;
 use crate::mounts::Mounts;
 use crate::preview1::Table;
-use crate::sockets::{Book, Listener, Sockets, Traffic};
+use crate::sockets::{Book, Heirlooms, Listener, Sockets, Traffic};
 use crate::spec::{Output, Stdin};
 use crate::stdio::{Sink, attach_stdin};
 use crate::{InstanceSpec, WasmError};
@@ -72,6 +72,8 @@ pub(crate) struct Blueprint {
     pub(crate) account: Arc<Account>,
     pub(crate) sockets: Sockets,
     pub(crate) traffic: Arc<Traffic>,
+    /// Listening sockets that an earlier run has left.
+    pub(crate) heirlooms: Arc<Heirlooms>,
     stderr: Arc<dyn Output>,
     args: Vec<String>,
     env: Arc<[(String, String)]>,
@@ -95,6 +97,7 @@ impl Blueprint {
             account,
             sockets,
             traffic: Arc::default(),
+            heirlooms: Arc::new(Heirlooms::new(spec.inherited)),
             stderr: spec.stderr,
             args: spec.args,
             env: spec.env.into(),
@@ -138,7 +141,7 @@ impl Blueprint {
         let state = State {
             wasi: self.wasi(stdin, 0)?.build(),
             table,
-            book: Book::new(self.sockets.clone(), self.traffic.clone()),
+            book: Book::new(self.sockets.clone(), self.traffic.clone(), self.heirlooms.clone()),
             settings: self.env.clone(),
             stderr: self.stderr.clone(),
             buckets: self.buckets.clone(),

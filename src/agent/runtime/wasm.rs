@@ -109,35 +109,35 @@ impl WasmRuntime {
         }
     }
 
-    /// Ends the guests that serve `wasi:http`, gives what they have begun that long, and returns the sockets on which
-    /// they listened. Nobody hears of these ends.
+    /// Ends the guests that serve somebody, gives what they have begun that long, and returns the sockets on which they
+    /// listened. Nobody hears of these ends.
     pub async fn leave(&self, grace: Duration) -> Legacy {
         self.leaving.store(true, Ordering::SeqCst);
-        let serving: Vec<(Owner, Instance)> = {
+        let running: Vec<(Owner, Instance)> = {
             let state = self.lock();
             let started = state
                 .containers
                 .values()
                 .filter_map(|container| match &container.stage {
-                    Stage::Started(started) if container.port.is_some() => {
-                        Some((container.owner(), started.instance.clone()))
-                    }
+                    Stage::Started(started) => Some((container.owner(), started.instance.clone())),
                     _ => None,
                 });
             started.collect()
         };
-        let mut legacy = Legacy::new();
-        for (owner, instance) in &serving {
+        let (mut legacy, mut serving) = (Legacy::new(), Vec::new());
+        for (owner, instance) in running {
             match instance.sockets() {
-                Ok(sockets) if sockets.is_empty() => {}
-                Ok(sockets) => legacy.push((owner.clone(), sockets)),
+                // It serves nobody, and ends with the process.
+                Ok(sockets) if sockets.is_empty() => continue,
+                Ok(sockets) => legacy.push((owner, sockets)),
                 Err(error) => {
                     tracing::warn!(pod = owner.pod, %error, "a guest's sockets are not handed over")
                 }
             }
+            instance.stop(grace);
+            serving.push(instance);
         }
-        serving.iter().for_each(|(_, instance)| instance.stop(grace));
-        for (_, instance) in &serving {
+        for instance in &serving {
             instance.wait().await;
         }
         legacy

@@ -9,6 +9,7 @@ use socket2::SockRef;
 use std::collections::HashMap;
 use std::io;
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::net::TcpStream;
@@ -40,6 +41,8 @@ enum Kind {
         listener: Listener,
         /// A connection that made the listener ready and is not yet asked for.
         waiting: Option<TcpStream>,
+        /// By which its sockets are handed over at an upgrade.
+        _handles: Vec<Arc<OwnedFd>>,
     },
     Connection(TcpStream),
 }
@@ -61,13 +64,19 @@ pub(super) enum Ready {
 impl Table {
     /// Listening sockets, from the first descriptor on.
     pub(crate) fn new(listeners: Vec<Listener>, traffic: Arc<Traffic>) -> Table {
-        let given = listeners.into_iter().map(|listener| Socket {
-            kind: Kind::Listener {
-                listener,
-                waiting: None,
-            },
-            is_nonblocking: false,
-            _counted: traffic.listener(),
+        let given = listeners.into_iter().map(|listener| {
+            // Without descriptors left it is not handed over at an upgrade, no more.
+            let handles: Vec<_> = listener.handles().unwrap_or_default();
+            let handles: Vec<_> = handles.into_iter().map(Arc::new).collect();
+            Socket {
+                is_nonblocking: false,
+                _counted: traffic.listener(&handles),
+                kind: Kind::Listener {
+                    listener,
+                    waiting: None,
+                    _handles: handles,
+                },
+            }
         });
         Table {
             sockets: (LISTEN_FDS_START..).zip(given).collect(),
@@ -96,7 +105,7 @@ impl Table {
     pub(super) async fn accept(&mut self, fd: i32, is_nonblocking: bool) -> Result<u32, Errno> {
         let is_full = self.sockets.len() >= SOCKETS_MAX;
         let socket = self.get(fd)?;
-        let Kind::Listener { listener, waiting } = &mut socket.kind else {
+        let Kind::Listener { listener, waiting, .. } = &mut socket.kind else {
             return Err(Errno::INVAL);
         };
         if is_full {
@@ -194,7 +203,7 @@ impl Table {
             Err(error) => return Poll::Ready(Err(error)),
         };
         match (&mut socket.kind, what) {
-            (Kind::Listener { listener, waiting }, Ready::ToRead) => {
+            (Kind::Listener { listener, waiting, .. }, Ready::ToRead) => {
                 if waiting.is_none() {
                     *waiting = ready!(listener.poll_accept(cx)).ok();
                 }

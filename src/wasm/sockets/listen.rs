@@ -63,17 +63,17 @@ impl Listener {
 
 /// Listens at an address of the instance's network, and if that is the pod's
 /// at the one of the other family too, on sockets that were inherited where they
-/// fit. Must be called within the guests' runtime.
+/// fit, which these leave. Must be called within the guests' runtime.
 pub(crate) fn listen(
     sockets: &Sockets,
     wanted: SocketAddr,
-    mut inherited: Vec<std::net::TcpListener>,
+    inherited: &mut Vec<std::net::TcpListener>,
 ) -> Result<Listener, WasmError> {
     let sibling = sockets.sibling(wanted);
     Ok(Listener {
-        first: listen_at(sockets, wanted, &mut inherited)?,
+        first: listen_at(sockets, wanted, inherited)?,
         second: sibling
-            .map(|other| listen_at(sockets, other, &mut inherited))
+            .map(|other| listen_at(sockets, other, inherited))
             .transpose()?,
     })
 }

@@ -7,6 +7,7 @@
 //! to be had. In a namespace of its own, or on the plain host, addresses mean
 //! what they say. Services are balanced here in all cases, at connect and send.
 
+mod heirlooms;
 mod listen;
 mod names;
 mod ports;
@@ -15,6 +16,7 @@ mod translate;
 mod udp;
 mod view;
 
+pub(crate) use heirlooms::Heirlooms;
 pub(crate) use listen::{Listener, listen};
 pub(crate) use ports::{Claim, Ports};
 pub(crate) use translate::{Refused, Route, Sockets};
