@@ -191,7 +191,7 @@ type Secrets = std::collections::HashMap<String, String>;
 
 /// A snapshot as contents have it.
 fn told(snapshot: &Snapshot) -> Value {
-    let at = snapshot.creation_time.unwrap_or_default();
+    let at = snapshot.creation_time.clone().unwrap_or_default();
     json!({"snapshotHandle": snapshot.snapshot_id, "readyToUse": snapshot.ready_to_use, "error": null,
         "restoreSize": snapshot.size_bytes, "creationTime": at.seconds * 1_000_000_000 + i64::from(at.nanos)})
 }
