@@ -46,7 +46,7 @@ spec:
               boundVolumeSnapshotContentName: {type: string}
               creationTime: {type: string, format: date-time}
               readyToUse: {type: boolean}
-              restoreSize: {x-kubernetes-int-or-string: true}
+              restoreSize: {type: string, x-kubernetes-int-or-string: true}
               error: {type: object, properties: {time: {type: string, format: date-time}, message: {type: string}}}
 ---
 apiVersion: apiextensions.k8s.io/v1
