@@ -87,6 +87,7 @@ mod services_balancer;
 mod services_policies;
 mod services_userspace;
 mod signatures;
+mod snapshots;
 mod startup;
 mod static_pods;
 mod switches;
