@@ -160,6 +160,75 @@ fn whatever_runs_in_a_container_is_confined_as_its_first_process() {
     });
 }
 
+/// System calls by number, as the machine that runs this has them, their arguments, and what they must fail with; 0: they
+/// must not.
+const CALLS: [(&str, [u32; 2], &str, i32); 8] = [
+    ("keyctl", [250, 219], "0, -3, 0", 1),
+    ("unshare, a namespace of users", [272, 97], "0x10000000", 1),
+    (
+        "clone, a namespace of users",
+        [56, 220],
+        "0x10000011, 0, 0, 0, 0",
+        1,
+    ),
+    ("clone3, whose flags cannot be seen", [435, 435], "0, 0", 38),
+    (
+        "socket, to the host of a virtual machine",
+        [41, 198],
+        "40, 1, 0",
+        1,
+    ),
+    ("io_uring_setup", [425, 425], "0, 0", 1),
+    ("what there is not yet", [600, 600], "0", 38),
+    ("socket, ordinary", [41, 198], "2, 1, 0", 0),
+];
+
+#[test]
+fn a_container_calls_what_is_on_the_list() {
+    sandboxed(|dir| {
+        let cluster = Cluster::stocked(dir, &[]);
+        // With the machine's programs, one of which makes calls by their numbers.
+        let folders = ["/usr", "/lib", "/lib64"].map(std::path::Path::new);
+        let folders = folders.iter().filter(|folder| folder.is_dir()).enumerate();
+        let (mounts, volumes): (Vec<String>, Vec<String>) = folders
+            .map(|(at, folder)| {
+                let folder = folder.display();
+                (
+                    format!("{{name: v{at}, mountPath: {folder}, readOnly: true}}"),
+                    format!("{{name: v{at}, hostPath: {{path: {folder}}}}}"),
+                )
+            })
+            .unzip();
+        cluster.apply(&format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: caller}}\nspec:\n  containers:\n  - {{name: main, image: \
+             \"{BUSYBOX}\", command: [sh, -c, {IDLE:?}], volumeMounts: [{}]}}\n  volumes: [{}]\n",
+            mounts.join(", "),
+            volumes.join(", ")
+        ));
+        cluster.pod_ready("caller");
+        let mine = usize::from(cfg!(target_arch = "aarch64"));
+        let lines = CALLS.map(|(_, numbers, arguments, _)| {
+            format!(
+                "$r = syscall({}, {arguments}); print((($r < 0) ? $! + 0 : 0), qq(\\n));",
+                numbers[mine]
+            )
+        });
+        let script = lines.concat();
+        let said = cluster.exec("caller", &["/usr/bin/perl", "-e", &script]).unwrap();
+        let said: Vec<i32> = said.lines().map(|line| line.parse().unwrap()).collect();
+        let expected = CALLS.map(|(.., errno)| errno);
+        assert_eq!(said, expected, "{CALLS:?}");
+        // Threads, pipes, signals and files of ordinary programs.
+        let ordinary = "x=$(echo a | tr a b) && (sleep 0.1 & wait) && kill -0 $$ && chroot / true && linux64 true && \
+                        echo $x > /tmp/f && mv /tmp/f /tmp/g && chmod 600 /tmp/g && cat /tmp/g";
+        assert_eq!(
+            cluster.exec("caller", &["sh", "-c", ordinary]).unwrap().trim(),
+            "b"
+        );
+        cluster.ok(&["delete", "pod", "caller", "--timeout=60s"]);
+    });
+}
+
 #[test]
 fn what_cannot_be_given_is_named() {
     sandboxed(|dir| {

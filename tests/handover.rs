@@ -30,13 +30,36 @@ fn ask(ip: &str, port: u16, path: &str) -> Result<String, String> {
     }
 }
 
+/// Has a text echoed, a while after the connection was made; the greeting that came before it.
+fn echo(ip: &str, text: &str, pause: Duration) -> Result<String, String> {
+    let talk = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect((ip, 8080))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        std::thread::sleep(pause);
+        stream.write_all(text.as_bytes())?;
+        let mut heard = String::new();
+        while !heard.ends_with(text) {
+            let mut part = [0; 256];
+            match stream.read(&mut part)? {
+                0 => return Err(std::io::Error::other(format!("closed after {heard:?}"))),
+                length => heard.push_str(&String::from_utf8_lossy(&part[..length])),
+            }
+        }
+        Ok(heard)
+    };
+    talk().map_err(|error| format!("{text} to {ip}: {error}"))
+}
+
 /// Asks again and again until it is told to end; how often it was answered, and what went wrong.
-fn ask_on(ip: &str, port: u16, end: &Arc<AtomicBool>) -> JoinHandle<(usize, Vec<String>)> {
-    let (ip, end) = (ip.to_owned(), end.clone());
+fn ask_on(
+    end: &Arc<AtomicBool>,
+    ask: impl Fn() -> Result<String, String> + Send + 'static,
+) -> JoinHandle<(usize, Vec<String>)> {
+    let end = end.clone();
     std::thread::spawn(move || {
         let (mut good, mut bad) = (0, Vec::new());
         while !end.load(Ordering::Relaxed) {
-            match ask(&ip, port, "/") {
+            match ask() {
                 Ok(_) => good += 1,
                 Err(why) => bad.push(why),
             }
@@ -62,25 +85,57 @@ fn nobody_is_refused_by_an_upgrade() {
             ));
         }
         cluster.apply(&service("alone"));
+        // One that listens itself.
+        let echoing = "{name: guest, image: local/tcp-echo:1}";
+        for (name, containers) in [
+            ("echo", echoing.to_owned()),
+            ("mixed-echo", format!("{echoing}, {plain}")),
+        ] {
+            cluster.apply(&format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers: [{containers}]\n"
+            ));
+        }
         let ips = ["alone", "mixed"].map(|name| {
             cluster.pod_ready(name);
             cluster.pod_ip(name)
         });
         let balanced = cluster.cluster_ip("alone");
         eventually("the Service", || ask(&balanced, 80, "/"));
+        let echoing = ["echo", "mixed-echo"].map(|name| {
+            cluster.pod_ready(name);
+            let ip = cluster.pod_ip(name);
+            eventually("the echo", || echo(&ip, "ready", Duration::ZERO));
+            ip
+        });
 
         let end = Arc::new(AtomicBool::new(false));
+        let asked = |ip: &String, port| {
+            let ip = ip.clone();
+            ask_on(&end, move || ask(&ip, port, "/"))
+        };
+        let echoed = |ip: &String| {
+            let ip = ip.clone();
+            ask_on(&end, move || echo(&ip, "on and on", Duration::ZERO))
+        };
         let asking = [
-            ask_on(&ips[0], 8080, &end),
-            ask_on(&ips[1], 8080, &end),
-            ask_on(&balanced, 80, &end),
+            asked(&ips[0], 8080),
+            asked(&ips[1], 8080),
+            asked(&balanced, 80),
+            echoed(&echoing[0]),
+            echoed(&echoing[1]),
         ];
         // Begun before the end, and answered: nobody is cut off.
         let slow = ips
             .clone()
             .map(|ip| std::thread::spawn(move || ask(&ip, 8080, "/sleep?ms=1500")));
+        let slow_echo = echoing
+            .clone()
+            .map(|ip| std::thread::spawn(move || echo(&ip, "slow", Duration::from_millis(1500))));
         std::thread::sleep(Duration::from_millis(300));
         cluster.stop();
+        for slow in slow_echo {
+            assert_has(&slow.join().unwrap().unwrap(), &["hello from", "slow"]);
+        }
         for slow in slow {
             assert_has(&slow.join().unwrap().unwrap(), &["slept"]);
         }
@@ -88,7 +143,11 @@ fn nobody_is_refused_by_an_upgrade() {
         let waiting = ips
             .clone()
             .map(|ip| std::thread::spawn(move || ask(&ip, 8080, "/")));
+        let echo_waiting = echoing
+            .clone()
+            .map(|ip| std::thread::spawn(move || echo(&ip, "in between", Duration::ZERO)));
         std::thread::sleep(Duration::from_millis(500));
+        assert!(echo_waiting.iter().all(|one| !one.is_finished()));
         assert!(waiting.iter().all(|one| !one.is_finished()));
         assert_eq!(processes(&["hold", "handover.sock"]).len(), 1);
         cluster.restart();
@@ -96,7 +155,10 @@ fn nobody_is_refused_by_an_upgrade() {
         for one in waiting {
             assert_has(&one.join().unwrap().unwrap(), &["hello from"]);
         }
-        for name in ["alone", "mixed"] {
+        for one in echo_waiting {
+            assert_has(&one.join().unwrap().unwrap(), &["hello from", "in between"]);
+        }
+        for name in ["alone", "mixed", "echo", "mixed-echo"] {
             cluster.pod_ready(name);
         }
         std::thread::sleep(Duration::from_secs(1));

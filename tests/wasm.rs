@@ -184,3 +184,53 @@ fn a_deployment_of_programs_scales_and_heals() {
         });
     });
 }
+
+/// A pod of the module that accepts connections.
+fn accepting(name: &str, ports: &str) -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: main
+    image: local/accept:1
+    ports: {ports}
+"#
+    )
+}
+
+#[test]
+fn a_core_module_accepts_connections_on_its_ports() {
+    sandboxed(|dir| {
+        let cluster = Cluster::stocked(dir, &[]);
+        cluster.import_text("accept", include_str!("programs/accept.wat"));
+        for name in ["one", "two"] {
+            cluster.apply(&accepting(name, "[{name: talk, containerPort: 9000}]"));
+        }
+        for name in ["one", "two"] {
+            cluster.pod_ready(name);
+            let ip = cluster.pod_ip(name);
+            for words in ["good day", "good night"] {
+                let talk = || -> std::io::Result<String> {
+                    let mut stream = TcpStream::connect((ip.as_str(), 9000))?;
+                    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+                    stream.write_all(words.as_bytes())?;
+                    stream.shutdown(std::net::Shutdown::Write)?;
+                    let mut text = String::new();
+                    stream.read_to_string(&mut text)?;
+                    Ok(text)
+                };
+                let said = eventually(name, || talk().map_err(|error| error.to_string()));
+                assert_eq!(said, format!("hello from a module\n{words}"), "{name}");
+            }
+        }
+        // Without a port it has nothing to accept on, which it is told.
+        cluster.apply(&accepting("portless", "[]"));
+        assert_eq!(cluster.finished("portless"), "Failed");
+        cluster.logged("portless", None, &["sock_accept", "names no TCP port"]);
+        assert_eq!(cluster.exit_code("portless"), "11");
+    });
+}

@@ -30,6 +30,7 @@ pub mod references;
 pub mod request;
 pub mod schema;
 pub mod selector;
+pub mod snapshots;
 pub mod status;
 pub mod storage;
 pub mod table;

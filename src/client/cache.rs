@@ -140,6 +140,20 @@ impl<T: Object> Cache<T> {
         cache
     }
 
+    /// A cache of a kind that comes and goes: kept up to date while `served` says that the server has the kind,
+    /// empty and at revision 0 while not. Nobody waits for it: it counts as synced from the start.
+    pub fn start_while(
+        client: &Client,
+        options: impl Into<CacheOptions>,
+        served: watch::Receiver<bool>,
+        tasks: &Tasks,
+    ) -> Self {
+        let cache = Self::fixed([]);
+        let run = reflect::run_while(client.clone(), options.into(), cache.clone(), served);
+        tasks.spawn(format!("cache of {}", T::URL_PATH_SEGMENT), OnError::Log, run);
+        cache
+    }
+
     /// A cache that nothing feeds, complete as it is; for tests and for worlds made by hand.
     pub fn fixed(objects: impl IntoIterator<Item = T>) -> Self {
         let cache = Self::empty();
@@ -295,6 +309,12 @@ impl<T: Object> Cache<T> {
         self.reached(revision);
     }
 
+    /// Forgets everything, and that there ever was a list.
+    pub(crate) fn forget(&self) {
+        self.replace(Vec::new(), 0);
+        self.shared.progress.send_replace(Some(0));
+    }
+
     pub(crate) fn reached(&self, revision: u64) {
         self.shared.progress.send_if_modified(|at| {
             let moved = at.is_none_or(|at| revision > at);
@@ -383,6 +403,51 @@ mod tests {
         cache.filled().await;
         assert!(began.elapsed() >= FRESH_MAX && !cache.is_synced());
         assert!(!waiter.is_finished());
+        tasks.shutdown().await;
+    }
+
+    /// A server with one ConfigMap, whose watches never say anything.
+    struct Quiet;
+
+    #[async_trait]
+    impl Api for Quiet {
+        async fn call(&self, _: Request) -> Result<Reply, Status> {
+            let body =
+                serde_json::json!({"metadata": {"resourceVersion": "7"}, "items": [map("x", "a", "1")]});
+            Ok(Reply {
+                code: 200,
+                body: body.to_string().into(),
+                warnings: Vec::new(),
+            })
+        }
+
+        async fn watch(&self, _: Request) -> Result<EventStream, Status> {
+            Ok(Box::pin(futures_util::stream::pending()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_goes_is_forgotten_and_found_again() {
+        let tasks = Tasks::new();
+        let client = Client::new(Arc::new(Quiet), User::new("nobody", &[]));
+        let (told, served) = watch::channel(false);
+        let cache = Cache::<ConfigMap>::start_while(&client, Selectors::all(), served, &tasks);
+        let mut changes = cache.changes();
+        cache.synced().await;
+        assert_eq!((cache.len(), cache.revision()), (0, 0));
+        for _ in 0..2 {
+            told.send_replace(true);
+            cache.wait_revision(7).await;
+            assert_eq!(
+                changes.recv().await.unwrap().object().metadata.name.as_deref(),
+                Some("a")
+            );
+            told.send_replace(false);
+            assert!(matches!(changes.recv().await, Some(Change::Deleted(_))));
+            while cache.revision() > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
         tasks.shutdown().await;
     }
 

@@ -8,6 +8,7 @@ use api::status::Status;
 use base::{Backoff, SystemRandom};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::cache::{Cache, CacheOptions};
@@ -41,6 +42,27 @@ pub(crate) async fn run<T: Object>(client: Client, options: CacheOptions, cache:
             Err(status) => reflector.wait("list", &status).await,
         }
     }
+}
+
+/// [`run`] for as long as `served` is true, whenever it is; in between nothing is known.
+pub(crate) async fn run_while<T: Object>(
+    client: Client,
+    options: CacheOptions,
+    cache: Cache<T>,
+    mut served: watch::Receiver<bool>,
+) {
+    while is_told(&mut served, true).await {
+        tokio::select! {
+            () = run(client.clone(), options.clone(), cache.clone()) => {}
+            _ = is_told(&mut served, false) => {}
+        }
+        cache.forget();
+    }
+}
+
+/// Waits for that value; false when nobody is left to say it.
+async fn is_told(told: &mut watch::Receiver<bool>, wanted: bool) -> bool {
+    told.wait_for(|value| *value == wanted).await.is_ok()
 }
 
 impl<T: Object> Reflector<T> {

@@ -28,6 +28,7 @@ pub mod root_ca;
 pub mod scales;
 pub mod service_account;
 mod slices;
+pub mod snapshots;
 mod start;
 pub mod taint_eviction;
 pub mod view;

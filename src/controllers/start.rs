@@ -14,7 +14,7 @@ use crate::view::View;
 use crate::{
     bootstrap_tokens, csr_cleaner, deployment, disruption, endpoints, endpointslice, endpointslice_mirroring,
     garbage, load_balancer, namespace, node_ipam, node_lifecycle, pod_garbage, replicaset, root_ca,
-    service_account, taint_eviction, volumes,
+    service_account, snapshots, taint_eviction, volumes,
 };
 
 /// What the controllers need to be told.
@@ -120,6 +120,7 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
         .on_each(view.budgets.changes())
         .on(view.pods.changes(), disruption::keys_for_pod);
     volumes::start(&s);
+    snapshots::start(&s);
     namespace::start(&s);
     garbage::start(&s);
 }

@@ -19,6 +19,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReferen
 
 use crate::bootstrap_tokens;
 use crate::scales::Scales;
+use crate::snapshots::SnapshotCaches;
 
 /// The cluster, as far as controllers look at it.
 #[derive(Clone)]
@@ -65,6 +66,8 @@ pub struct View {
     pub drivers: Cache<CSIDriver>,
     /// VolumeAttachments.
     pub attachments: Cache<VolumeAttachment>,
+    /// What is known of snapshots of volumes; empty where nobody brought their kinds.
+    pub snapshots: SnapshotCaches,
     /// What owners of pods want, of kinds that no cache here holds.
     pub scales: Scales,
 }
@@ -105,6 +108,7 @@ impl View {
             attributes_classes: Cache::start(client, all(), tasks),
             drivers: Cache::start(client, all(), tasks),
             attachments: Cache::start(client, all(), tasks),
+            snapshots: SnapshotCaches::start(client, tasks),
             scales: Scales::start(client, tasks),
         }
     }
@@ -133,6 +137,7 @@ impl View {
             attributes_classes: Cache::fixed([]),
             drivers: Cache::fixed([]),
             attachments: Cache::fixed([]),
+            snapshots: SnapshotCaches::empty(),
             scales: Scales::fixed([]),
         }
     }
@@ -183,6 +188,8 @@ impl View {
             "storageclasses" => self.classes.wait_revision(revision).await,
             "volumeattributesclasses" => self.attributes_classes.wait_revision(revision).await,
             "volumeattachments" => self.attachments.wait_revision(revision).await,
+            "volumesnapshots" => self.snapshots.snapshots.wait_revision(revision).await,
+            "volumesnapshotcontents" => self.snapshots.contents.wait_revision(revision).await,
             _ => {}
         }
     }

@@ -18,6 +18,7 @@ mod propagation;
 mod reaper;
 mod rights;
 mod rootfs;
+mod seccomp;
 mod serve;
 mod sub_paths;
 mod users;

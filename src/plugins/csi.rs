@@ -2,11 +2,13 @@
 
 mod controller;
 mod node;
+mod snapshots;
 
 use std::collections::HashMap;
 
 pub use controller::*;
 pub use node::*;
+pub use snapshots::*;
 
 /// Nothing is asked but this.
 #[derive(Clone, PartialEq, Eq, prost::Message)]

@@ -2,7 +2,7 @@
 
 use crate::WasmError;
 use crate::state::{ModuleState, State};
-use crate::{keyvalue, logging, settings, sockets};
+use crate::{keyvalue, logging, preview1, settings, sockets};
 use wasmtime::component;
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, Linker, PoolingAllocationConfig, WasmBacktraceDetails,
@@ -23,6 +23,8 @@ const PARTS_MAX: u32 = 100;
 pub(crate) struct Base {
     pub(crate) engine: Engine,
     pub(crate) modules: Linker<ModuleState>,
+    /// For modules that accept connections.
+    pub(crate) accepting: Linker<ModuleState>,
     pub(crate) components: component::Linker<State>,
 }
 
@@ -33,10 +35,13 @@ impl Base {
         let added =
             wasmtime_wasi::p1::add_to_linker_async(&mut modules, |state: &mut ModuleState| &mut state.p1);
         added.map_err(broken)?;
+        let mut accepting = modules.clone();
+        preview1::add_to_linker(&mut accepting).map_err(broken)?;
         let components = component_linker(&engine).map_err(broken)?;
         Ok(Base {
             engine,
             modules,
+            accepting,
             components,
         })
     }

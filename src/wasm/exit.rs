@@ -152,4 +152,6 @@ pub struct Usage {
     pub memory_bytes_peak: u64,
     /// HTTP requests answered (only for `wasi:http` programs).
     pub requests: u64,
+    /// Those of them that programs of the same pod have handed over in memory.
+    pub requests_inside: u64,
 }

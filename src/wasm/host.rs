@@ -9,10 +9,10 @@ use crate::instance::{Control, Report};
 use crate::limits::Account;
 use crate::mounts::{self, Mounts};
 use crate::program::{Code, Inner, Program};
-use crate::sockets::{Ports, Sockets};
+use crate::sockets::{Ports, Sockets, listen};
 use crate::state::Blueprint;
 use crate::ticker::Ticker;
-use crate::{Instance, InstanceSpec, ProgramKind, WasmError, http, run};
+use crate::{Instance, InstanceSpec, ProgramKind, WasmError, http, preview1, run};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
@@ -314,20 +314,30 @@ impl Core {
     ) -> Result<Instance, WasmError> {
         let account = self.account(&spec);
         let (http_address, reuse) = (spec.http_address, spec.reuse);
-        let inherited = std::mem::take(&mut spec.inherited);
         let stdin = std::mem::take(&mut spec.stdin);
+        let wanted = preview1::wanted(&program, &mut spec);
+        let mut inherited = match program.kind() {
+            // The guest binds its own.
+            ProgramKind::Command => Vec::new(),
+            _ => std::mem::take(&mut spec.inherited),
+        };
         let blueprint = self.blueprint(&program, spec, account, home).await?;
         if program.kind() == ProgramKind::Http {
             let site = http::Site::of_one(program, blueprint.clone(), reuse);
             return self.serve(site, &blueprint, http_address, inherited);
         }
-        let control = Arc::new(Control::new(blueprint.account.clone(), None));
+        let listeners = wanted
+            .into_iter()
+            .map(|at| listen(&blueprint.sockets, at.address, &mut inherited));
+        let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+        let control = Arc::new(Control::new(&blueprint, None));
         let report = Report(control.clone());
         drop(tokio::spawn(run::command(
             self.tools.clone(),
             program,
             blueprint,
             stdin,
+            listeners,
             report,
         )));
         Ok(Instance::new(control, self))
@@ -404,15 +414,17 @@ impl Core {
         site: http::Site,
         blueprint: &Blueprint,
         address: Option<SocketAddr>,
-        inherited: Vec<TcpListener>,
+        mut inherited: Vec<TcpListener>,
     ) -> Result<Instance, WasmError> {
         let address = address
             .ok_or_else(|| WasmError::Spec("a wasi:http program needs an address to listen on".into()))?;
-        let listener = Arc::new(http::listen(&blueprint.sockets, address, inherited)?);
-        let control = Arc::new(Control::new(blueprint.account.clone(), Some(&listener)));
+        let listener = Arc::new(listen(&blueprint.sockets, address, &mut inherited)?);
+        let control = Arc::new(Control::new(blueprint, Some(&listener)));
         let report = Report(control.clone());
         let (tools, name) = (self.tools.clone(), blueprint.name.clone());
-        drop(tokio::spawn(http::serve(tools, site, name, listener, report)));
+        let server = http::Server::new(tools, site, name, &listener, &control);
+        blueprint.sockets.introduce(listener.bound(), &server);
+        drop(tokio::spawn(server.run(listener, report)));
         Ok(Instance::new(control, self))
     }
 }

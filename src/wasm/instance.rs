@@ -1,8 +1,9 @@
 //! A running program.
 
 use crate::host::Core;
-use crate::http::Listener;
 use crate::limits::Account;
+use crate::sockets::{Listener, Traffic};
+use crate::state::Blueprint;
 use crate::{Exit, ExitReason, Usage};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -28,17 +29,20 @@ pub(crate) struct Control {
     http_address: Option<SocketAddr>,
     /// Its sockets for as long as it accepts connections; whoever only controls it does not keep them open.
     listener: Weak<Listener>,
+    /// What the guest itself listens on.
+    traffic: Arc<Traffic>,
 }
 
 impl Control {
-    pub(crate) fn new(account: Arc<Account>, listener: Option<&Arc<Listener>>) -> Control {
+    pub(crate) fn new(blueprint: &Blueprint, listener: Option<&Arc<Listener>>) -> Control {
         Control {
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
             exit: watch::Sender::new(None),
-            account,
+            account: blueprint.account.clone(),
             http_address: listener.map(|listener| listener.address()),
             listener: listener.map(Arc::downgrade).unwrap_or_default(),
+            traffic: blueprint.traffic.clone(),
         }
     }
 }
@@ -105,8 +109,12 @@ impl Instance {
     /// # Errors
     /// When there are no descriptors left.
     pub fn sockets(&self) -> std::io::Result<Vec<OwnedFd>> {
-        let listener = self.control.listener.upgrade();
-        listener.map_or_else(|| Ok(Vec::new()), |listener| listener.handles())
+        let mut all = match self.control.listener.upgrade() {
+            Some(listener) => listener.handles()?,
+            None => Vec::new(),
+        };
+        all.extend(self.control.traffic.handles()?);
+        Ok(all)
     }
 
     /// Asks it to end: a server stops accepting and ends, with code 0, once

@@ -27,6 +27,7 @@ pub(crate) struct Account {
     store_bytes: AtomicU64,
     cpu_ns: AtomicU64,
     requests: AtomicU64,
+    requests_inside: AtomicU64,
     throttle: Mutex<Option<Throttle>>,
     freed: Notify,
 }
@@ -59,6 +60,7 @@ impl Account {
             store_bytes: AtomicU64::new(0),
             cpu_ns: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            requests_inside: AtomicU64::new(0),
             throttle: Mutex::new(cpu_millis_max.map(|millis| Throttle::new(millis, Instant::now()))),
             freed: Notify::new(),
         }
@@ -70,11 +72,17 @@ impl Account {
             memory_bytes: self.memory_bytes.load(Relaxed),
             memory_bytes_peak: self.memory_bytes_peak.load(Relaxed),
             requests: self.requests.load(Relaxed),
+            requests_inside: self.requests_inside.load(Relaxed),
         }
     }
 
     pub(crate) fn count_request(&self) {
         self.requests.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a request that a neighbour hands over, besides [`Account::count_request`].
+    pub(crate) fn count_neighbour(&self) {
+        self.requests_inside.fetch_add(1, Relaxed);
     }
 
     /// Books CPU time.

@@ -119,6 +119,24 @@ impl Mounts {
         Ok(())
     }
 
+    /// Gives the guest's first descriptors to a folder that is there no more, in
+    /// which nothing can be found or made: what they mean is settled elsewhere.
+    pub(crate) fn reserve(builder: &mut WasiCtxBuilder, count: usize) -> Result<(), WasmError> {
+        if count == 0 {
+            return Ok(());
+        }
+        let failed = |source| WasmError::Io {
+            context: "reserve descriptors".into(),
+            source,
+        };
+        let gone = tempfile::tempdir().map_err(failed)?;
+        for _ in 0..count {
+            let opened = builder.preopened_dir(gone.path(), "", FsPerms::ReadOnly);
+            opened.map_err(|error| failed(std::io::Error::other(error.to_string())))?;
+        }
+        Ok(())
+    }
+
     #[cfg(test)]
     fn shown(&self) -> Vec<(std::path::PathBuf, String)> {
         self.folders

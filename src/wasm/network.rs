@@ -1,5 +1,6 @@
 //! The guest's view of the network, as a trait that the embedder fills.
 
+use crate::Neighbours;
 use async_trait::async_trait;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -58,6 +59,11 @@ pub trait Network: Send + Sync {
     fn pick(&self, destination: SocketAddr, protocol: Protocol) -> SocketAddr {
         let _ = protocol;
         destination
+    }
+    /// Where the pod's `wasi:http` servers know one another, so that requests
+    /// from one to another need no socket. None: they all take the network.
+    fn neighbours(&self) -> Option<&Neighbours> {
+        None
     }
     /// The addresses of a name, best first. Called on the runtime from which the
     /// program was started, not on the guests' own.

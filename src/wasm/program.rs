@@ -3,6 +3,7 @@
 use crate::WasmError;
 use crate::detect::link_error;
 use crate::engine::Base;
+use crate::preview1;
 use crate::state::{ModuleState, State};
 use std::sync::Arc;
 use wasmtime::component::Component;
@@ -52,6 +53,14 @@ impl Program {
             Ready::Module(_) => ProgramKind::Module,
             Ready::Command(_) => ProgramKind::Command,
             Ready::Http(_) => ProgramKind::Http,
+        }
+    }
+
+    /// Whether it is a core module that accepts connections on sockets that it is given.
+    pub fn accepts(&self) -> bool {
+        match &self.inner.ready {
+            Ready::Module(pre) => preview1::accepts(pre.module()),
+            Ready::Command(_) | Ready::Http(_) => false,
         }
     }
 
@@ -105,7 +114,11 @@ fn link_module(base: &Base, module: &Module) -> Result<Ready, WasmError> {
             list(module.exports().map(|export| export.name()))
         )));
     }
-    base.modules
+    let linker = match preview1::accepts(module) {
+        true => &base.accepting,
+        false => &base.modules,
+    };
+    linker
         .instantiate_pre(module)
         .map(Ready::Module)
         .map_err(|error| link_error(&error))

@@ -4,6 +4,7 @@ use crate::Exit;
 use crate::host::Tools;
 use crate::instance::{Control, Report};
 use crate::program::{Program, Ready};
+use crate::sockets::Listener;
 use crate::spec::Stdin;
 use crate::state::{Blueprint, ModuleState, State};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub(crate) async fn command(
     program: Program,
     blueprint: Arc<Blueprint>,
     stdin: Stdin,
+    listeners: Vec<Listener>,
     report: Report,
 ) {
     let control = report.0.clone();
@@ -26,7 +28,8 @@ pub(crate) async fn command(
         biased;
         () = control.kill.cancelled() => Exit::killed(),
         () = stopped(&control, &blueprint) => Exit::with_code(0),
-        exit = guest(&tools, &program, &blueprint, stdin) => exit,
+        exit = guest(&tools, &program, &blueprint, stdin, listeners) => exit,
+        never = blueprint.heirlooms.give_up() => match never {},
     };
     tracing::debug!(
         instance = blueprint.name,
@@ -43,9 +46,15 @@ async fn stopped(control: &Control, blueprint: &Blueprint) {
     blueprint.traffic.drained().await;
 }
 
-async fn guest(tools: &Tools, program: &Program, blueprint: &Blueprint, stdin: Stdin) -> Exit {
+async fn guest(
+    tools: &Tools,
+    program: &Program,
+    blueprint: &Blueprint,
+    stdin: Stdin,
+    listeners: Vec<Listener>,
+) -> Exit {
     let result = match &program.inner.ready {
-        Ready::Module(pre) => run_module(tools, pre, blueprint, stdin).await,
+        Ready::Module(pre) => run_module(tools, pre, blueprint, stdin, listeners).await,
         Ready::Command(pre) => run_component(tools, pre, blueprint, stdin).await,
         Ready::Http(_) => return Exit::not_started("a wasi:http program is served, not run"),
     };
@@ -57,8 +66,9 @@ async fn run_module(
     pre: &InstancePre<ModuleState>,
     blueprint: &Blueprint,
     stdin: Stdin,
+    listeners: Vec<Listener>,
 ) -> wasmtime::Result<Exit> {
-    let (mut store, meter) = blueprint.module(&tools.base.engine, stdin)?;
+    let (mut store, meter) = blueprint.module(&tools.base.engine, stdin, listeners)?;
     let run = async {
         let instance = pre.instantiate_async(&mut store).await?;
         let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;

@@ -35,8 +35,11 @@ pub struct InstanceSpec {
     /// `wasi:http` programs: where to listen. Required for them, ignored for
     /// others. Port 0 picks a free one, see [`crate::Instance::http_address`].
     pub http_address: Option<SocketAddr>,
-    /// `wasi:http` programs: sockets that listen already, left by an earlier process; those at its addresses are
-    /// used in place of new ones.
+    /// Core modules that accept connections: where, each at a descriptor of
+    /// its own from 3 on, in this order. Ignored for others.
+    pub listen: Vec<ListenAt>,
+    /// Sockets that listen already, left by an earlier process: those at the addresses at which it listens, or which
+    /// the guest binds, are used in place of new ones.
     pub inherited: Vec<TcpListener>,
     /// `wasi:http` programs: answer many requests with one instance instead of
     /// making a fresh one for each.
@@ -62,12 +65,22 @@ impl InstanceSpec {
             memory_bytes_max: None,
             cpu_millis_max: None,
             http_address: None,
+            listen: Vec::new(),
             inherited: Vec::new(),
             reuse: false,
             allowed_hosts: None,
             buckets: None,
         }
     }
+}
+
+/// A listening socket that a core module is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenAt {
+    /// How the module knows it (`LISTEN_FDNAMES`).
+    pub name: String,
+    /// Where it listens; at an address of the pod's, in both its families.
+    pub address: SocketAddr,
 }
 
 /// A folder or a single file of this machine shown to the guest.

@@ -5,7 +5,8 @@ use crate::keyvalue::Buckets;
 use crate::limits::{Account, Limiter};
 use crate::meter::Meter;
 use crate::mounts::Mounts;
-use crate::sockets::{Book, Sockets, Traffic};
+use crate::preview1::Table;
+use crate::sockets::{Book, Heirlooms, Listener, Sockets, Traffic};
 use crate::spec::{Output, Stdin};
 use crate::stdio::{Sink, attach_stdin};
 use crate::{InstanceSpec, WasmError};
@@ -42,6 +43,7 @@ pub(crate) struct State {
 /// A core module's side of the host.
 pub(crate) struct ModuleState {
     pub(crate) p1: WasiP1Ctx,
+    pub(crate) sockets: Table,
     limiter: Limiter,
 }
 
@@ -70,6 +72,8 @@ pub(crate) struct Blueprint {
     pub(crate) account: Arc<Account>,
     pub(crate) sockets: Sockets,
     pub(crate) traffic: Arc<Traffic>,
+    /// Listening sockets that an earlier run has left.
+    pub(crate) heirlooms: Arc<Heirlooms>,
     stderr: Arc<dyn Output>,
     args: Vec<String>,
     env: Arc<[(String, String)]>,
@@ -93,6 +97,7 @@ impl Blueprint {
             account,
             sockets,
             traffic: Arc::default(),
+            heirlooms: Arc::new(Heirlooms::new(spec.inherited)),
             stderr: spec.stderr,
             args: spec.args,
             env: spec.env.into(),
@@ -134,9 +139,9 @@ impl Blueprint {
         let mut table = ResourceTable::new();
         table.set_max_capacity(resources_max);
         let state = State {
-            wasi: self.wasi(stdin)?.build(),
+            wasi: self.wasi(stdin, 0)?.build(),
             table,
-            book: Book::new(self.sockets.clone(), self.traffic.clone()),
+            book: Book::new(self.sockets.clone(), self.traffic.clone(), self.heirlooms.clone()),
             settings: self.env.clone(),
             stderr: self.stderr.clone(),
             buckets: self.buckets.clone(),
@@ -151,29 +156,33 @@ impl Blueprint {
         Ok((store, meter))
     }
 
-    /// A store for a core module.
+    /// A store for a core module that may have listening sockets.
     pub(crate) fn module(
         &self,
         engine: &Engine,
         stdin: Stdin,
+        listeners: Vec<Listener>,
     ) -> Result<(Store<ModuleState>, Meter), WasmError> {
         let limiter = Limiter::new(self.account.clone());
-        let mut p1 = self.wasi(stdin)?.build_p1();
+        let mut p1 = self.wasi(stdin, listeners.len())?.build_p1();
         p1.ctx().table.set_max_capacity(RESOURCES_MAX);
-        let mut store = Store::new(engine, ModuleState { p1, limiter });
+        let sockets = Table::new(listeners, self.traffic.clone());
+        let state = ModuleState { p1, sockets, limiter };
+        let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limiter);
         let meter = Meter::new(self.account.clone());
         meter.attach(&mut store);
         Ok((store, meter))
     }
 
-    fn wasi(&self, stdin: Stdin) -> Result<WasiCtxBuilder, WasmError> {
+    fn wasi(&self, stdin: Stdin, reserved: usize) -> Result<WasiCtxBuilder, WasmError> {
         let mut builder = WasiCtx::builder();
         builder.args(&self.args).envs(&self.env);
         builder
             .stdout(Sink(self.stdout.clone()))
             .stderr(Sink(self.stderr.clone()));
         attach_stdin(&mut builder, stdin);
+        Mounts::reserve(&mut builder, reserved)?;
         self.mounts.attach(&mut builder)?;
         // Which addresses may be used is decided in `sockets`, before
         // wasmtime-wasi hears of them.

@@ -1,13 +1,18 @@
 //! A CSI driver for the scenarios, with its helpers: volumes are folders, shown by bind mounts.
 //!
 //! `disks FOLDER DATA-DIR NODE KUBECONFIG` serves `disks.example.com` on sockets below DATA-DIR, keeps volumes in
-//! `FOLDER/volumes` and writes every call into `FOLDER/calls`. Beside it run a provisioner, an attacher and a
-//! resizer, which speak to the cluster as those of Kubernetes do. While `FOLDER/slow` exists, staging does not end.
+//! `FOLDER/volumes`, snapshots in `FOLDER/snapshots`, and writes every call into `FOLDER/calls`. Beside it run a
+//! provisioner, an attacher, a resizer and a snapshotter, which speak to the cluster as those of Kubernetes do. While
+//! `FOLDER/slow` exists, staging does not end; while `FOLDER/full` does, no snapshots are made.
 
 #[path = "disks/helpers.rs"]
 mod helpers;
 #[path = "disks/node.rs"]
 mod node;
+#[path = "disks/snapshots.rs"]
+mod snapshots;
+#[path = "disks/snapshotter.rs"]
+mod snapshotter;
 #[path = "disks/volumes.rs"]
 mod volumes;
 
@@ -16,10 +21,11 @@ use std::path::PathBuf;
 use plugins::answer::{Answer, Asked, answer, serve, unknown};
 use plugins::csi::{
     ControllerExpandVolumeRequest, ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest,
-    CreateVolumeRequest, DeleteVolumeRequest, GetPluginInfoRequest, GetPluginInfoResponse,
-    NodeExpandVolumeRequest, NodeGetCapabilitiesRequest, NodeGetInfoRequest, NodeGetVolumeStatsRequest,
-    NodePublishVolumeRequest, NodeStageVolumeRequest, NodeUnpublishVolumeRequest, NodeUnstageVolumeRequest,
-    ProbeRequest, ProbeResponse,
+    CreateSnapshotRequest, CreateVolumeRequest, DeleteSnapshotRequest, DeleteVolumeRequest,
+    GetPluginInfoRequest, GetPluginInfoResponse, ListSnapshotsRequest, NodeExpandVolumeRequest,
+    NodeGetCapabilitiesRequest, NodeGetInfoRequest, NodeGetVolumeStatsRequest, NodePublishVolumeRequest,
+    NodeStageVolumeRequest, NodeUnpublishVolumeRequest, NodeUnstageVolumeRequest, ProbeRequest,
+    ProbeResponse,
 };
 use plugins::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
 use plugins::{Call, Plugin};
@@ -80,6 +86,9 @@ async fn dispatch(v: Volumes, asked: Asked) -> Answer {
         ControllerPublishVolumeRequest::METHOD => answer(asked, |r| async move { v.attach(r) }).await,
         ControllerUnpublishVolumeRequest::METHOD => answer(asked, |r| async move { v.detach(r) }).await,
         ControllerExpandVolumeRequest::METHOD => answer(asked, |r| async move { v.expand(r) }).await,
+        CreateSnapshotRequest::METHOD => answer(asked, |r| async move { v.cut(r) }).await,
+        DeleteSnapshotRequest::METHOD => answer(asked, |r| async move { v.drop_snapshot(r) }).await,
+        ListSnapshotsRequest::METHOD => answer(asked, |r| async move { v.list_snapshots(r) }).await,
         NodeGetInfoRequest::METHOD => answer(asked, |r| async move { v.node_info(r) }).await,
         NodeGetCapabilitiesRequest::METHOD => answer(asked, |r| async move { v.capabilities(r) }).await,
         NodeStageVolumeRequest::METHOD => answer(asked, |r| async move { v.stage(r).await }).await,

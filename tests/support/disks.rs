@@ -108,6 +108,16 @@ spec:
         }
     }
 
+    /// Keeps snapshots from being made, or lets them.
+    pub fn full(&self, full: bool) {
+        let file = self.folder.join("full");
+        if full {
+            std::fs::write(file, "").expect("a file");
+        } else {
+            std::fs::remove_file(file).expect("the file");
+        }
+    }
+
     /// Every call so far that has these words, in their order.
     pub fn calls(&self, words: &[&str]) -> Vec<String> {
         let all = std::fs::read_to_string(self.folder.join("calls")).unwrap_or_default();
@@ -117,7 +127,16 @@ spec:
 
     /// The volumes that the driver has.
     pub fn volumes(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.folder.join("volumes"))
+        self.folders("volumes")
+    }
+
+    /// The snapshots that it has.
+    pub fn snapshots(&self) -> Vec<PathBuf> {
+        self.folders("snapshots")
+    }
+
+    fn folders(&self, of: &str) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.folder.join(of))
             .into_iter()
             .flatten()
             .flatten();

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use ::wasm::{Network, Protocol, ResolveError};
+use ::wasm::{Neighbours, Network, Protocol, ResolveError};
 use api::cidr::Addresses;
 use async_trait::async_trait;
 
@@ -28,6 +28,7 @@ pub struct GuestNetwork {
     search: Vec<String>,
     aliases: Vec<(String, IpAddr)>,
     node: Arc<dyn NodeNetwork>,
+    neighbours: Neighbours,
 }
 
 impl GuestNetwork {
@@ -43,6 +44,7 @@ impl GuestNetwork {
             search,
             aliases,
             node,
+            neighbours: Neighbours::default(),
         }
     }
 
@@ -90,6 +92,10 @@ impl Network for GuestNetwork {
         self.node.pick(self.client(destination), destination, protocol)
     }
 
+    fn neighbours(&self) -> Option<&Neighbours> {
+        Some(&self.neighbours)
+    }
+
     async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
         // What would stand in /etc/hosts goes before what name servers say.
         let same = |known: &&(String, IpAddr)| known.0.eq_ignore_ascii_case(name);
@@ -127,6 +133,7 @@ mod tests {
             search: Vec::new(),
             aliases: Vec::new(),
             node: Arc::new(NoNetwork),
+            neighbours: Neighbours::default(),
         }
     }
 

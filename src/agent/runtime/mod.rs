@@ -134,6 +134,8 @@ pub struct Launch {
     pub log: LogSpec,
     /// Where a `wasi:http` program listens.
     pub port: u16,
+    /// Its TCP ports and their names: where a core module that accepts connections listens.
+    pub ports: Vec<(String, u16)>,
     /// A `wasi:http` program answers many requests with one instance.
     pub reuse: bool,
     /// Buckets of `wasi:keyvalue` that its guest may open.

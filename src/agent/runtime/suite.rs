@@ -87,6 +87,7 @@ pub(super) fn launch_of(program: &str) -> Launch {
         target: None,
         log,
         port: 8080,
+        ports: Vec::new(),
         reuse: false,
         buckets: None,
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ::oci::{ExecSpec, Found, ImageKind, Process, Usage};
+use ::oci::{ExecSpec, Found, ImageKind, Process, Stream, Usage};
 use ::wasm::{ExitReason, Host, Instance, Program, ProgramKind, Stdin, WasmError};
 use async_trait::async_trait;
 use base::Clock;
@@ -24,6 +24,10 @@ use crate::logs::writer::LogWriter;
 
 /// The beginning of these containers' ids in statuses.
 pub const SCHEME: &str = "coracle-wasm";
+
+/// What stands in the log of a core module that could accept connections, but is given no socket.
+const NOTHING_TO_ACCEPT: &str = "the program can accept connections (sock_accept), but its container names no TCP port \
+     under `ports`: it gets no listening socket\n";
 
 const STDIN_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -105,35 +109,35 @@ impl WasmRuntime {
         }
     }
 
-    /// Ends the guests that serve `wasi:http`, gives what they have begun that long, and returns the sockets on which
-    /// they listened. Nobody hears of these ends.
+    /// Ends the guests that serve somebody, gives what they have begun that long, and returns the sockets on which they
+    /// listened. Nobody hears of these ends.
     pub async fn leave(&self, grace: Duration) -> Legacy {
         self.leaving.store(true, Ordering::SeqCst);
-        let serving: Vec<(Owner, Instance)> = {
+        let running: Vec<(Owner, Instance)> = {
             let state = self.lock();
             let started = state
                 .containers
                 .values()
                 .filter_map(|container| match &container.stage {
-                    Stage::Started(started) if container.port.is_some() => {
-                        Some((container.owner(), started.instance.clone()))
-                    }
+                    Stage::Started(started) => Some((container.owner(), started.instance.clone())),
                     _ => None,
                 });
             started.collect()
         };
-        let mut legacy = Legacy::new();
-        for (owner, instance) in &serving {
+        let (mut legacy, mut serving) = (Legacy::new(), Vec::new());
+        for (owner, instance) in running {
             match instance.sockets() {
-                Ok(sockets) if sockets.is_empty() => {}
-                Ok(sockets) => legacy.push((owner.clone(), sockets)),
+                // It serves nobody, and ends with the process.
+                Ok(sockets) if sockets.is_empty() => continue,
+                Ok(sockets) => legacy.push((owner, sockets)),
                 Err(error) => {
                     tracing::warn!(pod = owner.pod, %error, "a guest's sockets are not handed over")
                 }
             }
+            instance.stop(grace);
+            serving.push(instance);
         }
-        serving.iter().for_each(|(_, instance)| instance.stop(grace));
-        for (_, instance) in &serving {
+        for instance in &serving {
             instance.wait().await;
         }
         legacy
@@ -203,6 +207,9 @@ impl WasmRuntime {
             (_, [program, ..]) => {
                 let mut spec = instance_spec(program, launch, network.clone(), &log, stdin);
                 spec.inherited = self.inheritance.take(&owner);
+                if program.accepts() && spec.listen.is_empty() {
+                    log.write(Stream::Stderr, NOTHING_TO_ACCEPT.as_bytes());
+                }
                 self.host.start(program, spec).await?
             }
             (_, []) => return Err(WasmError::Spec("the image holds no program".into())),
@@ -414,6 +421,8 @@ impl Runtime for WasmRuntime {
         let network = origin.network.clone();
         let mut spec = instance_spec(program, &origin.launch, network, &started.log, far.stdin);
         (spec.args, spec.stdout, spec.stderr) = (args, far.stdout, far.stderr);
+        // The container's own run listens there.
+        spec.listen.clear();
         let instance = self.host.start(program, spec).await;
         Ok(near.join(instance.map_err(|error| RuntimeError::Start(error.to_string()))?))
     }

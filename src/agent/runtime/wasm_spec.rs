@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use ::oci::{AppComponent, Stream};
 use ::wasm::{
-    AllowedHosts, AppPart, InstanceSpec, Mount, Network, Output, Program, ProgramKind, Stdin, WasmError,
+    AllowedHosts, AppPart, InstanceSpec, ListenAt, Mount, Network, Output, Program, ProgramKind, Stdin,
+    WasmError,
 };
 
 use super::Launch;
@@ -35,6 +36,13 @@ pub(super) fn instance_spec(
             spec.env.push(("PORT".to_owned(), launch.port.to_string()));
         }
     }
+    let ports = launch.ports.iter();
+    spec.listen = ports
+        .map(|(name, port)| ListenAt {
+            name: name.clone(),
+            address: SocketAddr::new(ip, *port),
+        })
+        .collect();
     let mounts = launch.mounts.iter();
     spec.mounts = mounts
         .map(|m| Mount {

@@ -8,8 +8,9 @@ use crate::kind::{Column, Kind, Subresource};
 use crate::names;
 use crate::quantity::Quantity;
 use crate::selector;
+use crate::snapshots;
 use crate::status::FieldError;
-use crate::value::{Field, fill, fill_text, get, get_mut, has, list, remove, same, text};
+use crate::value::{Field, fill, fill_text, get, get_mut, has, list, remove, same, set, text};
 
 /// What to use instead of the annotation for the class.
 pub const CLASS_INSTEAD: &str = r#"deprecated since v1.8; use "storageClassName" attribute instead"#;
@@ -24,7 +25,12 @@ pub static KIND: Kind = Kind {
     subresources: &[Subresource::status("PersistentVolumeClaim")],
     storage_version_hash: "QWTyNDq0dC4=",
     default,
-    prepare_create: |claim| crate::value::set(claim, "status", json!({"phase": "Pending"})),
+    prepare_create: |claim| {
+        set(claim, "status", json!({"phase": "Pending"}));
+        if let Some(spec) = get_mut(claim, "spec") {
+            name_source_twice(spec);
+        }
+    },
     prepare_update: |new, old| crate::value::keep(new, old, "status"),
     validate,
     validate_update,
@@ -58,6 +64,30 @@ pub fn default(claim: &mut Value) {
     if let Some(status) = get_mut(claim, "status") {
         fill_text(status, "phase", "Pending");
     }
+}
+
+/// What a volume is filled with is said in two fields, the older of which was for claims and snapshots alone and
+/// lost anything else. Readers look at either, so that both say the same.
+fn name_source_twice(spec: &mut Value) {
+    let (older, newer) = (
+        get(spec, "dataSource").clone(),
+        get(spec, "dataSourceRef").clone(),
+    );
+    match (older.is_null(), newer.is_null()) {
+        (false, true) if is_claim_or_snapshot(&older) => set(spec, "dataSourceRef", older),
+        (false, true) => remove(spec, "dataSource"),
+        (true, false) if text(&newer, "namespace").is_empty() => {
+            let mut older = newer;
+            remove(&mut older, "namespace");
+            set(spec, "dataSource", older);
+        }
+        _ => {}
+    }
+}
+
+fn is_claim_or_snapshot(source: &Value) -> bool {
+    let named = (text(source, "apiGroup"), text(source, "kind"));
+    named == ("", "PersistentVolumeClaim") || named == (snapshots::GROUP, snapshots::SNAPSHOT)
 }
 
 /// Rules for access modes that are given.
@@ -285,6 +315,39 @@ mod tests {
             short_modes(&[json!("ReadWriteMany"), json!("ReadWriteOnce")]),
             "RWO,RWX"
         );
+    }
+
+    #[test]
+    fn a_source_is_named_in_both_fields() {
+        let made = |spec: Value| {
+            let mut claim = json!({"spec": spec});
+            (KIND.prepare_create)(&mut claim);
+            (
+                claim["spec"]["dataSource"].clone(),
+                claim["spec"]["dataSourceRef"].clone(),
+            )
+        };
+        let snapshot = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s"});
+        let claim = json!({"kind": "PersistentVolumeClaim", "name": "c"});
+        let other = json!({"apiGroup": "a.io", "kind": "Thing", "name": "t"});
+        for source in [&snapshot, &claim] {
+            let both = (source.clone(), source.clone());
+            assert_eq!(made(json!({"dataSource": source})), both);
+            assert_eq!(made(json!({"dataSourceRef": source})), both);
+        }
+        // What the older field was never for is lost in it, and kept in the newer one.
+        assert_eq!(made(json!({"dataSource": other})), (Value::Null, Value::Null));
+        assert_eq!(
+            made(json!({"dataSourceRef": other})),
+            (other.clone(), other.clone())
+        );
+        let mut elsewhere = snapshot;
+        elsewhere["namespace"] = "b".into();
+        assert_eq!(
+            made(json!({"dataSourceRef": elsewhere})),
+            (Value::Null, elsewhere)
+        );
+        assert_eq!(made(json!({})), (Value::Null, Value::Null));
     }
 
     #[test]

@@ -123,7 +123,7 @@ fn owner(claim: &PersistentVolumeClaim) -> Option<Key> {
 }
 
 /// The object without one of its finalizers, or with it, if that changes anything.
-fn with_finalizer<T: Object + Clone>(object: &T, finalizer: &str, wanted: bool) -> Option<T> {
+pub(crate) fn with_finalizer<T: Object + Clone>(object: &T, finalizer: &str, wanted: bool) -> Option<T> {
     let has = |list: &[String]| list.iter().any(|one| one == finalizer);
     let list = object.metadata().finalizers.as_deref().unwrap_or_default();
     if has(list) == wanted {

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::passwd::Identity;
-use super::{Surroundings, devices, huge_pages, propagation, rights, rootfs, sub_paths};
+use super::{Surroundings, devices, huge_pages, propagation, rights, rootfs, seccomp, sub_paths};
 use crate::spec::{ContainerSpec, Hook, Moment, Resources};
 
 const MASKED: [&str; 10] = [
@@ -45,6 +45,7 @@ pub(super) fn config(
     }
     let security = &spec.security;
     rights::check_added(security, s.capabilities)?;
+    rights::check_apparmor(security)?;
     let capabilities = rights::capabilities(security, s.capabilities);
     let devices = devices::describe(&spec.devices)?;
     let unmasked = security.privileged || security.proc_mount == "Unmasked";
@@ -65,7 +66,7 @@ pub(super) fn config(
             "rootfsPropagation": propagation::of_all(&spec.mounts),
         },
     });
-    if let Some(profile) = rights::seccomp(security, &capabilities)? {
+    if let Some(profile) = seccomp::profile(security, &capabilities)? {
         config["linux"]["seccomp"] = profile;
     }
     if !spec.hooks.is_empty() {

@@ -1,8 +1,6 @@
-//! What a container may do: its capabilities, and the system calls that it may make.
+//! What a container may do: its capabilities, and the AppArmor profile it is under.
 
 use std::collections::BTreeSet;
-
-use serde_json::{Value, json};
 
 use crate::spec::Security;
 
@@ -69,94 +67,6 @@ const ALL_CAPABILITIES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// System calls that the default profile refuses, by the capability that
-/// allows them again; the empty one never does. These are the calls that
-/// docker's documentation lists as blocked.
-const REFUSED: [(&str, &[&str]); 10] = [
-    (
-        "",
-        &[
-            "add_key",
-            "create_module",
-            "get_kernel_syms",
-            "io_uring_enter",
-            "io_uring_register",
-            "io_uring_setup",
-            "keyctl",
-            "nfsservctl",
-            "query_module",
-            "request_key",
-            "sysfs",
-            "_sysctl",
-            "uselib",
-            "userfaultfd",
-            "ustat",
-            "vm86",
-            "vm86old",
-        ],
-    ),
-    (
-        "SYS_ADMIN",
-        &[
-            "bpf",
-            "fsconfig",
-            "fsmount",
-            "fsopen",
-            "fspick",
-            "lookup_dcookie",
-            "mount",
-            "mount_setattr",
-            "move_mount",
-            "open_tree",
-            "perf_event_open",
-            "quotactl",
-            "quotactl_fd",
-            "setns",
-            "swapoff",
-            "swapon",
-            "umount",
-            "umount2",
-            "unshare",
-        ],
-    ),
-    ("SYS_MODULE", &["delete_module", "finit_module", "init_module"]),
-    ("SYS_BOOT", &["kexec_file_load", "kexec_load", "reboot"]),
-    (
-        "SYS_TIME",
-        &["clock_adjtime", "clock_settime", "settimeofday", "stime"],
-    ),
-    (
-        "SYS_PTRACE",
-        &[
-            "kcmp",
-            "pidfd_getfd",
-            "process_madvise",
-            "process_vm_readv",
-            "process_vm_writev",
-        ],
-    ),
-    ("SYS_RAWIO", &["ioperm", "iopl"]),
-    ("SYS_PACCT", &["acct"]),
-    (
-        "SYS_NICE",
-        &["get_mempolicy", "mbind", "move_pages", "set_mempolicy"],
-    ),
-    ("DAC_READ_SEARCH", &["open_by_handle_at"]),
-];
-
-/// The seccomp profile of a container with these capabilities, as the runtime specification writes it.
-///
-/// # Errors
-/// A profile that is not there or cannot be read, in words.
-pub(super) fn seccomp(security: &Security, capabilities: &BTreeSet<String>) -> Result<Option<Value>, String> {
-    match security.seccomp.as_str() {
-        _ if security.privileged => Ok(None),
-        "" | "Unconfined" => Ok(None),
-        "RuntimeDefault" => Ok(Some(default_profile(capabilities))),
-        path => profile_of(path).map(Some),
-    }
-}
-
 /// A capability as the tables here have it.
 fn plain(text: &str) -> String {
     text.trim_start_matches("CAP_").to_uppercase()
@@ -220,28 +130,37 @@ pub(super) fn capabilities(security: &Security, had: u64) -> BTreeSet<String> {
     named(set)
 }
 
+/// Where the kernel lists the AppArmor profiles that it has.
+const PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
+
+/// Refuses an AppArmor profile that nobody has loaded.
+///
+/// # Errors
+/// In containerd's words.
+pub(super) fn check_apparmor(security: &Security) -> Result<(), String> {
+    match std::fs::read_to_string(PROFILES) {
+        Ok(list) => find_apparmor(&security.apparmor, &list),
+        // Where it cannot be asked, the kernel says it when the container starts.
+        Err(_) => Ok(()),
+    }
+}
+
+/// `list` is the kernel's: a name and its mode (`name (enforce)`) in each line.
+fn find_apparmor(name: &str, list: &str) -> Result<(), String> {
+    let mut loaded = list
+        .lines()
+        .filter_map(|line| line.rsplit_once(" ("))
+        .map(|(name, _)| name);
+    match name.is_empty() || loaded.any(|one| one == name) {
+        true => Ok(()),
+        false => Err(format!(
+            "failed to generate apparmor spec opts: apparmor profile not found {name}"
+        )),
+    }
+}
+
 fn named(set: BTreeSet<String>) -> BTreeSet<String> {
     set.into_iter().map(|name| format!("CAP_{name}")).collect()
-}
-
-/// A seccomp profile from a file, as the runtime specification writes it.
-fn profile_of(path: &str) -> Result<Value, String> {
-    let text =
-        std::fs::read(path).map_err(|error| format!("cannot load seccomp profile {path:?}: {error}"))?;
-    serde_json::from_slice(&text).map_err(|error| format!("cannot load seccomp profile {path:?}: {error}"))
-}
-
-fn default_profile(capabilities: &BTreeSet<String>) -> Value {
-    let refused: Vec<&str> = REFUSED
-        .iter()
-        .filter(|(capability, _)| !capabilities.contains(&format!("CAP_{capability}")))
-        .flat_map(|(_, calls)| calls.iter().copied())
-        .collect();
-    json!({
-        "defaultAction": "SCMP_ACT_ALLOW",
-        "architectures": ["SCMP_ARCH_NATIVE"],
-        "syscalls": [{"names": refused, "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
-    })
 }
 
 #[cfg(test)]
@@ -266,6 +185,16 @@ mod tests {
         assert!(of(&["SYS_TIME"], &[]).contains("CAP_SYS_TIME"));
         assert!(!of(&[], &["CHOWN"]).contains("CAP_CHOWN"));
         assert_eq!(of(&["ALL"], &[]).len(), ALL_CAPABILITIES.len());
+    }
+
+    #[test]
+    fn apparmor_profiles_must_be_loaded() {
+        let list = "tight (enforce)\n/usr/bin/man (complain)\nmine (old) (enforce)\n";
+        for name in ["", "tight", "/usr/bin/man", "mine (old)"] {
+            assert_eq!(find_apparmor(name, list), Ok(()), "{name}");
+        }
+        let why = "failed to generate apparmor spec opts: apparmor profile not found loose";
+        assert_eq!(find_apparmor("loose", list), Err(why.to_owned()));
     }
 
     #[test]
@@ -306,30 +235,5 @@ mod tests {
         );
         let given = capabilities(&adding("SYS_RESOURCE", true), without_resource);
         assert!(!given.contains("CAP_SYS_RESOURCE"));
-    }
-
-    #[test]
-    fn the_default_profile_gives_way_to_capabilities() {
-        let refused = |capabilities: &BTreeSet<String>| {
-            let security = Security {
-                seccomp: "RuntimeDefault".into(),
-                ..Security::default()
-            };
-            let profile = seccomp(&security, capabilities).unwrap().unwrap();
-            let names = profile["syscalls"][0]["names"].as_array().cloned();
-            names.unwrap_or_default().contains(&json!("mount"))
-        };
-        assert!(refused(&of(&[], &[])));
-        assert!(!refused(&of(&["SYS_ADMIN"], &[])));
-    }
-
-    #[test]
-    fn privileged_containers_have_no_profile() {
-        let security = Security {
-            privileged: true,
-            seccomp: "RuntimeDefault".into(),
-            ..Security::default()
-        };
-        assert_eq!(seccomp(&security, &of(&["ALL"], &[])), Ok(None));
     }
 }

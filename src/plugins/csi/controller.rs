@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{CapacityRange, Topology, VolumeCapability};
+use super::{CapacityRange, Topology, VolumeCapability, VolumeContentSource};
 
 /// Make a volume.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -22,6 +22,9 @@ pub struct CreateVolumeRequest {
     /// Credentials.
     #[prost(map = "string, string", tag = "5")]
     pub secrets: HashMap<String, String>,
+    /// What it is to be filled with; empty otherwise.
+    #[prost(message, optional, tag = "6")]
+    pub volume_content_source: Option<VolumeContentSource>,
 }
 
 /// A volume was made.
@@ -44,6 +47,9 @@ pub struct Volume {
     /// What the driver wants to be told with each call.
     #[prost(map = "string, string", tag = "3")]
     pub volume_context: HashMap<String, String>,
+    /// What it was filled with.
+    #[prost(message, optional, tag = "4")]
+    pub content_source: Option<VolumeContentSource>,
     /// Where it can be reached from.
     #[prost(message, repeated, tag = "5")]
     pub accessible_topology: Vec<Topology>,

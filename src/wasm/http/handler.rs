@@ -6,13 +6,12 @@ use crate::program::{Program, Ready};
 use crate::state::{Blueprint, State};
 use crate::ticker::Ticker;
 use hyper::Request;
-use hyper::body::Incoming;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, Semaphore};
 use wasmtime::{Engine, Store};
-use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
 /// Requests one program answers at once; more wait.
 const REQUESTS_MAX: usize = 512;
@@ -70,7 +69,7 @@ impl Guest {
     pub(super) async fn call(
         &mut self,
         ticker: &Ticker,
-        request: Request<Incoming>,
+        request: Request<WasiBody>,
         reply: &Reply,
     ) -> wasmtime::Result<()> {
         let reply = reply.clone();

@@ -1,7 +1,8 @@
 //! `wasi:http`: serving a guest's answers, and sending its requests.
 
+mod body;
 mod handler;
-mod listen;
+mod neighbour;
 mod outbound;
 mod reply;
 mod routes;
@@ -9,7 +10,6 @@ mod serve;
 mod tls;
 mod told;
 
-pub(crate) use listen::{Listener, listen};
 pub(crate) use outbound::Outbound;
-pub(crate) use serve::{Site, serve};
+pub(crate) use serve::{Server, Site};
 pub(crate) use tls::Tls;

@@ -1,26 +1,26 @@
 //! Sends a guest's HTTP requests: names by the embedder's resolver, services
-//! balanced, from the pod's own address.
+//! balanced, from the pod's own address; to another program of the same pod in
+//! memory.
 
 use super::Tls;
+use super::body::Timed;
+use super::neighbour::Neighbour;
 use crate::Protocol;
 use crate::network::ResolveError;
 use crate::sockets::{Refused, Route, Sockets};
-use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::{Request, Response, Uri};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::timeout;
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
@@ -69,38 +69,62 @@ impl WasiHttpHooks for Outbound {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// What answers a request.
+enum Peer {
+    /// Another program of the pod.
+    Neighbour(Neighbour),
+    /// Whoever is at the other end of a connection.
+    Far(http1::SendRequest<WasiBody>, AbortOnDropJoinHandle<()>),
+}
+
+/// Where an address leads.
+enum Reached {
+    Neighbour(Neighbour),
+    Stream(TcpStream),
+}
+
 impl Outbound {
     async fn send(&self, mut request: Request<WasiBody>, options: RequestOptions) -> Sent {
         let connect = timeout(
             options.connect_timeout.unwrap_or(TIMEOUT),
-            self.connect(request.uri()),
+            self.connect(request.uri(), request.method()),
         );
-        let (mut sender, connection) = connect.await.map_err(|_| Error::ConnectionTimeout)??;
+        let peer = connect.await.map_err(|_| Error::ConnectionTimeout)??;
         // A server is asked for a path; the whole address is for proxies.
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
-        let answer = timeout(
-            options.first_byte_timeout.unwrap_or(TIMEOUT),
-            sender.send_request(request),
-        );
-        let answer = answer
-            .await
-            .map_err(|_| Error::ConnectionReadTimeout)?
-            .map_err(broken)?;
+        let first_byte = options.first_byte_timeout.unwrap_or(TIMEOUT);
         let patience = options.between_bytes_timeout.unwrap_or(TIMEOUT);
-        let answer = answer.map(|body| Timed::new(body, patience).boxed_unsync());
-        // Dropped with the response, which then ends the connection.
-        let work = async move {
-            connection.await;
-            Ok(())
+        // What is dropped with the response, and ends the exchange then.
+        let (answer, rest): (Response<WasiBody>, Work) = match peer {
+            Peer::Neighbour(neighbour) => {
+                let (answer, guard) = neighbour.ask(request, first_byte).await?;
+                let rest = async move {
+                    let _guard = guard;
+                    std::future::pending::<Result<(), Error>>().await
+                };
+                (
+                    answer.map(|body| Timed::new(body, patience).boxed_unsync()),
+                    Box::new(rest),
+                )
+            }
+            Peer::Far(mut sender, connection) => {
+                let answer = timeout(first_byte, sender.send_request(request)).await;
+                let answer = answer
+                    .map_err(|_| Error::ConnectionReadTimeout)?
+                    .map_err(broken)?;
+                let rest = async move {
+                    connection.await;
+                    Ok(())
+                };
+                let body = |body: Incoming| Timed::new(body.map_err(broken), patience).boxed_unsync();
+                (answer.map(body), Box::new(rest))
+            }
         };
-        Ok((answer, Box::new(work)))
+        Ok((answer, rest))
     }
 
-    async fn connect(
-        &self,
-        uri: &Uri,
-    ) -> Result<(http1::SendRequest<WasiBody>, AbortOnDropJoinHandle<()>), Error> {
+    async fn connect(&self, uri: &Uri, method: &Method) -> Result<Peer, Error> {
         let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
         let is_tls = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
@@ -111,7 +135,12 @@ impl Outbound {
             tracing::debug!(host, port, "a wasm guest may not connect there");
             return Err(Error::HttpRequestDenied);
         }
-        let stream = self.dial(host, port).await?;
+        // Neighbours speak no TLS, and are no proxies.
+        let may_hand_over = !is_tls && method != Method::CONNECT;
+        let stream = match self.dial(host, port, may_hand_over).await? {
+            Reached::Neighbour(neighbour) => return Ok(Peer::Neighbour(neighbour)),
+            Reached::Stream(stream) => stream,
+        };
         let stream: Box<dyn Stream> = if is_tls {
             self.secure(host, stream).await?
         } else {
@@ -123,11 +152,11 @@ impl Outbound {
                 tracing::trace!(%error, "connection of a wasm guest ended");
             }
         });
-        Ok((sender, connection))
+        Ok(Peer::Far(sender, connection))
     }
 
     /// Tries the host's addresses one after another.
-    async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
+    async fn dial(&self, host: &str, port: u16, may_hand_over: bool) -> Result<Reached, Error> {
         let mut addresses = self
             .sockets
             .resolve(host)
@@ -142,8 +171,9 @@ impl Outbound {
             } else {
                 TIMEOUT
             };
-            match timeout(patience, self.dial_one(address, port)).await {
-                Ok(Ok(stream)) => return Ok(stream),
+            let address = SocketAddr::new(address, port);
+            match timeout(patience, self.dial_one(address, may_hand_over)).await {
+                Ok(Ok(reached)) => return Ok(reached),
                 Ok(Err(error)) => last = error,
                 Err(_) => last = Error::ConnectionTimeout,
             }
@@ -151,11 +181,14 @@ impl Outbound {
         Err(last)
     }
 
-    async fn dial_one(&self, address: IpAddr, port: u16) -> Result<TcpStream, Error> {
-        let route = self
-            .sockets
-            .route_permitted(SocketAddr::new(address, port), Protocol::Tcp)
-            .map_err(refused)?;
+    async fn dial_one(&self, address: SocketAddr, may_hand_over: bool) -> Result<Reached, Error> {
+        let route = self.sockets.route_permitted(address, Protocol::Tcp);
+        let route = route.map_err(refused)?;
+        if may_hand_over && let Some(entrance) = self.sockets.neighbour(route.peer) {
+            let source = route.source.unwrap_or(route.peer.ip());
+            let client = SocketAddr::new(source, 0);
+            return Ok(Reached::Neighbour(Neighbour { entrance, client }));
+        }
         let socket = self
             .sockets
             .make(|| socket(&route))
@@ -163,7 +196,7 @@ impl Outbound {
             .map_err(unconnected)?;
         let stream = socket.connect(route.peer).await.map_err(unconnected)?;
         let _ = stream.set_nodelay(true);
-        Ok(stream)
+        Ok(Reached::Stream(stream))
     }
 
     async fn secure(&self, host: &str, stream: TcpStream) -> Result<Box<dyn Stream>, Error> {
@@ -238,53 +271,5 @@ fn broken(error: hyper::Error) -> Error {
         Error::HttpResponseTimeout
     } else {
         Error::HttpProtocolError
-    }
-}
-
-/// A response's body that gives up when nothing comes for too long.
-struct Timed {
-    inner: Incoming,
-    patience: Duration,
-    end: Pin<Box<Sleep>>,
-}
-
-impl Timed {
-    fn new(inner: Incoming, patience: Duration) -> Timed {
-        Timed {
-            inner,
-            patience,
-            end: Box::pin(sleep(patience)),
-        }
-    }
-}
-
-impl Body for Timed {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match Pin::new(&mut self.inner).poll_frame(cx) {
-            Poll::Ready(frame) => {
-                let end = Instant::now() + self.patience;
-                self.end.as_mut().reset(end);
-                Poll::Ready(frame.map(|frame| frame.map_err(broken)))
-            }
-            Poll::Pending => self
-                .end
-                .as_mut()
-                .poll(cx)
-                .map(|()| Some(Err(Error::ConnectionReadTimeout))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }

@@ -3,14 +3,16 @@
 use super::handler::Handler;
 use super::reply::{Answer, Reply, plain};
 use super::routes::Router;
-use super::{Listener, told};
+use super::told;
 use crate::Exit;
 use crate::host::Tools;
-use crate::instance::Report;
-use crate::limits::OutOfMemory;
+use crate::instance::{Control, Report};
+use crate::limits::{Account, OutOfMemory};
 use crate::program::Program;
+use crate::sockets::Listener;
 use crate::state::Blueprint;
 use futures_util::FutureExt;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::service::service_fn;
@@ -29,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wasmtime::PoolConcurrencyLimitError;
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::{Error, WasiBody};
 
 /// Connections one program holds at once; more wait to be accepted. Keeps its
 /// clients from using up the descriptors of the whole process.
@@ -70,8 +73,13 @@ impl Site {
         }
     }
 
+    /// Counts what all programs do.
+    pub(super) fn account(&self) -> Option<&Account> {
+        self.handlers.first().map(|handler| &*handler.blueprint.account)
+    }
+
     /// The program for a request, which is told by headers how it was found.
-    fn handler(&self, request: &mut Request<Incoming>, client: Option<SocketAddr>) -> Option<usize> {
+    fn handler(&self, request: &mut Request<WasiBody>, client: Option<SocketAddr>) -> Option<usize> {
         let Some(router) = &self.router else {
             return Some(0);
         };
@@ -82,75 +90,79 @@ impl Site {
     }
 }
 
-/// Serves until stopped or killed, or until a guest breaks its memory limit.
-pub(crate) async fn serve(
+/// A program, or several behind one address, and what is being done for their clients.
+pub(crate) struct Server {
     tools: Arc<Tools>,
-    site: Site,
-    name: String,
-    listener: Arc<Listener>,
-    report: Report,
-) {
-    let control = report.0.clone();
-    let server = Arc::new(Server {
-        tools,
-        site,
-        name,
-        host: HeaderValue::from_str(&listener.address().to_string()).ok(),
-        connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-        tasks: TaskTracker::new(),
-        stop: control.stop.clone(),
-        kill: control.kill.clone(),
-        end: OnceLock::new(),
-    });
-    tokio::select! {
-        biased;
-        () = server.kill.cancelled() => {}
-        () = server.accept(&listener) => {}
-    }
-    // No new connections from here on but those that the kernel has accepted
-    // already; all finish, or are cut off by the kill that ends the grace.
-    if !server.kill.is_cancelled() {
-        server.accept_waiting(&listener);
-    }
-    drop(listener);
-    server.tasks.close();
-    server.tasks.wait().await;
-    let was_killed = server.kill.is_cancelled();
-    let exit = server.end.get().cloned();
-    let exit = exit.unwrap_or_else(|| {
-        if was_killed {
-            Exit::killed()
-        } else {
-            Exit::with_code(0)
-        }
-    });
-    tracing::debug!(
-        instance = server.name,
-        code = exit.code,
-        message = exit.message,
-        "wasm server ended"
-    );
-    drop(server);
-    report.end(exit);
-}
-
-struct Server {
-    tools: Arc<Tools>,
-    site: Site,
+    pub(super) site: Site,
     /// For logs.
     name: String,
     /// For requests without a `Host` header, which guests cannot be given.
     host: Option<HeaderValue>,
-    connections: Arc<Semaphore>,
+    pub(super) connections: Arc<Semaphore>,
     /// All connections and requests.
-    tasks: TaskTracker,
-    stop: CancellationToken,
-    kill: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    pub(super) kill: CancellationToken,
     /// Why the guest itself made the server end.
     end: OnceLock<Exit>,
 }
 
 impl Server {
+    /// A server at the listener's address, which ends when the control says so.
+    pub(crate) fn new(
+        tools: Arc<Tools>,
+        site: Site,
+        name: String,
+        listener: &Listener,
+        control: &Control,
+    ) -> Arc<Server> {
+        Arc::new(Server {
+            tools,
+            site,
+            name,
+            host: HeaderValue::from_str(&listener.address().to_string()).ok(),
+            connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            tasks: TaskTracker::new(),
+            stop: control.stop.clone(),
+            kill: control.kill.clone(),
+            end: OnceLock::new(),
+        })
+    }
+
+    /// Serves until stopped or killed, or until a guest breaks its memory limit.
+    pub(crate) async fn run(self: Arc<Self>, listener: Arc<Listener>, report: Report) {
+        tokio::select! {
+            biased;
+            () = self.kill.cancelled() => {}
+            () = self.accept(&listener) => {}
+        }
+        // No new connections from here on but those that the kernel has accepted
+        // already; all finish, or are cut off by the kill that ends the grace.
+        if !self.kill.is_cancelled() {
+            self.accept_waiting(&listener);
+        }
+        drop(listener);
+        self.tasks.close();
+        self.tasks.wait().await;
+        let was_killed = self.kill.is_cancelled();
+        let exit = self.end.get().cloned();
+        let exit = exit.unwrap_or_else(|| {
+            if was_killed {
+                Exit::killed()
+            } else {
+                Exit::with_code(0)
+            }
+        });
+        tracing::debug!(
+            instance = self.name,
+            code = exit.code,
+            message = exit.message,
+            "wasm server ended"
+        );
+        drop(self);
+        report.end(exit);
+    }
+
     async fn accept(self: &Arc<Self>, listener: &Listener) {
         loop {
             let accepted = tokio::select! {
@@ -202,6 +214,7 @@ impl Server {
             let server = server.clone();
             let http2 = request.version() == Version::HTTP_2;
             seen.store(http2, Ordering::Relaxed);
+            let request = request.map(|body| body.map_err(Error::from).boxed_unsync());
             async move {
                 let mut answer = server.clone().answer(request, client).await;
                 if server.stop.is_cancelled() && !http2 {
@@ -243,7 +256,11 @@ impl Server {
         }
     }
 
-    async fn answer(self: Arc<Self>, mut request: Request<Incoming>, client: Option<SocketAddr>) -> Answer {
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        mut request: Request<WasiBody>,
+        client: Option<SocketAddr>,
+    ) -> Answer {
         if let Err(why) = self.ensure_host(&mut request) {
             return plain(StatusCode::BAD_REQUEST, why);
         }
@@ -260,7 +277,7 @@ impl Server {
         answer.await.unwrap_or_else(|_| ended())
     }
 
-    fn ensure_host(&self, request: &mut Request<Incoming>) -> Result<(), &'static str> {
+    fn ensure_host(&self, request: &mut Request<WasiBody>) -> Result<(), &'static str> {
         match (request.headers().get(header::HOST), &self.host) {
             _ if request.uri().authority().is_some() => Ok(()),
             (Some(host), _) if host.to_str().is_ok() => Ok(()),
@@ -273,7 +290,7 @@ impl Server {
         }
     }
 
-    async fn handle(&self, number: usize, request: Request<Incoming>, reply: Reply) {
+    async fn handle(&self, number: usize, request: Request<WasiBody>, reply: Reply) {
         let Some(handler) = self.site.handlers.get(number) else {
             return;
         };

@@ -2,15 +2,15 @@
 
 use super::routes::Match;
 use hyper::Request;
-use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderName, HeaderValue};
 use std::net::SocketAddr;
+use wasmtime_wasi_http::WasiBody;
 
 /// How the headers' names begin; a client's own of that kind are taken away.
 const PREFIX: &str = "spin-";
 
 /// Tells a program how its request was matched.
-pub(super) fn tell(request: &mut Request<Incoming>, found: &Match<'_>, client: Option<SocketAddr>) {
+pub(super) fn tell(request: &mut Request<WasiBody>, found: &Match<'_>, client: Option<SocketAddr>) {
     let host = request.headers().get(HOST).and_then(|value| value.to_str().ok());
     let host = request
         .uri()

@@ -7,6 +7,8 @@
 //! to be had. In a namespace of its own, or on the plain host, addresses mean
 //! what they say. Services are balanced here in all cases, at connect and send.
 
+mod heirlooms;
+mod listen;
 mod names;
 mod ports;
 mod tcp;
@@ -14,6 +16,8 @@ mod translate;
 mod udp;
 mod view;
 
+pub(crate) use heirlooms::Heirlooms;
+pub(crate) use listen::{Listener, listen};
 pub(crate) use ports::{Claim, Ports};
 pub(crate) use translate::{Refused, Route, Sockets};
-pub(crate) use view::{Book, Traffic, add_to_linker};
+pub(crate) use view::{Book, Counted, Traffic, add_to_linker};

@@ -4,6 +4,7 @@
 use super::view::{PodView, TcpEntry, again, at_once};
 use crate::Protocol;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::sockets::network::{IpAddressFamily, IpSocketAddress, Network};
 use wasmtime_wasi::p2::bindings::sockets::tcp::{self, HostTcpSocket, ShutdownType};
@@ -46,7 +47,16 @@ impl HostTcpSocket for PodView<'_> {
         address: IpSocketAddress,
     ) -> SocketResult<()> {
         let binding = self.book.sockets.bind(address.into())?;
-        HostTcpSocket::start_bind(&mut self.inner, again(&socket), network, binding.address.into()).await?;
+        let left = self.heirloom(binding.address);
+        // One that listens already is in the way: bound at another port, ours becomes that one.
+        let mut place = binding.address;
+        if left.is_some() {
+            place.set_port(0);
+        }
+        HostTcpSocket::start_bind(&mut self.inner, again(&socket), network, place.into()).await?;
+        if let Some(left) = left {
+            self.succeed(&socket, left)?;
+        }
         if binding.wildcard {
             let bound = HostTcpSocket::local_address(&mut self.inner, again(&socket))?;
             let claim = self.book.sockets.claim(Protocol::Tcp, SocketAddr::from(bound));
@@ -84,9 +94,12 @@ impl HostTcpSocket for PodView<'_> {
     }
 
     async fn start_listen(&mut self, socket: Socket) -> SocketResult<()> {
+        let handle = self.behind(&socket).and_then(|own| own.handle().ok());
         HostTcpSocket::start_listen(&mut self.inner, again(&socket)).await?;
-        let counted = self.book.traffic.listener();
-        self.tcp_entry(&socket).counted = Some(counted);
+        let handle = handle.map(Arc::new);
+        let counted = self.book.traffic.listener(handle.as_slice());
+        let entry = self.tcp_entry(&socket);
+        (entry.counted, entry.handle) = (Some(counted), handle);
         Ok(())
     }
 

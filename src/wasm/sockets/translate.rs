@@ -2,10 +2,11 @@
 
 use super::ports::{Claim, Ports};
 use crate::AllowedHosts;
+use crate::neighbours::{Door, Entrance};
 use crate::network::{Network, Protocol, ResolveError};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
 
 /// Addresses, rules and names for the sockets of one instance.
@@ -121,11 +122,7 @@ impl Sockets {
         if self.network.netns().is_none() || !self.is_own(address.ip()) {
             return Ok(address);
         }
-        let all = match address.ip() {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        Ok(SocketAddr::new(all, address.port()))
+        Ok(SocketAddr::new(unspecified(address.is_ipv6()), address.port()))
     }
 
     /// A listener's address for others: the pod's, rather than all.
@@ -211,6 +208,30 @@ impl Sockets {
         })
     }
 
+    /// Makes a server known to the programs of its pod.
+    pub(crate) fn introduce<D: Door + 'static>(
+        &self,
+        bound: impl Iterator<Item = SocketAddr>,
+        server: &Arc<D>,
+    ) {
+        let Some(neighbours) = self.network.neighbours() else {
+            return;
+        };
+        for address in bound {
+            let door: Weak<D> = Arc::downgrade(server);
+            neighbours.introduce(address, door);
+        }
+    }
+
+    /// The way into a server of the same pod that listens at a peer.
+    pub(crate) fn neighbour(&self, peer: SocketAddr) -> Option<Entrance> {
+        let neighbours = self.network.neighbours()?;
+        let ip = peer.ip().to_canonical();
+        let at = |ip| neighbours.enter(SocketAddr::new(ip, peer.port()));
+        let all = || (ip.is_loopback() || self.is_own(ip)).then(|| unspecified(ip.is_ipv6()));
+        at(ip).or_else(|| at(all()?))
+    }
+
     /// What the guest is told of an address of its own or of a peer's.
     pub(crate) fn shown(&self, address: SocketAddr) -> SocketAddr {
         if self.is_shared() && self.network.loopback_of(address.is_ipv6()) == Some(address.ip()) {
@@ -255,6 +276,14 @@ impl Sockets {
         } else {
             Ok(found)
         }
+    }
+}
+
+/// All addresses of a family.
+fn unspecified(ipv6: bool) -> IpAddr {
+    match ipv6 {
+        false => Ipv4Addr::UNSPECIFIED.into(),
+        true => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 

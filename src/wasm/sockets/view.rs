@@ -1,15 +1,18 @@
 //! The state behind the `wasi:sockets` wrapper, and its place in the linker.
 
+use super::heirlooms::Heirlooms;
 use super::names;
 use super::ports::Claim;
 use super::translate::{Refused, Sockets};
 use super::udp::Nat;
 use crate::state::State;
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 use wasmtime::component::{HasData, Linker, Resource};
@@ -29,6 +32,7 @@ pub(crate) struct Book {
     pub(super) tcp: HashMap<u32, TcpEntry>,
     pub(super) udp: HashMap<u32, UdpEntry>,
     pub(super) streams: HashMap<u32, Arc<Mutex<Nat>>>,
+    pub(super) heirlooms: Arc<Heirlooms>,
 }
 
 #[derive(Default)]
@@ -38,6 +42,8 @@ pub(super) struct TcpEntry {
     /// The destination as the guest named it, before a service was balanced.
     pub(super) named_peer: Option<SocketAddr>,
     pub(super) counted: Option<Counted>,
+    /// A second handle, if it listens.
+    pub(super) handle: Option<Arc<OwnedFd>>,
 }
 
 #[derive(Default)]
@@ -47,13 +53,14 @@ pub(super) struct UdpEntry {
 }
 
 impl Book {
-    pub(crate) fn new(sockets: Sockets, traffic: Arc<Traffic>) -> Book {
+    pub(crate) fn new(sockets: Sockets, traffic: Arc<Traffic>, heirlooms: Arc<Heirlooms>) -> Book {
         Book {
             sockets,
             traffic,
             tcp: HashMap::new(),
             udp: HashMap::new(),
             streams: HashMap::new(),
+            heirlooms,
         }
     }
 }
@@ -65,29 +72,42 @@ pub(crate) struct Traffic {
     listeners: AtomicUsize,
     connections: AtomicUsize,
     changed: Notify,
+    /// What listens, for as long as its guest has it. A std mutex: nothing awaits while it is held.
+    listening: Mutex<Vec<Weak<OwnedFd>>>,
 }
 
 /// One listener or connection, until it is dropped.
-pub(super) struct Counted {
+pub(crate) struct Counted {
     traffic: Arc<Traffic>,
     is_listener: bool,
 }
 
 impl Traffic {
-    pub(super) fn listener(self: &Arc<Self>) -> Counted {
+    pub(crate) fn listener(self: &Arc<Self>, handles: &[Arc<OwnedFd>]) -> Counted {
         self.listeners.fetch_add(1, SeqCst);
+        let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        listening.retain(|one| one.strong_count() > 0);
+        listening.extend(handles.iter().map(Arc::downgrade));
+        drop(listening);
         Counted {
             traffic: self.clone(),
             is_listener: true,
         }
     }
 
-    pub(super) fn connection(self: &Arc<Self>) -> Counted {
+    pub(crate) fn connection(self: &Arc<Self>) -> Counted {
         self.connections.fetch_add(1, SeqCst);
         Counted {
             traffic: self.clone(),
             is_listener: false,
         }
+    }
+
+    /// Second handles on what listens.
+    pub(crate) fn handles(&self) -> io::Result<Vec<OwnedFd>> {
+        let listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = listening.iter().filter_map(Weak::upgrade);
+        open.map(|handle| handle.try_clone()).collect()
     }
 
     /// Waits until this is a server without connections. A program that does

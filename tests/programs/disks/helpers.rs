@@ -1,4 +1,4 @@
-//! What runs beside a driver in a cluster: provisioner, attacher and resizer, in one loop.
+//! What runs beside a driver in a cluster: provisioner, attacher, resizer and snapshotter, in one loop.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,11 +21,11 @@ const SELECTED: &str = "volume.kubernetes.io/selected-node";
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 const FINALIZER: &str = "external-attacher/disks-example-com";
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-struct Helpers {
+pub struct Helpers {
     driver: Plugin,
-    client: Client,
+    pub client: Client,
 }
 
 /// Never ends.
@@ -43,7 +43,7 @@ pub async fn run(driver: Plugin, kubeconfig: PathBuf) {
     }
 }
 
-fn patch(value: Value) -> Patch<Value> {
+pub fn patch(value: Value) -> Patch<Value> {
     Patch::Merge(value)
 }
 
@@ -52,6 +52,7 @@ impl Helpers {
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
         let volumes = volumes.list(&ListParams::default()).await?.items;
         let claims: Api<PersistentVolumeClaim> = Api::all(self.client.clone());
+        self.snapshot().await?;
         for claim in claims.list(&ListParams::default()).await? {
             self.provision(&claim).await?;
             self.grow(&claim, &volumes).await?;
@@ -71,7 +72,7 @@ impl Helpers {
         Ok(())
     }
 
-    async fn call<C: Call>(&self, request: C) -> Result<C::Reply, Failure> {
+    pub async fn call<C: Call>(&self, request: C) -> Result<C::Reply, Failure> {
         Ok(self.driver.call(request, Duration::from_secs(30)).await?)
     }
 
@@ -92,6 +93,14 @@ impl Helpers {
             return Ok(());
         }
         let name = format!("pvc-{}", claim.uid().unwrap_or_default());
+        let source = match self.source(claim).await {
+            Ok(source) => source,
+            // Others need not wait for what this one is to be filled with.
+            Err(error) => {
+                eprintln!("disks: {}: {error}", claim.name_any());
+                return Ok(());
+            }
+        };
         let size = spec.resources.unwrap_or_default().requests.unwrap_or_default();
         let made = self
             .call(CreateVolumeRequest {
@@ -100,6 +109,7 @@ impl Helpers {
                     required_bytes: bytes(&size["storage"].0),
                     limit_bytes: 0,
                 }),
+                volume_content_source: source,
                 ..CreateVolumeRequest::default()
             })
             .await?;
@@ -231,7 +241,7 @@ fn handle(volume: &PersistentVolume) -> Option<String> {
 }
 
 /// Sizes of these tests are in `Mi`, `Gi` or plain bytes.
-fn bytes(text: &str) -> i64 {
+pub fn bytes(text: &str) -> i64 {
     let quantity: api::quantity::Quantity = text.parse().expect("a size");
     quantity.value()
 }

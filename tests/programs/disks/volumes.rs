@@ -52,10 +52,13 @@ impl Volumes {
 
     pub fn create(&self, r: CreateVolumeRequest) -> Result<CreateVolumeResponse, Status> {
         let bytes = r.capacity_range.map_or(0, |range| range.required_bytes);
+        if !self.at(&r.name).exists() {
+            self.fill(&r.name, r.volume_content_source.as_ref())?;
+        }
         fs::create_dir_all(self.at(&r.name)).expect("a folder");
         self.set_size(&r.name, "size", bytes);
         self.set_size(&r.name, "grown", bytes);
-        self.note(format!("CreateVolume {}", r.name));
+        self.note(format!("CreateVolume {} {:?}", r.name, r.volume_content_source));
         Ok(CreateVolumeResponse {
             volume: Some(Volume {
                 capacity_bytes: bytes,

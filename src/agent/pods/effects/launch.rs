@@ -119,6 +119,7 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
         stdin_once: container.stdin_once.unwrap_or(false),
         log: parts.log,
         port: port(container),
+        ports: tcp_ports(container),
         reuse: pod
             .metadata
             .annotations
@@ -217,6 +218,16 @@ fn port(container: &Container) -> u16 {
         .and_then(|p| u16::try_from(p.container_port).ok())
         .filter(|p| *p > 0)
         .unwrap_or(HTTP_PORT_DEFAULT)
+}
+
+/// Ports of TCP and their names; one without a name goes by its number.
+fn tcp_ports(container: &Container) -> Vec<(String, u16)> {
+    let ports = container.ports.iter().flatten();
+    let tcp = ports.filter(|p| p.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
+    let numbered = tcp.filter_map(|p| Some((p, u16::try_from(p.container_port).ok()?)));
+    numbered
+        .map(|(p, number)| (p.name.clone().unwrap_or_else(|| number.to_string()), number))
+        .collect()
 }
 
 /// The name files, unless the pod mounts something of its own there.
@@ -326,6 +337,14 @@ mod tests {
             ]
         );
         assert_eq!(launch.security.seccomp, "RuntimeDefault");
+    }
+
+    #[test]
+    fn ports_of_tcp_by_name_or_number() {
+        let spec = json!({"containers": [{"name": "c", "ports": [{"containerPort": 90, "name": "web"},
+            {"containerPort": 53, "protocol": "UDP"}, {"containerPort": 91, "protocol": "TCP"}]}]});
+        let ports = made(spec, image("")).unwrap().ports;
+        assert_eq!(ports, [("web".to_owned(), 90), ("91".to_owned(), 91)]);
     }
 
     #[test]

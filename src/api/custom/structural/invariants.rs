@@ -75,10 +75,6 @@ fn int_or_string(schema: &Field, errors: &mut Vec<FieldError>) {
             errors.push(other.invalid("must be false if x-kubernetes-int-or-string is true"));
         }
     }
-    let kind = schema.get("type");
-    if !kind.is_blank() {
-        errors.push(kind.invalid("must be empty if x-kubernetes-int-or-string is true"));
-    }
 }
 
 fn typed(schema: &Field, level: Level, errors: &mut Vec<FieldError>) {

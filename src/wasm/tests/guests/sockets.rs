@@ -70,6 +70,46 @@ async fn tcp_echo_for_several_at_once() {
 }
 
 #[tokio::test]
+async fn who_connects_between_two_runs_is_answered_by_the_second() {
+    let host = host();
+    let (first, port) = server(&host, &[]).await;
+    let mut begun = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    read_until(&mut begun, "hello from pod-1\n").await;
+    let sockets = first.sockets().unwrap();
+    assert_eq!(sockets.len(), 1);
+    first.stop(Duration::from_secs(30));
+    drop(begun);
+    assert_eq!(wait(&first).await.code, 0);
+    assert!(first.sockets().unwrap().is_empty());
+    // Nobody is there, and nobody is refused.
+    let mut waiting = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    waiting.write_all(b"in between\n").await.unwrap();
+
+    let program = compile(&host, "tcp-echo.wasm").await;
+    let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut second = spec(&[]);
+    second.spec.env = vec![
+        ("PORT".into(), port.to_string()),
+        ("POD_NAME".into(), "pod-2".into()),
+    ];
+    second.spec.inherited = vec![elsewhere];
+    second.spec.inherited.extend(sockets.into_iter().map(Into::into));
+    let stdout = second.stdout.clone();
+    let second = host.start(&program, second.spec).await.unwrap();
+    let heard = read_until(&mut waiting, "in between\n").await;
+    assert_eq!(heard, "hello from pod-2\nin between\n");
+    assert!(
+        stdout.text().contains(&format!("listening on 0.0.0.0:{port}")),
+        "{}",
+        stdout.text()
+    );
+    let mut after = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    read_until(&mut after, "hello from pod-2\n").await;
+    // And so on: what was taken over can be left again.
+    assert_eq!(second.sockets().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn clients_look_names_up() {
     let host = host();
     let (_server, port) = server(&host, &[]).await;

@@ -1,11 +1,13 @@
-//! The listening socket of a `wasi:http` program.
+//! Listening sockets that a program is given: of a `wasi:http` server, and of a
+//! core module that accepts connections.
 
-use crate::sockets::{Claim, Refused, Sockets};
+use super::{Claim, Refused, Sockets};
 use crate::{Protocol, WasmError};
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::task::{Context, Poll};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Connections the kernel holds until they are accepted.
@@ -31,6 +33,12 @@ impl Listener {
         self.first.address
     }
 
+    /// The addresses to which its sockets are bound.
+    pub(crate) fn bound(&self) -> impl Iterator<Item = SocketAddr> {
+        let all = std::iter::once(&self.first).chain(&self.second);
+        all.filter_map(|one| one.socket.local_addr().ok())
+    }
+
     /// Second handles on its sockets, which listen for as long as any handle is open.
     pub(crate) fn handles(&self) -> io::Result<Vec<OwnedFd>> {
         let all = std::iter::once(&self.first).chain(&self.second);
@@ -39,33 +47,33 @@ impl Listener {
 
     /// The next connection. Nothing is lost when it is not awaited to its end.
     pub(crate) async fn accept(&self) -> io::Result<TcpStream> {
-        let second = async {
-            match &self.second {
-                Some(second) => second.socket.accept().await,
-                None => std::future::pending().await,
+        std::future::poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    /// The next connection, if there is one; wakes the last who asked.
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+        for one in std::iter::once(&self.first).chain(&self.second) {
+            if let Poll::Ready(accepted) = one.socket.poll_accept(cx) {
+                return Poll::Ready(accepted.map(|(stream, _)| stream));
             }
-        };
-        tokio::select! {
-            accepted = self.first.socket.accept() => accepted,
-            accepted = second => accepted,
         }
-        .map(|(stream, _)| stream)
+        Poll::Pending
     }
 }
 
 /// Listens at an address of the instance's network, and if that is the pod's
 /// at the one of the other family too, on sockets that were inherited where they
-/// fit. Must be called within the guests' runtime.
+/// fit, which these leave. Must be called within the guests' runtime.
 pub(crate) fn listen(
     sockets: &Sockets,
     wanted: SocketAddr,
-    mut inherited: Vec<std::net::TcpListener>,
+    inherited: &mut Vec<std::net::TcpListener>,
 ) -> Result<Listener, WasmError> {
     let sibling = sockets.sibling(wanted);
     Ok(Listener {
-        first: listen_at(sockets, wanted, &mut inherited)?,
+        first: listen_at(sockets, wanted, inherited)?,
         second: sibling
-            .map(|other| listen_at(sockets, other, &mut inherited))
+            .map(|other| listen_at(sockets, other, inherited))
             .transpose()?,
     })
 }
