@@ -1,7 +1,7 @@
 //! Service-account tokens, as the registry half asks for them: issuing
 //! (`serviceaccounts/token`, and for Secrets that keep one) and reviewing (`TokenReview`).
 
-use api::request::User;
+use api::request::{Notes, User};
 use api::status::Status;
 use async_trait::async_trait;
 
@@ -72,6 +72,11 @@ pub trait Tokens: Send + Sync + 'static {
     fn has_lost_its_key(&self, token: &str) -> bool;
 
     /// Who holds `token`, and for which of `audiences` (empty: the API server's) it is good.
-    /// `Err` carries the text for a `TokenReview`'s `status.error`.
-    async fn review(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), String>;
+    /// `Err` carries the text for a `TokenReview`'s `status.error`; what is to be said besides goes to `notes`.
+    async fn review(
+        &self,
+        token: &str,
+        audiences: &[String],
+        notes: &Notes,
+    ) -> Result<(User, Vec<String>), String>;
 }

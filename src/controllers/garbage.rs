@@ -233,6 +233,7 @@ fn delete(member: &Member, propagation: Propagation) -> Write {
         uid: member.uid.clone(),
         propagation: Some(propagation),
         grace_seconds: None,
+        version: None,
     }
 }
 

@@ -83,6 +83,12 @@ impl Harness {
         }
     }
 
+    /// Queues a key once the caches are filled; its plans say when it is looked at again.
+    pub fn at_start(&self, key: Key) -> &Self {
+        self.queue.add(key);
+        self
+    }
+
     /// Queues the keys that `map` finds whenever something changes that is no object.
     pub fn on_other<T: Send + Sync + 'static>(
         &self,
@@ -246,11 +252,13 @@ pub async fn perform(client: &Client, write: &Write) -> Result<Option<u64>, Stat
             uid,
             propagation,
             grace_seconds,
+            version,
         } => {
             let mut asked = request(client, Verb::Delete, target, None);
             asked.options.grace_period_seconds = *grace_seconds;
             asked.options.propagation_policy = propagation.map(|p| p.name().to_owned()).unwrap_or_default();
             asked.options.precondition_uid = Some(uid.clone()).filter(|uid| !uid.is_empty());
+            asked.options.precondition_resource_version = version.clone();
             match client.call(asked).await {
                 Err(status) if status.is_not_found() => return Ok(None),
                 Err(status) if status.is_conflict() => return Ok(None),

@@ -16,6 +16,7 @@ pub mod endpointslice;
 pub mod endpointslice_mirroring;
 pub mod garbage;
 pub mod harness;
+mod legacy_tokens;
 pub mod load_balancer;
 pub mod namespace;
 pub mod node_ipam;

@@ -76,6 +76,8 @@ pub enum Write {
         propagation: Option<Propagation>,
         /// Seconds of grace; `None` for the object's own.
         grace_seconds: Option<i64>,
+        /// Resource version that it must have; `None` for any.
+        version: Option<String>,
     },
 }
 
@@ -135,7 +137,17 @@ impl Write {
             uid: object.metadata().uid.clone().unwrap_or_default(),
             propagation: Some(Propagation::Background),
             grace_seconds: None,
+            version: None,
         }
+    }
+
+    /// Removes `object` if nobody has changed it since it was looked at.
+    pub fn delete_unchanged<T: Object>(object: &T) -> Self {
+        let mut delete = Self::delete(object);
+        if let Self::Delete { version, .. } = &mut delete {
+            *version = object.metadata().resource_version.clone();
+        }
+        delete
     }
 
     /// Where this goes.

@@ -13,8 +13,8 @@ use crate::plan::Key;
 use crate::view::View;
 use crate::{
     bootstrap_tokens, csr_cleaner, deployment, disruption, endpoints, endpointslice, endpointslice_mirroring,
-    garbage, load_balancer, namespace, node_ipam, node_lifecycle, pod_garbage, replicaset, root_ca,
-    service_account, snapshots, taint_eviction, volumes,
+    garbage, legacy_tokens, load_balancer, namespace, node_ipam, node_lifecycle, pod_garbage, replicaset,
+    root_ca, service_account, snapshots, taint_eviction, volumes,
 };
 
 /// What the controllers need to be told.
@@ -116,6 +116,7 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
     Harness::start(bootstrap_tokens::Signer, 1, &s)
         .on(view.cluster_infos.changes(), |_, _| bootstrap_tokens::key())
         .on(view.bootstrap_tokens.changes(), |_, _| bootstrap_tokens::key());
+    Harness::start(legacy_tokens::UnusedTokens, 1, &s).at_start(legacy_tokens::key());
     Harness::start(disruption::Budgets, 1, &s)
         .on_each(view.budgets.changes())
         .on(view.pods.changes(), disruption::keys_for_pod);

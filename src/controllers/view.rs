@@ -17,9 +17,9 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::{CSIDriver, StorageClass, VolumeAttachment, VolumeAttributesClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
 
-use crate::bootstrap_tokens;
 use crate::scales::Scales;
 use crate::snapshots::SnapshotCaches;
+use crate::{bootstrap_tokens, legacy_tokens};
 
 /// The cluster, as far as controllers look at it.
 #[derive(Clone)]
@@ -50,6 +50,10 @@ pub struct View {
     pub root_cas: Cache<ConfigMap>,
     /// The Secrets of bootstrap tokens.
     pub bootstrap_tokens: Cache<Secret>,
+    /// The Secrets that keep a token of a ServiceAccount.
+    pub account_secrets: Cache<Secret>,
+    /// The ConfigMap that says since when the use of such tokens is noted.
+    pub token_trackings: Cache<ConfigMap>,
     /// The ConfigMap `cluster-info` of `kube-public`.
     pub cluster_infos: Cache<ConfigMap>,
     /// CertificateSigningRequests.
@@ -95,6 +99,17 @@ impl View {
                     .fields(format!("type={}", bootstrap_tokens::TYPE)),
                 tasks,
             ),
+            account_secrets: Cache::start(
+                client,
+                all().fields(format!("type={}", legacy_tokens::TYPE)),
+                tasks,
+            ),
+            token_trackings: Cache::start(
+                client,
+                Selectors::namespace(legacy_tokens::TRACKING.0)
+                    .fields(format!("metadata.name={}", legacy_tokens::TRACKING.1)),
+                tasks,
+            ),
             cluster_infos: Cache::start(
                 client,
                 Selectors::namespace(bootstrap_tokens::PUBLIC)
@@ -129,6 +144,8 @@ impl View {
             budgets: Cache::fixed([]),
             root_cas: Cache::fixed([]),
             bootstrap_tokens: Cache::fixed([]),
+            account_secrets: Cache::fixed([]),
+            token_trackings: Cache::fixed([]),
             cluster_infos: Cache::fixed([]),
             requests: Cache::fixed([]),
             claims: Cache::fixed([]),
@@ -157,6 +174,8 @@ impl View {
         self.budgets.synced().await;
         self.root_cas.synced().await;
         self.bootstrap_tokens.synced().await;
+        self.account_secrets.synced().await;
+        self.token_trackings.synced().await;
         self.cluster_infos.synced().await;
         self.requests.synced().await;
         self.claims.synced().await;

@@ -17,7 +17,7 @@ mod webhook;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use api::request::User;
+use api::request::{Notes, User};
 use base::telemetry::Metrics;
 use base::{Clock, OnError, Tasks};
 
@@ -129,7 +129,7 @@ impl Audit {
 
 impl Audit {
     /// Records a request that was refused because nobody knows who sent it.
-    pub fn unknown(&self, outside: Outside, about: About, why: &str) {
+    pub fn unknown(&self, outside: Outside, about: About, why: &str, notes: &Notes) {
         let Some(inner) = &self.0 else {
             return;
         };
@@ -140,6 +140,7 @@ impl Audit {
         }
         let (sinks, clock) = (inner.sinks.clone(), inner.clock.clone());
         let trail = Trail::new(sinks, clock, outside, about, (nobody, None), scope);
+        trail.follow(notes);
         trail.said(why);
         trail.at(Stage::ResponseStarted, Some(401));
     }

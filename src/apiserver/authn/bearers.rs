@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::request::User;
+use api::request::{Notes, User};
 use api::status::Status;
 use async_trait::async_trait;
 use base::Clock;
@@ -41,12 +41,18 @@ impl Bearers {
         }
     }
 
-    /// Whose a token is; `audiences` are those for which it shall be good, none for the server's own.
+    /// Whose a token is; `audiences` are those for which it shall be good, none for the server's own. What is to be
+    /// said of it besides goes to `notes`.
     ///
     /// # Errors
     /// What whoever knew it best had against it.
-    pub async fn authenticate(&self, token: &str, audiences: &[String]) -> Result<Held, String> {
-        let mut why = match self.accounts.authenticate(token, audiences) {
+    pub async fn authenticate(
+        &self,
+        token: &str,
+        audiences: &[String],
+        notes: &Notes,
+    ) -> Result<Held, String> {
+        let mut why = match self.accounts.authenticate(token, audiences, notes) {
             Ok(held) => return Ok(held),
             Err(why) => why,
         };
@@ -112,7 +118,7 @@ impl Tokens for Bearers {
         self.accounts.has_lost_its_key(token)
     }
 
-    async fn review(&self, token: &str, audiences: &[String]) -> Result<Held, String> {
-        self.authenticate(token, audiences).await
+    async fn review(&self, token: &str, audiences: &[String], notes: &Notes) -> Result<Held, String> {
+        self.authenticate(token, audiences, notes).await
     }
 }

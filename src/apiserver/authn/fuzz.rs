@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use api::request::Notes;
 use base::{SeededRandom, SystemClock};
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -75,7 +76,12 @@ fn damaged(seed: u64, whole: &[u8]) -> Vec<u8> {
 #[test]
 fn what_is_not_damaged_proves_who_it_is() {
     assert!(matches!(check(&KNOWN.certificate), CertificateUser::Known { .. }));
-    assert!(KNOWN.tokens.authenticate(&KNOWN.token, &[]).is_ok());
+    assert!(
+        KNOWN
+            .tokens
+            .authenticate(&KNOWN.token, &[], &Notes::default())
+            .is_ok()
+    );
 }
 
 proptest! {
@@ -102,6 +108,6 @@ proptest! {
     fn damaged_tokens_prove_nothing(seed: u64) {
         let bytes = damaged(seed, KNOWN.token.as_bytes());
         let token = String::from_utf8_lossy(&bytes);
-        prop_assert!(KNOWN.tokens.authenticate(&token, &[]).is_err() || token == KNOWN.token);
+        prop_assert!(KNOWN.tokens.authenticate(&token, &[], &Notes::default()).is_err() || token == KNOWN.token);
     }
 }

@@ -16,7 +16,7 @@ mod token_webhook;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use api::request::User;
+use api::request::{Notes, User};
 use api::status::Status;
 use base::Clock;
 use base::telemetry::Metrics;
@@ -29,7 +29,7 @@ pub use bearers::Bearers;
 pub use certificate::{CertificateUser, Certificates};
 pub use configured::{Configured, Known};
 pub use front_proxy::RequestHeaders;
-pub use service_account::ServiceAccounts;
+pub use service_account::{LAST_USED, ServiceAccounts, Used, Uses};
 pub use token_webhook::TokenWebhook;
 
 use crate::pki::{JoinRole, Material, Pki, Signers};
@@ -115,7 +115,8 @@ impl Authn {
         }
     }
 
-    /// Who sent a request for that path with these headers over a connection with that certificate.
+    /// Who sent a request for that path with these headers over a connection with that certificate. What is to be said
+    /// of the proof besides goes to `notes`.
     ///
     /// # Errors
     /// 401 for credentials that prove nothing.
@@ -124,9 +125,10 @@ impl Authn {
         connection: &CertificateUser,
         headers: &HeaderMap,
         path: &str,
+        notes: &Notes,
     ) -> Result<User, Status> {
         let began = Instant::now();
-        let known = self.prove(connection, headers, path).await;
+        let known = self.prove(connection, headers, path, notes).await;
         self.tally.known(known.as_ref().ok(), began.elapsed());
         known
     }
@@ -136,6 +138,7 @@ impl Authn {
         connection: &CertificateUser,
         headers: &HeaderMap,
         path: &str,
+        notes: &Notes,
     ) -> Result<User, Status> {
         let (now, trusted) = (self.clock.now().as_second(), self.certificates());
         match connection {
@@ -151,7 +154,7 @@ impl Authn {
             _ => {}
         }
         match bearer(headers) {
-            Some(token) => self.bearer(&token).await,
+            Some(token) => self.bearer(&token, notes).await,
             // A certificate that proves nothing is a wrong credential, not a missing one.
             None if matches!(connection, CertificateUser::Nobody) && self.may_anybody_ask(path) => {
                 Ok(User::anonymous())
@@ -164,12 +167,12 @@ impl Authn {
         self.tokens.configured.now().anonymous.may_ask(path)
     }
 
-    async fn bearer(&self, token: &str) -> Result<User, Status> {
+    async fn bearer(&self, token: &str, notes: &Notes) -> Result<User, Status> {
         if let Some(role) = self.pki.now().join.role_of(token, self.clock.now()) {
             return Ok(joiner(role));
         }
         self.tokens
-            .authenticate(token, &[])
+            .authenticate(token, &[], notes)
             .await
             .map(|(user, _)| user)
             .map_err(|why| {
@@ -245,8 +248,12 @@ mod tests {
         headers
     }
 
+    async fn ask(authn: &Authn, connection: &CertificateUser, headers: &HeaderMap) -> Result<User, Status> {
+        authn.request(connection, headers, "/", &Notes::default()).await
+    }
+
     async fn assert_refused(authn: &Authn, connection: &CertificateUser, headers: &HeaderMap) {
-        let refused = authn.request(connection, headers, "/").await.unwrap_err();
+        let refused = ask(authn, connection, headers).await.unwrap_err();
         assert_eq!((refused.code, refused.message.as_str()), (401, "Unauthorized"));
     }
 
@@ -258,7 +265,7 @@ mod tests {
         let chain = |pem: &str| vec![CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()];
         let node = pki.client("system:node:a", &["system:nodes"], now).unwrap();
         let connection = authn.connection(Some(&chain(&node.cert_pem)));
-        let user = authn.request(&connection, &HeaderMap::new(), "/").await.unwrap();
+        let user = ask(&authn, &connection, &HeaderMap::new()).await.unwrap();
         assert_eq!(user.name, "system:node:a");
         assert_eq!(user.groups, ["system:nodes", "system:authenticated"]);
         let peer = pki
@@ -270,12 +277,12 @@ mod tests {
         assert_refused(&authn, &connection, &HeaderMap::new()).await;
         let nobody = authn.connection(None);
         assert_eq!(
-            authn.request(&nobody, &HeaderMap::new(), "/").await.unwrap(),
+            ask(&authn, &nobody, &HeaderMap::new()).await.unwrap(),
             User::anonymous()
         );
         assert_refused(&authn, &nobody, &with_bearer("wrong")).await;
         let join = pki.now().join.token(JoinRole::Agent).unwrap().text();
-        let user = authn.request(&nobody, &with_bearer(&join), "/").await.unwrap();
+        let user = ask(&authn, &nobody, &with_bearer(&join)).await.unwrap();
         assert_eq!(user.name, "system:bootstrap:agent");
     }
 
@@ -290,13 +297,13 @@ mod tests {
         let proxy = pki.front_proxy(now).unwrap();
         let connection = authn.connection(Some(&chain(&proxy.cert_pem)));
         let jane = User::new("jane", &[AUTHENTICATED]);
-        assert_eq!(authn.request(&connection, &headers, "/").await.unwrap(), jane);
+        assert_eq!(ask(&authn, &connection, &headers).await.unwrap(), jane);
         assert_refused(&authn, &connection, &HeaderMap::new()).await;
         // The same name from another CA, and another name from the right one.
         let stranger = pki.client(front_proxy::CLIENT_NAME, &[], now).unwrap();
         let connection = authn.connection(Some(&chain(&stranger.cert_pem)));
         assert_eq!(
-            authn.request(&connection, &headers, "/").await.unwrap().name,
+            ask(&authn, &connection, &headers).await.unwrap().name,
             front_proxy::CLIENT_NAME
         );
         let leaf = crate::pki::Leaf::client("somebody", &[]);
@@ -304,10 +311,7 @@ mod tests {
         let connection = authn.connection(Some(&chain(&other.cert_pem)));
         assert_refused(&authn, &connection, &headers).await;
         let nobody = authn.connection(None);
-        assert_eq!(
-            authn.request(&nobody, &headers, "/").await.unwrap(),
-            User::anonymous()
-        );
+        assert_eq!(ask(&authn, &nobody, &headers).await.unwrap(), User::anonymous());
     }
 
     #[test]

@@ -2,11 +2,12 @@
 //! account and the object they are bound to exist.
 
 mod kept;
+mod uses;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use api::request::User;
+use api::request::{Notes, User};
 use api::status::Status;
 use async_trait::async_trait;
 use base::{Clock, Random, SystemRandom};
@@ -21,6 +22,7 @@ use super::claims::{Audience, Claims, KEPT_ISSUER, Named, Private, Said};
 use crate::lookup::Lookup;
 use crate::pki::{AccountKey, Pki};
 use crate::tokens::{IssuedToken, KeptSpec, TokenSpec, Tokens};
+pub use uses::{LAST_USED, Used, Uses};
 
 /// Verified tokens that are remembered, so that a busy client costs one signature check.
 const REMEMBERED_MAX: usize = 1024;
@@ -35,6 +37,7 @@ pub struct ServiceAccounts {
     clock: Arc<dyn Clock>,
     // A std mutex: nothing awaits while it is held.
     remembered: Mutex<Remembered>,
+    uses: Arc<Uses>,
 }
 
 /// What tokens say, by the hash of each, as verified by one generation of the cluster's keys.
@@ -53,12 +56,18 @@ impl ServiceAccounts {
             lookup,
             clock,
             remembered: Mutex::default(),
+            uses: Arc::default(),
         }
     }
 
     /// The default audience: the issuer's own name.
     pub fn audience(&self) -> &str {
         &self.issuer
+    }
+
+    /// Uses of tokens that Secrets keep, to be written down.
+    pub fn uses(&self) -> &Arc<Uses> {
+        &self.uses
     }
 
     /// The public keys as a JSON Web Key set.
@@ -88,8 +97,13 @@ impl ServiceAccounts {
     }
 
     /// Who holds `token` and for which of `audiences` (empty: the server's own) it is good;
-    /// else why not, in words for a log or a `TokenReview`.
-    pub fn authenticate(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), String> {
+    /// else why not, in words for a log or a `TokenReview`. What is to be said of the token besides goes to `notes`.
+    pub fn authenticate(
+        &self,
+        token: &str,
+        audiences: &[String],
+        notes: &Notes,
+    ) -> Result<(User, Vec<String>), String> {
         let said = self.verified(token)?;
         let own = [self.issuer.clone()];
         let wanted = if audiences.is_empty() { &own[..] } else { audiences };
@@ -112,7 +126,7 @@ impl ServiceAccounts {
                 user(claims)
             }
             Said::Kept(claims) => {
-                self.check_kept(claims, token)?;
+                self.check_kept(claims, token, notes)?;
                 account(&claims.namespace, &claims.account, &claims.uid)
             }
         };
@@ -339,8 +353,13 @@ impl Tokens for ServiceAccounts {
         named.is_some_and(|named| keys.accounts.iter().all(|key| key.id != named))
     }
 
-    async fn review(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), String> {
-        self.authenticate(token, audiences)
+    async fn review(
+        &self,
+        token: &str,
+        audiences: &[String],
+        notes: &Notes,
+    ) -> Result<(User, Vec<String>), String> {
+        self.authenticate(token, audiences, notes)
     }
 }
 

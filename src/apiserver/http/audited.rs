@@ -1,6 +1,6 @@
 //! Requests from outside, recorded: what they look like when they come, and when they are answered.
 
-use api::request::User;
+use api::request::{Notes, User};
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
@@ -14,7 +14,8 @@ use crate::audit::{Ending, Outside, Trail};
 use crate::authz::Attributes;
 use crate::nodes::Body;
 
-/// Begins the trail of a request whose caller is known, and whom it is carried out as; `verb` is that of metrics.
+/// Begins the trail of a request whose caller is known, and whom it is carried out as; `verb` is that of metrics, and
+/// what is noted of the request goes to its notes.
 pub async fn begin(
     door: &Door,
     caller: &Caller,
@@ -22,7 +23,7 @@ pub async fn begin(
     route: &Route,
     verb: &str,
     request: &mut Request<Body>,
-    id: &str,
+    (id, notes): (&str, &Notes),
 ) -> Option<Trail> {
     if !door.audit.is_on() {
         return None;
@@ -33,18 +34,24 @@ pub async fn begin(
     let impersonated = (user != *effective).then(|| effective.clone());
     let asked = attributes(&about, effective);
     let trail = door.audit.begin(outside, about, user, impersonated)?;
+    trail.follow(notes);
     let decision = door.authorizer.settle(&asked).await;
     let word = if decision.allowed { "allow" } else { "forbid" };
-    trail.notes().annotate("authorization.k8s.io/decision", word);
-    trail
-        .notes()
-        .annotate("authorization.k8s.io/reason", decision.reason);
+    notes.annotate("authorization.k8s.io/decision", word);
+    notes.annotate("authorization.k8s.io/reason", decision.reason);
     request.extensions_mut().insert(trail.clone());
     Some(trail)
 }
 
 /// Records that nobody knows who sent a request (Kubernetes' text says how they tried).
-pub fn unknown(door: &Door, caller: &Caller, route: &Route, verb: &str, request: &Request<Body>, id: &str) {
+pub fn unknown(
+    door: &Door,
+    caller: &Caller,
+    route: &Route,
+    verb: &str,
+    request: &Request<Body>,
+    (id, notes): (&str, &Notes),
+) {
     if !door.audit.is_on() {
         return;
     }
@@ -66,7 +73,8 @@ pub fn unknown(door: &Door, caller: &Caller, route: &Route, verb: &str, request:
         true => "Authentication failed, no credentials provided.".to_owned(),
         false => format!("Authentication failed, attempted: {}", tried.join(", ")),
     };
-    door.audit.unknown(outside(caller, request, id), about, &why);
+    door.audit
+        .unknown(outside(caller, request, id), about, &why, notes);
 }
 
 fn outside(caller: &Caller, request: &Request<Body>, id: &str) -> Outside {

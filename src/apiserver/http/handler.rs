@@ -152,15 +152,25 @@ async fn answer(
     mut request: Request<Body>,
     course: &mut Course,
 ) -> Result<Response<Body>, Status> {
-    let real = match user(door, &caller, request.headers(), request.uri().path()).await {
+    let notes = course.notes.clone();
+    let real = match user(door, &caller, request.headers(), request.uri().path(), &notes).await {
         Ok(real) => real,
         Err(status) => {
-            audited::unknown(door, &caller, &route, about.verb, &request, id);
+            audited::unknown(door, &caller, &route, about.verb, &request, (id, &notes));
             return Err(status);
         }
     };
     let user = impersonate::effective(real.clone(), request.headers(), door.authorizer.as_ref()).await?;
-    course.trail = audited::begin(door, &caller, (real, &user), &route, about.verb, &mut request, id).await;
+    course.trail = audited::begin(
+        door,
+        &caller,
+        (real, &user),
+        &route,
+        about.verb,
+        &mut request,
+        (id, &notes),
+    )
+    .await;
     let remote = door.aggregation.others().of_path(request.uri().path());
     if remote.is_none() && has_body(&route) {
         let until = began + resource::timeout(&query)?;
@@ -178,13 +188,12 @@ async fn answer(
     let seat = asking.turn(door, &mut course.flow).await;
     course.queued = asked.elapsed();
     let seat = seat?;
-    course.notes = course.trail.as_ref().map(Trail::notes).unwrap_or_default();
     let incoming = Incoming {
         user,
         query,
         request,
         began,
-        notes: course.notes.clone(),
+        notes,
         until: caller.until(door),
     };
     if let Some(remote) = remote {
@@ -203,13 +212,19 @@ fn has_body(route: &Route) -> bool {
 }
 
 /// Who asks, before impersonation.
-async fn user(door: &Door, caller: &Caller, headers: &HeaderMap, path: &str) -> Result<User, Status> {
+async fn user(
+    door: &Door,
+    caller: &Caller,
+    headers: &HeaderMap,
+    path: &str,
+    notes: &Notes,
+) -> Result<User, Status> {
     match caller {
         Caller::Local(user) => Ok(user.clone()),
         Caller::Remote {
             certificate, client, ..
         } => {
-            let user = door.authn.request(certificate, headers, path).await?;
+            let user = door.authn.request(certificate, headers, path, notes).await?;
             client.is(&user.name);
             Ok(user)
         }

@@ -3,7 +3,7 @@
 
 use api::go;
 use api::object;
-use api::request::{Reply, Request, User};
+use api::request::{Notes, Reply, Request, User};
 use api::status::Status;
 use api::value;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ impl Core {
             return Err(Status::invalid(target.kind.group, target.kind.kind, "", &errors));
         }
         let status = match target.kind.kind {
-            "TokenReview" => self.token_review(&review).await?,
+            "TokenReview" => self.token_review(&review, &request.notes).await?,
             "SelfSubjectReview" => json!({ "userInfo": request.user.info() }),
             "SubjectAccessReview" | "LocalSubjectAccessReview" => {
                 self.access(subject(&review), &review).await
@@ -49,7 +49,7 @@ impl Core {
         })
     }
 
-    async fn token_review(&self, review: &Value) -> Result<Value, Status> {
+    async fn token_review(&self, review: &Value, notes: &Notes) -> Result<Value, Status> {
         let token = value::text(review, "spec.token");
         if token.is_empty() {
             return Err(Status::bad_request(
@@ -57,7 +57,7 @@ impl Core {
             ));
         }
         let audiences = texts(value::get(review, "spec.audiences"));
-        Ok(match self.inner.tokens.review(token, &audiences).await {
+        Ok(match self.inner.tokens.review(token, &audiences, notes).await {
             Ok((user, audiences)) => {
                 json!({ "authenticated": true, "user": user.info(), "audiences": audiences })
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::request::{EventKind, Options, PatchType, Reply, Request, ResourceRef, User, Verb};
+use api::request::{EventKind, Notes, Options, PatchType, Reply, Request, ResourceRef, User, Verb};
 use api::status::Status;
 use async_trait::async_trait;
 use base::{ManualClock, SeededRandom};
@@ -56,7 +56,7 @@ impl Tokens for NoTokens {
         token == "old"
     }
 
-    async fn review(&self, token: &str, _: &[String]) -> Result<(User, Vec<String>), String> {
+    async fn review(&self, token: &str, _: &[String], _: &Notes) -> Result<(User, Vec<String>), String> {
         if token == "good" {
             Ok((User::new("eve", &["g"]), Vec::new()))
         } else {

@@ -50,6 +50,7 @@ pub(super) async fn door(
         config.clock.clone(),
     );
     let tokens = Arc::new(tokens);
+    tokens.uses().register(&config.metrics);
     let bearers = access::bearers(config, tokens.clone(), lookup.clone(), tasks)?;
     let rbac = Arc::new(Rbac::new(lookup.clone()));
     let authorizer = access::authorizer(config, rbac.clone(), tasks)?;
@@ -74,6 +75,11 @@ pub(super) async fn door(
         "keep standard objects",
         OnError::Shutdown,
         core.clone().keep_standard_objects(),
+    );
+    tasks.spawn(
+        "note the use of tokens",
+        OnError::Log,
+        core.clone().note_uses(tokens.uses().clone()),
     );
     let api: ApiRef = Arc::new(core.clone());
     let own = Client::new(api.clone(), own_user());

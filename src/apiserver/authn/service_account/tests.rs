@@ -43,7 +43,9 @@ fn a_token_is_good_until_it_ends() {
         .with("", "pods", object("web", "pod-1"));
     let (_dir, clock, tokens) = tokens(lookup);
     let issued = tokens.issue(&spec()).unwrap();
-    let (user, audiences) = tokens.authenticate(&issued.token, &[]).unwrap();
+    let (user, audiences) = tokens
+        .authenticate(&issued.token, &[], &Notes::default())
+        .unwrap();
     assert_eq!(user.name, "system:serviceaccount:a:bot");
     assert_eq!(
         user.groups,
@@ -55,10 +57,16 @@ fn a_token_is_good_until_it_ends() {
     );
     assert_eq!(user.extra["authentication.kubernetes.io/pod-name"], ["web"]);
     assert_eq!(audiences, ["https://issuer"]);
-    assert!(tokens.authenticate(&issued.token, &["vault".to_owned()]).is_err());
+    assert!(
+        tokens
+            .authenticate(&issued.token, &["vault".to_owned()], &Notes::default())
+            .is_err()
+    );
     clock.advance(Duration::from_secs(3601));
     assert_eq!(
-        tokens.authenticate(&issued.token, &[]).unwrap_err(),
+        tokens
+            .authenticate(&issued.token, &[], &Notes::default())
+            .unwrap_err(),
         "service account token has expired"
     );
 }
@@ -72,7 +80,7 @@ fn a_token_dies_with_its_pod() {
     let issued = tokens.issue(&spec()).unwrap();
     assert!(
         tokens
-            .authenticate(&issued.token, &[])
+            .authenticate(&issued.token, &[], &Notes::default())
             .unwrap_err()
             .contains("made anew")
     );
@@ -83,7 +91,7 @@ fn a_token_dies_with_its_pod() {
     };
     assert!(
         tokens
-            .authenticate(&tokens.issue(&free).unwrap().token, &[])
+            .authenticate(&tokens.issue(&free).unwrap().token, &[], &Notes::default())
             .is_ok()
     );
     let stranger = TokenSpec {
@@ -93,7 +101,7 @@ fn a_token_dies_with_its_pod() {
     };
     assert!(
         tokens
-            .authenticate(&tokens.issue(&stranger).unwrap().token, &[])
+            .authenticate(&tokens.issue(&stranger).unwrap().token, &[], &Notes::default())
             .is_err()
     );
 }
@@ -108,7 +116,7 @@ fn a_new_key_signs_and_the_old_ones_tokens_are_good_until_it_is_retired() {
         ..spec()
     };
     let issue = || tokens.issue(&free).unwrap().token;
-    let good = |token: &str| tokens.authenticate(token, &[]).is_ok();
+    let good = |token: &str| tokens.authenticate(token, &[], &Notes::default()).is_ok();
     let keys = || {
         let set = tokens.key_set();
         let ids = set["keys"].as_array().unwrap().iter();
@@ -135,7 +143,7 @@ fn a_new_key_signs_and_the_old_ones_tokens_are_good_until_it_is_retired() {
     step(Step::Retire, true);
     assert!(good(&new) && keys() == [signer(&new)]);
     // Also one that was good a moment ago, and is remembered as such.
-    let refused = tokens.authenticate(&old, &[]).unwrap_err();
+    let refused = tokens.authenticate(&old, &[], &Notes::default()).unwrap_err();
     assert!(refused.contains("no key that is trusted"), "{refused}");
 }
 
@@ -150,14 +158,17 @@ fn forged_tokens_are_refused() {
         ..spec()
     };
     let forged = theirs.issue(&free).unwrap().token;
-    assert!(ours.authenticate(&forged, &[]).is_err());
+    assert!(ours.authenticate(&forged, &[], &Notes::default()).is_err());
     let token = ours.issue(&free).unwrap().token;
     let mut parts: Vec<&str> = token.split('.').collect();
     let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
     parts[0] = &none;
     parts[2] = "";
-    assert!(ours.authenticate(&parts.join("."), &[]).is_err());
-    assert!(ours.authenticate("", &[]).is_err());
+    assert!(
+        ours.authenticate(&parts.join("."), &[], &Notes::default())
+            .is_err()
+    );
+    assert!(ours.authenticate("", &[], &Notes::default()).is_err());
 }
 
 fn kept_spec() -> KeptSpec {
@@ -196,7 +207,7 @@ fn a_kept_token_is_good_while_its_secret_holds_it() {
     );
     let mut with = |lookup: Fixed| {
         tokens.lookup = Arc::new(lookup);
-        tokens.authenticate(&token, &[])
+        tokens.authenticate(&token, &[], &Notes::default())
     };
     assert_eq!(
         with(account()).unwrap_err(),
@@ -221,9 +232,16 @@ fn a_kept_token_is_good_while_its_secret_holds_it() {
         ("system:serviceaccount:a:bot", "sa-1")
     );
     assert!(user.extra.is_empty() && audiences == ["https://issuer"]);
-    assert!(tokens.authenticate(&token, &["vault".to_owned()]).is_err());
+    assert!(
+        tokens
+            .authenticate(&token, &["vault".to_owned()], &Notes::default())
+            .is_err()
+    );
     clock.advance(Duration::from_secs(400 * 86_400));
-    assert!(tokens.authenticate(&token, &[]).is_ok(), "it has no end");
+    assert!(
+        tokens.authenticate(&token, &[], &Notes::default()).is_ok(),
+        "it has no end"
+    );
 
     for step in [Step::Prepare, Step::Activate, Step::Retire] {
         assert!(!tokens.has_lost_its_key(&token), "before {step:?}");
@@ -231,7 +249,7 @@ fn a_kept_token_is_good_while_its_secret_holds_it() {
         let next = trust.after(step, &[Secret::ServiceAccountKey], true, clock.now());
         tokens.pki.take_up(&next.unwrap()).unwrap();
     }
-    assert!(tokens.has_lost_its_key(&token) && tokens.authenticate(&token, &[]).is_err());
+    assert!(tokens.has_lost_its_key(&token) && tokens.authenticate(&token, &[], &Notes::default()).is_err());
     assert!(
         !tokens.has_lost_its_key("nonsense"),
         "what somebody else has put there is theirs"

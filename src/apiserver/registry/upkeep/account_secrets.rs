@@ -238,7 +238,7 @@ impl Core {
     }
 
     /// What somebody else has changed meanwhile comes back as an event.
-    async fn carry_out_unless_changed(&self, request: &Request) -> Result<(), Status> {
+    pub(super) async fn carry_out_unless_changed(&self, request: &Request) -> Result<(), Status> {
         match self.carry_out(request).await {
             Err(status) if status.is_conflict() || status.is_not_found() => Ok(()),
             other => other.map(drop),

@@ -10,7 +10,9 @@ mod flow_control;
 mod plant;
 mod repairs;
 mod service_cidrs;
+mod tracking;
 mod trust;
+mod uses;
 
 #[cfg(test)]
 pub(crate) use flow_control::all as suggested_flow_control;
@@ -120,7 +122,9 @@ impl Core {
         writes.extend(planned);
         let keys = self.inner.config.keys.as_ref();
         let trust = keys.map_or_else(Trust::default, |keys| Trust::of(&keys.now()));
-        writes.extend(trust::plan(&trust, &live(trust::MAPS)?));
+        let maps = live(trust::MAPS)?;
+        writes.extend(trust::plan(&trust, &maps));
+        writes.extend(tracking::plan(&maps, now));
         self.write_all(writes).await
     }
 
