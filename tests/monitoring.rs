@@ -344,7 +344,10 @@ fn probes_are_told_of_each_part() {
                 "[+]etcd excluded: ok\n",
                 "[+]etcd-readiness ok\n",
                 "[+]poststarthook/rbac/bootstrap-roles ok\n",
+                "[+]informer-sync ok\n",
                 "[+]poststarthook/crd-informer-synced ok\n",
+                "[+]poststarthook/apiservice-registration-controller ok\n",
+                "[+]poststarthook/start-service-ip-repair-controllers ok\n",
                 "[+]shutdown ok\n",
                 "warn: some health checks cannot be excluded: no matches for \"odd\"\n",
                 "readyz check passed\n",
@@ -354,10 +357,10 @@ fn probes_are_told_of_each_part() {
             cluster.curled(&[], "/livez/poststarthook/bootstrap-controller"),
             "ok"
         );
-        assert_eq!(
-            cluster.curled(&[], "/livez/etcd-readiness"),
-            "404 page not found\n"
-        );
+        for ready_only in ["etcd-readiness", "informer-sync"] {
+            let path = format!("/livez/{ready_only}");
+            assert_eq!(cluster.curled(&[], &path), "404 page not found\n");
+        }
         let slis = Scrape::of(&cluster.curled(&[], "/metrics/slis"));
         assert_eq!(
             slis.sum("kubernetes_healthcheck", &[("name", "ping"), ("type", "readyz")]),

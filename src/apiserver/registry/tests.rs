@@ -67,6 +67,7 @@ impl Tokens for NoTokens {
 
 struct World {
     core: Core,
+    clock: Arc<ManualClock>,
     _folder: TempDir,
 }
 
@@ -90,7 +91,8 @@ async fn world_of(authorizer: Arc<dyn Authorizer>) -> World {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(StoreConfig::new(folder.path())).await.unwrap();
     let mut config = CoreConfig::new([10, 0, 0, 5].into(), 6443);
-    config.clock = Arc::new(ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap()));
+    let clock = Arc::new(ManualClock::new("2026-01-02T03:04:05Z".parse().unwrap()));
+    config.clock = clock.clone();
     config.random = Arc::new(SeededRandom::new(7));
     let core = Core::new(store, config, authorizer, Arc::new(NoTokens)).unwrap();
     core.bootstrap().await.unwrap();
@@ -100,9 +102,11 @@ async fn world_of(authorizer: Arc<dyn Authorizer>) -> World {
         core.dynamic().clone(),
         core.store().clone(),
         revision,
+        mirror::Followers::default(),
     ));
     World {
         core,
+        clock,
         _folder: folder,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use base::{OnError, Tasks};
 use client::{ApiRef, Client, Recorder};
@@ -19,7 +20,7 @@ use crate::leading::follow_contact;
 use crate::lookup::{Lookup, StoreLookup};
 use crate::members::{Gauges, Here, Members};
 use crate::metrics::{HttpMetrics, Objects};
-use crate::mirror::{self, Mirror};
+use crate::mirror::{self, Followers, Mirror};
 use crate::nodes::{Dialer, NodeLinks};
 use crate::openapi_routes::OpenApi;
 use crate::outbound::Outbound;
@@ -84,18 +85,24 @@ pub(super) async fn door(
     let api: ApiRef = Arc::new(core.clone());
     let own = Client::new(api.clone(), own_user());
     let repairs = Recorder::new(own, REPAIRS, "", config.clock.clone(), tasks);
+    let addresses = Arc::<AtomicBool>::default();
     tasks.spawn(
         "keep service addresses",
         OnError::Shutdown,
-        core.clone().keep_service_addresses(repairs),
+        core.clone().keep_service_addresses(repairs, addresses.clone()),
     );
     if alone {
         rbac::reconcile::reconcile(&api, &lookup, &own_user()).await?;
     }
     // Not before: what was just written must hold for the first request, not a moment later.
-    mirror(&rbac, store, tasks);
-    mirror(core.dynamic(), store, tasks);
-    let aggregation = aggregation(config, &api, &nodes, &lookup, pki, store, tasks);
+    let mirrors = Mirrors {
+        store,
+        tasks,
+        followers: Followers::default(),
+    };
+    mirrors.keep(&rbac);
+    mirrors.keep(core.dynamic());
+    let aggregation = aggregation(config, &api, &nodes, &lookup, pki, &mirrors);
     let others = aggregation.others().clone();
     for (definition, kind) in usage::kinds() {
         kinds.put(definition, vec![kind]);
@@ -124,8 +131,11 @@ pub(super) async fn door(
             vault,
             lookup: &lookup,
             kinds: &kinds,
+            others: &others,
             departure: &departure,
             cut_off: &cut_off,
+            followers: &mirrors.followers,
+            addresses: &addresses,
         },
         tasks,
     );
@@ -160,7 +170,7 @@ pub(super) async fn door(
         waiting: Arc::new(Waiting::new(given_up.clone())),
         watches: Watches::new(config.watches_max, given_up.clone()),
         given_up,
-        fairness: fairness(config, store, tasks),
+        fairness: fairness(config, &mirrors),
     };
     Ok((door, core))
 }
@@ -172,11 +182,10 @@ fn aggregation(
     nodes: &NodeLinks,
     lookup: &Arc<dyn Lookup>,
     pki: &Arc<Pki>,
-    store: &Store,
-    tasks: &Tasks,
+    mirrors: &Mirrors<'_>,
 ) -> Arc<Aggregation> {
     let others: Arc<Others> = Arc::default();
-    mirror(&others, store, tasks);
+    mirrors.keep(&others);
     let outbound = Outbound::new(Dialer::new(api.clone(), nodes.clone()));
     let made = Aggregation::new(
         others,
@@ -187,17 +196,20 @@ fn aggregation(
         &config.metrics,
     );
     let made = Arc::new(made);
-    let tend = made.clone().tend(api.clone(), store.leadership());
-    tasks.spawn("tend aggregated servers", OnError::Shutdown, tend);
+    let tend = made.clone().tend(api.clone(), mirrors.store.leadership());
+    mirrors
+        .tasks
+        .spawn("tend aggregated servers", OnError::Shutdown, tend);
     made
 }
 
 /// Flow control by the objects that are stored, from now on.
-fn fairness(config: &ServerConfig, store: &Store, tasks: &Tasks) -> Arc<Fairness> {
+fn fairness(config: &ServerConfig, mirrors: &Mirrors<'_>) -> Arc<Fairness> {
     let (clock, random) = (config.clock.clone(), config.random.clone());
     let made = Arc::new(Fairness::new(config.inflight, &config.metrics, clock, &*random));
-    mirror(&made, store, tasks);
-    tasks.spawn("lend seats", OnError::Shutdown, made.clone().tend());
+    mirrors.keep(&made);
+    let lend = made.clone().tend();
+    mirrors.tasks.spawn("lend seats", OnError::Shutdown, lend);
     made
 }
 
@@ -221,11 +233,21 @@ pub(super) fn members(
     }
 }
 
-/// Takes in what is stored, and from now on every change of it.
-fn mirror<M: Mirror + 'static>(of: &Arc<M>, store: &Store, tasks: &Tasks) {
-    let revision = mirror::load(&**of, store);
-    let follow = mirror::follow(of.clone(), store.clone(), revision);
-    tasks.spawn(format!("follow {}", M::OF), OnError::Shutdown, follow);
+/// What is kept in memory of the store.
+struct Mirrors<'a> {
+    store: &'a Store,
+    tasks: &'a Tasks,
+    followers: Followers,
+}
+
+impl Mirrors<'_> {
+    /// Takes in what is stored, and from now on every change of it.
+    fn keep<M: Mirror + 'static>(&self, of: &Arc<M>) {
+        let revision = mirror::load(&**of, self.store);
+        let follow = mirror::follow(of.clone(), self.store.clone(), revision, self.followers.clone());
+        let name = format!("follow {}", M::OF);
+        self.tasks.spawn(name, OnError::Shutdown, follow);
+    }
 }
 
 fn core_config(config: &ServerConfig, port: u16, nodes: NodeLinks, pki: &Arc<Pki>) -> CoreConfig {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use base::{OnError, Tasks};
@@ -10,10 +10,12 @@ use serde_json::Value;
 use store::Store;
 use tokio::sync::watch;
 
+use crate::aggregation::{Others, Remote};
 use crate::config::ServerConfig;
 use crate::health::{Check, Health};
 use crate::http::Departure;
 use crate::lookup::Lookup;
+use crate::mirror::Followers;
 use crate::served::ServedKinds;
 use crate::vault::Vault;
 
@@ -27,6 +29,7 @@ type Place = (&'static str, &'static str, &'static str, &'static str);
 const RBAC: &str = "rbac.authorization.k8s.io";
 const NETWORKING: &str = "networking.k8s.io";
 const DEFINITIONS: &str = "apiextensions.k8s.io";
+const REGISTRATION: &str = "apiregistration.k8s.io";
 
 /// What is made once, by this server or by the one that leads, and the objects by which one sees that it was. Only
 /// what clients may count on from the first request: nobody waits for flow control's objects (until they are there its
@@ -76,8 +79,12 @@ pub(super) struct Around<'a> {
     pub vault: &'a Vault,
     pub lookup: &'a Arc<dyn Lookup>,
     pub kinds: &'a Arc<ServedKinds>,
+    pub others: &'a Arc<Others>,
     pub departure: &'a Arc<Departure>,
     pub cut_off: &'a watch::Receiver<bool>,
+    pub followers: &'a Followers,
+    /// Whether the addresses of Services were found in order, or put there, once.
+    pub addresses: &'a Arc<AtomicBool>,
 }
 
 /// The parts of a server of the API: those of every server, its steps, and the plugins that keep keys.
@@ -89,6 +96,8 @@ pub(super) fn of_server(config: &ServerConfig, around: Around<'_>, tasks: &Tasks
         false => Ok(()),
     });
     health.add("etcd-readiness", true, ready);
+    let followers = around.followers.clone();
+    health.add("informer-sync", true, Arc::new(move || followers.check()));
     for (name, places) in STEPS {
         let lookup = around.lookup.clone();
         health.add_step(name, Arc::new(move || are_there(&*lookup, places)));
@@ -96,6 +105,15 @@ pub(super) fn of_server(config: &ServerConfig, around: Around<'_>, tasks: &Tasks
     let (lookup, kinds) = (around.lookup.clone(), around.kinds.clone());
     let synced: Check = Arc::new(move || definitions_are_served(&*lookup, &kinds));
     health.add_step("poststarthook/crd-informer-synced", synced);
+    let (lookup, others) = (around.lookup.clone(), around.others.clone());
+    let registered: Check = Arc::new(move || others_are_known(&*lookup, &others));
+    health.add_step("poststarthook/apiservice-registration-controller", registered);
+    let addresses = around.addresses.clone();
+    let repaired: Check = Arc::new(move || match addresses.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => Err("not finished: the addresses of services were not looked at yet".to_owned()),
+    });
+    health.add_step("poststarthook/start-service-ip-repair-controllers", repaired);
     if config.encryption.is_some() {
         let vault = around.vault.clone();
         health.add("kms-providers", false, Arc::new(move || vault.health()));
@@ -160,6 +178,20 @@ fn are_there(lookup: &dyn Lookup, places: &[Place]) -> Result<(), String> {
         None => Ok(()),
         Some((_, plural, _, name)) => Err(format!("not finished: {plural} {name:?} not made yet")),
     }
+}
+
+/// Whether requests for what others serve go to them.
+fn others_are_known(lookup: &dyn Lookup, others: &Others) -> Result<(), String> {
+    for found in lookup.selected(REGISTRATION, "apiservices", "", "", "") {
+        let service: Value = serde_json::from_slice(&found.text).unwrap_or_default();
+        let Some(remote) = Remote::of(&service) else {
+            continue;
+        };
+        if others.serving(&remote.group, &remote.version).is_none() {
+            return Err(format!("not finished: {} not registered yet", remote.name));
+        }
+    }
+    Ok(())
 }
 
 /// Whether what is defined, and was accepted, is served.

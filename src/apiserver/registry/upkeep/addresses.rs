@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api::object;
@@ -31,18 +32,14 @@ const IDLE: Duration = Duration::from_secs(3600);
 type Orphans = BTreeMap<String, Timestamp>;
 
 impl Core {
-    /// Keeps them in order for ever. Call it once the definitions are loaded.
-    pub async fn keep_service_addresses(self, recorder: Recorder) {
+    /// Keeps them in order for ever, and says when they were for the first time. Call it once the definitions are loaded.
+    pub async fn keep_service_addresses(self, recorder: Recorder, settled: Arc<AtomicBool>) {
         let mut repairs = Repairs::new(recorder);
-        while anew(
-            "the addresses of services",
-            self.keep_addresses(&mut repairs).await,
-        )
-        .await
-        {}
+        let what = "the addresses of services";
+        while anew(what, self.keep_addresses(&mut repairs, &settled).await).await {}
     }
 
-    async fn keep_addresses(&self, repairs: &mut Repairs) -> Result<(), StoreError> {
+    async fn keep_addresses(&self, repairs: &mut Repairs, settled: &AtomicBool) -> Result<(), StoreError> {
         let store = &self.inner.store;
         let follow = |(group, plural, namespace): Collection| {
             store.watch(&lookup::prefix(group, plural, namespace), store.revision())
@@ -51,7 +48,10 @@ impl Core {
         let mut orphans = Orphans::new();
         loop {
             let due = match self.settle_addresses(&mut orphans, repairs).await {
-                Ok(due) => due,
+                Ok(due) => {
+                    settled.store(true, Ordering::Relaxed);
+                    due
+                }
                 Err(status) => {
                     tracing::warn!(%status, "could not put the addresses of services in order, trying again");
                     PAUSE
