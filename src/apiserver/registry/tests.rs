@@ -19,6 +19,7 @@ use crate::tokens::{IssuedToken, KeptSpec, TokenSpec, Tokens};
 use super::{Core, CoreConfig};
 
 mod account_secrets;
+mod addresses;
 mod custom;
 mod every_kind;
 mod keeping;
