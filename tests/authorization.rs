@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::rest::As;
@@ -259,5 +261,88 @@ fn modes_are_named_by_settings() {
         // Nobody answers, and that is no opinion: the refusal says what went wrong.
         drop(judge.server);
         assert_eq!(get(&cluster, &bob, MAPS).code, 200);
+    });
+}
+
+const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+/// A signer that this cluster knows nothing of.
+const SIGNER: &str = "example.com/boats";
+
+/// A request for a certificate, and one as somebody might sign it, both in base64.
+fn boat(dir: &Path) -> [String; 2] {
+    let line = "openssl req -new -newkey rsa:2048 -nodes -subj /CN=boat -keyout boat.key -out boat.csr && \
+                openssl req -x509 -key boat.key -subj /CN=boat -days 1 -out boat.crt";
+    let done = Command::new("sh").args(["-c", line]).current_dir(dir).output();
+    crate::support::cluster::said(done.expect("openssl")).expect("a request");
+    ["boat.csr", "boat.crt"].map(|name| STANDARD.encode(std::fs::read(dir.join(name)).expect(name)))
+}
+
+/// Changes part of the request `boat`, as the holder of a token.
+fn change(
+    cluster: &Cluster,
+    token: &str,
+    part: &str,
+    by: impl FnOnce(&mut Value),
+) -> crate::support::rest::Answer {
+    let path = format!("{REQUESTS}/boat");
+    let mut object = cluster.call(&As::Admin, "GET", &path, "", "").body;
+    by(&mut object["status"]);
+    let (path, body) = (format!("{path}/{part}"), object.to_string());
+    cluster.call(&As::Token(token), "PUT", &path, "application/json", &body)
+}
+
+#[test]
+fn certificates_are_approved_and_signed_by_whom_the_webhook_lets() {
+    sandboxed(|dir| {
+        let judge = Judge::start(dir);
+        let may = |who: &str, what: &str| {
+            (
+                format!("system:serviceaccount:default:{who} {what}"),
+                json!("allow"),
+            )
+        };
+        let verdicts = [
+            may("jane", "update certificatesigningrequests"),
+            may("jane", "approve signers"),
+            may("bob", "update certificatesigningrequests"),
+            may("bob", "sign signers"),
+        ];
+        judge.says(&Value::Object(verdicts.into_iter().collect()));
+        let file = dir.join("authorization.yaml");
+        let mut asked_always = judge.first();
+        asked_always["authorizers"][0]["webhook"]["matchConditions"] = json!([]);
+        std::fs::write(&file, asked_always.to_string()).unwrap();
+        let settings = ["--authorization-config", file.to_str().unwrap()];
+        let cluster = Cluster::start_as("server", dir.join("data"), &settings);
+        let (jane, bob) = (cluster.account("jane"), cluster.account("bob"));
+        let [request, certificate] = boat(dir);
+        let object = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+            "metadata": {"name": "boat"}, "spec": {"request": request, "signerName": SIGNER,
+            "usages": ["digital signature", "client auth"]}});
+        cluster.apply(&object.to_string());
+
+        let approve = |status: &mut Value| {
+            status["conditions"] = json!([{"type": "Approved", "status": "True", "reason": "Seaworthy",
+                "message": "it floats"}]);
+        };
+        // Both may change the request; the rest is decided while it is admitted.
+        let denied = format!("user not permitted to approve requests with signerName \"{SIGNER}\"");
+        change(&cluster, &bob, "approval", approve).is(403, "Forbidden", &[&denied]);
+        let asked = judge.asked();
+        let approved = change(&cluster, &jane, "approval", approve);
+        assert_eq!(approved.code, 200, "{}", approved.body);
+        // Whether she may change it, and whether she may approve for the signer, or for all of its domain.
+        assert!(
+            judge.asked() >= asked + 2,
+            "it was asked {}",
+            judge.asked() - asked
+        );
+
+        let sign = |status: &mut Value| status["certificate"] = certificate.clone().into();
+        let denied = format!("user not permitted to sign requests with signerName \"{SIGNER}\"");
+        change(&cluster, &jane, "status", sign).is(403, "Forbidden", &[&denied]);
+        let signed = change(&cluster, &bob, "status", sign);
+        assert_eq!(signed.code, 200, "{}", signed.body);
+        cluster.until("csr/boat", "{.status.certificate}", &certificate);
     });
 }

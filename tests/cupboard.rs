@@ -1,9 +1,10 @@
 //! Clocks: a year in a cupboard, in which every certificate ends, and a server that has the wrong time.
 
-use crate::support::hosts::{Host, Place};
-use crate::support::manifests::idle_pod;
+use crate::account_secrets::asked;
+use crate::support::hosts::{Host, Hosts, Place};
+use crate::support::manifests::{BUSYBOX, IDLE, idle_pod};
 use crate::support::servers::Servers;
-use crate::support::{Cluster, assert_has, eventually, sandboxed};
+use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
 
 /// Certificates last a year.
 const LONG_AGO: i32 = -400;
@@ -159,5 +160,67 @@ fn certificates_are_made_anew_while_servers_and_nodes_run_and_the_ends_of_author
             let days = (ends - jiff::Timestamp::now().as_second()) / 86_400;
             assert!((-51..=-49).contains(&days), "{name} ends in {days} days");
         }
+    });
+}
+
+/// A pod with a token of ten minutes, the shortest there are, and with something beside it that anybody can change.
+fn with_token() -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: box}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: main
+    image: {BUSYBOX}
+    command: [sh, -c, {IDLE:?}]
+    volumeMounts: [{{name: token, mountPath: /token}}]
+  volumes:
+  - name: token
+    projected:
+      sources:
+      - serviceAccountToken: {{path: token, expirationSeconds: 600}}
+      - configMap: {{name: beside}}
+"#
+    )
+}
+
+#[test]
+fn a_running_pod_finds_another_token_once_time_has_passed() {
+    sandboxed(|dir| {
+        let net = Hosts::start(dir);
+        let host = net.add("edge", Place::Lan);
+        host.turn_clock(0);
+        let cluster = Cluster::start_on(&host, "up", &[]);
+        cluster.busybox();
+        cluster.ready();
+        cluster.ok(&["create", "configmap", "beside"]);
+        cluster.apply(&with_token());
+        cluster.pod_ready("box");
+        let server = format!("https://{}:6443", host.ip);
+        let token = || cluster.exec("box", &["cat", "/token/token"]);
+        let old = token().expect("a token");
+        assert_has(&asked(&server, &old).expect("an answer"), &["201 Created"]);
+
+        host.turn_clock(1);
+        eventually("a refusal of the old one", || {
+            has(&asked(&server, &old)?, &["401 Unauthorized"])
+        });
+        // The volume is looked at every few minutes, and at once when something in it has changed.
+        let mut tries = 0;
+        let new = eventually("another token", || {
+            tries += 1;
+            let word = format!(r#"{{"data":{{"word":"{tries}"}}}}"#);
+            cluster.try_ok(&["patch", "configmap", "beside", "-p", &word])?;
+            match token()? {
+                new if new == old => Err("the old one".to_owned()),
+                new => Ok(new),
+            }
+        });
+        assert_has(&asked(&server, &new).expect("an answer"), &["201 Created"]);
+        let restarts = "{.status.containerStatuses[0].restartCount}";
+        cluster.until("pod/box", restarts, "0");
     });
 }
