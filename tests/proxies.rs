@@ -45,12 +45,14 @@ fn endpoints_written_by_hand_are_mirrored_and_proxied_to() {
     });
 }
 
-fn service(name: &str, port: &serde_json::Value) -> String {
+/// A Service without a selector.
+pub fn service(name: &str, port: &serde_json::Value) -> String {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": [port]}})
         .to_string()
 }
 
-fn endpoints(name: &str, port: &serde_json::Value) -> String {
+/// Endpoints for it that lead to the sandbox.
+pub fn endpoints(name: &str, port: &serde_json::Value) -> String {
     json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": name, "labels": {"by": "hand"}},
         "subsets": [{"addresses": [{"ip": NODE_IP}], "ports": [port]}]})
     .to_string()

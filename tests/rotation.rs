@@ -289,7 +289,7 @@ fn all_is_well(servers: &Servers, step: &str) {
 }
 
 /// Waits until no node is a step behind.
-fn nodes_have_taken_up(servers: &Servers) {
+pub fn nodes_have_taken_up(servers: &Servers) {
     eventually("every node has taken it up", || {
         let said = servers.coracle(0, &["trust", "list"])?;
         if said.contains("have not taken up") {
