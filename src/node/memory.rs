@@ -1,5 +1,5 @@
 //! Gives memory back after bursts: the C library keeps what was freed, so that a node would stay as large as it was
-//! at its height. Of the program itself, too, only what is used stays.
+//! at its height.
 
 use std::time::Duration;
 
@@ -16,10 +16,6 @@ pub(super) fn give_back(tasks: &Tasks) {
 }
 
 async fn look() {
-    tokio::time::sleep(EVERY).await;
-    // By now the start is over, which has touched most of the program and will not come again. That it failed would
-    // only mean that the node is larger than it could be.
-    let _ = tokio::task::spawn_blocking(sys::process::let_code_go).await;
     let mut left = Left::default();
     loop {
         tokio::time::sleep(EVERY).await;

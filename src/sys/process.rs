@@ -7,9 +7,6 @@ use std::io;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-/// No machine has larger pages that programs lie in.
-const PAGE_BYTES_MAX: usize = 64 << 10;
-
 /// Sets how readily the kernel ends this process, and those it will start,
 /// when memory runs out: from -1000 (never) to 1000 (first).
 ///
@@ -173,43 +170,6 @@ pub fn trim_memory() {
     }
 }
 
-/// Lets go of what this program has touched so far of its own code and constants. What is used again comes back by
-/// itself, out of the system's cache of the file; what only the start needed, which is nine tenths, does not. The
-/// system could take it back as well, but only when it runs short, and until then counts it as this process's.
-pub fn let_code_go() {
-    // SAFETY: the callback is called during the call alone, and takes no data.
-    unsafe {
-        libc::dl_iterate_phdr(Some(let_constants_go), std::ptr::null_mut());
-    }
-}
-
-/// Lets go of those parts of the first object, the program itself, that nobody may write to.
-unsafe extern "C" fn let_constants_go(
-    object: *mut libc::dl_phdr_info,
-    _: libc::size_t,
-    _: *mut libc::c_void,
-) -> libc::c_int {
-    // SAFETY: whoever calls this back describes an object that is loaded, and as many of its parts as it says.
-    let (base, parts) = unsafe {
-        let object = &*object;
-        let parts = std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum));
-        (object.dlpi_addr as usize, parts)
-    };
-    for part in parts {
-        let is_constant = part.p_type == libc::PT_LOAD && part.p_flags & libc::PF_W == 0;
-        let start = base + part.p_vaddr as usize;
-        let end = (start + part.p_memsz as usize) & !(PAGE_BYTES_MAX - 1);
-        // Whole pages only: the last may hold the beginning of what is written to.
-        let start = start.next_multiple_of(PAGE_BYTES_MAX);
-        if is_constant && start < end {
-            // SAFETY: these pages are the file's, and were never written to: to read them again gives the same.
-            unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
-        }
-    }
-    // No further object: libraries are small, and others use them.
-    1
-}
-
 /// Bytes that were freed and that the C library keeps for later, given back to the system or not; 0 where it does
 /// not say. Costs a look at its free lists.
 pub fn kept_memory() -> u64 {
@@ -226,25 +186,6 @@ pub fn kept_memory() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// KiB of files that this process has in memory.
-    fn mapped() -> u64 {
-        let status = fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssFile:"));
-        line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
-    }
-
-    #[test]
-    fn code_goes_and_comes_back() {
-        let before = mapped();
-        let_code_go();
-        let after = mapped();
-        assert!(after < before, "{after} KiB of {before}");
-        assert_eq!(
-            format!("{:?}", "constants are what they were"),
-            "\"constants are what they were\""
-        );
-    }
 
     #[test]
     fn open_files_go_up_and_down() {
