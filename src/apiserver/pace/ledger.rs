@@ -214,8 +214,7 @@ impl<W> Ledger<W> {
 
     /// Whether modest clients are about.
     fn spares(&self, now: Duration) -> bool {
-        self.modest
-            .is_some_and(|at| now.saturating_sub(at) < SPARED_FOR)
+        self.modest.is_some_and(|at| now.saturating_sub(at) < SPARED_FOR)
     }
 
     /// A client's tab, as it stands now.

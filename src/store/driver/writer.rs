@@ -30,11 +30,7 @@ pub struct Writer {
 
 impl Writer {
     /// Starts the thread, which begins with `at_work`; it reports by [`Input::Persisted`] and [`Input::Ailing`].
-    pub fn start(
-        log: Arc<Mutex<Log>>,
-        notices: Sender<Input>,
-        at_work: fn(),
-    ) -> Result<Writer, StoreError> {
+    pub fn start(log: Arc<Mutex<Log>>, notices: Sender<Input>, at_work: fn()) -> Result<Writer, StoreError> {
         let (jobs, todo) = channel::<Job>();
         let work = move || {
             at_work();

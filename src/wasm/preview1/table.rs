@@ -105,7 +105,10 @@ impl Table {
     pub(super) async fn accept(&mut self, fd: i32, is_nonblocking: bool) -> Result<u32, Errno> {
         let is_full = self.sockets.len() >= SOCKETS_MAX;
         let socket = self.get(fd)?;
-        let Kind::Listener { listener, waiting, .. } = &mut socket.kind else {
+        let Kind::Listener {
+            listener, waiting, ..
+        } = &mut socket.kind
+        else {
             return Err(Errno::INVAL);
         };
         if is_full {
@@ -203,7 +206,12 @@ impl Table {
             Err(error) => return Poll::Ready(Err(error)),
         };
         match (&mut socket.kind, what) {
-            (Kind::Listener { listener, waiting, .. }, Ready::ToRead) => {
+            (
+                Kind::Listener {
+                    listener, waiting, ..
+                },
+                Ready::ToRead,
+            ) => {
                 if waiting.is_none() {
                     *waiting = ready!(listener.poll_accept(cx)).ok();
                 }
