@@ -196,6 +196,7 @@ fn what_an_old_certificate_has_opened_ends_with_its_authority() {
 
         let exec = ["exec", "box", "--", "sh", "-c", "echo begun; sleep 3000"];
         let command = Open::kubectl(&cluster, &copy, &exec);
+        let forward = Open::kubectl(&cluster, &copy, &["port-forward", "pod/box", "0:80"]);
         let over = Open::changed_over(&cluster, &old_crt, &old_key);
         let proxied = ["--http2", "--http1.1"].map(|version| {
             let proof = [&[version][..], &old[..]].concat();
@@ -222,6 +223,7 @@ fn what_an_old_certificate_has_opened_ends_with_its_authority() {
             assert!(open.ends(), "the watch ({what}) was cut off");
         }
         command.ends();
+        forward.ends();
         over.ends();
         for open in proxied {
             open.ends();

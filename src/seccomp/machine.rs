@@ -30,7 +30,7 @@ impl Call {
         match place {
             0 => Some(self.number),
             4 => Some(self.architecture),
-            16.. if place % 4 == 0 => {
+            16.. if place.is_multiple_of(4) => {
                 let argument = self.arguments.get((place as usize - 16) / 8)?;
                 Some(half(*argument, place))
             }

@@ -43,7 +43,10 @@ pub static IP_ADDRESS: Kind = Kind {
     validate: parent,
     validate_update: |new, old| {
         let mut errors = Vec::new();
-        Field::at(new, "spec.parentRef").immutable(old, &mut errors);
+        // The core group's name is empty, whether it is written or not.
+        if parent_parts(new) != parent_parts(old) {
+            Field::at(new, "spec.parentRef").immutable(old, &mut errors);
+        }
         errors
     },
     columns: &[Column::NAME, Column::text("ParentRef")],
@@ -117,11 +120,14 @@ fn parent(address: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// Group, resource, namespace and name of whose address it is.
+fn parent_parts(address: &Value) -> [&str; 4] {
+    ["group", "resource", "namespace", "name"].map(|key| text(address, &format!("spec.parentRef.{key}")))
+}
+
 /// Whose address it is, such as `services/default/kubernetes`.
 fn parent_text(address: &Value) -> String {
-    let parts =
-        ["group", "resource", "namespace", "name"].map(|key| text(address, &format!("spec.parentRef.{key}")));
-    let [group, resource, namespace, name] = parts;
+    let [group, resource, namespace, name] = parent_parts(address);
     let resource = if group.is_empty() {
         resource.to_owned()
     } else {
@@ -144,6 +150,11 @@ mod tests {
             {"resource": "services", "namespace": "default", "name": "kubernetes"}}});
         assert!(IP_ADDRESS.check_create(&address).is_empty());
         assert_eq!(parent_text(&address), "services/default/kubernetes");
+        let mut as_it_was = address.clone();
+        as_it_was["spec"]["parentRef"]["group"] = json!("");
+        assert!((IP_ADDRESS.validate_update)(&address, &as_it_was).is_empty());
+        as_it_was["spec"]["parentRef"]["name"] = json!("other");
+        assert_eq!((IP_ADDRESS.validate_update)(&address, &as_it_was).len(), 1);
         let range = json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.43.0.0/16"]}});
         assert!(SERVICE_CIDR.check_create(&range).is_empty());
         let mut both = range.clone();

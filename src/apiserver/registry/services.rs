@@ -192,7 +192,7 @@ pub(super) fn claim(core: &Core, key: &str, service: &Value) -> Result<Op, Statu
             "name": name, "uid": config.random.uuid(), "creationTimestamp": object::time_text(config.clock.now()),
         },
         "spec": { "parentRef": {
-            "group": "", "resource": "services",
+            "resource": "services",
             "namespace": object::namespace(service), "name": object::name(service),
         } },
     });

@@ -84,11 +84,10 @@ impl SnapshotCaches {
 }
 
 fn has_all(kinds: &[CustomResource]) -> bool {
-    let has = |plural: &&str| {
+    PLURALS.iter().all(|plural| {
         let wanted = ResourceRef::new(GROUP, "v1", plural);
         kinds.iter().any(|kind| kind.resource == wanted)
-    };
-    PLURALS.iter().all(|plural| has(plural))
+    })
 }
 
 /// Whether somebody holds the Lease and renews it.

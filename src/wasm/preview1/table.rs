@@ -37,14 +37,17 @@ struct Socket {
 }
 
 enum Kind {
-    Listener {
-        listener: Listener,
-        /// A connection that made the listener ready and is not yet asked for.
-        waiting: Option<TcpStream>,
-        /// By which its sockets are handed over at an upgrade.
-        _handles: Vec<Arc<OwnedFd>>,
-    },
+    /// In a box: connections are smaller, and many.
+    Listener(Box<Listening>),
     Connection(TcpStream),
+}
+
+struct Listening {
+    listener: Listener,
+    /// A connection that made the listener ready and is not yet asked for.
+    waiting: Option<TcpStream>,
+    /// By which its sockets are handed over at an upgrade.
+    _handles: Vec<Arc<OwnedFd>>,
 }
 
 /// What `fd_fdstat_get` tells of a socket.
@@ -71,11 +74,11 @@ impl Table {
             Socket {
                 is_nonblocking: false,
                 _counted: traffic.listener(&handles),
-                kind: Kind::Listener {
+                kind: Kind::Listener(Box::new(Listening {
                     listener,
                     waiting: None,
                     _handles: handles,
-                },
+                })),
             }
         });
         Table {
@@ -98,26 +101,26 @@ impl Table {
         let socket = self.get(fd)?;
         match &socket.kind {
             Kind::Connection(stream) => Ok((stream, socket.is_nonblocking)),
-            Kind::Listener { .. } => Err(Errno::NOTCONN),
+            Kind::Listener(_) => Err(Errno::NOTCONN),
         }
     }
 
     pub(super) async fn accept(&mut self, fd: i32, is_nonblocking: bool) -> Result<u32, Errno> {
         let is_full = self.sockets.len() >= SOCKETS_MAX;
         let socket = self.get(fd)?;
-        let Kind::Listener {
-            listener, waiting, ..
-        } = &mut socket.kind
-        else {
+        let Kind::Listener(listening) = &mut socket.kind else {
             return Err(Errno::INVAL);
         };
         if is_full {
             return Err(Errno::MFILE);
         }
-        let stream = match waiting.take() {
+        let stream = match listening.waiting.take() {
             Some(stream) => stream,
-            None if socket.is_nonblocking => listener.accept().now_or_never().ok_or(Errno::AGAIN)??,
-            None => listener.accept().await?,
+            None if socket.is_nonblocking => {
+                let accepted = listening.listener.accept().now_or_never();
+                accepted.ok_or(Errno::AGAIN)??
+            }
+            None => listening.listener.accept().await?,
         };
         let connection = Socket {
             kind: Kind::Connection(stream),
@@ -184,7 +187,7 @@ impl Table {
     pub(super) fn stat(&mut self, fd: i32) -> Result<Stat, Errno> {
         let socket = self.get(fd)?;
         Ok(Stat {
-            is_listener: matches!(socket.kind, Kind::Listener { .. }),
+            is_listener: matches!(socket.kind, Kind::Listener(_)),
             is_nonblocking: socket.is_nonblocking,
         })
     }
@@ -206,18 +209,13 @@ impl Table {
             Err(error) => return Poll::Ready(Err(error)),
         };
         match (&mut socket.kind, what) {
-            (
-                Kind::Listener {
-                    listener, waiting, ..
-                },
-                Ready::ToRead,
-            ) => {
-                if waiting.is_none() {
-                    *waiting = ready!(listener.poll_accept(cx)).ok();
+            (Kind::Listener(listening), Ready::ToRead) => {
+                if listening.waiting.is_none() {
+                    listening.waiting = ready!(listening.listener.poll_accept(cx)).ok();
                 }
                 Poll::Ready(Ok(()))
             }
-            (Kind::Listener { .. }, Ready::ToWrite) => Poll::Ready(Err(Errno::NOTCONN)),
+            (Kind::Listener(_), Ready::ToWrite) => Poll::Ready(Err(Errno::NOTCONN)),
             (Kind::Connection(stream), Ready::ToRead) => stream.poll_read_ready(cx).map(|_| Ok(())),
             (Kind::Connection(stream), Ready::ToWrite) => stream.poll_write_ready(cx).map(|_| Ok(())),
         }

@@ -49,7 +49,7 @@ mod tests {
             (made.what, &made.object["data"]),
             (What::Create, &json!({"since": "2026-03-01"}))
         );
-        assert_eq!(plan(&[made.object.clone()], "2027-01-01"), None);
+        assert_eq!(plan(std::slice::from_ref(&made.object), "2027-01-01"), None);
         let mut spoilt = made.object;
         spoilt["data"]["since"] = "long ago".into();
         let mended = plan(&[spoilt], "2026-04-01").unwrap();

@@ -112,26 +112,32 @@ pub async fn answer(
     tokio::spawn(async move {
         let Ok(connection) = upgraded.await else { return };
         let (connection, used) = Wire::of(connection);
-        tokio::select! {
-            () = serve(connection, carrier, target) => {}
-            () = used.quiet() => {}
-            _ = until.over() => {}
-        }
+        let over = async {
+            tokio::select! {
+                () = used.quiet() => {}
+                _ = until.over() => {}
+            }
+        };
+        serve(connection, carrier, target, over).await;
     });
     Ok(response)
 }
 
-async fn serve(connection: Wire, carrier: Carrier, target: Target) {
+/// Forwards until the client is gone, or it is `over`.
+async fn serve(connection: Wire, carrier: Carrier, target: Target, over: impl Future<Output = ()>) {
     match carrier {
-        Carrier::Spdy => pairs::serve(Session::start(connection), target).await,
+        Carrier::Spdy => pairs::serve(Session::start(connection), target, over).await,
         Carrier::Tunnel => {
             let bytes = websocket::bytes(websocket::socket(connection).await);
-            pairs::serve(Session::start(bytes), target).await;
+            pairs::serve(Session::start(bytes), target, over).await;
         }
         Carrier::Channels { framing, ports } => {
             let socket = websocket::socket(connection).await;
             let (sender, receiver) = websocket::channels(socket, framing);
-            channels::serve(sender, receiver, &ports, &target).await;
+            tokio::select! {
+                () = channels::serve(sender, receiver, &ports, &target) => {}
+                () = over => {}
+            }
         }
     }
 }

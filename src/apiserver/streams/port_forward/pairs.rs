@@ -12,14 +12,23 @@ use super::Target;
 /// Pairs of which only one stream has come so far.
 const HALVES_MAX: usize = 256;
 
-/// Forwards until the client is gone.
-pub(super) async fn serve(mut session: Session, target: Target) {
+/// Forwards until the client is gone, or it is `over`: then what is open ends, too.
+pub(super) async fn serve(mut session: Session, target: Target, over: impl Future<Output = ()>) {
     let mut pairs = Pairs::default();
-    while let Some(stream) = session.accept().await {
-        if let Some((data, error)) = pairs.add(stream) {
-            tokio::spawn(carry(target.clone(), data, error));
+    tokio::pin!(over);
+    loop {
+        let stream = tokio::select! {
+            stream = session.accept() => stream,
+            () = &mut over => break,
+        };
+        match stream.map(|stream| pairs.add(stream)) {
+            Some(Some((data, error))) => drop(tokio::spawn(carry(target.clone(), data, error))),
+            Some(None) => {}
+            None => return,
         }
     }
+    // The connections hear of it by their streams.
+    session.close().await;
 }
 
 /// Streams that wait for the other one of their pair.
