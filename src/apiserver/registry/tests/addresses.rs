@@ -121,6 +121,18 @@ async fn a_service_hears_that_another_took_its_address() {
 }
 
 #[tokio::test]
+async fn what_was_lost_while_nobody_looked_comes_back() {
+    let world = world().await;
+    let ip = "10.43.0.60";
+    world.service("till", ip).await.unwrap();
+    world.delete(RECORDS, ip, Options::default()).await.unwrap();
+    world.keeps_addresses().await;
+    world.told("till", "ClusterIPNotAllocated").await;
+    let record = world.get(RECORDS, ip).await.unwrap();
+    assert_eq!(record["spec"]["parentRef"]["name"], "till");
+}
+
+#[tokio::test]
 async fn a_service_hears_that_its_range_is_gone() {
     let world = world().await;
     world.keeps_addresses().await;

@@ -1,13 +1,14 @@
 //! Keeps the ranges of Services' addresses, and the record of each address, in order.
 //!
 //! Records are written with their Services, in one commit. What a careless hand does to them afterwards is mended
-//! here: one that a Service needs comes back, one that belongs to nobody goes.
+//! here: one that a Service needs comes back, one that belongs to nobody goes. Each change is judged as it comes, and
+//! all there is now and then: what changed while nobody looked has no event.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::object;
 use api::status::Status;
@@ -25,8 +26,8 @@ use crate::registry::{Core, refuse, services, text};
 const RECORDS: Collection = ("networking.k8s.io", "ipaddresses", "");
 /// For so long a record may be without its Service, as in Kubernetes.
 const ORPHAN_GRACE: Duration = Duration::from_secs(60);
-/// Without anything due.
-const IDLE: Duration = Duration::from_secs(3600);
+/// How often all are looked through, as in Kubernetes.
+const LOOK_EVERY: Duration = Duration::from_secs(180);
 
 /// Records that belong to nobody, and since when.
 type Orphans = BTreeMap<String, Timestamp>;
@@ -45,8 +46,15 @@ impl Core {
             store.watch(&lookup::prefix(group, plural, namespace), store.revision())
         };
         let (mut ranges, mut records) = (follow(service_cidrs::RANGES)?, follow(RECORDS)?);
-        let mut orphans = Orphans::new();
+        let (mut orphans, mut looked) = (Orphans::new(), None::<Instant>);
+        let mut leadership = store.leadership();
         loop {
+            // One server does it, as all of them hear of changes.
+            let leads = leadership.borrow_and_update().leads;
+            if leads && looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+                self.look_through(&mut orphans, repairs).await?;
+                looked = Some(Instant::now());
+            }
             let due = match self.settle_addresses(&mut orphans, repairs).await {
                 Ok(due) => {
                     settled.store(true, Ordering::Relaxed);
@@ -66,6 +74,7 @@ impl Core {
                         self.record_changed(&*event?, &mut orphans, repairs).await?;
                     }
                 }
+                changed = leadership.changed() => changed.map_err(|_| StoreError::Closed)?,
                 () = tokio::time::sleep(due) => {}
             }
         }
@@ -96,7 +105,7 @@ impl Core {
         if self.inner.store.leadership().borrow().leads {
             repairs.out_of_range(&self.outside(&live));
         }
-        let mut wait = again.unwrap_or(IDLE);
+        let mut wait = again.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
         for (key, since) in std::mem::take(orphans) {
             let age = Duration::try_from(now.duration_since(since)).unwrap_or_default();
             match ORPHAN_GRACE.checked_sub(age).filter(|left| !left.is_zero()) {
@@ -151,27 +160,55 @@ impl Core {
         let held_by = self.holder(&event.entry);
         match (event.kind, held_by) {
             (Change::Put, Some(_)) => drop(orphans.remove(key)),
-            (Change::Put, None) if services::is_own_record(&event.entry) => {
-                orphans
-                    .entry(key.clone())
-                    .or_insert(self.inner.config.clock.now());
-            }
-            (Change::Put, None) => {}
+            (Change::Put, None) => self.note_orphan(&event.entry, orphans),
             (_, None) => drop(orphans.remove(key)),
-            (_, Some(service)) => match services::claim(self, key, &service) {
-                Ok(claim) => {
-                    tracing::warn!(%key, "the record of a service's address was removed; writing it again");
-                    let written = self.commit_unless_changed(claim).await?;
-                    match key.rsplit('/').next().and_then(|name| name.parse().ok()) {
-                        Some(ip) if written => repairs.not_allocated(&service, ip),
-                        Some(ip) if self.has_another(key, &service) => {
-                            repairs.already_allocated(&service, ip)
-                        }
-                        _ => {}
-                    }
+            (_, Some(service)) => self.restore_record(key, &service, repairs).await?,
+        }
+        Ok(())
+    }
+
+    /// Judges all addresses and all records.
+    async fn look_through(&self, orphans: &mut Orphans, repairs: &Repairs) -> Result<(), StoreError> {
+        let store = &self.inner.store;
+        let (_, entries) = store.peek_prefix(&lookup::prefix("", "services", ""));
+        for service in entries.iter().filter_map(|entry| text::parse(entry).ok()) {
+            for key in services::held(&service) {
+                // Most have one; a Service that came meanwhile brought its own.
+                if store.peek(&key).is_none() {
+                    self.restore_record(&key, &service, repairs).await?;
                 }
-                Err(status) => tracing::warn!(%status, %key, "could not write the record of an address"),
-            },
+            }
+        }
+        let (group, plural, namespace) = RECORDS;
+        let (_, entries) = store.peek_prefix(&lookup::prefix(group, plural, namespace));
+        for record in entries.iter().filter(|record| self.holder(record).is_none()) {
+            self.note_orphan(record, orphans);
+        }
+        Ok(())
+    }
+
+    fn note_orphan(&self, record: &Entry, orphans: &mut Orphans) {
+        if services::is_own_record(record) {
+            let now = self.inner.config.clock.now();
+            orphans.entry(record.key.clone()).or_insert(now);
+        }
+    }
+
+    /// Writes the record of an address that a Service has.
+    async fn restore_record(&self, key: &str, service: &Value, repairs: &Repairs) -> Result<(), StoreError> {
+        let claim = match services::claim(self, key, service) {
+            Ok(claim) => claim,
+            Err(status) => {
+                tracing::warn!(%status, %key, "could not write the record of an address");
+                return Ok(());
+            }
+        };
+        tracing::warn!(%key, "the record of a service's address was removed; writing it again");
+        let written = self.commit_unless_changed(claim).await?;
+        match key.rsplit('/').next().and_then(|name| name.parse().ok()) {
+            Some(ip) if written => repairs.not_allocated(service, ip),
+            Some(ip) if self.has_another(key, service) => repairs.already_allocated(service, ip),
+            _ => {}
         }
         Ok(())
     }
