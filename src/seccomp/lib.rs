@@ -9,7 +9,7 @@
 //!
 //! - Calls that are newer than all that a profile speaks of are unknown (`ENOSYS`) rather than refused, as other runtimes
 //!   have it: so programs fall back on what they did before there was that call.
-//! - What the kernel reads 32 bits of is compared in 32 bits ([`rule`]).
+//! - What the kernel reads 32 bits of is compared in 32 bits (`rule.rs`).
 //! - `SCMP_CMP_MASKED_EQ` means what the runtime specification says: libcontainer gives mask and value in the wrong order.
 
 mod calls;

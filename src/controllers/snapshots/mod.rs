@@ -7,7 +7,7 @@
 //! VolumeSnapshot deleted ─▶ leave ─▶ content marked, and deleted if it goes too ─▶ DeleteSnapshot
 //! ```
 //! A driver is never called from here: its helper does that, as for everything else that drivers do for the
-//! cluster. Where somebody runs the public snapshot controller, that one goes first ([`caches`]).
+//! cluster. Where somebody runs the public snapshot controller, that one goes first (`caches.rs`).
 
 mod caches;
 mod content;
