@@ -45,7 +45,7 @@ pub struct StoreConfig {
     /// Called in the thread that opens the store, before it does. What is started meanwhile inherits what it asks of
     /// the kernel: RocksDB's threads, which flush and compact for tens of milliseconds on end.
     pub at_open: fn(),
-    /// Called in each thread that acknowledgements wait for, once the store is open: it may ask the kernel for
+    /// Called in each thread that acknowledgements wait for, when the store is open or nearly: it may ask the kernel for
     /// precedence, since all that such a thread does for a write takes a fraction of a millisecond.
     pub at_work: fn(),
     /// For tests.

@@ -62,12 +62,14 @@ struct Worker {
 }
 
 impl Upkeep {
-    /// Starts the thread.
+    /// Starts the thread, which begins with `at_work`: the log is locked while it takes a segment back, and writes
+    /// wait for that.
     pub fn start(
         log: Arc<Mutex<Log>>,
         disk: Arc<dyn Disk>,
         state: Arc<dyn State>,
         cache: Arc<Cache>,
+        at_work: fn(),
     ) -> Result<Upkeep, StoreError> {
         let (chores, todo) = channel();
         let flags = Arc::new(Flags::default());
@@ -80,7 +82,10 @@ impl Upkeep {
         };
         let thread = std::thread::Builder::new()
             .name("store-upkeep".into())
-            .spawn(move || worker.run(todo))
+            .spawn(move || {
+                at_work();
+                worker.run(todo);
+            })
             .map_err(|source| StoreError::Io {
                 what: "starting a thread".into(),
                 source,

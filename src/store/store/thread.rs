@@ -99,7 +99,13 @@ impl Thread {
             disk,
             log,
         } = open::open(config, origin)?;
-        let upkeep = Upkeep::start(log.clone(), disk.clone(), state.clone(), cache.clone())?;
+        let upkeep = Upkeep::start(
+            log.clone(),
+            disk.clone(),
+            state.clone(),
+            cache.clone(),
+            config.at_work,
+        )?;
         let history = History::new(state.clone(), cache.clone());
         let local_reads = Arc::new(AtomicBool::new(false));
         let (whoami, leadership) = (core.whoami(), core.leadership());
