@@ -2,31 +2,34 @@
 //! waiting in queues and sending take time before, beside and after a request's turn there.
 //!
 //! ```text
-//! connection's task, requests' tasks ─ Paced ─▶ modest so far, or few and brief? go
-//!                                          └──▶ else wait for one of a few turns (ledger.rs)
+//! what a connection's or a request's task waits for comes ─ Ticket ─▶ modest so far, or few and brief? the task is woken
+//!                                                              └────▶ else with one of a few turns (ledger.rs)
 //! ```
 //!
 //! The runtime serves its tasks in the order in which they were woken. A client of three hundred busy connections would
 //! have three hundred tasks in front of everybody else's; so no more of its tasks are woken at once than there are
 //! processors, and one less as long as others ask little now and then: these go at once, and find a thread that is not
 //! in the midst of something long. Those who ask much share what is left evenly.
+//!
+//! It has to be the waking that waits, and not the work. One event wakes five hundred watches; were they woken as tasks
+//! and then told to wait, each step of somebody else would have five hundred such answers before it.
 
 mod ledger;
+mod paced;
 
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use base::telemetry::Metrics;
-use futures_util::task::AtomicWaker;
 use prometheus_client::metrics::counter::Counter;
 
-use ledger::{Ledger, Place, Who};
+use ledger::{Ledger, Who};
+pub use paced::Paced;
+use paced::Ticket;
 
 /// Turns at the processor.
 pub struct Pace {
@@ -47,13 +50,6 @@ pub struct Client {
     requests: AtomicUsize,
     /// When its connection began to be busy with requests, in nanoseconds as the pace counts time.
     asked: AtomicU64,
-}
-
-/// One who waits for a turn.
-#[derive(Default)]
-struct Ticket {
-    granted: AtomicBool,
-    waker: AtomicWaker,
 }
 
 impl Pace {
@@ -95,8 +91,7 @@ impl Pace {
     /// Wakes those whose turn it is now.
     fn hand_on(mut ledger: MutexGuard<'_, Ledger<Arc<Ticket>>>, now: Duration) {
         while let Some(ticket) = ledger.next(now) {
-            ticket.granted.store(true, Ordering::Release);
-            ticket.waker.wake();
+            ticket.has_a_turn();
         }
     }
 }
@@ -141,134 +136,11 @@ impl Client {
             self.tasks.fetch_add(1, Ordering::Relaxed);
             ledger.came(self.who(), now);
         }
-        Paced {
-            work: Box::pin(work),
-            since,
-            client: self,
-            state: State::Idle,
-        }
+        Paced::new(self, work, since)
     }
 
     fn who(&self) -> Who {
         self.who.load(Ordering::Relaxed)
-    }
-}
-
-/// Work that is polled when it is its client's turn.
-pub struct Paced<F> {
-    work: Pin<Box<F>>,
-    /// When it began, if it is a request.
-    since: Option<Duration>,
-    client: Arc<Client>,
-    state: State,
-}
-
-enum State {
-    Idle,
-    Waits(Arc<Ticket>, Place),
-}
-
-/// A step that may be taken now.
-struct Step {
-    /// Whether it is a turn, which is to be given back.
-    turn: bool,
-    began: Duration,
-}
-
-impl<F> Paced<F> {
-    /// Since when what it does next counts.
-    fn since(&self) -> Duration {
-        self.since
-            .unwrap_or_else(|| Duration::from_nanos(self.client.asked.load(Ordering::Relaxed)))
-    }
-
-    /// The next step; when it has to wait for a turn, it is woken with one.
-    fn step(&mut self, context: &Context<'_>) -> Option<Step> {
-        let (pace, who) = (&self.client.pace, self.client.who());
-        if let State::Waits(ticket, _) = &self.state {
-            // Registered first: a turn that comes in between must not go unnoticed.
-            ticket.waker.register(context.waker());
-            if !ticket.granted.load(Ordering::Acquire) {
-                return None;
-            }
-            self.state = State::Idle;
-            let began = pace.now();
-            return Some(Step { turn: true, began });
-        }
-        let now = pace.now();
-        let mut ledger = pace.ledger();
-        if ledger.goes_freely(who, now) {
-            return Some(Step {
-                turn: false,
-                began: now,
-            });
-        }
-        // Even a turn that is there at once comes by being woken: others are in the runtime's queue already.
-        let ticket = Arc::<Ticket>::default();
-        ticket.waker.register(context.waker());
-        let place = ledger.wait(who, self.since(), ticket.clone(), now);
-        Pace::hand_on(ledger, now);
-        pace.held_back.inc();
-        self.state = State::Waits(ticket, place);
-        None
-    }
-}
-
-/// A poll under way; its end is written down even if it panics.
-struct Spending<'p> {
-    pace: &'p Pace,
-    who: Who,
-    began: Duration,
-    turn: bool,
-}
-
-impl Drop for Spending<'_> {
-    fn drop(&mut self) {
-        let now = self.pace.now();
-        let mut ledger = self.pace.ledger();
-        ledger.charge(self.who, now.saturating_sub(self.began), now);
-        if self.turn {
-            ledger.end();
-            Pace::hand_on(ledger, now);
-        }
-    }
-}
-
-impl<F: Future> Future for Paced<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let Some(Step { turn, began }) = self.step(context) else {
-            return Poll::Pending;
-        };
-        let client = self.client.clone();
-        let _spending = Spending {
-            pace: &client.pace,
-            who: client.who(),
-            began,
-            turn,
-        };
-        self.work.as_mut().poll(context)
-    }
-}
-
-impl<F> Drop for Paced<F> {
-    fn drop(&mut self) {
-        let pace = &self.client.pace;
-        let (now, mut ledger) = (pace.now(), pace.ledger());
-        self.client.tasks.fetch_sub(1, Ordering::Relaxed);
-        if self.since.is_some() {
-            self.client.requests.fetch_sub(1, Ordering::Relaxed);
-        }
-        ledger.went(self.client.who(), now);
-        let State::Waits(_, place) = std::mem::replace(&mut self.state, State::Idle) else {
-            return;
-        };
-        // One that waits no longer has been given a turn, which others want.
-        if !ledger.leave(place) {
-            ledger.end();
-            Pace::hand_on(ledger, now);
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicUsize;
+use std::task::Poll;
 use std::thread;
 
 use super::*;
@@ -99,4 +100,46 @@ async fn who_goes_away_keeps_no_turn() {
     }
     // All turns came back: another one gets its own.
     one.paced(toil(3, Duration::from_millis(1), done)).await;
+}
+
+/// One event wakes all that wait for it; who is in no hurry must not go through the runtime's queue to be told so.
+#[tokio::test]
+async fn what_one_event_wakes_waits_outside_the_runtimes_queue() {
+    let pace = pace();
+    let elephant = client(&pace, "elephant");
+    let event = Arc::new(tokio::sync::Semaphore::new(0));
+    let (begun, done) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    elephant
+        .clone()
+        .paced(toil(1, Duration::from_millis(50), Arc::default()))
+        .await;
+    let polls: Arc<AtomicUsize> = Arc::default();
+    let herd: Vec<_> = (0..200)
+        .map(|_| {
+            let (event, polls) = (event.clone(), polls.clone());
+            let (begun, done) = (begun.clone(), done.clone());
+            let mut work = Box::pin(elephant.clone().paced(async move {
+                begun.fetch_add(1, Ordering::SeqCst);
+                event.acquire().await.unwrap().forget();
+                thread::sleep(Duration::from_millis(1));
+                done.fetch_add(1, Ordering::SeqCst);
+            }));
+            tokio::spawn(std::future::poll_fn(move |context| {
+                polls.fetch_add(1, Ordering::SeqCst);
+                work.as_mut().poll(context)
+            }))
+        })
+        .collect();
+    // All of them wait for it.
+    while begun.load(Ordering::SeqCst) < 200 {
+        tokio::task::yield_now().await;
+    }
+    polls.store(0, Ordering::SeqCst);
+    event.add_permits(200);
+    for one in herd {
+        one.await.unwrap();
+    }
+    assert_eq!(done.load(Ordering::SeqCst), 200);
+    let polls = polls.load(Ordering::SeqCst);
+    assert!(polls <= 220, "two hundred steps took {polls} wake-ups");
 }
