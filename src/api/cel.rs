@@ -10,7 +10,10 @@
 //! schema; nothing is copied that is not computed.
 
 mod authority;
+mod authorizer;
+mod budget;
 mod check;
+mod error;
 mod estimate;
 mod eval;
 mod expr;
@@ -22,6 +25,7 @@ mod lex;
 mod library;
 mod lists;
 mod macros;
+mod names;
 mod operators;
 mod ops;
 mod parse;
@@ -31,55 +35,22 @@ mod strings;
 mod types;
 mod val;
 
-use std::fmt;
-
 use expr::Expr;
-use lex::is_reserved;
+use names::is_reserved;
 
 pub use authority::{Answer, Authority, Permissions, Question};
+pub use budget::{Budget, EXCEEDED};
 pub use estimate::Cost;
-pub use eval::{Budget, EXCEEDED, Scope};
+pub use eval::Scope;
 pub use infer::Judged;
 pub use json::to_json;
 pub use semver::Semver;
-pub use strings::{duration, pattern as strings_pattern};
+pub use strings::pattern as strings_pattern;
 pub use types::{Type, most_in_a_request};
 pub use val::Val;
 
 /// Longest expression that is looked at, bytes.
 pub const EXPRESSION_MAX: usize = 64 * 1024;
-
-/// What is wrong with an expression.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error {
-    /// Byte at which it was noticed.
-    at: usize,
-    text: String,
-}
-
-impl Error {
-    fn new(at: usize, text: impl Into<String>) -> Self {
-        Self {
-            at,
-            text: text.into(),
-        }
-    }
-
-    /// In the form of cel-go: place, text, the line and a mark below it.
-    fn shown(&self, source: &str) -> String {
-        let before = source.get(..self.at).unwrap_or(source);
-        let line = before.matches('\n').count();
-        let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count());
-        let text = source.lines().nth(line).unwrap_or_default();
-        let mark = ".".repeat(column) + "^";
-        let Self { text: why, .. } = self;
-        format!(
-            "ERROR: <input>:{}:{}: {why}\n | {text}\n | {mark}",
-            line + 1,
-            column + 1
-        )
-    }
-}
 
 /// An expression, ready to be evaluated any number of times.
 #[derive(Debug)]
@@ -133,7 +104,7 @@ pub fn check(source: &str, variables: &[&str]) -> Result<(), String> {
 
 /// The schema of a member: of the property of that name, or of every one.
 pub fn member_schema<'v>(schema: &'v serde_json::Value, name: &str) -> Option<&'v serde_json::Value> {
-    val::member(Some(schema), name)
+    names::member(Some(schema), name)
 }
 
 /// Whether a text can be the name of a variable.
@@ -144,12 +115,6 @@ pub fn is_identifier(text: &str) -> bool {
         .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && !is_reserved(text)
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
 }
 
 #[cfg(test)]

@@ -15,11 +15,12 @@ mod check;
 mod columns;
 mod compiled;
 mod defaults;
+mod definition;
 mod embedded;
 mod fixed;
-mod formats;
 mod names;
 mod paths;
+mod patterns;
 mod rule_check;
 mod rules;
 mod scaled;
@@ -28,8 +29,8 @@ mod structural;
 mod unique;
 
 pub use columns::validate as validate_column;
+pub use definition::{is_true, new_status, storage_version};
 pub use fixed::Fixed;
-pub use formats::{fits, unknown as unknown_formats};
 pub use names::{Verdict, by_priority, condition, judge};
 pub use paths::{member, simple as is_simple_path};
 pub use structural::validate as validate_schema;
@@ -39,7 +40,7 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::intern;
 use crate::kind::{ALL_VERBS, Column, Findings, Kind, PART_VERBS, Part, ScalePaths, Subresource};
@@ -58,13 +59,16 @@ pub const PLURAL: &str = "customresourcedefinitions";
 /// Keeps a definition that is being deleted until its objects are gone.
 pub const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 
+/// Makes the cells of a row.
+pub type Row = fn(&Value, Timestamp) -> Vec<Value>;
+
 /// One served version of a custom kind.
 pub struct CustomKind {
     kind: Kind,
     columns: Vec<Column>,
     printed: Vec<PrinterColumn>,
     /// What makes its rows, if not the printed columns.
-    row: Option<fixed::Row>,
+    row: Option<Row>,
     /// The definition's text, shared with the store.
     source: Bytes,
     /// Name of the version whose objects these are, and of the stored one.
@@ -82,13 +86,6 @@ pub struct CustomKind {
     compiled: OnceLock<Compiled>,
 }
 
-/// Whether a condition of a definition is true.
-pub fn is_true(definition: &Value, condition: &str) -> bool {
-    list(definition, "status.conditions")
-        .iter()
-        .any(|c| text(c, "type") == condition && text(c, "status") == "True")
-}
-
 /// The served versions of a definition, the preferred one first; none unless it is established.
 pub fn kinds(definition: &Value, source: &Bytes) -> Vec<Arc<CustomKind>> {
     if !is_true(definition, "Established") {
@@ -103,15 +100,6 @@ pub fn kinds(definition: &Value, source: &Bytes) -> Vec<Arc<CustomKind>> {
         .into_iter()
         .map(|version| Arc::new(CustomKind::new(definition, version, source)))
         .collect()
-}
-
-/// The version in which objects are kept.
-pub fn storage_version(definition: &Value) -> &str {
-    let stored = |version: &&Value| get(version, "storage") == true;
-    list(definition, "spec.versions")
-        .iter()
-        .find(stored)
-        .map_or("", |version| text(version, "name"))
 }
 
 fn texts<'v>(value: &'v Value, path: &str) -> impl Iterator<Item = &'v str> {
@@ -384,17 +372,6 @@ fn warning(definition: &Value, version: &Value) -> String {
         ),
         own => own.to_owned(),
     }
-}
-
-/// An empty status for a new definition.
-pub fn new_status(definition: &Value) -> Value {
-    let stored = Some(storage_version(definition)).filter(|version| !version.is_empty());
-    let stored: Vec<&str> = stored.into_iter().collect();
-    json!({
-        "conditions": [],
-        "acceptedNames": {"plural": "", "kind": ""},
-        "storedVersions": stored,
-    })
 }
 
 #[cfg(test)]

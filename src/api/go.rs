@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 /// Units of durations and their nanoseconds; the two letters for "micro" look alike, and Go reads both.
 const UNITS: [(&str, i64); 8] = [
     ("ns", 1),
@@ -51,6 +53,11 @@ pub fn nanoseconds(nanos: i64) -> String {
         (0, _) => format!("{sign}{minutes}m{seconds}s"),
         _ => format!("{sign}{hours}h{minutes}m{seconds}s"),
     }
+}
+
+/// A duration as Go reads it, such as `1h30m`; it may be negative.
+pub fn parse_signed(text: &str) -> Option<SignedDuration> {
+    parse_nanoseconds(text).map(SignedDuration::from_nanos)
 }
 
 /// The nanoseconds of a text that Go's `time.ParseDuration` takes: `1h30m`, `-1.5s`, `0`.

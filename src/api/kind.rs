@@ -10,12 +10,14 @@ use crate::names;
 use crate::status::FieldError;
 
 mod columns;
+mod findings;
 mod parts;
 mod reference;
 
 pub use columns::{CellType, Column};
-pub use parts::{Part, Subresource};
-pub use reference::{Findings, KindRef};
+pub use findings::Findings;
+pub use parts::{PART_VERBS, Part, Subresource};
+pub use reference::KindRef;
 
 /// The verbs of an ordinary stored kind, in discovery's order.
 pub const ALL_VERBS: &[&str] = &[
@@ -29,14 +31,8 @@ pub const ALL_VERBS: &[&str] = &[
     "watch",
 ];
 
-/// The verbs of a status, scale or other partial view of an object.
-pub const PART_VERBS: &[&str] = &["get", "patch", "update"];
-
 /// The verbs of a kind that is only ever asked, never stored.
 pub const CREATE_ONLY: &[&str] = &["create"];
-
-/// Checks a name; the flag says that it is a `generateName` prefix. Returns Kubernetes' texts.
-pub type NameRule = fn(&str, bool) -> Vec<String>;
 
 /// What becomes of an object's dependents when the deletion does not say (`rest.GarbageCollectionPolicy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +119,7 @@ pub struct Kind {
     /// Set when objects are stored in the form of another kind.
     pub storage: Option<Storage>,
     /// Which names its objects may have.
-    pub name_rule: NameRule,
+    pub name_rule: names::NameRule,
 
     /// Fills in what a client may leave out.
     pub default: fn(&mut Value),
@@ -296,7 +292,7 @@ impl Kind {
     pub fn check_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if self.stored() {
-            errors.extend(metadata::validate(self, object));
+            errors.extend(metadata::validate(self.name_rule, self.namespaced, object));
             errors.extend(metadata::finalizers(object));
         }
         errors.extend((self.validate)(object));

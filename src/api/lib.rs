@@ -15,6 +15,7 @@ pub mod decode;
 pub mod depth;
 pub mod duration;
 pub mod fields;
+mod formats;
 pub mod go;
 pub mod intern;
 pub mod kind;

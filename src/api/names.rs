@@ -1,6 +1,9 @@
 //! Names, label keys and values, ports and other small texts: which are valid,
 //! and Kubernetes' words for why not (apimachinery `util/validation`).
 
+/// Checks a name; the flag says that it is a `generateName` prefix. Returns Kubernetes' texts.
+pub type NameRule = fn(&str, bool) -> Vec<String>;
+
 /// Most bytes of a DNS label.
 pub const LABEL_MAX: usize = 63;
 /// Most bytes of a DNS subdomain.

@@ -1,6 +1,6 @@
 //! What can be known of an expression from its text alone: free names, and functions that do not exist.
 
-use super::Error;
+use super::error::Error;
 use super::expr::{Expr, Node};
 use super::functions;
 

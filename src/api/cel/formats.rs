@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::val::Val;
-use crate::{custom, names};
+use crate::{formats, names};
 
 /// Their names; each is a function after `format.`, and known to `format.named`.
 const NAMES: [&str; 13] = [
@@ -49,12 +49,12 @@ fn errors(format: &str, text: &str) -> Vec<String> {
         "qualifiedName" => names::is_qualified_name(text),
         "labelValue" => names::is_label_value(text),
         "uri" => unless(
-            custom::fits(text, format),
+            formats::fits(text, format),
             &format!("parse {text:?}: invalid URI for request"),
         ),
-        "uuid" => unless(custom::fits(text, format), "does not match the UUID format"),
-        "byte" => unless(custom::fits(text, format), "invalid base64"),
-        "date" => unless(custom::fits(text, format), "invalid date"),
-        _ => unless(custom::fits(text, format), "invalid datetime"),
+        "uuid" => unless(formats::fits(text, format), "does not match the UUID format"),
+        "byte" => unless(formats::fits(text, format), "invalid base64"),
+        "date" => unless(formats::fits(text, format), "invalid date"),
+        _ => unless(formats::fits(text, format), "invalid datetime"),
     }
 }

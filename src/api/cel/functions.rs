@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::val::Val;
-use super::{authority, library, lists, ops, strings};
+use super::{authority, authorizer, library, lists, ops, strings};
 
 /// What a function without a receiver may be called, and with how many arguments.
 const GLOBAL: &[(&str, &[usize])] = &[
@@ -265,7 +265,7 @@ pub fn method<'a>(name: &str, values: &[Val<'a>]) -> Result<Val<'a>, String> {
         [Val::Time(at), args @ ..] => strings::time_part(*at, name, args),
         [Val::Duration(span)] => strings::duration_part(*span, name),
         [Val::Optional(inner), args @ ..] => optional(inner.as_deref(), name, args),
-        [Val::Authority(on), args @ ..] => on.method(name, args),
+        [Val::Authority(on), args @ ..] => authorizer::method(on, name, args),
         [on, args @ ..] => library::method(on, name, args),
         [] => Err("no such overload".to_owned()),
     }

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::Error;
 use super::check::type_word;
+use super::error::Error;
 use super::estimate::{self, Cost};
 use super::expr::{Each, Expr, How, Literal, Node};
 use super::operators::{is_condition, operator, sign_of};

@@ -1,6 +1,6 @@
 //! Text → tokens.
 
-use super::Error;
+use super::error::Error;
 
 /// A token and the byte at which it begins.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,34 +28,6 @@ const SIGNS: &[&str] = &[
     "&&", "||", "<=", ">=", "==", "!=", "?", ":", "<", ">", "!", "-", "+", "*", "/", "%", "(", ")", "[", "]",
     "{", "}", ",", ".",
 ];
-
-/// Words that cannot be names of variables.
-pub fn is_reserved(word: &str) -> bool {
-    matches!(
-        word,
-        "true"
-            | "false"
-            | "null"
-            | "in"
-            | "as"
-            | "break"
-            | "const"
-            | "continue"
-            | "else"
-            | "for"
-            | "function"
-            | "if"
-            | "import"
-            | "let"
-            | "loop"
-            | "package"
-            | "namespace"
-            | "return"
-            | "var"
-            | "void"
-            | "while"
-    )
-}
 
 /// All tokens of a text, `End` last.
 pub fn lex(source: &str) -> Result<Vec<Token>, Error> {

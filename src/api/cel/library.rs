@@ -53,7 +53,7 @@ pub fn method<'a>(on: &Val<'a>, name: &str, args: &[Val<'a>]) -> Result<Val<'a>,
         Val::Ip(ip) => of_ip(*ip, name),
         Val::Cidr(ip, bits) => of_cidr(*ip, *bits, name, args),
         Val::Url(url) => of_url(url, name),
-        Val::Semver(version) => version.method(name, args),
+        Val::Semver(version) => of_semver(version, name, args),
         Val::Format(format) => match (name, args) {
             ("validate", [Val::Text(text)]) => Ok(formats::validate(format, text)),
             _ => Err(NO_OVERLOAD.to_owned()),
@@ -62,6 +62,20 @@ pub fn method<'a>(on: &Val<'a>, name: &str, args: &[Val<'a>]) -> Result<Val<'a>,
             Some(items) => lists::method(&items, name, args),
             None => Err(NO_OVERLOAD.to_owned()),
         },
+    }
+}
+
+fn of_semver<'a>(version: &Semver, name: &str, args: &[Val<'a>]) -> Result<Val<'a>, String> {
+    let [major, minor, patch] = version.numbers();
+    let number = |n: u64| Ok(Val::Int(i64::try_from(n).unwrap_or(i64::MAX)));
+    match (name, args) {
+        ("major", []) => number(major),
+        ("minor", []) => number(minor),
+        ("patch", []) => number(patch),
+        ("compareTo", [Val::Semver(other)]) => Ok(Val::Int(version.cmp(other) as i64)),
+        ("isLessThan", [Val::Semver(other)]) => Ok(Val::Bool(version < &**other)),
+        ("isGreaterThan", [Val::Semver(other)]) => Ok(Val::Bool(version > &**other)),
+        _ => Err(NO_OVERLOAD.to_owned()),
     }
 }
 

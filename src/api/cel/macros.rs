@@ -1,7 +1,8 @@
 //! Macros: calls that the parser turns into something else, since their arguments are not values.
 
+use super::error::Error;
 use super::expr::{Each, Expr, How, Node};
-use super::{Error, lists};
+use super::lists;
 
 /// `on.name(args)`: a macro, a function of a namespace such as `sets.contains`, or a method.
 pub fn method(at: usize, on: Expr, name: String, args: Vec<Expr>) -> Result<Expr, Error> {

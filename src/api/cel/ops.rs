@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::rc::Rc;
 
+use super::authorizer;
 use super::val::Val;
 
 const NO_OVERLOAD: &str = "no such overload";
@@ -16,7 +17,7 @@ pub fn select<'a>(of: &Val<'a>, field: &str, lenient: bool) -> Result<Val<'a>, S
     match of {
         Val::Optional(None) => return Ok(Val::Optional(None)),
         Val::Optional(Some(inner)) => return Ok(optional(inner.field(field))),
-        Val::Authority(asked) => return asked.member(field),
+        Val::Authority(asked) => return authorizer::member(asked, field),
         _ => {}
     }
     if !of.is_map() {
@@ -75,7 +76,7 @@ fn member<'a>(of: &Val<'a>, key: &Val<'a>) -> Option<Option<Val<'a>>> {
         }
         (Val::Json(serde_json::Value::Object(map), schema), Val::Text(name)) => Some(
             map.get_key_value(&**name)
-                .map(|(name, value)| Val::json(value, super::val::member(*schema, name))),
+                .map(|(name, value)| Val::json(value, super::names::member(*schema, name))),
         ),
         (Val::Json(serde_json::Value::Object(_), _), _) => Some(None),
         _ => None,

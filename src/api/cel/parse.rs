@@ -1,9 +1,10 @@
 //! Tokens → expression.
 
+use super::error::Error;
 use super::expr::{Expr, Literal, Node};
-use super::lex::{Kind, Token, is_reserved, lex};
-use super::val::unescape;
-use super::{Error, macros};
+use super::lex::{Kind, Token, lex};
+use super::macros;
+use super::names::{is_reserved, unescape};
 
 /// Deepest nesting of brackets, and of everything together: what is parsed here is evaluated by recursion, on
 /// a thread's stack.
@@ -93,9 +94,8 @@ impl Parser {
         if self.accept(sign) {
             return Ok(());
         }
-        let mut error = self.unexpected(&self.peek().clone());
-        error.text.push_str(&format!(" expecting '{sign}'"));
-        Err(error)
+        let error = self.unexpected(&self.peek().clone());
+        Err(error.expecting(sign))
     }
 
     /// Runs `inner` one level deeper.

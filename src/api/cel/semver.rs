@@ -2,8 +2,6 @@
 
 use std::cmp::Ordering;
 
-use super::val::Val;
-
 /// A version; what follows `+` counts for nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Semver {
@@ -65,21 +63,9 @@ impl Semver {
         }
     }
 
-    /// What a method says.
-    ///
-    /// # Errors
-    /// There is no such method.
-    pub fn method<'a>(&self, name: &str, args: &[Val<'a>]) -> Result<Val<'a>, String> {
-        let number = |n: u64| Ok(Val::Int(i64::try_from(n).unwrap_or(i64::MAX)));
-        match (name, args) {
-            ("major", []) => number(self.numbers[0]),
-            ("minor", []) => number(self.numbers[1]),
-            ("patch", []) => number(self.numbers[2]),
-            ("compareTo", [Val::Semver(other)]) => Ok(Val::Int(self.cmp(other) as i64)),
-            ("isLessThan", [Val::Semver(other)]) => Ok(Val::Bool(self < &**other)),
-            ("isGreaterThan", [Val::Semver(other)]) => Ok(Val::Bool(self > &**other)),
-            _ => Err("no such overload".to_owned()),
-        }
+    /// Major, minor and patch.
+    pub fn numbers(&self) -> [u64; 3] {
+        self.numbers
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use super::budget::EXCEEDED;
 use super::val::Val;
 use crate::go;
 
@@ -82,11 +83,6 @@ fn show_duration(span: SignedDuration) -> String {
     format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-/// Go's form of a duration, such as `1h30m`.
-pub fn duration(text: &str) -> Option<SignedDuration> {
-    go::parse_nanoseconds(text).map(SignedDuration::from_nanos)
-}
-
 /// `int(x)` and its like.
 pub fn convert<'a>(to: &str, value: &Val<'a>) -> Result<Val<'a>, String> {
     let out_of_range = || format!("{to} overflow");
@@ -117,7 +113,7 @@ pub fn convert<'a>(to: &str, value: &Val<'a>) -> Result<Val<'a>, String> {
         },
         ("bytes", Val::Text(text)) => Val::Bytes(Rc::from(text.as_bytes())),
         ("duration", Val::Text(text)) => {
-            Val::Duration(duration(text).ok_or(format!("time: invalid duration {text:?}"))?)
+            Val::Duration(go::parse_signed(text).ok_or(format!("time: invalid duration {text:?}"))?)
         }
         ("timestamp", Val::Text(text)) => {
             Val::Time(text.parse().map_err(|_| format!("invalid timestamp {text:?}"))?)
@@ -226,7 +222,7 @@ fn place(text: &str, part: &str, from: usize) -> i64 {
 fn replaced<'a>(text: &str, from: &str, to: &str, max: usize) -> Result<Val<'a>, String> {
     let count = text.matches(from).count().min(max);
     if text.len().saturating_add(count.saturating_mul(to.len())) > MADE_MAX {
-        return Err(super::eval::EXCEEDED.to_owned());
+        return Err(EXCEEDED.to_owned());
     }
     Ok(Val::text(&text.replacen(from, to, max)))
 }
@@ -270,7 +266,7 @@ fn format(text: &str, values: &[Val<'_>]) -> Result<String, String> {
         let value = values.next().ok_or("index out of range in format")?;
         out.push_str(&formatted(verb, precision, value)?);
         if out.len() > MADE_MAX {
-            return Err(super::eval::EXCEEDED.to_owned());
+            return Err(EXCEEDED.to_owned());
         }
     }
     Ok(out)

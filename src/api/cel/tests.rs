@@ -129,7 +129,7 @@ fn nothing_runs_or_nests_without_end() {
     let many: Vec<i64> = (0..200).collect();
     let object = json!({"list": many});
     let source = "self.list.all(a, self.list.all(b, self.list.all(c, a + b + c >= 0)))";
-    assert_eq!(eval(source, &object), Err(eval::EXCEEDED.to_owned()));
+    assert_eq!(eval(source, &object), Err(EXCEEDED.to_owned()));
     let source = "self.list.all(a, self == self && self.list[0].n == 0)";
     let large: Vec<Value> = (0..20_000).map(|n| json!({"n": n})).collect();
     assert!(

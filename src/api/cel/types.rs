@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::val::{member, unescape};
+use super::names::{member, unescape};
 
 /// The largest request that a server takes, bytes: what is larger cannot be in an object.
 const REQUEST_MAX: u64 = 3 * 1024 * 1024;

@@ -8,7 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::authority::Authority;
+use super::names::{member, unescape};
 use super::semver::Semver;
+use crate::go;
 use crate::quantity::Quantity;
 
 /// A value. Objects and lists of what is under review stay where they are, with the schema that says how to
@@ -317,42 +319,17 @@ fn extent(value: &Value) -> usize {
     }
 }
 
-/// The schema of a member: of the property of that name, or of every one.
-pub fn member<'a>(schema: Option<&'a Value>, name: &str) -> Option<&'a Value> {
-    let schema = schema?;
-    let own = schema.get("properties").and_then(|p| p.get(name));
-    own.or_else(|| schema.get("additionalProperties").filter(|s| s.is_object()))
-}
-
 /// A text of a format that is a type of its own.
 fn formatted(text: &str, format: &str) -> Option<Val<'static>> {
     use base64::Engine as _;
     match format {
         "date-time" => text.parse().ok().map(Val::Time),
         "date" => format!("{text}T00:00:00Z").parse().ok().map(Val::Time),
-        "duration" => super::strings::duration(text).map(Val::Duration),
+        "duration" => go::parse_signed(text).map(Val::Duration),
         "byte" => {
             let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
             Some(Val::Bytes(Rc::from(bytes)))
         }
         _ => None,
     }
-}
-
-/// The property that an escaped field name stands for, such as `a-b` for `a__dash__b`.
-pub fn unescape(name: &str) -> String {
-    if !name.contains("__") {
-        return name.to_owned();
-    }
-    if let Some(word) = name.strip_prefix("__").and_then(|n| n.strip_suffix("__"))
-        && super::lex::is_reserved(word)
-    {
-        return word.to_owned();
-    }
-    let mut out = name
-        .replace("__dot__", ".")
-        .replace("__dash__", "-")
-        .replace("__slash__", "/");
-    out = out.replace("__underscores__", "__");
-    out
 }

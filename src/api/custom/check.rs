@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 
-use super::compiled::Patterns;
-use super::formats;
+use super::patterns::Patterns;
+use crate::formats;
 use crate::status::{FieldError, FieldErrorKind};
 use crate::value::{flag, get, list, text};
 

@@ -1,12 +1,10 @@
 //! What is made of a version's schema when it is first needed.
 
-use std::collections::HashMap;
-
 use serde_json::Value;
 
+use super::patterns::{Patterns, patterns};
 use super::rules::Rules;
 use super::{check, embedded, scaled, shape, unique};
-use crate::cel::strings_pattern;
 use crate::kind::{Findings, ScalePaths};
 use crate::schema::{Gvk, SchemaRef};
 use crate::status::{FieldError, FieldErrorKind};
@@ -21,9 +19,6 @@ pub struct Compiled {
     patterns: Patterns,
     rules: Rules,
 }
-
-/// The compiled patterns of a schema.
-pub type Patterns = HashMap<String, regex::Regex>;
 
 impl Compiled {
     pub fn new(schema: Value, gvk: Gvk) -> Self {
@@ -115,33 +110,11 @@ fn blocks_rules(error: &FieldError) -> bool {
     )
 }
 
-/// The patterns of a schema, compiled; those that do not compile were refused with the definition.
-pub fn patterns(schema: &Value) -> Patterns {
-    let mut patterns = Patterns::new();
-    gather(schema, &mut patterns);
-    patterns
-}
-
 /// Whether a schema, or one inside it, has that key.
 fn mentions(schema: &Value, key: &str) -> bool {
     match schema {
         Value::Object(map) => map.contains_key(key) || map.values().any(|inner| mentions(inner, key)),
         Value::Array(items) => items.iter().any(|inner| mentions(inner, key)),
         _ => false,
-    }
-}
-
-fn gather(schema: &Value, patterns: &mut Patterns) {
-    match schema {
-        Value::Object(map) => {
-            if let Some(Value::String(pattern)) = map.get("pattern")
-                && let Ok(regex) = strings_pattern(pattern)
-            {
-                patterns.insert(pattern.clone(), regex);
-            }
-            map.values().for_each(|inner| gather(inner, patterns));
-        }
-        Value::Array(items) => items.iter().for_each(|inner| gather(inner, patterns)),
-        _ => {}
     }
 }

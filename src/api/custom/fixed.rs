@@ -1,10 +1,9 @@
 //! Kinds that the program itself describes as definitions describe custom ones: those that no Rust type stands for.
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::CustomKind;
+use super::{CustomKind, Row};
 use crate::kind::Column;
 
 /// What such a kind is made of.
@@ -28,9 +27,6 @@ pub struct Fixed<'a> {
     /// One cell for each column.
     pub row: Row,
 }
-
-/// Makes the cells of a row.
-pub type Row = fn(&Value, Timestamp) -> Vec<Value>;
 
 impl CustomKind {
     /// A kind that no definition describes.

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{approval, is_true};
+use super::approval;
+use super::definition::{is_true, new_status, storage_version};
 use crate::object::time_text;
 use crate::value::{fill, get, list, set, text};
 
@@ -30,7 +31,7 @@ pub fn judge(definition: &Value, all: &[Value], now: Timestamp) -> Verdict {
     let (accepted, conflict) = accept(definition, &others);
     let mut status = get(definition, "status").clone();
     if !status.is_object() {
-        status = super::new_status(definition);
+        status = new_status(definition);
     }
     set(&mut status, "acceptedNames", accepted);
     fill(&mut status, "conditions", json!([]));
@@ -179,7 +180,7 @@ pub fn version_hash(definition: &Value) -> String {
     let text = format!(
         "{}/{}/{}",
         text(definition, "spec.group"),
-        super::storage_version(definition),
+        storage_version(definition),
         text(definition, "spec.names.kind")
     );
     let digest = Sha256::digest(text.as_bytes());

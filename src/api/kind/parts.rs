@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
-use super::PART_VERBS;
 use crate::status::FieldError;
+
+/// The verbs of a status, scale or other partial view of an object.
+pub const PART_VERBS: &[&str] = &["get", "patch", "update"];
 
 /// How writes to one part of an object are confined to it.
 #[derive(Clone, Copy)]

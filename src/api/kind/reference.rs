@@ -7,28 +7,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::findings::Findings;
 use super::{Column, Kind, Part};
 use crate::custom::CustomKind;
 use crate::kinds::{metadata, warnings};
 use crate::schema::{SchemaRef, Schemas};
-use crate::status::{FieldError, Status};
-
-/// What the rules of a kind say of an object.
-#[derive(Debug, Default)]
-pub struct Findings {
-    /// Why it is refused, if there is anything.
-    pub errors: Vec<FieldError>,
-    /// What whoever wrote it should know.
-    pub warnings: Vec<String>,
-}
-
-impl Findings {
-    /// What is wrong with an object; if that is nothing, what is to be known of it.
-    pub fn of(errors: Vec<FieldError>, warnings: impl FnOnce() -> Vec<String>) -> Self {
-        let warnings = if errors.is_empty() { warnings() } else { Vec::new() };
-        Self { errors, warnings }
-    }
-}
+use crate::status::Status;
 
 /// A kind that is served.
 #[derive(Clone)]
@@ -136,7 +120,7 @@ impl KindRef {
                 Findings::of(kind.check_create(object), || (kind.warnings)(object, None))
             }
             KindRef::Custom(custom) => {
-                let errors = metadata::validate(custom.kind(), object);
+                let errors = metadata::validate(self.name_rule, self.namespaced, object);
                 let found = Findings::of(errors, || warnings::finalizers(object, None));
                 custom.check(object, None, found)
             }

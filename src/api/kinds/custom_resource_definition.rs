@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{cells, metadata};
 use crate::custom;
 use crate::custom::approval::{self, Approval};
+use crate::formats;
 use crate::kind::{Kind, Subresource};
 use crate::names;
 use crate::status::FieldError;
@@ -53,8 +54,8 @@ pub static KIND: Kind = Kind {
         errors
     },
     warnings: |new, old| {
-        let before = old.map(custom::unknown_formats).unwrap_or_default();
-        let all = custom::unknown_formats(new).into_iter();
+        let before = old.map(formats::unknown).unwrap_or_default();
+        let all = formats::unknown(new).into_iter();
         all.filter(|format| !before.contains(format))
             .map(|format| format!("unrecognized format {format:?}"))
             .collect()

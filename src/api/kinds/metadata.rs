@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use crate::kind::Kind;
-use crate::names;
+use crate::names::{self, NameRule};
 use crate::status::FieldError;
 use crate::value::{Field, IMMUTABLE, entries, get, list, text};
 
@@ -11,23 +10,23 @@ use crate::value::{Field, IMMUTABLE, entries, get, list, text};
 const ANNOTATIONS_MAX: usize = 256 * 1024;
 
 /// What is wrong with the metadata of a new object.
-pub fn validate(kind: &Kind, object: &Value) -> Vec<FieldError> {
+pub fn validate(name_rule: NameRule, namespaced: bool, object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let meta = Field::at(object, "metadata");
     let generate = meta.get("generateName");
     if !generate.is_blank() {
-        errors.extend(generate.invalid_each((kind.name_rule)(generate.text(), true)));
+        errors.extend(generate.invalid_each(name_rule(generate.text(), true)));
     }
     let name = meta.get("name");
     if name.is_blank() {
         errors.push(name.required("name or generateName is required"));
     } else {
-        errors.extend(name.invalid_each((kind.name_rule)(name.text(), false)));
+        errors.extend(name.invalid_each(name_rule(name.text(), false)));
     }
     let namespace = meta.get("namespace");
-    if kind.namespaced && namespace.is_blank() {
+    if namespaced && namespace.is_blank() {
         errors.push(namespace.required(""));
-    } else if kind.namespaced {
+    } else if namespaced {
         errors.extend(namespace.invalid_each(names::is_dns_label(namespace.text())));
     } else if !namespace.is_blank() {
         errors.push(namespace.forbidden("not allowed on this type"));
@@ -264,10 +263,9 @@ mod tests {
     }
 
     fn new(plural: &str, meta: Value) -> Vec<String> {
-        texts(validate(
-            kinds::find("", "v1", plural).unwrap(),
-            &json!({"metadata": meta}),
-        ))
+        let kind = kinds::find("", "v1", plural).unwrap();
+        let object = json!({"metadata": meta});
+        texts(validate(kind.name_rule, kind.namespaced, &object))
     }
 
     #[test]

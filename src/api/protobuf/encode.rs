@@ -107,7 +107,7 @@ fn scalar(out: &mut Writer, number: u32, value: &Value, scalar: Scalar) {
             inner.text(3, text);
         }
         Scalar::Duration => {
-            let span = crate::cel::duration(text).unwrap_or_default();
+            let span = crate::go::parse_signed(text).unwrap_or_default();
             let nanos = i64::try_from(span.as_nanos()).unwrap_or_default();
             inner.varint(1, nanos.cast_unsigned());
         }

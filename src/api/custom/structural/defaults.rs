@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::rules::Rules;
-use super::super::{check, compiled, embedded, shape};
+use super::super::{check, embedded, patterns, shape};
 use super::{inner, properties};
 use crate::kind::Findings;
 use crate::status::FieldError;
@@ -37,7 +37,7 @@ fn default(default: &Field, schema: &Value) -> Vec<FieldError> {
         errors.extend(wrong);
         return errors;
     }
-    let patterns = compiled::patterns(schema);
+    let patterns = patterns::patterns(schema);
     let wrong = check::value(&default.path, default.value, schema, &patterns);
     if !wrong.is_empty() {
         errors.extend(wrong);

@@ -74,7 +74,7 @@ pub fn fits(text: &str, format: &str) -> bool {
     match format {
         "date-time" | "datetime" => text.parse::<jiff::Timestamp>().is_ok(),
         "date" => text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok(),
-        "duration" => crate::cel::duration(text).is_some(),
+        "duration" => crate::go::parse_signed(text).is_some(),
         "byte" => base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text).is_ok(),
         "ipv4" | "ip" if text.parse::<std::net::Ipv4Addr>().is_ok() => true,
         "ipv4" => false,
