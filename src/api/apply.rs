@@ -7,13 +7,13 @@
 
 mod check;
 mod compare;
+mod differences;
 mod managers;
 mod merge;
 mod reconcile;
 mod typed;
 mod versions;
-
-use std::sync::LazyLock;
+mod write;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -23,57 +23,16 @@ use crate::fields::{FieldSet, Path, path_text};
 use crate::object;
 use crate::schema::Schema;
 use crate::status::{Cause, Details, Status};
-use managers::{Id, Managers, Owned};
-use versions::Differences;
+use differences::Differences;
+use managers::{Managers, Owned};
 pub use versions::{Form, OneVersion, Versions};
+pub use write::Write;
+use write::{Id, NOBODYS};
 
 /// kubectl's record of what it applied from the client's side.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The manager of fields that were there before the first apply.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
-
-/// Paths that identify an object rather than describe it: nobody owns them.
-static NOBODYS: LazyLock<FieldSet> = LazyLock::new(|| {
-    FieldSet::of_dotted(&[
-        "apiVersion",
-        "kind",
-        "metadata",
-        "metadata.name",
-        "metadata.namespace",
-        "metadata.creationTimestamp",
-        "metadata.selfLink",
-        "metadata.uid",
-        "metadata.clusterName",
-        "metadata.generation",
-        "metadata.managedFields",
-        "metadata.resourceVersion",
-    ])
-});
-
-/// Who writes, and to what.
-#[derive(Clone, Copy, Debug)]
-pub struct Write<'a> {
-    /// Field manager.
-    pub manager: &'a str,
-    /// `apiVersion` that the writer used.
-    pub api_version: &'a str,
-    /// Subresource written through; empty for the object itself.
-    pub subresource: &'a str,
-    /// Time of the write.
-    pub now: Timestamp,
-    /// Schema of the kind.
-    pub schema: &'a Schema,
-    /// Dotted paths that this write cannot change (`status`), so nobody owns them by it.
-    pub reset: &'a [&'a str],
-    /// The forms of the object in which others may have written.
-    pub versions: &'a dyn Versions,
-}
-
-impl Write<'_> {
-    fn id(&self, applied: bool) -> Id {
-        Id::new(self.manager, applied, self.api_version, self.subresource)
-    }
-}
 
 /// Server-side apply: merges `applied` into `live` and settles who owns what.
 ///
@@ -241,7 +200,7 @@ fn settle(
     managers.0.insert(id.clone(), owned);
     let merged = merge::merge(live, config, write.schema);
     let merged = prune_last(merged, &last, &managers, write);
-    let differences = Differences::of(live, &merged, &managers, write, &reset);
+    let differences = Differences::of(live, &merged, managers.versions(), write, &reset);
     let mut conflicts = Vec::new();
     for (other, owned) in managers.0.iter().filter(|(other, _)| **other != id) {
         let taken = owned
@@ -323,7 +282,7 @@ fn refresh_last_applied(merged: &mut Value, config: &Value, write: &Write<'_>) {
 /// Gives the writer what changed from `live` to `new`, and takes it from the others.
 fn record(live: &Value, new: &Value, managers: &mut Managers, write: &Write<'_>) {
     let reset = FieldSet::of_dotted(write.reset);
-    let differences = Differences::of(live, new, managers, write, &reset);
+    let differences = Differences::of(live, new, managers.versions(), write, &reset);
     managers.take(&differences, None);
     let mut changed = differences.own.changed;
     changed.subtract(&NOBODYS);

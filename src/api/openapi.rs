@@ -6,6 +6,7 @@
 
 mod custom;
 mod definitions;
+mod form;
 mod gnostic;
 mod groups;
 mod names;
@@ -16,7 +17,6 @@ mod place;
 mod types;
 mod values;
 
-use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
@@ -25,30 +25,11 @@ use serde_json::{Map, Value, json};
 use crate::kind::KindRef;
 use definitions::Definitions;
 
+use form::Form;
 pub use place::Place;
 
 /// What we say we are.
 const VERSION: &str = "v1.36.0";
-
-/// Which of the two forms a document has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    V2,
-    V3,
-}
-
-impl Form {
-    fn definitions_path(self) -> &'static str {
-        match self {
-            Form::V2 => "/definitions",
-            Form::V3 => "/components/schemas",
-        }
-    }
-
-    fn reference(self, name: &str) -> Value {
-        json!({"$ref": format!("#{}/{name}", self.definitions_path())})
-    }
-}
 
 /// The index of v3 documents (`/openapi/v3`). Its hashes tell clients when their copies are stale.
 pub fn v3_index(kinds: &[KindRef]) -> Value {
@@ -119,10 +100,6 @@ fn bearer() -> Value {
     json!({"BearerToken": {
         "type": "apiKey", "name": "authorization", "in": "header", "description": "Bearer Token authentication",
     }})
-}
-
-fn group_versions(kinds: &[KindRef]) -> BTreeSet<(&'static str, &'static str)> {
-    kinds.iter().map(|kind| (kind.group, kind.version)).collect()
 }
 
 /// Changes whenever a document may: with this build, and with the kinds and their verbs.

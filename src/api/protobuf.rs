@@ -13,12 +13,10 @@ use serde_json::{Map, Value};
 
 use crate::schema::{Field, Gvk, Node, Scalar, Schema, TypeRef};
 use crate::{go, object};
-use wire::{Item, Reader};
+use wire::{Item, MAGIC, Reader};
 
 pub use encode::encode;
 
-/// What every body begins with.
-pub const MAGIC: &[u8] = b"k8s\0";
 /// Messages may nest this deep.
 const DEPTH_MAX: usize = 100;
 

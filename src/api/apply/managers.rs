@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::versions::Differences;
+use super::differences::Differences;
+use super::write::Id;
 use crate::fields::FieldSet;
 use crate::object;
 
@@ -13,41 +14,6 @@ use crate::object;
 const UPDATERS_MAX: usize = 10;
 /// The manager of entries that were merged because there were too many.
 const ANCIENT: &str = "ancient-changes";
-
-/// What tells one entry from another. Appliers have one entry whatever version they use.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Id {
-    pub manager: String,
-    pub applied: bool,
-    /// Empty for appliers.
-    pub api_version: String,
-    pub subresource: String,
-}
-
-impl Id {
-    pub fn new(manager: &str, applied: bool, api_version: &str, subresource: &str) -> Self {
-        let manager = if manager.is_empty() { "unknown" } else { manager };
-        let api_version = if applied { "" } else { api_version };
-        Self {
-            manager: manager.to_owned(),
-            applied,
-            api_version: api_version.to_owned(),
-            subresource: subresource.to_owned(),
-        }
-    }
-
-    /// As conflicts name it.
-    pub fn shown(&self) -> String {
-        let mut text = format!("{:?}", self.manager);
-        if !self.subresource.is_empty() {
-            text.push_str(&format!(" with subresource {:?}", self.subresource));
-        }
-        if !self.applied {
-            text.push_str(&format!(" using {}", self.api_version));
-        }
-        text
-    }
-}
 
 /// What one manager owns.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -63,6 +29,11 @@ pub(super) struct Owned {
 pub(super) struct Managers(pub BTreeMap<Id, Owned>);
 
 impl Managers {
+    /// The versions in which somebody owns fields; one may come more than once.
+    pub fn versions(&self) -> impl Iterator<Item = &str> {
+        self.0.values().map(|owned| owned.api_version.as_str())
+    }
+
     /// Reads the entries of an object; `None` when one of them is malformed.
     pub fn of(object: &Value) -> Option<Self> {
         let mut out = BTreeMap::new();

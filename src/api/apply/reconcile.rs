@@ -3,10 +3,10 @@
 
 use serde_json::Value;
 
-use super::Write;
 use super::managers::Managers;
 use super::typed::{At, Shape, root};
 use super::versions::Form;
+use super::write::Write;
 use crate::fields::{FieldSet, Path};
 use crate::schema::{Node, Schema, TypeRef};
 

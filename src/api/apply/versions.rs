@@ -1,13 +1,7 @@
 //! Objects in the versions in which somebody wrote them: who owns a field owns it as it is called there.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
-use super::compare::{Difference, compare};
-use super::managers::Managers;
-use super::{NOBODYS, Write};
-use crate::fields::FieldSet;
 use crate::schema::SchemaRef;
 
 /// An object as a version shows it.
@@ -41,56 +35,15 @@ impl std::fmt::Debug for dyn Versions + '_ {
     }
 }
 
-/// How two states of an object differ, in each version in which somebody owns fields.
-pub(super) struct Differences {
-    /// In the version of the write, and in those whose fields have the same names.
-    pub own: Difference,
-    others: BTreeMap<String, Difference>,
-}
-
-impl Differences {
-    /// What became of `before`; what the write cannot change (`reset`) is left out.
-    pub fn of(
-        before: &Value,
-        after: &Value,
-        managers: &Managers,
-        write: &Write<'_>,
-        reset: &FieldSet,
-    ) -> Self {
-        let mut own = compare(before, after, write.schema).without(reset);
-        own.changed.subtract(&NOBODYS);
-        own.removed.subtract(&NOBODYS);
-        let mut others = BTreeMap::new();
-        for owned in managers.0.values() {
-            let version = owned.api_version.as_str();
-            if version == write.api_version || others.contains_key(version) {
-                continue;
-            }
-            let shown = |object| write.versions.form(object, write.api_version, version);
-            if let (Form::Other(before, schema), Form::Other(after, _)) = (shown(before), shown(after)) {
-                let found = compare(&before, &after, &schema).without(reset);
-                others.insert(version.to_owned(), found);
-            }
-        }
-        Self { own, others }
-    }
-
-    /// How the object differs for those who wrote it in that version.
-    pub fn seen_in(&self, api_version: &str) -> &Difference {
-        self.others.get(api_version).unwrap_or(&self.own)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
-    use crate::apply::{apply, update_managed_fields};
-    use crate::kinds;
-    use crate::object;
+    use crate::apply::{Write, apply, update_managed_fields};
     use crate::schema::Schemas;
+    use crate::{kinds, object};
 
     const V1: &str = "autoscaling/v1";
     const V2: &str = "autoscaling/v2";
@@ -114,7 +67,7 @@ mod tests {
     }
 
     fn schema(api_version: &str) -> SchemaRef {
-        let (group, version) = kinds::group_version(api_version);
+        let (group, version) = object::group_version(api_version);
         let schemas = Schemas::builtin();
         schemas
             .for_kind(group, version, "HorizontalPodAutoscaler")

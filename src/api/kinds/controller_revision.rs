@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{cells, group_version};
+use super::cells;
 use crate::kind::{Column, Kind};
+use crate::object::group_version;
 use crate::status::FieldError;
 use crate::value::{Field, flag, int, list, text};
 

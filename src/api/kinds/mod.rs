@@ -181,13 +181,8 @@ pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind
 
 /// The kind of an object, by its `apiVersion` and `kind`.
 pub fn of(object: &serde_json::Value) -> Option<&'static Kind> {
-    let (group, version) = group_version(crate::value::text(object, "apiVersion"));
+    let (group, version) = crate::object::group_version(crate::value::text(object, "apiVersion"));
     find_kind(group, version, crate::value::text(object, "kind"))
-}
-
-/// Splits an `apiVersion` such as `apps/v1` into group and version.
-pub fn group_version(api_version: &str) -> (&str, &str) {
-    api_version.split_once('/').unwrap_or(("", api_version))
 }
 
 #[cfg(test)]
@@ -254,7 +249,7 @@ mod tests {
                 .strip_prefix("/apis/")
                 .or(place.strip_prefix("/api/"))
                 .unwrap();
-            let (group, version) = group_version(place);
+            let (group, version) = crate::object::group_version(place);
             let kind = find(group, version, plural).unwrap_or_else(|| panic!("{path}"));
             let ours: Vec<String> = kind.columns.iter().map(column).collect();
             assert_eq!(ours.join(","), columns, "{path}");

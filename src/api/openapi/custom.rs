@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Form;
-use super::definitions::gvk;
+use super::form::Form;
+use super::names::gvk;
 use crate::custom::CustomKind;
 use crate::kind::Kind;
 

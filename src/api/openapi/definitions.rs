@@ -7,7 +7,9 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::{Form, custom, types, values};
+use super::form::Form;
+use super::names::gvk;
+use super::{custom, types, values};
 use crate::kind::{Kind, KindRef};
 use crate::schema::{ApplyKind, Field, Merge, Node, Schemas, shape, table_name};
 
@@ -171,11 +173,6 @@ pub(super) fn part_version(
     } else {
         (group, version)
     }
-}
-
-/// One entry of `x-kubernetes-group-version-kind`.
-pub(super) fn gvk(group: &str, version: &str, kind: &str) -> Value {
-    json!({"group": group, "version": version, "kind": kind})
 }
 
 /// Types whose JSON is not what their Rust type says.

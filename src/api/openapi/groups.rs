@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::form::Form;
 use super::names::{capitalised, group_tag, group_title, version_tag};
 use super::operations::{Answer, Operation};
-use super::{Form, Place};
+use super::place::Place;
 use crate::kind::KindRef;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";

@@ -1,5 +1,12 @@
 //! How documents name groups and operations. Generated clients make names of theirs.
 
+use serde_json::{Value, json};
+
+/// One entry of `x-kubernetes-group-version-kind`.
+pub(super) fn gvk(group: &str, version: &str, kind: &str) -> Value {
+    json!({"group": group, "version": version, "kind": kind})
+}
+
 /// The group in an operation's id, such as `Core` and `RbacAuthorization`.
 pub(super) fn group_title(group: &str) -> String {
     short(group).split('.').map(capitalised).collect()

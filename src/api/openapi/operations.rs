@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Form;
+use super::form::Form;
 use super::parameters::Parameter;
 
 const READ_TYPES: &[&str] = &[

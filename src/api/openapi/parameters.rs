@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use super::Form;
+use super::form::Form;
 use crate::schema::{Node, Scalar, Schemas};
 
 /// One parameter, before it is written down.

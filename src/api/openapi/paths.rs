@@ -3,11 +3,13 @@
 
 use serde_json::{Map, Value};
 
-use super::definitions::{Definitions, gvk, part_version};
+use super::definitions::{Definitions, part_version};
+use super::form::Form;
+use super::groups;
+use super::names::gvk;
 use super::names::{capitalised, group_title, version_tag, with_article};
 use super::operations::{Answer, Operation};
 use super::parameters::{self, DELETE, FORCE, LIST, Parameter, WRITE};
-use super::{Form, groups};
 use crate::kind::{Kind, KindRef, Subresource};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::group_versions;
 use crate::kind::KindRef;
+
+fn group_versions(kinds: &[KindRef]) -> BTreeSet<(&'static str, &'static str)> {
+    kinds.iter().map(|kind| (kind.group, kind.version)).collect()
+}
 
 /// The place of a v3 document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

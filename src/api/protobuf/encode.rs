@@ -3,8 +3,7 @@
 use base64::Engine as _;
 use serde_json::Value;
 
-use super::MAGIC;
-use super::wire::Writer;
+use super::wire::{MAGIC, Writer};
 use crate::object;
 use crate::schema::{Node, Scalar, Schema, TypeRef};
 

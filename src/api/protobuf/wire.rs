@@ -1,6 +1,9 @@
 //! Protobuf's wire format: numbered items, read one after another. Also the
 //! writer that the OpenAPI document needs.
 
+/// What every body begins with.
+pub const MAGIC: &[u8] = b"k8s\0";
+
 /// One item of a message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Item<'a> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{FieldTerm, Operator, Requirement};
+use super::requirement::{FieldTerm, Operator, Requirement};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token<'a> {

@@ -1,7 +1,7 @@
 //! Whatever `allOf` and its like say of a member or item, the schema itself must know (apiextensions
 //! `validateStructuralCompleteness`).
 
-use super::{inner, junctors, properties, property};
+use super::parts::{inner, junctors, properties, property};
 use crate::status::FieldError;
 use crate::value::Field;
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::rules::Rules;
 use super::super::{check, embedded, patterns, shape};
-use super::{inner, properties};
+use super::parts::{inner, properties};
 use crate::kind::Findings;
 use crate::status::FieldError;
 use crate::value::{Field, flag};

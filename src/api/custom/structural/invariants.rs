@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{inner, is_there, is_zero, junctors, properties, property};
+use super::parts::{inner, is_there, is_zero, junctors, properties, property};
 use crate::cel::strings_pattern;
 use crate::status::FieldError;
 use crate::value::{Field, entries, flag};

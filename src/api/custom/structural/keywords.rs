@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::super::rule_check;
-use super::{inner, is_there, junctors, properties, property};
+use super::parts::{inner, is_there, junctors, properties, property};
 use crate::status::FieldError;
 use crate::value::{Field, entries, flag, list, text};
 

@@ -10,12 +10,12 @@ mod completeness;
 mod defaults;
 mod invariants;
 mod keywords;
-
-use serde_json::{Value, json};
+mod parts;
 
 use super::rule_check;
 use crate::status::FieldError;
-use crate::value::{Field, entries, flag};
+use crate::value::{Field, flag};
+use parts::is_zero;
 
 /// What may stand at the root of a schema whose status is written apart, as Kubernetes' text names it, and as schemas do.
 const AT_ROOT: [(&str, &str); 22] = [
@@ -88,40 +88,4 @@ fn root(schema: &Field, errors: &mut Vec<FieldError>) {
             names.join(" ")
         )));
     }
-}
-
-/// Whether a keyword's value is that of a schema without it.
-fn is_zero(value: &Value) -> bool {
-    matches!(value, Value::Null | Value::Bool(false)) || [json!(""), json!([]), json!({})].contains(value)
-}
-
-/// Whether a keyword is there and means something.
-fn is_there(schema: &Field, key: &str) -> bool {
-    schema.value.get(key).is_some_and(|value| !is_zero(value))
-}
-
-/// The schemas of the members of an object.
-fn properties<'v>(schema: &Field<'v>) -> Vec<(&'v str, Field<'v>)> {
-    let at = schema.path_of("properties");
-    entries(schema.value, "properties")
-        .map(|(name, value)| (name.as_str(), Field::new(value, format!("{at}[{name}]"))))
-        .collect()
-}
-
-/// The schema of one member; of null when there is none.
-fn property<'v>(schema: &Field<'v>, name: &str) -> Field<'v> {
-    let held = schema.value.get("properties").and_then(|all| all.get(name));
-    let path = format!("{}[{name}]", schema.path_of("properties"));
-    Field::new(held.unwrap_or(&Value::Null), path)
-}
-
-/// The schema below a keyword, if it is one.
-fn inner<'v>(schema: &Field<'v>, key: &str) -> Option<Field<'v>> {
-    Some(schema.get(key)).filter(|below| below.value.is_object())
-}
-
-/// The schemas that say more about the same value: `not` and the parts of `allOf`, `anyOf` and `oneOf`.
-fn junctors<'v>(schema: &Field<'v>) -> Vec<Field<'v>> {
-    let parts = ["anyOf", "allOf", "oneOf"].map(|key| schema.items(key));
-    parts.into_iter().flatten().chain(inner(schema, "not")).collect()
 }

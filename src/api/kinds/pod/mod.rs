@@ -6,12 +6,14 @@ mod containers;
 mod defaults;
 mod environment;
 mod mounts;
+mod paths;
 mod placement;
 mod platform;
 mod probes;
 pub mod resources;
 mod restarts;
 mod row;
+mod rules;
 mod security;
 pub mod sources;
 mod spec;
@@ -29,10 +31,9 @@ use serde_json::{Value, json};
 
 use super::metadata;
 use crate::kind::{Column, Kind, PART_VERBS, Part, Subresource};
-use crate::pod::Amounts;
-use crate::quantity::Quantity;
 use crate::status::FieldError;
-use crate::value::{Field, entries, get, int, keep, list, remove, set, text};
+use crate::value::{Field, int, keep, list, set, text};
+use rules::{pod_rules, qos_class};
 
 const PROXY_VERBS: &[&str] = &["create", "delete", "get", "patch", "update"];
 
@@ -148,30 +149,6 @@ fn copy_service_account(pod: &mut Value) {
     }
 }
 
-/// The quality-of-service class of a Pod object.
-pub fn qos_class(pod: &Value) -> &'static str {
-    let resources = |holder: &Value| {
-        (
-            amounts(holder, "resources.requests"),
-            amounts(holder, "resources.limits"),
-        )
-    };
-    let spec = get(pod, "spec");
-    if entries(spec, "resources").next().is_some() {
-        return crate::pod::qos_of(&[resources(spec)]);
-    }
-    let all = list(spec, "containers")
-        .iter()
-        .chain(list(spec, "initContainers"));
-    crate::pod::qos_of(&all.map(resources).collect::<Vec<_>>())
-}
-
-fn amounts(holder: &Value, path: &str) -> Amounts {
-    entries(holder, path)
-        .filter_map(|(k, v)| Some((k.clone(), Quantity::from_json(v).ok()?)))
-        .collect()
-}
-
 fn validate(pod: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = Field::at(pod, "spec");
@@ -185,14 +162,6 @@ fn validate(pod: &Value) -> Vec<FieldError> {
         errors.push(node.forbidden("cannot be set until all schedulingGates have been cleared"));
     }
     errors
-}
-
-/// What holds for a pod however it came to be as it is.
-fn pod_rules(pod: &Value, errors: &mut Vec<FieldError>) {
-    let spec = Field::at(pod, "spec");
-    annotations::check(&Field::at(pod, "metadata.annotations"), &spec, errors);
-    spec::pod_spec(&spec, true, errors);
-    containers::of_pods_only(&spec, errors);
 }
 
 fn fields(pod: &Value) -> Vec<(&'static str, String)> {
@@ -231,15 +200,6 @@ fn graceful_delete(pod: &Value, asked: Option<i64>) -> Option<i64> {
         negative if negative < 0 => Some(1),
         seconds => Some(seconds),
     }
-}
-
-/// Removes what only the server may say, for comparison of specs.
-fn without<'a>(spec: &Value, keys: impl IntoIterator<Item = &'a str>) -> Value {
-    let mut spec = spec.clone();
-    for key in keys {
-        remove(&mut spec, key);
-    }
-    spec
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::sources::no_backsteps;
-use super::volumes::{Volumes, descending_path};
+use super::paths::{descending_path, no_backsteps};
+use super::volumes::Volumes;
 use crate::status::FieldError;
 use crate::value::{Field, has, text};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::volumes;
+use super::paths;
 use crate::status::FieldError;
 use crate::value::Field;
 
@@ -142,7 +142,7 @@ fn seccomp(profile: &Field, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid(&local.path, profile.value.clone(), why));
         }
     } else if local.is_set() {
-        volumes::descending_path(&local, errors);
+        paths::descending_path(&local, errors);
     } else {
         errors.push(local.required("must be set when seccomp type is Localhost"));
     }

@@ -1,5 +1,6 @@
 //! Rules for where a volume comes from: what pods and PersistentVolumes have in common.
 
+use super::paths::{descending_path, no_backsteps};
 use crate::kinds::csi_driver;
 use crate::names;
 use crate::status::FieldError;
@@ -93,7 +94,7 @@ pub fn check(holder: &Field, key: &str, errors: &mut Vec<FieldError>) {
         "nfs" if !at.get("path").text().starts_with('/') => {
             errors.push(at.get("path").invalid("must be an absolute path"));
         }
-        "gitRepo" => super::volumes::descending_path(&at.get("directory"), errors),
+        "gitRepo" => descending_path(&at.get("directory"), errors),
         "gcePersistentDisk" | "awsElasticBlockStore" => number(&at.get("partition"), 0, 1, errors),
         "iscsi" => iscsi(&at, errors),
         "fc" => fibre(&at, errors),
@@ -131,13 +132,6 @@ fn host_path(at: &Field, errors: &mut Vec<FieldError>) {
         ],
         errors,
     );
-}
-
-/// No part of a path may lead up.
-pub fn no_backsteps(path: &Field, errors: &mut Vec<FieldError>) {
-    if path.text().split('/').any(|part| part == "..") {
-        errors.push(path.invalid("must not contain '..'"));
-    }
 }
 
 fn iscsi(at: &Field, errors: &mut Vec<FieldError>) {

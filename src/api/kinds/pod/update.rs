@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{annotations, containers, resources, without};
+use super::rules::{pod_rules, qos_class, without};
+use super::{annotations, containers, resources};
 use crate::names;
 use crate::status::FieldError;
 use crate::value::{Field, each, get, get_mut, int, keep, list, remove, same, set, text};
@@ -17,7 +18,7 @@ const ONLY: &str = "pod updates may not change fields other than `spec.container
 pub fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (new_spec, old_spec) = (Field::at(new, "spec"), get(old, "spec"));
-    super::pod_rules(new, &mut errors);
+    pod_rules(new, &mut errors);
     annotations::check_update(new, old, &mut errors);
     if !same_number(&new_spec, old_spec, "containers", "containers", &mut errors)
         || !same_number(
@@ -220,7 +221,7 @@ fn restore_all_but_spec(new: &mut Value, old: &Value) {
 pub fn validate_ephemeral(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = Field::at(new, "spec");
-    super::pod_rules(new, &mut errors);
+    pod_rules(new, &mut errors);
     let now = spec.items("ephemeralContainers");
     for before in list(old, "spec.ephemeralContainers") {
         let name = text(before, "name");
@@ -267,7 +268,7 @@ pub fn validate_resize(new: &Value, old: &Value) -> Vec<FieldError> {
             resources::of_container(&container.get("resources"), &spec, &mut errors);
         }
     }
-    if super::qos_class(new) != super::qos_class(old) {
+    if qos_class(new) != qos_class(old) {
         errors.push(FieldError::invalid(
             "spec",
             get(new, "spec").clone(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::paths::descending_path;
 use super::{environment, sources};
 use crate::kinds::persistent_volume_claim;
 use crate::names;
@@ -253,12 +254,4 @@ fn local_path(path: &Field, errors: &mut Vec<FieldError>) {
     if path.text().starts_with("..") && path.text() != ".." && !path.text().starts_with("../") {
         errors.push(path.invalid("must not start with '..'"));
     }
-}
-
-/// A path that leads nowhere but down.
-pub fn descending_path(path: &Field, errors: &mut Vec<FieldError>) {
-    if path.text().starts_with('/') {
-        errors.push(path.invalid("must be a relative path"));
-    }
-    sources::no_backsteps(path, errors);
 }

@@ -1,9 +1,12 @@
 //! Service: one address for many pods.
 
 mod row;
+mod types;
 mod update;
 mod validate;
 mod warnings;
+
+use types::addresses;
 
 use serde_json::{Value, json};
 
@@ -120,28 +123,6 @@ fn policies(spec: &mut Value) {
             }
         });
     }
-}
-
-/// Fills in the first of `clusterIPs` from `clusterIP`. Families and further
-/// addresses depend on the cluster's ranges, which the server knows.
-fn addresses(service: &mut Value) {
-    let Some(spec) = get_mut(service, "spec") else {
-        return;
-    };
-    let ip = text(spec, "clusterIP").to_owned();
-    if text(spec, "type") != "ExternalName" && !ip.is_empty() && list(spec, "clusterIPs").is_empty() {
-        set(spec, "clusterIPs", json!([ip]));
-    }
-}
-
-/// Whether services of that type have a cluster IP.
-fn needs_cluster_ip(kind: &str) -> bool {
-    matches!(kind, "" | "ClusterIP" | "NodePort" | "LoadBalancer")
-}
-
-/// Whether services of that type may have node ports.
-fn may_have_node_ports(kind: &str) -> bool {
-    matches!(kind, "NodePort" | "LoadBalancer")
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{addresses, may_have_node_ports, needs_cluster_ip, validate};
+use super::types::{addresses, may_have_node_ports, needs_cluster_ip};
+use super::validate;
 use crate::status::FieldError;
 use crate::value::{Field, each, get, get_mut, int, keep, list, remove, same, set, text};
 

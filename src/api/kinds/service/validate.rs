@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{may_have_node_ports, needs_cluster_ip};
+use super::types::{may_have_node_ports, needs_cluster_ip};
 use crate::kinds::metadata;
 use crate::names;
 use crate::status::FieldError;

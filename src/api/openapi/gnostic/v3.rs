@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{any, extensions, flag, items, made, named, operations, text, texts};
+use super::parts::{any, extensions, flag, items, made, named, operations, text, texts};
 use crate::protobuf::wire::Writer;
 
 /// Fields of `PathItem`.

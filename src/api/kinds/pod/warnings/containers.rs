@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::{SECCOMP_INSTEAD, annotation};
+use super::annotations::{SECCOMP_INSTEAD, annotation};
 use crate::kinds::warnings;
 use crate::value::{Field, has};
 

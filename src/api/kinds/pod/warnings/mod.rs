@@ -1,6 +1,7 @@
 //! What clients are told about pods and their templates that are in order, but hold what nobody looks at any more,
 //! or what is probably a mistake (k/k `pkg/api/pod`).
 
+mod annotations;
 mod containers;
 mod volumes;
 
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use crate::kinds::warnings;
 use crate::value::{Field, has};
+use annotations::{SECCOMP_INSTEAD, annotation};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -30,7 +32,6 @@ const ANNOTATIONS: [(&str, &str); 3] = [
     ),
 ];
 const SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/pod";
-const SECCOMP_INSTEAD: &str = r#"non-functional in v1.27+; use the "seccompProfile" field instead"#;
 
 /// Warnings about a new pod; changed ones are written by programs, which do not read them.
 pub fn pod(new: &Value, old: Option<&Value>) -> Vec<String> {
@@ -73,14 +74,6 @@ pub fn template(template: &Field, said: &mut Vec<String>) {
         .for_each(|address| warnings::ip(address, said));
     for alias in spec.items("hostAliases") {
         warnings::ip(&alias.get("ip"), said);
-    }
-}
-
-/// An annotation of the template that nobody looks at.
-fn annotation(template: &Field, key: &str, instead: &str, said: &mut Vec<String>) {
-    let annotations = template.get("metadata.annotations");
-    if annotations.value.get(key).is_some() {
-        said.push(format!("{}[{key}]: {instead}", annotations.path));
     }
 }
 
