@@ -15,7 +15,6 @@ mod typed;
 mod versions;
 mod write;
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::canon;

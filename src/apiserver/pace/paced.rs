@@ -1,7 +1,7 @@
 //! Work at its client's pace: what wakes it, and what it costs.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -63,7 +63,9 @@ impl Ticket {
     /// The ledger has chosen it. The ledger is held.
     pub(super) fn has_a_turn(&self) {
         *self.state() = State::Goes { turn: true };
-        self.task.wake();
+        if let Some(task) = self.task.take() {
+            wake_last(&task);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -146,6 +148,13 @@ impl Wake for Ticket {
     fn wake_by_ref(self: &Arc<Self>) {
         self.rouse();
     }
+}
+
+/// Wakes a task after all that is ready, and after what has just come from the network: a turn begins with a look at
+/// who else wants something. That is what yielding means to the runtime; outside of it, this is an ordinary waking.
+fn wake_last(task: &Waker) {
+    let mut yielding = pin!(tokio::task::yield_now());
+    let _ = yielding.as_mut().poll(&mut Context::from_waker(task));
 }
 
 /// A poll under way; its end is written down even if it panics.
