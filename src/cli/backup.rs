@@ -100,7 +100,7 @@ fn fetch(access: &Access, path: &Path) -> anyhow::Result<BackupAbout> {
         .open(path);
     let file = opened.with_context(|| format!("cannot write {}", path.display()))?;
     let mut out = BufWriter::new(file);
-    super::block_on(async { access.open()?.reachable().await?.0.backup(&mut out).await })?;
+    super::once::block_on(async { access.open()?.reachable().await?.0.backup(&mut out).await })?;
     let file = out.into_inner().map_err(std::io::IntoInnerError::into_error);
     let synced = file.and_then(|file| file.sync_all());
     synced.with_context(|| format!("cannot write {}", path.display()))?;

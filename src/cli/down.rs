@@ -71,7 +71,7 @@ fn stop(dir: &Path) -> anyhow::Result<()> {
 fn remove_traces(dir: &Path, instance_id: &str) -> anyhow::Result<()> {
     // Only folder and instance matter to what is removed; the rest of the settings never left memory.
     let config = AgentConfig::new("", dir.to_owned(), instance_id, Ipv4Addr::LOCALHOST.into());
-    super::block_on(async { Ok(agent::teardown(&config).await?) })
+    super::once::block_on(async { Ok(agent::teardown(&config).await?) })
         .context("cannot remove all that the node made on this host")?;
     println!(
         "nothing of this node is left on the host; its objects are in {}",

@@ -54,7 +54,7 @@ pub(super) fn run(_args: ImageArgs) -> anyhow::Result<()> {
 
 #[cfg(feature = "oci")]
 pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
-    super::block_on(async {
+    super::once::block_on(async {
         match args.verb {
             ImageVerb::Import {
                 file,

@@ -56,7 +56,7 @@ Writes wait for some milliseconds and no watch breaks.")]
 }
 
 pub(super) fn run(args: MemberArgs) -> anyhow::Result<()> {
-    super::block_on(async {
+    super::once::block_on(async {
         match args.verb {
             MemberVerb::List { access } => list(&access).await,
             MemberVerb::Remove { name, access } => {

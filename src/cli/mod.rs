@@ -4,6 +4,7 @@ mod backup;
 mod down;
 mod image;
 mod member;
+mod once;
 mod run;
 mod servers;
 mod settings;
@@ -205,12 +206,4 @@ fn whole_story(error: &anyhow::Error) -> String {
         }
     }
     story
-}
-
-/// A runtime for the verbs that do one thing and end.
-fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(future)
 }

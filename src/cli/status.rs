@@ -12,7 +12,7 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) fn run(args: StatusArgs) -> anyhow::Result<()> {
-    super::block_on(async {
+    super::once::block_on(async {
         let servers = args.access.open()?;
         let (_, members) = servers.reachable().await?;
         let mut rows = vec![HEADING.map(str::to_owned).to_vec()];

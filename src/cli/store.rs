@@ -37,7 +37,7 @@ The store does this by itself when its files are much larger than what is in the
 }
 
 pub(super) fn run(args: StoreArgs) -> anyhow::Result<()> {
-    super::block_on(async {
+    super::once::block_on(async {
         match args.verb {
             StoreVerb::Compact { revision, access } => compact(&access, revision).await,
             StoreVerb::Defragment { name, access } => defragment(&access, name.as_deref()).await,

@@ -96,7 +96,7 @@ The new token stands in the file of that name in the data folder of every server
 }
 
 pub(super) fn run(args: TrustArgs) -> anyhow::Result<()> {
-    super::block_on(async {
+    super::once::block_on(async {
         match args.verb {
             TrustVerb::List { access } => {
                 let (server, _) = access.open()?.reachable().await?;

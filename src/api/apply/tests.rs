@@ -1,5 +1,6 @@
 use super::*;
 use crate::schema::{SchemaRef, Schemas};
+use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -7,7 +7,7 @@ use api::status::Status;
 use api::value;
 use serde_json::Value;
 
-use super::{Operation, Plugin, Review, World};
+use super::plugin::{Operation, Plugin, Review, World};
 
 /// For claims.
 pub struct DefaultStorageClass;

@@ -3,7 +3,7 @@
 
 use api::status::{Cause, Status};
 
-use super::{Operation, Plugin, Review, World};
+use super::plugin::{Operation, Plugin, Review, World};
 
 const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
 

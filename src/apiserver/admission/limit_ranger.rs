@@ -13,7 +13,7 @@ use api::value;
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Value, json};
 
-use super::{Operation, Plugin, Review, World};
+use super::plugin::{Operation, Plugin, Review, World};
 use bounds::Asked;
 
 /// Where a pod says what was added to it.

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::Operation;
+use super::plugin::Operation;
 
 /// Upper bounds for plugins and steps, seconds (apiserver `admission/metrics`).
 const TIMES: [f64; 6] = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5];

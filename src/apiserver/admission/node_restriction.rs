@@ -8,7 +8,7 @@ use api::status::Status;
 use api::value;
 use serde_json::Value;
 
-use super::{Operation, Plugin, Review, World};
+use super::plugin::{Operation, Plugin, Review, World};
 
 /// Labels of this namespace are for administrators: a node may not set them on itself.
 const RESTRICTED: &str = "node-restriction.kubernetes.io";

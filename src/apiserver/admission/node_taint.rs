@@ -5,7 +5,7 @@ use api::status::Status;
 use api::value;
 use serde_json::{Value, json};
 
-use super::{Operation, Plugin, Review, World};
+use super::plugin::{Operation, Plugin, Review, World};
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 

@@ -7,7 +7,7 @@ use api::value;
 use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::Value;
 
-use super::{Operation, Plugin, Review, World};
+use super::plugin::{Operation, Plugin, Review, World};
 
 /// The node must be able to hold the pod.
 pub struct PodResizeValidator;

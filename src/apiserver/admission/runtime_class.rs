@@ -5,7 +5,7 @@ use api::status::Status;
 use api::value;
 use serde_json::Value;
 
-use super::{Operation, Plugin, Review, World};
+use super::plugin::{Operation, Plugin, Review, World};
 
 const GROUP: &str = "node.k8s.io";
 const CLASSES: &str = "runtimeclasses";

@@ -8,7 +8,7 @@ use api::status::Status;
 use api::value;
 use serde_json::{Value, json};
 
-use super::{Operation, Plugin, Review, World};
+use super::plugin::{Operation, Plugin, Review, World};
 
 /// Where containers find the token, the CA and the namespace.
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

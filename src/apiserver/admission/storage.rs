@@ -7,7 +7,7 @@ use api::status::Status;
 use api::value;
 use serde_json::Value;
 
-use super::{Operation, Plugin, Review, World};
+use super::plugin::{Operation, Plugin, Review, World};
 
 /// Kinds that stay while they are used, and what holds them; controllers take it away.
 const PROTECTED: [(&str, &str, &str); 3] = [

@@ -5,7 +5,7 @@ use api::status::Status;
 use api::value;
 use serde_json::{Value, json};
 
-use super::{Operation, Plugin, Review, World};
+use super::plugin::{Operation, Plugin, Review, World};
 
 /// For how many seconds new pods stay on a node in trouble, unless they say themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

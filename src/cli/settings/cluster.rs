@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{set, set_seconds};
+use super::set::{set, set_seconds};
 use crate::config::{Config, Switches};
 
 /// Joining, and the limits of store and API.

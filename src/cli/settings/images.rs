@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{set, set_seconds};
+use super::set::{set, set_seconds};
 
 /// Registries and the removal of unused images.
 #[derive(clap::Args, Clone, Debug, Default)]

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 
-use super::{set, set_seconds};
+use super::set::{set, set_seconds};
 use crate::config::{Config, EvictionPace};
 
 /// Heartbeats, tolerations and the pace of eviction.

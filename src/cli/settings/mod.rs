@@ -13,9 +13,9 @@ mod loss;
 mod network;
 mod node;
 mod safety;
+mod set;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::bail;
 use clap::{ArgMatches, FromArgMatches};
@@ -85,18 +85,6 @@ impl Settings {
         }
         Ok(config)
     }
-}
-
-/// Puts what was given in the default's place.
-fn set<T>(field: &mut T, given: Option<T>) {
-    if let Some(given) = given {
-        *field = given;
-    }
-}
-
-/// The same for a number of seconds.
-fn set_seconds(field: &mut Duration, given: Option<u64>) {
-    set(field, given.map(Duration::from_secs));
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::set;
+use super::set::set;
 use crate::config::{AddressPool, Config, Listen, PodRouting, Ranges, ServiceProxy};
 
 /// Listening, ranges, routing, DNS.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::{set, set_seconds};
+use super::set::{set, set_seconds};
 use crate::config::{Addresses, Config};
 
 /// Name, limits of pods, and when they have to go.

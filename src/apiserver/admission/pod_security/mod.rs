@@ -9,7 +9,7 @@ use api::status::Status;
 use api::value;
 use serde_json::Value;
 
-use super::{Operation, Plugin, Review, World};
+use super::plugin::{Operation, Plugin, Review, World};
 use checks::{Subject, Violation, violations};
 pub use policy::{Level, Policy, Standard, Version};
 
