@@ -7,6 +7,15 @@ use rocksdb::{BlockBasedOptions, Cache, DBCompactionStyle, LogLevel, Options, Re
 const WRITE_BUFFER_BYTES: usize = 16 << 20;
 /// Memory is taken from the system in such pieces, per family.
 const ARENA_BYTES: usize = 64 << 10;
+/// Flushes and merges write in bites of this size.
+const BITE_BYTES: u64 = 32 << 10;
+/// After a bite they rest until this time has passed, in microseconds: on a machine with one processor to spare they
+/// would keep it for a whole tick of the kernel, 4 ms, and whoever asks meanwhile waits.
+const BITE_MICROSECONDS: i64 = 250;
+/// What that comes to, a second: more than a node's disk is ever asked for.
+const BITES_BYTES_PER_SECOND: i64 = BITE_BYTES as i64 * 1_000_000 / BITE_MICROSECONDS;
+/// One in so many times it is the turn of those that are in less of a hurry (RocksDB's own figure).
+const FAIRNESS: i32 = 10;
 /// So many sorted files side by side are merged.
 const RUNS_MAX: i32 = 16;
 
@@ -21,6 +30,8 @@ pub(super) fn database_options() -> Options {
     options.set_table_cache_num_shard_bits(2);
     options.set_skip_stats_update_on_db_open(true);
     options.set_stats_dump_period_sec(0);
+    options.set_writable_file_max_buffer_size(BITE_BYTES);
+    options.set_ratelimiter(BITES_BYTES_PER_SECOND, BITE_MICROSECONDS, FAIRNESS);
     // Counters only: timers would cost time.
     options.enable_statistics();
     options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
