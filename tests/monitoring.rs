@@ -348,6 +348,7 @@ fn probes_are_told_of_each_part() {
                 "[+]poststarthook/crd-informer-synced ok\n",
                 "[+]poststarthook/apiservice-registration-controller ok\n",
                 "[+]poststarthook/start-service-ip-repair-controllers ok\n",
+                "[+]autoregister-completion ok\n",
                 "[+]shutdown ok\n",
                 "warn: some health checks cannot be excluded: no matches for \"odd\"\n",
                 "readyz check passed\n",

@@ -283,8 +283,7 @@ fn record(live: &Value, new: &Value, managers: &mut Managers, write: &Write<'_>)
     let reset = FieldSet::of_dotted(write.reset);
     let differences = Differences::of(live, new, managers.versions(), write, &reset);
     managers.take(&differences, None);
-    let mut changed = differences.own.changed;
-    changed.subtract(&NOBODYS);
+    let changed = differences.own.changed;
     if !changed.is_empty() {
         managers.give(write.id(false), write.api_version, changed, write.now);
     }

@@ -154,6 +154,8 @@ fn spell(value: &mut Value, scalar: Scalar) {
         _ => return,
     };
     let spelt = match scalar {
+        // What comes from the store, and from a client that has read it.
+        Scalar::Time if is_spelt(text) => None,
         Scalar::Quantity => quantity::canonical(text).ok(),
         Scalar::Time => text.parse().ok().map(time_text),
         Scalar::MicroTime => text.parse().ok().map(micro_time_text),
@@ -162,6 +164,18 @@ fn spell(value: &mut Value, scalar: Scalar) {
     if let Some(spelt) = spelt {
         *value = Value::String(spelt);
     }
+}
+
+/// Whether a time cannot be spelt in another way. (A leap second can.)
+fn is_spelt(time: &str) -> bool {
+    const SHAPE: &[u8; 20] = b"0000-00-00T00:00:00Z";
+    let alike = |(is, shape): (u8, u8)| match shape {
+        b'0' => is.is_ascii_digit(),
+        sign => is == sign,
+    };
+    time.len() == SHAPE.len()
+        && time.bytes().zip(*SHAPE).all(alike)
+        && time.get(17..18).is_some_and(|tens| tens < "6")
 }
 
 #[cfg(test)]
@@ -229,6 +243,19 @@ mod tests {
             "Lease",
         );
         assert_eq!(lease["metadata"]["creationTimestamp"], "2024-01-01T00:00:00Z");
+        for (sent, kept) in [
+            ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"),
+            ("2016-12-31T23:59:59z", "2016-12-31T23:59:59Z"),
+            ("2016-12-31T23:59:59Z", "2016-12-31T23:59:59Z"),
+            ("2016-13-31T23:59:59Z", "2016-13-31T23:59:59Z"),
+        ] {
+            let lease = canonical(
+                json!({"metadata": {"creationTimestamp": sent}}),
+                "coordination.k8s.io",
+                "Lease",
+            );
+            assert_eq!(lease["metadata"]["creationTimestamp"], kept);
+        }
         assert_eq!(lease["spec"]["renewTime"], "2024-01-01T00:00:00.500000Z");
     }
 

@@ -45,7 +45,7 @@ impl Step {
     /// The key in `FieldsV1`, such as `f:spec` or `k:{"name":"a"}`.
     fn encode(&self) -> String {
         match self {
-            Self::Field(name) => format!("f:{name}"),
+            Self::Field(name) => ["f:", name].concat(),
             Self::Key(keys) => {
                 let map: Map<String, Value> = keys.iter().cloned().collect();
                 format!("k:{}", Value::Object(map))
@@ -250,6 +250,9 @@ impl FieldSet {
 
     /// Paths in either.
     pub fn union(mut self, other: FieldSet) -> FieldSet {
+        if self.is_empty() {
+            return other;
+        }
         for (step, branch) in other.steps {
             match self.steps.get_mut(&step) {
                 Some(mine) => {

@@ -251,12 +251,12 @@ pub fn remove_finalizer(object: &mut Value, finalizer: &str) -> bool {
 
 /// A moment as `meta/v1.Time` writes it: UTC, whole seconds.
 pub fn time_text(at: jiff::Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    format!("{at:.0}")
 }
 
 /// A moment as `meta/v1.MicroTime` writes it: UTC, six decimals.
 pub fn micro_time_text(at: jiff::Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+    format!("{at:.6}")
 }
 
 #[cfg(test)]
@@ -300,5 +300,10 @@ mod tests {
         let at: jiff::Timestamp = "2024-05-01T10:00:00.1234567Z".parse().unwrap();
         assert_eq!(time_text(at), "2024-05-01T10:00:00Z");
         assert_eq!(micro_time_text(at), "2024-05-01T10:00:00.123456Z");
+        let early = jiff::Timestamp::new(-1, -999_999_999).unwrap();
+        assert_eq!(time_text(early), "1969-12-31T23:59:58Z");
+        assert_eq!(micro_time_text(early), "1969-12-31T23:59:58.000000Z");
+        let whole = jiff::Timestamp::UNIX_EPOCH;
+        assert_eq!(micro_time_text(whole), "1970-01-01T00:00:00.000000Z");
     }
 }

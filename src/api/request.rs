@@ -22,8 +22,8 @@ pub struct User {
     pub uid: String,
     /// Groups, such as `system:masters`.
     pub groups: Vec<String>,
-    /// Anything else an authenticator has to say.
-    pub extra: BTreeMap<String, Vec<String>>,
+    /// Anything else an authenticator has to say. Shared by the copies, of which every request makes some.
+    pub extra: Arc<BTreeMap<String, Vec<String>>>,
 }
 
 impl User {
@@ -50,7 +50,7 @@ impl User {
             put("groups", self.groups.clone().into());
         }
         if !self.extra.is_empty() {
-            put("extra", json!(self.extra));
+            put("extra", json!(*self.extra));
         }
         Value::Object(info)
     }

@@ -175,7 +175,7 @@ impl<'a> Field<'a> {
         if self.path.is_empty() {
             path.to_owned()
         } else {
-            format!("{}.{path}", self.path)
+            [self.path.as_str(), ".", path].concat()
         }
     }
 

@@ -32,18 +32,19 @@ pub trait Lookup: Send + Sync + 'static {
 
 /// The key under which an object is stored.
 pub fn key(group: &str, plural: &str, namespace: &str, name: &str) -> String {
-    let mut text = prefix(group, plural, namespace);
-    text.push_str(name);
-    text
+    joined(group, plural, namespace, name)
 }
 
 /// The prefix of the keys of a kind's objects, ending in `/`.
 pub fn prefix(group: &str, plural: &str, namespace: &str) -> String {
+    joined(group, plural, namespace, "")
+}
+
+fn joined(group: &str, plural: &str, namespace: &str, name: &str) -> String {
     let group = if group.is_empty() { "core" } else { group };
-    if namespace.is_empty() {
-        format!("/{group}/{plural}/")
-    } else {
-        format!("/{group}/{plural}/{namespace}/")
+    match namespace.is_empty() {
+        true => ["/", group, "/", plural, "/", name].concat(),
+        false => ["/", group, "/", plural, "/", namespace, "/", name].concat(),
     }
 }
 

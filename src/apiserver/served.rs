@@ -19,6 +19,8 @@ type Path = (&'static str, &'static str, &'static str);
 /// All kinds that are served.
 pub struct ServedKinds {
     built_in: Vec<&'static Kind>,
+    /// The same: every request looks its kind up several times.
+    by_path: HashMap<Path, &'static Kind>,
     switches: Switches,
     // A std lock: nothing awaits while it is held.
     custom: RwLock<Custom>,
@@ -41,8 +43,11 @@ impl Default for ServedKinds {
 impl ServedKinds {
     /// Those of a table, and no others yet.
     pub fn of(built_in: &[&'static Kind]) -> Self {
+        let path = |kind: &&'static Kind| ((kind.group, kind.version, kind.plural), *kind);
         Self {
             built_in: built_in.to_vec(),
+            // Of two with one path the first counts.
+            by_path: built_in.iter().rev().map(path).collect(),
             switches: Switches::default(),
             custom: RwLock::default(),
             changes: watch::Sender::new(0),
@@ -52,9 +57,8 @@ impl ServedKinds {
     /// Those of the one table, as they are switched, and no others yet.
     pub fn switched(switches: &Switches) -> Self {
         Self {
-            built_in: [kinds::all(), switches.early()].concat(),
             switches: switches.clone(),
-            ..Self::default()
+            ..Self::of(&[kinds::all(), switches.early()].concat())
         }
     }
 
@@ -65,12 +69,12 @@ impl ServedKinds {
 
     /// The kind with that path.
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<KindRef> {
-        let is = |k: &&&Kind| k.plural == plural && k.group == group && k.version == version;
-        if let Some(kind) = self.built_in.iter().find(is) {
+        let path = (group, version, plural);
+        if let Some(kind) = self.by_path.get(&path) {
             return Some(KindRef::BuiltIn(kind));
         }
         let custom = self.custom.read().unwrap_or_else(PoisonError::into_inner);
-        let found = custom.by_path.get(&(group, version, plural))?;
+        let found = custom.by_path.get(&path)?;
         Some(KindRef::Custom(found.clone()))
     }
 

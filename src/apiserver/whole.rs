@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use api::request::{EventStream, Reply, Request};
+use api::request::{EventStream, Reply, Request, ResourceRef};
 use api::status::Status;
 use async_trait::async_trait;
 use client::Api;
+use futures_util::future::BoxFuture;
 
 use crate::aggregation::Aggregation;
 use crate::authz::{Attributes, Authorizer};
@@ -24,21 +25,42 @@ pub(crate) struct Whole {
     pub authorizer: Arc<dyn Authorizer>,
 }
 
-#[async_trait]
-impl Api for Whole {
-    async fn call(&self, request: Request) -> Result<Reply, Status> {
+impl Whole {
+    /// Asks whoever else serves it.
+    async fn call_others(&self, request: Request) -> Result<Reply, Status> {
         let place = &request.resource;
         if place.plural.is_empty() {
             return self.aggregation.others().resources(place);
         }
         let other = self.aggregation.others().serving(&place.group, &place.version);
-        if other.is_none() && place.group != usage::GROUP {
-            return self.core.call(request).await;
-        }
         self.authorizer.authorize(&Attributes::of(&request)).await?;
         match other {
             Some(other) => self.aggregation.call(&other, request).await,
-            None => self.usage.answer(&request).await,
+            None if place.group == usage::GROUP => self.usage.answer(&request).await,
+            // It was taken back at this very moment.
+            None => self.core.call(request).await,
+        }
+    }
+
+    fn is_of_core(&self, place: &ResourceRef) -> bool {
+        let others = self.aggregation.others();
+        !place.plural.is_empty()
+            && place.group != usage::GROUP
+            && others.serving(&place.group, &place.version).is_none()
+    }
+}
+
+#[async_trait]
+impl Api for Whole {
+    // Written out: what the registry carries out is passed on as it is, not wrapped once more.
+    fn call<'s, 'f>(&'s self, request: Request) -> BoxFuture<'f, Result<Reply, Status>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        match self.is_of_core(&request.resource) {
+            true => self.core.call(request),
+            false => Box::pin(self.call_others(request)),
         }
     }
 

@@ -29,7 +29,7 @@ pub trait Random: Send + Sync + 'static {
     fn hex(&self, digits: usize) -> String {
         let mut bytes = vec![0; digits.div_ceil(2)];
         self.fill(&mut bytes);
-        let mut text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut text: String = bytes.into_iter().flat_map(hex_digits).collect();
         text.truncate(digits);
         text
     }
@@ -47,16 +47,20 @@ pub trait Random: Send + Sync + 'static {
         self.fill(&mut bytes);
         bytes[6] = (bytes[6] & 0x0f) | 0x40;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
-        let n = u128::from_be_bytes(bytes);
-        format!(
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            n >> 96,
-            (n >> 80) & 0xffff,
-            (n >> 64) & 0xffff,
-            (n >> 48) & 0xffff,
-            n & 0xffff_ffff_ffff
-        )
+        let mut text = String::with_capacity(36);
+        for (at, byte) in bytes.into_iter().enumerate() {
+            if matches!(at, 4 | 6 | 8 | 10) {
+                text.push('-');
+            }
+            text.extend(hex_digits(byte));
+        }
+        text
     }
+}
+
+/// The two lower-case digits of a byte.
+fn hex_digits(byte: u8) -> [char; 2] {
+    [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0'))
 }
 
 /// Shuffles a slice (Fisher–Yates).

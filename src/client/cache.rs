@@ -1,5 +1,8 @@
 //! A collection kept up to date in memory.
 
+mod change;
+mod options;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,65 +11,9 @@ use base::{OnError, Tasks};
 use tokio::sync::{mpsc, watch};
 
 use crate::reflect;
-use crate::typed::{Client, Object, Selectors};
-
-/// What a cache holds and how.
-#[derive(Clone, Debug)]
-pub struct CacheOptions {
-    /// Which objects.
-    pub selectors: Selectors,
-    /// Leave `metadata.managedFields` out: most readers never look at them and
-    /// they are often half of an object.
-    pub trim_managed_fields: bool,
-    /// Objects per page of the first list.
-    pub page_limit: u64,
-}
-
-impl Default for CacheOptions {
-    fn default() -> Self {
-        Self {
-            selectors: Selectors::all(),
-            trim_managed_fields: true,
-            page_limit: 500,
-        }
-    }
-}
-
-impl From<Selectors> for CacheOptions {
-    fn from(selectors: Selectors) -> Self {
-        Self {
-            selectors,
-            ..Self::default()
-        }
-    }
-}
-
-/// Something that happened to a cached object.
-#[derive(Debug)]
-pub enum Change<T> {
-    /// It came or changed; the second is what it was before.
-    Applied(Arc<T>, Option<Arc<T>>),
-    /// It went; this is its last known state.
-    Deleted(Arc<T>),
-}
-
-impl<T> Change<T> {
-    /// The object in its newest known state.
-    pub fn object(&self) -> &Arc<T> {
-        match self {
-            Change::Applied(object, _) | Change::Deleted(object) => object,
-        }
-    }
-}
-
-impl<T> Clone for Change<T> {
-    fn clone(&self) -> Self {
-        match self {
-            Change::Applied(new, old) => Change::Applied(new.clone(), old.clone()),
-            Change::Deleted(last) => Change::Deleted(last.clone()),
-        }
-    }
-}
+use crate::typed::{Client, Object};
+pub use change::Change;
+pub use options::CacheOptions;
 
 /// A collection in memory: listed once, then followed. Cheap to clone; all
 /// clones are the same cache. It lags behind the server by the watch's latency.
@@ -120,7 +67,8 @@ fn key_of<T: Object>(object: &T) -> String {
 }
 
 impl<T: Object> Cache<T> {
-    /// A cache of what `options` select ([`Selectors`] will do), kept up to date by a task of `tasks`.
+    /// A cache of what `options` select ([`Selectors`](crate::typed::Selectors) will do), kept up to date by a task
+    /// of `tasks`.
     pub fn start(client: &Client, options: impl Into<CacheOptions>, tasks: &Tasks) -> Self {
         Self::resume(client, options, None, tasks)
     }
@@ -327,142 +275,4 @@ impl<T: Object> Cache<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use api::request::{EventStream, Reply, Request, User};
-    use api::status::Status;
-    use async_trait::async_trait;
-    use k8s_openapi::api::core::v1::ConfigMap;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
-    use super::*;
-    use crate::door::Api;
-
-    fn map(namespace: &str, name: &str, version: &str) -> ConfigMap {
-        ConfigMap {
-            metadata: ObjectMeta {
-                namespace: Some(namespace.into()),
-                name: Some(name.into()),
-                resource_version: Some(version.into()),
-                ..ObjectMeta::default()
-            },
-            ..ConfigMap::default()
-        }
-    }
-
-    fn told(changes: &mut mpsc::UnboundedReceiver<Change<ConfigMap>>) -> Vec<String> {
-        let mut out = Vec::new();
-        while let Ok(change) = changes.try_recv() {
-            let name = change.object().metadata.name.clone().unwrap();
-            out.push(match change {
-                Change::Applied(_, None) => format!("+{name}"),
-                Change::Applied(_, Some(_)) => format!("~{name}"),
-                Change::Deleted(_) => format!("-{name}"),
-            });
-        }
-        out
-    }
-
-    #[test]
-    fn a_relist_tells_only_the_difference() {
-        let cache = Cache::fixed([map("x", "a", "1"), map("x", "b", "2"), map("x-y", "c", "3")]);
-        let mut changes = cache.changes();
-        assert_eq!(told(&mut changes), ["+c", "+a", "+b"]);
-        cache.replace(
-            vec![map("x", "a", "1"), map("x", "b", "4"), map("z", "d", "5")],
-            5,
-        );
-        assert_eq!(told(&mut changes), ["~b", "+d", "-c"]);
-        assert_eq!(cache.list_in("x").len(), 2);
-        assert_eq!(cache.revision(), 5);
-    }
-
-    struct Away;
-
-    #[async_trait]
-    impl Api for Away {
-        async fn call(&self, _: Request) -> Result<Reply, Status> {
-            Err(Status::unavailable("away"))
-        }
-
-        async fn watch(&self, _: Request) -> Result<EventStream, Status> {
-            Err(Status::unavailable("away"))
-        }
-    }
-
-    #[tokio::test]
-    async fn what_was_known_is_gone_by_only_when_the_server_is_silent() {
-        let tasks = Tasks::new();
-        let client = Client::new(Arc::new(Away), User::new("nobody", &[]));
-        // One that knows nothing has nothing to go by.
-        let ignorant = Cache::<ConfigMap>::start(&client, Selectors::all(), &tasks);
-        let waiter = tokio::spawn(async move { ignorant.filled().await });
-        let began = std::time::Instant::now();
-        let known = Some(vec![map("x", "a", "1")]);
-        let cache = Cache::resume(&client, Selectors::all(), known, &tasks);
-        assert!(cache.get("x", "a").is_some());
-        cache.filled().await;
-        assert!(began.elapsed() >= FRESH_MAX && !cache.is_synced());
-        assert!(!waiter.is_finished());
-        tasks.shutdown().await;
-    }
-
-    /// A server with one ConfigMap, whose watches never say anything.
-    struct Quiet;
-
-    #[async_trait]
-    impl Api for Quiet {
-        async fn call(&self, _: Request) -> Result<Reply, Status> {
-            let body =
-                serde_json::json!({"metadata": {"resourceVersion": "7"}, "items": [map("x", "a", "1")]});
-            Ok(Reply {
-                code: 200,
-                body: body.to_string().into(),
-                warnings: Vec::new(),
-            })
-        }
-
-        async fn watch(&self, _: Request) -> Result<EventStream, Status> {
-            Ok(Box::pin(futures_util::stream::pending()))
-        }
-    }
-
-    #[tokio::test]
-    async fn a_kind_that_goes_is_forgotten_and_found_again() {
-        let tasks = Tasks::new();
-        let client = Client::new(Arc::new(Quiet), User::new("nobody", &[]));
-        let (told, served) = watch::channel(false);
-        let cache = Cache::<ConfigMap>::start_while(&client, Selectors::all(), served, &tasks);
-        let mut changes = cache.changes();
-        cache.synced().await;
-        assert_eq!((cache.len(), cache.revision()), (0, 0));
-        for _ in 0..2 {
-            told.send_replace(true);
-            cache.wait_revision(7).await;
-            assert_eq!(
-                changes.recv().await.unwrap().object().metadata.name.as_deref(),
-                Some("a")
-            );
-            told.send_replace(false);
-            assert!(matches!(changes.recv().await, Some(Change::Deleted(_))));
-            while cache.revision() > 0 {
-                tokio::task::yield_now().await;
-            }
-        }
-        tasks.shutdown().await;
-    }
-
-    #[tokio::test]
-    async fn waiting_for_a_revision() {
-        let cache: Cache<ConfigMap> = Cache::empty();
-        assert!(!cache.is_synced());
-        let waiter = {
-            let cache = cache.clone();
-            tokio::spawn(async move { cache.wait_revision(7).await })
-        };
-        cache.reached(6);
-        cache.synced().await;
-        assert!(!waiter.is_finished());
-        cache.reached(7);
-        waiter.await.unwrap();
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! A parsed document along a schema: known fields of the right type stay, the
 //! rest is noted in the words of Kubernetes' decoder.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
@@ -42,16 +42,17 @@ pub(super) fn duplicates(tree: &Tree<'_>) -> Vec<String> {
     checker.notes
 }
 
+/// `'s` is the schema's.
 #[derive(Default)]
-struct Checker {
+struct Checker<'s> {
     notes: Vec<String>,
     type_error: Option<String>,
     /// Where we are, as notes show it: `spec.containers[0].name`.
     path: String,
     /// Where we are, as Go's type errors show it: struct fields only.
-    go_path: Vec<String>,
+    go_path: Vec<&'s str>,
     /// The struct whose field is being read.
-    owner: String,
+    owner: &'s str,
     /// In a custom kind: null and values of a wrong type stay, for validation to judge.
     lenient: bool,
 }
@@ -78,7 +79,7 @@ fn go_type(node: &Node, named: Option<&str>) -> String {
     }
 }
 
-impl Checker {
+impl<'s> Checker<'s> {
     fn note(&mut self, what: &str, key: &str) {
         if self.notes.len() < NOTES_MAX {
             let dot = if self.path.is_empty() { "" } else { "." };
@@ -126,7 +127,7 @@ impl Checker {
     }
 
     /// `None` for null and for what cannot be read: the field is absent.
-    fn value(&mut self, tree: Tree<'_>, node: &Node, field: Option<&Field>) -> Option<Value> {
+    fn value(&mut self, tree: Tree<'_>, node: &'s Node, field: Option<&'s Field>) -> Option<Value> {
         let named = field.and_then(|f| f.go_name);
         match (node, tree) {
             (_, Tree::Null) if self.lenient => Some(Value::Null),
@@ -158,7 +159,7 @@ impl Checker {
         }
     }
 
-    fn structure(&mut self, tree: Tree<'_>, of: &TypeRef) -> Option<Value> {
+    fn structure(&mut self, tree: Tree<'_>, of: &'s TypeRef) -> Option<Value> {
         let Tree::Object(entries) = tree else {
             if self.lenient && matches!(of, TypeRef::Own(_)) {
                 return Some(tree.into_value());
@@ -167,9 +168,10 @@ impl Checker {
         };
         let lenient = std::mem::replace(&mut self.lenient, matches!(of, TypeRef::Own(_)));
         let made = of.get();
-        let owner = std::mem::replace(&mut self.owner, made.name.clone().into_owned());
+        let owner = std::mem::replace(&mut self.owner, &made.name);
         let mut out = Map::new();
-        let mut seen = HashSet::new();
+        // Most objects are small, and one with a million keys takes no longer than its sorting.
+        let mut seen = BTreeSet::new();
         for entry in entries {
             let duplicate = !seen.insert(entry.key.clone());
             if duplicate && (made.preserve_unknown || made.field(&entry.key).is_some()) {
@@ -182,7 +184,7 @@ impl Checker {
         Some(Value::Object(out))
     }
 
-    fn field(&mut self, out: &mut Map<String, Value>, key: &str, tree: Tree<'_>, made: &Type) {
+    fn field(&mut self, out: &mut Map<String, Value>, key: &str, tree: Tree<'_>, made: &'s Type) {
         let Some(field) = made.field(key) else {
             if made.preserve_unknown {
                 out.insert(key.to_owned(), tree.into_value());
@@ -191,7 +193,7 @@ impl Checker {
             }
             return;
         };
-        self.go_path.push(key.to_owned());
+        self.go_path.push(&field.name);
         let read = self.below(key, |c| c.value(tree, &field.node, Some(field)));
         self.go_path.pop();
         // Null leaves what an earlier duplicate said, as it does in Go.
@@ -243,7 +245,7 @@ impl Checker {
                 }
             }
             Tree::Object(entries) => {
-                let mut seen = HashSet::new();
+                let mut seen = BTreeSet::new();
                 for entry in entries {
                     if !seen.insert(entry.key.as_ref()) {
                         self.note("duplicate", &entry.key);

@@ -196,17 +196,21 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Result<Cow<'a, str>, String> {
         self.at += 1;
         let start = self.at;
-        loop {
-            match self.peek().ok_or(END)? {
-                b'"' => {
-                    let raw = self.text.get(start..self.at).unwrap_or_default();
-                    self.at += 1;
-                    return Ok(String::from_utf8_lossy(raw));
-                }
-                b'\\' => return self.escaped(start),
-                c if c < 0x20 => return Err(invalid(c, "in string literal")),
-                _ => self.at += 1,
+        let rest = self.text.get(start..).unwrap_or_default();
+        let length = rest.iter().position(|c| matches!(c, b'"' | b'\\' | ..0x20));
+        let (raw, rest) = rest.split_at(length.ok_or(END)?);
+        self.at += raw.len();
+        match rest.first() {
+            Some(b'\\') => self.escaped(start),
+            Some(b'"') => {
+                self.at += 1;
+                // What is well formed, which almost all is, is looked through many bytes at a time.
+                Ok(match std::str::from_utf8(raw) {
+                    Ok(text) => Cow::Borrowed(text),
+                    Err(_) => String::from_utf8_lossy(raw),
+                })
             }
+            other => Err(invalid(other.copied().unwrap_or_default(), "in string literal")),
         }
     }
 

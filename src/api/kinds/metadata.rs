@@ -70,9 +70,8 @@ pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
     ] {
-        let field = meta.get(key);
-        if *field.value != *get(get(old, "metadata"), key) {
-            errors.push(field.invalid(IMMUTABLE));
+        if get(meta.value, key) != get(get(old, "metadata"), key) {
+            errors.push(meta.get(key).invalid(IMMUTABLE));
         }
     }
     finalizers_while_deleting(&meta, old, &mut errors);
@@ -105,11 +104,9 @@ fn finalizers_while_deleting(meta: &Field, old: &Value, errors: &mut Vec<FieldEr
 }
 
 fn always(meta: &Field, errors: &mut Vec<FieldError>) {
-    if meta.get("generation").int().is_some_and(|n| n < 0) {
-        errors.push(
-            meta.get("generation")
-                .invalid("must be greater than or equal to 0"),
-        );
+    let generation = meta.get("generation");
+    if generation.int().is_some_and(|n| n < 0) {
+        errors.push(generation.invalid("must be greater than or equal to 0"));
     }
     labels(&meta.get("labels"), errors);
     annotations(&meta.get("annotations"), errors);

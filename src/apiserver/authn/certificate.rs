@@ -164,7 +164,7 @@ fn read(der: &CertificateDer<'_>, by: Signer) -> Option<CertificateUser> {
         name,
         uid: String::new(),
         groups,
-        extra,
+        extra: extra.into(),
     };
     Some(CertificateUser::Known {
         user,

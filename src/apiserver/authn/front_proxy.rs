@@ -60,7 +60,7 @@ impl RequestHeaders {
             name,
             uid: first(headers, &self.uid).unwrap_or_default(),
             groups,
-            extra: self.extra(headers),
+            extra: self.extra(headers).into(),
         })
     }
 
@@ -118,7 +118,7 @@ pub fn introduce(headers: &mut HeaderMap, user: &User) {
     for group in &user.groups {
         put("x-remote-group", group);
     }
-    for (key, values) in &user.extra {
+    for (key, values) in user.extra.iter() {
         for value in values {
             put(&format!("x-remote-extra-{}", escaped(key)), value);
         }
@@ -155,6 +155,8 @@ fn escaped(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -163,10 +165,10 @@ mod tests {
             name: "jane".into(),
             uid: "u-1".into(),
             groups: vec!["dev".into(), "system:authenticated".into()],
-            extra: BTreeMap::from([(
+            extra: Arc::new(BTreeMap::from([(
                 "example.com/scope".to_owned(),
                 vec!["a".to_owned(), "b".to_owned()],
-            )]),
+            )])),
         };
         let mut headers = HeaderMap::new();
         headers.insert("x-remote-group", "system:masters".parse().unwrap());

@@ -154,7 +154,8 @@ impl Authn {
             _ => {}
         }
         match bearer(headers) {
-            Some(token) => self.bearer(&token, notes).await,
+            // Boxed: asking others takes room that few requests need.
+            Some(token) => Box::pin(self.bearer(&token, notes)).await,
             // A certificate that proves nothing is a wrong credential, not a missing one.
             None if matches!(connection, CertificateUser::Nobody) && self.may_anybody_ask(path) => {
                 Ok(User::anonymous())

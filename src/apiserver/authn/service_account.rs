@@ -305,7 +305,7 @@ fn user(claims: &Claims) -> User {
     }
     let named = &private.serviceaccount;
     User {
-        extra,
+        extra: extra.into(),
         ..account(&private.namespace, &named.name, &named.uid)
     }
 }
@@ -320,7 +320,7 @@ fn account(namespace: &str, name: &str, uid: &str) -> User {
             format!("system:serviceaccounts:{namespace}"),
             super::AUTHENTICATED.to_owned(),
         ],
-        extra: BTreeMap::new(),
+        extra: Arc::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is counted of credentials, under Kubernetes' names.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use api::request::User;
@@ -42,6 +43,8 @@ pub struct Tally {
     attempts: Family<Outcome, Gauge>,
     users: Family<Name, Gauge>,
     times: Family<Outcome, Histogram, fn() -> Histogram>,
+    /// Those of a failure and of a success, so that not every request looks them up.
+    outcomes: [OnceLock<(Gauge, Histogram)>; 2],
     remaining: telemetry::Histogram,
 }
 
@@ -65,6 +68,7 @@ impl Tally {
                 "Authentication duration in seconds broken out by result",
                 Family::new_with_constructor(times),
             ),
+            outcomes: Default::default(),
             remaining: metrics.add(
                 "apiserver_client_certificate_expiration_seconds",
                 "Distribution of the remaining lifetime on the certificate used to authenticate a request",
@@ -80,10 +84,18 @@ impl Tally {
 
     /// Somebody is known, or is not.
     pub fn known(&self, user: Option<&User>, took: Duration) {
-        let result = if user.is_some() { "success" } else { "error" };
-        let outcome = Outcome { result };
-        self.attempts.get_or_create(&outcome).inc();
-        self.times.get_or_create(&outcome).observe(took.as_secs_f64());
+        let [failure, success] = &self.outcomes;
+        let (series, result) = match user {
+            Some(_) => (success, "success"),
+            None => (failure, "error"),
+        };
+        let (attempts, times) = series.get_or_init(|| {
+            let outcome = Outcome { result };
+            let attempts = self.attempts.get_or_create_owned(&outcome);
+            (attempts, self.times.get_or_create_owned(&outcome))
+        });
+        attempts.inc();
+        times.observe(took.as_secs_f64());
         if let Some(user) = user {
             let username = sort(&user.name);
             self.users.get_or_create(&Name { username }).inc();

@@ -96,7 +96,7 @@ fn read(review: &Value, wanted: &[String]) -> Answer {
         name,
         uid: text(of, "uid").to_owned(),
         groups,
-        extra,
+        extra: extra.into(),
     };
     Ok((user, audiences))
 }

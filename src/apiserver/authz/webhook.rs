@@ -203,7 +203,7 @@ fn spec(attributes: &Attributes) -> Value {
         spec["groups"] = json!(user.groups);
     }
     if !user.extra.is_empty() {
-        spec["extra"] = json!(user.extra);
+        spec["extra"] = json!(*user.extra);
     }
     let about = attributes;
     if !about.resource_request {

@@ -14,26 +14,22 @@ use crate::audit::{Ending, Outside, Trail};
 use crate::authz::Attributes;
 use crate::nodes::Body;
 
-/// Begins the trail of a request whose caller is known, and whom it is carried out as; `verb` is that of metrics, and
+/// Begins the trail of a request whose caller is known, and as whom it is carried out if that is another; `verb` is that of metrics, and
 /// what is noted of the request goes to its notes.
 pub async fn begin(
     door: &Door,
     caller: &Caller,
-    users: (User, &User),
+    (user, other): (&User, Option<&User>),
     route: &Route,
     verb: &str,
     request: &mut Request<Body>,
     (id, notes): (&str, &Notes),
 ) -> Option<Trail> {
-    if !door.audit.is_on() {
-        return None;
-    }
     let outside = outside(caller, request, id);
     let about = about(route, verb, request.method(), request.uri().path());
-    let (user, effective) = users;
-    let impersonated = (user != *effective).then(|| effective.clone());
-    let asked = attributes(&about, effective);
-    let trail = door.audit.begin(outside, about, user, impersonated)?;
+    let asked = attributes(&about, other.unwrap_or(user));
+    let impersonated = other.filter(|other| *other != user).cloned();
+    let trail = door.audit.begin(outside, about, user.clone(), impersonated)?;
     trail.follow(notes);
     let decision = door.authorizer.settle(&asked).await;
     let word = if decision.allowed { "allow" } else { "forbid" };

@@ -111,7 +111,7 @@ async fn answered(door: Arc<Door>, caller: Caller, request: Request<Body>) -> Re
         }
     };
     if response.status().as_u16() >= 400 {
-        lent.rest().await;
+        Box::pin(lent.rest()).await;
     }
     let lasts = counted.lasts();
     counted.answered(&response, queued + notes.waited());
@@ -145,6 +145,7 @@ fn audit_id(headers: &HeaderMap) -> HeaderValue {
     id
 }
 
+// What few requests need is boxed, so that all the others need no room for it.
 async fn answer(
     door: &Arc<Door>,
     caller: Caller,
@@ -160,17 +161,21 @@ async fn answer(
             return Err(status);
         }
     };
-    let user = impersonate::effective(real.clone(), request.headers(), door.authorizer.as_ref()).await?;
-    course.trail = audited::begin(
-        door,
-        &caller,
-        (real, &user),
-        &route,
-        about.verb,
-        &mut request,
-        (id, &notes),
-    )
-    .await;
+    let other = impersonate::effective(&real, request.headers(), door.authorizer.as_ref()).await?;
+    if door.audit.is_on() {
+        let users = (&real, other.as_ref());
+        let begun = audited::begin(
+            door,
+            &caller,
+            users,
+            &route,
+            about.verb,
+            &mut request,
+            (id, &notes),
+        );
+        course.trail = Box::pin(begun).await;
+    }
+    let user = other.unwrap_or(real);
     let remote = door.aggregation.others().of_path(request.uri().path());
     if remote.is_none() && has_body(&route) {
         let until = began + resource::timeout(&query)?;
@@ -197,10 +202,10 @@ async fn answer(
         until: caller.until(door),
     };
     if let Some(remote) = remote {
-        return aggregated::answer(door, &remote, about, incoming).await;
+        return Box::pin(aggregated::answer(door, &remote, about, incoming)).await;
     }
     let response = match route {
-        Route::Plain => plain::answer(door, incoming).await?,
+        Route::Plain => Box::pin(plain::answer(door, incoming)).await?,
         Route::Resource(path) => resource::answer(door, *path, about, incoming).await?,
     };
     Ok(turns::hold(response, about, seat))

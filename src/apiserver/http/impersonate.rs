@@ -9,14 +9,27 @@ use http::HeaderMap;
 use super::path::decode;
 use crate::authz::{Attributes, Authorizer};
 
+/// What all such headers begin with.
+const ALL: &str = "impersonate-";
 const EXTRA: &str = "impersonate-extra-";
 
-/// The user that the request is to be carried out as: the caller, unless headers say otherwise.
+/// The user that the request is to be carried out as, if headers say that it is another one than the caller.
 pub async fn effective(
-    caller: User,
+    caller: &User,
     headers: &HeaderMap,
     authorizer: &dyn Authorizer,
-) -> Result<User, Status> {
+) -> Result<Option<User>, Status> {
+    if !headers.keys().any(|name| name.as_str().starts_with(ALL)) {
+        return Ok(None);
+    }
+    Box::pin(asked(caller, headers, authorizer)).await
+}
+
+async fn asked(
+    caller: &User,
+    headers: &HeaderMap,
+    authorizer: &dyn Authorizer,
+) -> Result<Option<User>, Status> {
     let text = |name: &str| {
         headers
             .get(name)
@@ -33,20 +46,20 @@ pub async fn effective(
     let extra = extra(headers);
     if name.is_empty() {
         if groups.is_empty() && uid.is_empty() && extra.is_empty() {
-            return Ok(caller);
+            return Ok(None);
         }
         let why = "requested [groups, uid or extra] without impersonating a user";
         return Err(Status::bad_request(why));
     }
-    for asked in questions(&caller, &name, &uid, &groups, &extra) {
+    for asked in questions(caller, &name, &uid, &groups, &extra) {
         authorizer.authorize(&asked).await?;
     }
-    Ok(User {
+    Ok(Some(User {
         groups: full_groups(&name, groups),
         name,
         uid,
-        extra,
-    })
+        extra: extra.into(),
+    }))
 }
 
 /// The parts of a service account's user name: namespace and name.
@@ -144,24 +157,22 @@ mod tests {
         let rbac = Rbac::with_defaults();
         let admin = User::new("root", &["system:masters"]);
         let asked = headers(&[("impersonate-user", "jane"), ("impersonate-group", "dev")]);
-        let jane = effective(admin.clone(), &asked, &rbac).await.unwrap();
-        assert_eq!(jane, User::new("jane", &["dev", "system:authenticated"]));
+        let jane = effective(&admin, &asked, &rbac).await.unwrap();
+        assert_eq!(jane, Some(User::new("jane", &["dev", "system:authenticated"])));
         let account = headers(&[("impersonate-user", "system:serviceaccount:a:bot")]);
-        let bot = effective(admin.clone(), &account, &rbac).await.unwrap();
+        let bot = effective(&admin, &account, &rbac).await.unwrap();
         assert_eq!(
-            bot.groups,
+            bot.unwrap().groups,
             [
                 "system:serviceaccounts",
                 "system:serviceaccounts:a",
                 "system:authenticated"
             ]
         );
+        let nobody_else = effective(&admin, &HeaderMap::new(), &rbac).await;
+        assert_eq!(nobody_else.unwrap(), None);
         assert_eq!(
-            effective(admin.clone(), &HeaderMap::new(), &rbac).await.unwrap(),
-            admin
-        );
-        assert_eq!(
-            effective(admin, &headers(&[("impersonate-group", "x")]), &rbac)
+            effective(&admin, &headers(&[("impersonate-group", "x")]), &rbac)
                 .await
                 .unwrap_err()
                 .code,
@@ -173,7 +184,9 @@ mod tests {
     async fn others_may_not() {
         let rbac = Rbac::with_defaults();
         let asked = headers(&[("impersonate-user", "root")]);
-        let refused = effective(User::new("eve", &[]), &asked, &rbac).await.unwrap_err();
+        let refused = effective(&User::new("eve", &[]), &asked, &rbac)
+            .await
+            .unwrap_err();
         assert_eq!(
             refused.message,
             r#"users "root" is forbidden: User "eve" cannot impersonate resource "users" in API group "" at the cluster scope"#

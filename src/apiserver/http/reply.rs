@@ -19,6 +19,8 @@ use crate::nodes::Body;
 const GZIP_BYTES_MIN: usize = 128 * 1024;
 /// What is compressed at once.
 const GZIP_PIECE: usize = 64 * 1024;
+/// As many heads as an answer usually has by the time it is sent, so that they find room at once.
+const HEADS: usize = 8;
 /// All warnings of one answer together; the rest is cut off, as in Kubernetes.
 const WARNINGS_BYTES_MAX: usize = 4 * 1024;
 
@@ -35,6 +37,7 @@ pub fn empty() -> Body {
 /// An answer with a body that is there whole.
 pub fn response(code: u16, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(full(body));
+    response.headers_mut().reserve(HEADS);
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response
         .headers_mut()

@@ -34,7 +34,7 @@ const WATCH_TIMEOUT_SECONDS: u64 = 1800;
 
 const NO_SUCH_METHOD: &str = "the server does not allow this method on the requested resource";
 
-/// Answers a request for a resource.
+/// Answers a request for a resource. What few requests are for is boxed, so that the others need no room for it.
 pub async fn answer(
     door: &Arc<Door>,
     path: ResourcePath,
@@ -47,19 +47,19 @@ pub async fn answer(
     }
     if streams::is_stream(&path) {
         let _running = door.counters.long_running(about);
-        return streams::answer(door, path, incoming).await;
+        return Box::pin(streams::answer(door, path, incoming)).await;
     }
     if backup::is_about(&path) {
-        return backup::answer(door, path, incoming).await;
+        return Box::pin(backup::answer(door, path, incoming)).await;
     }
     if room::is_about(&path) {
-        return room::answer(door, path, incoming).await;
+        return Box::pin(room::answer(door, path, incoming)).await;
     }
     if trust::is_about(&path) {
-        return trust::answer(door, path, incoming).await;
+        return Box::pin(trust::answer(door, path, incoming)).await;
     }
     if members::is_about(&path) {
-        return members::answer(door, path, incoming).await;
+        return Box::pin(members::answer(door, path, incoming)).await;
     }
     let (method, headers) = (incoming.request.method(), incoming.request.headers());
     let place = &path.resource;
@@ -67,7 +67,7 @@ pub async fn answer(
     let types = patch_types(kind.is_some_and(|kind| kind.custom().is_some()));
     let verb = verb(&path, method, &incoming.query, headers, types)?;
     if verb == Verb::Watch {
-        return follow(door, path, about, incoming).await;
+        return Box::pin(follow(door, path, about, incoming)).await;
     }
     let _running = door.counters.running(!matches!(verb, Verb::Get | Verb::List));
     call(door, verb, path, incoming).await

@@ -53,6 +53,7 @@ use async_trait::async_trait;
 use base::telemetry::Metrics;
 use base::{Clock, Random, SystemClock, SystemRandom};
 use client::Api;
+use futures_util::future::BoxFuture;
 use store::Store;
 
 use crate::admission::dynamic::Dynamic;
@@ -276,21 +277,24 @@ impl Core {
             // What a write is judged by is never older than what some client was told, by whichever server.
             self.inner.store.catch_up().await.map_err(refuse::status)?;
         }
-        match (request.verb, request.subresource.as_str()) {
-            (Verb::Get, _) => self.get(request).await,
-            (Verb::List, "") => self.list(request).await,
-            (Verb::Create, "") if asks(request) => self.review(request).await,
-            (Verb::Create, "") if request.resource.plural == "bindings" => self.bind(request).await,
-            (Verb::Create, "") => self.create(request).await,
-            (Verb::Create, "binding") => self.bind(request).await,
-            (Verb::Create, "eviction") => self.evict(request).await,
-            (Verb::Create, "token") => self.token(request).await,
-            (Verb::Update | Verb::Patch(_), _) => self.change(request).await,
-            (Verb::Delete, "") => self.delete(request).await,
-            (Verb::DeleteCollection, "") => self.delete_collection(request).await,
-            (Verb::Watch, _) => Err(Status::bad_request("a watch has no single answer")),
-            _ => Err(Status::no_such_path()),
-        }
+        // Boxed one by one: they are large, and reading an object would need as much room as the largest of them.
+        let carried_out: BoxFuture<'_, Result<Reply, Status>> =
+            match (request.verb, request.subresource.as_str()) {
+                (Verb::Get, _) => return self.get(request).await,
+                (Verb::List, "") => Box::pin(self.list(request)),
+                (Verb::Create, "") if asks(request) => Box::pin(self.review(request)),
+                (Verb::Create, "") if request.resource.plural == "bindings" => Box::pin(self.bind(request)),
+                (Verb::Create, "") => Box::pin(self.create(request)),
+                (Verb::Create, "binding") => Box::pin(self.bind(request)),
+                (Verb::Create, "eviction") => Box::pin(self.evict(request)),
+                (Verb::Create, "token") => Box::pin(self.token(request)),
+                (Verb::Update | Verb::Patch(_), _) => Box::pin(self.change(request)),
+                (Verb::Delete, "") => Box::pin(self.delete(request)),
+                (Verb::DeleteCollection, "") => Box::pin(self.delete_collection(request)),
+                (Verb::Watch, _) => return Err(Status::bad_request("a watch has no single answer")),
+                _ => return Err(Status::no_such_path()),
+            };
+        carried_out.await
     }
 }
 

@@ -1,6 +1,8 @@
 //! Questions about users: who holds a token, who am I, may somebody do
 //! something. Answered, never stored.
 
+use std::collections::BTreeMap;
+
 use api::go;
 use api::object;
 use api::request::{Notes, Reply, Request, User};
@@ -116,14 +118,14 @@ fn texts(list: &Value) -> Vec<String> {
 
 fn subject(review: &Value) -> User {
     let spec = value::get(review, "spec");
-    let extra = value::entries(spec, "extra")
+    let extra: BTreeMap<_, _> = value::entries(spec, "extra")
         .map(|(key, values)| (key.clone(), texts(values)))
         .collect();
     User {
         name: value::text(spec, "user").to_owned(),
         uid: value::text(spec, "uid").to_owned(),
         groups: texts(value::get(spec, "groups")),
-        extra,
+        extra: extra.into(),
     }
 }
 

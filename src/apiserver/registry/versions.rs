@@ -31,7 +31,8 @@ impl Core {
         if !conversion::by_webhook(kind) {
             return read::served(text, kind).map(Cow::into_owned);
         }
-        let mut all = self.served_all(&[text], kind).await?;
+        // Boxed, so that those who need no webhook need no room for asking one.
+        let mut all = Box::pin(self.served_all(&[text], kind)).await?;
         let one = all.pop().map(Cow::into_owned);
         one.ok_or_else(|| Status::internal("nothing was converted"))
     }
@@ -98,7 +99,9 @@ impl Core {
     pub(super) async fn to_served(&self, mut value: Value, kind: &KindRef) -> Result<Value, Status> {
         if let Some(custom) = kind.custom().filter(|_| conversion::by_webhook(kind)) {
             let outbound = self.inner.dynamic.outbound();
-            let made = conversion::to_version(outbound, custom, vec![value], &kind.api_version()).await?;
+            let version = kind.api_version();
+            let asked = conversion::to_version(outbound, custom, vec![value], &version);
+            let made = Box::pin(asked).await?;
             value = made.into_iter().next().unwrap_or_default();
         }
         read::to_served(&mut value, kind);

@@ -72,10 +72,11 @@ pub(super) async fn door(
         OnError::Shutdown,
         core.clone().tend_definitions(definitions),
     );
+    let registered = Arc::<AtomicBool>::default();
     tasks.spawn(
         "keep standard objects",
         OnError::Shutdown,
-        core.clone().keep_standard_objects(),
+        core.clone().keep_standard_objects(registered.clone()),
     );
     tasks.spawn(
         "note the use of tokens",
@@ -136,6 +137,7 @@ pub(super) async fn door(
             cut_off: &cut_off,
             followers: &mirrors.followers,
             addresses: &addresses,
+            registered: &registered,
         },
         tasks,
     );

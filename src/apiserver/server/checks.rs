@@ -33,7 +33,7 @@ const REGISTRATION: &str = "apiregistration.k8s.io";
 
 /// What is made once, by this server or by the one that leads, and the objects by which one sees that it was. Only
 /// what clients may count on from the first request: nobody waits for flow control's objects (until they are there its
-/// mandatory ones hold), nor for the APIServices of what is served here in any case.
+/// mandatory ones hold).
 const STEPS: [(&str, &[Place]); 5] = [
     (
         "poststarthook/start-system-namespaces-controller",
@@ -85,6 +85,8 @@ pub(super) struct Around<'a> {
     pub followers: &'a Followers,
     /// Whether the addresses of Services were found in order, or put there, once.
     pub addresses: &'a Arc<AtomicBool>,
+    /// Whether there was an APIService, once, for everything that is served here.
+    pub registered: &'a Arc<AtomicBool>,
 }
 
 /// The parts of a server of the API: those of every server, its steps, and the plugins that keep keys.
@@ -108,17 +110,30 @@ pub(super) fn of_server(config: &ServerConfig, around: Around<'_>, tasks: &Tasks
     let (lookup, others) = (around.lookup.clone(), around.others.clone());
     let registered: Check = Arc::new(move || others_are_known(&*lookup, &others));
     health.add_step("poststarthook/apiservice-registration-controller", registered);
-    let addresses = around.addresses.clone();
-    let repaired: Check = Arc::new(move || match addresses.load(Ordering::Relaxed) {
-        true => Ok(()),
-        false => Err("not finished: the addresses of services were not looked at yet".to_owned()),
-    });
+    let repaired = is_set(
+        around.addresses,
+        "the addresses of services were not looked at yet",
+    );
     health.add_step("poststarthook/start-service-ip-repair-controllers", repaired);
+    let registered = is_set(
+        around.registered,
+        "there may be no APIServices yet for what is served here",
+    );
+    health.add_step("autoregister-completion", registered);
     if config.encryption.is_some() {
         let vault = around.vault.clone();
         health.add("kms-providers", false, Arc::new(move || vault.health()));
     }
     health
+}
+
+/// Whether something was done, which its task says by that flag.
+fn is_set(flag: &Arc<AtomicBool>, otherwise: &'static str) -> Check {
+    let flag = flag.clone();
+    Arc::new(move || match flag.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => Err(format!("not finished: {otherwise}")),
+    })
 }
 
 /// The parts whose state every server tells, a witness as well.

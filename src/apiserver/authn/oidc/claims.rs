@@ -297,7 +297,7 @@ impl Rules {
             name,
             uid,
             groups,
-            extra,
+            extra: extra.into(),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Objects that the server keeps in order by itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::request::{Options, Request, ResourceRef, User, Verb};
@@ -65,7 +66,7 @@ fn named<'a>(objects: &'a [Value], name: &str) -> Option<&'a Value> {
 #[tokio::test]
 async fn the_servers_own_objects_are_there_and_stay() {
     let world = world().await;
-    tokio::spawn(world.core.clone().keep_standard_objects());
+    tokio::spawn(world.core.clone().keep_standard_objects(Arc::default()));
     let schemas = (FLOW, "flowschemas");
     let judged =
         |objects: &[Value]| objects.len() == 13 && objects.iter().all(|o| condition(o, "Dangling").is_some());
@@ -98,7 +99,7 @@ async fn the_servers_own_objects_are_there_and_stay() {
 #[tokio::test]
 async fn a_definitions_api_service_comes_and_goes_with_it() {
     let world = world().await;
-    tokio::spawn(world.core.clone().keep_standard_objects());
+    tokio::spawn(world.core.clone().keep_standard_objects(Arc::default()));
     let definitions = ("apiextensions.k8s.io", "customresourcedefinitions");
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -130,7 +131,7 @@ async fn a_definitions_api_service_comes_and_goes_with_it() {
 #[tokio::test]
 async fn a_schema_without_its_level_is_told_so() {
     let world = world().await;
-    tokio::spawn(world.core.clone().keep_standard_objects());
+    tokio::spawn(world.core.clone().keep_standard_objects(Arc::default()));
     let rule = json!({
         "subjects": [{"kind": "User", "user": {"name": "a"}}],
         "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["*"]}],

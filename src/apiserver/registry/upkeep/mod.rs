@@ -20,6 +20,7 @@ pub(crate) use flow_control::mandatory as mandatory_flow_control;
 pub(crate) use repairs::COMPONENT as REPAIRS;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use api::object;
@@ -76,12 +77,13 @@ enum What {
 }
 
 impl Core {
-    /// Keeps these objects in order for ever. Call it once the definitions are loaded.
-    pub async fn keep_standard_objects(self) {
-        while anew("the server's own objects", self.keep_until_broken().await).await {}
+    /// Keeps these objects in order for ever; `once` says that they have been it once. Call it once the definitions are
+    /// loaded.
+    pub async fn keep_standard_objects(self, once: Arc<AtomicBool>) {
+        while anew("the server's own objects", self.keep_until_broken(&once).await).await {}
     }
 
-    async fn keep_until_broken(&self) -> Result<(), StoreError> {
+    async fn keep_until_broken(&self, once: &AtomicBool) -> Result<(), StoreError> {
         let store = &self.inner.store;
         let mut watches = Vec::new();
         for (group, plural, namespace) in COLLECTIONS {
@@ -101,6 +103,7 @@ impl Core {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
+            once.store(true, Ordering::Relaxed);
             let settle = (began.elapsed() * RESTS).clamp(SETTLE, REST_MAX);
             changed(&mut watches, &mut kinds, &mut keys, &mut leads, settle).await?;
         }
