@@ -4,11 +4,8 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 
-/// Packages of which no program of a pod is the provider.
-const WASI: &str = "wasi:";
-
-/// Packages whose exports are for hosts to call: to export one makes no library of a component.
-const HOSTS: [&str; 3] = [WASI, "fermyon:", "spin:"];
+/// Packages of hosts' interfaces: no program of a pod provides them, and to export one makes no library of a component.
+const HOSTS: [&str; 3] = ["wasi:", "fermyon:", "spin:"];
 
 /// An interface that a component imports from whoever has it.
 pub(crate) struct Wanted {
@@ -19,11 +16,11 @@ pub(crate) struct Wanted {
     resource: Option<String>,
 }
 
-/// The interfaces that a component imports and that are not WASI's.
+/// The interfaces that a component imports and that are not hosts'.
 pub(crate) fn imports(engine: &Engine, component: &Component) -> Vec<Wanted> {
     let kind = component.component_type();
     let imports = kind.imports(engine);
-    let foreign = imports.filter(|(name, _)| is_interface(name) && !name.starts_with(WASI));
+    let foreign = imports.filter(|(name, _)| is_shared(name));
     let wanted = foreign.filter_map(|(name, item)| match item.ty {
         ComponentItem::ComponentInstance(instance) => {
             let mut wanted = Wanted {
@@ -51,8 +48,7 @@ pub(crate) fn imports(engine: &Engine, component: &Component) -> Vec<Wanted> {
 pub(crate) fn exports(engine: &Engine, component: &Component) -> Vec<String> {
     let kind = component.component_type();
     let exports = kind.exports(engine);
-    let own =
-        exports.filter(|(name, _)| is_interface(name) && !HOSTS.iter().any(|host| name.starts_with(host)));
+    let own = exports.filter(|(name, _)| is_shared(name));
     let with_functions = own.filter(|(_, item)| match &item.ty {
         ComponentItem::ComponentInstance(instance) => instance
             .exports(engine)
@@ -62,8 +58,10 @@ pub(crate) fn exports(engine: &Engine, component: &Component) -> Vec<String> {
     with_functions.map(|(name, _)| name.to_owned()).collect()
 }
 
-fn is_interface(name: &str) -> bool {
-    name.contains(':') && name.contains('/')
+/// Whether that is the name of an interface which is not a host's.
+fn is_shared(name: &str) -> bool {
+    let is_interface = name.contains(':') && name.contains('/');
+    is_interface && !HOSTS.iter().any(|host| name.starts_with(host))
 }
 
 impl Wanted {
@@ -235,7 +233,7 @@ mod tests {
     #[test]
     fn what_is_the_hosts_is_nobody_elses() {
         let engine = engine();
-        let text = r#"(component (import "wasi:a/b" (instance)) (import "plain" (func)))"#;
+        let text = r#"(component (import "wasi:a/b" (instance)) (import "spin:c/d" (instance)) (import "plain" (func)))"#;
         let component = Component::new(&engine, text).unwrap();
         assert!(imports(&engine, &component).is_empty());
     }
