@@ -22,6 +22,7 @@ mod services;
 mod startup;
 mod unpack;
 mod wasm_http;
+mod within;
 
 use std::path::PathBuf;
 
@@ -106,6 +107,12 @@ enum Question {
         #[arg(default_value_t = 5)]
         seconds: u64,
     },
+    /// A request of one Wasm component to another, within a pod and between two.
+    Within {
+        /// Length of each of the rounds.
+        #[arg(default_value_t = 5)]
+        seconds: u64,
+    },
     /// Thousands of Wasm pods: time, memory, idle CPU.
     Density {
         /// How many pods, once for each number.
@@ -144,6 +151,7 @@ fn main() -> anyhow::Result<()> {
             runtime.block_on(service_table::measure(&scratch, services, changes))
         }
         Question::Wasm { seconds } => runtime.block_on(wasm_http::measure(&bin, &scratch, seconds)),
+        Question::Within { seconds } => runtime.block_on(within::measure(&bin, &scratch, seconds)),
         Question::Density { pods } => runtime.block_on(density::measure(&bin, &scratch, &pods)),
         Question::Unpack { runs } => unpack::measure(&bin, &scratch, runs),
     }

@@ -1,11 +1,9 @@
 //! One `wasi:http` component in a pod and under `wasmtime serve`, with a fresh
-//! instance per request and with instances reused, beside a native server; and
-//! what a request from one to another costs within a pod and between two.
+//! instance per request and with instances reused, beside a native server.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
 
@@ -17,9 +15,10 @@ use crate::process::{Peer, await_port};
 use crate::services::{address, interleave};
 use crate::table;
 
-const REUSE: &str = "coracle.dev/wasm-reuse";
+/// On pods: instances answer many requests.
+pub const REUSE: &str = "coracle.dev/wasm-reuse";
 
-/// Prints the tables.
+/// Prints the table.
 pub async fn measure(bin: &Path, scratch: &Path, seconds: u64) -> anyhow::Result<()> {
     let node = Node::start(bin, scratch, &[])?;
     pods::stock(&node, scratch)?;
@@ -69,53 +68,11 @@ pub async fn measure(bin: &Path, scratch: &Path, seconds: u64) -> anyhow::Result
         ],
         &rows,
     );
-    drop(peers);
-    between(&api, &reused, seconds).await
-}
-
-/// One program that asks another for each request: in its own pod, in memory, and in another pod, by loopback.
-async fn between(api: &Api<Pod>, stranger: &str, seconds: u64) -> anyhow::Result<()> {
-    let mut pair = pods::pod("pair", pods::WASM)?;
-    pair.metadata.annotations = Some([(REUSE.to_owned(), "true".to_owned())].into());
-    let containers = &mut pair.spec.as_mut().context("a spec")?.containers;
-    let mut back = containers.first().context("a container")?.clone();
-    back.name = "back".to_owned();
-    back.ports
-        .iter_mut()
-        .flatten()
-        .for_each(|port| port.container_port = 8081);
-    containers.push(back);
-    api.create(&PostParams::default(), &pair).await?;
-    let pair = address(api, "pair").await?;
-    pods::first_byte(&pair).await?;
-    let ask = |target: &str| format!("http://{pair}:8080/fetch?url=http://{target}/");
-    let ways = [
-        ("asks nobody", format!("http://{pair}:8080/")),
-        ("asks a neighbour, in memory", ask("127.0.0.1:8081")),
-        ("asks another pod, by loopback", ask(&format!("{stranger}:8080"))),
-    ];
-    let mut rows = vec![];
-    for (way, rounds) in ways.iter().zip(interleave(&ways, Connections::Kept, seconds)?) {
-        rows.push([vec![way.0.to_owned()], load::median(&rounds).cells()].concat());
-    }
-    table::print(
-        &format!(
-            "HTTP requests to a component that asks another each time, instances reused, 32 kept connections, median \
-             of rounds of {seconds} s in turns"
-        ),
-        &[
-            "the component",
-            "requests/s",
-            "p50",
-            "p99",
-            "CPU of the machine per request",
-        ],
-        &rows,
-    );
     Ok(())
 }
 
-async fn wasm_pod(api: &Api<Pod>, name: &str, reuse: bool) -> anyhow::Result<String> {
+/// A pod of the program, which answers.
+pub async fn wasm_pod(api: &Api<Pod>, name: &str, reuse: bool) -> anyhow::Result<String> {
     let mut pod = pods::pod(name, pods::WASM)?;
     let reuse = (REUSE.to_owned(), reuse.to_string());
     pod.metadata.annotations = Some([reuse].into());

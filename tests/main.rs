@@ -68,6 +68,7 @@ mod monitoring;
 mod neighbours;
 mod oci;
 mod own_users;
+mod partners;
 mod pod_files;
 mod pods;
 mod processors;

@@ -104,6 +104,11 @@ pub(crate) fn compile_error(error: &wasmtime::Error) -> WasmError {
 
 /// Words a link error for people: an import that this host lacks.
 pub(crate) fn link_error(error: &wasmtime::Error) -> WasmError {
+    WasmError::Unsupported(link_text(error))
+}
+
+/// The same, as the text alone.
+pub(crate) fn link_text(error: &wasmtime::Error) -> String {
     let text = format!("{error:#}");
     let hint = if text.contains("fermyon:spin/") || text.contains("spin:") {
         "; this is one of Spin's own host interfaces, which are not offered here: use those of WASI"
@@ -114,7 +119,7 @@ pub(crate) fn link_error(error: &wasmtime::Error) -> WasmError {
     } else {
         "; this host offers WASI 0.1 (core modules), WASI 0.2 and wasi:http 0.2"
     };
-    WasmError::Unsupported(format!("{text}{hint}"))
+    format!("{text}{hint}")
 }
 
 #[cfg(test)]

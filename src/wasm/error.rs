@@ -13,6 +13,14 @@ pub enum WasmError {
     /// The program is well formed but needs something this host does not offer.
     #[error("unsupported wasm program: {0}")]
     Unsupported(String),
+    /// Several programs of a pod export what the program imports.
+    #[error("the interface {interface} is exported by several programs ({}): one of them has to be chosen", quoted(.programs))]
+    Ambiguous {
+        /// The interface.
+        interface: String,
+        /// The programs' names.
+        programs: Vec<String>,
+    },
     /// The wanted listening address is taken.
     #[error("cannot listen on {address}: address already in use")]
     AddressInUse {
@@ -57,4 +65,9 @@ pub enum WasmError {
     /// The host is shutting down.
     #[error("the wasm host has been shut down")]
     Closed,
+}
+
+fn quoted(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    quoted.join(", ")
 }

@@ -7,7 +7,7 @@ use crate::state::Blueprint;
 use crate::{Exit, ExitReason, Usage};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,8 @@ pub(crate) struct Control {
     pub(crate) stop: CancellationToken,
     pub(crate) kill: CancellationToken,
     exit: watch::Sender<Option<Exit>>,
+    /// Why the guest itself made it end early.
+    broken: OnceLock<Exit>,
     account: Arc<Account>,
     http_address: Option<SocketAddr>,
     /// Its sockets for as long as it accepts connections; whoever only controls it does not keep them open.
@@ -39,10 +41,18 @@ impl Control {
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
             exit: watch::Sender::new(None),
+            broken: OnceLock::new(),
             account: blueprint.account.clone(),
             http_address: listener.map(|listener| listener.address()),
             listener: listener.map(Arc::downgrade).unwrap_or_default(),
             traffic: blueprint.traffic.clone(),
+        }
+    }
+
+    /// Ends it now, for a reason of its guest's that is to be told.
+    pub(crate) fn break_off(&self, exit: Exit) {
+        if self.broken.set(exit).is_ok() {
+            self.kill.cancel();
         }
     }
 }
@@ -54,6 +64,7 @@ pub(crate) struct Report(pub(crate) Arc<Control>);
 
 impl Report {
     pub(crate) fn end(self, exit: Exit) {
+        let exit = self.0.broken.get().cloned().unwrap_or(exit);
         self.0.exit.send_replace(Some(exit));
     }
 }

@@ -130,6 +130,15 @@ impl Account {
         }
     }
 
+    /// Books memory of this process's that is not in a store, until what is returned is dropped.
+    pub(crate) fn hold(self: &Arc<Self>, bytes: u64) -> Result<Held, OutOfMemory> {
+        self.take(bytes)?;
+        Ok(Held {
+            account: self.clone(),
+            bytes,
+        })
+    }
+
     fn take(&self, bytes: u64) -> Result<(), OutOfMemory> {
         let most = self.memory_bytes_max.load(Relaxed);
         let grant = self.memory_bytes.fetch_update(Relaxed, Relaxed, |used| {
@@ -151,6 +160,18 @@ impl Account {
     fn give_back(&self, bytes: u64) {
         self.memory_bytes.fetch_sub(bytes, Relaxed);
         self.freed.notify_waiters();
+    }
+}
+
+/// Memory that an instance answers for besides its stores'.
+pub(crate) struct Held {
+    account: Arc<Account>,
+    bytes: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.account.give_back(self.bytes);
     }
 }
 
@@ -263,6 +284,15 @@ mod tests {
         assert_eq!(account.usage().memory_bytes_peak, 6 << 20);
         drop(two);
         assert_eq!(account.usage().memory_bytes, 0);
+    }
+
+    #[test]
+    fn what_is_held_besides_stores_counts_as_well() {
+        let account = Arc::new(Account::new(10, None));
+        let held = account.hold(8).unwrap();
+        assert!(account.hold(3).is_err());
+        drop(held);
+        assert!(account.hold(3).is_ok());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The guest's view of the network, as a trait that the embedder fills.
 
-use crate::Neighbours;
+use crate::{Interfaces, Neighbours};
 use async_trait::async_trait;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -63,6 +63,11 @@ pub trait Network: Send + Sync {
     /// Where the pod's `wasi:http` servers know one another, so that requests
     /// from one to another need no socket. None: they all take the network.
     fn neighbours(&self) -> Option<&Neighbours> {
+        None
+    }
+    /// Where the pod's programs find what others of them export. None: they
+    /// have what the host offers and no more.
+    fn interfaces(&self) -> Option<&Interfaces> {
         None
     }
     /// The addresses of a name, best first. Called on the runtime from which the

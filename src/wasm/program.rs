@@ -1,13 +1,14 @@
 //! A compiled program and the kinds there are.
 
 use crate::WasmError;
-use crate::detect::link_error;
+use crate::detect::{link_error, link_text};
 use crate::engine::Base;
+use crate::interfaces::{self, Member, Wanted};
 use crate::preview1;
 use crate::state::{ModuleState, State};
 use std::sync::Arc;
-use wasmtime::component::Component;
-use wasmtime::{Engine, InstancePre, Module};
+use wasmtime::component::{Component, InstancePre};
+use wasmtime::{Engine, Module};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
@@ -20,6 +21,8 @@ pub enum ProgramKind {
     Command,
     /// A component that exports `wasi:http/incoming-handler`.
     Http,
+    /// A component that does nothing by itself: other programs of its pod call what it exports.
+    Library,
 }
 
 /// A compiled program, ready to be started any number of times. Cheap to clone.
@@ -41,18 +44,32 @@ pub(crate) enum Code {
 
 /// Compiled and linked.
 pub(crate) enum Ready {
-    Module(InstancePre<ModuleState>),
+    Module(wasmtime::InstancePre<ModuleState>),
     Command(CommandPre<State>),
     Http(ProxyPre<State>),
+    Library(InstancePre<State>),
+    /// Not linked: it imports what other programs of its pod may export.
+    Unbound(Unbound),
+}
+
+/// A component whose imports are not all the host's.
+pub(crate) struct Unbound {
+    component: Component,
+    kind: ProgramKind,
+    wanted: Vec<Arc<Wanted>>,
+    /// What is said of it where nobody exports that.
+    refusal: String,
 }
 
 impl Program {
     /// What sort of program it is.
     pub fn kind(&self) -> ProgramKind {
-        match self.inner.ready {
+        match &self.inner.ready {
             Ready::Module(_) => ProgramKind::Module,
             Ready::Command(_) => ProgramKind::Command,
             Ready::Http(_) => ProgramKind::Http,
+            Ready::Library(_) => ProgramKind::Library,
+            Ready::Unbound(unbound) => unbound.kind,
         }
     }
 
@@ -60,7 +77,7 @@ impl Program {
     pub fn accepts(&self) -> bool {
         match &self.inner.ready {
             Ready::Module(pre) => preview1::accepts(pre.module()),
-            Ready::Command(_) | Ready::Http(_) => false,
+            _ => false,
         }
     }
 
@@ -75,7 +92,55 @@ impl Program {
             Ready::Module(pre) => pre.module().engine(),
             Ready::Command(pre) => pre.engine(),
             Ready::Http(pre) => pre.engine(),
+            Ready::Library(pre) => pre.engine(),
+            Ready::Unbound(unbound) => unbound.component.engine(),
         }
+    }
+
+    /// The component, if it is one.
+    pub(crate) fn component(&self) -> Option<&Component> {
+        match &self.inner.ready {
+            Ready::Unbound(unbound) => Some(&unbound.component),
+            _ => self.instance_pre().map(InstancePre::component),
+        }
+    }
+
+    /// What instances of the component are made from, once its imports have been found.
+    pub(crate) fn instance_pre(&self) -> Option<&InstancePre<State>> {
+        match &self.inner.ready {
+            Ready::Module(_) | Ready::Unbound(_) => None,
+            Ready::Command(pre) => Some(pre.instance_pre()),
+            Ready::Http(pre) => Some(pre.instance_pre()),
+            Ready::Library(pre) => Some(pre),
+        }
+    }
+
+    /// Whether other programs could call something that it exports.
+    pub(crate) fn exports(&self) -> bool {
+        let exports = |component| !interfaces::exports(self.engine(), component).is_empty();
+        self.component().is_some_and(exports)
+    }
+
+    /// The program with its imports found among the other programs of its pod.
+    pub(crate) async fn bound(&self, base: &Base, member: Option<&Member>) -> Result<Program, WasmError> {
+        let Ready::Unbound(unbound) = &self.inner.ready else {
+            return Ok(self.clone());
+        };
+        let found = match member {
+            Some(member) => interfaces::bindings(&base.engine, &unbound.wanted, member).await?,
+            None => None,
+        };
+        let found = found.ok_or_else(|| WasmError::Unsupported(unbound.refusal.clone()))?;
+        let mut linker = base.components.clone();
+        let linked = found.iter().try_for_each(|binding| binding.link(&mut linker));
+        let pre = linked.and_then(|()| linker.instantiate_pre(&unbound.component));
+        let ready = pre.and_then(|pre| ready(unbound.kind, pre));
+        Ok(Program {
+            inner: Arc::new(Inner {
+                digest: self.inner.digest.clone(),
+                ready: ready.map_err(|error| link_error(&error))?,
+            }),
+        })
     }
 
     /// Finds out what the code is for and connects it with the host.
@@ -125,34 +190,53 @@ fn link_module(base: &Base, module: &Module) -> Result<Ready, WasmError> {
 }
 
 fn link_component(base: &Base, component: &Component) -> Result<Ready, WasmError> {
-    let kind = component.component_type();
-    let names: Vec<String> = kind
-        .exports(&base.engine)
-        .map(|(name, _)| name.to_string())
-        .collect();
-    let exports = |interface: &str| names.iter().any(|name| name.starts_with(interface));
-    let is_http = exports("wasi:http/incoming-handler@0.2");
-    if !is_http && !exports("wasi:cli/run@0.2") {
-        let hint = if exports("wasi:http/handler@0.3") || exports("wasi:cli/run@0.3") {
-            "WASI 0.3 is not offered yet, build it for WASI 0.2"
-        } else {
-            "it exports neither `wasi:cli/run` nor `wasi:http/incoming-handler` of WASI 0.2"
-        };
-        let found = list(names.iter().map(String::as_str));
-        return Err(WasmError::Unsupported(format!(
-            "the component cannot be started: {hint}; its exports: {found}"
-        )));
-    }
-    let pre = base
-        .components
-        .instantiate_pre(component)
-        .map_err(|error| link_error(&error))?;
-    let ready = if is_http {
-        ProxyPre::new(pre).map(Ready::Http)
-    } else {
-        CommandPre::new(pre).map(Ready::Command)
+    let kind = kind(&base.engine, component)?;
+    let error = match base.components.instantiate_pre(component) {
+        Ok(pre) => return ready(kind, pre).map_err(|error| link_error(&error)),
+        Err(error) => error,
     };
-    ready.map_err(|error| link_error(&error))
+    let wanted = interfaces::imports(&base.engine, component);
+    if wanted.is_empty() {
+        return Err(link_error(&error));
+    }
+    Ok(Ready::Unbound(Unbound {
+        component: component.clone(),
+        kind,
+        wanted: wanted.into_iter().map(Arc::new).collect(),
+        refusal: link_text(&error),
+    }))
+}
+
+/// What a component is for, by its exports.
+fn kind(engine: &Engine, component: &Component) -> Result<ProgramKind, WasmError> {
+    let kind = component.component_type();
+    let names: Vec<String> = kind.exports(engine).map(|(name, _)| name.to_string()).collect();
+    let exports = |interface: &str| names.iter().any(|name| name.starts_with(interface));
+    if exports("wasi:http/incoming-handler@0.2") {
+        return Ok(ProgramKind::Http);
+    }
+    if exports("wasi:cli/run@0.2") {
+        return Ok(ProgramKind::Command);
+    }
+    let hint = if exports("wasi:http/handler@0.3") || exports("wasi:cli/run@0.3") {
+        "WASI 0.3 is not offered yet, build it for WASI 0.2"
+    } else if !interfaces::exports(engine, component).is_empty() {
+        return Ok(ProgramKind::Library);
+    } else {
+        "it exports neither `wasi:cli/run` nor `wasi:http/incoming-handler` of WASI 0.2"
+    };
+    let found = list(names.iter().map(String::as_str));
+    Err(WasmError::Unsupported(format!(
+        "the component cannot be started: {hint}; its exports: {found}"
+    )))
+}
+
+fn ready(kind: ProgramKind, pre: InstancePre<State>) -> wasmtime::Result<Ready> {
+    match kind {
+        ProgramKind::Http => ProxyPre::new(pre).map(Ready::Http),
+        ProgramKind::Command => CommandPre::new(pre).map(Ready::Command),
+        ProgramKind::Library | ProgramKind::Module => Ok(Ready::Library(pre)),
+    }
 }
 
 /// The first few names, for an error text.

@@ -3,6 +3,7 @@
 use crate::Exit;
 use crate::host::Tools;
 use crate::instance::{Control, Report};
+use crate::interfaces::Offer;
 use crate::program::{Program, Ready};
 use crate::sockets::Listener;
 use crate::spec::Stdin;
@@ -11,13 +12,14 @@ use std::sync::Arc;
 use wasmtime::InstancePre;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
-/// Runs a program to its end, or until it is stopped or killed.
+/// Runs a program to its end, or until it is stopped or killed. What other programs call of it ends with it.
 pub(crate) async fn command(
     tools: Arc<Tools>,
     program: Program,
     blueprint: Arc<Blueprint>,
     stdin: Stdin,
     listeners: Vec<Listener>,
+    offer: Option<Offer>,
     report: Report,
 ) {
     let control = report.0.clone();
@@ -31,6 +33,7 @@ pub(crate) async fn command(
         exit = guest(&tools, &program, &blueprint, stdin, listeners) => exit,
         never = blueprint.heirlooms.give_up() => match never {},
     };
+    drop(offer);
     tracing::debug!(
         instance = blueprint.name,
         code = exit.code,
@@ -38,6 +41,25 @@ pub(crate) async fn command(
         "wasm instance ended"
     );
     report.end(exit);
+}
+
+/// A program that others call and that does nothing by itself: until it is stopped and their calls are answered.
+pub(crate) async fn library(offer: Option<Offer>, report: Report) {
+    let control = report.0.clone();
+    let exit = tokio::select! {
+        biased;
+        () = control.kill.cancelled() => Exit::killed(),
+        () = called(&control, offer.as_ref()) => Exit::with_code(0),
+    };
+    drop(offer);
+    report.end(exit);
+}
+
+async fn called(control: &Control, offer: Option<&Offer>) {
+    control.stop.cancelled().await;
+    if let Some(offer) = offer {
+        offer.drained().await;
+    }
 }
 
 /// The instance was asked to stop and is a server with nothing left to do.
@@ -57,6 +79,8 @@ async fn guest(
         Ready::Module(pre) => run_module(tools, pre, blueprint, stdin, listeners).await,
         Ready::Command(pre) => run_component(tools, pre, blueprint, stdin).await,
         Ready::Http(_) => return Exit::not_started("a wasi:http program is served, not run"),
+        Ready::Library(_) => return Exit::not_started("the program is called, not run"),
+        Ready::Unbound(_) => return Exit::not_started("the program's imports have not been found"),
     };
     result.unwrap_or_else(|error| Exit::from_error(&error))
 }

@@ -1,8 +1,8 @@
 //! What the caller says about an instance: arguments, files, limits.
 
-use crate::AllowedHosts;
 use crate::keyvalue::Buckets;
 use crate::network::Network;
+use crate::{AllowedHosts, Membership};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -48,6 +48,8 @@ pub struct InstanceSpec {
     pub allowed_hosts: Option<AllowedHosts>,
     /// Buckets of `wasi:keyvalue` that it may open. None: there are none.
     pub buckets: Option<Arc<dyn Buckets>>,
+    /// What it is to the other programs of its network. None: it imports nothing of theirs, nor exports anything to them.
+    pub membership: Option<Membership>,
 }
 
 impl InstanceSpec {
@@ -70,6 +72,7 @@ impl InstanceSpec {
             reuse: false,
             allowed_hosts: None,
             buckets: None,
+            membership: None,
         }
     }
 }

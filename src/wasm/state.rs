@@ -1,6 +1,7 @@
 //! What a store holds for its guest, and what new stores are made from.
 
 use crate::http::Outbound;
+use crate::interfaces::Calls;
 use crate::keyvalue::Buckets;
 use crate::limits::{Account, Limiter};
 use crate::meter::Meter;
@@ -35,6 +36,10 @@ pub(crate) struct State {
     pub(crate) stderr: Arc<dyn Output>,
     /// What `wasi:keyvalue` opens.
     pub(crate) buckets: Option<Arc<dyn Buckets>>,
+    /// What it uses, all its stores together.
+    pub(crate) account: Arc<Account>,
+    /// Calls to and from other programs.
+    pub(crate) calls: Calls,
     http: WasiHttpCtx,
     outbound: Outbound,
     limiter: Limiter,
@@ -145,6 +150,8 @@ impl Blueprint {
             settings: self.env.clone(),
             stderr: self.stderr.clone(),
             buckets: self.buckets.clone(),
+            account: self.account.clone(),
+            calls: Calls::default(),
             http: WasiHttpCtx::new(),
             outbound: self.outbound.clone(),
             limiter: Limiter::new(self.account.clone()),

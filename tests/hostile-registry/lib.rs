@@ -105,6 +105,16 @@ impl Hostile {
         (format!("{}/{name}:{tag}", self.address), descriptor)
     }
 
+    /// From now on tells of these manifests (descriptors) as what refers to that digest.
+    pub fn refer(&self, name: &str, digest: &str, entries: &[Value]) {
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let index = json!({"schemaVersion": 2, "mediaType": kind, "manifests": entries});
+        let entry = (kind.to_owned(), index.to_string().into_bytes());
+        self.lock()
+            .manifests
+            .insert(format!("/v2/{name}/referrers/{digest}"), entry);
+    }
+
     /// The manifest that is kept under a tag.
     pub fn content_of(&self, name: &str, tag: &str) -> Vec<u8> {
         let state = self.lock();

@@ -99,6 +99,15 @@ pub fn all_containers(pod: &Pod) -> impl Iterator<Item = (Role, Cow<'_, Containe
         .chain(later)
 }
 
+/// Containers that run beside that one, or will soon: for what comes before the main ones, the sidecars before it.
+pub fn beside<'a>(pod: &'a Pod, name: &str) -> Vec<&'a str> {
+    let early = init_containers(pod).any(|(_, container)| container.name == name);
+    let there = containers(pod).take_while(|(_, container)| !early || container.name != name);
+    let lasting = there.filter(|(role, _)| *role != Role::Init);
+    let names = lasting.map(|(_, container)| container.name.as_str());
+    names.filter(|other| *other != name).collect()
+}
+
 /// The container of that name.
 pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<(Role, Cow<'a, Container>)> {
     all_containers(pod).find(|(_, c)| c.name == name)
@@ -289,6 +298,32 @@ mod tests {
         ] {
             assert_eq!(pull_policy(&with_image(image)), policy, "{image}");
         }
+    }
+
+    #[test]
+    fn who_runs_beside_a_container() {
+        let named = |name: &str, restarts: bool| Container {
+            name: name.to_owned(),
+            restart_policy: restarts.then(|| "Always".to_owned()),
+            ..with_image("a:1")
+        };
+        let spec = PodSpec {
+            init_containers: Some(vec![
+                named("early", true),
+                named("init", false),
+                named("late", true),
+            ]),
+            containers: vec![named("one", false), named("two", false)],
+            ..PodSpec::default()
+        };
+        let pod = Pod {
+            spec: Some(spec),
+            ..Pod::default()
+        };
+        assert!(beside(&pod, "early").is_empty());
+        assert_eq!(beside(&pod, "init"), ["early"]);
+        assert_eq!(beside(&pod, "late"), ["early"]);
+        assert_eq!(beside(&pod, "one"), ["early", "late", "two"]);
     }
 
     #[test]

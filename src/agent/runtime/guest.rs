@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use ::wasm::{Neighbours, Network, Protocol, ResolveError};
+use ::wasm::{Interfaces, Neighbours, Network, Protocol, ResolveError};
 use api::cidr::Addresses;
 use async_trait::async_trait;
 
@@ -29,6 +29,7 @@ pub struct GuestNetwork {
     aliases: Vec<(String, IpAddr)>,
     node: Arc<dyn NodeNetwork>,
     neighbours: Neighbours,
+    interfaces: Interfaces,
 }
 
 impl GuestNetwork {
@@ -45,6 +46,7 @@ impl GuestNetwork {
             aliases,
             node,
             neighbours: Neighbours::default(),
+            interfaces: Interfaces::default(),
         }
     }
 
@@ -96,6 +98,10 @@ impl Network for GuestNetwork {
         Some(&self.neighbours)
     }
 
+    fn interfaces(&self) -> Option<&Interfaces> {
+        Some(&self.interfaces)
+    }
+
     async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
         // What would stand in /etc/hosts goes before what name servers say.
         let same = |known: &&(String, IpAddr)| known.0.eq_ignore_ascii_case(name);
@@ -134,6 +140,7 @@ mod tests {
             aliases: Vec::new(),
             node: Arc::new(NoNetwork),
             neighbours: Neighbours::default(),
+            interfaces: Interfaces::default(),
         }
     }
 

@@ -26,6 +26,9 @@ use jiff::Timestamp;
 
 use crate::volumes::MountPoint;
 
+/// On pods: which container provides an interface that several export, `INTERFACE=CONTAINER`, separated by commas.
+pub const PROVIDERS_ANNOTATION: &str = "coracle.dev/wasm-providers";
+
 /// Why a runtime could not do something. The texts end up in front of users.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuntimeError {
@@ -140,6 +143,10 @@ pub struct Launch {
     pub reuse: bool,
     /// Buckets of `wasi:keyvalue` that its guest may open.
     pub buckets: Option<Arc<dyn ::wasm::Buckets>>,
+    /// Other WebAssembly containers of the pod that run beside it, or will soon: what its component imports they may export.
+    pub beside: Vec<String>,
+    /// Interfaces, and which container provides them where several could.
+    pub providers: Vec<(String, String)>,
     /// Bare id of a running container of the same pod and runtime whose processes it sees.
     pub target: Option<String>,
 }

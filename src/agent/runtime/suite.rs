@@ -90,6 +90,8 @@ pub(super) fn launch_of(program: &str) -> Launch {
         ports: Vec::new(),
         reuse: false,
         buckets: None,
+        beside: Vec::new(),
+        providers: Vec::new(),
     }
 }
 

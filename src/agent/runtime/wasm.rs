@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::guest::{GuestNetwork, NodeNetwork};
 use super::wasm_exec;
-use super::wasm_spec::{app_part, instance_spec};
+use super::wasm_spec::{app_part, instance_spec, told};
 use super::{Change, Ending, Launch, Runtime, RuntimeError, Sandbox};
 use crate::handover::{Inheritance, Legacy, Owner};
 use crate::logs::writer::LogWriter;
@@ -367,7 +367,7 @@ impl Runtime for WasmRuntime {
             }
             Err(error) => {
                 self.lock().containers.remove(id);
-                Err(RuntimeError::Start(error.to_string()))
+                Err(RuntimeError::Start(told(&error)))
             }
         }
     }
@@ -411,7 +411,12 @@ impl Runtime for WasmRuntime {
         let origin = origin.ok_or_else(|| RuntimeError::NotFound(id.to_owned()))?;
         let args = wasm_exec::arguments(&origin.launch, &exec.args)?;
         let program = match origin.programs.as_slice() {
-            [program] if program.kind() != ProgramKind::Http => program,
+            [program] if matches!(program.kind(), ProgramKind::Module | ProgramKind::Command) => program,
+            [program] if program.kind() == ProgramKind::Library => {
+                let text =
+                    "the container's program is called by others of its pod and cannot be run as a command";
+                return Err(RuntimeError::Unsupported(text.to_owned()));
+            }
             _ => {
                 let text = "the container's program answers HTTP and cannot be run as a command";
                 return Err(RuntimeError::Unsupported(text.to_owned()));
@@ -423,8 +428,12 @@ impl Runtime for WasmRuntime {
         (spec.args, spec.stdout, spec.stderr) = (args, far.stdout, far.stderr);
         // The container's own run listens there.
         spec.listen.clear();
+        // And it is the container's own run that others call.
+        spec.membership
+            .iter_mut()
+            .for_each(|member| member.provides = false);
         let instance = self.host.start(program, spec).await;
-        Ok(near.join(instance.map_err(|error| RuntimeError::Start(error.to_string()))?))
+        Ok(near.join(instance.map_err(|error| RuntimeError::Start(told(&error)))?))
     }
 
     async fn attach(&self, id: &str, stdin: bool) -> Result<Process, RuntimeError> {

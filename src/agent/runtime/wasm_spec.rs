@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ::oci::{AppComponent, Stream};
+use ::oci::{AppComponent, ImageKind, Stream};
 use ::wasm::{
-    AllowedHosts, AppPart, InstanceSpec, ListenAt, Mount, Network, Output, Program, ProgramKind, Stdin,
-    WasmError,
+    AllowedHosts, AppPart, InstanceSpec, ListenAt, Membership, Mount, Network, Output, Program, ProgramKind,
+    Stdin, WasmError,
 };
 
-use super::Launch;
 use super::guest::GuestNetwork;
+use super::{Launch, PROVIDERS_ANNOTATION};
 use crate::logs::writer::LogWriter;
 
 /// What a program is given when it runs for that container.
@@ -68,6 +68,13 @@ pub(super) fn instance_spec(
         .and_then(|m| u32::try_from(m).ok());
     spec.reuse = launch.reuse;
     spec.buckets = launch.buckets.clone();
+    spec.membership = Some(Membership {
+        name: launch.name.clone(),
+        // The programs of an application are called by requests alone.
+        provides: matches!(launch.image.kind, ImageKind::Wasm { .. }),
+        others: launch.beside.clone(),
+        chosen: launch.providers.clone(),
+    });
     spec
 }
 
@@ -99,6 +106,16 @@ pub(super) fn app_part(
         routes: component.routes.clone(),
         spec,
     })
+}
+
+/// What users read of a program that cannot be started.
+pub(super) fn told(error: &WasmError) -> String {
+    match error {
+        WasmError::Ambiguous { interface, .. } => {
+            format!("{error}, by the pod's annotation {PROVIDERS_ANNOTATION}: {interface}=CONTAINER")
+        }
+        other => other.to_string(),
+    }
 }
 
 struct LogOutput {

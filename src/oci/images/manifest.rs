@@ -32,6 +32,8 @@ pub(super) struct Descriptor {
     pub(super) digest: String,
     pub(super) size: u64,
     pub(super) platform: Option<Platform>,
+    /// Of an entry in a list of referrers: what it is.
+    pub(super) artifact_type: Option<String>,
     /// Null in some registries' answers.
     pub(super) annotations: Option<BTreeMap<String, String>>,
 }

@@ -117,7 +117,7 @@ impl Fetch {
     /// somebody to of whom the store does not know yet.
     async fn vouchers(&self, digest: &str) -> Result<Vec<Voucher>, ImageError> {
         let policy = self.shared.config.registries.policy();
-        let Some(keys) = policy.signers(&self.name)? else {
+        let Some(signers) = policy.signers(&self.name)? else {
             return Ok(Vec::new());
         };
         let dir = self.shared.config.dir.clone();
@@ -129,7 +129,8 @@ impl Fetch {
         let asked = Asked {
             name: &self.name,
             digest,
-            keys,
+            keys: signers.keys,
+            bundles: signers.bundles,
         };
         Ok(vec![signatures::find(&self.repository, &asked).await?])
     }

@@ -1,5 +1,8 @@
 //! Brings the signatures of an image, from where cosign leaves them: in the
-//! same repository, under a tag made of the image's digest, a layer each.
+//! same repository, under a tag made of the image's digest, a layer each; or,
+//! where the policy lets them count, in bundles that refer to it.
+
+mod referrers;
 
 use super::ImageError;
 use super::document::{fetch, unresolved};
@@ -21,15 +24,13 @@ const TOLD_MAX: usize = 3;
 /// # Errors
 /// [`ImageError::Untrusted`] when nobody does, others when the registry cannot be asked.
 pub(super) async fn find(repository: &Repository, asked: &Asked<'_>) -> Result<Voucher, ImageError> {
-    let layers = layers(repository, asked).await?;
-    let signed = layers.iter().filter(|layer| layer.media_type == SIMPLE_SIGNING);
     let mut why = Vec::new();
-    for (number, layer) in (1..).zip(signed.take(SIGNATURES_MAX)) {
-        match one(repository, asked, layer).await {
-            Ok(voucher) => return Ok(voucher),
-            Err(Flaw::Void(reason)) => why.push(format!("signature {number}: {reason}")),
-            Err(Flaw::Away(error)) => return Err(error),
-        }
+    let mut found = tagged(repository, asked, &mut why).await?;
+    if found.is_none() && asked.bundles {
+        found = referrers::find(repository, asked, &mut why).await?;
+    }
+    if let Some(voucher) = found {
+        return Ok(voucher);
     }
     if why.is_empty() {
         return Err(unsigned(asked));
@@ -42,20 +43,46 @@ pub(super) async fn find(repository: &Repository, asked: &Asked<'_>) -> Result<V
     )))
 }
 
+/// Finds somebody who answers for the image under the tag of its signatures; `why` gets what is wrong with those that
+/// do not count.
+async fn tagged(
+    repository: &Repository,
+    asked: &Asked<'_>,
+    why: &mut Vec<String>,
+) -> Result<Option<Voucher>, ImageError> {
+    let layers = match layers(repository, asked).await {
+        Ok(layers) => layers,
+        Err(Flaw::Void(reason)) => {
+            why.push(reason);
+            return Ok(None);
+        }
+        Err(Flaw::Away(error)) => return Err(error),
+    };
+    let signed = layers.iter().filter(|layer| layer.media_type == SIMPLE_SIGNING);
+    for (number, layer) in (1..).zip(signed.take(SIGNATURES_MAX)) {
+        match one(repository, asked, layer).await {
+            Ok(voucher) => return Ok(Some(voucher)),
+            Err(Flaw::Void(reason)) => why.push(format!("signature {number}: {reason}")),
+            Err(Flaw::Away(error)) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
 /// What lies under the tag of the image's signatures.
-async fn layers(repository: &Repository, asked: &Asked<'_>) -> Result<Vec<Descriptor>, ImageError> {
+async fn layers(repository: &Repository, asked: &Asked<'_>) -> Result<Vec<Descriptor>, Flaw> {
     let path = format!("manifests/{}", tag(asked.digest));
     match fetch(repository, &path, ACCEPTED, DOCUMENT_BYTES_MAX).await {
         Ok(bytes) => Manifest::parse(&bytes)
             .map(|manifest| manifest.layers)
             .map_err(|error| {
-                ImageError::Untrusted(format!(
-                    "the signatures of {} cannot be read: {error}",
-                    asked.digest
+                Flaw::Void(format!(
+                    "what lies under {} cannot be read: {error}",
+                    tag(asked.digest)
                 ))
             }),
-        Err(Failure::NotFound) => Err(unsigned(asked)),
-        Err(failure) => Err(unresolved(asked.name, failure)),
+        Err(Failure::NotFound) => Ok(Vec::new()),
+        Err(failure) => Err(Flaw::Away(unresolved(asked.name, failure))),
     }
 }
 
@@ -65,8 +92,13 @@ fn tag(digest: &str) -> String {
 }
 
 fn unsigned(asked: &Asked<'_>) -> ImageError {
+    let bundles = match asked.bundles {
+        true => ", and no bundle that refers to it",
+        // They name no repository.
+        false => " (bundles of sigstore's do not count where the policy does not say `bundles: true`)",
+    };
     ImageError::Untrusted(format!(
-        "{} is not signed: its repository has no signature under the tag {}",
+        "{} is not signed: its repository has no signature under the tag {}{bundles}",
         asked.digest,
         tag(asked.digest)
     ))

@@ -44,6 +44,27 @@ fn sign_by(registry: &Hostile, signer: &Signer, name: &str, digest: &str) {
     sign(registry, name, digest, vec![layer]);
 }
 
+/// The same, where bundles count.
+fn wants_bundles(signers: &[&Signer]) -> String {
+    let keys: Vec<String> = signers.iter().map(|signer| signer.pem()).collect();
+    json!({"policy": {"*": {"pulled": {"keys": keys}, "bundles": true}}}).to_string()
+}
+
+/// Keeps a bundle as cosign does; the entry that tells of it.
+fn referrer(registry: &Hostile, name: &str, subject: &str, bundle: &Value) -> Value {
+    let kind = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    let layer = registry.blob(kind, bundle.to_string().as_bytes());
+    let config = registry.blob("application/vnd.oci.empty.v1+json", b"{}");
+    let states = json!({"dev.sigstore.bundle.content": "dsse-envelope",
+        "dev.sigstore.bundle.predicateType": "https://sigstore.dev/cosign/sign/v1"});
+    let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": kind, "config": config,
+        "layers": [layer], "subject": {"mediaType": MANIFEST, "digest": subject, "size": 1}, "annotations": states});
+    let (_, mut entry) = registry.manifest(name, "bundle", MANIFEST, &manifest);
+    entry["artifactType"] = json!(kind);
+    entry["annotations"] = states;
+    entry
+}
+
 fn untrusted(result: Result<Image, ImageError>) -> String {
     match result {
         Err(ImageError::Untrusted(why)) => why,
@@ -234,4 +255,97 @@ async fn what_was_imported_by_hand_is_trusted_unless_the_policy_says_no() {
         .again("policy: {'*': {pulled: refuse, trust_imports: false}}")
         .await;
     assert!(store.images.admits("local/app:1", &image).is_err());
+}
+
+#[tokio::test]
+async fn a_bundle_that_refers_to_an_image_counts_where_the_policy_says_so() {
+    let (registry, signer, stranger) = (Hostile::start(), Signer::p256(), Signer::ed25519());
+    let (reference, digest) = published(&registry, "team/app");
+    let good = referrer(&registry, "team/app", &digest, &signer.bundle(&digest));
+    registry.refer("team/app", &digest, std::slice::from_ref(&good));
+
+    // It names no repository, so it has to be asked for.
+    let strict = Store::with(&wants(&[&signer])).await;
+    let why = untrusted(strict.pull(&reference).await);
+    assert!(why.contains("bundles: true"), "{why}");
+    assert_eq!(asked(&registry, "/referrers/"), 0);
+
+    let store = Store::with(&wants_bundles(&[&stranger, &signer])).await;
+    let image = store.pull(&reference).await.unwrap();
+    let [Voucher::Signature { identity, .. }] = &image.vouchers[..] else {
+        panic!("{image:?}")
+    };
+    assert_eq!(identity, "");
+    let listed = "/v2/team/app/referrers/";
+    let query = "?artifactType=application%2Fvnd.dev.sigstore.bundle.v0.3%2Bjson";
+    assert_eq!(asked(&registry, listed), 1);
+    assert_eq!(asked(&registry, query), 1);
+    // Known from now on, as long as the policy lets it count.
+    store.pull(&reference).await.unwrap();
+    assert_eq!(asked(&registry, listed), 1);
+    let store = store.again(&wants(&[&signer])).await;
+    let found = store.images.find(&reference).await.unwrap().unwrap();
+    assert!(store.images.admits(&reference, &found).is_err());
+
+    // Where the registry keeps no list, whoever signs keeps it under a tag.
+    let (tagged, tagged_digest) = published(&registry, "tagged");
+    let entry = referrer(
+        &registry,
+        "tagged",
+        &tagged_digest,
+        &signer.bundle(&tagged_digest),
+    );
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]});
+    registry.manifest("tagged", &tagged_digest.replace(':', "-"), INDEX, &index);
+    let store = Store::with(&wants_bundles(&[&signer])).await;
+    store.pull(&tagged).await.unwrap();
+
+    // A signature of the other sort is enough, and first.
+    let (classic, classic_digest) = published(&registry, "classic");
+    sign_by(&registry, &signer, "classic", &classic_digest);
+    store.pull(&classic).await.unwrap();
+    assert_eq!(asked(&registry, "/classic/referrers/"), 0);
+}
+
+#[tokio::test]
+async fn bundles_that_do_not_count_say_why() {
+    let (registry, signer) = (Hostile::start(), Signer::p256());
+    let store = Store::with(&wants_bundles(&[&signer])).await;
+    let (reference, digest) = published(&registry, "app");
+    let why = untrusted(store.pull(&reference).await);
+    assert!(why.contains("no bundle that refers to it"), "{why}");
+
+    let entry = |bundle: &Value| referrer(&registry, "app", &digest, bundle);
+    let forged = entry(&Signer::p256().bundle(&digest));
+    let moved = entry(&signer.bundle(&format!("sha256:{}", "0".repeat(64))));
+    let mut missing = entry(&signer.bundle(&digest));
+    missing["digest"] = json!(format!("sha256:{}", "1".repeat(64)));
+    let mut escape = missing.clone();
+    escape["digest"] = json!("sha256:../../blobs/1");
+    // What says itself that it is something else is not even looked at.
+    let mut attests = entry(&signer.bundle(&digest));
+    attests["annotations"]["dev.sigstore.bundle.predicateType"] = json!("https://spdx.dev/Document");
+    let mut other = entry(&signer.bundle(&digest));
+    other["artifactType"] = json!("application/spdx+json");
+    registry.refer(
+        "app",
+        &digest,
+        &[attests, other, forged.clone(), moved.clone(), missing.clone()],
+    );
+    let why = untrusted(store.pull(&reference).await);
+    for words in [
+        "bundle 1: it is by none of the policy's keys",
+        "bundle 2: it signs something else than",
+        "bundle 3: it is listed, and not there",
+    ] {
+        assert!(why.contains(words), "{why}");
+    }
+    assert!(store.left().is_empty(), "{:?}", store.left());
+    let good = entry(&signer.bundle(&digest));
+    registry.refer("app", &digest, &[forged, moved, missing, escape, good]);
+    // Trouble is not a missing signature.
+    registry.fail("/referrers/", &vec![Fault::Status(503, None); 4]);
+    let error = store.pull(&reference).await.unwrap_err();
+    assert!(matches!(error, ImageError::Registry(_)), "{error}");
+    store.pull(&reference).await.unwrap();
 }

@@ -9,8 +9,10 @@
 //!   registry.example.com/team:
 //!     pulled: {keys: [/etc/coracle/team.pub]}
 //!     trust_imports: false
+//!     bundles: true
 //! ```
 
+mod bundle;
 mod claim;
 mod key;
 #[cfg(test)]
@@ -21,6 +23,7 @@ use std::collections::BTreeMap;
 use oci_spec::distribution::Reference;
 use serde::{Deserialize, Serialize};
 
+pub(super) use bundle::{BUNDLE, BUNDLE_BYTES_MAX, SIGNED};
 pub(super) use claim::{Asked, PAYLOAD_BYTES_MAX};
 use key::{Keys, PublicKey};
 
@@ -40,7 +43,7 @@ pub enum Voucher {
     Signature {
         /// SHA-256 of the public key (DER), in hex.
         key: String,
-        /// What the signature calls it: a repository, perhaps with a tag.
+        /// What the signature calls it: a repository, perhaps with a tag; nothing in a bundle.
         identity: String,
     },
 }
@@ -59,6 +62,16 @@ struct Rule {
     /// Whether it suffices that somebody imported them by hand.
     #[serde(default = "yes")]
     trust_imports: bool,
+    /// Whether signatures count that name no repository.
+    #[serde(default)]
+    bundles: bool,
+}
+
+/// Whose signatures count.
+pub(super) struct Signers<'a> {
+    pub(super) keys: Vec<&'a PublicKey>,
+    /// Those in bundles as well.
+    pub(super) bundles: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -103,11 +116,17 @@ impl Policy {
     ///
     /// # Errors
     /// [`ImageError::Untrusted`] when it may not be pulled at all.
-    pub(super) fn signers(&self, name: &Reference) -> Result<Option<Vec<&PublicKey>>, ImageError> {
-        match self.rule(name).map(|(pattern, rule)| (pattern, &rule.pulled)) {
-            None | Some((_, Pulled::Accept)) => Ok(None),
-            Some((_, Pulled::Keys(keys))) => Ok(Some(keys.iter().flat_map(Keys::all).collect())),
-            Some((pattern, Pulled::Refuse)) => Err(refused(pattern)),
+    pub(super) fn signers(&self, name: &Reference) -> Result<Option<Signers<'_>>, ImageError> {
+        let Some((pattern, rule)) = self.rule(name) else {
+            return Ok(None);
+        };
+        match &rule.pulled {
+            Pulled::Accept => Ok(None),
+            Pulled::Keys(keys) => Ok(Some(Signers {
+                keys: keys.iter().flat_map(Keys::all).collect(),
+                bundles: rule.bundles,
+            })),
+            Pulled::Refuse => Err(refused(pattern)),
         }
     }
 
@@ -152,7 +171,11 @@ impl Rule {
             (Voucher::Import { reference }, _) => self.trust_imports && *reference == name.whole(),
             (Voucher::Signature { key, identity }, Pulled::Keys(keys)) => {
                 let mut known = keys.iter().flat_map(Keys::all);
-                known.any(|one| one.id() == key) && claim::is_of(identity, name)
+                let is_named = match identity.as_str() {
+                    "" => self.bundles,
+                    identity => claim::is_of(identity, name),
+                };
+                is_named && known.any(|one| one.id() == key)
             }
             (Voucher::Signature { .. }, _) => false,
         }

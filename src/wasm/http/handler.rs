@@ -1,13 +1,14 @@
 //! One program of a server: its instances and how they are called.
 
 use super::reply::{Answer, Reply};
+use crate::idle::Idle;
 use crate::meter::Meter;
 use crate::program::{Program, Ready};
 use crate::state::{Blueprint, State};
 use crate::ticker::Ticker;
 use hyper::Request;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Notify, Semaphore};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
@@ -16,9 +17,8 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 /// Requests one program answers at once; more wait.
 const REQUESTS_MAX: usize = 512;
 
-/// With reuse: instances kept for the next requests, and requests after which
-/// one is given up, so that what it leaks does not pile up.
-const IDLE_MAX: usize = 16;
+/// With reuse: requests after which an instance is given up, so that what it
+/// leaks does not pile up.
 const SERVED_MAX: u32 = 100_000;
 
 /// A program and what its instances are made from.
@@ -27,33 +27,7 @@ pub(super) struct Handler {
     pub(super) blueprint: Arc<Blueprint>,
     pub(super) permits: Semaphore,
     /// Instances between two requests; None if each serves one only.
-    idle: Option<Idle>,
-}
-
-/// Instances that wait for their next request.
-#[derive(Default)]
-struct Idle {
-    guests: Mutex<Vec<Guest>>,
-    returned: Notify,
-}
-
-impl Idle {
-    fn take(&self) -> Option<Guest> {
-        self.lock().pop()
-    }
-
-    fn put(&self, guest: Guest) {
-        let mut guests = self.lock();
-        if guests.len() < IDLE_MAX {
-            guests.push(guest);
-            self.returned.notify_one();
-        }
-    }
-
-    // A std mutex: nothing awaits while it is held.
-    fn lock(&self) -> MutexGuard<'_, Vec<Guest>> {
-        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    idle: Option<Idle<Guest>>,
 }
 
 /// An instance that can answer requests, one at a time.
@@ -99,7 +73,7 @@ impl Handler {
         match &self.idle {
             None => self.blueprint.account.room().await,
             Some(idle) => {
-                if let Some(guest) = self.idle_guest(idle).await {
+                if let Some(guest) = idle.take_or_room(&self.blueprint.account).await {
                     return Ok(guest);
                 }
             }
@@ -113,20 +87,6 @@ impl Handler {
             proxy,
             served: 0,
         })
-    }
-
-    /// A used instance, or None once there is room for a new one. The used ones
-    /// take up memory too: waiting for room alone could be waiting for ever.
-    async fn idle_guest(&self, idle: &Idle) -> Option<Guest> {
-        loop {
-            if let Some(guest) = idle.take() {
-                return Some(guest);
-            }
-            tokio::select! {
-                () = idle.returned.notified() => {}
-                () = self.blueprint.account.room() => return None,
-            }
-        }
     }
 
     fn proxy_pre(&self) -> wasmtime::Result<&ProxyPre<State>> {

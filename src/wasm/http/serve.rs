@@ -7,6 +7,7 @@ use super::told;
 use crate::Exit;
 use crate::host::Tools;
 use crate::instance::{Control, Report};
+use crate::interfaces::Offer;
 use crate::limits::{Account, OutOfMemory};
 use crate::program::Program;
 use crate::sockets::Listener;
@@ -22,8 +23,8 @@ use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -103,8 +104,7 @@ pub(crate) struct Server {
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     pub(super) kill: CancellationToken,
-    /// Why the guest itself made the server end.
-    end: OnceLock<Exit>,
+    control: Arc<Control>,
 }
 
 impl Server {
@@ -114,7 +114,7 @@ impl Server {
         site: Site,
         name: String,
         listener: &Listener,
-        control: &Control,
+        control: &Arc<Control>,
     ) -> Arc<Server> {
         Arc::new(Server {
             tools,
@@ -125,12 +125,13 @@ impl Server {
             tasks: TaskTracker::new(),
             stop: control.stop.clone(),
             kill: control.kill.clone(),
-            end: OnceLock::new(),
+            control: control.clone(),
         })
     }
 
-    /// Serves until stopped or killed, or until a guest breaks its memory limit.
-    pub(crate) async fn run(self: Arc<Self>, listener: Arc<Listener>, report: Report) {
+    /// Serves until stopped or killed, or until a guest breaks its memory limit. What other programs call of it ends
+    /// with it.
+    pub(crate) async fn run(self: Arc<Self>, listener: Arc<Listener>, offer: Option<Offer>, report: Report) {
         tokio::select! {
             biased;
             () = self.kill.cancelled() => {}
@@ -144,15 +145,13 @@ impl Server {
         drop(listener);
         self.tasks.close();
         self.tasks.wait().await;
-        let was_killed = self.kill.is_cancelled();
-        let exit = self.end.get().cloned();
-        let exit = exit.unwrap_or_else(|| {
-            if was_killed {
-                Exit::killed()
-            } else {
-                Exit::with_code(0)
-            }
-        });
+        if let Some(offer) = offer {
+            offer.drained().await;
+        }
+        let exit = match self.kill.is_cancelled() {
+            true => Exit::killed(),
+            false => Exit::with_code(0),
+        };
         tracing::debug!(
             instance = self.name,
             code = exit.code,
@@ -337,8 +336,8 @@ impl Server {
             StatusCode::INTERNAL_SERVER_ERROR,
             "the wasm program failed, see its log",
         ));
-        if error.is::<OutOfMemory>() && self.end.set(exit).is_ok() {
-            self.kill.cancel();
+        if error.is::<OutOfMemory>() {
+            self.control.break_off(exit);
         }
     }
 }

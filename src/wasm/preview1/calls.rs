@@ -235,10 +235,16 @@ async fn fd_prestat_get(mut call: Call<'_>, fd: i32, out: Pointer) -> Code {
 }
 
 async fn poll_oneoff(mut call: Call<'_>, list: Pointer, events: Pointer, count: i32, out: Pointer) -> Code {
-    let (mut guest, table) = parts(&mut call)?;
+    let (guest, table) = parts(&mut call)?;
     if !poll::concerns(&guest, table, list, count)? {
         return pass_on!(call, poll_oneoff(list, events, count, out).await);
     }
-    let told = poll::poll(&mut guest, table, list, events, count).await?;
+    let memory = memory(&mut call)?;
+    let fuel = call.as_context_mut().hostcall_fuel();
+    let (bytes, state) = memory.data_and_store_mut(&mut call);
+    state.p1.set_hostcall_fuel(fuel);
+    let mut guest = Guest(bytes);
+    let asked = (list, events, count);
+    let told = poll::poll(&mut guest, &mut state.p1, &mut state.sockets, asked).await?;
     answer(&mut guest, out, told)
 }

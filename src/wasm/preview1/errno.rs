@@ -15,7 +15,6 @@ impl Errno {
     pub(super) const IO: Errno = Errno(29);
     pub(super) const MFILE: Errno = Errno(33);
     pub(super) const NOTCONN: Errno = Errno(53);
-    pub(super) const NOTSUP: Errno = Errno(58);
     pub(super) const PIPE: Errno = Errno(64);
     pub(super) const TIMEDOUT: Errno = Errno(73);
 }

@@ -12,7 +12,7 @@ use crate::env::expand_all;
 use crate::pods::confinement::{security, user};
 use crate::pods::resources::of_container;
 use crate::pods::{spec, wasm_rules};
-use crate::runtime::{self, Launch};
+use crate::runtime::{self, Launch, PROVIDERS_ANNOTATION};
 use crate::volumes::MountPoint;
 
 /// Where a `wasi:http` program listens if its container names no port.
@@ -49,6 +49,8 @@ pub struct Parts<'a> {
     pub seccomp: &'a Path,
     /// Buckets of `wasi:keyvalue` that it may open.
     pub buckets: Option<Arc<dyn ::wasm::Buckets>>,
+    /// Other WebAssembly containers that run beside it, or will soon.
+    pub beside: Vec<String>,
     /// What comes with its devices.
     pub granted: Grant,
     /// The processors that it runs on; `None`: all.
@@ -127,9 +129,25 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
             .and_then(|a| a.get(REUSE_ANNOTATION))
             .is_some_and(|v| v == "true"),
         buckets: parts.buckets,
+        beside: parts.beside,
+        providers: providers(pod)?,
         image,
         target: parts.target,
     })
+}
+
+/// What [`PROVIDERS_ANNOTATION`] says.
+fn providers(pod: &Pod) -> Result<Vec<(String, String)>, String> {
+    let notes = pod.metadata.annotations.as_ref();
+    let text = notes.and_then(|notes| notes.get(PROVIDERS_ANNOTATION));
+    let entries = text.into_iter().flat_map(|text| text.split(','));
+    let entries = entries.map(str::trim).filter(|entry| !entry.is_empty());
+    let pairs = entries.map(|entry| {
+        let pair = entry.split_once('=');
+        let pair = pair.map(|(interface, name)| (interface.trim().to_owned(), name.trim().to_owned()));
+        pair.ok_or_else(|| format!("annotation {PROVIDERS_ANNOTATION}: {entry:?} is not INTERFACE=CONTAINER"))
+    });
+    pairs.collect()
 }
 
 /// Adds what comes with devices: what the pod says itself counts more. The devices are what is left.
@@ -310,6 +328,7 @@ mod tests {
                 target: None,
                 seccomp: Path::new("/profiles"),
                 buckets: None,
+                beside: vec![],
                 granted: Grant::default(),
                 cpus: None,
             },
@@ -337,6 +356,23 @@ mod tests {
             ]
         );
         assert_eq!(launch.security.seccomp, "RuntimeDefault");
+    }
+
+    #[test]
+    fn who_provides_an_interface_is_annotated() {
+        let said = |text: &str| {
+            let pod = json!({"metadata": {"annotations": {PROVIDERS_ANNOTATION: text}}});
+            providers(&serde_json::from_value(pod).unwrap())
+        };
+        let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+        let both = [pair("a:b/c@1.0.0", "x"), pair("a:b/d", "y")];
+        assert_eq!(said("a:b/c@1.0.0=x, a:b/d = y,").unwrap(), both);
+        assert!(said("").unwrap().is_empty() && providers(&Pod::default()).unwrap().is_empty());
+        assert!(
+            said("a:b/c")
+                .unwrap_err()
+                .contains("\"a:b/c\" is not INTERFACE=CONTAINER")
+        );
     }
 
     #[test]

@@ -250,10 +250,21 @@ impl Start<'_> {
                 target,
                 seccomp: &seccomp,
                 buckets: keyvalue::granted(node, pod),
+                beside: self.beside(),
                 granted,
                 cpus: node.cpus.of(pod, name),
             },
         )
+    }
+
+    /// Other WebAssembly containers of the pod that run beside this one, or will soon.
+    fn beside(&self) -> Vec<String> {
+        let is_wasm = |name: &&str| {
+            let image = self.context.image(name);
+            image.is_some_and(|image| matches!(image.kind, oci::ImageKind::Wasm { .. }))
+        };
+        let beside = spec::beside(self.pod, &self.container.name);
+        beside.into_iter().filter(is_wasm).map(str::to_owned).collect()
     }
 
     async fn environment(&self) -> Result<Vec<(String, String)>, String> {

@@ -23,6 +23,8 @@ pub(in crate::images) struct Asked<'a> {
     pub(in crate::images) digest: &'a str,
     /// Whose signature counts.
     pub(in crate::images) keys: Vec<&'a PublicKey>,
+    /// Whether those in bundles do, which name no repository.
+    pub(in crate::images) bundles: bool,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +90,7 @@ impl Asked<'_> {
     }
 }
 
-fn decoded(signature: &str) -> Result<Vec<u8>, String> {
+pub(super) fn decoded(signature: &str) -> Result<Vec<u8>, String> {
     if signature.len() > SIGNATURE_CHARS_MAX {
         return Err(format!(
             "it has {} characters, {SIGNATURE_CHARS_MAX} are allowed",
@@ -150,6 +152,7 @@ mod tests {
             name: &name,
             digest: DIGEST,
             keys: keys.all().collect(),
+            bundles: false,
         };
         let payload = format!(
             r#"{{"critical":{{"identity":{{"docker-reference":"{identity}"}},"image":{{"docker-manifest-digest":"{DIGEST}"}},"type":"cosign container image signature"}},"optional":null}}"#
@@ -181,6 +184,7 @@ mod tests {
             name: &name,
             digest: DIGEST,
             keys: keys.all().collect(),
+            bundles: false,
         };
         let check = |(payload, signature): (Vec<u8>, String)| asked.check(&payload, &signature);
         let good = signer.cosign("lan:5000/team/app", DIGEST);

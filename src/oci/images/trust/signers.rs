@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What precedes the 65 bytes of a point on P-256 in a SubjectPublicKeyInfo.
 const P256_PREFIX: [u8; 26] = [
@@ -65,7 +65,29 @@ impl Signer {
         (payload.to_vec(), STANDARD.encode(self.sign(payload)))
     }
 
-    /// What `cosign sign --key` makes.
+    /// What cosign states of an image that it signs.
+    pub(in crate::images) fn statement(digest: &str) -> Value {
+        let hex = digest.trim_start_matches("sha256:");
+        json!({"_type": "https://in-toto.io/Statement/v1", "subject": [{"digest": {"sha256": hex}}],
+            "predicateType": "https://sigstore.dev/cosign/sign/v1", "predicate": {}})
+    }
+
+    /// A bundle with a signed envelope in it.
+    pub(in crate::images) fn enveloped(&self, kind: &str, payload: &[u8]) -> Value {
+        let signature = STANDARD.encode(self.sign(&super::bundle::message(kind, payload)));
+        json!({"mediaType": super::BUNDLE,
+            "verificationMaterial": {"publicKey": {"hint": "a hint"}, "tlogEntries": []},
+            "dsseEnvelope": {"payload": STANDARD.encode(payload), "payloadType": kind,
+                "signatures": [{"sig": signature, "keyid": ""}]}})
+    }
+
+    /// What `cosign sign --key` makes from version 3 on.
+    pub(in crate::images) fn bundle(&self, digest: &str) -> Value {
+        let statement = Signer::statement(digest).to_string();
+        self.enveloped("application/vnd.in-toto+json", statement.as_bytes())
+    }
+
+    /// What `cosign sign --key` makes, before version 3 or if it is told to.
     pub(in crate::images) fn cosign(&self, identity: &str, digest: &str) -> (Vec<u8>, String) {
         let payload = json!({"critical": {
             "identity": {"docker-reference": identity}, "image": {"docker-manifest-digest": digest},

@@ -26,6 +26,7 @@ fn signed(by: &Signer, identity: &str) -> Voucher {
         name: &name(identity),
         digest: "sha256:0",
         keys: keys.all().collect(),
+        bundles: false,
     };
     asked.check(&payload, &signature).unwrap()
 }
@@ -84,6 +85,31 @@ fn a_signature_is_remembered_for_its_key_and_name() {
     let wider = policy(&text).unwrap();
     assert!(wider.admits(&app, &known).is_ok());
     assert!(wider.admits(&name("busybox"), &known).is_err());
+}
+
+#[test]
+fn a_signature_without_a_name_counts_where_the_policy_says_so() {
+    let (one, other) = (Signer::p256(), Signer::ed25519());
+    let app = name("lan:5000/team/app:1");
+    let nameless = |by: &Signer| match signed(by, "lan:5000/team/app") {
+        Voucher::Signature { key, .. } => Voucher::Signature {
+            key,
+            identity: String::new(),
+        },
+        other => other,
+    };
+    let (strict, lenient) = (wants(&one, ""), wants(&one, "  bundles: true\n"));
+    assert!(strict.admits(&app, &[nameless(&one)]).is_err());
+    assert!(lenient.admits(&app, &[nameless(&one)]).is_ok());
+    assert!(lenient.admits(&app, &[nameless(&other)]).is_err());
+    // What has a name is still for that name alone.
+    assert!(
+        lenient
+            .admits(&app, &[signed(&one, "lan:5000/team/else")])
+            .is_err()
+    );
+    assert!(!strict.signers(&app).unwrap().unwrap().bundles);
+    assert!(lenient.signers(&app).unwrap().unwrap().bundles);
 }
 
 #[test]
@@ -146,5 +172,5 @@ fn keys_come_from_files_too() {
                 .is_ok()
         );
     }
-    assert_eq!(policy.signers(&name("lan.x/app")).unwrap().unwrap().len(), 2);
+    assert_eq!(policy.signers(&name("lan.x/app")).unwrap().unwrap().keys.len(), 2);
 }

@@ -5,6 +5,7 @@ mod commands;
 mod compile;
 mod embedding;
 mod http;
+mod interfaces;
 mod keyvalue;
 mod limits;
 mod neighbours;

@@ -23,6 +23,9 @@ const HEAD: &str = r#"(module
     (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "environ_get" (func $environ (param i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "clock_time_get" (func $now (param i32 i64 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "path_open"
+        (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
     (memory (export "memory") 1)
     (func $check (param $got i32) (param $wanted i32) (param $code i32)
@@ -57,6 +60,7 @@ const ECHO: &str = r#"
 const CURIOUS: &str = r#"
     (data (i32.const 64) "ready\n")
     (data (i32.const 72) "answer")
+    (data (i32.const 80) "file")
     ;; Subscriptions at 256: one to read from the descriptor at 0, one to be woken after as many milliseconds.
     (func $subscribe (param $fd i32) (param $ms i64)
         (i64.store (i32.const 256) (i64.const 77))
@@ -65,7 +69,21 @@ const CURIOUS: &str = r#"
         (i64.store (i32.const 304) (i64.const 88))
         (i32.store8 (i32.const 312) (i32.const 0))
         (i32.store (i32.const 320) (i32.const 1))
-        (i64.store (i32.const 328) (i64.mul (local.get $ms) (i64.const 1000000))))
+        (i64.store (i32.const 328) (i64.mul (local.get $ms) (i64.const 1000000)))
+        (i32.store16 (i32.const 344) (i32.const 0)))
+    ;; The same, to be woken at 20 ms from now on that clock.
+    (func $until (param $clock i32)
+        (call $subscribe (i32.const 3) (i64.const 0))
+        (call $check (call $now (local.get $clock) (i64.const 0) (i32.const 600)) (i32.const 0) (i32.const 34))
+        (i32.store (i32.const 320) (local.get $clock))
+        (i64.store (i32.const 328) (i64.add (i64.load (i32.const 600)) (i64.const 20000000)))
+        (i32.store16 (i32.const 344) (i32.const 1)))
+    ;; To read from the socket, or from that file.
+    (func $beside (param $fd i32)
+        (call $subscribe (i32.const 3) (i64.const 0))
+        (i64.store (i32.const 304) (i64.const 99))
+        (i32.store8 (i32.const 312) (i32.const 1))
+        (i32.store (i32.const 320) (local.get $fd)))
     (func $happened (param $userdata i64) (param $code i32)
         (call $check (call $poll (i32.const 256) (i32.const 512) (i32.const 2) (i32.const 8)) (i32.const 0) (local.get $code))
         (call $check (i32.load (i32.const 8)) (i32.const 1) (local.get $code))
@@ -93,6 +111,18 @@ const CURIOUS: &str = r#"
         (call $check (call $accept (i32.const 3) (i32.const 0) (i32.const 0)) (i32.const 6) (i32.const 31))
         (call $subscribe (i32.const 3) (i64.const 20))
         (call $happened (i64.const 88) (i32.const 32))
+        ;; Nor by a time of the day, nor by one of the clock that only goes on.
+        (call $until (i32.const 0))
+        (call $happened (i64.const 88) (i32.const 35))
+        (call $until (i32.const 1))
+        (call $happened (i64.const 88) (i32.const 36))
+        ;; A file beside the socket can be read at once, and a folder cannot.
+        (call $check (call $open (i32.const 4) (i32.const 0) (i32.const 80) (i32.const 4) (i32.const 0)
+            (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 0)) (i32.const 0) (i32.const 37))
+        (call $beside (i32.load (i32.const 0)))
+        (call $happened (i64.const 99) (i32.const 38))
+        (call $beside (i32.const 4))
+        (call $check (call $poll (i32.const 256) (i32.const 512) (i32.const 2) (i32.const 8)) (i32.const 8) (i32.const 39))
         (call $buffer (i32.const 64) (i32.const 6))
         (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24)))
         (call $subscribe (i32.const 3) (i64.const 60000))
@@ -159,6 +189,7 @@ async fn a_module_serves_one_after_the_other() {
 async fn sockets_and_their_neighbours_among_descriptors() {
     let host = host();
     let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
+    std::fs::write(dir.path().join("file"), "text").unwrap();
     let mut stdout = None;
     let instance = start(&host, CURIOUS, port, |spec| {
         spec.spec.mounts = vec![Mount {

@@ -1,0 +1,106 @@
+//! Wasm containers of one pod of which one calls what another exports.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, assert_has, eventually, sandboxed};
+
+const CALC: &str = "demo:math/calc@1.0.0";
+
+fn container(name: &str, image: &str) -> Value {
+    json!({"name": name, "image": format!("local/{image}:1")})
+}
+
+/// A pod whose sidecars come first.
+fn pod(name: &str, sidecars: &[Value], containers: &[Value], providers: &str) -> String {
+    let sidecars = sidecars.iter().cloned().map(|mut sidecar| {
+        sidecar["restartPolicy"] = json!("Always");
+        sidecar
+    });
+    json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "annotations": {"coracle.dev/wasm-providers": providers}},
+        "spec": {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
+            "initContainers": sidecars.collect::<Vec<_>>(), "containers": containers}})
+    .to_string()
+}
+
+fn import(cluster: &Cluster, dir: &Path, name: &str, text: &str) {
+    let file = dir.join(format!("{name}.wasm"));
+    std::fs::write(&file, wat::parse_str(text).expect("a component")).expect("a file");
+    cluster.import(&file, &["--name", &format!("local/{name}:1")]);
+}
+
+/// What has become of a container that has ended.
+fn ended(cluster: &Cluster, pod: &str, container: &str) -> Value {
+    let path = format!("{{.status.containerStatuses[?(@.name==\"{container}\")].state.terminated}}");
+    eventually(&format!("the end of {container} of {pod}"), || {
+        let text = cluster.field(&format!("pod/{pod}"), &path)?;
+        serde_json::from_str(&text).map_err(|_| format!("{text:?}"))
+    })
+}
+
+#[test]
+fn containers_of_one_pod_call_what_others_export() {
+    sandboxed(|dir| {
+        let cluster = Cluster::stocked(dir, &[]);
+        let asks = |length: &str| include_str!("programs/asks.wat").replace("LENGTH", length);
+        import(&cluster, dir, "calc", include_str!("programs/calc.wat"));
+        import(&cluster, dir, "asks", &asks("17"));
+        import(&cluster, dir, "asks-wrongly", &asks("0"));
+        let (calc, asks) = (container("calc", "calc"), container("asks", "asks"));
+
+        // A sidecar that does nothing by itself, in a pod that ends with the main container.
+        cluster.apply(&pod("pair", &[calc.clone()], &[asks.clone()], ""));
+        assert_eq!(cluster.finished("pair"), "Succeeded");
+
+        // Beside each other, whichever begins first; who is called runs on.
+        cluster.apply(&pod("equals", &[], &[asks.clone(), calc.clone()], ""));
+        let end = ended(&cluster, "equals", "asks");
+        assert_eq!(end["exitCode"], 0, "{end}");
+        let ready = "{.status.containerStatuses[?(@.name==\"calc\")].ready}";
+        cluster.until("pod/equals", ready, "true");
+
+        // What fails there is told here, and there; only the caller ends of it.
+        let wrong = container("asks", "asks-wrongly");
+        cluster.apply(&pod("wrong", &[], &[wrong, calc.clone()], ""));
+        let end = ended(&cluster, "wrong", "asks");
+        let message = end["message"].as_str().unwrap_or_default();
+        assert_eq!(end["exitCode"], 134, "{end}");
+        assert_has(
+            message,
+            &[CALC, "#measure, which \"calc\" provides, failed: wasm trap"],
+        );
+        eventually("the log of who was called", || {
+            let log = cluster.try_ok(&["logs", "wrong", "-c", "calc"])?;
+            if log.contains("#measure: wasm trap") {
+                Ok(())
+            } else {
+                Err(log)
+            }
+        });
+        let restarts = "{.status.containerStatuses[?(@.name==\"calc\")].restartCount}";
+        assert_eq!(cluster.field("pod/wrong", restarts).unwrap(), "0");
+
+        // Nobody has it; two have it, and nobody says which; somebody does.
+        let other = container("other", "calc");
+        let both = [calc.clone(), other];
+        for (name, sidecars, words) in [
+            ("alone", &both[..0], "a matching implementation was not found"),
+            (
+                "unclear",
+                &both[..],
+                "is exported by several programs (\"calc\", \"other\")",
+            ),
+        ] {
+            cluster.apply(&pod(name, sidecars, &[asks.clone()], ""));
+            assert_eq!(cluster.finished(name), "Failed", "{name}");
+            let about = format!("involvedObject.name={name}");
+            let events = cluster.ok(&["get", "events", "--field-selector", &about]);
+            assert_has(&events, &[CALC, words]);
+        }
+        let providers = format!("{CALC}=other");
+        cluster.apply(&pod("clear", &both, &[asks], &providers));
+        assert_eq!(cluster.finished("clear"), "Succeeded");
+    });
+}

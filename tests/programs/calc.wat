@@ -1,0 +1,20 @@
+(component
+    (core module $code
+        (memory (export "memory") 1)
+        (global $at (mut i32) (i32.const 1024))
+        (func $realloc (export "realloc") (param i32 i32 i32 i32) (result i32)
+            (global.get $at)
+            (global.set $at (i32.add (global.get $at) (i32.and (i32.add (local.get 3) (i32.const 7)) (i32.const -8)))))
+        (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+        ;; The length of a text, or what is wrong with it: that it is empty.
+        (func (export "measure") (param i32 i32) (result i32)
+            (if (i32.eqz (local.get 1)) (then unreachable))
+            (local.get 1)))
+    (core instance $code (instantiate $code))
+    (alias core export $code "memory" (core memory $memory))
+    (alias core export $code "realloc" (core func $realloc))
+    (func $add (param "a" u32) (param "b" u32) (result u32) (canon lift (core func $code "add")))
+    (func $measure (param "text" string) (result u32)
+        (canon lift (core func $code "measure") (memory $memory) (realloc $realloc)))
+    (instance $calc (export "add" (func $add)) (export "measure" (func $measure)))
+    (export "demo:math/calc@1.0.0" (instance $calc)))
