@@ -34,9 +34,8 @@ pub struct Offer {
 impl Offer {
     /// What this machine has.
     pub fn of_this_machine(sysctls: &[String]) -> Offer {
-        let text = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
         Offer {
-            apparmor: text.is_ok_and(|text| text.starts_with('Y')),
+            apparmor: oci::apparmor::is_enforced(),
             sysctls: sysctls.to_vec(),
         }
     }
