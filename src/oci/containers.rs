@@ -17,13 +17,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
 use tracing::warn;
 
 pub use self::pods::end_all;
 use self::pods::read_exit;
 use self::talk::{ask, streams, unexpected};
-use crate::apparmor;
 use crate::images::{ImageKind, Images};
 use crate::protocol::{Answer, Ask};
 use crate::spec::{ContainerSpec, ContainersConfig, ExecSpec, Exit, Found, OciError, Process};
@@ -35,8 +33,6 @@ pub struct Containers {
     images: Images,
     /// The shim's program, where nobody can write it: containers get at what runs them.
     program: Option<Arc<OwnedFd>>,
-    /// Set when the kernel has this node's AppArmor profile.
-    profile: Arc<OnceCell<()>>,
 }
 
 /// The folder of a pod below the configured one; a UID becomes part of a path, so it must look like one.
@@ -75,7 +71,6 @@ impl Containers {
             config,
             images,
             program: program.ok().map(Arc::new),
-            profile: Arc::default(),
         })
     }
 
@@ -100,21 +95,15 @@ impl Containers {
             .collect();
         let held = self.images.hold(&spec.id, &spec.image.digest);
         held.map_err(|error| OciError::Create(error.to_string()))?;
-        let mut spec = Box::new(spec.clone());
-        if spec.security.apparmor_default {
-            spec.security.apparmor = self.own_profile().await?;
-        }
-        ask(&dir, &Ask::Create { spec, layers }).await.map(drop)
-    }
-
-    /// The name of the AppArmor profile for containers that name none; empty where there is none.
-    async fn own_profile(&self) -> Result<String, OciError> {
-        if !apparmor::has_default() {
-            return Ok(String::new());
-        }
-        let id = &self.config.instance_id;
-        self.profile.get_or_try_init(|| apparmor::load(id)).await?;
-        Ok(apparmor::name(id))
+        ask(
+            &dir,
+            &Ask::Create {
+                spec: Box::new(spec.clone()),
+                layers,
+            },
+        )
+        .await
+        .map(drop)
     }
 
     /// Lets a created container run; returns when its program was executed.

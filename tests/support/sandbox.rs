@@ -106,8 +106,6 @@ pub fn run(program: &str, args: &[&str]) {
 /// Removes the control groups of every node that ran in the folder.
 fn clean_up(dir: &Path) {
     for id in instance_ids(dir) {
-        // A profile of AppArmor, where the kernel has such.
-        let _ = std::fs::write("/sys/kernel/security/apparmor/.remove", format!("coracle-{id}"));
         let group = format!("/coracle-{id}");
         sys::cgroup::kill_all(&group);
         if let Err(error) = sys::cgroup::remove(&group) {

@@ -34,8 +34,9 @@ pub struct Offer {
 impl Offer {
     /// What this machine has.
     pub fn of_this_machine(sysctls: &[String]) -> Offer {
+        let text = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
         Offer {
-            apparmor: oci::apparmor::is_enforced(),
+            apparmor: text.is_ok_and(|text| text.starts_with('Y')),
             sysctls: sysctls.to_vec(),
         }
     }

@@ -94,19 +94,16 @@ pub fn security(pod: &Pod, container: &Container, profiles: &Path) -> Security {
     };
     let apparmor = own
         .and_then(|s| s.app_armor_profile.as_ref())
-        .or(whole.and_then(|s| s.app_armor_profile.as_ref()));
-    let privileged = own.and_then(|s| s.privileged).unwrap_or(false);
+        .or(whole.and_then(|s| s.app_armor_profile.as_ref()))
+        .and_then(|profile| profile.localhost_profile.clone());
     Security {
-        privileged,
+        privileged: own.and_then(|s| s.privileged).unwrap_or(false),
         add_capabilities: capabilities.add.unwrap_or_default(),
         drop_capabilities: capabilities.drop.unwrap_or_default(),
         read_only_root: own.and_then(|s| s.read_only_root_filesystem).unwrap_or(false),
         no_new_privileges: own.and_then(|s| s.allow_privilege_escalation) == Some(false),
         seccomp,
-        apparmor: apparmor
-            .and_then(|profile| profile.localhost_profile.clone())
-            .unwrap_or_default(),
-        apparmor_default: !privileged && apparmor.is_none_or(|profile| profile.type_ == "RuntimeDefault"),
+        apparmor: apparmor.unwrap_or_default(),
         proc_mount: own.and_then(|s| s.proc_mount.clone()).unwrap_or_default(),
     }
 }
@@ -166,18 +163,6 @@ mod tests {
         let pod = pod(local);
         let made = security(&pod, &spec::spec(&pod).containers[0], Path::new("/node/seccomp"));
         assert_eq!(made.seccomp, "/node/seccomp/audit.json");
-        assert_eq!((made.apparmor.as_str(), made.apparmor_default), ("tight", false));
-    }
-
-    #[test]
-    fn who_names_no_profile_has_the_nodes() {
-        let default = |context| {
-            let pod = pod(context);
-            security(&pod, &spec::spec(&pod).containers[0], Path::new("/")).apparmor_default
-        };
-        assert!(default(json!({})));
-        assert!(default(json!({"appArmorProfile": {"type": "RuntimeDefault"}})));
-        assert!(!default(json!({"appArmorProfile": {"type": "Unconfined"}})));
-        assert!(!default(json!({"privileged": true})));
+        assert_eq!(made.apparmor, "tight");
     }
 }

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{debug, warn};
@@ -166,7 +165,6 @@ pub async fn end_all(config: &ContainersConfig, images: &Images) -> Result<usize
         images: images.clone(),
         // It starts no shims.
         program: None,
-        profile: Arc::default(),
     };
     let mut ended = 0;
     for entry in fs::read_dir(&config.dir).into_iter().flatten().flatten() {
@@ -176,7 +174,6 @@ pub async fn end_all(config: &ContainersConfig, images: &Images) -> Result<usize
     let root = format!("/coracle-{}", config.instance_id);
     sys::cgroup::kill_all(&root);
     sys::cgroup::remove(&root).map_err(io("removing the cgroup"))?;
-    crate::apparmor::remove(&config.instance_id);
     Ok(ended)
 }
 
