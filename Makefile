@@ -46,7 +46,7 @@ histories: setup ## Live through histories of the store's simulator (SEEDS=0..10
 
 # Emulated where there is no KVM: hours for all, so it is no part of `make test`.
 SCENARIOS ?=
-machine: build ## Run scenarios on Debian's kernel with cgroup v2 alone (SCENARIOS="oci:: limits::")
+machine: build ## Run scenarios on Debian's kernel with cgroup v2 alone (SCENARIOS="cgroup_v2:: limits::")
 	@tools/machine $(SCENARIOS)
 
 lint: setup ## Check format, clippy, rustdoc, and licences (cargo-deny if installed)

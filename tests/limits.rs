@@ -206,6 +206,9 @@ fn the_node_comes_first_and_pods_weigh_what_they_asked_for() {
                 if has("pids") {
                     assert_eq!(read("pids.max").unwrap().trim(), "50", "{pod}");
                 }
+                if hierarchy.controllers.is_empty() && read("pids.max").is_ok() {
+                    holds_in_version_2(&read, pod);
+                }
                 if has("memory") && pod == "guaranteed" {
                     assert_eq!(
                         read("memory.limit_in_bytes").unwrap().trim(),
@@ -228,6 +231,22 @@ fn the_node_comes_first_and_pods_weigh_what_they_asked_for() {
         let storage = amount("capacity.ephemeral-storage");
         assert_eq!(amount("allocatable.ephemeral-storage"), storage - storage / 100);
     });
+}
+
+/// What a pod's group and those of its containers hold where all controllers are of version 2.
+fn holds_in_version_2(read: &dyn Fn(&str) -> std::io::Result<String>, pod: &str) {
+    let (weight, cpu, memory) = match pod {
+        "guaranteed" => ("20", "50000 100000", "67108864"),
+        _ => ("1", "max 100000", "max"),
+    };
+    for (file, content) in [
+        ("cpu.weight", weight),
+        ("cpu.max", cpu),
+        ("memory.max", memory),
+        ("pids.max", "50"),
+    ] {
+        assert_eq!(read(file).unwrap().trim(), content, "{pod}: {file}");
+    }
 }
 
 /// The pods beside the bombs, one of each sort, answer on port 8080.

@@ -24,6 +24,7 @@ mod between;
 mod blocks;
 mod budgets;
 mod certificates;
+mod cgroup_v2;
 mod chaos;
 mod churn;
 mod clients;

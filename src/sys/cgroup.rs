@@ -9,9 +9,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod aside;
+mod container;
+pub mod devices;
 mod limit;
 mod oom;
 
+pub use container::settle;
 pub use limit::{Limits, limit, pin};
 pub use oom::oom_notice;
 
@@ -58,17 +62,26 @@ pub fn offers(controller: &str) -> bool {
 }
 
 fn parse(mountinfo: &str) -> Vec<Hierarchy> {
-    let mut found = Vec::new();
+    let mut found: Vec<Hierarchy> = Vec::new();
+    // There is one hierarchy of version 2, however often it is mounted; some show a part of it only.
+    let mut unified: Option<(bool, PathBuf)> = None;
     for line in mountinfo.lines() {
         let Some((left, right)) = line.split_once(" - ") else {
             continue;
         };
-        let Some(root) = left.split(' ').nth(4) else {
+        let mut left = left.split(' ').skip(3);
+        let (Some(shown), Some(root)) = (left.next(), left.next()) else {
             continue;
         };
         let mut right = right.split(' ');
         let controllers = match right.next() {
-            Some("cgroup2") => Vec::new(),
+            Some("cgroup2") => {
+                let whole = shown == "/";
+                if unified.as_ref().is_none_or(|(known, _)| whole && !known) {
+                    unified = Some((whole, PathBuf::from(root)));
+                }
+                continue;
+            }
             Some("cgroup") => right
                 .nth(1)
                 .unwrap_or_default()
@@ -82,6 +95,10 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
             controllers,
         });
     }
+    found.extend(unified.map(|(_, root)| Hierarchy {
+        root,
+        controllers: Vec::new(),
+    }));
     found
 }
 
@@ -108,6 +125,13 @@ fn field(path: &Path, name: &str) -> Option<u64> {
     line.trim().parse().ok()
 }
 
+/// The memory of a group of version 2, without page cache that could be dropped at once.
+fn in_use(group: &Path) -> u64 {
+    let inactive = field(&group.join("memory.stat"), "inactive_file").unwrap_or(0);
+    let current = number(&group.join("memory.current")).unwrap_or(0);
+    current.saturating_sub(inactive)
+}
+
 /// What a group uses now; zero where it cannot be told.
 pub fn usage(path: &str) -> Usage {
     let mut usage = Usage::default();
@@ -118,9 +142,7 @@ pub fn usage(path: &str) -> Usage {
             usage.cpu_ns = usage
                 .cpu_ns
                 .max(field(&group.join("cpu.stat"), "usage_usec").unwrap_or(0) * 1000);
-            let inactive = field(&group.join("memory.stat"), "inactive_file").unwrap_or(0);
-            let current = number(&group.join("memory.current")).unwrap_or(0);
-            usage.memory_bytes = usage.memory_bytes.max(current.saturating_sub(inactive));
+            usage.memory_bytes = usage.memory_bytes.max(in_use(&group));
             usage.pids = usage.pids.max(number(&group.join("pids.current")).unwrap_or(0));
         }
         if has("cpuacct") {
@@ -268,5 +290,15 @@ mod tests {
         assert_eq!(found[0].controllers, ["rw", "cpu", "cpuacct"]);
         assert!(found[1].is_v2());
         assert_eq!(found[1].group("/a/b"), Path::new("/sys/fs/cgroup/unified/a/b"));
+    }
+
+    #[test]
+    fn version_2_is_one_however_often_it_is_mounted() {
+        let table = "33 31 0:30 /../.. /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n\
+            34 31 0:30 / /run/somebody rw,relatime - cgroup2 cgroup2 rw\n\
+            35 31 0:30 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw\n";
+        let found = parse(table);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].root, Path::new("/run/somebody"));
     }
 }

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod beneath;
+mod bpf;
 pub mod cgroup;
 pub mod conntrack;
 pub mod descriptors;

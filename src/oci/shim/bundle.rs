@@ -240,10 +240,6 @@ fn resources(limits: &Resources, privileged: bool, devices: Vec<Value>) -> Value
     let mut all = json!({"cpu": cpu, "devices": rules});
     if let Some(bytes) = limits.memory_limit_bytes.filter(|b| *b > 0) {
         all["memory"] = json!({"limit": bytes});
-        if !kills_one_by_one() {
-            // As the kubelet does: half a container is worse than none.
-            all["unified"] = json!({"memory.oom.group": "1"});
-        }
     }
     let huge = huge_pages::limits(&limits.huge_pages);
     if !huge.is_empty() {
@@ -275,6 +271,13 @@ fn mounts(spec: &ContainerSpec, s: &Surroundings, devices: Vec<Value>) -> Value 
         json!({"destination": "/sys", "type": "sysfs", "source": "sysfs",
             "options": ["nosuid", "noexec", "nodev", sys_option]}),
     ];
+    if !kills_one_by_one() {
+        // Its own group and nothing above it: where programs look for their limits.
+        list.push(
+            json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+            "options": ["nosuid", "noexec", "nodev", "relatime", sys_option]}),
+        );
+    }
     for (number, mount) in spec.mounts.iter().enumerate() {
         let source = match sub_paths::has_place(mount, s.users.as_ref()) {
             false => mount.host.clone(),

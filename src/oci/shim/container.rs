@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::outputs::{Near, NearEnd};
 use super::passwd::{self, Identity};
 use super::reaper::{Ending, Reaper};
-use super::{Surroundings, bundle, enter, memory, propagation, rootfs, sub_paths};
+use super::{Surroundings, bundle, devices, enter, memory, propagation, rootfs, sub_paths};
 use crate::log::Log;
 use crate::spec::{Chunk, ContainerSpec, ContainerState, ExecSpec, Exit, Found, OciError};
 use crate::with_causes;
@@ -105,10 +105,14 @@ impl Container {
         let ended = reaper.expect(pid);
         self.pid.set(Some(pid));
         let near = near.open(self.spec.stdin).map_err(io("opening the streams"))?;
-        if let Err(error) = propagation::apply(pid, &self.surroundings.machine, &self.spec.mounts) {
+        let mounted = propagation::apply(pid, &self.surroundings.machine, &self.spec.mounts);
+        let bounded = mounted
+            .map_err(io("mounting a volume"))
+            .and_then(|()| self.bound());
+        if let Err(error) = bounded {
             self.pid.set(None);
             self.clear(&self.cgroup());
-            return Err(io("mounting a volume")(error));
+            return Err(error);
         }
         container
             .start()
@@ -119,6 +123,17 @@ impl Container {
         let me = self.clone();
         tokio::task::spawn_local(async move { me.attend(near, log, ended).await });
         Ok(now)
+    }
+
+    /// Tells control groups of version 2 what the runtime library does not.
+    fn bound(&self) -> Result<(), OciError> {
+        let cgroup = self.cgroup();
+        sys::cgroup::settle(&cgroup).map_err(io("setting up the control group"))?;
+        let described = devices::describe(&self.spec.devices).map_err(OciError::Create)?;
+        match devices::allowed(self.spec.security.privileged, &described.rules) {
+            Some(list) => sys::cgroup::devices::allow_devices(&cgroup, &list).map_err(io("refusing devices")),
+            None => Ok(()),
+        }
     }
 
     /// What the runtime library said, in the words that users of runc know.

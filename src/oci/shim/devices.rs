@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use serde_json::{Value, json};
+use sys::cgroup::devices::{Allowed, Kind, MAKE, READ, WRITE};
 
 use crate::spec::Device;
 
@@ -63,6 +64,60 @@ fn add(all: &mut Described, device: &Device) -> Result<(), String> {
     Ok(())
 }
 
+/// What every container may do, as the runtime library has it where the kernel keeps version 1's lists: make the file of
+/// any device, and use those that tell nothing, the terminals and those of virtual networks.
+const ALWAYS: [(Kind, Option<u32>, Option<u32>, u32); 12] = [
+    (Kind::Character, None, None, MAKE),
+    (Kind::Block, None, None, MAKE),
+    (Kind::Character, Some(1), Some(3), ALL),
+    (Kind::Character, Some(1), Some(5), ALL),
+    (Kind::Character, Some(1), Some(7), ALL),
+    (Kind::Character, Some(1), Some(8), ALL),
+    (Kind::Character, Some(1), Some(9), ALL),
+    (Kind::Character, Some(5), Some(0), ALL),
+    (Kind::Character, Some(5), Some(1), ALL),
+    (Kind::Character, Some(5), Some(2), ALL),
+    (Kind::Character, Some(136), None, ALL),
+    (Kind::Character, Some(10), Some(200), ALL),
+];
+const ALL: u32 = MAKE | READ | WRITE;
+
+/// What the kernel is told of devices where control groups are of version 2; nothing is refused to a privileged
+/// container.
+pub(super) fn allowed(privileged: bool, rules: &[Value]) -> Option<Vec<Allowed>> {
+    let always = ALWAYS.iter().map(|&(kind, major, minor, access)| Allowed {
+        kind,
+        major,
+        minor,
+        access,
+    });
+    (!privileged).then(|| always.chain(rules.iter().map(allowed_by)).collect())
+}
+
+/// A rule as [`describe`] makes it.
+fn allowed_by(rule: &Value) -> Allowed {
+    let number = |name: &str| rule[name].as_u64().and_then(|number| number.try_into().ok());
+    let letters = rule["access"].as_str().unwrap_or_default().chars();
+    Allowed {
+        kind: if rule["type"] == "b" {
+            Kind::Block
+        } else {
+            Kind::Character
+        },
+        major: number("major"),
+        minor: number("minor"),
+        access: letters.fold(0, |access, letter| {
+            access
+                | match letter {
+                    'm' => MAKE,
+                    'r' => READ,
+                    'w' => WRITE,
+                    _ => 0,
+                }
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +152,20 @@ mod tests {
             (&shown[0]["source"], &shown[0]["destination"]),
             (&json!("/dev/null"), &json!("/data/disk"))
         );
+    }
+
+    #[test]
+    fn version_2_is_told_the_same_rules() {
+        let Described { rules, .. } = describe(&[device("/dev/null", "/dev/gadget")]).unwrap();
+        let list = allowed(false, &rules).unwrap();
+        let last = Allowed {
+            kind: Kind::Character,
+            major: Some(1),
+            minor: Some(3),
+            access: READ | WRITE,
+        };
+        assert_eq!((list.len(), list.last()), (ALWAYS.len() + 1, Some(&last)));
+        assert_eq!(allowed(true, &rules), None);
     }
 
     #[test]

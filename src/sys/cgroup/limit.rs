@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{Hierarchy, hierarchies};
+use super::{Hierarchy, aside, hierarchies, in_use};
 
 /// Limits of a group; `None` leaves what the kernel has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +69,7 @@ fn apply(hierarchies: &[Hierarchy], path: &str, limits: &Limits) -> io::Result<(
         }
         fs::create_dir_all(&group).map_err(|error| about(&group, &error))?;
         if hierarchy.is_v2() {
+            check_fits(&group, limits)?;
             delegate(&hierarchy.root, &group, &settings)?;
         }
         for (_, file, value) in settings {
@@ -89,11 +90,36 @@ fn delegate(root: &Path, group: &Path, settings: &[(&str, &str, String)]) -> io:
     above.reverse();
     for folder in above {
         for (controller, ..) in settings {
-            let file = folder.join("cgroup.subtree_control");
-            fs::write(&file, format!("+{controller}")).map_err(|error| about(&file, &error))?;
+            pass_on(folder, root, controller)?;
         }
     }
     Ok(())
+}
+
+fn pass_on(folder: &Path, root: &Path, controller: &str) -> io::Result<()> {
+    let file = folder.join("cgroup.subtree_control");
+    let mut written = fs::write(&file, format!("+{controller}"));
+    // A root with processes in it is somebody's container, and this node one of the processes.
+    if folder == root
+        && written
+            .as_ref()
+            .is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY))
+    {
+        aside::move_processes(root).map_err(|error| about(&file, &error))?;
+        written = fs::write(&file, format!("+{controller}"));
+    }
+    written.map_err(|error| about(&file, &error))
+}
+
+/// Version 2 would end processes of a group to get it below a new limit; version 1 refuses the limit, and so do we.
+fn check_fits(group: &Path, limits: &Limits) -> io::Result<()> {
+    match (limits.memory_bytes, in_use(group)) {
+        (Some(bytes), used) if used > bytes => {
+            let text = format!("{}: {used} bytes are in use, more than {bytes}", group.display());
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, text))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn about(path: &Path, error: &io::Error) -> io::Error {
