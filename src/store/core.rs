@@ -195,6 +195,11 @@ impl Core {
         }
     }
 
+    /// How many calls were taken and not answered yet.
+    pub fn under_way(&self) -> usize {
+        self.calls.under_way()
+    }
+
     /// Takes a parcel from another member, whose identity is certain. The error
     /// is fatal; what is merely wrong with a parcel is in the second result.
     pub fn receive(&mut self, from: u64, parcel: Parcel) -> Result<Result<(), StoreError>, StoreError> {

@@ -256,12 +256,15 @@ impl Store {
         }
         let (answer, outcome) = oneshot::channel();
         let began = Instant::now();
-        let _ = inner.inputs.send(Input::Call(Call {
-            number,
-            membership,
-            data,
-            answer,
-        }));
+        let _ = inner.inputs.send(Input::Call(
+            began,
+            Call {
+                number,
+                membership,
+                data,
+                answer,
+            },
+        ));
         let outcome = outcome.await.unwrap_or_else(|_| Err(inner.gone()));
         if outcome.is_ok() && !membership {
             inner.counters.commits.observe(began.elapsed().as_secs_f64());
