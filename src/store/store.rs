@@ -205,13 +205,16 @@ impl Store {
         self.inner.alarm.clone()
     }
 
-    /// What needs somebody's attention, in words: it stopped, cannot write, or is full.
+    /// What needs somebody's attention, in words: it stopped, cannot write, is damaged, or full.
     pub fn alarms(&self) -> Vec<String> {
         let suspended = self.suspended().borrow().clone();
         let suspended = suspended.map(|reason| format!("cannot write: {reason}"));
         let bytes = self.inner.full.load(Ordering::Relaxed);
         let full = (bytes > 0).then(|| format!("store full: {bytes} of {} bytes", self.inner.quota));
-        self.failure().into_iter().chain(suspended).chain(full).collect()
+        let damaged = self.inner.history.damage();
+        let damaged = damaged.map(|reason| format!("state damaged: {reason}"));
+        let alarms = self.failure().into_iter().chain(suspended);
+        alarms.chain(damaged).chain(full).collect()
     }
 
     /// Lets a registry show what the store counts.
