@@ -406,15 +406,15 @@ impl Core {
             self.expiring = false;
         }
         self.led = leads;
-        let leader = self.leadership.borrow().leader;
-        if self.habits.plants.has(Plant::RetryAtOnce) && leader != self.member.leader() {
+        let (before, leader) = (self.leadership.borrow().leader, self.member.acclaimed());
+        if self.habits.plants.has(Plant::RetryAtOnce) && before != leader {
             self.calls.fence(u64::MAX);
         }
-        if self.member.leader().is_some() && leader != self.member.leader() {
+        if leader.is_some() && before != leader {
             self.calls.try_again();
         }
         let now = Leadership {
-            leader: self.member.leader(),
+            leader,
             term: self.member.term(),
             leads: self.member.settled() && !self.habits.witness,
         };

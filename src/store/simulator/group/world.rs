@@ -240,7 +240,10 @@ impl World {
         if let Some((_, vote)) = self.machines[at].hangs.filter(|(until, _)| *until <= self.now) {
             return self.lose_vote(at, vote);
         }
-        if self.machines[at].stumbles > 0 && self.leads(at).leader.is_some() {
+        // One that has just elected itself, too, which it does not tell yet.
+        if self.machines[at].stumbles > 0
+            && (self.leads(at).leader.is_some() || !self.status(at).health.is_empty())
+        {
             self.stumble(at)?;
         }
         let tick = self.random.below(3) == 0;
