@@ -79,6 +79,11 @@ impl Calls {
         self.waiting.insert(call.number, waiting);
     }
 
+    /// How many have not been answered.
+    pub fn under_way(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Whether calls are parked.
     pub fn any_parked(&self) -> bool {
         !self.parked.is_empty()

@@ -195,6 +195,11 @@ impl Core {
         }
     }
 
+    /// How many calls were taken and not answered yet.
+    pub fn under_way(&self) -> usize {
+        self.calls.under_way()
+    }
+
     /// Takes a parcel from another member, whose identity is certain. The error
     /// is fatal; what is merely wrong with a parcel is in the second result.
     pub fn receive(&mut self, from: u64, parcel: Parcel) -> Result<Result<(), StoreError>, StoreError> {
@@ -401,15 +406,15 @@ impl Core {
             self.expiring = false;
         }
         self.led = leads;
-        let leader = self.leadership.borrow().leader;
-        if self.habits.plants.has(Plant::RetryAtOnce) && leader != self.member.leader() {
+        let (before, leader) = (self.leadership.borrow().leader, self.member.acclaimed());
+        if self.habits.plants.has(Plant::RetryAtOnce) && before != leader {
             self.calls.fence(u64::MAX);
         }
-        if self.member.leader().is_some() && leader != self.member.leader() {
+        if leader.is_some() && before != leader {
             self.calls.try_again();
         }
         let now = Leadership {
-            leader: self.member.leader(),
+            leader,
             term: self.member.term(),
             leads: self.member.settled() && !self.habits.witness,
         };

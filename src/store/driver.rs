@@ -5,9 +5,10 @@
 //!                        ▲                │
 //!                        └───persisted────┘
 //! ```
-//! When nothing else waits, the driver persists by itself: with one client,
-//! thread hops would cost as much as the disk. When more waits, the writer
-//! syncs one group while the driver takes in the next and applies the last.
+//! When nothing else waits, or the disk is quick, the driver persists by itself:
+//! thread hops would cost as much as the disk. When more waits for a slow one, the
+//! writer syncs one group while the driver takes in the next and applies the last.
+//! Before it takes a group the driver rests while many write (`driver/pace.rs`).
 //!
 //! While the disk under the log or the state takes nothing, the core is
 //! suspended (`core/suspension.rs`), and both are tried again once a second.
@@ -33,10 +34,12 @@ use crate::reads::Clearance;
 use crate::state::{Export, Meta};
 use crate::status::Status;
 use crate::upkeep::{Chore, Upkeep};
+use pace::{Pace, Round};
 use writer::Writer;
 pub use writer::{Written, write};
 
 mod care;
+mod pace;
 mod writer;
 
 /// Raft's tick, when there are peers.
@@ -53,8 +56,8 @@ const INPUT_BYTES_MAX: usize = 1 << 20;
 
 /// What can happen to the driver.
 pub enum Input {
-    /// Somebody wants something written.
-    Call(Call),
+    /// Somebody wants something written, since then.
+    Call(Instant, Call),
     /// Somebody wants to read linearizably.
     Read(Clearance),
     /// A peer, whose identity is certain, sent something.
@@ -114,6 +117,9 @@ pub struct Driver {
     /// Taken from `inputs` to see whether more waits.
     peeked: VecDeque<Input>,
     writer: Writer,
+    pace: Pace,
+    /// Who was answered last was answered after this.
+    answered: Option<Instant>,
     transport: Box<dyn Transport>,
     /// What the transport was told last.
     peers: Vec<Peer>,
@@ -184,6 +190,8 @@ impl Driver {
             log: parts.log,
             inputs: parts.inputs,
             peeked: VecDeque::new(),
+            pace: Pace::default(),
+            answered: None,
             transport: parts.transport,
             peers: vec![],
             upkeep: parts.upkeep,
@@ -234,7 +242,7 @@ impl Driver {
         self.core.abandon(&why);
         for input in self.peeked.drain(..).chain(self.inputs.try_iter()) {
             match input {
-                Input::Call(call) => drop(call.answer.send(Err(why()))),
+                Input::Call(_, call) => drop(call.answer.send(Err(why()))),
                 Input::Read(read) => drop(read.send(Err(why()))),
                 // Status: who asked sees that nobody answers. The rest concerns a core that works.
                 _ => {}
@@ -244,13 +252,20 @@ impl Driver {
 
     /// Waits for inputs and takes in what there is.
     fn gather(&mut self) -> Result<(), StoreError> {
-        let (mut calls, mut bytes) = (vec![], 0);
+        let (mut calls, mut bytes, mut round) = (vec![], 0, None::<Round>);
         let mut next = self.wait();
+        if let Some(Input::Call(came, _)) = &next {
+            self.rest(*came);
+        }
         for _ in 0..INPUTS_MAX {
             match next {
                 None => break,
-                Some(Input::Call(call)) => {
+                Some(Input::Call(came, call)) => {
                     bytes += call.data.len();
+                    match &mut round {
+                        Some(round) => round.add(came),
+                        None => round = Some(Round::of(came)),
+                    }
                     calls.push(call);
                 }
                 Some(Input::Read(clearance)) => self.core.read(clearance),
@@ -264,8 +279,34 @@ impl Driver {
             }
             next = self.peeked.pop_front().or_else(|| self.inputs.try_recv().ok());
         }
+        if let Some(round) = round {
+            self.pace.took(&round, self.core.under_way(), self.answered);
+        }
         self.core.submit(calls);
         self.keep_time()
+    }
+
+    /// Lets more proposals come to one that came then, while many write.
+    fn rest(&mut self, came: Instant) {
+        let Some(until) = self.pace.rest(came, Instant::now()) else {
+            return;
+        };
+        if self.core.under_way() == 0 {
+            // Nobody waits for anything else: those who come meanwhile wake nobody.
+            std::thread::sleep(until.saturating_duration_since(Instant::now()));
+            return;
+        }
+        // What is under way goes on as soon as the disk or another member says something.
+        while let Ok(input) = self
+            .inputs
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            let another = matches!(input, Input::Call(..));
+            self.peeked.push_back(input);
+            if !another {
+                break;
+            }
+        }
     }
 
     /// Takes in what comes from other members, or is about them.
@@ -291,7 +332,7 @@ impl Driver {
             Input::HungUp(id) => self.core.hung_up(id),
             Input::Status(asked) => drop(asked.send(self.core.status())),
             Input::Copy(asked) => drop(asked.send(self.core.copy())),
-            Input::Call(_) | Input::Read(_) | Input::Persisted(_) | Input::Ailing(_) | Input::Stop => {}
+            Input::Call(..) | Input::Read(_) | Input::Persisted(_) | Input::Ailing(_) | Input::Stop => {}
         }
         Ok(())
     }
@@ -352,6 +393,7 @@ impl Driver {
                 compacted,
             } = turn;
             if applied > 0 {
+                self.answered = Some(began);
                 self.counters.applies.observe(began.elapsed().as_secs_f64());
             }
             self.send(parcels);
@@ -381,21 +423,25 @@ impl Driver {
     }
 
     fn persist(&mut self, job: Job) -> Result<(), StoreError> {
-        if self.writer.outstanding > 0 || (job.must_sync && self.more_waits()) {
+        if self.writer.outstanding > 0 || (job.must_sync && !self.pace.is_quick() && self.more_waits()) {
             return self.writer.send(job);
         }
-        let mut jobs = vec![job];
+        let (mut jobs, began) = (vec![job], Instant::now());
         if let Err(error) = write(&self.log, &jobs) {
             self.ailing = Some(error.to_string());
             return jobs.drain(..).try_for_each(|job| self.writer.send(job));
         }
-        self.written(Written { jobs });
+        let took = began.elapsed();
+        self.written(Written { jobs, took });
         Ok(())
     }
 
     fn written(&mut self, written: Written) {
         self.ailing = None;
         self.writer.outstanding = self.writer.outstanding.saturating_sub(written.jobs.len());
+        if written.jobs.iter().any(|job| job.must_sync) {
+            self.pace.wrote(written.took);
+        }
         for job in written.jobs {
             self.core.persisted(job.number);
             self.send(job.messages.into_iter().map(addressed).collect());

@@ -67,6 +67,11 @@ impl History {
         self.state()?.import()
     }
 
+    /// What was found damaged, if anything was.
+    pub fn damage(&self) -> Option<String> {
+        self.state().ok()?.damage()
+    }
+
     fn check(&self, revision: u64) -> Result<(), StoreError> {
         match self.cache.position().compacted {
             oldest if revision < oldest => Err(StoreError::Compacted { oldest }),

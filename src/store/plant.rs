@@ -16,6 +16,10 @@ pub enum Plant {
     /// Nobody looks at checksums. Planted where bits flip, in tests alone: the checksums fit the damage.
     #[cfg(test)]
     TrustBytes,
+    /// Who reads the state takes a damaged piece for the end of what there is, as one who does not ask an iterator
+    /// why it ended. Planted in the simulated state, in tests alone.
+    #[cfg(test)]
+    EndAtDamage,
     /// A log that is damaged in the middle ends there, as if the rest had never been written.
     CutDamage,
     /// What is committed together is shown one change after the other.

@@ -150,6 +150,13 @@ impl Member {
         Some(self.node.raft.leader_id).filter(|id| *id != 0)
     }
 
+    /// The leader's id, if known and if it may be told. One that leads by its own vote alone does not before
+    /// that is durable: stopped until then, it may come back and vote for another in the same term.
+    pub fn acclaimed(&self) -> Option<u64> {
+        let early = self.leads() && self.told.1.is_some() && !self.plants.has(Plant::LeadUnsynced);
+        self.leader().filter(|_| !early)
+    }
+
     /// The current term.
     pub fn term(&self) -> u64 {
         self.node.raft.term

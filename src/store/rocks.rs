@@ -10,9 +10,10 @@
 //! the moment it is renamed.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base::files::absent_is_fine;
+use tracing::error;
 
 use crate::error::StoreError;
 use crate::state::{Expired, Export, Import, Meta, State, Usage};
@@ -41,6 +42,8 @@ struct Place {
     dir: PathBuf,
     /// Replaced when a copy is installed; who reads meanwhile keeps the old one.
     current: RwLock<(u64, Arc<Database>)>,
+    /// What was found damaged in it, in words.
+    damage: Mutex<Option<String>>,
 }
 
 impl Rocks {
@@ -57,6 +60,7 @@ impl Rocks {
             place: Arc::new(Place {
                 dir: dir.to_owned(),
                 current: RwLock::new((current, database)),
+                damage: Mutex::default(),
             }),
         })
     }
@@ -94,7 +98,7 @@ impl State for Rocks {
     }
 
     fn list_at(&self, query: &ListQuery, revision: u64) -> Result<Listing, StoreError> {
-        self.database().list_at(query, revision)
+        self.place.note(self.database().list_at(query, revision))
     }
 
     fn events(
@@ -104,15 +108,16 @@ impl State for Rocks {
         until: u64,
         limit: usize,
     ) -> Result<Vec<Arc<Event>>, StoreError> {
-        self.database().events(prefix, after, until, limit)
+        self.place
+            .note(self.database().events(prefix, after, until, limit))
     }
 
     fn expired(&self, now_ms: u64, limit: usize) -> Result<Expired, StoreError> {
-        self.database().expired(now_ms, limit)
+        self.place.note(self.database().expired(now_ms, limit))
     }
 
     fn sweep(&self, compacted: u64) -> Result<bool, StoreError> {
-        self.database().sweep(compacted)
+        self.place.note(self.database().sweep(compacted))
     }
 
     fn usage(&self) -> Usage {
@@ -127,8 +132,13 @@ impl State for Rocks {
         copy::renew(&self.place)
     }
 
+    fn damage(&self) -> Option<String> {
+        let damage = self.place.damage.lock();
+        damage.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn export(&self) -> Result<Box<dyn Export>, StoreError> {
-        copy::export(self.database())
+        copy::export(self.place.clone())
     }
 
     fn import(&self) -> Result<Box<dyn Import>, StoreError> {
@@ -142,6 +152,23 @@ impl Place {
         current.clone()
     }
 
+    /// Remembers, and says once, what a reader found damaged. That the system refuses to read is no damage.
+    fn note<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        let found = match &read {
+            Err(StoreError::State { source, .. }) => source.kind() != rocksdb::ErrorKind::IOError,
+            Err(StoreError::Format { .. }) => true,
+            _ => false,
+        };
+        if let (true, Err(error)) = (found, &read) {
+            let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+            if damage.is_none() {
+                error!(%error, "the state is damaged");
+                *damage = Some(error.to_string());
+            }
+        }
+        read
+    }
+
     /// Lets the closed database in `state.incoming` count from now on.
     fn replace(&self) -> Result<(), StoreError> {
         let (old, _) = self.current();
@@ -152,6 +179,7 @@ impl Place {
         dir.map_err(|e| StoreError::io("syncing", &self.dir, e))?;
         let database = Arc::new(Database::open(&new)?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = (old + 1, database);
+        *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = None;
         remove(&folder(&self.dir, old))
     }
 

@@ -46,6 +46,10 @@ pub trait State: Send + Sync {
     fn usage(&self) -> Usage;
     /// Gives room back that deletions have left; goes on beside reads and writes.
     fn defragment(&self) -> Result<(), StoreError>;
+    /// What was found damaged of it since it was opened, if anything was: whoever wanted to read that was refused.
+    fn damage(&self) -> Option<String> {
+        None
+    }
     /// A copy of everything as it is now, to be read while writing goes on.
     fn export(&self) -> Result<Box<dyn Export>, StoreError>;
     /// A new, empty state beside this one, to take in another member's copy.

@@ -205,13 +205,16 @@ impl Store {
         self.inner.alarm.clone()
     }
 
-    /// What needs somebody's attention, in words: it stopped, cannot write, or is full.
+    /// What needs somebody's attention, in words: it stopped, cannot write, is damaged, or full.
     pub fn alarms(&self) -> Vec<String> {
         let suspended = self.suspended().borrow().clone();
         let suspended = suspended.map(|reason| format!("cannot write: {reason}"));
         let bytes = self.inner.full.load(Ordering::Relaxed);
         let full = (bytes > 0).then(|| format!("store full: {bytes} of {} bytes", self.inner.quota));
-        self.failure().into_iter().chain(suspended).chain(full).collect()
+        let damaged = self.inner.history.damage();
+        let damaged = damaged.map(|reason| format!("state damaged: {reason}"));
+        let alarms = self.failure().into_iter().chain(suspended);
+        alarms.chain(damaged).chain(full).collect()
     }
 
     /// Lets a registry show what the store counts.
@@ -256,12 +259,15 @@ impl Store {
         }
         let (answer, outcome) = oneshot::channel();
         let began = Instant::now();
-        let _ = inner.inputs.send(Input::Call(Call {
-            number,
-            membership,
-            data,
-            answer,
-        }));
+        let _ = inner.inputs.send(Input::Call(
+            began,
+            Call {
+                number,
+                membership,
+                data,
+                answer,
+            },
+        ));
         let outcome = outcome.await.unwrap_or_else(|_| Err(inner.gone()));
         if outcome.is_ok() && !membership {
             inner.counters.commits.observe(began.elapsed().as_secs_f64());

@@ -18,6 +18,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Written {
     /// In the order in which they were sent.
     pub jobs: Vec<Job>,
+    /// How long that took.
+    pub took: Duration,
 }
 
 /// See the module. Dropping it ends the thread.
@@ -37,9 +39,12 @@ impl Writer {
             while let Ok(job) = todo.recv() {
                 let mut jobs = vec![job];
                 jobs.extend(todo.try_iter().take(INPUTS_MAX));
-                if !persist(&log, &mut jobs, &todo, &notices)
-                    || notices.send(Input::Persisted(Written { jobs })).is_err()
-                {
+                let began = Instant::now();
+                if !persist(&log, &mut jobs, &todo, &notices) {
+                    return;
+                }
+                let took = began.elapsed();
+                if notices.send(Input::Persisted(Written { jobs, took })).is_err() {
                     return;
                 }
             }

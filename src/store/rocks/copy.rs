@@ -19,7 +19,8 @@ struct Copy {
 }
 
 /// Begins a copy of the database as it is now.
-pub fn export(database: Arc<Database>) -> Result<Box<dyn Export>, StoreError> {
+pub fn export(place: Arc<Place>) -> Result<Box<dyn Export>, StoreError> {
+    let (_, database) = place.current();
     // Two portions wait at most: the peer's speed sets the pace.
     let (send, portions) = sync_channel(2);
     let (begin, begun) = sync_channel(1);
@@ -30,7 +31,7 @@ pub fn export(database: Arc<Database>) -> Result<Box<dyn Export>, StoreError> {
             |portion| send_on(&send, portion),
         );
         // Who has gone away does not want to know.
-        if let Err(error) = done {
+        if let Err(error) = place.note(done) {
             let _ = send.send(Err(error));
         }
     };

@@ -9,6 +9,8 @@ use crate::rocks::Rocks;
 use crate::simulator::memory::MemoryState;
 use crate::types::{Change, Record};
 
+mod damage;
+
 /// Both implementations, fed with the same random events, must answer alike.
 struct Pair {
     rocks: Rocks,

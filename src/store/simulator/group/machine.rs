@@ -82,6 +82,8 @@ pub struct Machine {
     pub gone: bool,
     /// It will never be there again, nor anything that was on it.
     pub lost: bool,
+    /// The administrator has heard that its state is damaged.
+    pub complained: bool,
     /// It keeps log and votes, and no state.
     pub witness: bool,
     /// What a witness keeps beside its log.
@@ -112,10 +114,11 @@ impl Machine {
         let mut machine = Machine {
             id: 0,
             disk: SimDisk::default(),
-            memory: MemoryState::default(),
+            memory: MemoryState::new(plants),
             process: None,
             gone: false,
             lost: false,
+            complained: false,
             witness,
             memo: Arc::default(),
             seen: 0,
@@ -268,7 +271,11 @@ impl Process {
     /// Tries once more what the state did not take.
     pub fn mend(&mut self) -> Result<(), StoreError> {
         if self.core.stuck() {
-            self.state.renew()?;
+            match self.state.renew() {
+                // It cannot be copied, and stays as it is.
+                Err(StoreError::Damaged { .. }) => return Ok(()),
+                renewed => renewed?,
+            }
             self.core.retry()?;
         }
         if !self.ailing && !self.core.stuck() && self.core.suspended().is_some() {

@@ -7,6 +7,7 @@ use base::{Random, SeededRandom};
 use bytes::Bytes;
 
 use crate::core::Shipment;
+use crate::error::StoreError;
 use crate::parcel::Parcel;
 use crate::state::{Meta, Version};
 
@@ -55,19 +56,19 @@ pub struct Network {
 
 impl Cargo {
     /// Packs a shipment; the state is copied as it was when the shipment was made.
-    pub fn pack(mut shipment: Shipment) -> Cargo {
+    pub fn pack(mut shipment: Shipment) -> Result<Cargo, StoreError> {
         let mut portions = vec![];
         loop {
-            match shipment.export.next().expect("a copy") {
+            match shipment.export.next()? {
                 portion if portion.is_empty() => break,
                 portion => portions.push(portion),
             }
         }
-        Cargo {
+        Ok(Cargo {
             message: shipment.message,
             meta: shipment.meta.encode().into(),
             portions,
-        }
+        })
     }
 
     /// The meta data.

@@ -24,6 +24,7 @@ mod faults;
 mod judging;
 mod looking;
 mod loss;
+mod rot;
 mod writing;
 
 /// At most so many machines ever.
@@ -56,6 +57,10 @@ pub struct Stats {
     pub flipped: u64,
     /// Of these, those for which a member refused to start.
     pub damaged: u64,
+    /// Pieces of states that were damaged.
+    pub rotten: u64,
+    /// Of these, those of which the administrator has heard.
+    pub named: u64,
     /// Machines lost for good.
     pub lost: u64,
     /// Terms in which a witness led.
@@ -80,6 +85,8 @@ impl Tally for Stats {
         self.looked += other.looked;
         self.flipped += other.flipped;
         self.damaged += other.damaged;
+        self.rotten += other.rotten;
+        self.named += other.named;
         self.lost += other.lost;
         self.witnessed += other.witnessed;
         self.needless += other.needless;
@@ -203,6 +210,8 @@ impl World {
             700..702 => self.jump_one(),
             702..720 => self.look_back()?,
             720..735 if !self.witnessed => self.decay_one()?,
+            735..745 => self.rot_one()?,
+            745..755 => self.replace_damaged(),
             _ => {}
         }
         self.pass()
@@ -231,7 +240,10 @@ impl World {
         if let Some((_, vote)) = self.machines[at].hangs.filter(|(until, _)| *until <= self.now) {
             return self.lose_vote(at, vote);
         }
-        if self.machines[at].stumbles > 0 && self.leads(at).leader.is_some() {
+        // One that has just elected itself, too, which it does not tell yet.
+        if self.machines[at].stumbles > 0
+            && (self.leads(at).leader.is_some() || !self.status(at).health.is_empty())
+        {
             self.stumble(at)?;
         }
         let tick = self.random.below(3) == 0;
@@ -281,10 +293,17 @@ impl World {
                 .send(&self.random, self.now, id, to, Freight::Parcel(parcel));
         }
         for shipment in turn.shipments {
-            let cargo = Box::new(Cargo::pack(shipment));
-            let to = cargo.message.to;
-            self.network
-                .send(&self.random, self.now, id, to, Freight::Snapshot(cargo));
+            let to = shipment.message.to;
+            match Cargo::pack(shipment) {
+                Ok(cargo) => {
+                    let freight = Freight::Snapshot(Box::new(cargo));
+                    self.network.send(&self.random, self.now, id, to, freight);
+                }
+                Err(error) => {
+                    self.complain(at, error)?;
+                    self.network.lost.push((id, to));
+                }
+            }
         }
         let Some(job) = turn.job else { return Ok(()) };
         let vote = job.hard.as_ref().map_or(0, |hard| hard.vote);

@@ -122,7 +122,7 @@ impl World {
             return Ok(());
         }
         let booted = machine.boot(&self.random);
-        booted.map_err(|error| format!("member {:x} cannot open: {error}", machine.id))
+        booted.or_else(|error| self.complain(at, error))
     }
 
     pub(super) fn cut_one(&mut self) {

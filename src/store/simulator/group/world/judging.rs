@@ -26,6 +26,8 @@ impl World {
         // What is left of a duel would cut connections again.
         self.duel = None;
         self.network.heal();
+        // What nobody could do without is read after all.
+        self.machines.iter().for_each(|machine| machine.memory.recover());
         // What has a time goes now, whatever clock it was reckoned by.
         let clocks = self.machines.iter_mut().map(|machine| &mut machine.skew_ms);
         clocks.for_each(|skew_ms| *skew_ms = AGES_MS);
@@ -181,6 +183,14 @@ impl World {
                     machine.seen = oldest;
                     process.master =
                         Watch::new(process.cache.clone(), process.old.clone(), "", oldest).map_err(text)?;
+                }
+                // Nobody sees there what was in between; others show it.
+                Err(error @ StoreError::Damaged { .. }) => {
+                    let revision = process.cache.position().revision;
+                    machine.seen = revision;
+                    process.master =
+                        Watch::new(process.cache.clone(), process.old.clone(), "", revision).map_err(text)?;
+                    return self.complain(at, error);
                 }
                 Err(error) => return Err(format!("the watch of {:x} failed: {error}", machine.id)),
             }

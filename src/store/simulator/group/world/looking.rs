@@ -71,7 +71,14 @@ impl World {
                     (follower.last, follower.at) = (follower.last.max(oldest), None);
                     break;
                 }
-                Some(Err(error)) => return Err(format!("a watch failed: {error}")),
+                Some(Err(error)) => {
+                    // It goes on elsewhere.
+                    let at = std::mem::take(&mut follower.at);
+                    return match at {
+                        Some(at) => self.complain(at, error),
+                        None => Err(format!("a watch of nobody failed: {error}")),
+                    };
+                }
                 None => {
                     let until = follower.watch.progress();
                     if !self.clients.is_whole(until) {
@@ -110,7 +117,10 @@ impl World {
         loop {
             let page = match process.cache.list_unchanged(&query, revision) {
                 Some(page) => page,
-                None => process.old.list_at(&query, revision).map_err(text)?,
+                None => match process.old.list_at(&query, revision) {
+                    Ok(page) => page,
+                    Err(error) => return self.complain(at, error),
+                },
             };
             query.after = page.entries.last().map(|entry| entry.key.clone());
             listed.extend(page.entries);

@@ -46,8 +46,8 @@ impl World {
         self.stats.lost += 1;
     }
 
-    /// A voter that the group can be expected to go on without, which is seldom so.
-    pub(super) fn expendable(&self) -> Option<usize> {
+    /// The voters and their leader, if the group can be expected to go on without any of them, which is seldom so.
+    pub(super) fn dispensable(&self) -> Option<(Vec<u64>, usize)> {
         let leader = self.leader()?;
         let status = self.status(leader);
         let voters = &status.members.voters;
@@ -56,9 +56,13 @@ impl World {
             .all(|id| self.find(*id).is_some_and(|at| !self.machines[at].gone));
         let process = self.machines[leader].process.as_ref();
         let changing = process.is_none_or(|process| process.core.changing());
-        if voters.len() < 3 || !whole || changing || !self.at_peace(&status) {
-            return None;
-        }
+        let fits = voters.len() >= 3 && whole && !changing && self.at_peace(&status);
+        fits.then_some((status.members.voters, leader))
+    }
+
+    /// A voter that the group can be expected to go on without.
+    pub(super) fn expendable(&self) -> Option<usize> {
+        let (voters, leader) = self.dispensable()?;
         // Most often the one that the others need most: who is away lacks what it has.
         let away = |id: &u64| {
             self.find(*id)
