@@ -52,7 +52,7 @@ fn group(cluster: &Cluster, dir: &Path, pod: &str) -> PathBuf {
 /// The files of a container's group as the kubelet would have them.
 const HELD: [(&str, &str); 6] = [
     ("cpu.max", "50000 100000"),
-    ("cpu.weight", "4"),
+    ("cpu.weight", "17"),
     ("memory.max", "67108864"),
     ("memory.oom.group", "1"),
     ("memory.swap.max", "0"),
