@@ -363,6 +363,8 @@ kind: Deployment
 metadata: {{name: web}}
 spec:
   replicas: {REPLICAS}
+  # So that kubectl sees half of it: without, it may be over within a second.
+  minReadySeconds: 1
   strategy: {{rollingUpdate: {{maxSurge: 1, maxUnavailable: 0}}}}
   selector: {{matchLabels: {{app: web}}}}
   template:

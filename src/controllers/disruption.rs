@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use crate::plan::{Key, Plan, Write};
 use crate::view::{View, is_going, selects};
 use crate::{Reconciler, pods};
-use expected::expectation;
+use expected::{expectation, number};
 
 mod expected;
 
@@ -199,11 +199,6 @@ fn conditions(
         None => all.push(ours),
     }
     all
-}
-
-/// A count as the API has it.
-fn number(count: usize) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
 }
 
 /// The budgets that are about a pod.

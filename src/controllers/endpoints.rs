@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{
-    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service,
-};
+use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::Reconciler;
-use crate::endpointslice::{Backend, backends, families};
+use crate::endpointslice::{Backend, backends, families, pod_reference};
 use crate::plan::{Key, Plan, Write};
 use crate::view::View;
 
@@ -139,16 +137,5 @@ fn address(backend: &Backend) -> EndpointAddress {
         ip: backend.address.clone(),
         node_name: backend.node.clone(),
         target_ref: Some(pod_reference(&backend.pod)),
-    }
-}
-
-/// The reference by which an address names its pod.
-pub(crate) fn pod_reference(pod: &Pod) -> ObjectReference {
-    ObjectReference {
-        kind: Some("Pod".to_owned()),
-        namespace: pod.metadata.namespace.clone(),
-        name: pod.metadata.name.clone(),
-        uid: pod.metadata.uid.clone(),
-        ..ObjectReference::default()
     }
 }

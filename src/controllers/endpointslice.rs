@@ -5,13 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{
     Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::endpoints::pod_reference;
 use crate::plan::{Key, Plan, Write};
 use crate::slices::{self, Common, Groups, MANAGED_BY, SERVICE_NAME};
 use crate::view::{View, is_going, managed_by};
@@ -280,6 +279,17 @@ pub fn keys_for_slice(slice: &EndpointSlice, _view: &View) -> Vec<Key> {
         .and_then(|labels| labels.get(SERVICE_NAME));
     let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
     name.map(|name| Key::new(namespace, name)).into_iter().collect()
+}
+
+/// The reference by which an address names its pod.
+pub(crate) fn pod_reference(pod: &Pod) -> ObjectReference {
+    ObjectReference {
+        kind: Some("Pod".to_owned()),
+        namespace: pod.metadata.namespace.clone(),
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+        ..ObjectReference::default()
+    }
 }
 
 #[cfg(test)]

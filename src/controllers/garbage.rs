@@ -8,7 +8,7 @@ mod feed;
 mod graph;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::object;
@@ -24,12 +24,10 @@ use tracing::{debug, warn};
 use crate::custom;
 use crate::harness::{Surroundings, perform};
 use crate::plan::{Key, Target, Write};
-use graph::{Action, Graph, Member};
+use graph::{Action, Member, Shared, locked};
 
 /// An owner that was not seen may be in a watch that lags; it is asked for live after this.
 const SETTLE: Duration = Duration::from_millis(200);
-
-type Shared = Arc<Mutex<Graph>>;
 
 /// Starts the collector.
 pub fn start(surroundings: &Surroundings) {
@@ -110,10 +108,6 @@ async fn follow_custom(s: Surroundings, graph: Shared, queue: WorkQueue<String>)
         std::future::ready(())
     })
     .await;
-}
-
-fn locked(graph: &Shared) -> std::sync::MutexGuard<'_, Graph> {
-    graph.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Does what the graph wants done about one object.

@@ -9,9 +9,9 @@ use http_body_util::{BodyStream, StreamBody};
 use tokio::time::Instant;
 
 use super::door::Door;
-use super::handler::Incoming;
+use super::incoming::Incoming;
 use super::watch::SyncStream;
-use super::{path, reply, resource};
+use super::{path, reply, verbs};
 use crate::aggregation::Remote;
 use crate::authz::Attributes;
 use crate::metrics::About;
@@ -50,7 +50,7 @@ pub async fn document(door: &Door, remote: &Remote, incoming: &Incoming) -> Resu
 
 /// When a request's time is over.
 fn end_of(incoming: &Incoming) -> Result<Instant, Status> {
-    Ok(incoming.began + resource::timeout(&incoming.query)?)
+    Ok(incoming.began + verbs::timeout(&incoming.query)?)
 }
 
 /// The head of an answer, if it comes in time: whoever waits for it keeps a seat.
@@ -79,8 +79,8 @@ fn attributes(incoming: &Incoming) -> Attributes {
     let (method, uri) = (incoming.request.method(), incoming.request.uri());
     match path::parse_foreign(uri.path()) {
         Some(found) => {
-            let verb = resource::metric_verb(&found, method, &incoming.query);
-            found.asked(&incoming.user, resource::rule_verb(verb, method))
+            let verb = verbs::metric_verb(&found, method, &incoming.query);
+            found.asked(&incoming.user, verbs::rule_verb(verb, method))
         }
         None => Attributes::of_path(&incoming.user, &method.as_str().to_ascii_lowercase(), uri.path()),
     }

@@ -6,9 +6,9 @@ use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 
 use super::door::{Caller, Door};
-use super::handler::text;
+use super::incoming::text;
 use super::path::Route;
-use super::resource::rule_verb;
+use super::verbs::rule_verb;
 use crate::audit::policy::{About, Stage};
 use crate::audit::{Ending, Outside, Trail};
 use crate::authz::Attributes;

@@ -9,10 +9,10 @@ use hyper::body::Body as _;
 use tokio::time::Instant;
 
 use super::door::Door;
-use super::handler::text;
+use super::incoming::text;
 use super::path::{ResourcePath, Route};
 use super::query::Query;
-use super::resource;
+use super::verbs;
 use crate::metrics::{About, Answer, HttpMetrics};
 use crate::nodes::Body;
 use crate::served::ServedKinds;
@@ -94,8 +94,8 @@ fn about(kinds: &ServedKinds, route: &Route, request: &Request<Body>, query: &Qu
         about.subresource = known_path(request.uri().path());
         return (about, false);
     };
-    about.verb = match resource::metric_verb(path, method, query) {
-        "PATCH" if resource::is_apply(text(request.headers(), &CONTENT_TYPE)) => "APPLY",
+    about.verb = match verbs::metric_verb(path, method, query) {
+        "PATCH" if verbs::is_apply(text(request.headers(), &CONTENT_TYPE)) => "APPLY",
         verb => verb,
     };
     about.scope = scope(path, method);

@@ -9,7 +9,7 @@ use api::status::Status;
 use base::{Random, SystemRandom};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::header::{HeaderName, HeaderValue, USER_AGENT};
+use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response};
 use tokio::time::Instant;
 
@@ -17,11 +17,11 @@ use super::body::Lent;
 use super::counted::Counted;
 use super::door::{Caller, Door};
 use super::given_up::Reason;
+use super::incoming::Incoming;
 use super::path::{self, Route};
 use super::query::Query;
 use super::turns::{self, Asking};
-use super::until::Until;
-use super::{aggregated, audited, departure, impersonate, plain, reply, resource};
+use super::{aggregated, audited, departure, impersonate, plain, reply, resource, verbs};
 use crate::audit::Trail;
 use crate::audit::policy::Stage;
 use crate::fairness::Flow;
@@ -30,37 +30,6 @@ use crate::nodes::Body;
 use crate::streams;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
-
-/// A request on its way in, its user known.
-pub struct Incoming {
-    /// Who asks, impersonation included.
-    pub user: User,
-    /// The query, decoded.
-    pub query: Query,
-    /// The request itself; its body has been read, but for streams and what other servers answer.
-    pub request: Request<Body>,
-    /// When it began.
-    pub began: Instant,
-    /// What is noted on its way.
-    pub notes: Notes,
-    /// When its answer ends, if that lasts.
-    pub until: Arc<Until>,
-}
-
-impl Incoming {
-    /// The `User-Agent`; empty when there is none.
-    pub fn user_agent(&self) -> &str {
-        text(self.request.headers(), &USER_AGENT)
-    }
-}
-
-/// A header's text; empty when absent or no text.
-pub fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
-    headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
-}
 
 /// Answers a request. Never fails: failures are answers too. (Boxed, because the compiler
 /// loses track of lifetimes in a future that a connection's future contains.)
@@ -178,7 +147,7 @@ async fn answer(
     let user = other.unwrap_or(real);
     let remote = door.aggregation.others().of_path(request.uri().path());
     if remote.is_none() && has_body(&route) {
-        let until = began + resource::timeout(&query)?;
+        let until = began + verbs::timeout(&query)?;
         request = door.intake.whole(&user.name, request, until).await?;
     }
     let asking = Asking {

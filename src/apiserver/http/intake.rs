@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
 use super::body::{ReadError, read_into};
-use super::handler::text;
+use super::incoming::text;
 use super::reply;
 use super::shares::Shares;
 use crate::nodes::Body;

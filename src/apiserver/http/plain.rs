@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, Response};
 use serde_json::json;
 
 use super::door::Door;
-use super::handler::Incoming;
+use super::incoming::Incoming;
 use super::{aggregated, negotiate, reply};
 use crate::authz::Attributes;
 use crate::health::Probe;

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::go;
 use api::request::{Options, PatchType, Request, Verb};
 use api::status::Status;
 use base::{Random, SystemRandom};
@@ -14,10 +13,11 @@ use http::{HeaderMap, Method, Response};
 use super::body::read;
 use super::convert::{self, Conversion};
 use super::door::Door;
-use super::handler::{Incoming, text};
+use super::incoming::{Incoming, text};
 use super::negotiate::Format;
 use super::path::ResourcePath;
 use super::query::{self, Query};
+use super::verbs::{media_type, timeout};
 use super::{negotiate, reply, turns, watch};
 use crate::audit::{self, Trail};
 use crate::metrics::About;
@@ -26,8 +26,6 @@ use crate::streams;
 use crate::streams::upgrade::{self, Wanted};
 use crate::{backup, members, room, trust};
 
-/// An ordinary request that takes longer is given up.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// A watch without `timeoutSeconds` lasts this long and up to as long again, so that those
 /// begun together do not all come back together.
 const WATCH_TIMEOUT_SECONDS: u64 = 1800;
@@ -101,47 +99,6 @@ fn not_allowed() -> Status {
     Status::new(405, "MethodNotAllowed", NO_SUCH_METHOD)
 }
 
-/// The verb label of a request's metrics.
-pub fn metric_verb(path: &ResourcePath, method: &Method, query: &Query) -> &'static str {
-    if streams::is_stream(path) {
-        return "CONNECT";
-    }
-    match (method.as_str(), path.name.is_empty()) {
-        ("GET" | "HEAD", _) if path.watch => "WATCH",
-        ("GET" | "HEAD", false) => "GET",
-        ("GET" | "HEAD", true) if query.flag("watch") => "WATCH",
-        ("GET" | "HEAD", true) => "LIST",
-        ("POST", _) => "POST",
-        ("PUT", _) => "PUT",
-        ("PATCH", _) => "PATCH",
-        ("DELETE", false) => "DELETE",
-        ("DELETE", true) => "DELETECOLLECTION",
-        _ => "other",
-    }
-}
-
-/// The verb by which rules speak of a request, given that of its metrics.
-pub fn rule_verb(metric: &str, method: &Method) -> &'static str {
-    match metric {
-        "CONNECT" if method == Method::GET => "get",
-        "CONNECT" | "POST" => "create",
-        "APPLY" => "patch",
-        "PUT" => "update",
-        "GET" => "get",
-        "LIST" => "list",
-        "WATCH" => "watch",
-        "PATCH" => "patch",
-        "DELETE" => "delete",
-        "DELETECOLLECTION" => "deletecollection",
-        _ => "other",
-    }
-}
-
-/// Whether a body of that type is one to apply.
-pub fn is_apply(content_type: &str) -> bool {
-    media_type(content_type) == "application/apply-patch+yaml"
-}
-
 /// The media types of patches of a kind that is built in, or custom, in Kubernetes' order.
 fn patch_types(custom: bool) -> &'static [(&'static str, PatchType)] {
     const JSON: (&str, PatchType) = ("application/json-patch+json", PatchType::Json);
@@ -152,10 +109,6 @@ fn patch_types(custom: bool) -> &'static [(&'static str, PatchType)] {
         true => &[JSON, MERGE, APPLY],
         false => &[JSON, MERGE, STRATEGIC, APPLY],
     }
-}
-
-fn media_type(content_type: &str) -> &str {
-    content_type.split(';').next().unwrap_or_default().trim()
 }
 
 fn patch_type(content_type: &str, types: &[(&str, PatchType)]) -> Result<PatchType, Status> {
@@ -269,21 +222,6 @@ async fn call(
     Ok(response)
 }
 
-/// `timeout=10s`; Go's durations, of which clients send whole units.
-pub fn timeout(query: &Query) -> Result<Duration, Status> {
-    let Some(asked) = query.get("timeout").filter(|text| !text.is_empty()) else {
-        return Ok(REQUEST_TIMEOUT);
-    };
-    let asked = go::parse_duration(asked).ok_or_else(|| {
-        Status::bad_request(format!("invalid timeout specified in the request URL: {asked:?}"))
-    })?;
-    Ok(if asked.is_zero() {
-        REQUEST_TIMEOUT
-    } else {
-        asked.min(REQUEST_TIMEOUT)
-    })
-}
-
 async fn follow(
     door: &Arc<Door>,
     path: ResourcePath,
@@ -388,18 +326,5 @@ mod tests {
         ] {
             assert_eq!(of(method.clone(), uri, content_type), expected, "{method} {uri}");
         }
-    }
-
-    #[test]
-    fn timeouts_are_read_and_capped() {
-        let of = |text: &str| {
-            timeout(&Query::parse(text))
-                .map(|d| d.as_secs())
-                .map_err(|s| s.code)
-        };
-        assert_eq!(of(""), Ok(60));
-        assert_eq!(of("timeout=32s"), Ok(32));
-        assert_eq!(of("timeout=1h"), Ok(60));
-        assert_eq!(of("timeout=x"), Err(400));
     }
 }

@@ -15,7 +15,7 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use super::door::Door;
 use super::path::{ResourcePath, Route};
 use super::query::Query;
-use super::{reply, resource};
+use super::{reply, verbs};
 use crate::fairness::{self, Digest, Flow, ListKey, Seat, Sort, Subject, Work};
 use crate::metrics::About;
 use crate::nodes::{Body, BoxError};
@@ -81,7 +81,7 @@ impl Asking<'_> {
                     part: &path.subresource,
                     namespace: path.judged_in(),
                 };
-                (resource::rule_verb(self.about.verb, self.method), about)
+                (verbs::rule_verb(self.about.verb, self.method), about)
             }
         };
         Digest {

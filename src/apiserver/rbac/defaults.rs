@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use crate::authz::PolicyRule;
 
+/// Annotation that lets the server bring a default role up to date.
+pub(crate) const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
+
 const TEXT: &str = include_str!("defaults.txt");
 const GROUP: &str = "rbac.authorization.k8s.io";
 const BOOTSTRAPPING: &str = "kubernetes.io/bootstrapping";
@@ -139,7 +142,7 @@ fn object(kind: &str, namespace: &str, name: &str, labels: Value) -> Value {
     let mut metadata = json!({
         "name": name,
         "labels": labels,
-        "annotations": {super::AUTOUPDATE: "true"},
+        "annotations": {AUTOUPDATE: "true"},
     });
     if !namespace.is_empty() {
         metadata["namespace"] = namespace.into();

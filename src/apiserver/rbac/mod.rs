@@ -19,9 +19,6 @@ pub use index::{Index, Subject};
 use crate::authz::{self, Attributes, Authorizer, Decision, Known, PolicyRule};
 use crate::lookup::{Lookup, Nothing};
 
-/// Annotation that lets the server bring a default role up to date.
-pub(crate) const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
-
 /// The authoriser of a server: node rules, then roles and bindings.
 pub struct Rbac {
     // A std lock: nothing awaits while it is held.

@@ -66,7 +66,7 @@ fn write_for(default: Default, lookup: &Arc<dyn Lookup>, user: &User) -> Option<
 
 /// The live object with what the default adds; `None` when nothing is missing.
 fn merged(live: &Value, default: &Value) -> Option<Value> {
-    if live["metadata"]["annotations"][super::AUTOUPDATE] == "false" {
+    if live["metadata"]["annotations"][super::defaults::AUTOUPDATE] == "false" {
         return None;
     }
     let mut new = live.clone();
@@ -135,7 +135,7 @@ mod tests {
         let new = merged(&live, &default).unwrap();
         assert_eq!(new["rules"], json!([rule("get"), rule("delete"), rule("list")]));
         assert_eq!(merged(&new, &default), None);
-        let kept = json!({"metadata": {"annotations": {super::super::AUTOUPDATE: "false"}}});
+        let kept = json!({"metadata": {"annotations": {super::super::defaults::AUTOUPDATE: "false"}}});
         assert_eq!(merged(&kept, &default), None);
     }
 

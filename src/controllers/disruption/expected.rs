@@ -11,10 +11,14 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::number;
 use crate::plan::Plan;
 use crate::scales::{Owner, STALE, Wanted};
 use crate::view::{View, controller_of};
+
+/// A count as the API has it.
+pub fn number(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
 
 /// When to look again for the answer of somebody who was asked.
 pub const ANSWER_AFTER: Duration = Duration::from_millis(500);

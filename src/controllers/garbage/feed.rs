@@ -10,8 +10,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use tracing::debug;
 
-use super::graph::{Member, Owner};
-use super::{Shared, locked};
+use super::graph::{Member, Owner, Shared, locked};
 
 const RETRY: Duration = Duration::from_secs(1);
 

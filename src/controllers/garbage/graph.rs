@@ -1,6 +1,7 @@
 //! Who owns whom, and what follows from it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use api::request::ResourceRef;
 use client::Propagation;
@@ -248,6 +249,14 @@ impl Graph {
             propagation,
         }]
     }
+}
+
+/// One that several tasks work with.
+pub type Shared = Arc<Mutex<Graph>>;
+
+/// Nobody waits while it is held, and what a panic left behind is as good as before.
+pub fn locked(graph: &Shared) -> std::sync::MutexGuard<'_, Graph> {
+    graph.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

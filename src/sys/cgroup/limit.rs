@@ -171,10 +171,17 @@ impl Limits {
     }
 }
 
-/// Version 2's weight (1 to 10000) for version 1's shares (2 to 262144), as
-/// Kubernetes and the runtimes convert them.
+/// Version 2's weight (1 to 10000, 100 where nothing is said) for version 1's shares (2 to 262144, 1024 where nothing is
+/// said): along the curve through these three points that the runtimes follow (runc 1.3.2, crun 1.23, libcgroups 0.6).
 fn weight(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
+    match shares {
+        ..=2 => 1,
+        262_144.. => 10_000,
+        _ => {
+            let log = (shares as f64).log2();
+            10_f64.powf((log * log + 125.0 * log) / 612.0 - 7.0 / 34.0).ceil() as u64
+        }
+    }
 }
 
 #[cfg(test)]
@@ -223,7 +230,7 @@ mod tests {
         apply(&[unified], "/top/pod", &SOME).unwrap();
         let group = root.path().join("top/pod");
         assert_eq!(read(group.join("cpu.max")), "25000 100000");
-        assert_eq!(read(group.join("cpu.weight")), "20");
+        assert_eq!(read(group.join("cpu.weight")), "59");
         assert_eq!(read(group.join("memory.max")), (64 << 20).to_string());
         // A real hierarchy adds up; the last word is what a plain file keeps.
         for folder in [root.path().to_owned(), root.path().join("top")] {
@@ -242,6 +249,6 @@ mod tests {
 
     #[test]
     fn weights_span_the_range() {
-        assert_eq!([2, 1024, 262_144, 0].map(weight), [1, 39, 10_000, 1]);
+        assert_eq!([0, 2, 102, 1024, 262_144].map(weight), [1, 1, 17, 100, 10_000]);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use api::value;
 use serde_json::Value;
 
-use super::{Subject, Violation, containers, plural, quoted, setters};
+use super::subject::{Subject, Violation, containers, plural, quoted, setters};
 
 pub fn namespaces(subject: &Subject<'_>, _: u32) -> Option<Violation> {
     let shared: Vec<String> = ["hostNetwork", "hostPID", "hostIPC"]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use api::value;
 use serde_json::Value;
 
-use super::{Subject, Violation, containers, quoted, setters};
+use super::subject::{Subject, Violation, containers, quoted, setters};
 
 pub fn privileged(subject: &Subject<'_>, _: u32) -> Option<Violation> {
     let bad = subject.bad(|container| value::flag(container, "securityContext.privileged"));

@@ -6,7 +6,7 @@ use api::object;
 use api::value;
 use serde_json::Value;
 
-use super::{Subject, Violation, containers, plural, quoted, setters, wrong};
+use super::subject::{Subject, Violation, containers, plural, quoted, setters, wrong};
 
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 

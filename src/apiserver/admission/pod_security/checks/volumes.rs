@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use api::value;
 use serde_json::Value;
 
-use super::{Subject, Violation, plural, quoted};
+use super::subject::{Subject, Violation, plural, quoted};
 
 /// Sources that `restricted` allows.
 const ALLOWED: [&str; 9] = [
