@@ -105,7 +105,7 @@ impl Callee {
         let function = function.ok_or_else(missing)?;
         let function = self
             .instance
-            .get_func(&mut self.store, &function)
+            .get_func(&mut self.store, function)
             .ok_or_else(missing)?;
         self.store.data_mut().calls.depth = call.depth;
         let mut values = vec![Val::Bool(false); call.results];

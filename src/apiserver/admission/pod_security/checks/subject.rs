@@ -82,7 +82,7 @@ pub(super) fn setters(pod: bool, bad: &[&str]) -> String {
 }
 
 /// A field of the pod's and of all containers' security contexts that has a wrong value somewhere.
-struct Wrong<'a> {
+pub(super) struct Wrong<'a> {
     pub(super) pod: bool,
     pub(super) containers: Vec<&'a str>,
     pub(super) values: BTreeSet<&'a str>,
