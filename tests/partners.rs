@@ -51,7 +51,12 @@ fn containers_of_one_pod_call_what_others_export() {
         let (calc, asks) = (container("calc", "calc"), container("asks", "asks"));
 
         // A sidecar that does nothing by itself, in a pod that ends with the main container.
-        cluster.apply(&pod("pair", &[calc.clone()], &[asks.clone()], ""));
+        cluster.apply(&pod(
+            "pair",
+            std::slice::from_ref(&calc),
+            std::slice::from_ref(&asks),
+            "",
+        ));
         assert_eq!(cluster.finished("pair"), "Succeeded");
 
         // Beside each other, whichever begins first; who is called runs on.
@@ -93,7 +98,7 @@ fn containers_of_one_pod_call_what_others_export() {
                 "is exported by several programs (\"calc\", \"other\")",
             ),
         ] {
-            cluster.apply(&pod(name, sidecars, &[asks.clone()], ""));
+            cluster.apply(&pod(name, sidecars, std::slice::from_ref(&asks), ""));
             assert_eq!(cluster.finished(name), "Failed", "{name}");
             let about = format!("involvedObject.name={name}");
             let events = cluster.ok(&["get", "events", "--field-selector", &about]);
