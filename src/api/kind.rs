@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::kinds::metadata;
 use crate::names;
+use crate::object;
 use crate::status::FieldError;
 
 mod columns;
@@ -243,11 +244,7 @@ impl Kind {
 
     /// `v1` or `apps/v1`, as `apiVersion` has it.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_owned()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
+        object::join_api_version(self.group, self.version)
     }
 
     /// The kind of its lists, such as `PodList`.

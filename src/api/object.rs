@@ -10,11 +10,6 @@ use serde_json::{Map, Value};
 static NULL: Value = Value::Null;
 static EMPTY: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 
-/// Splits an `apiVersion` such as `apps/v1` into group and version.
-pub fn group_version(api_version: &str) -> (&str, &str) {
-    api_version.split_once('/').unwrap_or(("", api_version))
-}
-
 /// The value at `path`, or `Null`.
 pub fn get<'a>(object: &'a Value, path: &[&str]) -> &'a Value {
     path.iter()

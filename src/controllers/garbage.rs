@@ -151,10 +151,7 @@ async fn is_gone(client: &Client, owner: &graph::Owner) -> Result<bool, Status> 
 
 /// Path of an owner's kind, in a version that is served, and whether it lives in namespaces.
 async fn path_of(client: &Client, owner: &graph::Owner) -> Result<Option<(ResourceRef, bool)>, Status> {
-    let (group, version) = owner
-        .api_version
-        .split_once('/')
-        .unwrap_or(("", &owner.api_version));
+    let (group, version) = object::split_api_version(&owner.api_version);
     if let Some(known) = api::kinds::find_kind(group, version, &owner.kind) {
         let resource = ResourceRef::new(group, version, known.plural);
         return Ok(Some((resource, known.namespaced)));

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use api::kinds;
+use api::object;
 use api::request::{ResourceRef, Verb};
 use api::status::Status;
 use base::{OnError, Tasks};
@@ -156,10 +157,7 @@ async fn read(client: &Client, owner: &Owner) -> Wanted {
 
 /// The path of an owner's kind, in the version that the reference names.
 async fn resource_of(client: &Client, owner: &Owner) -> Result<Option<ResourceRef>, Status> {
-    let (group, version) = owner
-        .api_version
-        .split_once('/')
-        .unwrap_or(("", &owner.api_version));
+    let (group, version) = object::split_api_version(&owner.api_version);
     if let Some(kind) = kinds::find_kind(group, version, &owner.kind) {
         return Ok(Some(ResourceRef::new(group, version, kind.plural)));
     }

@@ -67,7 +67,7 @@ mod tests {
     }
 
     fn schema(api_version: &str) -> SchemaRef {
-        let (group, version) = object::group_version(api_version);
+        let (group, version) = object::split_api_version(api_version);
         let schemas = Schemas::builtin();
         schemas
             .for_kind(group, version, "HorizontalPodAutoscaler")

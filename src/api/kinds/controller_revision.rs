@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::cells;
 use crate::kind::{Column, Kind};
-use crate::object::group_version;
+use crate::object::split_api_version;
 use crate::status::FieldError;
 use crate::value::{Field, flag, int, list, text};
 
@@ -56,7 +56,7 @@ fn controller(revision: &Value) -> String {
     let Some(owner) = owner else {
         return "<none>".to_owned();
     };
-    let (group, _) = group_version(text(owner, "apiVersion"));
+    let (group, _) = split_api_version(text(owner, "apiVersion"));
     let kind = text(owner, "kind").to_lowercase();
     let kind = if group.is_empty() {
         kind

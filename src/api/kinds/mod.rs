@@ -181,7 +181,7 @@ pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind
 
 /// The kind of an object, by its `apiVersion` and `kind`.
 pub fn of(object: &serde_json::Value) -> Option<&'static Kind> {
-    let (group, version) = crate::object::group_version(crate::value::text(object, "apiVersion"));
+    let (group, version) = crate::object::split_api_version(crate::value::text(object, "apiVersion"));
     find_kind(group, version, crate::value::text(object, "kind"))
 }
 
@@ -249,7 +249,7 @@ mod tests {
                 .strip_prefix("/apis/")
                 .or(place.strip_prefix("/api/"))
                 .unwrap();
-            let (group, version) = crate::object::group_version(place);
+            let (group, version) = crate::object::split_api_version(place);
             let kind = find(group, version, plural).unwrap_or_else(|| panic!("{path}"));
             let ours: Vec<String> = kind.columns.iter().map(column).collect();
             assert_eq!(ours.join(","), columns, "{path}");

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use api::custom::by_priority;
 use api::kind::{Kind, KindRef};
+use api::object::join_api_version;
 use serde_json::{Value, json};
 
 use super::entries::{aggregated_resource, part, resource};
@@ -129,11 +130,7 @@ impl Shown {
         }
         let name = |value: &Value| value["name"].as_str().unwrap_or_default().to_owned();
         resources.sort_by_key(name);
-        let group_version = if group.is_empty() {
-            version.to_owned()
-        } else {
-            format!("{group}/{version}")
-        };
+        let group_version = join_api_version(group, version);
         let mut list =
             json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": resources});
         if !group.is_empty() {

@@ -6,6 +6,7 @@ use super::rules::{self, Gives};
 use crate::kind::{Column, Kind, Subresource};
 use crate::kinds::{cells, metadata};
 use crate::names;
+use crate::object::split_api_version;
 use crate::status::FieldError;
 use crate::value::{Field, fill, get_mut, has, list, text};
 
@@ -118,7 +119,7 @@ fn parameters(kind: &Field, errors: &mut Vec<FieldError>) {
     }
     let (version, name) = (kind.get("apiVersion"), kind.get("kind"));
     if version.needed(errors) {
-        let (group, number) = version.text().split_once('/').unwrap_or(("", version.text()));
+        let (group, number) = split_api_version(version.text());
         if !group.is_empty() {
             errors.extend(version.invalid_each(names::is_dns_subdomain(group)));
         }
