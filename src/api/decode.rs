@@ -60,6 +60,11 @@ impl FieldValidation {
     }
 }
 
+/// The media type of a `Content-Type`, without its parameters.
+pub fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
 /// How a body is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
@@ -70,8 +75,7 @@ enum Format {
 
 impl Format {
     fn of(content_type: &str) -> Result<Self, Status> {
-        let media = content_type.split(';').next().unwrap_or_default().trim();
-        match media.to_ascii_lowercase().as_str() {
+        match media_type(content_type).to_ascii_lowercase().as_str() {
             "" | "application/json" | "*/*" => Ok(Self::Json),
             "application/yaml" => Ok(Self::Yaml),
             "application/vnd.kubernetes.protobuf" => Ok(Self::Protobuf),

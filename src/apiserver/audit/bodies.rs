@@ -1,5 +1,6 @@
 //! The body of a request as an object, for the log.
 
+use api::decode::media_type;
 use api::kind::KindRef;
 use api::schema::{Gvk, Schemas};
 use serde_json::Value;
@@ -9,7 +10,7 @@ pub fn object(body: &[u8], content_type: &str, kind: Option<&KindRef>, subresour
     if body.is_empty() {
         return None;
     }
-    match content_type.split(';').next().unwrap_or_default().trim() {
+    match media_type(content_type) {
         "application/vnd.kubernetes.protobuf" => protobuf(body, kind?, subresource),
         "application/yaml" | "application/apply-patch+yaml" => {
             serde_saphyr::from_str(std::str::from_utf8(body).ok()?).ok()

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::decode::media_type;
 use api::request::{Options, PatchType, Request, Verb};
 use api::status::Status;
 use base::{Random, SystemRandom};
@@ -17,7 +18,7 @@ use super::incoming::{Incoming, text};
 use super::negotiate::Format;
 use super::path::ResourcePath;
 use super::query::{self, Query};
-use super::verbs::{media_type, timeout};
+use super::verbs::timeout;
 use super::{negotiate, reply, turns, watch};
 use crate::audit::{self, Trail};
 use crate::metrics::About;

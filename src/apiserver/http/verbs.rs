@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use api::decode::media_type;
 use api::go;
 use api::status::Status;
 use http::Method;
@@ -67,10 +68,6 @@ pub fn timeout(query: &Query) -> Result<Duration, Status> {
     } else {
         asked.min(REQUEST_TIMEOUT)
     })
-}
-
-pub fn media_type(content_type: &str) -> &str {
-    content_type.split(';').next().unwrap_or_default().trim()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use api::decode::media_type;
 use bytes::{Buf, Bytes};
 use flate2::Compression;
 use flate2::write::{GzDecoder, GzEncoder};
@@ -52,7 +53,7 @@ fn readable(headers: &HeaderMap) -> Option<bool> {
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
     };
-    let media = text(&CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
+    let media = media_type(text(&CONTENT_TYPE));
     match text(&CONTENT_ENCODING) {
         _ if media != "text/html" => None,
         "" => Some(false),
