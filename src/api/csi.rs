@@ -9,8 +9,7 @@ pub const NODE_IDS: &str = "csi.volume.kubernetes.io/nodeid";
 
 /// SHA-256 of a text, in hex digits.
 pub fn digest(text: &str) -> String {
-    let bytes = Sha256::digest(text.as_bytes());
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(text.as_bytes()))
 }
 
 /// Name of the VolumeAttachment of a volume and a node, as kubelets and attachers work it out.

@@ -65,12 +65,8 @@ pub async fn fetch_ca(server: &str, hash: &str) -> Result<String, PinError> {
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let found = chain
         .iter()
-        .find(|cert| hex(&Sha256::digest(cert.as_ref())).eq_ignore_ascii_case(hash));
+        .find(|cert| format!("{:x}", Sha256::digest(cert.as_ref())).eq_ignore_ascii_case(hash));
     found.map(|cert| pem(cert.as_ref())).ok_or(PinError::WrongServer)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A certificate (DER) as PEM.

@@ -195,7 +195,7 @@ fn file_name(digest: &str) -> String {
     if !name.is_empty() && name.len() <= 140 && name.chars().all(is_plain) {
         return name;
     }
-    format!("other-{}", hex(&Sha256::digest(digest)))
+    format!("other-{:x}", Sha256::digest(digest))
 }
 
 /// A name for all that compiled code depends on: engine version, settings,
@@ -212,11 +212,8 @@ fn engine_id(engine: &Engine) -> String {
     }
     let mut hasher = Stable(Sha256::new());
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    hex(&hasher.0.finalize()).chars().take(16).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest = format!("{:x}", hasher.0.finalize());
+    digest.chars().take(16).collect()
 }
 
 #[cfg(test)]

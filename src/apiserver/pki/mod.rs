@@ -242,10 +242,7 @@ pub fn has_authority(data_dir: &Path, hash: &str) -> Result<Option<bool>, PkiErr
 
 /// Hexadecimal SHA-256 of a certificate.
 pub fn fingerprint(der: &[u8]) -> String {
-    Sha256::digest(der)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    format!("{:x}", Sha256::digest(der))
 }
 
 #[cfg(test)]

@@ -65,9 +65,7 @@ impl Default for Series {
 
 /// What a key's identifier is counted as: it may be no secret, but it is somebody's choice.
 fn hash(key_id: &str) -> String {
-    let digest = Sha256::digest(key_id);
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    format!("sha256:{:x}", Sha256::digest(key_id))
 }
 
 fn now() -> f64 {

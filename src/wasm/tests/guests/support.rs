@@ -48,9 +48,7 @@ pub async fn compile(host: &Host, name: &str) -> Program {
 
 pub fn digest(bytes: &[u8]) -> String {
     use sha2::Digest;
-    let hash = sha2::Sha256::digest(bytes);
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    format!("sha256:{:x}", sha2::Sha256::digest(bytes))
 }
 
 /// Compiles a program in text form.
