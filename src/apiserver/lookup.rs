@@ -32,20 +32,16 @@ pub trait Lookup: Send + Sync + 'static {
 
 /// The key under which an object is stored.
 pub fn key(group: &str, plural: &str, namespace: &str, name: &str) -> String {
-    joined(group, plural, namespace, name)
-}
-
-/// The prefix of the keys of a kind's objects, ending in `/`.
-pub fn prefix(group: &str, plural: &str, namespace: &str) -> String {
-    joined(group, plural, namespace, "")
-}
-
-fn joined(group: &str, plural: &str, namespace: &str, name: &str) -> String {
     let group = if group.is_empty() { "core" } else { group };
     match namespace.is_empty() {
         true => ["/", group, "/", plural, "/", name].concat(),
         false => ["/", group, "/", plural, "/", namespace, "/", name].concat(),
     }
+}
+
+/// The prefix of the keys of a kind's objects, ending in `/`.
+pub fn prefix(group: &str, plural: &str, namespace: &str) -> String {
+    key(group, plural, namespace, "")
 }
 
 /// The part of a key, or of a prefix of keys, that names the resource.
