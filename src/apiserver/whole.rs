@@ -1,14 +1,15 @@
 //! The API as callers see it, whoever serves what: the registry, those who extend the API, and what is measured.
 
+use std::future::ready;
 use std::sync::Arc;
 
-use api::request::{EventStream, Reply, Request, ResourceRef};
+use api::request::{EventStream, Reply, Request};
 use api::status::Status;
 use async_trait::async_trait;
 use client::Api;
 use futures_util::future::BoxFuture;
 
-use crate::aggregation::Aggregation;
+use crate::aggregation::{Aggregation, Remote};
 use crate::authz::{Attributes, Authorizer};
 use crate::registry::Core;
 use crate::usage::{self, Usage};
@@ -27,26 +28,15 @@ pub(crate) struct Whole {
 
 impl Whole {
     /// Asks whoever else serves it.
-    async fn call_others(&self, request: Request) -> Result<Reply, Status> {
-        let place = &request.resource;
-        if place.plural.is_empty() {
-            return self.aggregation.others().resources(place);
-        }
-        let other = self.aggregation.others().serving(&place.group, &place.version);
+    async fn ask(&self, other: &Remote, request: Request) -> Result<Reply, Status> {
         self.authorizer.authorize(&Attributes::of(&request)).await?;
-        match other {
-            Some(other) => self.aggregation.call(&other, request).await,
-            None if place.group == usage::GROUP => self.usage.answer(&request).await,
-            // It was taken back at this very moment.
-            None => self.core.call(request).await,
-        }
+        self.aggregation.call(other, request).await
     }
 
-    fn is_of_core(&self, place: &ResourceRef) -> bool {
-        let others = self.aggregation.others();
-        !place.plural.is_empty()
-            && place.group != usage::GROUP
-            && others.serving(&place.group, &place.version).is_none()
+    /// Tells what is used.
+    async fn measure(&self, request: &Request) -> Result<Reply, Status> {
+        self.authorizer.authorize(&Attributes::of(request)).await?;
+        self.usage.answer(request).await
     }
 }
 
@@ -58,9 +48,14 @@ impl Api for Whole {
         's: 'f,
         Self: 'f,
     {
-        match self.is_of_core(&request.resource) {
-            true => self.core.call(request),
-            false => Box::pin(self.call_others(request)),
+        let (place, others) = (&request.resource, self.aggregation.others());
+        if place.plural.is_empty() {
+            return Box::pin(ready(others.resources(place)));
+        }
+        match others.serving(&place.group, &place.version) {
+            Some(other) => Box::pin(async move { self.ask(&other, request).await }),
+            None if place.group == usage::GROUP => Box::pin(async move { self.measure(&request).await }),
+            None => self.core.call(request),
         }
     }
 
