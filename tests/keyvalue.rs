@@ -28,9 +28,7 @@ fn pods_count_together_in_what_they_were_granted() {
     sandboxed(|dir| {
         let mut cluster = Cluster::stocked(dir, &[]);
         let text = include_str!("programs/counter.wat").replace("TIMES", &TIMES.to_string());
-        let file = dir.join("counter.wasm");
-        std::fs::write(&file, wat::parse_str(text).expect("a component")).expect("a file");
-        cluster.import(&file, &["--name", "local/counter:1"]);
+        cluster.import_text("counter", &text);
         cluster.ok(&["create", "configmap", "counts"]);
         cluster.ok(&["create", "serviceaccount", "teller"]);
         cluster.ok(&[

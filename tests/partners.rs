@@ -1,10 +1,8 @@
 //! Wasm containers of one pod of which one calls what another exports.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, assert_has, eventually, sandboxed};
+use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
 
 const CALC: &str = "demo:math/calc@1.0.0";
 
@@ -25,12 +23,6 @@ fn pod(name: &str, sidecars: &[Value], containers: &[Value], providers: &str) ->
     .to_string()
 }
 
-fn import(cluster: &Cluster, dir: &Path, name: &str, text: &str) {
-    let file = dir.join(format!("{name}.wasm"));
-    std::fs::write(&file, wat::parse_str(text).expect("a component")).expect("a file");
-    cluster.import(&file, &["--name", &format!("local/{name}:1")]);
-}
-
 /// What has become of a container that has ended.
 fn ended(cluster: &Cluster, pod: &str, container: &str) -> Value {
     let path = format!("{{.status.containerStatuses[?(@.name==\"{container}\")].state.terminated}}");
@@ -45,9 +37,9 @@ fn containers_of_one_pod_call_what_others_export() {
     sandboxed(|dir| {
         let cluster = Cluster::stocked(dir, &[]);
         let asks = |length: &str| include_str!("programs/asks.wat").replace("LENGTH", length);
-        import(&cluster, dir, "calc", include_str!("programs/calc.wat"));
-        import(&cluster, dir, "asks", &asks("17"));
-        import(&cluster, dir, "asks-wrongly", &asks("0"));
+        cluster.import_text("calc", include_str!("programs/calc.wat"));
+        cluster.import_text("asks", &asks("17"));
+        cluster.import_text("asks-wrongly", &asks("0"));
         let (calc, asks) = (container("calc", "calc"), container("asks", "asks"));
 
         // A sidecar that does nothing by itself, in a pod that ends with the main container.
@@ -78,11 +70,7 @@ fn containers_of_one_pod_call_what_others_export() {
         );
         eventually("the log of who was called", || {
             let log = cluster.try_ok(&["logs", "wrong", "-c", "calc"])?;
-            if log.contains("#measure: wasm trap") {
-                Ok(())
-            } else {
-                Err(log)
-            }
+            has(&log, &["#measure: wasm trap"])
         });
         let restarts = "{.status.containerStatuses[?(@.name==\"calc\")].restartCount}";
         assert_eq!(cluster.field("pod/wrong", restarts).unwrap(), "0");
