@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::process;
+use crate::{process, table};
+
+/// Rounds for each URL.
+pub const ROUNDS: usize = 3;
+/// What the cells of a round say.
+const FIGURES: [&str; 4] = ["requests/s", "p50", "p99", "CPU of the machine per request"];
 
 /// What one round of load gave.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +35,7 @@ pub enum Connections {
 }
 
 /// Loads a URL from 32 connections for some seconds. Every request must succeed.
-pub fn load(url: &str, connections: Connections, seconds: u64) -> anyhow::Result<Round> {
+fn load(url: &str, connections: Connections, seconds: u64) -> anyhow::Result<Round> {
     let mut wrk = Command::new("wrk");
     wrk.args([
         "-t1",
@@ -53,9 +58,38 @@ pub fn load(url: &str, connections: Connections, seconds: u64) -> anyhow::Result
     read(&said, used).with_context(|| format!("wrk {url}: {said}"))
 }
 
+/// Loads each URL in turn, several times; the median of the rounds of each.
+pub fn interleave(
+    ways: &[(impl Sized, String)],
+    connections: Connections,
+    seconds: u64,
+) -> anyhow::Result<Vec<Round>> {
+    let mut rounds = vec![vec![]; ways.len()];
+    for _ in 0..ROUNDS {
+        for (way, rounds) in ways.iter().zip(&mut rounds) {
+            rounds.push(load(&way.1, connections, seconds)?);
+        }
+    }
+    Ok(rounds.iter().map(|rounds| median(rounds)).collect())
+}
+
+/// Loads each URL in turn from kept connections, and prints a row for each; `head` says what they are.
+pub fn compare(title: &str, head: &str, ways: &[(&str, String)], seconds: u64) -> anyhow::Result<()> {
+    let rounds = interleave(ways, Connections::Kept, seconds)?;
+    let row = |(way, round): (&(&str, String), Round)| [vec![way.0.to_owned()], round.cells()].concat();
+    let rows: Vec<_> = ways.iter().zip(rounds).map(row).collect();
+    print(title, &[head], &rows);
+    Ok(())
+}
+
+/// Prints rounds, of which `head` names what stands before their cells.
+pub fn print(title: &str, head: &[&str], rows: &[Vec<String>]) {
+    table::print(title, &[head, &FIGURES].concat(), rows);
+}
+
 /// The median of each figure.
-pub fn median(rounds: &[Round]) -> Round {
-    let of = |figure: fn(&Round) -> f64| crate::table::median(&rounds.iter().map(figure).collect::<Vec<_>>());
+fn median(rounds: &[Round]) -> Round {
+    let of = |figure: fn(&Round) -> f64| table::median(&rounds.iter().map(figure).collect::<Vec<_>>());
     Round {
         per_second: of(|round| round.per_second),
         p50: of(|round| round.p50),
@@ -65,7 +99,7 @@ pub fn median(rounds: &[Round]) -> Round {
 }
 
 impl Round {
-    /// Cells of a table: requests per second, p50, p99, CPU per request.
+    /// Cells of a table, see [`print`].
     pub fn cells(&self) -> Vec<String> {
         vec![
             format!("{:.0}", self.per_second),

@@ -115,6 +115,17 @@ async fn once(pods: &Api<Pod>, name: &str, image: &str) -> anyhow::Result<Durati
     bail!("{name} did not go")
 }
 
+/// A pod's address, once it has one.
+pub async fn address(api: &Api<Pod>, name: &str) -> anyhow::Result<String> {
+    for _ in 0..600 {
+        if let Some(address) = api.get(name).await?.status.and_then(|status| status.pod_ip) {
+            return Ok(address);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bail!("{name} gets no address")
+}
+
 /// Asks until there is an answer.
 pub async fn first_byte(address: &str) -> anyhow::Result<()> {
     let began = Instant::now();

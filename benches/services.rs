@@ -5,22 +5,19 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{Api, PostParams};
 use serde_json::json;
 
-use crate::load::{self, Connections, Round};
+use crate::load::{self, Connections, ROUNDS};
 use crate::node::Node;
 use crate::pods;
 use crate::process::{Peer, await_port};
 use crate::sandbox::NODE_IP;
-use crate::table;
 
 const BACKENDS: usize = 3;
-const ROUNDS: usize = 3;
 /// The Service's name, and the label of its pods.
 const SERVED: &str = "served";
 
@@ -65,41 +62,19 @@ pub async fn measure(bin: &Path, scratch: &Path, proxy: &str, seconds: u64) -> a
         (Connections::Kept, "kept connections"),
         (Connections::Fresh, "a connection per request"),
     ] {
-        for (way, rounds) in ways.iter().zip(interleave(&ways, connections, seconds)?) {
+        for (way, round) in ways.iter().zip(load::interleave(&ways, connections, seconds)?) {
             let head = vec![way.0.clone(), label.to_owned()];
-            rows.push([head, load::median(&rounds).cells()].concat());
+            rows.push([head, round.cells()].concat());
         }
     }
-    table::print(
+    load::print(
         &format!(
             "Requests to {BACKENDS} native servers in pods, 32 clients, median of {ROUNDS} rounds of {seconds} s in turns"
         ),
-        &[
-            "way",
-            "clients",
-            "requests/s",
-            "p50",
-            "p99",
-            "CPU of the machine per request",
-        ],
+        &["way", "clients"],
         &rows,
     );
     Ok(())
-}
-
-/// Loads each URL in turn, several times; the rounds of each.
-pub fn interleave(
-    ways: &[(impl Sized, String)],
-    connections: Connections,
-    seconds: u64,
-) -> anyhow::Result<Vec<Vec<Round>>> {
-    let mut rounds = vec![vec![]; ways.len()];
-    for _ in 0..ROUNDS {
-        for (way, rounds) in ways.iter().zip(&mut rounds) {
-            rounds.push(load::load(&way.1, connections, seconds)?);
-        }
-    }
-    Ok(rounds)
 }
 
 /// Makes the pods of one way; their addresses.
@@ -112,20 +87,9 @@ async fn backends(client: &kube::Client, app: &str) -> anyhow::Result<Vec<String
     }
     let mut addresses = vec![];
     for number in 0..BACKENDS {
-        addresses.push(address(&api, &format!("{app}-{number}")).await?);
+        addresses.push(pods::address(&api, &format!("{app}-{number}")).await?);
     }
     Ok(addresses)
-}
-
-/// A pod's address, once it has one.
-pub async fn address(api: &Api<Pod>, name: &str) -> anyhow::Result<String> {
-    for _ in 0..600 {
-        if let Some(address) = api.get(name).await?.status.and_then(|status| status.pod_ip) {
-            return Ok(address);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    bail!("{name} gets no address")
 }
 
 /// Makes the Service; its address.

@@ -8,12 +8,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
 
 use crate::backend;
-use crate::load::{self, Connections};
+use crate::load;
 use crate::node::Node;
 use crate::pods;
 use crate::process::{Peer, await_port};
-use crate::services::{address, interleave};
-use crate::table;
 
 /// On pods: instances answer many requests.
 pub const REUSE: &str = "coracle.dev/wasm-reuse";
@@ -51,24 +49,14 @@ pub async fn measure(bin: &Path, scratch: &Path, seconds: u64) -> anyhow::Result
             "http://127.0.0.1:8103/".to_owned(),
         ),
     ];
-    let mut rows = vec![];
-    for (way, rounds) in ways.iter().zip(interleave(&ways, Connections::Kept, seconds)?) {
-        rows.push([vec![way.0.to_owned()], load::median(&rounds).cells()].concat());
-    }
-    table::print(
+    load::compare(
         &format!(
             "HTTP requests to one component, 32 kept connections, median of rounds of {seconds} s in turns"
         ),
-        &[
-            "server",
-            "requests/s",
-            "p50",
-            "p99",
-            "CPU of the machine per request",
-        ],
-        &rows,
-    );
-    Ok(())
+        "server",
+        &ways,
+        seconds,
+    )
 }
 
 /// A pod of the program, which answers.
@@ -77,7 +65,7 @@ pub async fn wasm_pod(api: &Api<Pod>, name: &str, reuse: bool) -> anyhow::Result
     let reuse = (REUSE.to_owned(), reuse.to_string());
     pod.metadata.annotations = Some([reuse].into());
     api.create(&PostParams::default(), &pod).await?;
-    let address = address(api, name).await?;
+    let address = pods::address(api, name).await?;
     pods::first_byte(&address).await?;
     Ok(address)
 }

@@ -6,12 +6,10 @@ use anyhow::Context;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
 
-use crate::load::{self, Connections};
+use crate::load;
 use crate::node::Node;
 use crate::pods;
 use crate::process::await_port;
-use crate::services::{address, interleave};
-use crate::table;
 use crate::wasm_http::{REUSE, wasm_pod};
 
 /// Where the asked one of a pair listens.
@@ -31,25 +29,15 @@ pub async fn measure(bin: &Path, scratch: &Path, seconds: u64) -> anyhow::Result
         ("asks a neighbour, in memory", ask(&format!("127.0.0.1:{BACK}"))),
         ("asks another pod, by loopback", ask(&format!("{stranger}:8080"))),
     ];
-    let mut rows = vec![];
-    for (way, rounds) in ways.iter().zip(interleave(&ways, Connections::Kept, seconds)?) {
-        rows.push([vec![way.0.to_owned()], load::median(&rounds).cells()].concat());
-    }
-    table::print(
+    load::compare(
         &format!(
             "HTTP requests to a component that asks another each time, instances reused, 32 kept connections, median \
              of rounds of {seconds} s in turns"
         ),
-        &[
-            "the component",
-            "requests/s",
-            "p50",
-            "p99",
-            "CPU of the machine per request",
-        ],
-        &rows,
-    );
-    Ok(())
+        "the component",
+        &ways,
+        seconds,
+    )
 }
 
 /// A pod of two containers that both answer.
@@ -63,7 +51,7 @@ async fn pair(api: &Api<Pod>) -> anyhow::Result<String> {
     ports.for_each(|port| port.container_port = BACK.into());
     containers.push(back);
     api.create(&PostParams::default(), &pair).await?;
-    let pair = address(api, "pair").await?;
+    let pair = pods::address(api, "pair").await?;
     pods::first_byte(&pair).await?;
     await_port((pair.parse::<std::net::IpAddr>()?, BACK).into())?;
     Ok(pair)
