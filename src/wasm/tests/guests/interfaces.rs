@@ -1,40 +1,9 @@
 //! Programs of one pod that call each other's exports.
 
 use crate::support::*;
-use async_trait::async_trait;
-use coracle_wasm::{
-    Host, HostNetwork, Instance, Interfaces, Membership, Network, Program, ProgramKind, ResolveError,
-    WasmError,
-};
-use std::net::{IpAddr, SocketAddr};
+use coracle_wasm::{Exit, Host, Instance, Membership, MemoryOutput, Program, ProgramKind, WasmError};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The plain host's network, used by one pod.
-#[derive(Default)]
-struct Pod(Interfaces);
-
-#[async_trait]
-impl Network for Pod {
-    fn pod_ip(&self) -> IpAddr {
-        HostNetwork.pod_ip()
-    }
-    fn loopback(&self) -> IpAddr {
-        HostNetwork.loopback()
-    }
-    fn may_bind(&self, _: SocketAddr) -> bool {
-        true
-    }
-    fn may_connect(&self, _: SocketAddr) -> bool {
-        true
-    }
-    fn interfaces(&self) -> Option<&Interfaces> {
-        Some(&self.0)
-    }
-    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
-        HostNetwork.resolve(name).await
-    }
-}
 
 /// `demo:math/calc`: adds, counts its calls, joins texts, traps, grows, and computes for ever.
 const CALC: &str = r#"(component
@@ -78,6 +47,7 @@ const CALC: &str = r#"(component
 
 /// A command that imports it and succeeds if `body` leaves nothing but 0.
 fn caller(body: &str) -> String {
+    let heap = heap(r#"(data (i32.const 16) "up and away")"#);
     format!(
         r#"(component
         (import "demo:math/calc@1.0.0" (instance $calc
@@ -85,16 +55,7 @@ fn caller(body: &str) -> String {
             (export "count" (func (result u32)))
             (export "join" (func (param "a" string) (param "b" string) (result string)))
             (export "boom" (func)) (export "grow" (func)) (export "spin" (func))))
-        (core module $heap
-            (memory (export "memory") 1)
-            (data (i32.const 16) "up and away")
-            (global $at (mut i32) (i32.const 1024))
-            (func (export "realloc") (param i32 i32 i32 i32) (result i32)
-                (global.get $at)
-                (global.set $at (i32.add (global.get $at) (i32.and (i32.add (local.get 3) (i32.const 7)) (i32.const -8))))))
-        (core instance $heap (instantiate $heap))
-        (alias core export $heap "memory" (core memory $memory))
-        (alias core export $heap "realloc" (core func $realloc))
+        {heap}
         (core func $add (canon lower (func $calc "add")))
         (core func $count (canon lower (func $calc "count")))
         (core func $join (canon lower (func $calc "join") (memory $memory) (realloc $realloc)))
@@ -126,14 +87,14 @@ fn counts(from: u32, times: u32) -> String {
     format!("(i32.const 0) {}", calls.collect::<String>())
 }
 
-/// Starts a program under that name.
+/// Starts a program under that name; what came of it, and its log.
 async fn start(
     host: &Host,
     pod: &Arc<Pod>,
     name: &str,
     text: &str,
     change: impl FnOnce(&mut Spec),
-) -> (Result<Instance, WasmError>, Spec) {
+) -> (Result<Instance, WasmError>, Arc<MemoryOutput>) {
     let program = compile_text(host, text).await;
     start_program(host, pod, name, &program, change).await
 }
@@ -144,7 +105,7 @@ async fn start_program(
     name: &str,
     program: &Program,
     change: impl FnOnce(&mut Spec),
-) -> (Result<Instance, WasmError>, Spec) {
+) -> (Result<Instance, WasmError>, Arc<MemoryOutput>) {
     let mut given = spec(&[]);
     given.spec.network = pod.clone();
     given.spec.membership = Some(Membership {
@@ -153,17 +114,13 @@ async fn start_program(
         ..Membership::default()
     });
     change(&mut given);
-    let rest = spec(&[]);
-    let (stdout, stderr) = (given.stdout, given.stderr);
-    let started = host.start(program, given.spec).await;
-    (
-        started,
-        Spec {
-            spec: rest.spec,
-            stdout,
-            stderr,
-        },
-    )
+    (host.start(program, given.spec).await, given.stderr)
+}
+
+/// The end of a program that is nothing but such a caller.
+async fn ask(host: &Host, pod: &Arc<Pod>, body: &str) -> Exit {
+    let (instance, _) = start(host, pod, "asks", &caller(body), nothing).await;
+    wait(&instance.unwrap()).await
 }
 
 fn nothing(_: &mut Spec) {}
@@ -182,8 +139,7 @@ async fn functions_of_another_program_are_called() {
         (i32.ne (i32.load (i32.const 68)) (i32.const 11))
         (i64.ne (i64.load (i32.load (i32.const 64))) (i64.load (i32.const 16))) i32.or";
     for body in [sum, text] {
-        let (instance, _) = start(&host, &pod, "asks", &caller(body), nothing).await;
-        let exit = wait(&instance.unwrap()).await;
+        let exit = ask(&host, &pod, body).await;
         assert_eq!(exit.code, 0, "{exit:?}");
     }
     assert!(calc.usage().cpu_ns > 0 && calc.usage().memory_bytes_peak > 0);
@@ -198,10 +154,7 @@ async fn an_instance_belongs_to_its_caller_or_to_all() {
     let pod = Arc::new(Pod::default());
     let (calc, _) = start(&host, &pod, "calc", CALC, nothing).await;
     let calc = calc.unwrap();
-    let ask = async |from: u32| {
-        let (instance, _) = start(&host, &pod, "asks", &caller(&counts(from, 3)), nothing).await;
-        wait(&instance.unwrap()).await.code
-    };
+    let ask = async |from: u32| ask(&host, &pod, &counts(from, 3)).await.code;
     assert_eq!((ask(1).await, ask(1).await), (0, 0), "each caller begins anew");
     eventually("the end of what the callers had", || {
         calc.usage().memory_bytes == 0
@@ -224,37 +177,21 @@ async fn what_fails_there_is_told_here() {
     let limit = |spec: &mut Spec| spec.spec.memory_bytes_max = Some(MIB);
     let (calc, log) = start(&host, &pod, "calc", CALC, limit).await;
     let calc = calc.unwrap();
-    let (instance, _) = start(
-        &host,
-        &pod,
-        "asks",
-        &caller("(call $boom) (i32.const 0)"),
-        nothing,
-    )
-    .await;
-    let exit = wait(&instance.unwrap()).await;
+    let exit = ask(&host, &pod, "(call $boom) (i32.const 0)").await;
     assert_eq!(exit.code, 134, "{exit:?}");
     let named = exit
         .message
         .contains("demo:math/calc@1.0.0#boom, which \"calc\" provides, failed: wasm trap");
     assert!(named, "{}", exit.message);
     assert!(
-        log.stderr.text().contains("demo:math/calc@1.0.0#boom: wasm trap"),
+        log.text().contains("demo:math/calc@1.0.0#boom: wasm trap"),
         "{}",
-        log.stderr.text()
+        log.text()
     );
     assert_eq!(calc.exit(), None, "it is one instance that has failed");
 
     // Out of memory: the callee ends of it, and the caller fails.
-    let (instance, _) = start(
-        &host,
-        &pod,
-        "asks",
-        &caller("(call $grow) (i32.const 0)"),
-        nothing,
-    )
-    .await;
-    let exit = wait(&instance.unwrap()).await;
+    let exit = ask(&host, &pod, "(call $grow) (i32.const 0)").await;
     assert_eq!(exit.code, 134, "{exit:?}");
     assert!(
         exit.message.contains("memory limit of 1.0 MiB exceeded"),

@@ -1,40 +1,10 @@
 //! Requests from one `wasi:http` program of a pod to another need no socket, and look the same to both.
 
 use crate::support::*;
-use async_trait::async_trait;
-use coracle_wasm::{AllowedHosts, Host, HostNetwork, Instance, Neighbours, Network, ResolveError};
-use std::net::{IpAddr, SocketAddr};
+use coracle_wasm::{AllowedHosts, Host, Instance};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A port of this pod to which its rules let nobody connect.
-const FORBIDDEN: u16 = 9;
-
-/// The plain host's network, used by one pod.
-#[derive(Default)]
-struct Pod(Neighbours);
-
-#[async_trait]
-impl Network for Pod {
-    fn pod_ip(&self) -> IpAddr {
-        HostNetwork.pod_ip()
-    }
-    fn loopback(&self) -> IpAddr {
-        HostNetwork.loopback()
-    }
-    fn may_bind(&self, _: SocketAddr) -> bool {
-        true
-    }
-    fn may_connect(&self, address: SocketAddr) -> bool {
-        address.port() != FORBIDDEN
-    }
-    fn neighbours(&self) -> Option<&Neighbours> {
-        Some(&self.0)
-    }
-    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
-        HostNetwork.resolve(name).await
-    }
-}
 
 async fn serve(host: &Host, pod: &Arc<Pod>, name: &str, change: impl FnOnce(&mut Spec)) -> Instance {
     let program = compile(host, "hello-http.wasm").await;

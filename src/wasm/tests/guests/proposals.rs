@@ -1,9 +1,10 @@
 //! Interfaces that are proposals still: settings and log lines.
 
-use crate::support::{compile_text, host, spec};
+use crate::support::{compile_text, heap, host, spec};
 
 /// A component that asks for the setting `GREETING` and logs it; without it, it ends with code 1.
 fn teller(config: &str, logging: &str) -> String {
+    let heap = heap(r#"(data (i32.const 16) "GREETING") (data (i32.const 32) "teller")"#);
     format!(
         r#"(component
         (import "{config}" (instance $config
@@ -14,17 +15,7 @@ fn teller(config: &str, logging: &str) -> String {
             (type $level' (enum "trace" "debug" "info" "warn" "error" "critical"))
             (export "level" (type $level (eq $level')))
             (export "log" (func (param "level" $level) (param "context" string) (param "message" string)))))
-        (core module $heap
-            (memory (export "memory") 1)
-            (data (i32.const 16) "GREETING")
-            (data (i32.const 32) "teller")
-            (global $at (mut i32) (i32.const 1024))
-            (func (export "realloc") (param i32 i32 i32 i32) (result i32)
-                (global.get $at)
-                (global.set $at (i32.add (global.get $at) (i32.and (i32.add (local.get 3) (i32.const 7)) (i32.const -8))))))
-        (core instance $heap (instantiate $heap))
-        (alias core export $heap "memory" (core memory $memory))
-        (alias core export $heap "realloc" (core func $realloc))
+        {heap}
         (core func $get (canon lower (func $config "get") (memory $memory) (realloc $realloc)))
         (core func $log (canon lower (func $logging "log") (memory $memory)))
         (core module $code

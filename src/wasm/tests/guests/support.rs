@@ -1,10 +1,12 @@
-//! What the tests share: a host, the example programs, a tiny HTTP client.
+//! What the tests share: a host, a pod's network, the example programs, a tiny HTTP client.
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use coracle_wasm::{
-    Exit, Host, HostConfig, HostNetwork, Instance, InstanceSpec, MemoryOutput, Program, memory_output,
+    Exit, Host, HostConfig, HostNetwork, Instance, InstanceSpec, Interfaces, MemoryOutput, Neighbours,
+    Network, Program, ResolveError, memory_output,
 };
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +14,41 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub const MIB: u64 = 1 << 20;
+
+/// A port to which the rules of a [`Pod`] let nobody connect.
+pub const FORBIDDEN: u16 = 9;
+
+/// The plain host's network, used by one pod.
+#[derive(Default)]
+pub struct Pod {
+    neighbours: Neighbours,
+    interfaces: Interfaces,
+}
+
+#[async_trait]
+impl Network for Pod {
+    fn pod_ip(&self) -> IpAddr {
+        HostNetwork.pod_ip()
+    }
+    fn loopback(&self) -> IpAddr {
+        HostNetwork.loopback()
+    }
+    fn may_bind(&self, _: SocketAddr) -> bool {
+        true
+    }
+    fn may_connect(&self, address: SocketAddr) -> bool {
+        address.port() != FORBIDDEN
+    }
+    fn neighbours(&self) -> Option<&Neighbours> {
+        Some(&self.neighbours)
+    }
+    fn interfaces(&self) -> Option<&Interfaces> {
+        Some(&self.interfaces)
+    }
+    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        HostNetwork.resolve(name).await
+    }
+}
 
 /// A host whose compiled programs are shared with the other tests.
 pub fn host() -> Host {
@@ -56,6 +93,22 @@ pub async fn compile_text(host: &Host, text: &str) -> Program {
     host.compile(&digest(text.as_bytes()), Bytes::from(text.to_string()))
         .await
         .unwrap()
+}
+
+/// A part of a component's text: `$memory` with some data in it, and `$realloc`, which gives out what lies behind.
+pub fn heap(data: &str) -> String {
+    format!(
+        r#"(core module $heap
+            (memory (export "memory") 1)
+            {data}
+            (global $at (mut i32) (i32.const 1024))
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+                (global.get $at)
+                (global.set $at (i32.add (global.get $at) (i32.and (i32.add (local.get 3) (i32.const 7)) (i32.const -8))))))
+        (core instance $heap (instantiate $heap))
+        (alias core export $heap "memory" (core memory $memory))
+        (alias core export $heap "realloc" (core func $realloc))"#
+    )
 }
 
 /// A specification on the plain host network whose outputs can be read.
