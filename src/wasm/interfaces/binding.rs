@@ -5,7 +5,7 @@ use super::registry::Member;
 use super::types::Wanted;
 use super::values::weight;
 use crate::state::State;
-use crate::{Network, Program, WasmError};
+use crate::{Network, WasmError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -146,16 +146,6 @@ impl Binding {
             store.data_mut().calls.partners.insert(provider.clone(), partner);
         }
         Ok(())
-    }
-}
-
-impl Program {
-    /// Whether it exports what somebody imports.
-    pub(super) fn fits(&self, wanted: &Wanted) -> Result<(), String> {
-        let component = self
-            .component()
-            .and_then(|component| wanted.fits(self.engine(), component));
-        component.unwrap_or_else(|| Err("it does not export it any more".to_owned()))
     }
 }
 

@@ -140,8 +140,11 @@ impl Provider {
         self.program.digest()
     }
 
+    /// Whether its program exports what somebody imports.
     pub(super) fn fits(&self, wanted: &Wanted) -> Result<(), String> {
-        self.program.fits(wanted)
+        let component = self.program.component();
+        let fits = component.and_then(|component| wanted.fits(self.program.engine(), component));
+        fits.unwrap_or_else(|| Err("it does not export it any more".to_owned()))
     }
 
     /// Whether it takes calls in.

@@ -48,19 +48,11 @@ impl Interfaces {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn announce(&self, name: &str, program: &Program) {
+    /// Makes a program known, with its run if there is one already.
+    fn announce(&self, name: &str, program: &Program, running: Weak<Provider>) {
         let known = Known {
             program: program.clone(),
-            running: Weak::new(),
-        };
-        self.lock().insert(name.to_owned(), known);
-        self.changed.notify_waiters();
-    }
-
-    fn open(&self, name: &str, program: &Program, provider: &Arc<Provider>) {
-        let known = Known {
-            program: program.clone(),
-            running: Arc::downgrade(provider),
+            running,
         };
         self.lock().insert(name.to_owned(), known);
         self.changed.notify_waiters();
@@ -123,7 +115,7 @@ impl Member {
             member
                 .network
                 .interfaces()?
-                .announce(&member.membership.name, program);
+                .announce(&member.membership.name, program, Weak::new());
         }
         Some(member)
     }
@@ -164,7 +156,7 @@ impl Member {
             return None;
         }
         let provider = Provider::new(tools, program.clone(), blueprint.clone(), control.clone(), reuse);
-        interfaces.open(&self.membership.name, program, &provider);
+        interfaces.announce(&self.membership.name, program, Arc::downgrade(&provider));
         Some(Offer(provider))
     }
 
