@@ -112,11 +112,21 @@ enum Flaw {
     Away(ImageError),
 }
 
+impl Flaw {
+    /// What it means that some of it was not fetched; `missing` is said when there is no such thing.
+    fn of(failure: Failure, asked: &Asked<'_>, missing: &str) -> Flaw {
+        match failure {
+            Failure::NotFound => Flaw::Void(missing.to_owned()),
+            Failure::Final(why) => Flaw::Void(why),
+            failure => Flaw::Away(unresolved(asked.name, failure)),
+        }
+    }
+}
+
 async fn one(repository: &Repository, asked: &Asked<'_>, layer: &Descriptor) -> Result<Voucher, Flaw> {
-    let void = |reason: &str| Flaw::Void(reason.to_owned());
     let signature = layer
         .annotation(SIGNATURE)
-        .ok_or_else(|| void("its annotation is missing"))?;
+        .ok_or_else(|| Flaw::Void("its annotation is missing".to_owned()))?;
     hex(&layer.digest).map_err(|error| Flaw::Void(error.to_string()))?;
     if layer.size > PAYLOAD_BYTES_MAX {
         let text = format!("it signs {} bytes, {PAYLOAD_BYTES_MAX} are allowed", layer.size);
@@ -124,10 +134,7 @@ async fn one(repository: &Repository, asked: &Asked<'_>, layer: &Descriptor) -> 
     }
     let path = format!("blobs/{}", layer.digest);
     // The digest of what comes does not matter: it is what was signed, or it is not.
-    match fetch(repository, &path, "", PAYLOAD_BYTES_MAX).await {
-        Ok(payload) => asked.check(&payload, signature).map_err(Flaw::Void),
-        Err(Failure::NotFound) => Err(void("what it signs is not there")),
-        Err(Failure::Final(why)) => Err(Flaw::Void(why)),
-        Err(failure) => Err(Flaw::Away(unresolved(asked.name, failure))),
-    }
+    let payload = fetch(repository, &path, "", PAYLOAD_BYTES_MAX).await;
+    let payload = payload.map_err(|failure| Flaw::of(failure, asked, "what it signs is not there"))?;
+    asked.check(&payload, signature).map_err(Flaw::Void)
 }

@@ -67,34 +67,20 @@ fn may_be_signature(entry: &Descriptor) -> bool {
 }
 
 async fn one(repository: &Repository, asked: &Asked<'_>, entry: &Descriptor) -> Result<Voucher, Flaw> {
-    let void = |reason: String| Flaw::Void(reason);
-    hex(&entry.digest).map_err(|error| void(error.to_string()))?;
+    let missing = |failure| Flaw::of(failure, asked, "it is listed, and not there");
+    hex(&entry.digest).map_err(|error| Flaw::Void(error.to_string()))?;
     let path = format!("manifests/{}", entry.digest);
-    let manifest = document(repository, asked, &path, ACCEPTED, DOCUMENT_BYTES_MAX).await?;
-    let manifest = Manifest::parse(&manifest).map_err(|error| void(error.to_string()))?;
+    let manifest = fetch(repository, &path, ACCEPTED, DOCUMENT_BYTES_MAX).await;
+    let manifest = Manifest::parse(&manifest.map_err(missing)?);
+    let manifest = manifest.map_err(|error| Flaw::Void(error.to_string()))?;
     let layer = manifest
         .layers
         .iter()
         .find(|layer| layer.media_type.starts_with(BUNDLES));
-    let layer = layer.ok_or_else(|| void("there is no bundle in it".to_owned()))?;
-    hex(&layer.digest).map_err(|error| void(error.to_string()))?;
+    let layer = layer.ok_or_else(|| Flaw::Void("there is no bundle in it".to_owned()))?;
+    hex(&layer.digest).map_err(|error| Flaw::Void(error.to_string()))?;
     let path = format!("blobs/{}", layer.digest);
     // Neither digest matters: it is what was signed, or it is not.
-    let bundle = document(repository, asked, &path, "", BUNDLE_BYTES_MAX).await?;
-    asked.check_bundle(&bundle).map_err(void)
-}
-
-async fn document(
-    repository: &Repository,
-    asked: &Asked<'_>,
-    path: &str,
-    accepted: &str,
-    bytes_max: u64,
-) -> Result<Vec<u8>, Flaw> {
-    match fetch(repository, path, accepted, bytes_max).await {
-        Ok(bytes) => Ok(bytes),
-        Err(Failure::NotFound) => Err(Flaw::Void("it is listed, and not there".to_owned())),
-        Err(Failure::Final(why)) => Err(Flaw::Void(why)),
-        Err(failure) => Err(Flaw::Away(unresolved(asked.name, failure))),
-    }
+    let bundle = fetch(repository, &path, "", BUNDLE_BYTES_MAX).await;
+    asked.check_bundle(&bundle.map_err(missing)?).map_err(Flaw::Void)
 }
