@@ -30,11 +30,8 @@ const PAUSE_MS_MAX: u64 = 50;
 
 /// The buckets that a pod's annotation grants; `None` without one.
 pub fn granted(node: &Context, pod: &Pod) -> Option<Arc<dyn Buckets>> {
-    let notes = pod.metadata.annotations.as_ref()?;
-    let names = notes
-        .get(ANNOTATION)?
-        .split(',')
-        .map(|name| name.trim().to_owned());
+    let names = spec::annotation(pod, ANNOTATION)?.split(',');
+    let names = names.map(|name| name.trim().to_owned());
     Some(Arc::new(PodBuckets {
         names: names.filter(|name| !name.is_empty()).collect(),
         door: Arc::new(Door {

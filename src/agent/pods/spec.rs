@@ -1,4 +1,4 @@
-//! Reading a pod's spec without wading through options.
+//! Reading a pod's spec, and its annotations, without wading through options.
 
 use std::borrow::Cow;
 
@@ -89,6 +89,11 @@ pub fn ended_before(pod: &Pod, container: &str) -> Vec<String> {
 /// The containers that were added to the pod while it ran, such as `kubectl debug` does.
 pub fn ephemeral_containers(pod: &Pod) -> impl Iterator<Item = &EphemeralContainer> {
     spec(pod).ephemeral_containers.iter().flatten()
+}
+
+/// What a pod's annotation says.
+pub fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
+    pod.metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
 /// Every container with its role, those that came later included.

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use tokio::sync::oneshot;
 
-use super::{HASH, MIRROR, note};
+use super::{HASH, MIRROR};
 use crate::pods::spec;
 use crate::pods::worker::{Inbox, Message};
 
@@ -65,7 +65,9 @@ fn step(pod: &Pod, mirror: Option<&Pod>) -> Step {
         return Step::Create;
     };
     let uid = spec::uid(mirror).to_owned();
-    if mirror.metadata.deletion_timestamp.is_none() && note(mirror, MIRROR) == note(pod, HASH) {
+    if mirror.metadata.deletion_timestamp.is_none()
+        && spec::annotation(mirror, MIRROR) == spec::annotation(pod, HASH)
+    {
         Step::Keep(uid)
     } else {
         Step::Remove(uid)

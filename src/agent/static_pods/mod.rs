@@ -13,6 +13,8 @@ pub mod mirror;
 
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::pods::spec::annotation;
+
 /// Where a pod came from: `file` for those of a folder.
 const SOURCE: &str = "kubernetes.io/config.source";
 /// The id of a static pod.
@@ -22,16 +24,12 @@ const SEEN: &str = "kubernetes.io/config.seen";
 /// On mirror pods: the id of what they stand for.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
-fn note<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
-    pod.metadata.annotations.as_ref()?.get(key).map(String::as_str)
-}
-
 /// Whether a pod comes from a folder of this machine.
 pub fn is_static(pod: &Pod) -> bool {
-    note(pod, SOURCE) == Some("file") && !is_mirror(pod)
+    annotation(pod, SOURCE) == Some("file") && !is_mirror(pod)
 }
 
 /// Whether a pod of the API only stands for a static one.
 pub fn is_mirror(pod: &Pod) -> bool {
-    note(pod, MIRROR).is_some()
+    annotation(pod, MIRROR).is_some()
 }

@@ -122,12 +122,7 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
         log: parts.log,
         port: port(container),
         ports: tcp_ports(container),
-        reuse: pod
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|a| a.get(REUSE_ANNOTATION))
-            .is_some_and(|v| v == "true"),
+        reuse: spec::annotation(pod, REUSE_ANNOTATION) == Some("true"),
         buckets: parts.buckets,
         beside: parts.beside,
         providers: providers(pod)?,
@@ -138,10 +133,9 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
 
 /// What [`PROVIDERS_ANNOTATION`] says.
 fn providers(pod: &Pod) -> Result<Vec<(String, String)>, String> {
-    let notes = pod.metadata.annotations.as_ref();
-    let text = notes.and_then(|notes| notes.get(PROVIDERS_ANNOTATION));
-    let entries = text.into_iter().flat_map(|text| text.split(','));
-    let entries = entries.map(str::trim).filter(|entry| !entry.is_empty());
+    let text = spec::annotation(pod, PROVIDERS_ANNOTATION).unwrap_or_default();
+    let entries = text.split(',').map(str::trim);
+    let entries = entries.filter(|entry| !entry.is_empty());
     let pairs = entries.map(|entry| {
         let pair = entry.split_once('=');
         let pair = pair.map(|(interface, name)| (interface.trim().to_owned(), name.trim().to_owned()));
