@@ -36,6 +36,7 @@ pub mod status;
 pub mod storage;
 pub mod table;
 pub mod text;
+pub mod tokens;
 pub mod typecheck;
 pub mod value;
 

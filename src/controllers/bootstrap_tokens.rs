@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use api::tokens::INFO;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
@@ -14,14 +15,6 @@ use crate::Reconciler;
 use crate::plan::{Key, Plan, Write};
 use crate::view::View;
 
-/// Where the tokens are, and where what they sign is.
-pub const TOKENS: &str = "kube-system";
-/// Namespace of what is signed.
-pub const PUBLIC: &str = "kube-public";
-/// Name of what is signed.
-pub const INFO: &str = "cluster-info";
-/// The type of their Secrets.
-pub const TYPE: &str = "bootstrap.kubernetes.io/token";
 const SIGNATURE: &str = "jws-kubeconfig-";
 const BLOCK: usize = 64;
 
@@ -55,7 +48,7 @@ impl Reconciler for Signer {
 
     fn reconcile(&self, _: &Key, view: &View, now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();
-        let Some(info) = view.cluster_infos.get(PUBLIC, INFO) else {
+        let Some(info) = view.cluster_infos.get(INFO.0, INFO.1) else {
             return plan;
         };
         let data = info.data.clone().unwrap_or_default();
@@ -85,7 +78,7 @@ impl Reconciler for Signer {
 
 /// The key of what is signed, whatever has changed.
 pub fn key() -> Vec<Key> {
-    vec![Key::new(PUBLIC, INFO)]
+    vec![Key::new(INFO.0, INFO.1)]
 }
 
 fn text(token: &Secret, key: &str) -> String {
@@ -133,6 +126,7 @@ fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use api::tokens::{BOOTSTRAP_NAMESPACE, BOOTSTRAP_TYPE};
     use client::Cache;
     use k8s_openapi::ByteString;
     use serde_json::{Value, json};
@@ -141,7 +135,7 @@ mod tests {
 
     fn token(id: &str, expiration: &str) -> Secret {
         let mut token: Secret = serde_json::from_value(json!({
-            "metadata": {"name": format!("bootstrap-token-{id}"), "namespace": TOKENS, "uid": "u"}, "type": TYPE,
+            "metadata": {"name": format!("bootstrap-token-{id}"), "namespace": BOOTSTRAP_NAMESPACE, "uid": "u"}, "type": BOOTSTRAP_TYPE,
         }))
         .unwrap();
         let texts = [
@@ -158,7 +152,7 @@ mod tests {
     }
 
     fn view(tokens: Vec<Secret>, info: Value) -> View {
-        let info = json!({"metadata": {"name": INFO, "namespace": PUBLIC, "uid": "u"}, "data": info});
+        let info = json!({"metadata": {"name": INFO.1, "namespace": INFO.0, "uid": "u"}, "data": info});
         View {
             bootstrap_tokens: Cache::fixed(tokens),
             cluster_infos: Cache::fixed([serde_json::from_value(info).unwrap()]),
@@ -174,7 +168,11 @@ mod tests {
     fn what_has_expired_goes() {
         let of = |expiration: &str| {
             let view = view(vec![token("abcdef", expiration)], json!({}));
-            Cleaner.reconcile(&Key::new(TOKENS, "bootstrap-token-abcdef"), &view, now())
+            Cleaner.reconcile(
+                &Key::new(BOOTSTRAP_NAMESPACE, "bootstrap-token-abcdef"),
+                &view,
+                now(),
+            )
         };
         assert_eq!(of("2026-01-01T00:00:00Z").writes.len(), 1);
         assert_eq!(of("nonsense").writes.len(), 1);
@@ -194,7 +192,7 @@ mod tests {
             vec![token("abcdef", ""), expired],
             json!({"kubeconfig": "k", "jws-kubeconfig-zzzzzz": "old"}),
         );
-        let plan = Signer.reconcile(&Key::new(PUBLIC, INFO), &view, now());
+        let plan = Signer.reconcile(&Key::new(INFO.0, INFO.1), &view, now());
         let [Write::Update(_, new)] = plan.writes.as_slice() else {
             panic!("{plan:?}")
         };

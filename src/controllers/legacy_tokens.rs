@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use api::references;
+use api::tokens::{ACCOUNT, ACCOUNT_UID, INVALID_SINCE, LAST_USED, TRACKING};
 use jiff::civil::Date;
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
@@ -17,18 +18,6 @@ use serde_json::json;
 use crate::Reconciler;
 use crate::plan::{Key, Plan, Write};
 use crate::view::{View, is_going};
-
-/// The type of their Secrets.
-pub const TYPE: &str = "kubernetes.io/service-account-token";
-/// Namespace and name of the ConfigMap that says since when their use is noted.
-pub const TRACKING: (&str, &str) = (
-    "kube-system",
-    "kube-apiserver-legacy-service-account-token-tracking",
-);
-const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
-const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
-const ACCOUNT: &str = "kubernetes.io/service-account.name";
-const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
 
 /// For so long they may be without use (Kubernetes' time, and that between looks).
 const UNUSED_MAX: SignedDuration = SignedDuration::from_hours(365 * 24);
@@ -156,6 +145,7 @@ fn day(secret: &Secret, key: &str) -> Option<Date> {
 
 #[cfg(test)]
 mod tests {
+    use api::tokens::ACCOUNT_TYPE;
     use client::Cache;
     use serde_json::Value;
 
@@ -170,7 +160,7 @@ mod tests {
                 "namespace": "a", "name": "bot-token", "uid": "u", "resourceVersion": "7", "labels": labels,
                 "creationTimestamp": "2025-01-01T00:00:00Z", "annotations": {ACCOUNT: "bot", ACCOUNT_UID: "1"},
             },
-            "type": TYPE,
+            "type": ACCOUNT_TYPE,
         })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use api::request::ResourceRef;
+use api::tokens;
 use base::Tasks;
 use client::{Cache, Client, Object, Selectors};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
@@ -19,7 +20,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReferen
 
 use crate::scales::Scales;
 use crate::snapshots::SnapshotCaches;
-use crate::{bootstrap_tokens, legacy_tokens};
 
 /// The cluster, as far as controllers look at it.
 #[derive(Clone)]
@@ -95,25 +95,24 @@ impl View {
             root_cas: Cache::start(client, all().fields("metadata.name=kube-root-ca.crt"), tasks),
             bootstrap_tokens: Cache::start(
                 client,
-                Selectors::namespace(bootstrap_tokens::TOKENS)
-                    .fields(format!("type={}", bootstrap_tokens::TYPE)),
+                Selectors::namespace(tokens::BOOTSTRAP_NAMESPACE)
+                    .fields(format!("type={}", tokens::BOOTSTRAP_TYPE)),
                 tasks,
             ),
             account_secrets: Cache::start(
                 client,
-                all().fields(format!("type={}", legacy_tokens::TYPE)),
+                all().fields(format!("type={}", tokens::ACCOUNT_TYPE)),
                 tasks,
             ),
             token_trackings: Cache::start(
                 client,
-                Selectors::namespace(legacy_tokens::TRACKING.0)
-                    .fields(format!("metadata.name={}", legacy_tokens::TRACKING.1)),
+                Selectors::namespace(tokens::TRACKING.0)
+                    .fields(format!("metadata.name={}", tokens::TRACKING.1)),
                 tasks,
             ),
             cluster_infos: Cache::start(
                 client,
-                Selectors::namespace(bootstrap_tokens::PUBLIC)
-                    .fields(format!("metadata.name={}", bootstrap_tokens::INFO)),
+                Selectors::namespace(tokens::INFO.0).fields(format!("metadata.name={}", tokens::INFO.1)),
                 tasks,
             ),
             requests: Cache::start(client, all(), tasks),

@@ -9,7 +9,9 @@ use super::cells;
 use super::config_map::{DATA_MAX, immutable, key_errors};
 use crate::decode;
 use crate::kind::{Column, Kind};
+use crate::object::annotation;
 use crate::status::FieldError;
+use crate::tokens::{ACCOUNT, ACCOUNT_TYPE};
 use crate::value::{Field, entries, fill_text, get, object_mut, remove, text};
 
 /// The descriptor.
@@ -74,16 +76,9 @@ fn needed_keys(secret: &Value, errors: &mut Vec<FieldError>) {
         }
     };
     match text(secret, "type") {
-        "kubernetes.io/service-account-token" => {
-            const NAME: &str = "kubernetes.io/service-account.name";
-            if get(secret, "metadata.annotations")
-                .get(NAME)
-                .and_then(Value::as_str)
-                .unwrap_or("")
-                .is_empty()
-            {
-                errors.push(FieldError::required(format!("metadata.annotations[{NAME}]"), ""));
-            }
+        ACCOUNT_TYPE if annotation(secret, ACCOUNT).is_none_or(str::is_empty) => {
+            let path = format!("metadata.annotations[{ACCOUNT}]");
+            errors.push(FieldError::required(path, ""));
         }
         "kubernetes.io/dockercfg" => json_key(secret, ".dockercfg", errors),
         "kubernetes.io/dockerconfigjson" => json_key(secret, ".dockerconfigjson", errors),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api::request::{Notes, User};
 use api::status::Status;
+use api::tokens::BOOTSTRAP_NAMESPACE;
 use async_trait::async_trait;
 use base::Clock;
 
@@ -88,7 +89,7 @@ impl Bearers {
 
     fn bootstrap(&self, id: &str, secret: &str) -> Result<User, String> {
         let name = bootstrap::secret_name(id);
-        let found = self.lookup.find("", "secrets", bootstrap::NAMESPACE, &name);
+        let found = self.lookup.find("", "secrets", BOOTSTRAP_NAMESPACE, &name);
         let found = found.ok_or_else(|| "no Secret knows the bootstrap token".to_owned())?;
         let stored = serde_json::from_slice(&found.text).map_err(|error| error.to_string())?;
         bootstrap::user(&stored, id, secret, self.clock.now())

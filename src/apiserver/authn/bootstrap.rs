@@ -3,6 +3,7 @@
 
 use api::object;
 use api::request::User;
+use api::tokens::BOOTSTRAP_TYPE;
 use api::value::text;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,9 +11,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// Where the Secrets are, and their type.
-pub(super) const NAMESPACE: &str = "kube-system";
-const TYPE: &str = "bootstrap.kubernetes.io/token";
 const GROUP: &str = "system:bootstrappers";
 
 /// The id and the secret of a token of the form `abcdef.0123456789abcdef`; `None` for any other.
@@ -40,7 +38,7 @@ pub(super) fn user(stored: &Value, id: &str, secret: &str, now: Timestamp) -> Re
             .unwrap_or_default();
         String::from_utf8(bytes).unwrap_or_default()
     };
-    if text(stored, "type") != TYPE || object::is_deleting(stored) {
+    if text(stored, "type") != BOOTSTRAP_TYPE || object::is_deleting(stored) {
         return Err("its Secret is no bootstrap token, or is going".to_owned());
     }
     // By digest, so that the time it takes tells nothing of where they differ.
@@ -108,7 +106,7 @@ mod tests {
         for (key, value) in basics.iter().chain(more) {
             data[*key] = STANDARD.encode(value).into();
         }
-        json!({"type": TYPE, "metadata": {"name": "bootstrap-token-abcdef"}, "data": data})
+        json!({"type": BOOTSTRAP_TYPE, "metadata": {"name": "bootstrap-token-abcdef"}, "data": data})
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use bearers::Bearers;
 pub use certificate::{CertificateUser, Certificates};
 pub use configured::{Configured, Known};
 pub use front_proxy::RequestHeaders;
-pub use service_account::{LAST_USED, ServiceAccounts, Used, Uses};
+pub use service_account::{ServiceAccounts, Used, Uses};
 pub use token_webhook::TokenWebhook;
 
 use crate::pki::{JoinRole, Material, Pki, Signers};

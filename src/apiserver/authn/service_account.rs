@@ -22,7 +22,7 @@ use super::claims::{Audience, Claims, KEPT_ISSUER, Named, Private, Said};
 use crate::lookup::Lookup;
 use crate::pki::{AccountKey, Pki};
 use crate::tokens::{IssuedToken, KeptSpec, TokenSpec, Tokens};
-pub use uses::{LAST_USED, Used, Uses};
+pub use uses::{Used, Uses};
 
 /// Verified tokens that are remembered, so that a busy client costs one signature check.
 const REMEMBERED_MAX: usize = 1024;

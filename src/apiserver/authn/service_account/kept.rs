@@ -3,6 +3,7 @@
 
 use api::object;
 use api::request::Notes;
+use api::tokens::INVALID_SINCE;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -12,8 +13,6 @@ use super::uses::Sort;
 use super::{ServiceAccounts, account_name};
 use crate::tokens::KeptSpec;
 
-/// The label of a Secret whose token is refused for the time being; its value says since when.
-const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
 /// What its holder is told of a token that nobody has asked for.
 const GENERATED: &str = "Use tokens from the TokenRequest API or manually created secret-based tokens instead of \
                          auto-generated secret-based tokens.";

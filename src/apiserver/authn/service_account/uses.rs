@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use api::object;
+use api::tokens::LAST_USED;
 use base::telemetry::Metrics;
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -16,8 +17,6 @@ use prometheus_client::metrics::counter::Counter;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-/// The label that says the day.
-pub const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
 /// As many Secrets wait to be labelled. The next use of one that finds no room finds some later.
 const WAITING_MAX: usize = 1024;
 

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use api::object;
 use api::request::{Request, Verb};
 use api::status::Status;
+use api::tokens::{ACCOUNT, ACCOUNT_TYPE, ACCOUNT_UID};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -19,13 +20,6 @@ use crate::lookup;
 use crate::mirror::anew;
 use crate::registry::{Core, text};
 use crate::tokens::KeptSpec;
-
-/// The type of these Secrets.
-const TYPE: &str = "kubernetes.io/service-account-token";
-/// The annotation that names the account.
-const NAME: &str = "kubernetes.io/service-account.name";
-/// The annotation that says which account of that name.
-const UID: &str = "kubernetes.io/service-account.uid";
 
 /// What is to be done about a Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +38,7 @@ fn step(secret: &Value, account: Option<&Value>, authority: &str, is_lost: impl 
     if object::is_deleting(secret) {
         return Step::Nothing;
     }
-    let uid = object::annotation(secret, UID).unwrap_or_default();
+    let uid = object::annotation(secret, ACCOUNT_UID).unwrap_or_default();
     match account {
         Some(account) if uid.is_empty() || uid == object::uid(account) => {}
         _ => return Step::Remove,
@@ -62,8 +56,8 @@ fn step(secret: &Value, account: Option<&Value>, authority: &str, is_lost: impl 
 /// The Secret with all that it shall hold; without another token it keeps its own.
 fn filled(secret: &Value, account: &Value, authority: &str, token: Option<&str>) -> Value {
     let mut new = secret.clone();
-    object::set_annotation(&mut new, NAME, object::name(account));
-    object::set_annotation(&mut new, UID, object::uid(account));
+    object::set_annotation(&mut new, ACCOUNT, object::name(account));
+    object::set_annotation(&mut new, ACCOUNT_UID, object::uid(account));
     let namespace = object::namespace(secret).to_owned();
     let texts = [
         ("ca.crt", Some(authority).filter(|text| !text.is_empty())),
@@ -173,7 +167,7 @@ impl Core {
         let Some(account) = self.account_of(&secret)? else {
             return Ok(());
         };
-        let uid = object::annotation(&secret, UID).unwrap_or_default();
+        let uid = object::annotation(&secret, ACCOUNT_UID).unwrap_or_default();
         if uid != object::uid(&account) || self.inner.store.peek(&gone.key).is_some() {
             return Ok(());
         }
@@ -185,7 +179,7 @@ impl Core {
 
     /// The account of the name that a Secret says.
     fn account_of(&self, secret: &Value) -> Result<Option<Value>, Status> {
-        let name = object::annotation(secret, NAME).unwrap_or_default();
+        let name = object::annotation(secret, ACCOUNT).unwrap_or_default();
         let key = lookup::key("", "serviceaccounts", object::namespace(secret), name);
         let entry = self.inner.store.peek(&key);
         entry.map(|entry| text::parse(&entry)).transpose()
@@ -257,7 +251,7 @@ fn spec(secret: &Value, account: &Value) -> KeptSpec {
 
 fn is_one(entry: &Entry) -> bool {
     let mut fields = entry.header.fields.iter();
-    fields.any(|(field, is)| field == "type" && is == TYPE)
+    fields.any(|(field, is)| field == "type" && is == ACCOUNT_TYPE)
 }
 
 /// The namespace in a key.
@@ -271,10 +265,10 @@ mod tests {
 
     fn secret(uid: Option<&str>, data: Value) -> Value {
         let mut secret = json!({
-            "metadata": {"namespace": "a", "name": "key", "annotations": {NAME: "bot"}}, "type": TYPE, "data": data,
+            "metadata": {"namespace": "a", "name": "key", "annotations": {ACCOUNT: "bot"}}, "type": ACCOUNT_TYPE, "data": data,
         });
         if let Some(uid) = uid {
-            object::set_annotation(&mut secret, UID, uid);
+            object::set_annotation(&mut secret, ACCOUNT_UID, uid);
         }
         secret
     }
@@ -296,7 +290,7 @@ mod tests {
             whole["data"],
             json!({"ca.crt": "Q0E=", "namespace": "YQ==", "token": "dA=="})
         );
-        assert_eq!(object::annotation(&whole, UID), Some("1"));
+        assert_eq!(object::annotation(&whole, ACCOUNT_UID), Some("1"));
         assert_eq!(step(&whole, Some(&account()), "CA", never), Step::Nothing);
         // Another authority, and a key that is no longer trusted.
         assert_eq!(

@@ -2,6 +2,7 @@
 //! have been used before. Pure.
 
 use api::object;
+use api::tokens::TRACKING;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::Offset;
@@ -9,13 +10,12 @@ use serde_json::{Value, json};
 
 use super::{What, Write, trust::MAPS};
 
-const NAME: &str = "kube-apiserver-legacy-service-account-token-tracking";
 const SINCE: &str = "since";
 
 /// What has to be written, given the ConfigMaps that are there.
 pub(super) fn plan(live: &[Value], now: Timestamp) -> Option<Write> {
     let today = Offset::UTC.to_datetime(now).date().to_string();
-    let (what, object) = match live.iter().find(|map| object::name(map) == NAME) {
+    let (what, object) = match live.iter().find(|map| object::name(map) == TRACKING.1) {
         Some(map) if object::get_str(map, &["data", SINCE]).parse::<Date>().is_ok() => return None,
         Some(map) => {
             let mut new = map.clone();
@@ -25,7 +25,7 @@ pub(super) fn plan(live: &[Value], now: Timestamp) -> Option<Write> {
         None => {
             let new = json!({
                 "apiVersion": "v1", "kind": "ConfigMap", "data": {SINCE: today},
-                "metadata": {"name": NAME, "namespace": MAPS.2},
+                "metadata": {"name": TRACKING.1, "namespace": MAPS.2},
             });
             (What::Create, new)
         }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use api::request::{PatchType, Verb};
 use api::status::Status;
+use api::tokens::LAST_USED;
 use serde_json::json;
 
 use super::PAUSE;
-use crate::authn::{LAST_USED, Used, Uses};
+use crate::authn::{Used, Uses};
 use crate::registry::Core;
 
 impl Core {
