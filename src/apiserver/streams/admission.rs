@@ -4,11 +4,11 @@ use api::request::{Notes, Options};
 use api::status::Status;
 use serde_json::{Value, json};
 
-use super::{Incoming, Kind};
+use super::kind::Kind;
 use crate::admission::{Operation, Review};
-use crate::http::Door;
 use crate::http::path::ResourcePath;
 use crate::http::query::Query;
+use crate::http::{Door, Incoming};
 
 /// Lets everybody concerned refuse a stream; what they warn of and note goes into `notes`.
 pub(super) async fn admit(

@@ -1,6 +1,7 @@
 //! `pods/NAME/exec` and `pods/NAME/attach`: a client's channels, over SPDY or a
 //! WebSocket, joined to the agent's frames.
 
+mod channels;
 mod joining;
 mod speaking;
 
@@ -20,6 +21,7 @@ use crate::http::path::ResourcePath;
 use crate::http::query::Query;
 use crate::http::{Door, End};
 use crate::nodes::Body;
+use channels::Channels;
 use joining::join;
 use speaking::{over_spdy, over_websocket};
 
@@ -38,34 +40,6 @@ const SPDY_PROTOCOLS: [&str; 5] = [
     "channel.k8s.io",
     "",
 ];
-
-/// Which channels the client wants.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Channels {
-    stdin: bool,
-    stdout: bool,
-    stderr: bool,
-    tty: bool,
-}
-
-impl Channels {
-    fn of(query: &Query) -> Result<Self, Status> {
-        let tty = query.flag("tty");
-        let channels = Self {
-            stdin: query.flag("stdin"),
-            stdout: query.flag("stdout"),
-            // With a terminal there is only one output.
-            stderr: query.flag("stderr") && !tty,
-            tty,
-        };
-        if channels.stdin || channels.stdout || channels.stderr {
-            return Ok(channels);
-        }
-        Err(Status::bad_request(
-            "you must specify at least 1 of stdin, stdout, stderr",
-        ))
-    }
-}
 
 /// Runs a command in a container, or attaches to what runs there.
 pub async fn answer(
@@ -156,24 +130,4 @@ async fn dial(
     let (sender, body) = link::channel();
     let answer = link::ask(door, node, Method::POST, &uri, body).await?;
     Ok((sender, answer.into_body()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_terminal_has_one_output() {
-        let channels = Channels::of(&Query::parse("stdin=true&stdout=true&stderr=true&tty=true")).unwrap();
-        assert_eq!(
-            channels,
-            Channels {
-                stdin: true,
-                stdout: true,
-                stderr: false,
-                tty: true
-            }
-        );
-        assert_eq!(Channels::of(&Query::parse("command=ls")).unwrap_err().code, 400);
-    }
 }

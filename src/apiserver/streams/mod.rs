@@ -4,6 +4,7 @@
 mod admission;
 mod connect;
 mod exec;
+mod kind;
 mod link;
 mod logs;
 mod pod;
@@ -25,44 +26,15 @@ use crate::authz::Attributes;
 use crate::http::path::ResourcePath;
 use crate::http::{Door, reply};
 use crate::nodes::Body;
+use kind::Kind;
 
 pub use crate::http::Incoming;
 #[cfg(test)]
 pub use spdy::testing as spdy_for_tests;
 
-/// Which stream a path asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Logs,
-    Exec,
-    Attach,
-    PortForward,
-    Proxy,
-    Connect,
-}
-
-fn kind(path: &ResourcePath) -> Option<Kind> {
-    let place = &path.resource;
-    let version = place.version.as_str();
-    match (
-        place.group.as_str(),
-        version,
-        place.plural.as_str(),
-        path.subresource.as_str(),
-    ) {
-        ("", "v1", "pods", "log") => Some(Kind::Logs),
-        ("", "v1", "pods", "exec") => Some(Kind::Exec),
-        ("", "v1", "pods", "attach") => Some(Kind::Attach),
-        ("", "v1", "pods", "portforward") => Some(Kind::PortForward),
-        ("", "v1", "pods" | "services" | "nodes", "proxy") => Some(Kind::Proxy),
-        ("coracle.dev", "v1", "nodes", "connect") => Some(Kind::Connect),
-        _ => None,
-    }
-}
-
 /// Whether that path leads to a node rather than to the registry.
 pub fn is_stream(path: &ResourcePath) -> bool {
-    kind(path).is_some()
+    kind::of(path).is_some()
 }
 
 /// Answers such a request.
@@ -71,7 +43,7 @@ pub async fn answer(
     path: ResourcePath,
     incoming: Incoming,
 ) -> Result<Response<Body>, Status> {
-    let Some(kind) = kind(&path) else {
+    let Some(kind) = kind::of(&path) else {
         return Err(Status::no_such_path());
     };
     let trail = incoming.request.extensions().get::<Trail>().cloned();

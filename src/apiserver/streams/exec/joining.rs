@@ -116,9 +116,10 @@ mod tests {
     use http_body_util::Full;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    use super::super::super::spdy::Session;
     use super::super::super::{link, spdy_for_tests};
+    use super::super::channels::Channels;
     use super::super::speaking::over_spdy;
-    use super::super::{Channels, Session};
     use super::*;
 
     /// What a client of SPDY hears on its error channel and its standard output.

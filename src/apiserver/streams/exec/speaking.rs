@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::super::quiet::Wire;
 use super::super::spdy::{Session, Stream, Writer};
 use super::super::websocket::{self, Framing};
-use super::Channels;
+use super::channels::Channels;
 
 /// A SPDY client opens its streams right after the upgrade.
 const STREAMS_TIMEOUT: Duration = Duration::from_secs(30);

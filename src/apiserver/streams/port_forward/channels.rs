@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
 use super::super::websocket::{Receiver, Sender};
-use super::Target;
+use super::target::Target;
 use crate::http::query::Query;
 
 /// A channel is one byte, and each port has two.

@@ -3,23 +3,23 @@
 
 mod channels;
 mod pairs;
+mod target;
 
 use std::sync::Arc;
 
 use api::status::Status;
-use bytes::Bytes;
+use http::Response;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
-use http::{Method, Response};
-use tokio::sync::mpsc;
 
 use super::quiet::Wire;
 use super::spdy::Session;
 use super::upgrade::{self, Wanted};
 use super::websocket::{self, Framing};
-use super::{Incoming, link, pod};
+use super::{Incoming, pod};
 use crate::http::Door;
 use crate::http::path::ResourcePath;
 use crate::nodes::Body;
+use target::Target;
 
 const TUNNELLED: &str = "SPDY/3.1+portforward.k8s.io";
 const WEBSOCKET_PROTOCOLS: [&str; 5] = [
@@ -30,38 +30,6 @@ const WEBSOCKET_PROTOCOLS: [&str; 5] = [
     "base64.channel.k8s.io",
 ];
 const SPDY_PROTOCOL: &str = "portforward.k8s.io";
-
-/// Where the connections lead.
-#[derive(Clone)]
-struct Target {
-    door: Arc<Door>,
-    node: String,
-    namespace: String,
-    pod: String,
-    uid: String,
-}
-
-impl Target {
-    /// Opens a connection to a port of the pod: the way there and the way back.
-    async fn dial(&self, port: &str) -> Result<(mpsc::Sender<Bytes>, Body), String> {
-        port.parse::<u16>()
-            .map_err(|_| format!("could not parse port {port:?}"))?;
-        let uri = link::uri(&["portforward", &self.namespace, &self.pod], &[("port", port)]);
-        let (to_pod, body) = link::channel();
-        let answer = link::ask(&self.door, &self.node, Method::POST, &uri, body).await;
-        answer
-            .map(|answer| (to_pod, answer.into_body()))
-            .map_err(|status| status.message)
-    }
-
-    /// What a client is told when a connection fails.
-    fn failure(&self, port: &str, why: &str) -> String {
-        let Self { pod, uid, .. } = self;
-        format!(
-            "an error occurred forwarding {port} -> {port}: error forwarding port {port} to pod {pod}, uid {uid}: {why}"
-        )
-    }
-}
 
 /// What the connection goes on with.
 enum Carrier {

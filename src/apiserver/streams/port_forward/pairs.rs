@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 
 use super::super::spdy::{Session, Stream};
-use super::Target;
+use super::target::Target;
 
 /// Pairs of which only one stream has come so far.
 const HALVES_MAX: usize = 256;
