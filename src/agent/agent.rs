@@ -11,10 +11,8 @@ use std::time::Duration;
 
 use base::{OnError, SystemClock, Tasks};
 use client::Client;
-use network::NetworkError;
-use oci::{Containers, ImageError, Images, OciError};
+use oci::{Containers, Images};
 use tokio::sync::{mpsc, watch};
-use wasm::WasmError;
 
 use self::start::Start;
 use crate::certificate::Certificate;
@@ -28,31 +26,13 @@ use crate::pods::table::PodTable;
 use crate::runtime::wasm::WasmRuntime;
 use crate::server::LinkService;
 
+mod error;
 mod parts;
 mod start;
 mod teardown;
 
+pub use error::AgentError;
 pub use teardown::teardown;
-
-/// Why an agent cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentError {
-    /// The settings contradict themselves.
-    #[error("{0}")]
-    Config(String),
-    /// The image store.
-    #[error("images: {0}")]
-    Images(#[from] ImageError),
-    /// The container store.
-    #[error("containers: {0}")]
-    Containers(#[from] OciError),
-    /// The network.
-    #[error(transparent)]
-    Network(#[from] NetworkError),
-    /// The Wasm host.
-    #[error("wasm: {0}")]
-    Wasm(#[from] WasmError),
-}
 
 /// A running agent. Cheap to clone; it lives as long as its tasks.
 #[derive(Clone)]

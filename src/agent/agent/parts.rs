@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use network::{NetworkConfig, Ranges};
 use oci::{ContainersConfig, ImageError, ImagesConfig, Registries};
 
-use super::AgentError;
+use super::error::AgentError;
 use crate::config::AgentConfig;
 use crate::providers::Providers;
 

@@ -12,7 +12,8 @@ use oci::{Containers, Images};
 use tokio::sync::{mpsc, watch};
 use wasm::{Compiler, Host, HostConfig};
 
-use super::{AgentError, parts};
+use super::error::AgentError;
+use super::parts;
 use crate::config::AgentConfig;
 use crate::context::{Context, World};
 use crate::devices::Devices;

@@ -2,7 +2,8 @@
 
 use oci::Images;
 
-use super::{AgentError, parts};
+use super::error::AgentError;
+use super::parts;
 use crate::config::AgentConfig;
 use crate::handover::Inheritance;
 use crate::paths::Paths;
