@@ -14,6 +14,7 @@ pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod endpointslice_mirroring;
+mod finalizers;
 pub mod garbage;
 pub mod harness;
 mod legacy_tokens;

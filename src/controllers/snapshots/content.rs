@@ -1,14 +1,14 @@
 //! Contents are kept until the driver's helper has looked after them, and are told when their snapshot goes.
 
-use api::snapshots::{BEING_DELETED, CONTENT_FINALIZER, VolumeSnapshotContent};
-use api::storage::note;
+use api::snapshots::{CONTENT_FINALIZER, VolumeSnapshotContent};
 use client::EventType;
 use jiff::Timestamp;
-use serde_json::json;
 
-use super::{NAME, add_finalizers, has_finalizer, is_leaving};
+use super::leave::{is_leaving, mark_going};
+use super::told::NAME;
 use crate::Reconciler;
-use crate::plan::{Key, Plan, Write};
+use crate::finalizers::{add_finalizers, has_finalizer};
+use crate::plan::{Key, Plan};
 use crate::view::{View, is_going};
 
 /// Marks contents; keyed by content.
@@ -59,13 +59,5 @@ pub(super) fn decide(content: &VolumeSnapshotContent, view: &View, plan: &mut Pl
     // behind it would be lost.
     if snapshot.is_some_and(|snapshot| content.is_bound_to(&snapshot) && is_leaving(&snapshot)) {
         mark_going(content, plan);
-    }
-}
-
-/// Tells the driver's helper that the snapshot is being deleted.
-pub(super) fn mark_going(content: &VolumeSnapshotContent, plan: &mut Plan) {
-    if note(&content.metadata, BEING_DELETED).is_empty() {
-        let notes = json!({"metadata": {"annotations": {BEING_DELETED: "yes"}}});
-        plan.write(Write::merge(content, notes));
     }
 }

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use api::snapshots::{
-    BOUND_FINALIZER, CLAIM_FINALIZER, GROUP, SNAPSHOT, SOURCE_FINALIZER, VolumeSnapshot,
+    BEING_DELETED, BOUND_FINALIZER, CLAIM_FINALIZER, GROUP, SNAPSHOT, SOURCE_FINALIZER, VolumeSnapshot,
     VolumeSnapshotContent,
 };
-use api::storage;
+use api::storage::{self, note};
 use client::EventType;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use serde_json::json;
 
-use super::content::mark_going;
-use super::{finalizers, is_leaving, set_finalizers};
+use crate::finalizers::{finalizers, has_finalizer, set_finalizers, with_finalizer};
 use crate::plan::{Plan, Write};
 use crate::view::{View, is_going};
-use crate::volumes::with_finalizer;
 
 /// Lets go of a deleted snapshot as far as it may.
 pub(super) fn leave(snapshot: &VolumeSnapshot, view: &View, plan: &mut Plan) {
@@ -89,5 +88,19 @@ pub(super) fn free_claim(snapshot: &VolumeSnapshot, gone: bool, view: &View, pla
     }
     if let Some(free) = with_finalizer(claim.as_ref(), CLAIM_FINALIZER, false) {
         plan.write(Write::update(&free));
+    }
+}
+
+/// Whether a snapshot that is deleted is still held by one of the marks of this folder.
+pub(super) fn is_leaving(snapshot: &VolumeSnapshot) -> bool {
+    snapshot.metadata.deletion_timestamp.is_some()
+        && (has_finalizer(snapshot, SOURCE_FINALIZER) || has_finalizer(snapshot, BOUND_FINALIZER))
+}
+
+/// Tells the driver's helper that the snapshot is being deleted.
+pub(super) fn mark_going(content: &VolumeSnapshotContent, plan: &mut Plan) {
+    if note(&content.metadata, BEING_DELETED).is_empty() {
+        let notes = json!({"metadata": {"annotations": {BEING_DELETED: "yes"}}});
+        plan.write(Write::merge(content, notes));
     }
 }

@@ -12,11 +12,11 @@ use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use serde_json::{Value, json};
 
-use super::progress::{Failure, pass_on};
 use super::secrets;
+use super::told::{Failure, pass_on};
+use crate::finalizers::with_finalizer;
 use crate::plan::{Key, Plan, Target, Write};
 use crate::view::{View, is_going};
-use crate::volumes::with_finalizer;
 
 /// The class that a snapshot names, if it names one.
 pub(super) fn named_class(

@@ -15,22 +15,16 @@ mod leave;
 mod make;
 mod progress;
 mod secrets;
+mod told;
 
-use api::snapshots::{
-    BOUND_FINALIZER, SOURCE_FINALIZER, VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent,
-};
-use client::Object;
+use api::snapshots::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use serde_json::json;
 
 use crate::harness::{Harness, Surroundings};
-use crate::plan::{Key, Write};
+use crate::plan::Key;
 use crate::view::View;
 
 pub use caches::SnapshotCaches;
-
-/// Who tells of snapshots.
-const NAME: &str = "snapshot-controller";
 
 /// Starts the controllers of this folder.
 pub fn start(s: &Surroundings) {
@@ -84,36 +78,6 @@ fn snapshots_of_volume(volume: &PersistentVolume, view: &View) -> Vec<Key> {
     };
     let claim = view.claims.get(namespace, name);
     claim.map_or_else(Vec::new, |claim| snapshots_about_claim(&claim, view))
-}
-
-fn finalizers<T: Object>(object: &T) -> &[String] {
-    object.metadata().finalizers.as_deref().unwrap_or_default()
-}
-
-fn has_finalizer<T: Object>(object: &T, finalizer: &str) -> bool {
-    finalizers(object).iter().any(|one| one == finalizer)
-}
-
-/// Gives an object those finalizers in place of the ones it was seen with.
-fn set_finalizers<T: Object>(object: &T, list: &[&str]) -> Write {
-    let version = &object.metadata().resource_version;
-    Write::merge(
-        object,
-        json!({"metadata": {"resourceVersion": version, "finalizers": list}}),
-    )
-}
-
-/// Gives an object further finalizers.
-fn add_finalizers<T: Object>(object: &T, further: &[&str]) -> Write {
-    let had = finalizers(object).iter().map(String::as_str);
-    let list: Vec<&str> = had.chain(further.iter().copied()).collect();
-    set_finalizers(object, &list)
-}
-
-/// Whether a snapshot that is deleted is still held by one of the marks of this folder.
-fn is_leaving(snapshot: &VolumeSnapshot) -> bool {
-    snapshot.metadata.deletion_timestamp.is_some()
-        && (has_finalizer(snapshot, SOURCE_FINALIZER) || has_finalizer(snapshot, BOUND_FINALIZER))
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! What is decided about snapshots, played out on caches that take the writes.
 
-use api::snapshots::{BEING_DELETED, CLAIM_FINALIZER, CONTENT_FINALIZER, DEFAULT_CLASS};
-use client::Cache;
+use api::snapshots::{
+    BEING_DELETED, BOUND_FINALIZER, CLAIM_FINALIZER, CONTENT_FINALIZER, DEFAULT_CLASS, SOURCE_FINALIZER,
+};
+use client::{Cache, Object};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::plan::{Plan, Target};
+use crate::finalizers::{finalizers, has_finalizer};
+use crate::plan::{Plan, Target, Write};
 
 fn from<T: Object>(value: Value) -> T {
     serde_json::from_value(value).unwrap()

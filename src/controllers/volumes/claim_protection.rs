@@ -3,7 +3,7 @@
 use api::storage;
 use jiff::Timestamp;
 
-use super::with_finalizer;
+use crate::finalizers::with_finalizer;
 use crate::plan::{Key, Plan, Write};
 use crate::view::{View, is_going};
 use crate::{Reconciler, pods};

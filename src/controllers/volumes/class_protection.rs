@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 
-use super::with_finalizer;
 use crate::Reconciler;
+use crate::finalizers::with_finalizer;
 use crate::plan::{Key, Plan, Write};
 use crate::view::{View, is_going};
 

@@ -22,7 +22,6 @@ mod provision;
 mod volume_protection;
 
 use api::storage;
-use client::Object;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 
@@ -120,23 +119,6 @@ fn owner(claim: &PersistentVolumeClaim) -> Option<Key> {
     let owner = crate::view::controller_of(claim).filter(|owner| owner.kind == "Pod")?;
     let namespace = claim.metadata.namespace.clone().unwrap_or_default();
     Some(Key::new(namespace, owner.name.clone()))
-}
-
-/// The object without one of its finalizers, or with it, if that changes anything.
-pub(crate) fn with_finalizer<T: Object + Clone>(object: &T, finalizer: &str, wanted: bool) -> Option<T> {
-    let has = |list: &[String]| list.iter().any(|one| one == finalizer);
-    let list = object.metadata().finalizers.as_deref().unwrap_or_default();
-    if has(list) == wanted {
-        return None;
-    }
-    let mut new = object.clone();
-    let list = new.metadata_mut().finalizers.get_or_insert_default();
-    if wanted {
-        list.push(finalizer.to_owned());
-    } else {
-        list.retain(|one| one != finalizer);
-    }
-    Some(new)
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use api::storage;
 use jiff::Timestamp;
 
-use super::with_finalizer;
 use crate::Reconciler;
+use crate::finalizers::with_finalizer;
 use crate::plan::{Key, Plan, Write};
 use crate::view::{View, is_going};
 
