@@ -13,6 +13,7 @@ use api::value;
 use serde_json::{Value, json};
 use store::{Expect, ListQuery, Op, StoreError};
 
+use super::services::records;
 use super::world::full_name;
 use super::{Core, refuse, services, text};
 use crate::lookup;
@@ -175,7 +176,7 @@ impl Core {
         let mut wanted: BTreeMap<String, Value> = BTreeMap::new();
         for entry in list(lookup::prefix("", "services", "")).await? {
             let service = text::parse(&entry)?;
-            for key in services::held(&service) {
+            for key in records::held(&service) {
                 if let Some(first) = wanted.get(&key) {
                     let (first, second) = (full_name(first), full_name(&service));
                     tracing::error!(%key, %first, %second, "two services hold the same address or port");
@@ -185,10 +186,10 @@ impl Core {
             }
         }
         let mut ops = Vec::new();
-        let [addresses, ports] = services::record_prefixes();
+        let [addresses, ports] = records::record_prefixes();
         for (prefix, shared) in [(addresses, true), (ports, false)] {
             for entry in list(prefix).await? {
-                let other = shared && !services::is_own_record(&entry);
+                let other = shared && !records::is_own_record(&entry);
                 if wanted.remove(&entry.key).is_none() && !other {
                     let expect = Expect::Revision(entry.revision);
                     ops.push(Op::Delete {

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::Core;
 use super::addresses::ServiceRange;
 use super::ranges;
-use super::services::{cluster_ips, ip_key, is_blank, is_headless, needs_cluster_ip};
+use super::services::needs::{cluster_ips, is_blank, is_headless, needs_cluster_ip};
+use super::services::records::ip_key;
 
 const SINGLE: &str = "SingleStack";
 const PREFER: &str = "PreferDualStack";

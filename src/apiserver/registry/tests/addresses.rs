@@ -9,6 +9,7 @@ use store::{Expect, Op};
 
 use super::*;
 use crate::lookup;
+use crate::registry::services::records;
 use crate::registry::{REPAIRS, services};
 
 const RECORDS: (&str, &str) = ("networking.k8s.io", "ipaddresses");
@@ -59,7 +60,7 @@ impl World {
 
 /// The record of an address for a Service, whatever is there.
 fn record(world: &World, ip: &str, service: &Value) -> Op {
-    let claim = services::claim(&world.core, &services::ip_key(ip), service).unwrap();
+    let claim = services::claim(&world.core, &records::ip_key(ip), service).unwrap();
     let Op::Put { key, record, .. } = claim else {
         panic!("{claim:?}")
     };
@@ -94,7 +95,7 @@ async fn a_service_hears_that_another_took_its_address() {
     // The first one's record goes, and in the same moment the second's comes: too late to write it again.
     let ops = vec![
         record(&world, ip, &first),
-        removal(services::ip_key(ip)),
+        removal(records::ip_key(ip)),
         record(&world, ip, &second),
     ];
     world.core.store().commit(ops).await.unwrap();

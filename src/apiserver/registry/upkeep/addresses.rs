@@ -21,6 +21,7 @@ use super::repairs::{self, Repairs};
 use super::{Collection, PAUSE, service_cidrs};
 use crate::lookup;
 use crate::mirror::anew;
+use crate::registry::services::records;
 use crate::registry::{Core, refuse, services, text};
 
 const RECORDS: Collection = ("networking.k8s.io", "ipaddresses", "");
@@ -126,7 +127,7 @@ impl Core {
             .inner
             .store
             .peek_prefix(&lookup::prefix(group, plural, namespace));
-        let kept = entries.iter().filter(|entry| services::is_own_record(entry));
+        let kept = entries.iter().filter(|entry| records::is_own_record(entry));
         kept.filter_map(|entry| entry.key.rsplit('/').next()?.parse().ok())
             .collect()
     }
@@ -140,7 +141,7 @@ impl Core {
         let (group, plural, namespace) = RECORDS;
         let prefix = lookup::prefix(group, plural, namespace);
         let (_, entries) = self.inner.store.peek_prefix(&prefix);
-        let records = entries.iter().filter(|entry| services::is_own_record(entry));
+        let records = entries.iter().filter(|entry| records::is_own_record(entry));
         let outside = records.filter_map(|entry| {
             let ip: IpAddr = entry.key.rsplit('/').next()?.parse().ok()?;
             (!repairs::is_within(ip, ranges)).then_some((ip, entry))
@@ -172,7 +173,7 @@ impl Core {
         let store = &self.inner.store;
         let (_, entries) = store.peek_prefix(&lookup::prefix("", "services", ""));
         for service in entries.iter().filter_map(|entry| text::parse(entry).ok()) {
-            for key in services::held(&service) {
+            for key in records::held(&service) {
                 // Most have one; a Service that came meanwhile brought its own.
                 if store.peek(&key).is_none() {
                     self.restore_record(&key, &service, repairs).await?;
@@ -188,7 +189,7 @@ impl Core {
     }
 
     fn note_orphan(&self, record: &Entry, orphans: &mut Orphans) {
-        if services::is_own_record(record) {
+        if records::is_own_record(record) {
             let now = self.inner.config.clock.now();
             orphans.entry(record.key.clone()).or_insert(now);
         }
@@ -216,13 +217,13 @@ impl Core {
     /// The Service that a record names, if the Service has that address.
     fn holder(&self, record: &Arc<Entry>) -> Option<Value> {
         let record_value = text::parse(record).ok()?;
-        let (namespace, name) = services::parent(&record_value)?;
+        let (namespace, name) = records::parent(&record_value)?;
         let entry = self
             .inner
             .store
             .peek(&lookup::key("", "services", namespace, name))?;
         let service = text::parse(&entry).ok()?;
-        services::held(&service).contains(&record.key).then_some(service)
+        records::held(&service).contains(&record.key).then_some(service)
     }
 
     /// Whether another Service has the address of that record by now.
@@ -248,7 +249,7 @@ impl Core {
         let removed = self.commit_unless_changed(removal).await;
         if removed.map_err(refuse::status)? {
             let record = text::parse(&entry)?;
-            let named = services::parent(&record)
+            let named = records::parent(&record)
                 .map(|(namespace, name)| lookup::key("", "services", namespace, name));
             let is_there = named.is_some_and(|named| self.inner.store.peek(&named).is_some());
             repairs.removed(&record, is_there);
