@@ -5,6 +5,7 @@ mod build;
 mod extensions;
 mod objects;
 mod requests;
+mod running;
 mod store_calls;
 mod watches;
 
@@ -18,7 +19,8 @@ use about::{Aborted, Answered, Deprecated, Sort};
 pub use extensions::Extensions;
 pub use objects::Objects;
 pub use requests::Answer;
-use requests::{Lasting, Requests};
+use requests::Requests;
+pub use running::Running;
 pub use store_calls::{Operation, StoreCalls};
 use watches::Watches;
 pub use watches::{Sent, Watching};
@@ -137,27 +139,6 @@ impl HttpMetrics {
             running,
             sent: self.watches.of(&about.kind()),
         }
-    }
-}
-
-/// Counts one while it lives.
-pub struct Running {
-    gauge: Gauge,
-    /// Takes its time, where that counts; it ends with this.
-    lasting: Option<Lasting>,
-}
-
-impl Running {
-    fn of(gauge: Gauge) -> Self {
-        gauge.inc();
-        Self { gauge, lasting: None }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.gauge.dec();
-        drop(self.lasting.take());
     }
 }
 

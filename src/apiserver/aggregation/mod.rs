@@ -15,6 +15,7 @@
 pub mod availability;
 pub mod discovery;
 mod forward;
+mod identity;
 pub mod openapi;
 mod others;
 mod remote;
@@ -32,7 +33,7 @@ use crate::lookup::Lookup;
 use crate::metrics::Extensions;
 use crate::outbound::Outbound;
 use crate::pki::Pki;
-use forward::Identity;
+use identity::Identity;
 
 /// The way to those who extend the API.
 pub struct Aggregation {

@@ -17,9 +17,11 @@ use super::timing::{Fraction, Fractions, Making};
 use super::width::{Sort, Work};
 
 mod levels;
+mod names;
 
 use levels::Real;
 pub use levels::{Busy, LevelGauges, LevelSeries};
+use names::{EXECUTING, WAITING, name};
 
 /// Seconds.
 const BUCKETS: [f64; 14] = [
@@ -36,10 +38,6 @@ const WIDTHS: [f64; 4] = [1.0, 2.0, 4.0, 10.0];
 const PARTS: [f64; 15] = [
     0.0, 0.001, 0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0,
 ];
-
-/// The phases of a request.
-const WAITING: &str = "waiting";
-const EXECUTING: &str = "executing";
 
 type Times<L> = Family<L, Histogram, fn() -> Histogram>;
 
@@ -140,10 +138,6 @@ impl Parts {
             Sort::Changing => &self.changing,
         }
     }
-}
-
-fn name(of: &str) -> String {
-    format!("apiserver_flowcontrol_{of}")
 }
 
 impl Series {

@@ -4,9 +4,9 @@ use base::telemetry::{Histogram, Metrics};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::Running;
 use super::about::KindLabels;
 use super::requests::Histograms;
+use super::running::Running;
 
 /// Bytes of an event.
 const BYTES: [f64; 8] = [

@@ -10,7 +10,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::{EXECUTING, WAITING, name};
+use super::names::{EXECUTING, WAITING, name};
 use crate::fairness::demand::Measured;
 use crate::fairness::limits::Nominal;
 use crate::fairness::queues::{Dispatch, Shape};
