@@ -28,6 +28,7 @@ pub mod nodes;
 mod numbers;
 pub mod openapi_routes;
 pub mod outbound;
+mod own;
 mod pace;
 mod passing;
 pub mod peers;

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::request::User;
-use api::status::Status;
 use base::{OnError, Tasks};
 use client::{ApiRef, Measured, QueueMetrics};
-use store::{Store, StoreError};
+use store::Store;
 use tokio::sync::watch;
 
 use crate::audit::Audited;
@@ -21,7 +20,7 @@ use crate::leading::while_leading;
 use crate::members::Standing;
 use crate::metrics::register_process;
 use crate::nodes::NodeLinks;
-use crate::pki::{Pki, PkiError};
+use crate::pki::Pki;
 use crate::trust;
 
 mod access;
@@ -29,40 +28,16 @@ mod assembly;
 mod checks;
 mod credentials;
 mod duties;
+mod error;
 mod keeping;
+mod newcomer;
 mod prepared;
 mod witness;
 
+pub use error::StartError;
+use newcomer::taken_in;
 pub use prepared::Prepared;
 use prepared::{Kept, Opened};
-
-/// How often a server that is joining looks whether it has the cluster's state.
-const NEWCOMER_INTERVAL: Duration = Duration::from_millis(20);
-/// Why a server did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// It cannot listen.
-    #[error(transparent)]
-    Listen(#[from] std::io::Error),
-    /// Keys or certificates are wrong or cannot be made.
-    #[error("keys and certificates: {0}")]
-    Pki(#[from] PkiError),
-    /// The first objects cannot be written.
-    #[error("preparing the cluster: {0}")]
-    Prepare(#[from] Status),
-    /// The store has ended, or this server has no place in the cluster any more.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A setting makes no sense; the text says which.
-    #[error("{0}")]
-    Setting(String),
-}
-
-impl From<rustls::Error> for StartError {
-    fn from(error: rustls::Error) -> Self {
-        StartError::Pki(PkiError::Tls(error))
-    }
-}
 
 /// A running API server. Cheap to clone; it ends with the tasks it was started on.
 #[derive(Clone)]
@@ -184,22 +159,6 @@ impl ApiServer {
     /// Adds a part to `/readyz` (and to `/livez` and `/healthz` unless `ready_only`).
     pub fn add_check(&self, name: &str, ready_only: bool, check: Check) {
         self.door.health.add(name, ready_only, check);
-    }
-}
-
-/// The user as which the server itself writes.
-fn own_user() -> User {
-    User::new("system:apiserver", &["system:masters"])
-}
-
-/// Waits until this server is part of its cluster and has the cluster's state; what it is then.
-async fn taken_in(store: &Store) -> Result<Standing, StoreError> {
-    loop {
-        match Standing::of(&store.status().await?) {
-            Standing::Newcomer => tokio::time::sleep(NEWCOMER_INTERVAL).await,
-            Standing::Removed => return Err(StoreError::Removed),
-            standing => return Ok(standing),
-        }
     }
 }
 

@@ -13,7 +13,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use api::request::{Request, ResourceRef, User, Verb};
+use api::request::{Request, ResourceRef, Verb};
 use api::status::Status;
 use base::{Random, SystemRandom};
 use bytes::Bytes;
@@ -29,6 +29,7 @@ use super::route::{self, Elsewhere, Route};
 use super::{Body, NodeDialer, NodeLinks};
 use crate::http::body::read;
 use crate::http::watch::streamed;
+use crate::own;
 use crate::passing::unreachable;
 
 const BLOCK_BYTES: usize = 32 * 1024;
@@ -85,7 +86,7 @@ impl Dialer {
             service = self.get("services", &namespace, &name).await?;
         }
         let place = ResourceRef::new("discovery.k8s.io", "v1", "endpointslices");
-        let mut list = Request::new(server(), Verb::List, place, &namespace, "");
+        let mut list = Request::new(own::user(), Verb::List, place, &namespace, "");
         list.options.label_selector = format!("kubernetes.io/service-name={name}");
         let slices = self.api.call(list).await?;
         let slices: Value = serde_json::from_slice(&slices.body.whole()).map_err(Status::internal)?;
@@ -154,15 +155,10 @@ impl Dialer {
         let place = ResourceRef::new("", "v1", plural);
         let reply = self
             .api
-            .call(Request::new(server(), Verb::Get, place, namespace, name))
+            .call(Request::new(own::user(), Verb::Get, place, namespace, name))
             .await?;
         serde_json::from_slice(&reply.body.whole()).map_err(Status::internal)
     }
-}
-
-/// The user as which the server itself asks: the caller's permission was checked before.
-fn server() -> User {
-    User::new("system:apiserver", &["system:masters"])
 }
 
 async fn direct(address: SocketAddr, mut pipe: DuplexStream) -> Result<(), String> {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use api::kind::Kind;
 use api::kinds;
 use api::object;
-use api::request::{Request, ResourceRef, User, Verb};
+use api::request::{Request, ResourceRef, Verb};
 use api::status::Status;
 use api::value;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use store::{Expect, ListQuery, Op, StoreError};
 use super::services::records;
 use super::world::full_name;
 use super::{Core, refuse, services, text};
-use crate::lookup;
+use crate::{lookup, own};
 
 const NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "default"];
 
@@ -69,11 +69,8 @@ impl Core {
             .iter()
             .find(|k| k.group == group && k.plural == plural);
         let kind: &Kind = kind.ok_or_else(|| Status::internal(format!("no kind for {plural}")))?;
-        let user = User::new("system:apiserver", &["system:masters"]);
         let resource = ResourceRef::new(kind.group, kind.version, kind.plural);
-        let mut request = Request::new(user, verb, resource, namespace, name);
-        request.options.field_manager = "coracle".into();
-        Ok(request)
+        Ok(own::request(verb, resource, namespace, name))
     }
 
     /// Creates an object unless it exists.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use api::custom::{self, FINALIZER, approval, judge};
 use api::kinds;
 use api::object;
-use api::request::{Options, PatchType, Request, ResourceRef, User, Verb};
+use api::request::{PatchType, ResourceRef, Verb};
 use api::status::Status;
 use api::value::{get, list, remove, text};
 use bytes::Bytes;
@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use store::{Change, StoreError};
 
 use super::Core;
-use crate::lookup;
 use crate::mirror::anew;
+use crate::{lookup, own};
 
 /// How often a definition that waits for its objects is looked at.
 const CLEANUP_INTERVAL: Duration = Duration::from_millis(300);
@@ -102,16 +102,6 @@ fn slim(definition: &Value) -> Value {
         "spec": {"group": get(spec, "group"), "names": get(spec, "names"), "scope": get(spec, "scope")},
         "status": get(definition, "status"),
     })
-}
-
-fn own_request(verb: Verb, resource: ResourceRef, namespace: &str, name: &str) -> Request {
-    let user = User::new("system:apiserver", &["system:masters"]);
-    let mut request = Request::new(user, verb, resource, namespace, name);
-    request.options = Options {
-        field_manager: "coracle".into(),
-        ..Options::default()
-    };
-    request
 }
 
 impl Core {
@@ -225,7 +215,7 @@ impl Core {
     async fn patch_definition(&self, definition: &Value, part: &str, body: &Value) -> Result<(), Status> {
         let resource = ResourceRef::new(custom::GROUP, "v1", custom::PLURAL);
         let name = object::name(definition);
-        let mut request = own_request(Verb::Patch(PatchType::Merge), resource, "", name);
+        let mut request = own::request(Verb::Patch(PatchType::Merge), resource, "", name);
         request.subresource = part.to_owned();
         request.body = body.to_string().into();
         self.change(&request).await.map(drop)
@@ -291,7 +281,7 @@ impl Core {
             let (namespace, name) = place.split_once('/').unwrap_or(("", place));
             let resource = ResourceRef::new(group, version, plural);
             match self
-                .delete(&own_request(Verb::Delete, resource, namespace, name))
+                .delete(&own::request(Verb::Delete, resource, namespace, name))
                 .await
             {
                 Ok(_) => {}

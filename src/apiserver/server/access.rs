@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base::{OnError, Tasks};
 
-use super::StartError;
+use super::error::StartError;
 use crate::authn::oidc::config::AuthenticationConfiguration;
 use crate::authn::{Bearers, Known, ServiceAccounts, TokenWebhook};
 use crate::authz::chain::Chain;

@@ -8,7 +8,8 @@ use base::{OnError, Tasks};
 use client::{ApiRef, Client, Recorder};
 use store::Store;
 
-use super::{StartError, access, checks, own_user};
+use super::error::StartError;
+use super::{access, checks};
 use crate::aggregation::{Aggregation, Others};
 use crate::audit::Audit;
 use crate::authn::{Authn, ServiceAccounts};
@@ -24,6 +25,7 @@ use crate::mirror::{self, Followers, Mirror};
 use crate::nodes::{Dialer, NodeLinks};
 use crate::openapi_routes::OpenApi;
 use crate::outbound::Outbound;
+use crate::own;
 use crate::pki::Pki;
 use crate::rbac::{self, Rbac};
 use crate::registry::{Core, CoreConfig, REPAIRS};
@@ -84,7 +86,7 @@ pub(super) async fn door(
         core.clone().note_uses(tokens.uses().clone()),
     );
     let api: ApiRef = Arc::new(core.clone());
-    let own = Client::new(api.clone(), own_user());
+    let own = Client::new(api.clone(), own::user());
     let repairs = Recorder::new(own, REPAIRS, "", config.clock.clone(), tasks);
     let addresses = Arc::<AtomicBool>::default();
     tasks.spawn(
@@ -93,7 +95,7 @@ pub(super) async fn door(
         core.clone().keep_service_addresses(repairs, addresses.clone()),
     );
     if alone {
-        rbac::reconcile::reconcile(&api, &lookup, &own_user()).await?;
+        rbac::reconcile::reconcile(&api, &lookup, &own::user()).await?;
     }
     // Not before: what was just written must hold for the first request, not a moment later.
     let mirrors = Mirrors {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use base::{OnError, Tasks};
 use store::Store;
 
-use super::own_user;
 use crate::config::ServerConfig;
 use crate::http::Door;
 use crate::leading::while_leading;
 use crate::members::endpoints;
+use crate::own;
 use crate::pki::Pki;
 use crate::rbac;
 use crate::registry::Core;
@@ -52,7 +52,7 @@ async fn prepare(core: Core, door: Arc<Door>) {
     loop {
         let prepared = async {
             core.make_basics().await?;
-            rbac::reconcile::reconcile(&door.api, &door.lookup, &own_user()).await
+            rbac::reconcile::reconcile(&door.api, &door.lookup, &own::user()).await
         };
         match prepared.await {
             Ok(()) => return,
@@ -77,7 +77,7 @@ pub(super) fn background(
         pki: pki.clone(),
         authorizer: door.authorizer.clone(),
         clock: clock.clone(),
-        user: own_user(),
+        user: own::user(),
     };
     let store = signer.store.clone();
     while_leading(&store, tasks, "signer", move |spell| {

@@ -3,7 +3,7 @@
 use base::{OnError, Tasks};
 use store::Store;
 
-use super::StartError;
+use super::error::StartError;
 use crate::config::ServerConfig;
 use crate::reload::{Followed, Reloads};
 use crate::vault::Vault;

@@ -9,8 +9,8 @@ use store::{Dialer, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::StartError;
 use super::credentials::{Credentials, for_clients};
+use super::error::StartError;
 use super::witness;
 use crate::config::ServerConfig;
 use crate::http::{Answers, GivenUp, Guests, Listening, bind};

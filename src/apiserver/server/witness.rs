@@ -14,8 +14,10 @@ use store::Store;
 use tokio::sync::watch;
 
 use super::assembly::{departing, members};
-use super::prepared;
-use super::{Prepared, StartError, checks, taken_in};
+use super::checks;
+use super::error::StartError;
+use super::newcomer::taken_in;
+use super::prepared::{self, Prepared};
 use crate::authn::{CertificateUser, Certificates};
 use crate::health::{Health, Probe};
 use crate::http::query::Query;

@@ -20,14 +20,13 @@ use super::record;
 use super::wire::WITNESS;
 use crate::members::wire::ROOT;
 use crate::members::witness_names;
+use crate::own;
 use crate::pki::Pki;
 
 /// Between two looks whether there is a witness that is behind.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long a witness may take to take something up.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// As whom the leader comes.
-const USER: (&str, &str) = ("system:apiserver", "system:masters");
 
 /// Brings witnesses what the cluster has agreed on, for as long as this server leads.
 pub async fn supply(store: Store, pki: Arc<Pki>, clock: Arc<dyn Clock>) {
@@ -88,7 +87,7 @@ async fn bring(pki: &Pki, witness: &Peer, clock: &dyn Clock) -> Result<u64, Stri
     let (now, names) = (clock.now(), witness_names(&witness.name, &witness.address));
     let document = pki.for_witness(&names, now).map_err(|error| error.to_string())?;
     let body = document.text().map_err(|error| error.to_string())?;
-    let own = pki.client(USER.0, &[USER.1], now);
+    let own = pki.client(own::USER.0, &[own::USER.1], now);
     let own = own.map_err(|error| error.to_string())?;
     let api = HttpApi::new(HttpConfig {
         server: format!("https://{}", witness.address),
