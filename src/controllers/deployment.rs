@@ -3,17 +3,18 @@
 //! Each template has a ReplicaSet of its own. A rollout grows the newest and
 //! shrinks the others, within `maxSurge` and `maxUnavailable`.
 
+mod conditions;
 mod history;
 mod progress;
 mod rollback;
 mod rolling;
+mod rollout;
 mod status;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use client::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use serde_json::json;
@@ -22,22 +23,10 @@ use crate::Reconciler;
 use crate::plan::{Key, Plan, Write};
 use crate::pods;
 use crate::view::{View, controller_of, is_going, managed_by, selects};
+use rollout::{Rollout, size, wanted};
 
 /// The reconciler of Deployments.
 pub struct Deployments;
-
-/// A Deployment with the ReplicaSets that are its own.
-struct Rollout<'a> {
-    deployment: &'a Deployment,
-    /// The ReplicaSet of the current template, if it exists.
-    new: Option<Arc<ReplicaSet>>,
-    /// The ReplicaSets of earlier templates, oldest first.
-    old: Vec<Arc<ReplicaSet>>,
-    /// Whether pods of earlier templates are still about (also those being stopped).
-    old_pods_left: bool,
-    /// Whether the name that the current template's ReplicaSet would get is another's.
-    collides: bool,
-}
 
 impl Reconciler for Deployments {
     const NAME: &'static str = "deployment-controller";
@@ -63,12 +52,12 @@ impl Reconciler for Deployments {
         let paused = deployment.spec.as_ref().and_then(|s| s.paused).unwrap_or(false);
         if paused || is_scaling(&rollout) {
             rolling::scale(&rollout, &mut plan);
-        } else if rolling::strategy(&deployment) == "Recreate" {
-            recreate(&rollout, &mut plan);
+        } else if rollout::strategy(&deployment) == "Recreate" {
+            rolling::recreate(&rollout, &mut plan);
         } else {
             rolling::roll(&rollout, &mut plan);
         }
-        if !paused && is_complete(&deployment) {
+        if !paused && conditions::was_complete(&deployment) {
             history::clean_up(&rollout, &mut plan);
         }
         status::update(&rollout, &mut plan, now);
@@ -147,96 +136,12 @@ fn sort_out<'a>(deployment: &'a Deployment, sets: Vec<Arc<ReplicaSet>>, view: &V
     }
 }
 
-/// Whether the last status that was written says that the rollout is over.
-fn is_complete(deployment: &Deployment) -> bool {
-    let before = deployment.status.clone().unwrap_or_default();
-    status::is_complete(deployment, &before)
-}
-
 /// Whether `replicas` changed since the ReplicaSets were last sized.
 fn is_scaling(rollout: &Rollout) -> bool {
     let wanted = wanted(rollout.deployment).to_string();
     rollout.all().filter(|set| size(set) > 0).any(|set| {
         history::annotation(set, history::DESIRED_REPLICAS).is_some_and(|desired| desired != wanted)
     })
-}
-
-/// The old pods must all be gone before the first new one starts.
-fn recreate(rollout: &Rollout, plan: &mut Plan) {
-    let mut shrinking = false;
-    for set in rollout.old.iter().filter(|set| size(set) > 0) {
-        resize(rollout, set, 0, plan);
-        shrinking = true;
-    }
-    if shrinking || rollout.old_pods_left {
-        return;
-    }
-    match &rollout.new {
-        Some(set) => resize(rollout, set, wanted(rollout.deployment), plan),
-        None => history::create(rollout, wanted(rollout.deployment), plan),
-    }
-}
-
-impl Rollout<'_> {
-    /// All ReplicaSets, the new one last.
-    fn all(&self) -> impl Iterator<Item = &Arc<ReplicaSet>> {
-        self.old.iter().chain(self.new.iter())
-    }
-
-    /// Sum of the sizes asked for.
-    fn total(&self) -> i32 {
-        self.all().map(|set| size(set)).sum()
-    }
-}
-
-/// How many replicas the Deployment wants.
-fn wanted(deployment: &Deployment) -> i32 {
-    deployment
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(1)
-}
-
-/// How many replicas a ReplicaSet is asked to have.
-fn size(set: &ReplicaSet) -> i32 {
-    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
-}
-
-/// How many of its pods are available.
-fn available(set: &ReplicaSet) -> i32 {
-    set.status
-        .as_ref()
-        .and_then(|status| status.available_replicas)
-        .unwrap_or(0)
-}
-
-/// Gives a ReplicaSet another size, unless it has it, and tells about it.
-fn resize(rollout: &Rollout, set: &ReplicaSet, to: i32, plan: &mut Plan) {
-    let from = size(set);
-    let annotations = history::size_annotations(rollout.deployment);
-    let noted = annotations
-        .iter()
-        .all(|(k, v)| history::annotation(set, k) == Some(v.as_str()));
-    if from == to && noted {
-        return;
-    }
-    let patch = json!({
-        "metadata": {"annotations": annotations, "resourceVersion": set.metadata.resource_version},
-        "spec": {"replicas": to},
-    });
-    plan.write(Write::merge(set, patch));
-    if from != to {
-        let direction = if to > from { "up" } else { "down" };
-        let name = set.metadata.name.as_deref().unwrap_or_default();
-        let message = format!("Scaled {direction} replica set {name} from {from} to {to}");
-        plan.tell(
-            rollout.deployment,
-            EventType::Normal,
-            "ScalingReplicaSet",
-            message,
-        );
-    }
 }
 
 /// The Deployments a ReplicaSet matters to.

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
-use super::{Rollout, rollback, rolling, size, wanted};
+use super::rollout::{Rollout, bounds, size, wanted};
 use crate::plan::{Plan, Write};
 use crate::pods;
 use crate::replicaset::safe_suffix;
@@ -18,6 +18,10 @@ pub(super) const DESIRED_REPLICAS: &str = "deployment.kubernetes.io/desired-repl
 const MAX_REPLICAS: &str = "deployment.kubernetes.io/max-replicas";
 pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
+/// `"true"` on a ReplicaSet: its revision was complete once.
+pub(super) const ROLLED_OUT: &str = "coracle.dev/rolled-out";
+/// On a Deployment: the reversal (`rollback.rs`) that it stands on.
+pub(super) const ROLLED_BACK: &str = "coracle.dev/rolled-back";
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// Annotations of a Deployment that are not its ReplicaSets' business.
@@ -28,8 +32,8 @@ const OWN: [&str; 8] = [
     DESIRED_REPLICAS,
     MAX_REPLICAS,
     "deprecated.deployment.rollback.to",
-    rollback::ROLLED_OUT,
-    rollback::ROLLED_BACK,
+    ROLLED_OUT,
+    ROLLED_BACK,
 ];
 
 pub(super) fn annotation<'a>(set: &'a ReplicaSet, name: &str) -> Option<&'a str> {
@@ -149,7 +153,7 @@ fn note_revision(deployment: &Deployment, revision: i64, plan: &mut Plan) {
 /// What a ReplicaSet notes about the size of the whole.
 pub(super) fn size_annotations(deployment: &Deployment) -> BTreeMap<&'static str, String> {
     let wanted = wanted(deployment);
-    let (surge, _) = rolling::bounds(deployment);
+    let (surge, _) = bounds(deployment);
     BTreeMap::from([
         (DESIRED_REPLICAS, wanted.to_string()),
         (MAX_REPLICAS, (wanted + surge).to_string()),

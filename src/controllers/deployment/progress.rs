@@ -14,8 +14,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet};
 use serde_json::json;
 
-use super::status::{is_complete, set};
-use super::{Rollout, history};
+use super::conditions::{is_complete, set};
+use super::history;
+use super::rollout::Rollout;
 use crate::plan::{Plan, Write};
 
 const PROGRESSING: &str = "Progressing";

@@ -10,16 +10,15 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, ReplicaSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Rollout, history, is_complete, progress, wanted};
+use super::conditions::was_complete;
+use super::history::{ROLLED_BACK, ROLLED_OUT};
+use super::rollout::{Rollout, wanted};
+use super::{history, progress};
 use crate::plan::{Plan, Write};
 use crate::view::is_going;
 
 /// `"true"` on a Deployment asks for reversal.
 const ASKED: &str = "coracle.dev/rollback-on-deadline";
-/// `"true"` on a ReplicaSet: its revision was complete once.
-pub(super) const ROLLED_OUT: &str = "coracle.dev/rolled-out";
-/// On a Deployment: the [`Reversal`] that it stands on.
-pub(super) const ROLLED_BACK: &str = "coracle.dev/rolled-back";
 /// Kubernetes' note of why a revision came about; it goes with the revision.
 const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
 
@@ -59,7 +58,7 @@ fn reversal(deployment: &Deployment) -> Option<Reversal> {
 /// of no replicas proves nothing of its template.
 pub(super) fn mark_complete(rollout: &Rollout, plan: &mut Plan) {
     let Some(set) = &rollout.new else { return };
-    let proven = wanted(rollout.deployment) > 0 && is_complete(rollout.deployment);
+    let proven = wanted(rollout.deployment) > 0 && was_complete(rollout.deployment);
     if proven && history::annotation(set, ROLLED_OUT) != Some("true") {
         let patch = json!({"metadata": {"annotations": {ROLLED_OUT: "true"}}});
         plan.write(Write::merge(set.as_ref(), patch));

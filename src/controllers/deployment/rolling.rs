@@ -2,52 +2,13 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use client::EventType;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use serde_json::json;
 
-use super::{Rollout, available, history, resize, size, wanted};
-use crate::plan::Plan;
-
-/// `RollingUpdate` or `Recreate`.
-pub(super) fn strategy(deployment: &Deployment) -> &str {
-    let strategy = deployment.spec.as_ref().and_then(|s| s.strategy.as_ref());
-    strategy
-        .and_then(|s| s.type_.as_deref())
-        .unwrap_or("RollingUpdate")
-}
-
-/// `maxSurge` and `maxUnavailable` in pods: percentages of the wanted number,
-/// rounded up and down; both zero would stand still, so one may be missing then.
-pub(super) fn bounds(deployment: &Deployment) -> (i32, i32) {
-    if strategy(deployment) == "Recreate" {
-        return (0, 0);
-    }
-    let wanted = wanted(deployment);
-    let strategy = deployment.spec.as_ref().and_then(|s| s.strategy.as_ref());
-    let rolling = strategy
-        .and_then(|s| s.rolling_update.clone())
-        .unwrap_or_default();
-    let surge = resolve(rolling.max_surge.as_ref(), wanted, true);
-    let missing = resolve(rolling.max_unavailable.as_ref(), wanted, false);
-    if surge == 0 && missing == 0 {
-        (0, 1)
-    } else {
-        (surge, missing)
-    }
-}
-
-fn resolve(value: Option<&IntOrString>, total: i32, up: bool) -> i32 {
-    let quarter = IntOrString::String("25%".to_owned());
-    match value.unwrap_or(&quarter) {
-        IntOrString::Int(n) => (*n).max(0),
-        IntOrString::String(text) => {
-            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            let product = percent.max(0) * i64::from(total.max(0));
-            let pods = if up { (product + 99) / 100 } else { product / 100 };
-            i32::try_from(pods).unwrap_or(i32::MAX)
-        }
-    }
-}
+use super::history;
+use super::rollout::{Rollout, available, bounds, size, wanted};
+use crate::plan::{Plan, Write};
 
 /// One step of a rolling update: grow the new set first; once nothing is left to grow, shrink the old ones.
 pub(super) fn roll(rollout: &Rollout, plan: &mut Plan) {
@@ -144,5 +105,49 @@ fn share(rollout: &Rollout, sets: &[&Arc<ReplicaSet>], wanted: i32, plan: &mut P
     }
     for (set, to) in ranked.iter().zip(sizes) {
         resize(rollout, set, to, plan);
+    }
+}
+
+/// The old pods must all be gone before the first new one starts.
+pub(super) fn recreate(rollout: &Rollout, plan: &mut Plan) {
+    let mut shrinking = false;
+    for set in rollout.old.iter().filter(|set| size(set) > 0) {
+        resize(rollout, set, 0, plan);
+        shrinking = true;
+    }
+    if shrinking || rollout.old_pods_left {
+        return;
+    }
+    match &rollout.new {
+        Some(set) => resize(rollout, set, wanted(rollout.deployment), plan),
+        None => history::create(rollout, wanted(rollout.deployment), plan),
+    }
+}
+
+/// Gives a ReplicaSet another size, unless it has it, and tells about it.
+fn resize(rollout: &Rollout, set: &ReplicaSet, to: i32, plan: &mut Plan) {
+    let from = size(set);
+    let annotations = history::size_annotations(rollout.deployment);
+    let noted = annotations
+        .iter()
+        .all(|(k, v)| history::annotation(set, k) == Some(v.as_str()));
+    if from == to && noted {
+        return;
+    }
+    let patch = json!({
+        "metadata": {"annotations": annotations, "resourceVersion": set.metadata.resource_version},
+        "spec": {"replicas": to},
+    });
+    plan.write(Write::merge(set, patch));
+    if from != to {
+        let direction = if to > from { "up" } else { "down" };
+        let name = set.metadata.name.as_deref().unwrap_or_default();
+        let message = format!("Scaled {direction} replica set {name} from {from} to {to}");
+        plan.tell(
+            rollout.deployment,
+            EventType::Normal,
+            "ScalingReplicaSet",
+            message,
+        );
     }
 }

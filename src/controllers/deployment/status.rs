@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::{Rollout, available, progress, rollback, rolling, wanted};
+use super::conditions::set;
+use super::rollout::{Rollout, available, bounds, wanted};
+use super::{progress, rollback};
 use crate::plan::{Plan, Write};
 
 const REPLICA_FAILURE: &str = "ReplicaFailure";
@@ -114,7 +115,7 @@ fn set_available(
     conditions: &mut Vec<DeploymentCondition>,
     now: Timestamp,
 ) {
-    let (_, missing) = rolling::bounds(deployment);
+    let (_, missing) = bounds(deployment);
     let enough = after.available_replicas.unwrap_or(0) >= wanted(deployment) - missing;
     let (status, reason, message) = if enough {
         (
@@ -138,45 +139,6 @@ fn set_available(
         now,
         false,
     );
-}
-
-/// Whether a status says that all replicas are of the current template, and available.
-pub(super) fn is_complete(deployment: &Deployment, status: &DeploymentStatus) -> bool {
-    let wanted = wanted(deployment);
-    status.updated_replicas == Some(wanted)
-        && status.replicas == Some(wanted)
-        && status.available_replicas == Some(wanted)
-        && status.observed_generation >= deployment.metadata.generation
-}
-
-/// Sets a condition; its transition time moves only with its status, its
-/// update time also when `touch` says that something happened.
-pub(super) fn set(
-    conditions: &mut Vec<DeploymentCondition>,
-    kind: &str,
-    status: &str,
-    reason: &str,
-    message: String,
-    now: Timestamp,
-    touch: bool,
-) {
-    let now = Time(now);
-    let old = conditions.iter().find(|c| c.type_ == kind).cloned();
-    let same_status = old.as_ref().is_some_and(|c| c.status == status);
-    let same_reason = old.as_ref().is_some_and(|c| c.reason.as_deref() == Some(reason));
-    if same_status && same_reason && !touch {
-        return;
-    }
-    let transition = old.filter(|_| same_status).and_then(|c| c.last_transition_time);
-    conditions.retain(|c| c.type_ != kind);
-    conditions.push(DeploymentCondition {
-        type_: kind.to_owned(),
-        status: status.to_owned(),
-        reason: Some(reason.to_owned()),
-        message: Some(message),
-        last_update_time: Some(now.clone()),
-        last_transition_time: Some(transition.unwrap_or(now)),
-    });
 }
 
 /// Whether a reader would see no difference: absent and zero counts are the same.
