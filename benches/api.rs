@@ -23,6 +23,8 @@ use crate::table::{self, mib};
 pub const CONNECTIONS: usize = 32;
 /// Bytes of an object's text.
 const TEXT_BYTES: usize = 1024;
+/// Bytes of an answer: an object's text with what the server adds.
+const ANSWER_BYTES: usize = 1536;
 /// Definitions of kinds.
 const DEFINITIONS: usize = 1000;
 /// How often everything is listed.
@@ -40,41 +42,7 @@ pub async fn measure(bin: &Path, scratch: &Path, objects: usize) -> anyhow::Resu
     tokio::time::sleep(REST).await;
     let idle = node.memory("VmRSS");
     let wires = wires(&node, CONNECTIONS).await?;
-    let mut rows = Vec::new();
-    let bare = Bare::start(&node)?;
-    let asked = Asked {
-        floor: bare.wires(&node.kubeconfig(), CONNECTIONS).await?,
-        node: &node,
-        wires: &wires,
-        bare,
-    };
-    let create = |n: usize| (Method::POST, MAPS.to_owned(), map(n, "created"));
-    rows.push(asked.verb("create", objects, create, "1,700", "1.03").await?);
-    tokio::time::sleep(REST).await;
-    let full = node.memory("VmRSS");
-    let get = |n: usize| {
-        (
-            Method::GET,
-            format!("{MAPS}/bench-{}", n % objects),
-            String::new(),
-        )
-    };
-    rows.push(asked.verb("GET", 4 * objects, get, "3,500–4,700", "0.46").await?);
-    let put = |n: usize| (Method::PUT, format!("{MAPS}/bench-{n}"), map(n, "put"));
-    rows.push(asked.verb("PUT", objects, put, "1,550", "–").await?);
-    let head = [
-        "verb",
-        "CPU s per 1,000",
-        "a second",
-        "hyper alone: CPU s per 1,000",
-        "Kubernetes 1.36: CPU s per 1,000",
-        "a second",
-    ];
-    table::print(
-        &format!("{objects} ConfigMaps of 1 KiB over {CONNECTIONS} connections"),
-        &head,
-        &rows,
-    );
+    let full = verbs(&node, &wires, objects).await?;
     lists(&node, &wires).await?;
     api_watch::measure(&node, &wires, objects).await?;
     let defined = definitions(&node, &wires).await?;
@@ -101,6 +69,46 @@ pub async fn measure(bin: &Path, scratch: &Path, objects: usize) -> anyhow::Resu
         .collect();
     table::print("Resident memory", &["what", "coracle", "Kubernetes 1.36"], &rows);
     Ok(())
+}
+
+/// Creates, reads and replaces objects; resident memory once all are there.
+async fn verbs(node: &Node, wires: &[Wire], objects: usize) -> anyhow::Result<u64> {
+    let mut rows = Vec::new();
+    let bare = Bare::start(node, ANSWER_BYTES)?;
+    let asked = Asked {
+        floor: bare.wires(&node.kubeconfig(), CONNECTIONS).await?,
+        node,
+        wires,
+        bare,
+    };
+    let create = |n: usize| (Method::POST, MAPS.to_owned(), map(n, "created"));
+    rows.push(asked.verb("create", objects, create, "1,700", "1.03").await?);
+    tokio::time::sleep(REST).await;
+    let full = node.memory("VmRSS");
+    let get = |n: usize| {
+        (
+            Method::GET,
+            format!("{MAPS}/bench-{}", n % objects),
+            String::new(),
+        )
+    };
+    rows.push(asked.verb("GET", 4 * objects, get, "3,500–4,700", "0.46").await?);
+    let put = |n: usize| (Method::PUT, format!("{MAPS}/bench-{n}"), map(n, "put"));
+    rows.push(asked.verb("PUT", objects, put, "1,550", "–").await?);
+    let head = [
+        "verb",
+        "CPU s per 1,000",
+        "a second",
+        "nothing but HTTP",
+        "Kubernetes 1.36: CPU s per 1,000",
+        "a second",
+    ];
+    table::print(
+        &format!("{objects} ConfigMaps of 1 KiB over {CONNECTIONS} connections"),
+        &head,
+        &rows,
+    );
+    Ok(full)
 }
 
 fn grown(before: u64, after: u64) -> f64 {
@@ -188,29 +196,40 @@ async fn all(
 
 async fn lists(node: &Node, wires: &[Wire]) -> anyhow::Result<()> {
     let wire = wires.first().context("a connection")?;
+    let (bytes, used, took) = list(wire, || node.cpu()).await?;
+    let bare = Bare::start(node, bytes)?;
+    let floor = bare.wires(&node.kubeconfig(), 1).await?;
+    let (_, least, _) = list(floor.first().context("a connection")?, || bare.cpu()).await?;
+    let row = vec![
+        format!("{:.1} MB", bytes as f64 / 1e6),
+        format!("{used:.1} ms"),
+        format!("{least:.1} ms"),
+        format!("{took:.0} ms"),
+        "71–84 ms".to_owned(),
+    ];
+    let head = [
+        "LIST of all",
+        "CPU",
+        "nothing but HTTP",
+        "wall, median",
+        "Kubernetes 1.36: wall (7.3 MB)",
+    ];
+    table::print(&format!("LIST over one connection, {LISTS} times"), &head, &[row]);
+    Ok(())
+}
+
+/// Lists everything over and over: bytes of an answer, the server's CPU for it and its median time, in milliseconds.
+async fn list(wire: &Wire, cpu: impl Fn() -> Duration) -> anyhow::Result<(usize, f64, f64)> {
     let (mut took, mut bytes) = (Vec::new(), 0);
-    let cpu = node.cpu();
+    let before = cpu();
     for _ in 0..LISTS {
         let began = Instant::now();
         let answer = wire.ask(Method::GET, MAPS, String::new()).await?;
         took.push(table::ms(began.elapsed()));
         bytes = answer.len();
     }
-    let used = table::ms(node.cpu() - cpu) / LISTS as f64;
-    let row = vec![
-        format!("{:.1} MB", bytes as f64 / 1e6),
-        format!("{used:.1} ms"),
-        format!("{:.0} ms", table::median(&took)),
-        "71–84 ms".to_owned(),
-    ];
-    let head = [
-        "LIST of all",
-        "CPU",
-        "wall, median",
-        "Kubernetes 1.36: wall (7.3 MB)",
-    ];
-    table::print(&format!("LIST over one connection, {LISTS} times"), &head, &[row]);
-    Ok(())
+    let used = table::ms(cpu() - before) / LISTS as f64;
+    Ok((bytes, used, table::median(&took)))
 }
 
 /// Makes the definitions, waits until all are served; bytes of memory that they take.

@@ -14,21 +14,19 @@ use crate::{backend, process};
 
 /// Where it listens, in the sandbox's own network.
 const ADDRESS: &str = "127.0.0.1:8443";
-/// Bytes of an answer: an object of 1 KiB with what the server adds.
-const ANSWER_BYTES: usize = 1536;
 
 /// The server; ended when dropped.
 pub struct Bare(Child);
 
 impl Bare {
-    /// Starts it with the node's own certificate.
-    pub fn start(node: &Node) -> anyhow::Result<Self> {
+    /// Starts it with the node's own certificate. Its answers have so many bytes.
+    pub fn start(node: &Node, bytes: usize) -> anyhow::Result<Self> {
         let program = backend::program()?;
         let mut command = Command::new(&program);
         command
             .arg(ADDRESS)
             .args(node.serving())
-            .arg(ANSWER_BYTES.to_string());
+            .arg(bytes.to_string());
         let child = command.stdin(Stdio::null()).spawn();
         Ok(Self(
             child.with_context(|| format!("starting {}", program.display()))?,
