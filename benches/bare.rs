@@ -23,10 +23,7 @@ impl Bare {
     pub fn start(node: &Node, bytes: usize) -> anyhow::Result<Self> {
         let program = backend::program()?;
         let mut command = Command::new(&program);
-        command
-            .arg(ADDRESS)
-            .args(node.serving())
-            .arg(bytes.to_string());
+        command.arg(ADDRESS).args(node.serving()).arg(bytes.to_string());
         let child = command.stdin(Stdio::null()).spawn();
         Ok(Self(
             child.with_context(|| format!("starting {}", program.display()))?,

@@ -10,10 +10,10 @@ use futures_util::stream;
 use http::Response;
 use store::Backup;
 
+use crate::body::streamed;
+use crate::body::{Body, BoxError};
 use crate::http::path::ResourcePath;
-use crate::http::watch::streamed;
 use crate::http::{Door, Incoming};
-use crate::nodes::{Body, BoxError};
 use crate::registry::refuse;
 
 const GROUP: &str = "coracle.dev";

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod authn;
 pub mod authz;
 mod backup;
+pub mod body;
 pub mod config;
 pub mod conversion;
 pub mod discovery;

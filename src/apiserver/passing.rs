@@ -1,6 +1,5 @@
 //! Passing a request on over a connection of its own, and whatever protocol both sides change to.
 
-use std::fmt::Display;
 use std::sync::Arc;
 
 use api::status::Status;
@@ -13,8 +12,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::authn::front_proxy;
+use crate::body::Body;
 use crate::http::{Until, negotiate};
-use crate::nodes::Body;
+use crate::nodes::unreachable;
 
 /// A request as it goes on.
 pub struct Passed {
@@ -92,11 +92,6 @@ impl Passed {
         });
         Ok(response.map(|body| body.map_err(Into::into).boxed()))
     }
-}
-
-/// The refusal when what a request was for cannot be reached.
-pub fn unreachable(error: impl Display) -> Status {
-    Status::unavailable(format!("error trying to reach service: {error}"))
 }
 
 /// The request as it goes on: to the rest of its path, without what was for this hop.

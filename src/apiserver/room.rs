@@ -8,9 +8,9 @@ use api::status::Status;
 use http::{Method, Response};
 use serde::{Deserialize, Serialize};
 
+use crate::body::Body;
 use crate::http::path::ResourcePath;
 use crate::http::{Door, Incoming, reply};
-use crate::nodes::Body;
 use crate::registry::refuse;
 
 const GROUP: &str = "coracle.dev";

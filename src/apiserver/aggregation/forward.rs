@@ -11,10 +11,11 @@ use http::{Request, Response};
 
 use super::{Aggregation, Remote};
 use crate::authn::front_proxy;
-use crate::http::body::read;
+use crate::body::Body;
+use crate::body::read;
 use crate::http::reply;
-use crate::nodes::Body;
-use crate::passing::{Passed, unreachable};
+use crate::nodes::unreachable;
+use crate::passing::Passed;
 
 /// How long a request from this process may take.
 const CALL_WITHIN: Duration = Duration::from_secs(60);

@@ -11,6 +11,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::groups::add_authenticated;
+
 const GROUP: &str = "system:bootstrappers";
 
 /// The id and the secret of a token of the form `abcdef.0123456789abcdef`; `None` for any other.
@@ -69,7 +71,7 @@ pub(super) fn user(stored: &Value, id: &str, secret: &str, now: Timestamp) -> Re
         groups.push(group.to_owned());
     }
     let name = format!("system:bootstrap:{id}");
-    super::add_authenticated(&name, &mut groups);
+    add_authenticated(&name, &mut groups);
     Ok(User {
         name,
         groups,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use api::request::User;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::groups::add_authenticated;
 use crate::http::path::decode;
 
 /// The common name of this server's own certificate as a front proxy.
@@ -55,7 +56,7 @@ impl RequestHeaders {
             .iter()
             .flat_map(|header| values(headers, header))
             .collect();
-        super::add_authenticated(&name, &mut groups);
+        add_authenticated(&name, &mut groups);
         Some(User {
             name,
             uid: first(headers, &self.uid).unwrap_or_default(),

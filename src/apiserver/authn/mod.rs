@@ -8,6 +8,7 @@ mod configured;
 pub mod front_proxy;
 #[cfg(test)]
 mod fuzz;
+mod groups;
 pub mod oidc;
 mod service_account;
 mod tally;
@@ -33,9 +34,9 @@ pub use service_account::{ServiceAccounts, Used, Uses};
 pub use token_webhook::TokenWebhook;
 
 use crate::pki::{JoinRole, Material, Pki, Signers};
+use groups::AUTHENTICATED;
 use tally::Tally;
 
-const AUTHENTICATED: &str = "system:authenticated";
 const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Whose certificates are trusted, and as of which generation of the cluster's keys.
@@ -180,14 +181,6 @@ impl Authn {
                 tracing::debug!(why, "bearer token refused");
                 Status::unauthorized()
             })
-    }
-}
-
-/// Adds the group of everybody who proved who they are, as Kubernetes does for every authenticator.
-fn add_authenticated(name: &str, groups: &mut Vec<String>) {
-    let told = |group: &String| group == AUTHENTICATED || group == "system:unauthenticated";
-    if name != "system:anonymous" && !groups.iter().any(told) {
-        groups.push(AUTHENTICATED.to_owned());
     }
 }
 

@@ -11,6 +11,7 @@ use base::Clock;
 use serde_json::{Value, json};
 
 use super::bearers::Held;
+use super::groups::add_authenticated;
 use crate::outbound::{Correspondent, Outbound};
 use crate::remembered::Remembered;
 
@@ -89,7 +90,7 @@ fn read(review: &Value, wanted: &[String]) -> Answer {
     let of = &review["status"]["user"];
     let name = text(of, "username").to_owned();
     let mut groups = texts(of, "groups");
-    super::add_authenticated(&name, &mut groups);
+    add_authenticated(&name, &mut groups);
     let extra: BTreeMap<String, Vec<String>> =
         serde_json::from_value(of["extra"].clone()).unwrap_or_default();
     let user = User {

@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use super::door::Door;
 use super::incoming::Incoming;
-use super::watch::SyncStream;
 use super::{path, reply, verbs};
 use crate::aggregation::Remote;
 use crate::authz::Attributes;
+use crate::body::SyncStream;
+use crate::body::{Body, BoxError};
 use crate::metrics::About;
-use crate::nodes::{Body, BoxError};
 use crate::passing::Passed;
 
 /// Passes a request on to the server behind `remote`.

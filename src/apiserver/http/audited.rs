@@ -12,7 +12,7 @@ use super::verbs::rule_verb;
 use crate::audit::policy::{About, Stage};
 use crate::audit::{Ending, Outside, Trail};
 use crate::authz::Attributes;
-use crate::nodes::Body;
+use crate::body::Body;
 
 /// Begins the trail of a request whose caller is known, and as whom it is carried out if that is another; `verb` is that of metrics, and
 /// what is noted of the request goes to its notes.

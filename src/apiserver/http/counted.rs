@@ -13,8 +13,8 @@ use super::incoming::text;
 use super::path::{ResourcePath, Route};
 use super::query::Query;
 use super::verbs;
+use crate::body::Body;
 use crate::metrics::{About, Answer, HttpMetrics};
-use crate::nodes::Body;
 use crate::served::ServedKinds;
 
 /// A request that is on its way; one that is dropped before it was answered was aborted.

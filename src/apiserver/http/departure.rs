@@ -10,8 +10,8 @@ use http::header::{CONNECTION, HeaderValue};
 use tokio::sync::Notify;
 
 use super::reply;
+use crate::body::Body;
 use crate::health::Probe;
-use crate::nodes::Body;
 
 /// The stages of going, and who is still being answered.
 #[derive(Default)]

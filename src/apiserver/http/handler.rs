@@ -13,20 +13,20 @@ use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response};
 use tokio::time::Instant;
 
-use super::body::Lent;
 use super::counted::Counted;
 use super::door::{Caller, Door};
 use super::given_up::Reason;
 use super::incoming::Incoming;
+use super::lent::Lent;
 use super::path::{self, Route};
 use super::query::Query;
 use super::turns::{self, Asking};
 use super::{aggregated, audited, departure, impersonate, plain, reply, resource, verbs};
 use crate::audit::Trail;
 use crate::audit::policy::Stage;
+use crate::body::Body;
 use crate::fairness::Flow;
 use crate::metrics::About;
-use crate::nodes::Body;
 use crate::streams;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");

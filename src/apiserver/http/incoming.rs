@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::query::Query;
 use super::until::Until;
-use crate::nodes::Body;
+use crate::body::Body;
 
 /// A request on its way in, its user known.
 pub struct Incoming {

@@ -14,11 +14,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
-use super::body::{ReadError, read_into};
 use super::incoming::text;
 use super::reply;
 use super::shares::Shares;
-use crate::nodes::Body;
+use crate::body::Body;
+use crate::body::{ReadError, read_into};
 
 /// Larger bodies are refused (Kubernetes' limit).
 const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -115,7 +115,7 @@ mod tests {
     use futures_util::{StreamExt, stream};
 
     use super::*;
-    use crate::http::watch::streamed;
+    use crate::body::streamed;
 
     /// A body of so many pieces of 64 KiB, that ends or does not.
     fn body(pieces: usize, ends: bool) -> Body {

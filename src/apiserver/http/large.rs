@@ -19,7 +19,7 @@ use hyper::body::{Frame, SizeHint};
 use super::given_up::{GivenUp, Reason};
 use super::reply;
 use super::shares::{Share, Shares};
-use crate::nodes::{Body, BoxError};
+use crate::body::{Body, BoxError};
 
 /// Smaller answers are not counted; the connection itself takes more.
 const SMALL: usize = 4 * 1024;

@@ -32,7 +32,7 @@ use super::shares::Share;
 use super::together::Together;
 use super::until::{End, Until};
 use crate::authn::CertificateUser;
-use crate::nodes::{Body, BoxError};
+use crate::body::{Body, BoxError};
 use crate::pace::{Client, Pace};
 use crate::peers::PeerDoor;
 use crate::pki::Signers;

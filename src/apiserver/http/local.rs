@@ -13,8 +13,8 @@ use http_body_util::BodyExt;
 
 use super::door::{Caller, Door};
 use super::handler;
-use super::watch::SyncStream;
-use crate::nodes::{Body, BoxError};
+use crate::body::SyncStream;
+use crate::body::{Body, BoxError};
 
 /// A [`tower::Service`] that answers as the server does, for one user.
 #[derive(Clone)]

@@ -2,7 +2,6 @@
 
 mod aggregated;
 mod audited;
-pub mod body;
 pub mod convert;
 mod counted;
 mod departure;
@@ -17,6 +16,7 @@ pub mod impersonate;
 mod incoming;
 mod intake;
 mod large;
+mod lent;
 mod listen;
 pub mod local;
 pub mod negotiate;

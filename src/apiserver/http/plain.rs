@@ -12,8 +12,8 @@ use super::door::Door;
 use super::incoming::Incoming;
 use super::{aggregated, negotiate, reply};
 use crate::authz::Attributes;
+use crate::body::Body;
 use crate::health::Probe;
-use crate::nodes::Body;
 use crate::openapi_routes::holds;
 use crate::version;
 

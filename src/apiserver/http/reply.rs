@@ -13,7 +13,7 @@ use http::header::{
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 
-use crate::nodes::Body;
+use crate::body::Body;
 
 /// Smaller answers are not worth compressing (Kubernetes' threshold).
 const GZIP_BYTES_MIN: usize = 128 * 1024;

@@ -11,7 +11,6 @@ use base::{Random, SystemRandom};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Response};
 
-use super::body::read;
 use super::convert::{self, Conversion};
 use super::door::Door;
 use super::incoming::{Incoming, text};
@@ -21,8 +20,9 @@ use super::query::{self, Query};
 use super::verbs::timeout;
 use super::{negotiate, reply, turns, watch};
 use crate::audit::{self, Trail};
+use crate::body::Body;
+use crate::body::read;
 use crate::metrics::About;
-use crate::nodes::Body;
 use crate::streams;
 use crate::streams::upgrade::{self, Wanted};
 use crate::{backup, members, room, trust};

@@ -16,9 +16,9 @@ use super::door::Door;
 use super::path::{ResourcePath, Route};
 use super::query::Query;
 use super::{reply, verbs};
+use crate::body::{Body, BoxError};
 use crate::fairness::{self, Digest, Flow, ListKey, Seat, Sort, Subject, Work};
 use crate::metrics::About;
-use crate::nodes::{Body, BoxError};
 use crate::streams;
 
 const HEADERS: [HeaderName; 2] = [

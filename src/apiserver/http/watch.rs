@@ -18,8 +18,8 @@ use tokio_tungstenite::tungstenite::Message;
 use super::convert::Conversion;
 use super::until::Until;
 use super::watches::Place;
+use crate::body::{Body, BoxError, SyncStream};
 use crate::metrics::{Running, Sent, Watching};
-use crate::nodes::{Body, BoxError};
 use crate::streams::websocket;
 
 /// Events that are ready together are sent together, up to this many.
@@ -198,50 +198,6 @@ impl Line {
         self.write(&mut out);
         out.freeze()
     }
-}
-
-/// Makes a stream shareable between threads by never sharing it: `BoxBody` wants `Sync`,
-/// but bodies are only ever polled through `&mut`.
-pub(crate) struct SyncStream<S>(std::sync::Mutex<std::pin::Pin<Box<S>>>);
-
-impl<S> SyncStream<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self(std::sync::Mutex::new(Box::pin(stream)))
-    }
-}
-
-impl SyncStream<()> {
-    /// Any body as a [`Body`].
-    pub(crate) fn body<B>(body: B) -> Body
-    where
-        B: hyper::body::Body<Data = Bytes, Error = BoxError> + Send + 'static,
-    {
-        Body::new(StreamBody::new(SyncStream::new(http_body_util::BodyStream::new(
-            body,
-        ))))
-    }
-}
-
-impl<S: futures_util::Stream> futures_util::Stream for SyncStream<S> {
-    type Item = S::Item;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        let stream = self.0.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
-        stream.as_mut().poll_next(context)
-    }
-}
-
-/// A body made of a stream of chunks.
-pub fn streamed<S>(chunks: S) -> Body
-where
-    S: futures_util::Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
-{
-    Body::new(StreamBody::new(SyncStream::new(
-        chunks.map(|chunk| chunk.map(Frame::data)),
-    )))
 }
 
 #[cfg(test)]

@@ -12,9 +12,10 @@ use store::{MemberChange, Peer};
 use super::Members;
 use super::judge::{self, find};
 use super::wire::{Handover, JoinRequest, Member, MemberList, NewMember, id_of, id_text};
+use crate::body;
+use crate::body::Body;
 use crate::http::path::ResourcePath;
-use crate::http::{Door, Incoming, body, reply};
-use crate::nodes::Body;
+use crate::http::{Door, Incoming, reply};
 use crate::registry::refuse;
 use crate::version;
 

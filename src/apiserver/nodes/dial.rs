@@ -10,8 +10,9 @@
 //! and aggregated APIs alike. Only an endpoint that belongs to no node is dialled
 //! from here.
 
+use std::fmt::Display;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use api::request::{Request, ResourceRef, Verb};
 use api::status::Status;
@@ -26,11 +27,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
 use super::route::{self, Elsewhere, Route};
-use super::{Body, NodeDialer, NodeLinks};
-use crate::http::body::read;
-use crate::http::watch::streamed;
+use super::{NodeDialer, NodeLinks};
+use crate::body::{Body, read, streamed};
 use crate::own;
-use crate::passing::unreachable;
 
 const BLOCK_BYTES: usize = 32 * 1024;
 /// Blocks that may wait for a slow reader.
@@ -171,6 +170,11 @@ async fn direct(address: SocketAddr, mut pipe: DuplexStream) -> Result<(), Strin
     Ok(())
 }
 
+/// The refusal when what a request was for cannot be reached.
+pub fn unreachable(error: impl Display) -> Status {
+    Status::unavailable(format!("error trying to reach service: {error}"))
+}
+
 /// A refusal to dial, a socket's error at that address, in the words of Go's libraries.
 pub fn dialling(error: &io::Error, address: &str) -> String {
     let why = match error.kind() {
@@ -221,11 +225,6 @@ async fn failure(body: Body) -> String {
         Ok(status) => status.message,
         Err(_) => String::from_utf8_lossy(&body).trim().to_owned(),
     }
-}
-
-/// The address of an object as it says it; `None` when it says none.
-pub(super) fn parse_ip(text: &Value) -> Option<IpAddr> {
-    text.as_str()?.parse().ok()
 }
 
 #[cfg(test)]

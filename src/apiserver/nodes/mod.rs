@@ -16,14 +16,9 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::sync::watch;
 
-pub(crate) use dial::dialling;
+use crate::body::{Body, BoxError};
 pub use dial::{Dialer, Dialled};
-
-/// What can go wrong with a streamed body.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// A body of unknown make, in both directions.
-pub type Body = http_body_util::combinators::BoxBody<Bytes, BoxError>;
+pub(crate) use dial::{dialling, unreachable};
 
 /// Sends a request to the agent of a node. Paths are the agent's own, such as
 /// `/logs/{namespace}/{pod}/{container}`.

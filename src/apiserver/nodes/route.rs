@@ -1,11 +1,9 @@
 //! Which address a connection leads to, and which node reaches it. Pure.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use api::status::Status;
 use serde_json::Value;
-
-use super::dial::parse_ip;
 
 /// An address and who dials it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +136,11 @@ pub(super) fn to_node(node: &Value, port: u16) -> Result<Route, Status> {
         node: Some(name.to_owned()),
         address: SocketAddr::new(ip, port),
     })
+}
+
+/// The address of an object as it says it; `None` when it says none.
+fn parse_ip(text: &Value) -> Option<IpAddr> {
+    text.as_str()?.parse().ok()
 }
 
 #[cfg(test)]

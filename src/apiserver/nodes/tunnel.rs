@@ -9,7 +9,8 @@ use hyper::client::conn::http2;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
-use super::{Body, BoxError, Link, NodeLinks};
+use super::{Link, NodeLinks};
+use crate::body::{Body, BoxError};
 
 /// A silent connection is asked for a sign of life this often, so that a node
 /// that vanished is noticed although the server seldom has anything to say.

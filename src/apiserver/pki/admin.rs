@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use client::kubeconfig::{Kubeconfig, Other};
 use jiff::Timestamp;
 
-use super::{Pki, PkiError, RENEW_SECONDS, ca, files};
+use super::terms::RENEW_SECONDS;
+use super::{Pki, PkiError, ca, files};
 use crate::config::ServerConfig;
 
 /// The user's name and its group, which may do everything.

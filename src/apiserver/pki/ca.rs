@@ -12,7 +12,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{CA_SECONDS, DAY, PkiError, files};
+use super::terms::{CA_SECONDS, DAY};
+use super::{PkiError, files};
 
 /// Certificates are good from a day before they were made: clocks at the edge differ.
 const BACKDATED_SECONDS: i64 = DAY;

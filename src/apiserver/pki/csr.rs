@@ -4,7 +4,8 @@ use api::certificate_request::{AlternativeName, CertificateRequest};
 use jiff::Timestamp;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType, SubjectPublicKeyInfo};
 
-use super::{LEAF_SECONDS, Pki, subject};
+use super::terms::LEAF_SECONDS;
+use super::{Pki, subject};
 
 /// Signs certificates for clients of the API.
 pub const SIGNER_CLIENT: &str = "kubernetes.io/kube-apiserver-client";

@@ -1,8 +1,8 @@
 //! What of a cluster's keys ends, and when somebody should be told.
 
+use super::terms::DAY;
 use super::{Pki, Secret};
 
-const DAY: i64 = super::DAY;
 /// Leaves are made anew long before; one that comes as near as this could not be.
 const LEAF_WARNING: i64 = 30 * DAY;
 /// An authority is replaced by a person, who may be busy.

@@ -8,13 +8,16 @@ mod admin;
 mod ca;
 mod csr;
 mod endings;
+mod error;
 mod files;
 mod join;
+mod join_tokens;
 mod material;
 mod serving;
 mod signers;
 mod steps;
 mod subject;
+mod terms;
 mod trust;
 pub mod witness;
 
@@ -31,23 +34,17 @@ pub use csr::{
     CsrRefusal, CsrSpec, SIGNER_CLIENT, SIGNER_KUBELET_CLIENT, SIGNER_KUBELET_SERVING, SIGNER_LEGACY,
 };
 pub use endings::Ending;
-pub use join::{JoinRole, JoinToken, JoinTokens};
+pub use error::PkiError;
+pub use join::{JoinRole, JoinToken};
+pub use join_tokens::JoinTokens;
 pub use material::{AccountKey, Authority, Material};
 pub use serving::Serving;
 pub use signers::{Signer, Signers, signer};
 pub use steps::{Step, StepError};
+pub(crate) use terms::LEAF_SECONDS;
 pub use trust::{Item, Secret, State, Trust};
 
 use crate::config::ServerConfig;
-
-const DAY: i64 = 86_400;
-/// Certificates for people, nodes and serving live this long.
-pub(crate) const LEAF_SECONDS: i64 = 365 * DAY;
-/// What ends sooner than this is made anew when the server starts.
-const RENEW_SECONDS: i64 = 90 * DAY;
-
-/// CAs outlive the machines they run on.
-const CA_SECONDS: i64 = 3650 * DAY;
 
 /// The files that all servers of a cluster share.
 const SHARED: [&str; 11] = [
@@ -98,33 +95,6 @@ pub fn missing(data_dir: &Path) -> Option<&'static str> {
 /// The first of the shared files that is not among those handed over, as in a backup.
 pub fn missing_of(handed: &BTreeMap<String, String>) -> Option<&'static str> {
     SHARED.into_iter().find(|name| !handed.contains_key(*name))
-}
-
-/// Why keys or certificates cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum PkiError {
-    /// A file cannot be read or written.
-    #[error("{path}: {error}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// A file does not hold what its name says.
-    #[error("{path}: {why}")]
-    Malformed {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
-    /// A key or certificate could not be made.
-    #[error("making a certificate: {0}")]
-    Make(#[from] rcgen::Error),
-    /// TLS will not take a certificate or key.
-    #[error("TLS: {0}")]
-    Tls(#[from] rustls::Error),
 }
 
 /// The cluster's keys and certificates, which may change while the server runs.

@@ -13,7 +13,8 @@ use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{Ca, LEAF_SECONDS, Leaf, Pki, PkiError, RENEW_SECONDS, ca, files};
+use super::terms::{LEAF_SECONDS, RENEW_SECONDS};
+use super::{Ca, Leaf, Pki, PkiError, ca, files};
 use crate::config::ServerConfig;
 
 /// The certificate in use; shared with the TLS layer, which asks at each handshake.

@@ -16,7 +16,8 @@ use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{CA_SECONDS, Ca, PkiError, SHARED, Secret, Serving, Signers, files, receive, serving, signers};
+use super::terms::CA_SECONDS;
+use super::{Ca, PkiError, SHARED, Secret, Serving, Signers, files, receive, serving, signers};
 
 /// The files that a witness gets from the server that lets it in.
 const FILES: [&str; 6] = [

@@ -24,8 +24,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::http::{reply, watch};
-use crate::nodes::Body;
+use crate::body::{self, Body};
+use crate::http::reply;
 use crate::pki::JoinRole;
 use crate::{ApiServer, NodeDialer, ServerConfig};
 
@@ -213,7 +213,7 @@ async fn agent(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     let chunks = futures_util::stream::unfold(receive, |mut receive| async move {
         receive.recv().await.map(|bytes| (Ok(bytes), receive))
     });
-    Ok(Response::new(watch::streamed(chunks)))
+    Ok(Response::new(body::streamed(chunks)))
 }
 
 #[tokio::test]

@@ -9,9 +9,9 @@ use http::header::UPGRADE;
 use http::{Method, Response};
 
 use super::{Incoming, upgrade};
+use crate::body::Body;
 use crate::http::path::ResourcePath;
 use crate::http::{Door, negotiate};
-use crate::nodes::Body;
 
 /// Takes the connection over once the answer is sent.
 pub async fn answer(

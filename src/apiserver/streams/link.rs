@@ -5,11 +5,12 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use tokio::sync::mpsc;
 
+use crate::body::Body;
+use crate::body::read;
+use crate::body::streamed;
 use crate::http::Door;
-use crate::http::body::read;
 use crate::http::reply;
-use crate::http::watch::streamed;
-use crate::nodes::{Body, NodeDialer};
+use crate::nodes::NodeDialer;
 
 /// An agent's words about a failure are never longer.
 const FAILURE_BYTES_MAX: usize = 64 * 1024;

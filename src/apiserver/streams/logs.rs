@@ -10,10 +10,10 @@ use http::{Method, Response};
 use super::upgrade::{self, Wanted};
 use super::websocket::{self, Framing};
 use super::{Incoming, link, pod};
+use crate::body::Body;
 use crate::http::path::ResourcePath;
 use crate::http::query::Query;
 use crate::http::{Door, reply};
-use crate::nodes::Body;
 
 const SWITCHES: [&str; 3] = ["follow", "previous", "timestamps"];
 const VALUES: [&str; 5] = ["tailLines", "sinceSeconds", "sinceTime", "limitBytes", "stream"];

@@ -23,9 +23,9 @@ use http::{Method, Response};
 
 use crate::audit::Trail;
 use crate::authz::Attributes;
+use crate::body::Body;
 use crate::http::path::ResourcePath;
 use crate::http::{Door, reply};
-use crate::nodes::Body;
 use kind::Kind;
 
 pub use crate::http::Incoming;

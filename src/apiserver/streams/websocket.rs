@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 
 use super::quiet::Wire;
 use super::upgrade;
-use crate::nodes::Body;
+use crate::body::Body;
 
 /// Clients send pieces of 32 KiB; a larger message is nobody we know.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;

@@ -12,9 +12,9 @@ use store::Expect;
 
 use super::wire::{AUTHORITIES, TrustItem, TrustList};
 use super::{record, waiting};
+use crate::body::Body;
 use crate::http::path::ResourcePath;
 use crate::http::{Door, Incoming, reply};
-use crate::nodes::Body;
 use crate::pki::{Item, Pki, Secret, State, Step, StepError, Trust};
 use crate::registry::refuse;
 

@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 
 pub use kinds::{GROUP, all as kinds};
 
-use crate::http::body::read;
+use crate::body::read;
 use crate::http::reply;
 use crate::lookup::Lookup;
 use crate::nodes::{NodeDialer, NodeLinks};

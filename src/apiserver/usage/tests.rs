@@ -16,7 +16,7 @@ fn node() -> (Usage, Arc<AtomicUsize>) {
     let links = NodeLinks::new();
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
-    links.register_local("n1", move |request: http::Request<crate::nodes::Body>| {
+    links.register_local("n1", move |request: http::Request<crate::body::Body>| {
         assert_eq!(request.uri().path(), "/node/metrics/resource");
         let turn = count.fetch_add(1, Ordering::SeqCst) as f64;
         let used = turn / 10.0;

@@ -1,12 +1,13 @@
 //! Asking one webhook about one request, and what is made of it when it fails.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::kind::KindRef;
 use api::status::Status;
 use base::{Random, SystemRandom};
 use serde_json::Value;
 
+use super::course::Course;
 use super::hook::Hook;
 use super::notes;
 use super::review::{self, Answer};
@@ -106,20 +107,6 @@ pub async fn ask(
         Some(why) => Err(Failure::Refused(review::denial(&hook.name, why))),
         None => Ok(answer),
     }
-}
-
-/// One webhook's turn in a request.
-pub struct Course<'a> {
-    /// Whose.
-    pub hook: &'a Hook,
-    /// In which request.
-    pub subject: &'a Subject,
-    /// In which half of admission.
-    pub phase: Phase,
-    /// Which of the webhooks it is, and in which round.
-    pub turn: notes::Turn,
-    /// When it began.
-    pub began: Instant,
 }
 
 impl Course<'_> {

@@ -5,6 +5,7 @@
 //! ```
 
 mod call;
+mod course;
 pub mod hook;
 mod mutate;
 mod notes;

@@ -7,9 +7,10 @@ use api::patch;
 use api::status::Status;
 use serde_json::Value;
 
-use super::call::{self, Course, Failure, Wanted};
+use super::call::{self, Failure, Wanted};
+use super::course::{Course, Turn};
 use super::hook::Hook;
-use super::notes::{self, Turn};
+use super::notes;
 use crate::admission::dynamic::again::Again;
 use crate::admission::dynamic::around::Around;
 use crate::admission::dynamic::shape;

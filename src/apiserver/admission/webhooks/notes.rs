@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::call::Course;
+use super::course::Course;
 use crate::admission::metrics::Phase;
 
 /// Begins the key that tells what a webhook changed. It shows the object, so only those levels of the log that show
@@ -10,21 +10,6 @@ use crate::admission::metrics::Phase;
 pub const PATCH: &str = "patch.webhook.admission.k8s.io/";
 const MUTATION: &str = "mutation.webhook.admission.k8s.io/";
 const VALIDATING: &str = "validating.webhook.admission.k8s.io/";
-
-/// A webhook's place in a request.
-#[derive(Clone, Copy, Debug)]
-pub struct Turn {
-    /// 0 for the first round, 1 for those who are asked again.
-    pub round: usize,
-    /// Which one it is among all.
-    pub index: usize,
-}
-
-impl Turn {
-    fn key(self, prefix: &str) -> String {
-        format!("{prefix}round_{}_index_{}", self.round, self.index)
-    }
-}
 
 /// A webhook that may change the object was asked, and did or did not.
 pub fn asked(course: &Course<'_>, mutated: bool) {

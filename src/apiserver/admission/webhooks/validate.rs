@@ -6,9 +6,9 @@ use std::time::Instant;
 use api::status::Status;
 use futures_util::future::join_all;
 
-use super::call::{self, Course, Wanted};
+use super::call::{self, Wanted};
+use super::course::{Course, Turn};
 use super::hook::Hook;
-use super::notes::Turn;
 use crate::admission::dynamic::around::Around;
 use crate::admission::dynamic::subject::{Objects, Subject};
 use crate::admission::metrics::Phase;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::config::{Jwt, Mapping};
+use crate::authn::groups::add_authenticated;
 
 /// What one expression may cost.
 const COST_MAX: u64 = 1_000_000;
@@ -269,7 +270,7 @@ impl Rules {
             Some(source) => source.texts(claims)?.unwrap_or_default(),
             None => Vec::new(),
         };
-        super::super::add_authenticated(&name, &mut groups);
+        add_authenticated(&name, &mut groups);
         let uid = match &self.uid {
             Some(source) => source.text(claims, "uid")?,
             None => String::new(),

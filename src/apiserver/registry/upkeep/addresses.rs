@@ -17,8 +17,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 use store::{Change, Entry, Event, Expect, Op, StoreError};
 
+use super::order::Collection;
 use super::repairs::{self, Repairs};
-use super::{Collection, PAUSE, service_cidrs};
+use super::{PAUSE, service_cidrs};
 use crate::lookup;
 use crate::mirror::anew;
 use crate::registry::services::records;

@@ -9,7 +9,7 @@ use api::value::has;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Collection, What, Write, condition, has_all};
+use super::order::{Collection, What, Write, condition, has_all};
 use crate::priorities::{self, REGISTRATION};
 use crate::usage;
 

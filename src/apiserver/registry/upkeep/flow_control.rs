@@ -7,7 +7,7 @@ use api::object;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Collection, What, Write, condition, has_all};
+use super::order::{Collection, What, Write, condition, has_all};
 
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 /// The levels.

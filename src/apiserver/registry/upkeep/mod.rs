@@ -7,6 +7,7 @@ mod account_secrets;
 mod addresses;
 mod api_services;
 mod flow_control;
+mod order;
 mod plant;
 mod repairs;
 mod service_cidrs;
@@ -17,6 +18,7 @@ mod uses;
 #[cfg(test)]
 pub(crate) use flow_control::all as suggested_flow_control;
 pub(crate) use flow_control::mandatory as mandatory_flow_control;
+pub(crate) use order::condition;
 pub(crate) use repairs::COMPONENT as REPAIRS;
 
 use std::sync::Arc;
@@ -27,8 +29,7 @@ use api::object;
 use api::request::{Request, Verb};
 use api::status::Status;
 use futures_util::{StreamExt, stream};
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::{Leadership, StoreError};
 
 use super::{Core, text};
@@ -36,6 +37,7 @@ use crate::lookup;
 use crate::mirror::anew;
 use crate::pki::Material;
 use crate::vault::Watch;
+use order::{Collection, What, Write};
 use trust::Trust;
 
 /// Writes go through the store in batches; this many wait for one at a time.
@@ -50,31 +52,12 @@ const REST_MAX: Duration = Duration::from_secs(1);
 /// How long a broken watch, or a store that refuses, is left alone.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// A collection that is kept in order: group, plural and namespace.
-type Collection = (&'static str, &'static str, &'static str);
-
 const COLLECTIONS: [Collection; 4] = [
     flow_control::LEVELS,
     flow_control::SCHEMAS,
     api_services::SERVICES,
     trust::MAPS,
 ];
-
-/// One write that brings an object into order.
-#[derive(Debug, PartialEq)]
-struct Write {
-    collection: Collection,
-    what: What,
-    object: Value,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
-    Create,
-    Replace,
-    ReplaceStatus,
-    Delete,
-}
 
 impl Core {
     /// Keeps these objects in order for ever; `once` says that they have been it once. Call it once the definitions are
@@ -215,65 +198,4 @@ async fn of_keys(keys: &mut Option<tokio::sync::watch::Receiver<Arc<Material>>>)
         return;
     }
     std::future::pending().await
-}
-
-/// Whether `live` has everything that `wanted` says; it may say more, as defaults do.
-fn has_all(live: &Value, wanted: &Value) -> bool {
-    match (live, wanted) {
-        (Value::Object(live), Value::Object(wanted)) => wanted
-            .iter()
-            .all(|(key, wanted)| live.get(key).is_some_and(|live| has_all(live, wanted))),
-        (Value::Array(live), Value::Array(wanted)) => {
-            live.len() == wanted.len()
-                && live
-                    .iter()
-                    .zip(wanted)
-                    .all(|(live, wanted)| has_all(live, wanted))
-        }
-        _ => live == wanted,
-    }
-}
-
-/// A condition of a status, as it is or as it has to be from now on; `None` if the object has it already.
-pub(crate) fn condition(live: &Value, kind: &str, says: [&str; 3], now: Timestamp) -> Option<Value> {
-    let [status, reason, message] = says;
-    let wanted = json!({ "type": kind, "status": status, "reason": reason, "message": message });
-    let conditions = object::get_list(live, &["status", "conditions"]);
-    if conditions.iter().any(|condition| has_all(condition, &wanted)) {
-        return None;
-    }
-    let mut new = live.clone();
-    let mut others: Vec<Value> = conditions.iter().filter(|c| c["type"] != kind).cloned().collect();
-    let mut wanted = wanted;
-    wanted["lastTransitionTime"] = object::time_text(now).into();
-    others.push(wanted);
-    object::set(&mut new, &["status", "conditions"], others);
-    Some(new)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_defaults_add_makes_no_difference() {
-        let wanted = json!({"a": {"b": [{"c": 1}]}});
-        assert!(has_all(&json!({"a": {"b": [{"c": 1, "d": 2}]}, "e": 3}), &wanted));
-        assert!(!has_all(&json!({"a": {"b": [{"c": 1}, {"c": 1}]}}), &wanted));
-        assert!(!has_all(&json!({"a": {}}), &wanted));
-    }
-
-    #[test]
-    fn a_condition_is_replaced_and_others_stay() {
-        let live = json!({"status": {"conditions": [{"type": "A", "status": "False"}, {"type": "B"}]}});
-        let says = ["True", "Local", "Here"];
-        let new = condition(&live, "A", says, Timestamp::UNIX_EPOCH).unwrap();
-        let conditions = new["status"]["conditions"].as_array().unwrap();
-        assert_eq!(conditions.len(), 2);
-        assert_eq!(
-            (&conditions[0]["type"], &conditions[1]["status"]),
-            (&json!("B"), &json!("True"))
-        );
-        assert_eq!(condition(&new, "A", says, Timestamp::UNIX_EPOCH), None);
-    }
 }

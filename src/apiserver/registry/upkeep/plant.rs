@@ -9,7 +9,8 @@ use api::status::Status;
 use serde_json::Value;
 use store::{Expect, Op, StoreError};
 
-use super::{AT_ONCE, Collection, Write};
+use super::AT_ONCE;
+use super::order::{Collection, Write};
 use crate::registry::target::Part;
 use crate::registry::{Core, meta, refuse};
 

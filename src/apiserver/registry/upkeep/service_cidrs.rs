@@ -10,7 +10,7 @@ use api::value;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Collection, What, Write, condition};
+use super::order::{Collection, What, Write, condition};
 
 /// Where they are.
 pub(super) const RANGES: Collection = ("networking.k8s.io", "servicecidrs", "");

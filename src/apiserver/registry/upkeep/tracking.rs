@@ -8,7 +8,8 @@ use jiff::civil::Date;
 use jiff::tz::Offset;
 use serde_json::{Value, json};
 
-use super::{What, Write, trust::MAPS};
+use super::order::{What, Write};
+use super::trust::MAPS;
 
 const SINCE: &str = "since";
 

@@ -4,7 +4,7 @@
 use api::object;
 use serde_json::{Map, Value, json};
 
-use super::{Collection, What, Write, has_all};
+use super::order::{Collection, What, Write, has_all};
 use crate::authn::RequestHeaders;
 use crate::pki::Material;
 

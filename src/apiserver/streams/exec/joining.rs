@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::speaking::{Client, Outputs};
-use crate::nodes::Body;
+use crate::body::Body;
 
 /// How long a client is given to take the news of a broken end.
 const NEWS_MAX: Duration = Duration::from_secs(2);

@@ -16,9 +16,9 @@ use super::spdy::Session;
 use super::upgrade::{self, Wanted};
 use super::websocket::{self, Framing};
 use super::{Incoming, pod};
+use crate::body::Body;
 use crate::http::Door;
 use crate::http::path::ResourcePath;
-use crate::nodes::Body;
 use target::Target;
 
 const TUNNELLED: &str = "SPDY/3.1+portforward.k8s.io";

@@ -7,8 +7,8 @@ use http::Method;
 use tokio::sync::mpsc;
 
 use super::super::link;
+use crate::body::Body;
 use crate::http::Door;
-use crate::nodes::Body;
 
 /// Where the connections lead.
 #[derive(Clone)]

@@ -12,10 +12,12 @@ use http::{Method, Response};
 use rustls::pki_types::ServerName;
 
 use super::Incoming;
+use crate::body::Body;
 use crate::http::path::ResourcePath;
 use crate::http::{Door, reply};
-use crate::nodes::{Body, Dialled, NodeDialer};
-use crate::passing::{Passed, rewrite, unreachable};
+use crate::nodes::unreachable;
+use crate::nodes::{Dialled, NodeDialer};
+use crate::passing::{Passed, rewrite};
 use links::Links;
 
 /// The port of a kubelet, on which the agent answers itself.

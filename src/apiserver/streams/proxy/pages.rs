@@ -12,8 +12,8 @@ use http_body_util::BodyExt;
 
 use super::links::Links;
 use super::tags;
-use crate::http::watch::streamed;
-use crate::nodes::Body;
+use crate::body::Body;
+use crate::body::streamed;
 
 /// A tag longer than this goes on as it is.
 const TAG_BYTES_MAX: usize = 64 * 1024;

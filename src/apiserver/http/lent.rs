@@ -1,67 +1,21 @@
-//! Reading bodies, but never more than wanted.
+//! Bodies that are handed on, and what nobody reads of them.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, SizeHint};
 
-use crate::nodes::{Body, BoxError};
+use crate::body::{Body, BoxError};
 
 /// What is read off of a body that nobody wants, at most.
 const REST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// And for how long.
 const REST_WITHIN: Duration = Duration::from_secs(2);
-
-/// Why a body could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// It is larger than allowed.
-    #[error("the body is too large")]
-    TooLarge,
-    /// There is no room for it.
-    #[error("too many bodies wait")]
-    NoRoom,
-    /// The connection broke.
-    #[error(transparent)]
-    Broken(BoxError),
-}
-
-/// The whole body, if it has at most `max` bytes.
-pub async fn read(body: Body, max: usize) -> Result<Bytes, ReadError> {
-    read_into(body, max, |_| true).await
-}
-
-/// The same, as long as there is `room` for what comes.
-pub async fn read_into(
-    mut body: Body,
-    max: usize,
-    mut room: impl FnMut(usize) -> bool,
-) -> Result<Bytes, ReadError> {
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let bytes = frame.map_err(ReadError::Broken)?.into_data().unwrap_or_default();
-        if first.len() + all.len() + bytes.len() > max {
-            return Err(ReadError::TooLarge);
-        }
-        if !bytes.is_empty() && !room(bytes.len()) {
-            return Err(ReadError::NoRoom);
-        }
-        // Most bodies are one piece, which need not be copied.
-        if first.is_empty() && all.is_empty() {
-            first = bytes;
-        } else {
-            all.extend_from_slice(&std::mem::take(&mut first));
-            all.extend_from_slice(&bytes);
-        }
-    }
-    Ok(if all.is_empty() { first } else { all.freeze() })
-}
 
 /// A body that was handed on, so that what nobody has read of it can be read off.
 pub struct Lent(Option<Shared>);
@@ -134,26 +88,8 @@ impl hyper::body::Body for Borrowed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::watch::streamed;
-
-    fn pieces(pieces: &[&'static str]) -> Body {
-        let pieces: Vec<_> = pieces
-            .iter()
-            .map(|p| Ok(Bytes::from_static(p.as_bytes())))
-            .collect();
-        streamed(futures_util::stream::iter(pieces))
-    }
-
-    #[tokio::test]
-    async fn bodies_are_joined_up_to_the_limit() {
-        assert_eq!(read(pieces(&["ab", "c", "", "d"]), 4).await.unwrap(), "abcd");
-        assert_eq!(read(pieces(&["ab"]), 2).await.unwrap(), "ab");
-        assert_eq!(read(pieces(&[]), 0).await.unwrap(), "");
-        assert!(matches!(
-            read(pieces(&["ab", "c"]), 2).await,
-            Err(ReadError::TooLarge)
-        ));
-    }
+    use crate::body::tests::pieces;
+    use crate::body::{read, streamed};
 
     #[tokio::test]
     async fn what_nobody_reads_is_read_off() {
