@@ -43,6 +43,7 @@ pub mod room;
 pub mod served;
 pub mod server;
 mod signer;
+mod stored;
 pub mod streams;
 mod switches;
 mod tls;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use store::Entry;
 
+use crate::stored::{key, prefix};
 use crate::vault::Vault;
 
 /// One stored object as the cache has it.
@@ -28,33 +29,6 @@ pub trait Lookup: Send + Sync + 'static {
     /// The objects of that kind, in all namespaces when `namespace` is empty, whose selectable
     /// field has that value; every one of them when `field` is empty.
     fn selected(&self, group: &str, plural: &str, namespace: &str, field: &str, value: &str) -> Vec<Found>;
-}
-
-/// The key under which an object is stored.
-pub fn key(group: &str, plural: &str, namespace: &str, name: &str) -> String {
-    let group = if group.is_empty() { "core" } else { group };
-    match namespace.is_empty() {
-        true => ["/", group, "/", plural, "/", name].concat(),
-        false => ["/", group, "/", plural, "/", namespace, "/", name].concat(),
-    }
-}
-
-/// The prefix of the keys of a kind's objects, ending in `/`.
-pub fn prefix(group: &str, plural: &str, namespace: &str) -> String {
-    key(group, plural, namespace, "")
-}
-
-/// The part of a key, or of a prefix of keys, that names the resource.
-pub fn collection(key: &str) -> &str {
-    let third = key.match_indices('/').nth(2);
-    third.map_or(key, |(at, _)| key.get(..at).unwrap_or(key))
-}
-
-/// Group and plural that such a part is of.
-pub fn resource(collection: &str) -> (&str, &str) {
-    let named = collection.strip_prefix('/').unwrap_or(collection);
-    let (group, plural) = named.split_once('/').unwrap_or(("", named));
-    (if group == "core" { "" } else { group }, plural)
 }
 
 /// A [`Lookup`] over the store's own cache.
@@ -156,23 +130,6 @@ pub(crate) mod tests {
             all.filter(|(_, object)| matches(object))
                 .map(|(_, object)| found(object))
                 .collect()
-        }
-    }
-
-    #[test]
-    fn keys_have_the_agreed_form() {
-        assert_eq!(key("", "pods", "a", "web"), "/core/pods/a/web");
-        assert_eq!(key("apps", "deployments", "a", "web"), "/apps/deployments/a/web");
-        assert_eq!(
-            prefix("rbac.authorization.k8s.io", "roles", ""),
-            "/rbac.authorization.k8s.io/roles/"
-        );
-        for (key, named) in [
-            ("/core/pods/a/web", ("", "pods")),
-            ("/apps/deployments/", ("apps", "deployments")),
-            ("nonsense", ("", "nonsense")),
-        ] {
-            assert_eq!(resource(collection(key)), named, "{key}");
         }
     }
 }

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use store::{Change, Store, StoreError};
 
 use crate::authz::{Attributes, Authorizer};
-use crate::lookup;
 use crate::mirror::anew;
 use crate::pki::{CsrSpec, Pki, SIGNER_CLIENT, SIGNER_KUBELET_CLIENT, SIGNER_KUBELET_SERVING, SIGNER_LEGACY};
+use crate::stored;
 
 const GROUP: &str = "certificates.k8s.io";
 const PLURAL: &str = "certificatesigningrequests";
@@ -144,7 +144,7 @@ impl Signer {
     }
 
     async fn follow(&self) -> Result<(), StoreError> {
-        let prefix = lookup::prefix(GROUP, PLURAL, "");
+        let prefix = stored::prefix(GROUP, PLURAL, "");
         let (revision, entries) = self.store.peek_prefix(&prefix);
         for entry in entries {
             self.deal_with(&entry.text).await;
@@ -189,7 +189,7 @@ impl Signer {
     fn taken(&self, csr: &Value) -> Option<String> {
         let user = common_name(csr)?;
         let name = user.strip_prefix("system:node:")?;
-        let node = self.store.peek(&lookup::key("", "nodes", "", name))?;
+        let node = self.store.peek(&stored::key("", "nodes", "", name))?;
         let node: Value = serde_json::from_slice(&node.text).ok()?;
         is_another(csr, &user, &node).then(|| name.to_owned())
     }

@@ -8,13 +8,10 @@ use api::tokens::BOOTSTRAP_NAMESPACE;
 use async_trait::async_trait;
 use base::Clock;
 
-use super::token_webhook::TokenWebhook;
+use super::token_webhook::{Held, TokenWebhook};
 use super::{Configured, ServiceAccounts, bootstrap};
 use crate::lookup::Lookup;
 use crate::tokens::{IssuedToken, KeptSpec, TokenSpec, Tokens};
-
-/// Whose a token is, and for which audiences it is good.
-pub(super) type Held = (User, Vec<String>);
 
 /// All who know tokens, in Kubernetes' order.
 pub struct Bearers {

@@ -10,7 +10,6 @@ use api::value::{flag, list, text};
 use base::Clock;
 use serde_json::{Value, json};
 
-use super::bearers::Held;
 use super::groups::add_authenticated;
 use crate::outbound::{Correspondent, Outbound};
 use crate::remembered::Remembered;
@@ -18,6 +17,9 @@ use crate::remembered::Remembered;
 /// How long an answer is remembered (`authentication-token-webhook-cache-ttl`).
 const REMEMBERED: Duration = Duration::from_secs(120);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Whose a token is, and for which audiences it is good.
+pub type Held = (User, Vec<String>);
 
 type Answer = Result<Held, String>;
 

@@ -16,6 +16,7 @@ mod follow;
 mod level;
 mod limits;
 mod metrics;
+mod objects;
 mod plan;
 mod queues;
 mod schema;
@@ -142,8 +143,8 @@ impl Fairness {
 
     /// Makes a plan of these objects, by their keys.
     fn think(&self, objects: &BTreeMap<String, Value>) {
-        let (mut levels, mut schemas) = follow::sorted(objects);
-        follow::add_mandatory(&mut levels, &mut schemas);
+        let (mut levels, mut schemas) = objects::sorted(objects);
+        objects::add_mandatory(&mut levels, &mut schemas);
         let making = Making {
             seats: self.seats,
             series: &self.series,

@@ -9,8 +9,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use store::Store;
 
-use crate::lookup;
 use crate::served::ServedKinds;
+use crate::stored;
 
 #[derive(Clone, Debug, EncodeLabelSet)]
 struct Resource {
@@ -49,7 +49,7 @@ impl Objects {
         // Kinds in several versions, or forms, are kept as one; what cannot be removed is not kept at all.
         for kind in self.kinds.all().iter().filter(|kind| kind.has_verb("delete")) {
             let (group, _) = kind.stored_as();
-            let count = || self.store.count(&lookup::prefix(group, kind.plural, ""));
+            let count = || self.store.count(&stored::prefix(group, kind.plural, ""));
             counted.entry((group, kind.plural)).or_insert_with(count);
         }
         counted

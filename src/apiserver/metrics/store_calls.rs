@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
 use super::requests::{Histograms, SECONDS};
-use crate::lookup;
+use crate::stored;
 
 /// What the store is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,13 +113,13 @@ impl StoreCalls {
     }
 
     fn of(&self, key: &str) -> Arc<[Call; 5]> {
-        let collection = lookup::collection(key);
+        let collection = stored::collection(key);
         let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(calls) = known.get(collection) {
             return calls.clone();
         }
         drop(known);
-        let (group, resource) = lookup::resource(collection);
+        let (group, resource) = stored::resource(collection);
         let calls = Operation::ALL.map(|operation| Call {
             labels: Labels {
                 operation: operation.name(),

@@ -10,6 +10,7 @@ use rcgen::{
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::terms::{CA_SECONDS, DAY};
@@ -247,4 +248,9 @@ pub(super) fn ends(pem: &str) -> Option<i64> {
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
     let (_, cert) = X509Certificate::from_der(&der).ok()?;
     Some(cert.validity().not_after.timestamp())
+}
+
+/// Hexadecimal SHA-256 of a certificate.
+pub fn fingerprint(der: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(der))
 }

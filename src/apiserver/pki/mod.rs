@@ -5,6 +5,7 @@
 //! ECDSA P-256: made in microseconds, so that the first start is quick.
 
 mod admin;
+mod authorities;
 mod ca;
 mod csr;
 mod endings;
@@ -26,10 +27,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-pub use ca::{Ca, Issued, Leaf};
+pub use authorities::has_authority;
+pub use ca::{Ca, Issued, Leaf, fingerprint};
 pub use csr::{
     CsrRefusal, CsrSpec, SIGNER_CLIENT, SIGNER_KUBELET_CLIENT, SIGNER_KUBELET_SERVING, SIGNER_LEGACY,
 };
@@ -196,23 +197,6 @@ impl Pki {
         let leaf = Leaf::client(crate::authn::front_proxy::CLIENT_NAME, &[]);
         self.now().front_proxy_ca.issue(&leaf, now, LEAF_SECONDS)
     }
-}
-
-/// Whether the serving authority of a data folder that has one is, or was, the one of that hash; `None` for a folder
-/// without.
-///
-/// # Errors
-/// When a file cannot be read or makes no sense.
-pub fn has_authority(data_dir: &Path, hash: &str) -> Result<Option<bool>, PkiError> {
-    if !data_dir.join("pki/serving-ca.crt").exists() {
-        return Ok(None);
-    }
-    trust::has_authority(data_dir, hash).map(Some)
-}
-
-/// Hexadecimal SHA-256 of a certificate.
-pub fn fingerprint(der: &[u8]) -> String {
-    format!("{:x}", Sha256::digest(der))
 }
 
 #[cfg(test)]

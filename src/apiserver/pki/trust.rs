@@ -22,7 +22,8 @@ use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Ca, JoinRole, JoinToken, PkiError, ca, files, fingerprint, witness};
+use super::ca::{self, Ca, fingerprint};
+use super::{JoinRole, JoinToken, PkiError, files};
 
 /// Where the document is in a data folder, once a secret was changed; before, the single files say the same.
 pub(super) const FILE: &str = "pki/trust.json";
@@ -341,26 +342,4 @@ impl Trust {
         items.sort_by_key(|item| item.state);
         items.iter().map(|item| item.certificate.as_str()).collect()
     }
-}
-
-/// Whether the serving authority of a data folder is, or was, the one of that hash.
-pub(super) fn has_authority(data_dir: &Path, hash: &str) -> Result<bool, PkiError> {
-    let path = data_dir.join("pki/serving-ca.crt");
-    let text = files::read(&path)?.unwrap_or_default();
-    let malformed = |error: rustls::pki_types::pem::Error| PkiError::Malformed {
-        path: path.clone(),
-        why: error.to_string(),
-    };
-    let certificates = CertificateDer::pem_slice_iter(text.as_bytes());
-    let mut hashes = certificates
-        .map(|der| der.map(|der| fingerprint(&der)))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(malformed)?;
-    hashes.extend(witness::past(data_dir)?);
-    let path = data_dir.join(FILE);
-    if let Some(text) = files::read(&path)? {
-        let trust = Trust::parse(text.as_bytes()).map_err(|why| PkiError::Malformed { path, why })?;
-        hashes.extend(trust.past);
-    }
-    Ok(hashes.iter().any(|known| known.eq_ignore_ascii_case(hash)))
 }

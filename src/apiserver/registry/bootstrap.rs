@@ -16,7 +16,7 @@ use store::{Expect, ListQuery, Op, StoreError};
 use super::services::records;
 use super::world::full_name;
 use super::{Core, refuse, services, text};
-use crate::{lookup, own};
+use crate::{own, stored};
 
 const NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "default"];
 
@@ -75,7 +75,7 @@ impl Core {
 
     /// Creates an object unless it exists.
     async fn ensure(&self, group: &str, plural: &str, namespace: &str, new: Value) -> Result<(), Status> {
-        let key = lookup::key(group, plural, namespace, object::name(&new));
+        let key = stored::key(group, plural, namespace, object::name(&new));
         if self
             .inner
             .store
@@ -103,7 +103,7 @@ impl Core {
         differs: impl Fn(&Value) -> bool,
     ) -> Result<(), Status> {
         let name = object::name(&new).to_owned();
-        let key = lookup::key(group, plural, "default", &name);
+        let key = stored::key(group, plural, "default", &name);
         let Some(entry) = self.inner.store.get(&key).await.map_err(refuse::status)? else {
             return self.ensure(group, plural, "default", new).await;
         };
@@ -171,7 +171,7 @@ impl Core {
                 .map_err(refuse::status)
         };
         let mut wanted: BTreeMap<String, Value> = BTreeMap::new();
-        for entry in list(lookup::prefix("", "services", "")).await? {
+        for entry in list(stored::prefix("", "services", "")).await? {
             let service = text::parse(&entry)?;
             for key in records::held(&service) {
                 if let Some(first) = wanted.get(&key) {

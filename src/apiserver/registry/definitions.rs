@@ -18,7 +18,7 @@ use store::{Change, StoreError};
 
 use super::Core;
 use crate::mirror::anew;
-use crate::{lookup, own};
+use crate::{own, stored};
 
 /// How often a definition that waits for its objects is looked at.
 const CLEANUP_INTERVAL: Duration = Duration::from_millis(300);
@@ -107,7 +107,7 @@ fn slim(definition: &Value) -> Value {
 impl Core {
     /// Serves what all definitions describe; call it before the first request.
     pub fn load_definitions(&self) -> Definitions {
-        let prefix = lookup::prefix(custom::GROUP, custom::PLURAL, "");
+        let prefix = stored::prefix(custom::GROUP, custom::PLURAL, "");
         let (revision, entries) = self.inner.store.peek_prefix(&prefix);
         let mut all = Definitions {
             revision,
@@ -135,7 +135,7 @@ impl Core {
     }
 
     async fn drain_definitions(&self, all: &mut Definitions) -> Result<(), StoreError> {
-        let prefix = lookup::prefix(custom::GROUP, custom::PLURAL, "");
+        let prefix = stored::prefix(custom::GROUP, custom::PLURAL, "");
         let mut watch = self.inner.store.watch(&prefix, all.revision)?;
         loop {
             let waiting = all.terminating();
@@ -266,7 +266,7 @@ impl Core {
         if plural.is_empty() || built_in {
             return Ok(0);
         }
-        let prefix = lookup::prefix(group, plural, "");
+        let prefix = stored::prefix(group, plural, "");
         let (_, entries) = self.inner.store.peek_prefix(&prefix);
         let version = self
             .inner

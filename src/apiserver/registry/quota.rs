@@ -2,42 +2,26 @@
 //! written, however many write at once.
 
 mod settle;
+mod turns;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use api::object;
 use api::request::Request;
 use api::status::Status;
 use serde_json::Value;
 use store::{Entry, Expect, Op, Outcome, StoreError};
-use tokio::sync::OwnedMutexGuard;
 
 use crate::admission::quota::{Asked, Counted, charge, is_counted};
-use crate::lookup;
+use crate::stored;
 
 use super::target::Target;
 use super::world::core_kind;
 use super::{Core, refuse, text};
+pub(super) use turns::Turns;
 
 /// How often the costs are worked out anew when somebody else changes a quota at the same moment.
 const TRIES_MAX: usize = 24;
-
-/// One writer at a time in each namespace that has quotas: they all change the same few objects.
-#[derive(Default)]
-pub(super) struct Turns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
-
-impl Turns {
-    async fn wait(&self, namespace: &str) -> OwnedMutexGuard<()> {
-        let turn = {
-            // A std mutex: nothing awaits while it is held.
-            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            turns.entry(namespace.to_owned()).or_default().clone()
-        };
-        turn.lock_owned().await
-    }
-}
 
 /// An object that is to be written.
 #[derive(Clone, Copy)]
@@ -134,7 +118,7 @@ impl Core {
         if namespace.is_empty() || !counts {
             return Vec::new();
         }
-        let prefix = lookup::prefix("", "resourcequotas", namespace);
+        let prefix = stored::prefix("", "resourcequotas", namespace);
         self.inner.store.peek_prefix(&prefix).1
     }
 }

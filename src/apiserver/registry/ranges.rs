@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::addresses::ServiceRange;
 use super::{Core, text};
-use crate::lookup;
+use crate::stored;
 
 /// The ranges that addresses are handed out from now, the cluster's own first.
 pub(super) fn open(core: &Core) -> Vec<ServiceRange> {
     let inner = &core.inner;
-    let prefix = lookup::prefix("networking.k8s.io", "servicecidrs", "");
+    let prefix = stored::prefix("networking.k8s.io", "servicecidrs", "");
     let (_, entries) = inner.store.peek_prefix(&prefix);
     let live: Vec<Value> = entries
         .iter()

@@ -9,7 +9,7 @@ use api::schema::{Gvk, SchemaRef};
 use api::status::Status;
 use serde_json::Value;
 
-use crate::lookup;
+use crate::stored;
 
 use super::Core;
 
@@ -171,7 +171,7 @@ impl Target {
 
     /// The store's prefix of the collection.
     pub fn prefix(&self) -> String {
-        lookup::prefix(self.stored.group, self.stored.plural, &self.namespace)
+        stored::prefix(self.stored.group, self.stored.plural, &self.namespace)
     }
 
     /// The store's prefix of what can be called `name`: one object is one key, wherever its namespace is known.
@@ -184,7 +184,7 @@ impl Target {
 
     /// The store's key of the object called `name`.
     pub fn key(&self, name: &str) -> String {
-        lookup::key(self.stored.group, self.stored.plural, &self.namespace, name)
+        stored::key(self.stored.group, self.stored.plural, &self.namespace, name)
     }
 
     /// 404 for the object.

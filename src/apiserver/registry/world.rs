@@ -11,13 +11,13 @@ use store::Entry;
 
 use crate::admission::{Operation, Review, World};
 use crate::authz::{Attributes, Decision};
-use crate::lookup;
+use crate::stored;
 
 use super::{Core, text};
 
 impl World for Core {
     fn namespace_phase(&self, name: &str) -> Option<String> {
-        let entry = self.inner.store.peek(&lookup::key("", "namespaces", "", name))?;
+        let entry = self.inner.store.peek(&stored::key("", "namespaces", "", name))?;
         let phase = entry
             .header
             .fields
@@ -30,7 +30,7 @@ impl World for Core {
         let entry = self
             .inner
             .store
-            .peek(&lookup::key(group, plural, namespace, name))?;
+            .peek(&stored::key(group, plural, namespace, name))?;
         readable(&entry)
     }
 
@@ -38,7 +38,7 @@ impl World for Core {
         let entry = self
             .inner
             .store
-            .peek(&lookup::key(group, plural, namespace, name));
+            .peek(&stored::key(group, plural, namespace, name));
         entry.map(|entry| entry.header.labels.clone()).unwrap_or_default()
     }
 
@@ -46,7 +46,7 @@ impl World for Core {
         let (_, entries) = self
             .inner
             .store
-            .peek_prefix(&lookup::prefix(group, plural, namespace));
+            .peek_prefix(&stored::prefix(group, plural, namespace));
         entries.iter().filter_map(|entry| readable(entry)).collect()
     }
 

@@ -1,14 +1,11 @@
 //! `apiserver.config.k8s.io/v1` EncryptionConfiguration: which resources are kept encrypted, with which keys. Pure.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use api::go;
 use serde::Deserialize;
 
 use super::keys::Key;
-use super::kms::Kms;
-use super::kms::remote;
+use super::kms::{Kms, ToldKms};
 
 /// What this server itself reads to decide, or to know who it is among others: it could not begin without.
 const NEVER: [&str; 8] = [
@@ -41,27 +38,8 @@ pub enum Sealer {
     Kms(Arc<Kms>),
 }
 
-/// How a configuration tells of a plugin.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ToldKms {
-    #[serde(default)]
-    api_version: String,
-    /// Its name, which stays with what is sealed.
-    pub name: String,
-    /// Its socket, such as `unix:///run/kms.sock`.
-    pub endpoint: String,
-    #[serde(default)]
-    timeout: Option<String>,
-    #[serde(default)]
-    cachesize: Option<i64>,
-}
-
 /// Makes the plugin that a configuration tells of, or finds it again.
 pub type Plug<'p> = &'p dyn Fn(&ToldKms) -> Result<Arc<Kms>, String>;
-
-/// How long a plugin's answer is waited for when the configuration does not say.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -189,45 +167,6 @@ impl Sealer {
     }
 }
 
-impl ToldKms {
-    fn check(&self) -> Result<(), String> {
-        let wrong = |field: &str, why: &str| Err(format!("kms.{field}: {why}"));
-        match self.api_version.as_str() {
-            "v2" => {}
-            "" | "v1" => return wrong("apiVersion", "KMSv1 is deprecated and not served here: use v2"),
-            other => {
-                return wrong(
-                    "apiVersion",
-                    &format!("unsupported apiVersion {other} for KMS provider"),
-                );
-            }
-        }
-        if self.name.is_empty() || self.name.contains(':') {
-            return wrong(
-                "name",
-                &format!("invalid KMS provider name {:?}, must not contain ':'", self.name),
-            );
-        }
-        if self.cachesize.is_some() {
-            return wrong("cachesize", "cachesize is not supported in v2");
-        }
-        remote::path(&self.endpoint).map_err(|why| format!("kms.{why}"))?;
-        self.patience().map(drop)
-    }
-
-    /// How long its answers are waited for.
-    ///
-    /// # Errors
-    /// When the configuration makes no sense of it.
-    pub fn patience(&self) -> Result<Duration, String> {
-        let Some(text) = &self.timeout else {
-            return Ok(PATIENCE);
-        };
-        let told = go::parse_duration(text).filter(|told| !told.is_zero());
-        told.ok_or_else(|| format!("kms.timeout: Invalid value: {text:?}: should be a positive value"))
-    }
-}
-
 impl Provider {
     fn read(self, into: &mut Vec<Option<Sealer>>, plug: Plug) -> Result<(), String> {
         if self.aescbc.is_some() {
@@ -266,7 +205,7 @@ fn prefix(name: &str) -> Result<String, String> {
             "{name:?} cannot be encrypted: the server must read it before it reads keys"
         ));
     }
-    Ok(crate::lookup::prefix(group, plural, ""))
+    Ok(crate::stored::prefix(group, plural, ""))
 }
 
 #[cfg(test)]

@@ -21,11 +21,11 @@ use base::telemetry::Metrics;
 use base::{Clock, SystemClock};
 use store::{Entry, Event, Expect, ListQuery, Listing, Op, Outcome, Store, StoreError};
 
-use configuration::{Configuration, ToldKms};
+use configuration::Configuration;
 pub(crate) use keys::Key;
-use kms::Kms;
 use kms::remote::{self, Socket};
 use kms::series::Series;
+use kms::{Kms, ToldKms};
 use tend::Missing;
 
 use crate::metrics::{Operation, StoreCalls};

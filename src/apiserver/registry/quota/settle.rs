@@ -15,8 +15,8 @@ use serde_json::Value;
 use store::{Change, Entry, Event, StoreError};
 
 use crate::admission::quota::{Counted, counted_as, settled, sum};
-use crate::lookup;
 use crate::mirror::anew;
+use crate::stored;
 use crate::vault::Watch;
 
 use super::super::{Core, refuse, text};
@@ -67,14 +67,14 @@ impl Core {
     }
 
     fn namespaces_with_quotas(&self) -> BTreeSet<String> {
-        let prefix = lookup::prefix("", "resourcequotas", "");
+        let prefix = stored::prefix("", "resourcequotas", "");
         let (_, entries) = self.inner.store.peek_prefix(&prefix);
         let places = entries.iter().filter_map(|entry| place(&entry.key));
         places.map(|place| place.namespace.to_owned()).collect()
     }
 
     async fn settle_quotas(&self, namespace: &str) -> Result<(), Status> {
-        let prefix = lookup::prefix("", "resourcequotas", namespace);
+        let prefix = stored::prefix("", "resourcequotas", namespace);
         let (_, entries) = self.inner.store.peek_prefix(&prefix);
         for entry in entries {
             let quota = text::parse(&entry)?;
@@ -108,7 +108,7 @@ impl Core {
     }
 
     fn objects_of(&self, sort: &Counted<'_>, namespace: &str) -> Result<Vec<Value>, Status> {
-        let prefix = lookup::prefix(sort.group, sort.plural, namespace);
+        let prefix = stored::prefix(sort.group, sort.plural, namespace);
         let (_, entries) = self.inner.store.peek_prefix(&prefix);
         let read = |entry: &Arc<Entry>| match is_looked_into(sort) {
             true => text::parse(entry),

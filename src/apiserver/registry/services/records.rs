@@ -6,7 +6,7 @@ use serde_json::Value;
 use store::Entry;
 
 use super::needs::{cluster_ips, node_ports};
-use crate::lookup;
+use crate::stored;
 
 /// The label of records that go with Services.
 pub const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
@@ -30,17 +30,17 @@ pub static NODE_PORT: Kind = Kind {
 
 /// The key of an address's record.
 pub fn ip_key(ip: &str) -> String {
-    lookup::key(IP_ADDRESS.group, IP_ADDRESS.plural, "", ip)
+    stored::key(IP_ADDRESS.group, IP_ADDRESS.plural, "", ip)
 }
 
 /// The key of a node port's record.
 pub fn port_key(port: u16) -> String {
-    lookup::key(NODE_PORT.group, NODE_PORT.plural, "", &port.to_string())
+    stored::key(NODE_PORT.group, NODE_PORT.plural, "", &port.to_string())
 }
 
 /// The prefixes under which the records lie.
 pub fn record_prefixes() -> [String; 2] {
-    [&IP_ADDRESS, &NODE_PORT].map(|kind| lookup::prefix(kind.group, kind.plural, ""))
+    [&IP_ADDRESS, &NODE_PORT].map(|kind| stored::prefix(kind.group, kind.plural, ""))
 }
 
 /// Whether a record is one of those that go with Services; others may write IPAddresses of their own.

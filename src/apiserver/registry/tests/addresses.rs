@@ -8,9 +8,9 @@ use client::{Client, Recorder};
 use store::{Expect, Op};
 
 use super::*;
-use crate::lookup;
 use crate::registry::services::records;
 use crate::registry::{REPAIRS, services};
+use crate::stored;
 
 const RECORDS: (&str, &str) = ("networking.k8s.io", "ipaddresses");
 const RANGES: (&str, &str) = ("networking.k8s.io", "servicecidrs");
@@ -149,7 +149,7 @@ async fn a_service_hears_that_its_range_is_gone() {
     }
     assert!(made, "the range never became ready");
     // Its finalizer keeps it while it is used, as long as nobody is careless.
-    let key = lookup::key(RANGES.0, RANGES.1, "", "more");
+    let key = stored::key(RANGES.0, RANGES.1, "", "more");
     world.core.store().commit(vec![removal(key)]).await.unwrap();
     let event = world.told("far", "ClusterIPOutOfRange").await;
     assert_eq!(

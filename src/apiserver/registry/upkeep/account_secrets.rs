@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use store::{Change, Entry, Event, StoreError};
 
 use super::{PAUSE, of_keys};
-use crate::lookup;
 use crate::mirror::anew;
 use crate::registry::{Core, text};
+use crate::stored;
 use crate::tokens::KeptSpec;
 
 /// What is to be done about a Secret.
@@ -106,7 +106,7 @@ impl Core {
 
     async fn keep_them(&self) -> Result<(), StoreError> {
         let store = &self.inner.store;
-        let follow = |plural| store.watch(&lookup::prefix("", plural, ""), store.revision());
+        let follow = |plural| store.watch(&stored::prefix("", plural, ""), store.revision());
         let (mut secrets, mut accounts) = (follow("secrets")?, follow("serviceaccounts")?);
         let mut keys = self.inner.config.keys.as_ref().map(|keys| keys.changes());
         let mut due = self.account_secrets("");
@@ -144,7 +144,7 @@ impl Core {
 
     /// The keys of these Secrets in a namespace, or in all.
     fn account_secrets(&self, namespace: &str) -> BTreeSet<String> {
-        let prefix = lookup::prefix("", "secrets", namespace);
+        let prefix = stored::prefix("", "secrets", namespace);
         let (_, entries) = self.inner.store.peek_prefix(&prefix);
         let ours = entries.iter().filter(|entry| is_one(entry));
         ours.map(|entry| entry.key.clone()).collect()
@@ -180,7 +180,7 @@ impl Core {
     /// The account of the name that a Secret says.
     fn account_of(&self, secret: &Value) -> Result<Option<Value>, Status> {
         let name = object::annotation(secret, ACCOUNT).unwrap_or_default();
-        let key = lookup::key("", "serviceaccounts", object::namespace(secret), name);
+        let key = stored::key("", "serviceaccounts", object::namespace(secret), name);
         let entry = self.inner.store.peek(&key);
         entry.map(|entry| text::parse(&entry)).transpose()
     }

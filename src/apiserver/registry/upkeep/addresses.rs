@@ -20,10 +20,10 @@ use store::{Change, Entry, Event, Expect, Op, StoreError};
 use super::order::Collection;
 use super::repairs::{self, Repairs};
 use super::{PAUSE, service_cidrs};
-use crate::lookup;
 use crate::mirror::anew;
 use crate::registry::services::records;
 use crate::registry::{Core, refuse, services, text};
+use crate::stored;
 
 const RECORDS: Collection = ("networking.k8s.io", "ipaddresses", "");
 /// For so long a record may be without its Service, as in Kubernetes.
@@ -45,7 +45,7 @@ impl Core {
     async fn keep_addresses(&self, repairs: &mut Repairs, settled: &AtomicBool) -> Result<(), StoreError> {
         let store = &self.inner.store;
         let follow = |(group, plural, namespace): Collection| {
-            store.watch(&lookup::prefix(group, plural, namespace), store.revision())
+            store.watch(&stored::prefix(group, plural, namespace), store.revision())
         };
         let (mut ranges, mut records) = (follow(service_cidrs::RANGES)?, follow(RECORDS)?);
         let (mut orphans, mut looked) = (Orphans::new(), None::<Instant>);
@@ -127,7 +127,7 @@ impl Core {
         let (_, entries) = self
             .inner
             .store
-            .peek_prefix(&lookup::prefix(group, plural, namespace));
+            .peek_prefix(&stored::prefix(group, plural, namespace));
         let kept = entries.iter().filter(|entry| records::is_own_record(entry));
         kept.filter_map(|entry| entry.key.rsplit('/').next()?.parse().ok())
             .collect()
@@ -140,7 +140,7 @@ impl Core {
             return Vec::new();
         }
         let (group, plural, namespace) = RECORDS;
-        let prefix = lookup::prefix(group, plural, namespace);
+        let prefix = stored::prefix(group, plural, namespace);
         let (_, entries) = self.inner.store.peek_prefix(&prefix);
         let records = entries.iter().filter(|entry| records::is_own_record(entry));
         let outside = records.filter_map(|entry| {
@@ -172,7 +172,7 @@ impl Core {
     /// Judges all addresses and all records.
     async fn look_through(&self, orphans: &mut Orphans, repairs: &Repairs) -> Result<(), StoreError> {
         let store = &self.inner.store;
-        let (_, entries) = store.peek_prefix(&lookup::prefix("", "services", ""));
+        let (_, entries) = store.peek_prefix(&stored::prefix("", "services", ""));
         for service in entries.iter().filter_map(|entry| text::parse(entry).ok()) {
             for key in records::held(&service) {
                 // Most have one; a Service that came meanwhile brought its own.
@@ -182,7 +182,7 @@ impl Core {
             }
         }
         let (group, plural, namespace) = RECORDS;
-        let (_, entries) = store.peek_prefix(&lookup::prefix(group, plural, namespace));
+        let (_, entries) = store.peek_prefix(&stored::prefix(group, plural, namespace));
         for record in entries.iter().filter(|record| self.holder(record).is_none()) {
             self.note_orphan(record, orphans);
         }
@@ -222,7 +222,7 @@ impl Core {
         let entry = self
             .inner
             .store
-            .peek(&lookup::key("", "services", namespace, name))?;
+            .peek(&stored::key("", "services", namespace, name))?;
         let service = text::parse(&entry).ok()?;
         records::held(&service).contains(&record.key).then_some(service)
     }
@@ -251,7 +251,7 @@ impl Core {
         if removed.map_err(refuse::status)? {
             let record = text::parse(&entry)?;
             let named = records::parent(&record)
-                .map(|(namespace, name)| lookup::key("", "services", namespace, name));
+                .map(|(namespace, name)| stored::key("", "services", namespace, name));
             let is_there = named.is_some_and(|named| self.inner.store.peek(&named).is_some());
             repairs.removed(&record, is_there);
         }

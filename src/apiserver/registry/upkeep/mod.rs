@@ -33,9 +33,9 @@ use serde_json::Value;
 use store::{Leadership, StoreError};
 
 use super::{Core, text};
-use crate::lookup;
 use crate::mirror::anew;
 use crate::pki::Material;
+use crate::stored;
 use crate::vault::Watch;
 use order::{Collection, What, Write};
 use trust::Trust;
@@ -70,7 +70,7 @@ impl Core {
         let store = &self.inner.store;
         let mut watches = Vec::new();
         for (group, plural, namespace) in COLLECTIONS {
-            let prefix = lookup::prefix(group, plural, namespace);
+            let prefix = stored::prefix(group, plural, namespace);
             watches.push(store.watch(&prefix, store.revision())?);
         }
         let mut kinds = self.inner.kinds.changes();
@@ -139,7 +139,7 @@ impl Core {
         let (_, entries) = self
             .inner
             .store
-            .peek_prefix(&lookup::prefix(group, plural, namespace));
+            .peek_prefix(&stored::prefix(group, plural, namespace));
         entries.iter().map(|entry| text::parse(entry)).collect()
     }
 

@@ -12,6 +12,7 @@
 pub mod remote;
 mod seed;
 pub mod series;
+mod told;
 pub mod verdict;
 
 use std::collections::HashMap;
@@ -20,11 +21,11 @@ use std::time::Duration;
 
 use base::Clock;
 
-use super::configuration::ToldKms;
 use super::keys::Failed;
 use remote::Remote;
 use seed::Seed;
 use series::Series;
+pub use told::ToldKms;
 use verdict::{Source, Told, key_id_trouble};
 
 /// How often a plugin that is well is asked how it is.

@@ -11,7 +11,7 @@ use super::Kms;
 use super::remote::Remote;
 use super::series::Series;
 use super::verdict::{Source, Told};
-use crate::vault::configuration::ToldKms;
+use crate::vault::kms::ToldKms;
 
 /// What a plugin does.
 #[derive(Default)]
