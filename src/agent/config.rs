@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::cpus::CpuSet;
 use crate::eviction::Thresholds;
-use crate::pods::shutdown::ShutdownGrace;
 use api::cidr::Addresses;
 use network::{PodRouting, ServiceProxy};
 
@@ -200,4 +199,13 @@ impl Default for Timing {
             eviction: Duration::from_secs(10),
         }
     }
+}
+
+/// How long pods are given when the node is shut down; nothing by default: containers outlive the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShutdownGrace {
+    /// In all (the kubelet's `shutdownGracePeriod`); zero for leaving pods alone.
+    pub total: Duration,
+    /// Of this, what is kept for critical pods (`shutdownGracePeriodCriticalPods`).
+    pub critical: Duration,
 }

@@ -28,7 +28,7 @@ use crate::pods::spec::{self, Role};
 use crate::pods::table::PodTable;
 use crate::providers::Providers;
 use crate::runtime::Runtimes;
-use crate::static_pods::mirror::Mirrors;
+use crate::static_pods::mirrored::Mirrors;
 use crate::stats::LastSample;
 use crate::users::UserRanges;
 use crate::volumes::{LocalPaths, VolumeMaker};

@@ -8,19 +8,11 @@ use tokio::sync::mpsc;
 
 use super::spec;
 use super::table::PodTable;
+use crate::config::ShutdownGrace;
 use crate::eviction::rank::is_critical;
 
 /// How long the statuses may take to be written when all containers have ended.
 const REPORT_MAX: Duration = Duration::from_secs(3);
-
-/// How long pods are given when the node is shut down; nothing by default: containers outlive the agent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShutdownGrace {
-    /// In all (the kubelet's `shutdownGracePeriod`); zero for leaving pods alone.
-    pub total: Duration,
-    /// Of this, what is kept for critical pods (`shutdownGracePeriodCriticalPods`).
-    pub critical: Duration,
-}
 
 /// Pods that end together.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,8 +1,7 @@
 //! Mirror pods: what the API shows of static ones. They have an id of their own, carry the status, and come
 //! back when somebody deletes them.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::status::Status;
@@ -11,43 +10,13 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use tokio::sync::oneshot;
 
+use super::mirrored::Mirrors;
 use super::{HASH, MIRROR};
 use crate::pods::spec;
 use crate::pods::worker::{Inbox, Message};
 
 /// Pause before a refused write is tried again, or the API looked at again.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// Under which id the API knows each static pod. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Mirrors {
-    // A std mutex: nothing awaits while it is held.
-    ids: Arc<Mutex<HashMap<String, String>>>,
-}
-
-impl Mirrors {
-    fn ids(&self) -> MutexGuard<'_, HashMap<String, String>> {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The id by which the API knows a pod; `None` for a static pod that has no mirror (yet).
-    pub fn id_of(&self, pod: &Pod) -> Option<String> {
-        match super::is_static(pod) {
-            false => Some(spec::uid(pod).to_owned()),
-            true => self.ids().get(spec::uid(pod)).cloned(),
-        }
-    }
-
-    /// Notes the mirror of a pod; whether that is news.
-    fn set(&self, uid: &str, mirror: Option<&str>) -> bool {
-        let mut ids = self.ids();
-        let before = match mirror {
-            Some(mirror) => ids.insert(uid.to_owned(), mirror.to_owned()),
-            None => ids.remove(uid),
-        };
-        before.as_deref() != mirror
-    }
-}
 
 /// What is to be done about a mirror.
 #[derive(Debug, PartialEq, Eq)]

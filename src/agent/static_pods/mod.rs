@@ -10,6 +10,7 @@
 pub mod file;
 pub mod folder;
 pub mod mirror;
+pub mod mirrored;
 
 use k8s_openapi::api::core::v1::Pod;
 

@@ -10,6 +10,7 @@ mod flows;
 mod health;
 mod kernel;
 mod layout;
+mod proxy;
 mod rules;
 mod table;
 mod userspace;
@@ -32,7 +33,7 @@ use health::HealthChecks;
 use table::{Delta, Owner, Table};
 
 pub use balancer::Balancer;
-pub use carrier::ServiceProxy;
+pub use proxy::ServiceProxy;
 
 /// How often to look whether somebody has flushed our table.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);

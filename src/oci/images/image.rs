@@ -1,0 +1,109 @@
+//! Images of the store, and how they are run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::app::AppComponent;
+use super::layers;
+use super::trust::Voucher;
+
+/// What an image says about running it (the `config` object of an OCI image
+/// configuration, or what a Wasm artifact has in its place).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ImageConfig {
+    /// Program and fixed arguments.
+    pub entrypoint: Vec<String>,
+    /// Default arguments.
+    pub cmd: Vec<String>,
+    /// Environment, `NAME=value` each.
+    pub env: Vec<String>,
+    /// Working directory; empty for `/`.
+    pub working_dir: String,
+    /// `user`, `uid`, `user:group` or `uid:gid`; empty for root.
+    pub user: String,
+    /// Signal that asks the program to end, such as `SIGQUIT`; empty for `SIGTERM`.
+    pub stop_signal: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Paths the image declares as volumes.
+    pub volumes: Vec<String>,
+}
+
+/// What kind of program an image holds, found from the artifact itself in the
+/// order that the architecture document lays down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ImageKind {
+    /// An ordinary image: a root file system of layers.
+    Oci {
+        /// `diff_id`s of its layers, lowest first.
+        layers: Vec<String>,
+    },
+    /// A WebAssembly program.
+    Wasm {
+        /// The program's file in the store; stays until the image is removed.
+        module: PathBuf,
+        /// Digest of that file, `sha256:…`.
+        digest: String,
+    },
+    /// An application of WebAssembly components behind one HTTP server.
+    App {
+        /// Its components; each has a route at least.
+        components: Vec<AppComponent>,
+    },
+}
+
+impl ImageKind {
+    /// Whether it runs as WebAssembly.
+    pub fn is_wasm(&self) -> bool {
+        !matches!(self, ImageKind::Oci { .. })
+    }
+
+    /// The files and folders of the store that it needs.
+    pub(super) fn content(&self, dir: &Path) -> Vec<PathBuf> {
+        match self {
+            ImageKind::Oci { layers } => layers.iter().map(|diff_id| layers::path(dir, diff_id)).collect(),
+            ImageKind::Wasm { module, .. } => vec![module.clone()],
+            ImageKind::App { components } => {
+                let files = components
+                    .iter()
+                    .filter_map(|c| c.files.as_deref().and_then(Path::parent));
+                let modules = components.iter().map(|c| c.module.clone());
+                modules.chain(files.map(Path::to_owned)).collect()
+            }
+        }
+    }
+
+    /// Digests of its WebAssembly programs.
+    pub fn programs(&self) -> Vec<&str> {
+        match self {
+            ImageKind::Oci { .. } => Vec::new(),
+            ImageKind::Wasm { digest, .. } => vec![digest],
+            ImageKind::App { components } => components.iter().map(|c| c.digest.as_str()).collect(),
+        }
+    }
+}
+
+/// An image in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// The normalised references it is known by (`docker.io/library/busybox:1.36`), tags and digests.
+    pub references: Vec<String>,
+    /// Digest of its manifest, `sha256:…`.
+    pub digest: String,
+    /// Digest of its configuration: the image id that `imageID` falls back to.
+    pub id: String,
+    /// Bytes its content takes in the store.
+    pub size_bytes: u64,
+    /// How to run it.
+    pub config: ImageConfig,
+    /// What it is.
+    pub kind: ImageKind,
+    /// Who answers for it.
+    #[serde(default)]
+    pub vouchers: Vec<Voucher>,
+}
