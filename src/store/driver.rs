@@ -270,7 +270,8 @@ impl Driver {
         } else {
             self.next_tick.min(self.next_chores)
         };
-        self.inputs.wait(self.next_word.map_or(until, |word| until.min(word)))
+        self.inputs
+            .wait(self.next_word.map_or(until, |word| until.min(word)))
     }
 
     fn keep_time(&mut self) -> Result<(), StoreError> {
@@ -338,7 +339,8 @@ impl Driver {
     }
 
     fn persist(&mut self, job: Job) -> Result<(), StoreError> {
-        if self.writer.outstanding > 0 || (job.must_sync && !self.pace.is_quick() && !self.inputs.is_empty()) {
+        if self.writer.outstanding > 0 || (job.must_sync && !self.pace.is_quick() && !self.inputs.is_empty())
+        {
             return self.writer.send(job);
         }
         let (mut jobs, began) = (vec![job], Instant::now());

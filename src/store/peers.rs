@@ -92,13 +92,7 @@ struct Link {
 
 impl Peers {
     /// Sends for the member `me`, which is found at `here`, on the runtime given.
-    pub fn new(
-        me: Whoami,
-        here: &Peer,
-        dialer: Arc<dyn Dialer>,
-        inputs: Slot,
-        runtime: Handle,
-    ) -> Peers {
+    pub fn new(me: Whoami, here: &Peer, dialer: Arc<dyn Dialer>, inputs: Slot, runtime: Handle) -> Peers {
         let here = Peer {
             id: me.member,
             ..here.clone()

@@ -247,7 +247,10 @@ mod tests {
         assert!(inbox.next().is_none() && inbox.is_empty());
         assert!(inbox.wait(Instant::now() + SHORT).is_none());
         let sent = later(&slot, Input::HungUp(0));
-        assert!(matches!(inbox.wait(Instant::now() + LONG), Some(Input::HungUp(0))));
+        assert!(matches!(
+            inbox.wait(Instant::now() + LONG),
+            Some(Input::HungUp(0))
+        ));
         sent.join().expect("the sender");
         (1..=3).for_each(|id| slot.send(Input::HungUp(id)).expect("a place"));
         assert!(matches!(inbox.next(), Some(Input::HungUp(1))));

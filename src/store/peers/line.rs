@@ -51,7 +51,12 @@ impl Line {
         let at_once = inner.is_idle() && parcel.weight() <= SMALL_BYTES;
         inner.waiting.push_back(parcel);
         // An error shows again when the task asks, which then says what became of the connection.
-        if !at_once || !matches!(inner.push(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(()))) {
+        if !at_once
+            || !matches!(
+                inner.push(&mut Context::from_waker(Waker::noop())),
+                Poll::Ready(Ok(()))
+            )
+        {
             drop(inner);
             self.more.notify_one();
         }
