@@ -198,7 +198,7 @@ impl Driver {
         if let Some(Input::Call(came, _)) = &next {
             self.rest(*came);
         }
-        for _ in 0..INPUTS_MAX {
+        for taken in 1.. {
             match next {
                 None => break,
                 Some(Input::Call(came, call)) => {
@@ -215,7 +215,8 @@ impl Driver {
                 Some(Input::Stop) => self.stopping = true,
                 Some(other) => self.hear(other)?,
             }
-            if bytes >= INPUT_BYTES_MAX {
+            // Before the next one is taken: it would be lost.
+            if taken == INPUTS_MAX || bytes >= INPUT_BYTES_MAX {
                 break;
             }
             next = self.inputs.next();
