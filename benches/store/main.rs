@@ -62,6 +62,9 @@ struct Measure {
     /// Keys in the store that recovers.
     #[arg(long, default_value_t = 100_000)]
     keys: u64,
+    /// Do not count what writes bring to the device, which takes minutes.
+    #[arg(long)]
+    uncounted: bool,
     /// What to measure.
     #[arg(default_values_t = [Part::One, Part::Three, Part::Reads, Part::Watches, Part::Recovery, Part::Failover])]
     parts: Vec<Part>,
@@ -115,6 +118,7 @@ impl Measure {
         let effort = Effort {
             seconds: self.seconds,
             rounds: self.rounds,
+            counted: !self.uncounted,
         };
         for part in &self.parts {
             match part {

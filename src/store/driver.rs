@@ -13,33 +13,32 @@
 //! While the disk under the log or the state takes nothing, the core is
 //! suspended (`core/suspension.rs`), and both are tried again once a second.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base::Clock;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tracing::warn;
 
-use crate::core::{Arrival, Call, Core, Shipment, Turn, addressed};
+use crate::core::{Core, Turn, addressed};
 use crate::error::StoreError;
 use crate::log::Log;
 use crate::membership::Peer;
 use crate::metrics::Counters;
 use crate::parcel::Parcel;
 use crate::raft::Job;
-use crate::reads::Clearance;
-use crate::state::{Export, Meta};
-use crate::status::Status;
 use crate::upkeep::{Chore, Upkeep};
+pub use inbox::{Inbox, Input, Slot, inbox};
 use pace::{Pace, Round};
+pub use transport::{NoPeers, Transport};
 use writer::Writer;
 pub use writer::{Written, write};
 
 mod care;
+mod inbox;
 mod pace;
+mod transport;
 mod writer;
 
 /// Raft's tick, when there are peers.
@@ -54,68 +53,11 @@ const INPUTS_MAX: usize = 1024;
 /// Bytes of calls taken in one go.
 const INPUT_BYTES_MAX: usize = 1 << 20;
 
-/// What can happen to the driver.
-pub enum Input {
-    /// Somebody wants something written, since then.
-    Call(Instant, Call),
-    /// Somebody wants to read linearizably.
-    Read(Clearance),
-    /// A peer, whose identity is certain, sent something.
-    Parcel(u64, Parcel),
-    /// A peer has called, and says where it is.
-    Met(Peer),
-    /// A snapshot has come, complete.
-    Arrival(Box<Arrival>),
-    /// A shipment to a member has arrived there, or got lost.
-    Shipped(u64, bool),
-    /// Parcels to a member were lost.
-    Unreachable(u64),
-    /// The connection on which a member's parcels came has ended.
-    HungUp(u64),
-    /// Somebody wants to know how things are.
-    Status(oneshot::Sender<Status>),
-    /// Somebody wants a copy of everything, as it is now.
-    Copy(oneshot::Sender<Result<Copied, StoreError>>),
-    /// The writer finished jobs.
-    Persisted(Written),
-    /// The log takes nothing, for this reason; the writer goes on trying.
-    Ailing(String),
-    /// The store is to be closed.
-    Stop,
-}
-
-/// A copy of the state, and what it knows beside its versions.
-pub type Copied = (Meta, Box<dyn Export>);
-
-/// The way to the other members.
-pub trait Transport: Send {
-    /// Sends a parcel, or loses it. Never waits.
-    fn send(&mut self, to: u64, parcel: Parcel);
-    /// Sends a snapshot, and reports what became of it by [`Input::Shipped`].
-    fn ship(&mut self, shipment: Shipment);
-    /// Where the members are from now on.
-    fn peers(&mut self, peers: &[Peer]);
-    /// Where somebody is who has called, whether it is a member or not.
-    fn meet(&mut self, peer: Peer);
-}
-
-/// For a group of one.
-pub struct NoPeers;
-
-impl Transport for NoPeers {
-    fn send(&mut self, _: u64, _: Parcel) {}
-    fn ship(&mut self, _: Shipment) {}
-    fn peers(&mut self, _: &[Peer]) {}
-    fn meet(&mut self, _: Peer) {}
-}
-
 /// See the module.
 pub struct Driver {
     core: Core,
     log: Arc<Mutex<Log>>,
-    inputs: Receiver<Input>,
-    /// Taken from `inputs` to see whether more waits.
-    peeked: VecDeque<Input>,
+    inputs: Inbox,
     writer: Writer,
     pace: Pace,
     /// Who was answered last was answered after this.
@@ -154,9 +96,9 @@ pub struct Parts {
     /// Where jobs go.
     pub log: Arc<Mutex<Log>>,
     /// Where inputs come from.
-    pub inputs: Receiver<Input>,
+    pub inputs: Inbox,
     /// The other end of `inputs`, for the writer.
-    pub notices: Sender<Input>,
+    pub notices: Slot,
     /// The way to the other members.
     pub transport: Box<dyn Transport>,
     /// The background thread.
@@ -189,7 +131,6 @@ impl Driver {
             core: parts.core,
             log: parts.log,
             inputs: parts.inputs,
-            peeked: VecDeque::new(),
             pace: Pace::default(),
             answered: None,
             transport: parts.transport,
@@ -240,7 +181,7 @@ impl Driver {
     /// Ends: refuses who still waits; no thread is left.
     pub fn finish(mut self, why: impl Fn() -> StoreError) {
         self.core.abandon(&why);
-        for input in self.peeked.drain(..).chain(self.inputs.try_iter()) {
+        while let Some(input) = self.inputs.next() {
             match input {
                 Input::Call(_, call) => drop(call.answer.send(Err(why()))),
                 Input::Read(read) => drop(read.send(Err(why()))),
@@ -257,7 +198,7 @@ impl Driver {
         if let Some(Input::Call(came, _)) = &next {
             self.rest(*came);
         }
-        for _ in 0..INPUTS_MAX {
+        for taken in 1.. {
             match next {
                 None => break,
                 Some(Input::Call(came, call)) => {
@@ -274,10 +215,11 @@ impl Driver {
                 Some(Input::Stop) => self.stopping = true,
                 Some(other) => self.hear(other)?,
             }
-            if bytes >= INPUT_BYTES_MAX {
+            // Before the next one is taken: it would be lost.
+            if taken == INPUTS_MAX || bytes >= INPUT_BYTES_MAX {
                 break;
             }
-            next = self.peeked.pop_front().or_else(|| self.inputs.try_recv().ok());
+            next = self.inputs.next();
         }
         if let Some(round) = round {
             self.pace.took(&round, self.core.under_way(), self.answered);
@@ -288,24 +230,10 @@ impl Driver {
 
     /// Lets more proposals come to one that came then, while many write.
     fn rest(&mut self, came: Instant) {
-        let Some(until) = self.pace.rest(came, Instant::now()) else {
-            return;
-        };
-        if self.core.under_way() == 0 {
-            // Nobody waits for anything else: those who come meanwhile wake nobody.
-            std::thread::sleep(until.saturating_duration_since(Instant::now()));
-            return;
-        }
-        // What is under way goes on as soon as the disk or another member says something.
-        while let Ok(input) = self
-            .inputs
-            .recv_timeout(until.saturating_duration_since(Instant::now()))
-        {
-            let another = matches!(input, Input::Call(..));
-            self.peeked.push_back(input);
-            if !another {
-                break;
-            }
+        if let Some(until) = self.pace.rest(came, Instant::now()) {
+            // Those who come meanwhile wake nobody. What is under way goes on as soon as the disk or another member
+            // says something.
+            self.inputs.rest(until);
         }
     }
 
@@ -338,24 +266,13 @@ impl Driver {
     }
 
     fn wait(&mut self) -> Option<Input> {
-        if let Some(input) = self.peeked.pop_front() {
-            return Some(input);
-        }
         let until = if self.core.solitary() {
             self.next_chores
         } else {
             self.next_tick.min(self.next_chores)
         };
-        let until = self.next_word.map_or(until, |word| until.min(word));
-        match self
-            .inputs
-            .recv_timeout(until.saturating_duration_since(Instant::now()))
-        {
-            Ok(input) => Some(input),
-            Err(RecvTimeoutError::Timeout) => None,
-            // Cannot be: the writer holds a sender as long as this lives.
-            Err(RecvTimeoutError::Disconnected) => Some(Input::Stop),
-        }
+        self.inputs
+            .wait(self.next_word.map_or(until, |word| until.min(word)))
     }
 
     fn keep_time(&mut self) -> Result<(), StoreError> {
@@ -423,7 +340,8 @@ impl Driver {
     }
 
     fn persist(&mut self, job: Job) -> Result<(), StoreError> {
-        if self.writer.outstanding > 0 || (job.must_sync && !self.pace.is_quick() && self.more_waits()) {
+        if self.writer.outstanding > 0 || (job.must_sync && !self.pace.is_quick() && !self.inputs.is_empty())
+        {
             return self.writer.send(job);
         }
         let (mut jobs, began) = (vec![job], Instant::now());
@@ -447,13 +365,6 @@ impl Driver {
             self.send(job.messages.into_iter().map(addressed).collect());
         }
         self.look_after_log();
-    }
-
-    fn more_waits(&mut self) -> bool {
-        if self.peeked.is_empty() {
-            self.peeked.extend(self.inputs.try_recv());
-        }
-        !self.peeked.is_empty()
     }
 
     fn send(&mut self, parcels: Vec<(u64, Parcel)>) {

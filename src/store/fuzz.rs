@@ -4,7 +4,6 @@
 //!
 //! Each run tries a few hundred cases; `make fuzz` many more (`PROPTEST_CASES`).
 
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
 use ::raft::eraftpb::{ConfState, Entry, HardState, Message, MessageType, Snapshot, SnapshotMetadata};
@@ -16,7 +15,7 @@ use crate::backup::{Backup, Files, verify};
 use crate::command::{Body, Command, Ticket};
 use crate::config::StoreConfig;
 use crate::core::Core;
-use crate::driver::Input;
+use crate::driver::{Input, inbox};
 use crate::error::StoreError;
 use crate::history::History;
 use crate::log::{Log, Recovered};
@@ -221,15 +220,15 @@ fn member() -> (Core, History) {
 /// Has a door hear a conversation, and a core whatever got through; how much that was.
 fn hear(bytes: Vec<u8>) -> usize {
     let (mut core, history) = member();
-    let (sender, inputs) = channel();
-    let door = Door::new(ME, sender, history);
+    let (slot, mut inputs) = inbox();
+    let door = Door::new(ME, slot, history);
     let stream = tokio::io::join(std::io::Cursor::new(bytes), tokio::io::sink());
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build().expect("a runtime");
     // It ends in whatever way.
     let _ = runtime.block_on(door.serve(PEER, Box::new(stream)));
     let mut heard = 0;
-    for input in inputs.try_iter() {
+    while let Some(input) = inputs.next() {
         match input {
             Input::Parcel(from, parcel) => {
                 heard += usize::from(matches!(core.receive(from, parcel), Ok(Ok(()))))

@@ -26,6 +26,17 @@ pub enum Parcel {
     Removed,
 }
 
+impl Parcel {
+    /// About how many bytes of data it carries.
+    pub fn weight(&self) -> usize {
+        match self {
+            Parcel::Raft(message) => message.entries.iter().map(|entry| entry.data.len()).sum(),
+            Parcel::Forward { calls, .. } => calls.iter().map(|call| call.data.len()).sum(),
+            Parcel::Returned { .. } | Parcel::Removed => 0,
+        }
+    }
+}
+
 /// A call on its way to the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarded {

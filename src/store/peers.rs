@@ -1,5 +1,5 @@
 //! The way to the other members: a connection to each for parcels, in which
-//! they arrive in order or not at all, and one for each snapshot.
+//! they arrive in order or not at all (`peers/line.rs`), and one for each snapshot.
 //!
 //! Who is at the other end is certified below this (mutual TLS): callers hand
 //! in streams and say whose they are. Here the group and the ids are checked,
@@ -10,31 +10,27 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::core::Shipment;
-use crate::driver::{Input, Transport};
+use crate::driver::{Input, Slot, Transport};
 use crate::membership::Peer;
 use crate::parcel::Parcel;
 use crate::wire::{self, Greeting, Piece, Purpose};
 
 mod door;
+mod line;
 
 pub use door::Door;
+use line::Line;
 
-/// Parcels that wait for one member at most; more are lost, as by a bad network.
-const QUEUE_MAX: usize = 4096;
 /// So many callers that are not in the roster are remembered.
 const MET_MAX: usize = 16;
-/// Bytes written in one go.
-const BATCH_BYTES: usize = 1 << 20;
 /// Waits between attempts to reach a member: doubling, from the first to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// Longest that dialling, a write or the answer to a snapshot may take.
@@ -73,7 +69,7 @@ struct Context {
     /// Where the others find this member.
     here: Peer,
     dialer: Arc<dyn Dialer>,
-    inputs: Sender<Input>,
+    inputs: Slot,
     runtime: Handle,
 }
 
@@ -90,19 +86,13 @@ pub struct Peers {
 
 struct Link {
     peer: Peer,
-    queue: mpsc::Sender<Parcel>,
+    line: Arc<Line>,
     task: JoinHandle<()>,
 }
 
 impl Peers {
     /// Sends for the member `me`, which is found at `here`, on the runtime given.
-    pub fn new(
-        me: Whoami,
-        here: &Peer,
-        dialer: Arc<dyn Dialer>,
-        inputs: Sender<Input>,
-        runtime: Handle,
-    ) -> Peers {
+    pub fn new(me: Whoami, here: &Peer, dialer: Arc<dyn Dialer>, inputs: Slot, runtime: Handle) -> Peers {
         let here = Peer {
             id: me.member,
             ..here.clone()
@@ -137,10 +127,10 @@ impl Peers {
         });
         for peer in known {
             if !self.links.contains_key(&peer.id) {
-                let (queue, parcels) = mpsc::channel(QUEUE_MAX);
-                let work = carry(self.context.clone(), peer.clone(), parcels);
+                let line = Arc::<Line>::default();
+                let work = carry(self.context.clone(), peer.clone(), line.clone());
                 let task = self.context.runtime.spawn(work);
-                self.links.insert(peer.id, Link { peer, queue, task });
+                self.links.insert(peer.id, Link { peer, line, task });
             }
         }
     }
@@ -148,11 +138,7 @@ impl Peers {
 
 impl Transport for Peers {
     fn send(&mut self, to: u64, parcel: Parcel) {
-        let full = self
-            .links
-            .get(&to)
-            .is_some_and(|link| link.queue.try_send(parcel).is_err());
-        if full {
+        if self.links.get(&to).is_some_and(|link| !link.line.say(parcel)) {
             let _ = self.context.inputs.send(Input::Unreachable(to));
         }
     }
@@ -193,21 +179,23 @@ impl Drop for Peers {
 }
 
 /// Keeps a connection to a member and sends what comes, for as long as it is one.
-async fn carry(context: Context, peer: Peer, mut parcels: mpsc::Receiver<Parcel>) {
+async fn carry(context: Context, peer: Peer, line: Arc<Line>) {
     let mut wait = RETRY.0;
-    // Dialled only when there is something to say.
-    while let Some(first) = parcels.recv().await {
+    loop {
+        // Dialled only when there is something to say.
+        line.wanted().await;
         let error = match connect(&context, &peer, Purpose::Parcels).await {
             Ok(stream) => {
                 wait = RETRY.0;
-                send_parcels(stream, first, &mut parcels).await
+                line.open(stream);
+                send_parcels(&line).await
             }
             Err(error) => error,
         };
         debug!(member = peer.name, address = peer.address, %error, "connection to another server ended");
-        let _ = context.inputs.send(Input::Unreachable(peer.id));
         // What waited is lost: Raft says it again, and better.
-        while parcels.try_recv().is_ok() {}
+        line.close();
+        let _ = context.inputs.send(Input::Unreachable(peer.id));
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(RETRY.1);
     }
@@ -228,35 +216,15 @@ async fn connect(context: &Context, peer: &Peer, purpose: Purpose) -> io::Result
 }
 
 /// Sends until that fails; returns why.
-async fn send_parcels(
-    mut stream: Box<dyn Stream>,
-    first: Parcel,
-    parcels: &mut mpsc::Receiver<Parcel>,
-) -> io::Error {
-    let (mut buffer, mut next) = (vec![], Some(first));
-    let mut unexpected = [0];
+async fn send_parcels(line: &Line) -> io::Error {
     loop {
-        buffer.clear();
-        while let Some(parcel) = next.take() {
-            wire::put_frame(&mut buffer, |out| wire::put_parcel(out, &parcel));
-            if buffer.len() < BATCH_BYTES {
-                next = parcels.try_recv().ok();
-            }
-        }
-        let written = async {
-            stream.write_all(&buffer).await?;
-            stream.flush().await
-        };
-        if let Err(error) = timely(PATIENCE, written).await {
+        if let Err(error) = timely(PATIENCE, line.push()).await {
             return error;
         }
-        next = tokio::select! {
-            next = parcels.recv() => next,
-            // Nothing is ever said back: this is the other end going away.
-            read = stream.read(&mut unexpected) => return read.err().unwrap_or_else(closed),
-        };
-        if next.is_none() {
-            return closed();
+        if line.is_done()
+            && let Err(ended) = line.rest().await
+        {
+            return ended;
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The handle that everybody else uses.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -16,7 +15,7 @@ use crate::cache::Cache;
 use crate::command::{Body, Command, Ticket};
 use crate::config::StoreConfig;
 use crate::core::Call;
-use crate::driver::Input;
+use crate::driver::{Input, Slot, inbox};
 use crate::error::StoreError;
 use crate::history::History;
 use crate::metrics::Counters;
@@ -35,7 +34,7 @@ pub struct Store {
 }
 
 struct Inner {
-    inputs: Sender<Input>,
+    inputs: Slot,
     cache: Arc<Cache>,
     history: History,
     origin: u64,
@@ -60,7 +59,7 @@ impl Store {
     /// own. It is ready for everything when this returns. A folder can be open
     /// once at a time.
     pub async fn open(config: StoreConfig) -> Result<Store, StoreError> {
-        let (inputs, received) = channel();
+        let (inputs, received) = inbox();
         let (ready, opened) = oneshot::channel();
         let notices = inputs.clone();
         let runtime = Handle::current();

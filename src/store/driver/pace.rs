@@ -17,8 +17,10 @@ const REST_MIN: Duration = Duration::from_micros(50);
 const CROWD: u32 = 4;
 /// More of them are not counted, so that what was is soon forgotten.
 const CROWD_MAX: u32 = 8;
-/// A batch of so many costs each of them little enough.
+/// A batch of so many costs each of them little enough,
 const ENOUGH: usize = 8;
+/// or where that is more, of one part in so many of all who write: they wait for each other anyway.
+const PARTS: usize = 4;
 /// A write that takes longer than this is worth another thread, while more waits.
 const QUICK: Duration = Duration::from_micros(400);
 
@@ -88,7 +90,8 @@ impl Pace {
         }
         // If nobody comes any more while the batch before is written, then too many were waited for: they all sit in one
         // boat, and before and behind it nobody has anything to do.
-        let rest = match busy && round.count < ENOUGH {
+        let enough = ENOUGH.max((under_way + round.count) / PARTS);
+        let rest = match busy && round.count < enough {
             true => self.rest * 5 / 4,
             false => self.rest * 4 / 5,
         };
@@ -209,6 +212,28 @@ mod tests {
             let (rested, count) = driver.rounds(1, 4, 20);
             assert!(rested <= 4 * REST_MIN, "{count} after {rested:?}");
         }
+    }
+
+    /// As many clients as a busy server has: the more they are, the more share a batch.
+    #[test]
+    fn many_share_more() {
+        let share = |under_way: usize| {
+            let mut pace = Pace::default();
+            let (now, mut shared) = (Instant::now(), 0);
+            for _ in 0..100 {
+                let rested = pace.rest(now, now).map_or(Duration::ZERO, |until| until - now);
+                // One every 10 µs.
+                shared = 1 + (rested.as_micros() / 10) as usize;
+                let round = Round {
+                    count: shared,
+                    ..Round::of(now)
+                };
+                pace.took(&round, under_way, None);
+            }
+            shared
+        };
+        assert!((5..12).contains(&share(15)), "{}", share(15));
+        assert!((40..80).contains(&share(200)), "{}", share(200));
     }
 
     #[test]

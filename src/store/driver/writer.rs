@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{INPUTS_MAX, Input};
+use super::{INPUTS_MAX, Input, Slot};
 use crate::error::StoreError;
 use crate::log::Log;
 use crate::raft::Job;
@@ -32,7 +32,7 @@ pub struct Writer {
 
 impl Writer {
     /// Starts the thread, which begins with `at_work`; it reports by [`Input::Persisted`] and [`Input::Ailing`].
-    pub fn start(log: Arc<Mutex<Log>>, notices: Sender<Input>, at_work: fn()) -> Result<Writer, StoreError> {
+    pub fn start(log: Arc<Mutex<Log>>, notices: Slot, at_work: fn()) -> Result<Writer, StoreError> {
         let (jobs, todo) = channel::<Job>();
         let work = move || {
             at_work();
@@ -84,7 +84,7 @@ impl Drop for Writer {
 }
 
 /// Tries until all is written, what comes meanwhile included; false if nobody wants it any more.
-fn persist(log: &Mutex<Log>, jobs: &mut Vec<Job>, todo: &Receiver<Job>, notices: &Sender<Input>) -> bool {
+fn persist(log: &Mutex<Log>, jobs: &mut Vec<Job>, todo: &Receiver<Job>, notices: &Slot) -> bool {
     while let Err(error) = write(log, jobs) {
         if notices.send(Input::Ailing(error.to_string())).is_err() {
             return false;

@@ -2,25 +2,29 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::Semaphore;
 
-use super::{BATCH_BYTES, COMPLETE, PATIENCE, PATIENCE_INSTALLING, Stream, Whoami, blocking, timely};
+use super::{COMPLETE, PATIENCE, PATIENCE_INSTALLING, Stream, Whoami, blocking, timely};
 use crate::codec::Malformed;
 use crate::core::Arrival;
-use crate::driver::Input;
+use crate::driver::{Input, Slot};
 use crate::history::History;
 use crate::state::Meta;
 use crate::wire::{self, Greeting, Piece, Purpose};
+
+/// Bytes read in one go: one reading for a message, or for several.
+const READ_BYTES: usize = 64 << 10;
+/// Memory set aside for a frame before its bytes come.
+const EXPECTED_BYTES: usize = 1 << 20;
 
 /// The receiving half: takes in connections from other members.
 #[derive(Clone)]
 pub struct Door {
     me: Whoami,
-    inputs: Sender<Input>,
+    inputs: Slot,
     /// The way to the state, as long as the store is open.
     state: History,
     /// Held while a snapshot is taken in: there is room for one at a time.
@@ -29,7 +33,7 @@ pub struct Door {
 
 impl Door {
     /// A door to the member `me`, whose state takes in snapshots.
-    pub fn new(me: Whoami, inputs: Sender<Input>, state: History) -> Door {
+    pub fn new(me: Whoami, inputs: Slot, state: History) -> Door {
         let taking = Arc::new(Semaphore::new(1));
         Door {
             me,
@@ -41,7 +45,8 @@ impl Door {
 
     /// Serves a connection from the member `from`, which is certain, until it
     /// ends. The error says why it was not served any longer.
-    pub async fn serve(&self, from: u64, mut stream: Box<dyn Stream>) -> io::Result<()> {
+    pub async fn serve(&self, from: u64, stream: Box<dyn Stream>) -> io::Result<()> {
+        let mut stream: Box<dyn Stream> = Box::new(BufReader::with_capacity(READ_BYTES, stream));
         let mut greeting = [0; wire::GREETING_BYTES];
         timely(PATIENCE, stream.read_exact(&mut greeting)).await?;
         let greeting = Greeting::decode(&greeting).map_err(io::Error::other)?;
@@ -143,7 +148,7 @@ async fn read_frame(stream: &mut Box<dyn Stream>) -> io::Result<Bytes> {
     stream.read_exact(&mut header).await?;
     let (length, crc) = wire::frame_header(header).map_err(invalid)?;
     // Grows as the bytes come: a length alone takes no memory.
-    let mut body = Vec::with_capacity(length.min(BATCH_BYTES));
+    let mut body = Vec::with_capacity(length.min(EXPECTED_BYTES));
     let read = timely(
         PATIENCE_INSTALLING,
         (&mut *stream).take(length as u64).read_to_end(&mut body),

@@ -32,6 +32,8 @@ const SWEPT: &[u8] = b"swept";
 /// Cache for blocks of all families together. Small: the latest entries are in
 /// the watch cache, only history is read from here.
 const BLOCK_CACHE_BYTES: usize = 1 << 20;
+/// What a version takes in a batch beside its key, twice, and its text; roughly.
+const VERSION_BYTES: usize = 128;
 /// How many revisions one call of `sweep` looks at.
 const SWEEP_REVISIONS: usize = 1000;
 
@@ -182,7 +184,9 @@ impl Database {
     }
 
     pub fn write(&self, events: &[Arc<Event>], meta: &Meta) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
+        let size = |event: &Arc<Event>| event.entry.text.len() + 2 * event.entry.key.len() + VERSION_BYTES;
+        // Memory at once: else it is copied each time that it doubles.
+        let mut batch = WriteBatch::with_capacity_bytes(events.iter().map(size).sum());
         for event in events {
             self.put_event(&mut batch, event)?;
         }

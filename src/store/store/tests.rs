@@ -98,6 +98,24 @@ async fn a_store_remembers() {
     store.close().await;
 }
 
+/// More than the store's thread takes in at once.
+#[tokio::test]
+async fn thousands_at_once_are_all_answered() {
+    const COUNT: u64 = 20_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path()).await;
+    let mut writers = tokio::task::JoinSet::new();
+    for number in 0..COUNT {
+        let store = store.clone();
+        writers
+            .spawn(async move { commit(&store, put(&format!("/g/k/{number}"), "1", Expect::Absent)).await });
+    }
+    let mut revisions = writers.join_all().await;
+    revisions.sort_unstable();
+    assert!(revisions.into_iter().eq(1..=COUNT));
+    store.close().await;
+}
+
 #[tokio::test]
 async fn pages_are_exact_while_writes_go_on() {
     let folder = tempfile::tempdir().expect("a folder");

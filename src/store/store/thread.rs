@@ -2,7 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use tokio::runtime::Handle;
@@ -12,7 +11,7 @@ use tracing::{error, info};
 use super::{Inner, gone};
 use crate::cache::Cache;
 use crate::config::StoreConfig;
-use crate::driver::{Driver, Input, NoPeers, Parts, Transport};
+use crate::driver::{Driver, Inbox, NoPeers, Parts, Slot, Transport};
 use crate::error::StoreError;
 use crate::history::History;
 use crate::metrics::Counters;
@@ -47,9 +46,9 @@ struct Shared {
 impl Thread {
     pub(super) fn run(
         config: StoreConfig,
-        received: Receiver<Input>,
-        notices: Sender<Input>,
-        inputs: Sender<Input>,
+        received: Inbox,
+        notices: Slot,
+        inputs: Slot,
         ready: oneshot::Sender<Result<Inner, StoreError>>,
         runtime: Handle,
     ) {
@@ -88,8 +87,8 @@ impl Thread {
     fn start(
         config: &StoreConfig,
         origin: u64,
-        inputs: Receiver<Input>,
-        notices: Sender<Input>,
+        inputs: Inbox,
+        notices: Slot,
         runtime: Handle,
     ) -> Result<Thread, StoreError> {
         let Opened {
