@@ -118,7 +118,7 @@ fn check_applied(applied: &Value, write: &Write<'_>) -> Result<(), Status> {
         many => format!("errors:\n  {}", many.join("\n  ")),
     };
     let (namespace, name) = (object::namespace(applied), object::name(applied));
-    let ((group, version), kind) = (object::group_version(version), object::kind(applied));
+    let ((group, version), kind) = (object::split_api_version(version), object::kind(applied));
     Err(Status::new(
         500,
         "",
