@@ -201,7 +201,8 @@ impl Client {
     /// # Errors
     /// The refusal of the server, such as 404.
     pub async fn get<T: Object>(&self, namespace: &str, name: &str) -> Result<T, Status> {
-        self.send_object(self.request::<T>(Verb::Get, namespace, name)).await
+        self.send_object(self.request::<T>(Verb::Get, namespace, name))
+            .await
     }
 
     /// Reads one object, or `None` where there is none.
@@ -457,8 +458,14 @@ mod tests {
         let [condition] = conditions.as_slice() else {
             panic!("{conditions:?}");
         };
-        assert_eq!(condition.last_transition_time.0.to_string(), "0001-01-01T00:00:00Z");
-        assert_eq!((condition.reason.as_str(), condition.message.as_str()), ("BecauseISaySo", ""));
+        assert_eq!(
+            condition.last_transition_time.0.to_string(),
+            "0001-01-01T00:00:00Z"
+        );
+        assert_eq!(
+            (condition.reason.as_str(), condition.message.as_str()),
+            ("BecauseISaySo", "")
+        );
         let page = json!({"metadata": {"resourceVersion": "7"}, "items": [service]}).to_string();
         assert_eq!(decode_page::<Service>(page.as_bytes()).unwrap().items.len(), 1);
         assert!(decode_object::<Service>(br#"{"spec": 7}"#).is_err());

@@ -35,7 +35,9 @@ impl Replicating for ReplicationController {
 
     fn status(&self) -> ReplicaSetStatus {
         let status = self.status.clone().unwrap_or_default();
-        let conditions = status.conditions.map(|all| all.into_iter().map(condition).collect());
+        let conditions = status
+            .conditions
+            .map(|all| all.into_iter().map(condition).collect());
         ReplicaSetStatus {
             available_replicas: status.available_replicas,
             conditions,
@@ -106,17 +108,32 @@ mod tests {
             "controller": true}]);
         let view = view(controller(2, json!({})), &[orphan, pod("other", of_a_set)]);
         let plan = decide(&view);
-        let [Write::Patch(_, _, adoption), Write::Create(_, made), Write::Patch(_, _, status)] =
-            plan.writes.as_slice()
+        let [
+            Write::Patch(_, _, adoption),
+            Write::Create(_, made),
+            Write::Patch(_, _, status),
+        ] = plan.writes.as_slice()
         else {
             panic!("{plan:?}");
         };
         let owner = &adoption["metadata"]["ownerReferences"][0];
-        assert_eq!((&owner["kind"], &owner["apiVersion"]), (&json!("ReplicationController"), &json!("v1")));
+        assert_eq!(
+            (&owner["kind"], &owner["apiVersion"]),
+            (&json!("ReplicationController"), &json!("v1"))
+        );
         assert_eq!(made["metadata"]["ownerReferences"][0]["uid"], "u");
-        assert_eq!((&status["status"]["replicas"], &status["status"]["observedGeneration"]), (&json!(1), &json!(1)));
+        assert_eq!(
+            (
+                &status["status"]["replicas"],
+                &status["status"]["observedGeneration"]
+            ),
+            (&json!(1), &json!(1))
+        );
         let keys = |name| keys_for_pod::<ReplicationController>(&view.pods.get("d", name).unwrap(), &view);
-        assert_eq!((keys("orphan"), keys("other")), (vec![Key::new("d", "rc")], vec![]));
+        assert_eq!(
+            (keys("orphan"), keys("other")),
+            (vec![Key::new("d", "rc")], vec![])
+        );
     }
 
     #[test]

@@ -193,9 +193,15 @@ fn what_is_applied_keeps_what_nobody_knows() {
     assert_eq!((value["spec"]["replicas"].clone(), warnings.len()), (json!(2), 1));
     assert_eq!(
         applied("spec: {replicas: many}", FieldValidation::Ignore).unwrap_err(),
-        format!("{PREFIX}json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32")
+        format!(
+            "{PREFIX}json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"
+        )
     );
-    assert!(applied("a: [", FieldValidation::Ignore).unwrap_err().starts_with("error decoding YAML: "));
+    assert!(
+        applied("a: [", FieldValidation::Ignore)
+            .unwrap_err()
+            .starts_with("error decoding YAML: ")
+    );
 }
 
 #[test]

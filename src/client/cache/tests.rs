@@ -150,7 +150,10 @@ impl Api for Odd {
             })
         };
         let b = serde_json::to_value(map("x", "b", "9")).unwrap();
-        let events = [event(EventKind::Modified, Self::senseless("a", "8")), event(EventKind::Added, b)];
+        let events = [
+            event(EventKind::Modified, Self::senseless("a", "8")),
+            event(EventKind::Added, b),
+        ];
         let events = futures_util::stream::iter(events);
         Ok(Box::pin(futures_util::StreamExt::chain(
             events,

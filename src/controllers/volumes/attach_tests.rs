@@ -117,9 +117,17 @@ fn what_others_attached_stays() {
     // Nor does it matter whether there is such a volume.
     let unknown = View {
         volumes: Cache::fixed([]),
-        ..view("ReadWriteOnce", &[], vec![attachment("n1", false)], node(&[], "True"))
+        ..view(
+            "ReadWriteOnce",
+            &[],
+            vec![attachment("n1", false)],
+            node(&[], "True"),
+        )
     };
-    assert!(matches!(decide(&unknown).writes.as_slice(), [Write::Delete { .. }]));
+    assert!(matches!(
+        decide(&unknown).writes.as_slice(),
+        [Write::Delete { .. }]
+    ));
 }
 
 #[test]
