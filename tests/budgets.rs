@@ -45,6 +45,11 @@ fn guarded(cluster: &Cluster, api_version: &str, kind: &str, owner: &str) {
     for number in 0..3 {
         cluster.pod_ready(&format!("{owner}-{number}"));
     }
+    budget(cluster, owner);
+}
+
+/// A budget over the owner's pods that lets one be missing.
+fn budget(cluster: &Cluster, owner: &str) {
     let selector = format!("--selector=app={owner}");
     cluster.ok(&[
         "create",
@@ -105,14 +110,28 @@ fn pods_of_a_kind_without_a_scale_are_told_of() {
 }
 
 #[test]
-fn pods_of_a_replication_controller_are_counted() {
+fn pods_of_a_replication_controller_are_made_and_counted() {
     sandboxed(|dir| {
         let cluster = Cluster::stocked(dir, &[]);
         let template = r#"{metadata: {labels: {app: old}}, spec: {containers: [{name: web, image: "local/hello-http:1"}]}}"#;
         cluster.apply(&format!(
             "{{apiVersion: v1, kind: ReplicationController, metadata: {{name: old}}, spec: {{replicas: 3, template: {template}}}}}"
         ));
-        guarded(&cluster, "v1", "ReplicationController", "old");
+        cluster.until("rc/old", "{.status.readyReplicas}", "3");
+        budget(&cluster, "old");
         counts(&cluster, "old", "3 2 3 1");
+        cluster.ok(&["scale", "rc", "old", "--replicas=1"]);
+        cluster.until("rc/old", "{.status.replicas}", "1");
+        // What it leaves behind, it finds again.
+        cluster.ok(&["delete", "rc", "old", "--cascade=orphan"]);
+        cluster.apply(&format!(
+            "{{apiVersion: v1, kind: ReplicationController, metadata: {{name: new}}, spec: {{replicas: 2, selector: {{app: old}}, template: {template}}}}}"
+        ));
+        cluster.until("rc/new", "{.status.replicas}", "2");
+        cluster.ok(&["delete", "rc", "new"]);
+        eventually("no pods", || {
+            let left = cluster.ok(&["get", "pods", "-l", "app=old", "-o", "name"]);
+            left.trim().is_empty().then_some(()).ok_or(left)
+        });
     });
 }

@@ -100,6 +100,14 @@ fn unknown_and_duplicate_fields_are_refused_or_told() {
                     "pod/p created (server dry run)",
                 ],
             );
+            let apply = ["apply", "--server-side", "--validate=false", "-f", "-"];
+            assert_has(
+                &cluster.feed(&apply, manifest).unwrap_err(),
+                &[
+                    "failed to create typed patch object (default/p; /v1, Kind=Pod): ",
+                    r#".spec.containers[name="c"].imagePolicy: field not declared in schema"#,
+                ],
+            );
             let odd = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - name: c\n    image: i\n    env: [{name: A, value: b}, {name: A, value: c}]\n";
             let out = cluster.kubectl(&["create", "--dry-run=server", "-f", "-"]);
             let warned = crate::support::cluster::feed(out, odd);

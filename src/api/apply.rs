@@ -118,11 +118,13 @@ fn check_applied(applied: &Value, write: &Write<'_>) -> Result<(), Status> {
         many => format!("errors:\n  {}", many.join("\n  ")),
     };
     let (namespace, name) = (object::namespace(applied), object::name(applied));
-    let kind = object::kind(applied);
+    let ((group, version), kind) = (object::split_api_version(version), object::kind(applied));
     Err(Status::new(
         500,
         "",
-        format!("failed to create typed patch object ({namespace}/{name}; {version}, Kind={kind}): {text}"),
+        format!(
+            "failed to create typed patch object ({namespace}/{name}; {group}/{version}, Kind={kind}): {text}"
+        ),
     ))
 }
 

@@ -43,6 +43,53 @@ fn respell_node(value: &mut Value, of: &Node) {
     }
 }
 
+/// Fills in what a reader of this schema insists on and nobody has said: what Go writes for it, and where that is
+/// null, the first moment, or a list or map of nothing. So can be read whatever Go's clients can read.
+pub fn complete(object: &mut Value, schema: &Schema) {
+    complete_struct(object, schema.root.get());
+}
+
+fn complete_struct(value: &mut Value, of: &Type) {
+    let Value::Object(map) = value else { return };
+    for field in &of.fields {
+        if let Some(value) = map.get_mut(field.name.as_ref()).filter(|value| !value.is_null()) {
+            complete_node(value, &field.node);
+            continue;
+        }
+        let missing = match &field.node {
+            _ if field.pointer => None,
+            Node::Struct(inner) => {
+                let mut value = Value::Object(Map::new());
+                complete_struct(&mut value, inner.get());
+                Some(value)
+            }
+            _ if !field.always => None,
+            Node::List(_) => Some(Value::Array(Vec::new())),
+            Node::Map(_) => Some(Value::Object(Map::new())),
+            Node::Scalar(Scalar::Time) => Some("0001-01-01T00:00:00Z".into()),
+            Node::Scalar(Scalar::MicroTime) => Some("0001-01-01T00:00:00.000000Z".into()),
+            Node::Scalar(_) | Node::Any => filled(field),
+        };
+        match missing {
+            Some(value) => drop(map.insert(field.name.clone().into_owned(), value)),
+            None => drop(map.remove(field.name.as_ref())),
+        }
+    }
+}
+
+fn complete_node(value: &mut Value, of: &Node) {
+    match (of, value) {
+        (Node::Struct(inner), value) => complete_struct(value, inner.get()),
+        (Node::List(item), Value::Array(items)) => {
+            items.iter_mut().for_each(|value| complete_node(value, item))
+        }
+        (Node::Map(inner), Value::Object(map)) => {
+            map.values_mut().for_each(|value| complete_node(value, inner))
+        }
+        _ => {}
+    }
+}
+
 /// The object that Go starts from before it decodes anything: what a create is compared with to
 /// find out which fields the creator set. Lists and maps that are always written are null.
 pub fn blank(schema: &Schema) -> &Value {

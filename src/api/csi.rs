@@ -17,6 +17,12 @@ pub fn attachment_name(driver: &str, handle: &str, node: &str) -> String {
     format!("csi-{}", digest(&format!("{handle}{driver}{node}")))
 }
 
+/// Whether a VolumeAttachment's name is one that [`attachment_name`] gives.
+pub fn is_attachment_name(name: &str) -> bool {
+    let digest = name.strip_prefix("csi-").unwrap_or_default();
+    digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// What a driver knows a pod's own (ephemeral) volume by.
 pub fn own_handle(pod_uid: &str, volume: &str) -> String {
     format!("csi-{}", digest(&format!("{pod_uid}{volume}")))

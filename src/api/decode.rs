@@ -146,13 +146,53 @@ pub fn decode(
         ),
     };
     let actual = find_kind(&tree, default).map_err(unrecognized)?;
-    let refused = |why: String| {
-        Status::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: {why}",
-            actual.kind, actual.version, default.kind
-        ))
+    let refused = |why: String| cannot_handle(&actual, default, &why);
+    let checked = check::check(tree, schema);
+    fit(checked, notes, &actual, validation, default, &refused)
+}
+
+/// Decodes what is to be applied (YAML, or JSON in its name) as [`decode`] decodes an object, except that fields
+/// which the schema does not know stay: [`crate::apply`] refuses them, whatever `validation` is.
+///
+/// # Errors
+/// 400 as Kubernetes words it; 413 for a body that is too large.
+pub fn decode_applied(
+    body: &[u8],
+    schema: &Schema,
+    validation: FieldValidation,
+    default: &Gvk,
+) -> Result<(Value, Vec<String>), Status> {
+    too_large(body)?;
+    // kubectl sends JSON under YAML's name, and JSON is read far faster.
+    let json = json::parse(body)
+        .ok()
+        .filter(|tree| check::duplicates(tree).is_empty());
+    let (tree, notes) = match json {
+        Some(tree) => (tree, Vec::new()),
+        None => {
+            let malformed = |error| Status::bad_request(format!("error decoding YAML: {error}"));
+            let tree = yaml::parse(body).map_err(malformed)?;
+            let notes = yaml_duplicates(&tree);
+            (without_duplicates(tree), notes)
+        }
     };
-    fit(tree, notes, &actual, schema, validation, default, &refused)
+    if validation == FieldValidation::Strict && !notes.is_empty() {
+        let why = notes.join(", ");
+        return Err(Status::bad_request(format!(
+            "error strict decoding YAML: error converting YAML to JSON: {why}"
+        )));
+    }
+    let actual = find_kind(&tree, default).map_err(Status::bad_request)?;
+    let refused = |why: String| cannot_handle(&actual, default, &why);
+    let checked = check::check_known(tree, schema);
+    fit(checked, notes, &actual, validation, default, &refused)
+}
+
+fn cannot_handle(actual: &Gvk, default: &Gvk, why: &str) -> Status {
+    Status::bad_request(format!(
+        "{} in version {:?} cannot be handled as a {}: {why}",
+        actual.kind, actual.version, default.kind
+    ))
 }
 
 /// Checks the text of an object that a client's patch has made, as [`decode`] checks a body.
@@ -169,21 +209,20 @@ pub fn decode_patched(
     let refused = |why: String| unfit_patch(text, why);
     let tree = json::parse(text.as_bytes()).map_err(refused)?;
     let actual = find_kind(&tree, default).map_err(refused)?;
-    fit(tree, Vec::new(), &actual, schema, validation, default, &refused)
+    let checked = check::check(tree, schema);
+    fit(checked, Vec::new(), &actual, validation, default, &refused)
 }
 
 /// What was read, if it is of the kind that was meant and of its schema.
 fn fit(
-    tree: Tree<'_>,
+    checked: check::Checked,
     mut notes: Vec<String>,
     actual: &Gvk,
-    schema: &Schema,
     validation: FieldValidation,
     default: &Gvk,
     refused: &dyn Fn(String) -> Status,
 ) -> Result<(Value, Vec<String>), Status> {
     same_kind(actual, default, refused)?;
-    let checked = check::check(tree, schema);
     if let Some(error) = checked.type_error {
         return Err(refused(error));
     }
@@ -222,44 +261,16 @@ pub fn check_patched(
     Ok((checked.value, warnings))
 }
 
-/// Decodes a patch body (JSON or, for apply, YAML) into a plain value, duplicates refused or
-/// warned about as `validation` says.
+/// Decodes a patch body into a plain value, duplicates refused or warned about as `validation` says.
 ///
 /// # Errors
 /// 400 for malformed text, 413 for a body that is too large.
-pub fn decode_patch(
-    body: &[u8],
-    yaml: bool,
-    validation: FieldValidation,
-) -> Result<(Value, Vec<String>), Status> {
+pub fn decode_patch(body: &[u8], validation: FieldValidation) -> Result<(Value, Vec<String>), Status> {
     too_large(body)?;
-    if !yaml {
-        let tree = json::parse(body).map_err(Status::bad_request)?;
-        let warnings = validation
-            .settle(check::duplicates(&tree))
-            .map_err(Status::bad_request)?;
-        return Ok((tree.into_value(), warnings));
-    }
-    // kubectl sends JSON under YAML's name, and JSON is read far faster.
-    if let Ok(tree) = json::parse(body)
-        && check::duplicates(&tree).is_empty()
-    {
-        return Ok((tree.into_value(), Vec::new()));
-    }
-    let tree =
-        yaml::parse(body).map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
-    let notes = yaml_duplicates(&tree);
-    if validation == FieldValidation::Strict && !notes.is_empty() {
-        let why = notes.join(", ");
-        return Err(Status::bad_request(format!(
-            "error strict decoding YAML: error converting YAML to JSON: {why}"
-        )));
-    }
-    let warnings = if validation == FieldValidation::Warn {
-        notes
-    } else {
-        Vec::new()
-    };
+    let tree = json::parse(body).map_err(Status::bad_request)?;
+    let warnings = validation
+        .settle(check::duplicates(&tree))
+        .map_err(Status::bad_request)?;
     Ok((tree.into_value(), warnings))
 }
 

@@ -290,7 +290,8 @@ proptest! {
                 live(kind, read, object);
             }
         }
-        let _ = decode::decode_patch(&body, seed % 2 == 0, FieldValidation::Warn);
+        let _ = decode::decode_patch(&body, FieldValidation::Warn);
+        let _ = decode::decode_applied(&body, &schema, FieldValidation::Warn, &gvk);
         small();
     }
 

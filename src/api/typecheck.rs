@@ -1,12 +1,12 @@
 //! What can be said of a policy's expressions before any request: fields that the kinds it matches, or its parameters,
-//! do not have
+//! do not have, and operators that do not go with those that they have
 //! (`status.typeChecking` of a ValidatingAdmissionPolicy). Pure.
 
 use serde_json::{Map, Value, json};
 
 use crate::cel::{Program, Type};
 use crate::kind::KindRef;
-use crate::schema::{Node, Schema, TypeRef};
+use crate::schema::{Node, Scalar, Schema, TypeRef};
 use crate::value::{get, list, text};
 
 /// Most kinds that one policy is checked against (apiserver `policy/validating/typechecking.go`).
@@ -103,7 +103,15 @@ fn of_type(kind: &TypeRef, depth: usize) -> Value {
 fn of_node(node: &Node, depth: usize) -> Value {
     match node {
         _ if depth > DEPTH_MAX => json!({}),
-        Node::Any | Node::Scalar(_) => json!({}),
+        Node::Any => json!({}),
+        Node::Scalar(scalar) => match scalar {
+            Scalar::String => json!({"type": "string"}),
+            Scalar::Bool => json!({"type": "boolean"}),
+            Scalar::Int32 | Scalar::Int64 => json!({"type": "integer"}),
+            Scalar::Double => json!({"type": "number"}),
+            // Texts with a meaning, which expressions may take for what they mean.
+            _ => json!({}),
+        },
         Node::Struct(kind) => of_type(kind, depth),
         Node::Map(of) => json!({"type": "object", "additionalProperties": of_node(of, depth + 1)}),
         Node::List(of) => json!({"type": "array", "items": of_node(of, depth + 1)}),
@@ -137,6 +145,30 @@ mod tests {
         // What nobody serves may have any fields.
         policy["spec"]["paramKind"]["kind"] = "Limit".into();
         assert_eq!(check(&policy, &served), json!({}));
+    }
+
+    #[test]
+    fn operators_that_fit_no_deployment_are_named() {
+        let served: Vec<KindRef> = kinds::all().iter().map(|kind| KindRef::BuiltIn(kind)).collect();
+        let warning = |expression: &str| {
+            let policy = json!({"spec": {"matchConstraints": {"resourceRules": [
+                {"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"]}]},
+                "validations": [{"expression": expression}]}});
+            let warnings = check(&policy, &served);
+            let warning = warnings["expressionWarnings"][0]["warning"].as_str();
+            warning.map(|text| text.lines().next().unwrap_or_default().to_owned())
+        };
+        assert_eq!(
+            warning("object.spec.replicas > '1'").unwrap(),
+            "apps/v1, Kind=Deployment: ERROR: <input>:1:22: found no matching overload for '_>_' applied to '(int, string)'"
+        );
+        for fine in [
+            "object.spec.replicas > 1 && object.metadata.name.startsWith('a') && !object.spec.paused",
+            "object.metadata.creationTimestamp > timestamp('2026-01-01T00:00:00Z') || object.metadata.creationTimestamp != ''",
+            "object.spec.strategy.rollingUpdate.maxSurge == 1 || object.spec.strategy.rollingUpdate.maxSurge == '25%'",
+        ] {
+            assert_eq!(warning(fine), None, "{fine}");
+        }
     }
 
     #[test]

@@ -217,7 +217,7 @@ impl<T: Object> Cache<T> {
         state.tell(&Change::Applied(object, old));
     }
 
-    /// Takes an object out, as if a watch had said so. For caches made by [`Cache::fixed`].
+    /// Takes an object out, as if a watch had said so.
     pub fn remove(&self, namespace: &str, name: &str) {
         let mut state = self.state();
         if let Some(last) = state.objects.remove(&key(namespace, name)) {

@@ -7,13 +7,13 @@ use api::request::{EventKind, EventStream, Options, Verb, WatchEvent};
 use api::status::Status;
 use base::{Backoff, SystemRandom};
 use futures_util::StreamExt;
-use serde::de::DeserializeOwned;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::cache::{Cache, CacheOptions};
 use crate::scan;
-use crate::typed::{Client, Object, decode};
+use crate::typed::{Client, Object, decode, decode_object};
 
 /// First and longest wait between attempts. Short, because a restarted server
 /// is back in a fraction of a second and the whole node waits for its caches.
@@ -98,7 +98,10 @@ impl<T: Object> Reflector<T> {
             let body = reply.body.whole();
             let items = scan::member(&body, "items").unwrap_or_default();
             for range in scan::elements(items) {
-                objects.push(self.parse(items.get(range).unwrap_or_default())?);
+                match self.parse(items.get(range).unwrap_or_default()) {
+                    Ok(object) => objects.push(object),
+                    Err(status) => warn!(plural = T::URL_PATH_SEGMENT, %status, "left out an object"),
+                }
             }
             let metadata: ListMetadata = decode(scan::member(&body, "metadata").unwrap_or(b"{}"))?;
             if metadata.next.is_empty() {
@@ -148,7 +151,10 @@ impl<T: Object> Reflector<T> {
             let metadata: ListMetadata = decode(scan::member(&event.object, "metadata").unwrap_or(b"{}"))?;
             return metadata.resource_version.parse().map_err(Status::internal);
         }
-        let object: T = self.parse(&event.object)?;
+        let object: T = match self.parse(&event.object) {
+            Ok(object) => object,
+            Err(status) => return self.leave_out(&event.object, &status),
+        };
         let version = object.metadata().resource_version.as_deref().unwrap_or_default();
         let revision = version.parse().map_err(Status::internal)?;
         match event.kind {
@@ -158,15 +164,25 @@ impl<T: Object> Reflector<T> {
         Ok(revision)
     }
 
+    /// An object that cannot be read is as good as gone; the others of its kind are followed all the same.
+    fn leave_out(&self, text: &[u8], status: &Status) -> Result<u64, Status> {
+        let metadata: ObjectMeta = decode(scan::member(text, "metadata").unwrap_or(b"{}"))?;
+        let part = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (namespace, name) = (part(&metadata.namespace), part(&metadata.name));
+        warn!(plural = T::URL_PATH_SEGMENT, namespace, name, %status, "left out an object");
+        self.cache.remove(&namespace, &name);
+        part(&metadata.resource_version).parse().map_err(Status::internal)
+    }
+
     fn parse(&self, text: &[u8]) -> Result<T, Status> {
         parse(text, self.options.trim_managed_fields)
     }
 }
 
-fn parse<T: DeserializeOwned>(text: &[u8], trim: bool) -> Result<T, Status> {
+fn parse<T: Object>(text: &[u8], trim: bool) -> Result<T, Status> {
     match trim.then(|| scan::without_managed_fields(text)).flatten() {
-        Some(trimmed) => decode(&trimmed),
-        None => decode(text),
+        Some(trimmed) => decode_object(&trimmed),
+        None => decode_object(text),
     }
 }
 

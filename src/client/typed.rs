@@ -1,6 +1,8 @@
 //! A [`Client`]: the door with types.
 
+use api::canon;
 use api::request::{EventStream, Options, PatchType, Reply, Request, ResourceRef, User, Verb};
+use api::schema::Schemas;
 use api::status::Status;
 use bytes::Bytes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
@@ -199,7 +201,8 @@ impl Client {
     /// # Errors
     /// The refusal of the server, such as 404.
     pub async fn get<T: Object>(&self, namespace: &str, name: &str) -> Result<T, Status> {
-        self.send(self.request::<T>(Verb::Get, namespace, name)).await
+        self.send_object(self.request::<T>(Verb::Get, namespace, name))
+            .await
     }
 
     /// Reads one object, or `None` where there is none.
@@ -232,7 +235,7 @@ impl Client {
     ) -> Result<Page<T>, Status> {
         let mut request = self.request::<T>(Verb::List, &selectors.namespace, "");
         request.options = select(options, selectors);
-        self.send(request).await
+        decode_page(&self.call(request).await?.body.whole())
     }
 
     /// Follows a collection.
@@ -257,7 +260,7 @@ impl Client {
         let namespace = object.metadata().namespace.as_deref().unwrap_or_default();
         let mut request = self.request::<T>(Verb::Create, namespace, "");
         request.body = encode(object)?;
-        self.send(request).await
+        self.send_object(request).await
     }
 
     /// Replaces an object; a resource version in it must still be the current one.
@@ -287,7 +290,7 @@ impl Client {
             self.request::<T>(Verb::Update, namespace, meta.name.as_deref().unwrap_or_default());
         request.subresource = subresource.to_owned();
         request.body = encode(object)?;
-        self.send(request).await
+        self.send_object(request).await
     }
 
     /// Changes an object, or one of its subresources where that is not empty.
@@ -308,7 +311,7 @@ impl Client {
         request.options.force = how == PatchType::Apply;
         request.content_type = crate::url::patch_media_type(how).to_owned();
         request.body = encode(patch)?;
-        self.send(request).await
+        self.send_object(request).await
     }
 
     /// Removes an object.
@@ -363,6 +366,10 @@ impl Client {
         self.send(request).await
     }
 
+    async fn send_object<T: Object>(&self, request: Request) -> Result<T, Status> {
+        decode_object(&self.call(request).await?.body.whole())
+    }
+
     async fn send<R: DeserializeOwned>(&self, request: Request) -> Result<R, Status> {
         decode(&self.call(request).await?.body.whole())
     }
@@ -393,12 +400,41 @@ fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, Status> {
         .map_err(Status::internal)
 }
 
+/// Reads an object. What the types here insist on may be missing in it all the same (a condition that somebody set
+/// without a time, say), where Go's clients go on with zero: so do we.
+pub(crate) fn decode_object<T: Object>(text: &[u8]) -> Result<T, Status> {
+    decode(text).or_else(|refused| match serde_json::from_slice(text) {
+        Ok(value) => completed(value, refused),
+        Err(_) => Err(refused),
+    })
+}
+
+fn decode_page<T: Object>(text: &[u8]) -> Result<Page<T>, Status> {
+    decode(text).or_else(|refused: Status| {
+        let Page { metadata, items } = decode::<Page<Value>>(text)?;
+        let items = items.into_iter().map(|value| completed(value, refused.clone()));
+        Ok(Page {
+            metadata,
+            items: items.collect::<Result<_, _>>()?,
+        })
+    })
+}
+
+fn completed<T: Object>(mut value: Value, refused: Status) -> Result<T, Status> {
+    if let Some(schema) = Schemas::builtin().for_kind(T::GROUP, T::VERSION, T::KIND) {
+        canon::complete(&mut value, &schema);
+    }
+    serde_json::from_value(value).map_err(|_| refused)
+}
+
 pub(crate) fn decode<T: DeserializeOwned>(text: &[u8]) -> Result<T, Status> {
     serde_json::from_slice(text).map_err(|e| Status::internal(format!("reading the server's answer: {e}")))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -410,6 +446,29 @@ mod tests {
             "replicaset-controller"
         );
         assert_eq!(manager_of("admin"), "admin");
+    }
+
+    #[test]
+    fn what_was_said_without_a_time_is_read() {
+        use k8s_openapi::api::core::v1::Service;
+        let said = json!({"type": "Ready", "status": "True", "reason": "BecauseISaySo"});
+        let service = json!({"metadata": {"name": "a"}, "status": {"conditions": [said]}});
+        let read: Service = decode_object(service.to_string().as_bytes()).unwrap();
+        let conditions = read.status.unwrap().conditions.unwrap();
+        let [condition] = conditions.as_slice() else {
+            panic!("{conditions:?}");
+        };
+        assert_eq!(
+            condition.last_transition_time.0.to_string(),
+            "0001-01-01T00:00:00Z"
+        );
+        assert_eq!(
+            (condition.reason.as_str(), condition.message.as_str()),
+            ("BecauseISaySo", "")
+        );
+        let page = json!({"metadata": {"resourceVersion": "7"}, "items": [service]}).to_string();
+        assert_eq!(decode_page::<Service>(page.as_bytes()).unwrap().items.len(), 1);
+        assert!(decode_object::<Service>(br#"{"spec": 7}"#).is_err());
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Reconciler for EndpointSlices {
                 };
                 groups.add(&backend.ports, endpoint);
             }
-            // A Service without backends keeps one empty slice, so that clients see that it was looked at.
+            // A Service without backends has one empty slice, so that clients see that it was looked at.
             common.settle(family, groups, own, true, &mut plan, now);
         }
         // Of a family that the Service has no more.

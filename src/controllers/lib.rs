@@ -26,6 +26,8 @@ pub mod plan;
 pub mod pod_garbage;
 mod pods;
 pub mod replicaset;
+pub mod replicating;
+mod replication_controller;
 pub mod root_ca;
 pub mod scales;
 pub mod service_account;

@@ -1,10 +1,11 @@
-//! ReplicaSet: keeps the wanted number of equal pods.
+//! ReplicaSet: keeps the wanted number of equal pods; so does what else is [`Replicating`].
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::EventType;
+use client::{Cache, EventType};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
@@ -13,6 +14,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::plan::{Key, Plan, Write};
+use crate::replicating::{Labels, Replicating, Wants};
 use crate::view::{View, controller_of, is_going, managed_by, selects};
 use crate::{Reconciler, pods};
 
@@ -22,30 +24,68 @@ const BURST: usize = 500;
 /// The condition of a set that cannot make or remove pods.
 const REPLICA_FAILURE: &str = "ReplicaFailure";
 
-/// The reconciler of ReplicaSets.
-pub struct ReplicaSets;
-
-impl Reconciler for ReplicaSets {
-    const NAME: &'static str = "replicaset-controller";
+impl Replicating for ReplicaSet {
+    const CONTROLLER: &'static str = "replicaset-controller";
     const QUEUE: &'static str = "replicaset";
 
+    fn cache(view: &View) -> &Cache<Self> {
+        &view.replica_sets
+    }
+
+    fn wants(&self) -> Wants<'_> {
+        let spec = self.spec.as_ref();
+        Wants {
+            replicas: spec.and_then(|spec| spec.replicas),
+            template: spec.and_then(|spec| spec.template.as_ref()),
+            min_ready_seconds: spec.and_then(|spec| spec.min_ready_seconds),
+        }
+    }
+
+    fn picks(&self, labels: Option<&Labels>) -> bool {
+        let spec = self.spec.as_ref();
+        spec.is_some_and(|spec| selects(&spec.selector, labels))
+    }
+
+    fn status(&self) -> ReplicaSetStatus {
+        self.status.clone().unwrap_or_default()
+    }
+
+    fn told(status: ReplicaSetStatus) -> ReplicaSetStatus {
+        status
+    }
+}
+
+/// The reconciler of one such kind.
+pub struct Replicas<T>(PhantomData<fn() -> T>);
+
+impl<T> Default for Replicas<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T: Replicating> Reconciler for Replicas<T> {
+    const NAME: &'static str = T::CONTROLLER;
+    const QUEUE: &'static str = T::QUEUE;
+
     fn reconcile(&self, key: &Key, view: &View, now: Timestamp) -> Plan {
-        let Some(set) = view.replica_sets.get(&key.namespace, &key.name) else {
+        let Some(set) = T::cache(view).get(&key.namespace, &key.name) else {
             return Plan::nothing();
         };
         let mut plan = Plan::nothing();
-        let pods = pods_of(&set, view, &mut plan);
-        if !is_going(set.as_ref()) {
-            match_number(&set, &pods.mine(), &mut plan, now);
+        let set = set.as_ref();
+        let pods = pods_of(set, view, &mut plan);
+        if !is_going(set) {
+            match_number(set, &pods.mine(), &mut plan, now);
         }
         // After the writes before it, which must have succeeded: nothing fails any more.
-        update_status(&set, &pods, None, &mut plan, now);
+        update_status(set, &pods, None, &mut plan, now);
         plan
     }
 
     fn failed(&self, key: &Key, view: &View, write: &Write, why: &str, now: Timestamp) -> Plan {
         let mut plan = Plan::nothing();
-        let Some(set) = view.replica_sets.get(&key.namespace, &key.name) else {
+        let Some(set) = T::cache(view).get(&key.namespace, &key.name) else {
             return plan;
         };
         let (reason, verb) = match write {
@@ -55,7 +95,7 @@ impl Reconciler for ReplicaSets {
         };
         let message = format!("Error {verb}: {why}");
         plan.tell(set.as_ref(), EventType::Warning, reason, message);
-        let pods = pods_of(&set, view, &mut Plan::nothing());
+        let pods = pods_of(set.as_ref(), view, &mut Plan::nothing());
         let failure = ReplicaSetCondition {
             type_: REPLICA_FAILURE.to_owned(),
             status: "True".to_owned(),
@@ -63,7 +103,7 @@ impl Reconciler for ReplicaSets {
             message: Some(why.to_owned()),
             last_transition_time: Some(Time(now)),
         };
-        update_status(&set, &pods, Some(failure), &mut plan, now);
+        update_status(set.as_ref(), &pods, Some(failure), &mut plan, now);
         plan
     }
 }
@@ -83,8 +123,8 @@ impl Pods {
 }
 
 /// The set's pods; those it should adopt or release are planned for.
-fn pods_of(set: &ReplicaSet, view: &View, plan: &mut Plan) -> Pods {
-    let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+fn pods_of<T: Replicating>(set: &T, view: &View, plan: &mut Plan) -> Pods {
+    let namespace = set.metadata().namespace.as_deref().unwrap_or_default();
     let mut pods = Pods {
         staying: Vec::new(),
         terminating: 0,
@@ -114,13 +154,10 @@ enum Claim {
     NotMine,
 }
 
-fn claim(set: &ReplicaSet, pod: &Pod) -> Claim {
-    let selected = set
-        .spec
-        .as_ref()
-        .is_some_and(|spec| selects(&spec.selector, pod.metadata.labels.as_ref()));
+fn claim<T: Replicating>(set: &T, pod: &Pod) -> Claim {
+    let selected = set.picks(pod.metadata.labels.as_ref());
     match controller_of(pod) {
-        Some(owner) if Some(&owner.uid) != set.metadata.uid.as_ref() => Claim::NotMine,
+        Some(owner) if Some(&owner.uid) != set.metadata().uid.as_ref() => Claim::NotMine,
         Some(_) if selected => Claim::Mine,
         Some(_) if is_going(set) => Claim::NotMine,
         Some(_) => Claim::Release,
@@ -129,30 +166,25 @@ fn claim(set: &ReplicaSet, pod: &Pod) -> Claim {
     }
 }
 
-fn adoption(set: &ReplicaSet, pod: &Pod) -> serde_json::Value {
+fn adoption<T: Replicating>(set: &T, pod: &Pod) -> serde_json::Value {
     let mut owners = pod.metadata.owner_references.clone().unwrap_or_default();
     owners.push(managed_by(set));
     json!({"metadata": {"uid": pod.metadata.uid, "ownerReferences": owners}})
 }
 
-fn release(set: &ReplicaSet, pod: &Pod) -> serde_json::Value {
+fn release<T: Replicating>(set: &T, pod: &Pod) -> serde_json::Value {
     let owners: Vec<_> = pod
         .metadata
         .owner_references
         .iter()
         .flatten()
-        .filter(|owner| Some(&owner.uid) != set.metadata.uid.as_ref())
+        .filter(|owner| Some(&owner.uid) != set.metadata().uid.as_ref())
         .collect();
     json!({"metadata": {"uid": pod.metadata.uid, "ownerReferences": owners}})
 }
 
-fn wanted(set: &ReplicaSet) -> usize {
-    let replicas = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    usize::try_from(replicas).unwrap_or(0)
-}
-
-fn match_number(set: &ReplicaSet, mine: &[&Pod], plan: &mut Plan, now: Timestamp) {
-    let wanted = wanted(set);
+fn match_number<T: Replicating>(set: &T, mine: &[&Pod], plan: &mut Plan, now: Timestamp) {
+    let wanted = usize::try_from(set.wants().replicas.unwrap_or(1)).unwrap_or(0);
     if mine.len() < wanted {
         for index in 0..(wanted - mine.len()).min(BURST) {
             let pod = new_pod(set, now, index);
@@ -182,21 +214,17 @@ fn match_number(set: &ReplicaSet, mine: &[&Pod], plan: &mut Plan, now: Timestamp
 /// A pod from the set's template. Its name's suffix is drawn from the set's
 /// UID, the time and the index, so that the decision stays a function of its
 /// arguments; a collision only means that the next look makes another.
-fn new_pod(set: &ReplicaSet, now: Timestamp, index: usize) -> Pod {
-    let template = set
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.template.clone())
-        .unwrap_or_default();
+fn new_pod<T: Replicating>(set: &T, now: Timestamp, index: usize) -> Pod {
+    let template = set.wants().template.cloned().unwrap_or_default();
     let meta = template.metadata.unwrap_or_default();
-    let uid = set.metadata.uid.as_deref().unwrap_or_default();
-    let base = set.metadata.name.clone().unwrap_or_default();
+    let uid = set.metadata().uid.as_deref().unwrap_or_default();
+    let base = set.metadata().name.clone().unwrap_or_default();
     let seed = format!("{uid}/{}/{index}", now.as_nanosecond());
     Pod {
         metadata: ObjectMeta {
             name: Some(pods::child_name(&base, &safe_suffix(&seed, 5))),
             generate_name: Some(format!("{base}-")),
-            namespace: set.metadata.namespace.clone(),
+            namespace: set.metadata().namespace.clone(),
             labels: meta.labels,
             annotations: meta.annotations,
             finalizers: meta.finalizers,
@@ -247,24 +275,22 @@ fn victims<'a>(mine: &[&'a Pod], count: usize) -> Vec<&'a Pod> {
 
 /// Plans the write of the status if it changed. `failure` is what went wrong
 /// this time; a failure that lasts keeps its first words, as in Kubernetes.
-fn update_status(
-    set: &ReplicaSet,
+fn update_status<T: Replicating>(
+    set: &T,
     pods: &Pods,
     failure: Option<ReplicaSetCondition>,
     plan: &mut Plan,
     now: Timestamp,
 ) {
     let mine = pods.mine();
-    let spec = set.spec.clone().unwrap_or_default();
-    let min_ready = Duration::from_secs(u64::try_from(spec.min_ready_seconds.unwrap_or(0)).unwrap_or(0));
-    let template_labels = spec
-        .template
-        .and_then(|t| t.metadata)
-        .and_then(|m| m.labels)
-        .unwrap_or_default();
+    let wants = set.wants();
+    let min_ready = Duration::from_secs(u64::try_from(wants.min_ready_seconds.unwrap_or(0)).unwrap_or(0));
+    let template = wants.template.and_then(|template| template.metadata.as_ref());
+    let template_labels = template.and_then(|meta| meta.labels.as_ref());
     let labelled = |pod: &&&Pod| {
-        let labels = pod.metadata.labels.clone().unwrap_or_default();
-        template_labels.iter().all(|(k, v)| labels.get(k) == Some(v))
+        let labels = pod.metadata.labels.as_ref();
+        let mut wanted = template_labels.into_iter().flatten();
+        wanted.all(|(name, value)| labels.and_then(|labels| labels.get(name)) == Some(value))
     };
     let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     let ready = mine.iter().filter(|pod| pods::is_ready(pod)).count();
@@ -275,16 +301,16 @@ fn update_status(
             Some(wait) => plan.look_again(wait),
         }
     }
-    let before = set.status.clone().unwrap_or_default();
-    let after = ReplicaSetStatus {
+    let before = set.status();
+    let after = T::told(ReplicaSetStatus {
         replicas: count(mine.len()),
         fully_labeled_replicas: Some(count(mine.iter().filter(labelled).count())),
         ready_replicas: Some(count(ready)),
         available_replicas: Some(available),
         terminating_replicas: Some(pods.terminating),
-        observed_generation: set.metadata.generation,
+        observed_generation: set.metadata().generation,
         conditions: Some(conditions(&before, failure)),
-    };
+    });
     let (old, new) = (before.conditions.clone().unwrap_or_default(), &after.conditions);
     if tidy(&before) != tidy(&after) || Some(&old) != new.as_ref() {
         plan.write(Write::merge_status(set, json!({"status": after})));
@@ -310,21 +336,16 @@ fn tidy(status: &ReplicaSetStatus) -> [i64; 6] {
     ]
 }
 
-/// The ReplicaSets a pod matters to: the one that manages it, or all that would adopt it.
-pub fn keys_for_pod(pod: &Pod, view: &View) -> Vec<Key> {
+/// The objects of a kind that a pod matters to: the one that manages it, or all that would adopt it.
+pub fn keys_for_pod<T: Replicating>(pod: &Pod, view: &View) -> Vec<Key> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     match controller_of(pod) {
-        Some(owner) if owner.kind == "ReplicaSet" => vec![Key::new(namespace, &owner.name)],
+        Some(owner) if owner.kind == T::KIND => vec![Key::new(namespace, &owner.name)],
         Some(_) => Vec::new(),
-        None => view
-            .replica_sets
+        None => T::cache(view)
             .list_in(namespace)
             .iter()
-            .filter(|set| {
-                set.spec
-                    .as_ref()
-                    .is_some_and(|s| selects(&s.selector, pod.metadata.labels.as_ref()))
-            })
+            .filter(|set| set.picks(pod.metadata.labels.as_ref()))
             .map(|set| Key::of(set.as_ref()))
             .collect(),
     }

@@ -58,13 +58,13 @@ impl Groups {
 
 impl Common {
     /// Makes the slices of one address family say what `groups` do. `slices` are those of the family; if there is
-    /// nothing to say, one of them is kept empty if `keeps_one`.
+    /// nothing to say, there is an empty one all the same if `has_one`.
     pub fn settle(
         &self,
         family: &str,
         groups: Groups,
         slices: Vec<Arc<EndpointSlice>>,
-        keeps_one: bool,
+        has_one: bool,
         plan: &mut Plan,
         now: Timestamp,
     ) {
@@ -77,8 +77,11 @@ impl Common {
             unused = rest;
             self.fill(family, ports, endpoints, mine, plan, now);
         }
-        if let Some(slice) = (is_empty && keeps_one).then(|| unused.pop()).flatten() {
-            self.fill(family, Vec::new(), Vec::new(), vec![slice], plan, now);
+        if is_empty && has_one {
+            match unused.pop() {
+                Some(slice) => self.fill(family, Vec::new(), Vec::new(), vec![slice], plan, now),
+                None => plan.write(Write::create(&self.slice(family, &[], &[], 0, now))),
+            }
         }
         unused
             .iter()

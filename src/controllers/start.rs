@@ -6,15 +6,19 @@ use std::time::Duration;
 use api::cidr::Cidr;
 use base::{Clock, Tasks};
 use client::{Client, QueueMetrics};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
 use tokio::sync::watch;
 
 use crate::harness::{Harness, Surroundings};
 use crate::plan::Key;
+use crate::replicaset::{Replicas, keys_for_pod};
+use crate::replicating::Replicating;
 use crate::view::View;
 use crate::{
     bootstrap_tokens, csr_cleaner, deployment, disruption, endpoints, endpointslice, endpointslice_mirroring,
-    garbage, legacy_tokens, load_balancer, namespace, node_ipam, node_lifecycle, pod_garbage, replicaset,
-    root_ca, service_account, snapshots, taint_eviction, volumes,
+    garbage, legacy_tokens, load_balancer, namespace, node_ipam, node_lifecycle, pod_garbage, root_ca,
+    service_account, snapshots, taint_eviction, volumes,
 };
 
 /// What the controllers need to be told.
@@ -48,9 +52,8 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
         .on_each(view.deployments.changes())
         .on(view.replica_sets.changes(), deployment::keys_for_set)
         .on(view.pods.changes(), deployment::keys_for_pod);
-    Harness::start(replicaset::ReplicaSets, 2, &s)
-        .on_each(view.replica_sets.changes())
-        .on(view.pods.changes(), replicaset::keys_for_pod);
+    replicating::<ReplicaSet>(&s);
+    replicating::<ReplicationController>(&s);
     Harness::start(endpointslice::EndpointSlices, 2, &s)
         .on_each(view.services.changes())
         .on(view.slices.changes(), endpointslice::keys_for_slice)
@@ -124,6 +127,12 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
     snapshots::start(&s);
     namespace::start(&s);
     garbage::start(&s);
+}
+
+fn replicating<T: Replicating>(s: &Surroundings) {
+    Harness::start(Replicas::<T>::default(), 2, s)
+        .on_each(T::cache(&s.view).changes())
+        .on(s.view.pods.changes(), keys_for_pod::<T>);
 }
 
 fn namespace_key(namespace: &Option<String>) -> Vec<Key> {

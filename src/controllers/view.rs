@@ -10,8 +10,8 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
-    ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+    ReplicationController, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -28,6 +28,8 @@ pub struct View {
     pub pods: Cache<Pod>,
     /// ReplicaSets.
     pub replica_sets: Cache<ReplicaSet>,
+    /// ReplicationControllers.
+    pub replication_controllers: Cache<ReplicationController>,
     /// Deployments.
     pub deployments: Cache<Deployment>,
     /// Services.
@@ -83,6 +85,7 @@ impl View {
         Self {
             pods: Cache::start(client, all(), tasks),
             replica_sets: Cache::start(client, all(), tasks),
+            replication_controllers: Cache::start(client, all(), tasks),
             deployments: Cache::start(client, all(), tasks),
             services: Cache::start(client, all(), tasks),
             slices: Cache::start(client, all(), tasks),
@@ -132,6 +135,7 @@ impl View {
         Self {
             pods: Cache::fixed([]),
             replica_sets: Cache::fixed([]),
+            replication_controllers: Cache::fixed([]),
             deployments: Cache::fixed([]),
             services: Cache::fixed([]),
             slices: Cache::fixed([]),
@@ -162,6 +166,7 @@ impl View {
     pub async fn synced(&self) {
         self.pods.synced().await;
         self.replica_sets.synced().await;
+        self.replication_controllers.synced().await;
         self.deployments.synced().await;
         self.services.synced().await;
         self.slices.synced().await;
@@ -190,6 +195,7 @@ impl View {
         match resource.plural.as_str() {
             "pods" => self.pods.wait_revision(revision).await,
             "replicasets" => self.replica_sets.wait_revision(revision).await,
+            "replicationcontrollers" => self.replication_controllers.wait_revision(revision).await,
             "deployments" => self.deployments.wait_revision(revision).await,
             "services" => self.services.wait_revision(revision).await,
             "endpointslices" => self.slices.wait_revision(revision).await,

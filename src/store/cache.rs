@@ -134,13 +134,14 @@ impl Cache {
         })
     }
 
-    /// The listing at an older revision, if it can be told that nothing under
+    /// The listing at an older revision, if it is not compacted and it can be told that nothing under
     /// the prefix has changed since; `None` says nothing.
     pub fn list_unchanged(&self, query: &ListQuery, revision: u64) -> Option<Listing> {
         {
             let inner = self.read();
+            let known = inner.position.compacted..=inner.position.revision;
             match inner.window.after(&query.prefix, revision, 1) {
-                Recent::Events(events, _) if events.is_empty() && revision <= inner.position.revision => {}
+                Recent::Events(events, _) if events.is_empty() && known.contains(&revision) => {}
                 _ => return None,
             }
         }

@@ -23,7 +23,19 @@ pub(super) struct Checked {
 
 /// Checks a document that should be an object of the schema's kind.
 pub(super) fn check(tree: Tree<'_>, schema: &Schema) -> Checked {
-    let mut checker = Checker::default();
+    check_with(Checker::default(), tree, schema)
+}
+
+/// Checks what the schema knows of a document; the rest stays as it is.
+pub(super) fn check_known(tree: Tree<'_>, schema: &Schema) -> Checked {
+    let checker = Checker {
+        keeps_unknown: true,
+        ..Checker::default()
+    };
+    check_with(checker, tree, schema)
+}
+
+fn check_with<'s>(mut checker: Checker<'s>, tree: Tree<'_>, schema: &'s Schema) -> Checked {
     let value = match tree {
         Tree::Null => Value::Object(Map::new()),
         tree => checker.structure(tree, &schema.root).unwrap_or_default(),
@@ -53,6 +65,8 @@ struct Checker<'s> {
     go_path: Vec<&'s str>,
     /// The struct whose field is being read.
     owner: &'s str,
+    /// Fields that the schema does not know stay, and nobody is told.
+    keeps_unknown: bool,
     /// In a custom kind: null and values of a wrong type stay, for validation to judge.
     lenient: bool,
 }
@@ -186,7 +200,7 @@ impl<'s> Checker<'s> {
 
     fn field(&mut self, out: &mut Map<String, Value>, key: &str, tree: Tree<'_>, made: &'s Type) {
         let Some(field) = made.field(key) else {
-            if made.preserve_unknown {
+            if made.preserve_unknown || self.keeps_unknown {
                 out.insert(key.to_owned(), tree.into_value());
             } else {
                 self.note("unknown", key);

@@ -163,15 +163,44 @@ fn yaml_reports_duplicates_by_line() {
 
 #[test]
 fn patches_keep_their_nulls() {
-    let (value, _) = decode_patch(br#"{"a":null}"#, false, FieldValidation::Strict).unwrap();
+    let (value, _) = decode_patch(br#"{"a":null}"#, FieldValidation::Strict).unwrap();
     assert_eq!(value, json!({"a": null}));
-    let error = decode_patch(br#"{"a":{"b":1,"b":2}}"#, false, FieldValidation::Strict).unwrap_err();
+    let error = decode_patch(br#"{"a":{"b":1,"b":2}}"#, FieldValidation::Strict).unwrap_err();
     assert_eq!(error.message, r#"strict decoding error: duplicate field "a.b""#);
-    let error = decode_patch(b"a: 1\na: 2\n", true, FieldValidation::Strict).unwrap_err();
+}
+
+#[test]
+fn what_is_applied_keeps_what_nobody_knows() {
+    let applied = |body: &str, validation| {
+        let (schema, gvk) = deployment();
+        decode_applied(body.as_bytes(), &schema, validation, &gvk).map_err(|status| status.message)
+    };
+    for body in [
+        r#"{"spec":{"foo":{"a":1},"replicas":2}}"#,
+        "spec: {foo: {a: 1}, replicas: 2}",
+    ] {
+        let (value, warnings) = applied(body, FieldValidation::Strict).unwrap();
+        assert_eq!(value["spec"], json!({"foo": {"a": 1}, "replicas": 2}));
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+    let twice = "spec:\n  replicas: 1\n  replicas: 2\n";
+    assert_eq!(
+        applied(twice, FieldValidation::Strict).unwrap_err(),
+        "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  line 3: key \"replicas\" \
+         already set in map"
+    );
+    let (value, warnings) = applied(twice, FieldValidation::Warn).unwrap();
+    assert_eq!((value["spec"]["replicas"].clone(), warnings.len()), (json!(2), 1));
+    assert_eq!(
+        applied("spec: {replicas: many}", FieldValidation::Ignore).unwrap_err(),
+        format!(
+            "{PREFIX}json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"
+        )
+    );
     assert!(
-        error.message.starts_with("error strict decoding YAML: "),
-        "{}",
-        error.message
+        applied("a: [", FieldValidation::Ignore)
+            .unwrap_err()
+            .starts_with("error decoding YAML: ")
     );
 }
 

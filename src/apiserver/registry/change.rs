@@ -335,11 +335,13 @@ impl<'a> Change<'a> {
                 if how == PatchType::Strategic && target.kind.custom().is_some() {
                     return Err(refuse::no_strategic_merge());
                 }
-                let (patch, warnings) = if apply {
-                    // Applied fields must be known and well typed like those of a new object.
-                    decode::decode(&request.body, "application/yaml", &schema, validation, &gvk)?
-                } else {
-                    decode::decode_patch(&request.body, false, validation)?
+                let (patch, warnings) = match apply {
+                    // What becomes of a scale is no longer a scale when it is applied.
+                    true if part.is_scale() => {
+                        decode::decode(&request.body, "application/yaml", &schema, validation, &gvk)?
+                    }
+                    true => decode::decode_applied(&request.body, &schema, validation, &gvk)?,
+                    false => decode::decode_patch(&request.body, validation)?,
                 };
                 (Wanted::Patched(how, patch), warnings)
             }

@@ -1,4 +1,4 @@
-use api::request::{EventStream, Reply, Request, User};
+use api::request::{EventKind, EventStream, Reply, Request, User, WatchEvent};
 use api::status::Status;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -118,6 +118,58 @@ async fn a_kind_that_goes_is_forgotten_and_found_again() {
             tokio::task::yield_now().await;
         }
     }
+    tasks.shutdown().await;
+}
+
+/// A server among whose ConfigMaps are some that make no sense.
+struct Odd;
+
+impl Odd {
+    fn senseless(name: &str, version: &str) -> serde_json::Value {
+        serde_json::json!({"metadata": {"namespace": "x", "name": name, "resourceVersion": version}, "data": 7})
+    }
+}
+
+#[async_trait]
+impl Api for Odd {
+    async fn call(&self, _: Request) -> Result<Reply, Status> {
+        let items = serde_json::json!([Self::senseless("n", "6"), map("x", "a", "1")]);
+        let body = serde_json::json!({"metadata": {"resourceVersion": "7"}, "items": items});
+        Ok(Reply {
+            code: 200,
+            body: body.to_string().into(),
+            warnings: Vec::new(),
+        })
+    }
+
+    async fn watch(&self, _: Request) -> Result<EventStream, Status> {
+        let event = |kind, object: serde_json::Value| {
+            Ok(WatchEvent {
+                kind,
+                object: object.to_string().into(),
+            })
+        };
+        let b = serde_json::to_value(map("x", "b", "9")).unwrap();
+        let events = [
+            event(EventKind::Modified, Self::senseless("a", "8")),
+            event(EventKind::Added, b),
+        ];
+        let events = futures_util::stream::iter(events);
+        Ok(Box::pin(futures_util::StreamExt::chain(
+            events,
+            futures_util::stream::pending(),
+        )))
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_hides_nothing_else() {
+    let tasks = Tasks::new();
+    let client = Client::new(Arc::new(Odd), User::new("nobody", &[]));
+    let cache = Cache::<ConfigMap>::start(&client, Selectors::all(), &tasks);
+    let mut changes = cache.changes();
+    cache.wait_revision(9).await;
+    assert_eq!(told(&mut changes), ["+a", "-a", "+b"]);
     tasks.shutdown().await;
 }
 

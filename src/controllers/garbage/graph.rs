@@ -219,18 +219,19 @@ impl Graph {
     }
 
     /// An object all of whose owners are gone (or wait for it to go) goes; one
-    /// that has another owner left only loses the references to those gone.
+    /// that has another owner left only loses the references to those.
     fn collect(&self, member: &Member) -> Vec<Action> {
-        let (mut solid, mut dangling, mut waiting) = (0, Vec::new(), false);
+        let (mut solid, mut dangling, mut waiting) = (0, Vec::new(), Vec::new());
         for owner in &member.owners {
             match self.members.get(&owner.uid) {
-                Some(found) if found.deleting && found.has(FOREGROUND) => waiting = true,
+                Some(found) if found.deleting && found.has(FOREGROUND) => waiting.push(owner.uid.clone()),
                 Some(_) => solid += 1,
                 None if self.gone.contains(&owner.uid) => dangling.push(owner.uid.clone()),
                 None => solid += 1,
             }
         }
         if solid > 0 {
+            dangling.append(&mut waiting);
             if dangling.is_empty() {
                 return Vec::new();
             }
@@ -239,7 +240,7 @@ impl Graph {
                 uids: dangling,
             }];
         }
-        let propagation = if waiting && self.dependents(&member.uid).next().is_some() {
+        let propagation = if !waiting.is_empty() && self.dependents(&member.uid).next().is_some() {
             Propagation::Foreground
         } else {
             Propagation::Background
@@ -315,6 +316,26 @@ mod tests {
         graph.observe(member("child", &["a", "b"]));
         graph.remove("a");
         assert!(matches!(&graph.decide("child")[..], [Action::RemoveOwners { uids, .. }] if uids == &["a"]));
+    }
+
+    #[test]
+    fn an_owner_does_not_wait_for_what_another_keeps_alive() {
+        let mut graph = Graph::default();
+        let mut owner = member("a", &[]);
+        owner.deleting = true;
+        owner.finalizers = vec![FOREGROUND.into()];
+        graph.observe(owner);
+        graph.observe(member("b", &[]));
+        graph.observe(member("child", &["a", "b"]));
+        for looked_at in ["child", "a"] {
+            let actions = graph.decide(looked_at);
+            assert!(
+                matches!(&actions[..], [Action::RemoveOwners { uids, .. }] if uids == &["a"]),
+                "{actions:?}"
+            );
+        }
+        graph.observe(member("child", &["b"]));
+        assert!(matches!(graph.decide("a")[..], [Action::RemoveFinalizer { .. }]));
     }
 
     #[test]

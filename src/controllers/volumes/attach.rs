@@ -46,7 +46,8 @@ impl Reconciler for Attachments {
                 view,
                 &mut plan,
             );
-            if !wanted.contains_key(&one.spec.node_name) && !is_going(one.as_ref()) {
+            let unwanted = !wanted.contains_key(&one.spec.node_name);
+            if unwanted && is_ours(one) && !is_going(one.as_ref()) {
                 detach(one, volume.as_deref(), view, now, &mut plan);
             }
         }
@@ -92,6 +93,12 @@ fn users(volume: &PersistentVolume, view: &View) -> BTreeMap<String, Vec<Arc<Pod
 fn of_volume(volume: &str, view: &View) -> Vec<Arc<VolumeAttachment>> {
     let all = view.attachments.list().into_iter();
     all.filter(|one| volume_of(one) == volume).collect()
+}
+
+/// Whether it was made here. Somebody else's is somebody else's to take back.
+fn is_ours(attachment: &VolumeAttachment) -> bool {
+    let name = attachment.metadata.name.as_deref();
+    name.is_some_and(csi::is_attachment_name)
 }
 
 /// The volume that is attached.

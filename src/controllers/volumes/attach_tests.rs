@@ -44,7 +44,8 @@ fn node(in_use: &[&str], ready: &str) -> Value {
 }
 
 fn attachment(node: &str, attached: bool) -> Value {
-    json!({"metadata": {"name": format!("a-{node}"), "uid": "u"}, "status": {"attached": attached},
+    let name = api::csi::attachment_name("disks.example.com", "h", node);
+    json!({"metadata": {"name": name, "uid": "u"}, "status": {"attached": attached},
         "spec": {"attacher": "disks.example.com", "nodeName": node, "source": {"persistentVolumeName": "pv"}}})
 }
 
@@ -105,6 +106,28 @@ fn a_volume_is_detached_when_its_node_has_let_go() {
     // Nobody waits for ever for a node that is lost.
     let lost = decide(&view("ReadWriteOnce", &[], there(), node(&[NAME], "Unknown")));
     assert!(matches!(lost.writes.as_slice(), [Write::Delete { .. }]));
+}
+
+#[test]
+fn what_others_attached_stays() {
+    let mut theirs = attachment("n1", false);
+    theirs["metadata"]["name"] = "va-of-an-operator".into();
+    let plan = decide(&view("ReadWriteOnce", &[], vec![theirs], node(&[], "True")));
+    assert_eq!(plan, Plan::nothing());
+    // Nor does it matter whether there is such a volume.
+    let unknown = View {
+        volumes: Cache::fixed([]),
+        ..view(
+            "ReadWriteOnce",
+            &[],
+            vec![attachment("n1", false)],
+            node(&[], "True"),
+        )
+    };
+    assert!(matches!(
+        decide(&unknown).writes.as_slice(),
+        [Write::Delete { .. }]
+    ));
 }
 
 #[test]

@@ -222,6 +222,15 @@ async fn compaction_takes_the_past_but_not_idle_watches() {
         texts(&store.list(past(4)).await.expect("a listing").entries),
         ["{\"4\",3}"]
     );
+    // Nor can it where nothing has changed since: whoever reads page by page is told so wherever they are.
+    let quiet = ListQuery {
+        revision: Some(3),
+        ..ListQuery::prefix("/g/idle/")
+    };
+    assert!(matches!(
+        store.list(quiet).await,
+        Err(StoreError::Compacted { oldest: 4 })
+    ));
     commit(&store, put("/g/idle/x", "1", Expect::Any)).await;
     assert_eq!(next(&mut idle).await.revision, 6);
     store.close().await;

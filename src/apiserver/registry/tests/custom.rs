@@ -149,6 +149,22 @@ async fn things_are_patched_applied_and_scaled() {
         "{}",
         conflict.message
     );
+    let mut odd = thing("b", json!({}));
+    odd["odd"] = 1.into();
+    let mut odd_apply = apply("one", json!({}));
+    odd_apply.body = odd.to_string().into();
+    for validation in ["Strict", "Ignore"] {
+        odd_apply.options.field_validation = validation.into();
+        let refused = world.call(odd_apply.clone()).await.unwrap_err();
+        assert_eq!(
+            (refused.code, refused.message.as_str()),
+            (
+                500,
+                "failed to create typed patch object (default/b; example.com/v1, Kind=Thing): .odd: field not declared \
+                 in schema"
+            )
+        );
+    }
 
     let mut scale = request(Verb::Patch(PatchType::Merge), THINGS, "default", "a");
     scale.subresource = "scale".into();
