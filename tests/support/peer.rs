@@ -140,16 +140,26 @@ impl Peer {
         all[of].as_array().cloned().unwrap_or_default()
     }
 
+    /// What the driver was asked of that sort, and did.
+    pub fn calls(&self, method: &str) -> Vec<Value> {
+        let log = fs::read_to_string(self.log(PROGRAMS[0])).unwrap_or_default();
+        let lines = log.lines().filter_map(|line| line.split_once("gRPCCall: "));
+        let all = lines.filter_map(|(_, call)| serde_json::from_str::<Value>(call).ok());
+        let is_it = |call: &Value| {
+            let name = call["Method"].as_str().unwrap_or_default();
+            name.rsplit('/').next() == Some(method) && call["Error"] == ""
+        };
+        all.filter(is_it).map(|call| call["Request"].clone()).collect()
+    }
+
+    /// How often it did that.
+    pub fn count(&self, method: &str) -> usize {
+        self.calls(method).len()
+    }
+
     /// The volumes that the driver has.
     pub fn volumes(&self) -> Vec<Value> {
         self.records("Volumes")
-    }
-
-    /// The driver's only volume.
-    pub fn volume(&self) -> Value {
-        let all = self.volumes();
-        assert_eq!(all.len(), 1, "{all:?}");
-        all[0].clone()
     }
 
     /// The snapshots that it has.
