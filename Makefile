@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/coracle/target
 export CARGO_TERM_PROGRESS_WHEN ?= auto
 
-.PHONY: help setup build dist demo test test-upgrade histories machine lint deny doc bench fuzz clean
+.PHONY: help setup build dist demo test test-upgrade histories machine csi-peer lint deny doc bench fuzz clean
 
 help: ## List the commands
 	@echo "Coracle: Kubernetes' API in one small binary"; echo
@@ -48,6 +48,11 @@ histories: setup ## Live through histories of the store's simulator (SEEDS=0..10
 SCENARIOS ?=
 machine: build ## Run scenarios on Debian's kernel with cgroup v2 alone (SCENARIOS="cgroup_v2:: limits::")
 	@tools/machine $(SCENARIOS)
+
+# Programs of others, which nothing here brings along: no part of `make test`.
+PROGRAMS ?=
+csi-peer: build ## Run the public CSI driver and its helpers (PROGRAMS=FOLDER has them) against a node
+	@tools/csi-peer $(PROGRAMS)
 
 lint: setup ## Check format, clippy, rustdoc, and licences (cargo-deny if installed)
 	cargo fmt --all -- --check

@@ -5,6 +5,7 @@ use std::fs;
 
 use crate::support::manifests::{BUSYBOX, IDLE};
 use crate::support::running::processes;
+use crate::support::sandbox::instance_ids;
 use crate::support::{Cluster, assert_has, sandboxed};
 
 /// Prints all that the kernel knows of a process' rights and place.
@@ -290,5 +291,112 @@ fn what_cannot_be_given_is_named() {
             let words = "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host";
             assert_eq!(cluster.field("pod/armoured", "{.status.message}").unwrap(), words);
         }
+    });
+}
+
+/// A profile that refuses one folder.
+const LOCAL: &str = "profile coracle-test-tight flags=(attach_disconnected) { capability, file, network, signal, \
+                     deny /tmp/closed/** w, }";
+
+/// How older manifests name profiles; the container's name follows.
+const NOTE: &str = "container.apparmor.security.beta.kubernetes.io";
+
+/// Gives the kernel a profile, or takes it back with `--remove`.
+fn parse(profile: &str, how: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("profile");
+    fs::write(&file, profile).unwrap();
+    let status = std::process::Command::new("/sbin/apparmor_parser")
+        .args([how, "--skip-cache"])
+        .arg(&file)
+        .status();
+    assert!(status.unwrap().success(), "{profile}");
+}
+
+#[test]
+fn profiles_of_apparmor_hold() {
+    let enforced =
+        fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'));
+    if !enforced || !fs::exists("/sbin/apparmor_parser").unwrap() {
+        eprintln!(
+            "SKIPPED profiles_of_apparmor_hold: the kernel has no AppArmor, or apparmor_parser is not installed"
+        );
+        return;
+    }
+    sandboxed(|dir| {
+        let mut cluster = Cluster::start(dir, &[]);
+        cluster.busybox();
+        cluster.ready();
+        let container = |name: &str, security: &str| {
+            format!(
+                "\n  - {{name: {name}, image: \"{BUSYBOX}\", command: [sh, -c, {IDLE:?}], securityContext: {security}}}"
+            )
+        };
+        let profile = |kind: &str| format!("{{appArmorProfile: {{type: {kind}}}}}");
+        let containers = [
+            container("silent", "{}"),
+            container("default", &profile("RuntimeDefault")),
+            container("free", &profile("Unconfined")),
+            container("privileged", "{privileged: true}"),
+            container("able", "{capabilities: {add: [SYS_ADMIN]}}"),
+            container(
+                "tight",
+                &profile("Localhost, localhostProfile: coracle-test-tight"),
+            ),
+            container("noted", "{}"),
+        ];
+        parse(LOCAL, "--replace");
+        cluster.apply(&format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: many\n  annotations: {{{NOTE}/noted: \
+             localhost/coracle-test-tight}}\nspec:\n  terminationGracePeriodSeconds: 1\n  containers:{}\n",
+            containers.concat()
+        ));
+        cluster.pod_ready("many");
+        let run = |container: &str, script: &str| {
+            cluster.try_ok(&["exec", "many", "-c", container, "--", "sh", "-c", script])
+        };
+        let own = format!("coracle-{} (enforce)\n", instance_ids(dir)[0]);
+        for (container, expected) in [
+            ("silent", own.as_str()),
+            ("default", &own),
+            ("free", "unconfined\n"),
+            ("privileged", "unconfined\n"),
+            ("able", &own),
+            ("tight", "coracle-test-tight (enforce)\n"),
+            ("noted", "coracle-test-tight (enforce)\n"),
+        ] {
+            // Of its first process, and of one that is run there.
+            for who in ["1", "self"] {
+                let found = run(container, &format!("cat /proc/{who}/attr/current")).unwrap();
+                assert_eq!(found, expected, "{container}, {who}");
+            }
+        }
+        run(
+            "default",
+            "echo x > /tmp/file && kill -0 1 && mkdir /tmp/closed && echo x > /tmp/closed/file",
+        )
+        .unwrap();
+        // What its capability permits, the profile refuses.
+        let mounted = run("able", "mount -t tmpfs none /mnt").unwrap_err();
+        assert_has(&mounted, &["ermission denied"]);
+        let closed = run("tight", "mkdir /tmp/closed && echo x > /tmp/closed/file").unwrap_err();
+        assert_has(&closed, &["Permission denied"]);
+
+        // One that nobody has loaded is named.
+        let foreign = container(
+            "main",
+            &profile("Localhost, localhostProfile: coracle-test-unknown"),
+        );
+        cluster.apply(&format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: other}}\nspec:\n  containers:{foreign}\n"
+        ));
+        let text = "failed to generate apparmor spec opts: apparmor profile not found coracle-test-unknown";
+        cluster.event("other", "Failed", &[text]);
+        cluster.ok(&["delete", "pods", "--all", "--timeout=60s"]);
+        parse(LOCAL, "--remove");
+        cluster.stop();
+        cluster.down().unwrap();
+        let left = fs::read_to_string("/sys/kernel/security/apparmor/profiles").unwrap();
+        assert!(!left.contains("coracle-"), "{left}");
     });
 }

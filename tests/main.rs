@@ -33,6 +33,7 @@ mod confinement;
 mod crash;
 mod crashes;
 mod csi;
+mod csi_peer;
 mod cupboard;
 mod custom;
 mod departure;

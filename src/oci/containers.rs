@@ -22,6 +22,7 @@ use tracing::warn;
 pub use self::pods::end_all;
 use self::pods::read_exit;
 use self::talk::{ask, streams, unexpected};
+use crate::apparmor::Profile;
 use crate::images::{ImageKind, Images};
 use crate::protocol::{Answer, Ask};
 use crate::spec::{ContainerSpec, ContainersConfig, ExecSpec, Exit, Found, OciError, Process};
@@ -33,6 +34,8 @@ pub struct Containers {
     images: Images,
     /// The shim's program, where nobody can write it: containers get at what runs them.
     program: Option<Arc<OwnedFd>>,
+    /// For containers that name no AppArmor profile.
+    profile: Arc<Profile>,
 }
 
 /// The folder of a pod below the configured one; a UID becomes part of a path, so it must look like one.
@@ -68,6 +71,7 @@ impl Containers {
             |error| warn!(%error, "root in a container could replace this program: it cannot be shielded"),
         );
         Ok(Containers {
+            profile: Arc::new(Profile::of(&config.instance_id)),
             config,
             images,
             program: program.ok().map(Arc::new),
@@ -95,15 +99,11 @@ impl Containers {
             .collect();
         let held = self.images.hold(&spec.id, &spec.image.digest);
         held.map_err(|error| OciError::Create(error.to_string()))?;
-        ask(
-            &dir,
-            &Ask::Create {
-                spec: Box::new(spec.clone()),
-                layers,
-            },
-        )
-        .await
-        .map(drop)
+        let mut spec = Box::new(spec.clone());
+        if spec.security.apparmor_default {
+            spec.security.apparmor = self.profile.ready().await?;
+        }
+        ask(&dir, &Ask::Create { spec, layers }).await.map(drop)
     }
 
     /// Lets a created container run; returns when its program was executed.

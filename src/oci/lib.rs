@@ -7,6 +7,7 @@
 //! logs and exit records, and outlives the agent, so that a restarted agent
 //! finds its containers running.
 
+pub mod apparmor;
 pub mod containers;
 pub mod images;
 pub mod log;

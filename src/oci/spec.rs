@@ -143,6 +143,8 @@ pub struct Security {
     pub seccomp: String,
     /// Name of an AppArmor profile that the kernel has loaded; empty for none.
     pub apparmor: String,
+    /// No profile is named: the agent names the node's own, where there is one.
+    pub apparmor_default: bool,
     /// `Default` (masked) or `Unmasked` /proc.
     pub proc_mount: String,
 }

@@ -14,6 +14,7 @@ pub mod load;
 pub mod machine;
 pub mod manifests;
 pub mod maps;
+pub mod peer;
 pub mod pod;
 pub mod reboot;
 pub mod registry;

@@ -57,7 +57,13 @@ pub fn sandboxed<F: FnOnce(&Path)>(scenario: F) {
         ])
         .args(["sh", "-c", "\"$@\"; exit $?", "sandbox"])
         .arg(std::env::current_exe().expect("this program"))
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            test,
+            "--include-ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(MARK, dir.path())
         .process_group(0)
         .status()
@@ -106,6 +112,8 @@ pub fn run(program: &str, args: &[&str]) {
 /// Removes the control groups of every node that ran in the folder.
 fn clean_up(dir: &Path) {
     for id in instance_ids(dir) {
+        // A profile of AppArmor, where the kernel has such.
+        let _ = std::fs::write("/sys/kernel/security/apparmor/.remove", format!("coracle-{id}"));
         let group = format!("/coracle-{id}");
         sys::cgroup::kill_all(&group);
         if let Err(error) = sys::cgroup::remove(&group) {

@@ -1,9 +1,9 @@
 //! Which pods this node does not take, whatever the scheduler thought: the
 //! kubelet's own admission, in its words. Pure.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{AppArmorProfile, Pod};
 
-use super::spec;
+use super::{apparmor, spec};
 use super::state::Failure;
 
 /// Sysctls that touch nobody but the pod (Kubernetes' safe set).
@@ -34,9 +34,8 @@ pub struct Offer {
 impl Offer {
     /// What this machine has.
     pub fn of_this_machine(sysctls: &[String]) -> Offer {
-        let text = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
         Offer {
-            apparmor: text.is_ok_and(|text| text.starts_with('Y')),
+            apparmor: oci::apparmor::is_enforced(),
             sysctls: sysctls.to_vec(),
         }
     }
@@ -46,7 +45,7 @@ impl Offer {
 pub fn refusal(pod: &Pod, offer: &Offer) -> Option<Failure> {
     let (reason, message) = os(pod)
         .or_else(|| sysctl(pod, offer))
-        .or_else(|| apparmor(pod, offer))?;
+        .or_else(|| profiles(pod, offer))?;
     Some(Failure {
         reason: reason.to_owned(),
         message: format!("Pod was rejected: {message}"),
@@ -121,15 +120,14 @@ fn covers(pattern: &str, name: &str) -> bool {
     }
 }
 
-fn apparmor(pod: &Pod, offer: &Offer) -> Option<Reason> {
+fn profiles(pod: &Pod, offer: &Offer) -> Option<Reason> {
+    let confines = |profile: &AppArmorProfile| profile.type_ != "Unconfined";
     let whole = spec::spec(pod).security_context.as_ref();
     let whole = whole.and_then(|context| context.app_armor_profile.as_ref());
-    let own = spec::all_containers(pod)
-        .filter_map(|(_, c)| c.security_context.clone()?.app_armor_profile)
-        .collect::<Vec<_>>();
-    let mut kinds = own.iter().chain(whole).map(|profile| profile.type_.as_str());
-    let asked = kinds.any(|kind| kind != "Unconfined");
-    (asked && !offer.apparmor).then(|| {
+    let named = whole.is_some_and(confines)
+        || spec::all_containers(pod)
+            .any(|(_, container)| apparmor::wanted(pod, &container).as_ref().is_some_and(confines));
+    (named && !offer.apparmor).then(|| {
         let text = "Cannot enforce AppArmor: AppArmor is not enabled on the host";
         ("AppArmor", text.to_owned())
     })

@@ -6,7 +6,7 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use oci::{Image, Security, User};
 
-use super::spec;
+use super::{apparmor, spec};
 
 /// Who a container runs as.
 ///
@@ -92,18 +92,20 @@ pub fn security(pod: &Pod, container: &Container, profiles: &Path) -> Security {
         Some(p) => p.type_.clone(),
         None => "RuntimeDefault".to_owned(),
     };
-    let apparmor = own
-        .and_then(|s| s.app_armor_profile.as_ref())
-        .or(whole.and_then(|s| s.app_armor_profile.as_ref()))
-        .and_then(|profile| profile.localhost_profile.clone());
+    let named = apparmor::wanted(pod, container);
+    let privileged = own.and_then(|s| s.privileged).unwrap_or(false);
     Security {
-        privileged: own.and_then(|s| s.privileged).unwrap_or(false),
+        privileged,
         add_capabilities: capabilities.add.unwrap_or_default(),
         drop_capabilities: capabilities.drop.unwrap_or_default(),
         read_only_root: own.and_then(|s| s.read_only_root_filesystem).unwrap_or(false),
         no_new_privileges: own.and_then(|s| s.allow_privilege_escalation) == Some(false),
         seccomp,
-        apparmor: apparmor.unwrap_or_default(),
+        apparmor: named
+            .as_ref()
+            .and_then(|profile| profile.localhost_profile.clone())
+            .unwrap_or_default(),
+        apparmor_default: !privileged && named.as_ref().is_none_or(apparmor::is_default),
         proc_mount: own.and_then(|s| s.proc_mount.clone()).unwrap_or_default(),
     }
 }
@@ -163,6 +165,6 @@ mod tests {
         let pod = pod(local);
         let made = security(&pod, &spec::spec(&pod).containers[0], Path::new("/node/seccomp"));
         assert_eq!(made.seccomp, "/node/seccomp/audit.json");
-        assert_eq!(made.apparmor, "tight");
+        assert_eq!((made.apparmor.as_str(), made.apparmor_default), ("tight", false));
     }
 }

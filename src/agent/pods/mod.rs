@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod admit;
+pub mod apparmor;
 pub mod backoff;
 pub mod conditions;
 pub mod confinement;

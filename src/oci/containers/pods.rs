@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{debug, warn};
@@ -10,6 +11,7 @@ use tracing::{debug, warn};
 use super::resources::limits;
 use super::talk::{ask, bind};
 use super::{Containers, io, pod_cgroup, pod_dir};
+use crate::apparmor::{self, Profile};
 use crate::images::Images;
 use crate::protocol::Ask;
 use crate::spec::{ContainerSpec, ContainerState, ContainersConfig, Exit, Found, OciError, PodSpec};
@@ -165,6 +167,7 @@ pub async fn end_all(config: &ContainersConfig, images: &Images) -> Result<usize
         images: images.clone(),
         // It starts no shims.
         program: None,
+        profile: Arc::new(Profile::of(&config.instance_id)),
     };
     let mut ended = 0;
     for entry in fs::read_dir(&config.dir).into_iter().flatten().flatten() {
@@ -174,6 +177,7 @@ pub async fn end_all(config: &ContainersConfig, images: &Images) -> Result<usize
     let root = format!("/coracle-{}", config.instance_id);
     sys::cgroup::kill_all(&root);
     sys::cgroup::remove(&root).map_err(io("removing the cgroup"))?;
+    apparmor::remove(&config.instance_id);
     Ok(ended)
 }
 

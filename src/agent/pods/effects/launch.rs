@@ -11,7 +11,7 @@ use crate::devices::Grant;
 use crate::env::expand_all;
 use crate::pods::confinement::{security, user};
 use crate::pods::resources::of_container;
-use crate::pods::{spec, wasm_rules};
+use crate::pods::{apparmor, spec, wasm_rules};
 use crate::runtime::{self, Launch, PROVIDERS_ANNOTATION};
 use crate::volumes::MountPoint;
 
@@ -189,9 +189,9 @@ fn check_supported(pod: &Pod, container: &Container) -> Result<(), String> {
         let text = "volumeDevices: a pod with users of its own (`hostUsers: false`) cannot open devices of the machine";
         return Err(text.to_owned());
     }
-    if wants_own_apparmor(pod, container) {
-        let text =
-            "appArmorProfile: this node has no profile for RuntimeDefault; load one and name it by Localhost";
+    if apparmor::demands_default(pod, container) && !oci::apparmor::has_default() {
+        let text = "appArmorProfile: this node has no profile for RuntimeDefault, since apparmor_parser, which gives it \
+                    to the kernel, is not installed; install it, or load a profile and name it by Localhost";
         return Err(text.to_owned());
     }
     let mut mounts = container.volume_mounts.iter().flatten();
@@ -203,16 +203,6 @@ fn check_supported(pod: &Pod, container: &Container) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
-}
-
-/// Whether it asks for the container runtime's AppArmor profile. Where the kernel has none, the pod was refused.
-fn wants_own_apparmor(pod: &Pod, container: &Container) -> bool {
-    let own = container.security_context.as_ref();
-    let whole = spec::spec(pod).security_context.as_ref();
-    let profile = own
-        .and_then(|context| context.app_armor_profile.as_ref())
-        .or(whole.and_then(|context| context.app_armor_profile.as_ref()));
-    profile.is_some_and(|profile| profile.type_ == "RuntimeDefault")
 }
 
 /// `terminationMessagePath`.
@@ -393,11 +383,13 @@ mod tests {
         let device = json!({"volumeDevices": [{"name": "v", "devicePath": "/dev/v"}]});
         assert!(with(device).unwrap_err().starts_with("volumeDevices:"));
         let apparmor = |kind: &str| json!({"securityContext": {"appArmorProfile": {"type": kind}}});
-        let why = with(apparmor("RuntimeDefault")).unwrap_err();
-        assert!(
-            why.starts_with("appArmorProfile: this node has no profile"),
-            "{why}"
-        );
+        match with(apparmor("RuntimeDefault")) {
+            Ok(()) => assert!(oci::apparmor::has_default()),
+            Err(why) => assert!(
+                why.starts_with("appArmorProfile: this node has no profile"),
+                "{why}"
+            ),
+        }
         assert_eq!(with(apparmor("Unconfined")), Ok(()));
     }
 
