@@ -11,8 +11,6 @@ pub mod oci;
 #[cfg(test)]
 mod suite;
 pub mod wasm;
-mod wasm_exec;
-mod wasm_spec;
 
 use std::net::IpAddr;
 use std::path::PathBuf;

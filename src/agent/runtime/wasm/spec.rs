@@ -10,9 +10,9 @@ use ::wasm::{
     Stdin, WasmError,
 };
 
-use super::guest::GuestNetwork;
-use super::{Launch, PROVIDERS_ANNOTATION};
 use crate::logs::writer::LogWriter;
+use crate::runtime::guest::GuestNetwork;
+use crate::runtime::{Launch, PROVIDERS_ANNOTATION};
 
 /// What a program is given when it runs for that container.
 pub(super) fn instance_spec(

@@ -6,17 +6,53 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use ::oci::{Chunk, ExecSpec, Process, Stream};
-use ::wasm::{Instance, Output, Stdin};
+use ::wasm::{Instance, Output, ProgramKind, Stdin};
 use bytes::Bytes;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{Launch, RuntimeError};
+use super::WasmRuntime;
+use super::attach::STDIN_BUFFER_BYTES;
+use super::spec::{instance_spec, told};
+use crate::runtime::{Launch, RuntimeError};
 
 /// Most that a guest may have printed before somebody reads it: a guest cannot be made to wait.
 const UNREAD_BYTES_MAX: usize = 8 << 20;
 const CHUNKS_MAX: usize = 16;
-const STDIN_BUFFER_BYTES: usize = 64 * 1024;
+
+impl WasmRuntime {
+    /// Runs the container's program once more.
+    pub(super) async fn run_again(&self, id: &str, exec: &ExecSpec) -> Result<Process, RuntimeError> {
+        let started = self.started(id)?;
+        let origin = self.lock().containers.get(id).map(|c| c.origin.clone());
+        let origin = origin.ok_or_else(|| RuntimeError::NotFound(id.to_owned()))?;
+        let args = arguments(&origin.launch, &exec.args)?;
+        let program = match origin.programs.as_slice() {
+            [program] if matches!(program.kind(), ProgramKind::Module | ProgramKind::Command) => program,
+            [program] if program.kind() == ProgramKind::Library => {
+                let text =
+                    "the container's program is called by others of its pod and cannot be run as a command";
+                return Err(RuntimeError::Unsupported(text.to_owned()));
+            }
+            _ => {
+                let text = "the container's program answers HTTP and cannot be run as a command";
+                return Err(RuntimeError::Unsupported(text.to_owned()));
+            }
+        };
+        let (far, near) = streams(exec);
+        let network = origin.network.clone();
+        let mut spec = instance_spec(program, &origin.launch, network, &started.log, far.stdin);
+        (spec.args, spec.stdout, spec.stderr) = (args, far.stdout, far.stderr);
+        // The container's own run listens there.
+        spec.listen.clear();
+        // And it is the container's own run that others call.
+        spec.membership
+            .iter_mut()
+            .for_each(|member| member.provides = false);
+        let instance = self.host.start(program, spec).await;
+        Ok(near.join(instance.map_err(|error| RuntimeError::Start(told(&error)))?))
+    }
+}
 
 /// The arguments for another run, if the command names the container's program.
 ///
@@ -191,13 +227,13 @@ mod tests {
     #[test]
     fn only_the_containers_own_program_can_be_run_again() {
         let names = |own: &str| {
-            let launch = super::super::suite::launch_of(own);
+            let launch = crate::runtime::suite::launch_of(own);
             move |command: &str| arguments(&launch, &[command.to_owned(), "x".to_owned()]).is_ok()
         };
         let may = names("/bin/app.wasm");
         assert!(may("/bin/app.wasm") && may("app.wasm") && may("app"));
         assert!(!may("sh"));
-        let launch = super::super::suite::launch_of("/bin/app.wasm");
+        let launch = crate::runtime::suite::launch_of("/bin/app.wasm");
         let error = arguments(&launch, &["sh".to_owned()]).unwrap_err().to_string();
         assert!(
             error.contains("holds no program but its own, \"/bin/app.wasm\""),
