@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::WasmError;
 
-/// Hosts that a guest may reach; nothing else.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AllowedHosts(Vec<Pattern>);
+/// Hosts that a guest may reach; nothing else. There may be several lists, all of which have to permit it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedHosts(Vec<Vec<Pattern>>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern {
@@ -39,7 +39,18 @@ impl AllowedHosts {
         let patterns = texts
             .into_iter()
             .map(|text| pattern(text).ok_or_else(|| wrong(text)));
-        patterns.collect::<Result<_, _>>().map(AllowedHosts)
+        let list = patterns.collect::<Result<_, _>>()?;
+        Ok(AllowedHosts(vec![list]))
+    }
+
+    /// What both permit.
+    pub fn and(mut self, other: AllowedHosts) -> AllowedHosts {
+        self.0.extend(other.0);
+        self
+    }
+
+    fn all(&self, permits: impl Fn(&Pattern) -> bool) -> bool {
+        self.0.iter().all(|list| list.iter().any(&permits))
     }
 
     /// Whether a URL of these parts may be asked for.
@@ -48,20 +59,30 @@ impl AllowedHosts {
             .trim_start_matches('[')
             .trim_end_matches(']')
             .to_ascii_lowercase();
-        self.0.iter().any(|pattern| {
+        self.all(|pattern| {
             let scheme_fits = pattern.scheme.as_deref().is_none_or(|wanted| wanted == scheme);
             scheme_fits && pattern.host.covers(&host) && pattern.has_port(port)
         })
     }
 
-    /// Whether a socket may be connected to this address, whatever is spoken over it.
-    pub(crate) fn permits_address(&self, address: SocketAddr) -> bool {
+    /// Whether a socket may be connected to this address, which was found under these names, whatever is spoken over it.
+    pub(crate) fn permits_address<'a>(
+        &self,
+        address: SocketAddr,
+        names: impl Iterator<Item = &'a str> + Clone,
+    ) -> bool {
         let ip = address.ip().to_canonical();
-        self.0.iter().any(|pattern| {
+        self.all(|pattern| {
             let host_fits = pattern.host.covers(&ip.to_string())
-                || (ip.is_loopback() && pattern.host == Host::Name("localhost".to_owned()));
+                || (ip.is_loopback() && pattern.host == Host::Name("localhost".to_owned()))
+                || names.clone().any(|name| pattern.host.covers(name));
             host_fits && pattern.has_port(address.port())
         })
+    }
+
+    /// Whether anything may be reached under a name, in small letters.
+    pub(crate) fn permits_name(&self, name: &str) -> bool {
+        self.all(|pattern| pattern.host.covers(name))
     }
 }
 
@@ -206,8 +227,19 @@ mod tests {
             ("127.0.0.1:80", true),
             ("[::1]:9", true),
         ] {
-            assert_eq!(hosts.permits_address(at(address)), expected, "{address}");
+            let found = hosts.permits_address(at(address), std::iter::empty());
+            assert_eq!(found, expected, "{address}");
         }
+    }
+
+    #[test]
+    fn lists_permit_together() {
+        let both = allowed(&["http://a", "http://b"]).and(allowed(&["*://b:*", "*://c:*"]));
+        for (host, expected) in [("a", false), ("b", true), ("c", false)] {
+            assert_eq!(both.permits("http", host, 80), expected, "{host}");
+            assert_eq!(both.permits_name(host), expected, "{host}");
+        }
+        assert!(!allowed(&["*://*:*"]).and(allowed(&[])).permits("http", "a", 80));
     }
 
     #[test]

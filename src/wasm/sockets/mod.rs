@@ -7,10 +7,12 @@
 //! to be had. In a namespace of its own, or on the plain host, addresses mean
 //! what they say. Services are balanced here in all cases, at connect and send.
 
+mod grants;
 mod heirlooms;
 mod listen;
 mod names;
 mod ports;
+mod routes;
 mod tcp;
 mod translate;
 mod udp;
@@ -19,5 +21,6 @@ mod view;
 pub(crate) use heirlooms::Heirlooms;
 pub(crate) use listen::{Listener, listen};
 pub(crate) use ports::{Claim, Ports};
-pub(crate) use translate::{Refused, Route, Sockets};
+pub(crate) use routes::Route;
+pub(crate) use translate::{Refused, Sockets};
 pub(crate) use view::{Book, Counted, Traffic, add_to_linker};

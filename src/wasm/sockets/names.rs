@@ -68,9 +68,11 @@ fn resolve(
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return Ok((Err(ErrorCode::InvalidArgument),));
     }
-    let sockets = state.book.sockets.clone();
-    let handle = spawn(async move { sockets.resolve(&name).await });
-    Ok((Ok(state.table.push(Lookup::Pending(handle))?),))
+    let Some(lookup) = state.book.sockets.look_up(name) else {
+        return Ok((Err(ErrorCode::AccessDenied),));
+    };
+    let lookup = Lookup::Pending(spawn(lookup));
+    Ok((Ok(state.table.push(lookup)?),))
 }
 
 fn next(mut store: StoreContextMut<'_, State>, (lookup,): (Resource<Lookup>,)) -> Answer<Option<IpAddress>> {

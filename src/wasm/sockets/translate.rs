@@ -1,24 +1,23 @@
 //! Decides what a guest's addresses mean.
 
+use super::grants::Grants;
 use super::ports::{Claim, Ports};
 use crate::AllowedHosts;
-use crate::neighbours::{Door, Entrance};
-use crate::network::{Network, Protocol, ResolveError};
+use crate::network::{Network, Protocol};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// Addresses, rules and names for the sockets of one instance.
 #[derive(Clone)]
 pub(crate) struct Sockets {
-    network: Arc<dyn Network>,
-    ports: Arc<Ports>,
+    pub(super) network: Arc<dyn Network>,
+    pub(super) ports: Arc<Ports>,
     /// The embedder's own runtime: names are looked up there, for the guests'
     /// threads may be in a namespace from which no name server is reached.
-    home: Handle,
-    /// Where it may connect to, besides what the network says. None: anywhere.
-    allowed: Option<Arc<AllowedHosts>>,
+    pub(super) home: Handle,
+    pub(super) grants: Arc<Grants>,
 }
 
 /// Why an address is not to be had.
@@ -40,40 +39,25 @@ pub(crate) struct Binding {
     pub(crate) wildcard: bool,
 }
 
-/// How to reach a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Route {
-    pub(crate) peer: SocketAddr,
-    /// What an unbound socket is to be bound to first.
-    pub(crate) source: Option<IpAddr>,
-}
-
 impl Sockets {
     pub(crate) fn new(network: Arc<dyn Network>, ports: Arc<Ports>, home: Handle) -> Sockets {
         Sockets {
             network,
             ports,
             home,
-            allowed: None,
+            grants: Arc::default(),
         }
     }
 
-    /// Lets connections go to these hosts only.
+    /// Lets connections go to these hosts only, if there are any said.
     pub(crate) fn limited(mut self, allowed: Option<AllowedHosts>) -> Sockets {
-        self.allowed = allowed.map(Arc::new);
+        self.grants = Arc::new(Grants::new(allowed));
         self
-    }
-
-    /// Whether a request may go to a URL of these parts.
-    pub(crate) fn permits(&self, scheme: &str, host: &str, port: u16) -> bool {
-        self.allowed
-            .as_ref()
-            .is_none_or(|allowed| allowed.permits(scheme, host, port))
     }
 
     /// Whether the namespace is shared with others, so that addresses need
     /// translation.
-    fn is_shared(&self) -> bool {
+    pub(super) fn is_shared(&self) -> bool {
         self.network.netns().is_none() && !self.network.pod_ip().is_unspecified()
     }
 
@@ -142,7 +126,7 @@ impl Sockets {
         is_pod.then(|| SocketAddr::new(other, wanted.port()))
     }
 
-    fn is_own(&self, ip: IpAddr) -> bool {
+    pub(super) fn is_own(&self, ip: IpAddr) -> bool {
         self.network.pod_ip_of(ip.is_ipv6()) == Some(ip)
     }
 
@@ -153,83 +137,12 @@ impl Sockets {
     }
 
     /// What stands for the loopback address; that itself if nothing does.
-    fn loopback(&self, ipv6: bool) -> IpAddr {
+    pub(super) fn loopback(&self, ipv6: bool) -> IpAddr {
         let itself = || match ipv6 {
             false => Ipv4Addr::LOCALHOST.into(),
             true => Ipv6Addr::LOCALHOST.into(),
         };
         self.network.loopback_of(ipv6).unwrap_or_else(itself)
-    }
-
-    /// How to reach what a guest's own socket wants to reach.
-    pub(crate) fn route(&self, wanted: SocketAddr, protocol: Protocol) -> Result<Route, Refused> {
-        if self
-            .allowed
-            .as_ref()
-            .is_some_and(|allowed| !allowed.permits_address(wanted))
-        {
-            return Err(Refused::Denied);
-        }
-        self.route_permitted(wanted, protocol)
-    }
-
-    /// How to reach an address of a host that [`Sockets::permits`].
-    pub(crate) fn route_permitted(&self, wanted: SocketAddr, protocol: Protocol) -> Result<Route, Refused> {
-        let is_shared = self.is_shared();
-        let canonical = wanted.ip().to_canonical();
-        if is_shared && canonical.is_loopback() {
-            return self.route_within(SocketAddr::new(canonical, wanted.port()), protocol);
-        }
-        let peer = self.network.pick(wanted, protocol);
-        // Somebody else's loopback in the shared namespace, or a bad endpoint.
-        if is_shared && peer.ip().to_canonical().is_loopback() || !self.network.may_connect(peer) {
-            return Err(Refused::Denied);
-        }
-        let source = match is_shared {
-            false => None,
-            true => {
-                let own = self.network.pod_ip_of(peer.ip().to_canonical().is_ipv6());
-                Some(own.ok_or(Refused::Unreachable)?)
-            }
-        };
-        Ok(Route { peer, source })
-    }
-
-    /// To another container of the same pod.
-    fn route_within(&self, wanted: SocketAddr, protocol: Protocol) -> Result<Route, Refused> {
-        let ipv6 = wanted.is_ipv6();
-        let own = self.network.pod_ip_of(ipv6).ok_or(Refused::Unreachable)?;
-        let loopback = self.loopback(ipv6);
-        let is_wildcard = self.ports.is_claimed(loopback, protocol, wanted.port());
-        let ip = if is_wildcard { own } else { loopback };
-        Ok(Route {
-            peer: SocketAddr::new(ip, wanted.port()),
-            source: Some(ip),
-        })
-    }
-
-    /// Makes a server known to the programs of its pod.
-    pub(crate) fn introduce<D: Door + 'static>(
-        &self,
-        bound: impl Iterator<Item = SocketAddr>,
-        server: &Arc<D>,
-    ) {
-        let Some(neighbours) = self.network.neighbours() else {
-            return;
-        };
-        for address in bound {
-            let door: Weak<D> = Arc::downgrade(server);
-            neighbours.introduce(address, door);
-        }
-    }
-
-    /// The way into a server of the same pod that listens at a peer.
-    pub(crate) fn neighbour(&self, peer: SocketAddr) -> Option<Entrance> {
-        let neighbours = self.network.neighbours()?;
-        let ip = peer.ip().to_canonical();
-        let at = |ip| neighbours.enter(SocketAddr::new(ip, peer.port()));
-        let all = || (ip.is_loopback() || self.is_own(ip)).then(|| unspecified(ip.is_ipv6()));
-        at(ip).or_else(|| at(all()?))
     }
 
     /// What the guest is told of an address of its own or of a peer's.
@@ -252,35 +165,10 @@ impl Sockets {
             None => Ok(make()),
         }
     }
-
-    /// The addresses of a name (or of an address in writing) that this
-    /// instance's sockets can use.
-    pub(crate) async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
-        let bare = name
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-            .unwrap_or(name);
-        if let Ok(address) = bare.parse() {
-            return Ok(vec![address]);
-        }
-        if bare.eq_ignore_ascii_case("localhost") {
-            return Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]);
-        }
-        let (network, name) = (self.network.clone(), bare.to_string());
-        let lookup = self.home.spawn(async move { network.resolve(&name).await });
-        let ended = |_| ResolveError::Temporary("the resolver has ended".into());
-        let mut found = lookup.await.map_err(ended)??;
-        found.retain(|address| self.has_family(address.is_ipv6()));
-        if found.is_empty() {
-            Err(ResolveError::NotFound)
-        } else {
-            Ok(found)
-        }
-    }
 }
 
 /// All addresses of a family.
-fn unspecified(ipv6: bool) -> IpAddr {
+pub(super) fn unspecified(ipv6: bool) -> IpAddr {
     match ipv6 {
         false => Ipv4Addr::UNSPECIFIED.into(),
         true => Ipv6Addr::UNSPECIFIED.into(),
@@ -289,7 +177,9 @@ fn unspecified(ipv6: bool) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use super::super::routes::Route;
     use super::*;
+    use crate::network::ResolveError;
     use async_trait::async_trait;
 
     /// A pod at 10.0.0.5 whose loopback is 127.1.2.3, with one service.

@@ -1,7 +1,7 @@
 //! `wasi:sockets` on the plain host network.
 
 use crate::support::*;
-use coracle_wasm::{Host, Instance};
+use coracle_wasm::{AllowedHosts, Host, Instance};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -129,6 +129,30 @@ async fn clients_look_names_up() {
     let (exit, _, stderr) = run(&host, &program, spec(&["connect", "127.0.0.1:1", "x"])).await;
     assert_eq!(exit.code, 1);
     assert!(stderr.contains("connection-refused"), "{stderr}");
+}
+
+#[tokio::test]
+async fn grants_hold_for_names_and_addresses() {
+    let host = host();
+    let (_server, port) = server(&host, &[]).await;
+    let program = compile(&host, "tcp-echo.wasm").await;
+    for (granted, name, may) in [
+        (format!("tcp://localhost:{port}"), "localhost", true),
+        (format!("*://127.0.0.0/8:{port}"), "127.0.0.1", true),
+        (format!("tcp://example.com:{port}"), "localhost", false),
+        (format!("tcp://localhost:{}", port ^ 1), "localhost", false),
+        (format!("tcp://10.0.0.0/8:{port}"), "127.0.0.1", false),
+    ] {
+        let target = format!("{name}:{port}");
+        let mut given = spec(&["connect", &target, "ping"]);
+        given.spec.allowed_hosts = Some(AllowedHosts::parse([granted.as_str()]).unwrap());
+        let (exit, _, stderr) = run(&host, &program, given).await;
+        assert_eq!(exit.code == 0, may, "{granted} for {target}: {stderr}");
+        assert!(
+            may || stderr.contains("access-denied"),
+            "{granted} for {target}: {stderr}"
+        );
+    }
 }
 
 #[tokio::test]
