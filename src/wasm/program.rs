@@ -7,6 +7,8 @@ use crate::interfaces::{self, Member, Wanted};
 use crate::preview1;
 use crate::state::{ModuleState, State};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 use wasmtime::component::{Component, InstancePre};
 use wasmtime::{Engine, Module};
 use wasmtime_wasi::p2::bindings::CommandPre;
@@ -34,6 +36,8 @@ pub struct Program {
 pub(crate) struct Inner {
     pub(crate) digest: String,
     pub(crate) ready: Ready,
+    /// How long it was compiled for, until somebody is told; nothing if it came from the cache.
+    compiled_us: AtomicU64,
 }
 
 /// Compiled, not yet linked.
@@ -79,6 +83,16 @@ impl Program {
             Ready::Module(pre) => preview1::accepts(pre.module()),
             _ => false,
         }
+    }
+
+    /// How long it was compiled for, if that was now. Told once.
+    pub fn take_compile_time(&self) -> Option<Duration> {
+        let micros = self.inner.compiled_us.swap(0, Relaxed);
+        (micros > 0).then(|| Duration::from_micros(micros))
+    }
+
+    pub(crate) fn note_compile_time(&self, took: Duration) {
+        self.inner.compiled_us.store(took.as_micros() as u64, Relaxed);
     }
 
     /// The digest it was compiled under.
@@ -139,6 +153,7 @@ impl Program {
             inner: Arc::new(Inner {
                 digest: self.inner.digest.clone(),
                 ready: ready.map_err(|error| link_error(&error))?,
+                compiled_us: AtomicU64::new(0),
             }),
         })
     }
@@ -153,6 +168,7 @@ impl Program {
             inner: Arc::new(Inner {
                 digest: digest.into(),
                 ready,
+                compiled_us: AtomicU64::new(0),
             }),
         })
     }

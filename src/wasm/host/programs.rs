@@ -9,6 +9,7 @@ use crate::program::{Code, Inner, Program};
 use bytes::Bytes;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, Weak};
+use std::time::Instant;
 use wasmtime::Engine;
 
 /// One program, locked while it is being compiled so that this is done once.
@@ -67,11 +68,12 @@ impl Core {
     async fn compile(self: &Arc<Self>, digest: &str, bytes: Bytes) -> Result<Program, WasmError> {
         let form = form(&bytes)?;
         let _permit = self.compiling.acquire().await.map_err(|_| WasmError::Closed)?;
+        let begin = Instant::now();
         let apart = match &self.compiler {
             Some(compiler) => Some(compiler.compile(form, &bytes).await?),
             None => None,
         };
-        self.blocking(digest, move |core, digest| {
+        let program = self.blocking(digest, move |core, digest| {
             let engine = &core.tools.base.engine;
             let compiled = match apart {
                 Some(compiled) => compiled,
@@ -79,8 +81,10 @@ impl Core {
             };
             let code = core.keep(engine, digest, form, &compiled)?;
             Program::link(&core.tools.base, digest, code)
-        })
-        .await
+        });
+        let program = program.await?;
+        program.note_compile_time(begin.elapsed());
+        Ok(program)
     }
 
     /// Puts compiled code where it can be run from: into the cache, or into

@@ -95,6 +95,8 @@ async fn the_cache_survives_restarts_and_damage() {
         (program.kind(), program.digest()),
         (ProgramKind::Module, "sha256:one")
     );
+    assert!(program.take_compile_time().is_some(), "it was compiled now");
+    assert!(program.take_compile_time().is_none(), "which is told once");
     let files: Vec<_> = std::fs::read_dir(dir.path().join("cwasm"))
         .unwrap()
         .map(|e| e.unwrap().path())
@@ -110,6 +112,7 @@ async fn the_cache_survives_restarts_and_damage() {
         .compile_file("sha256:one", "/does/not/exist".as_ref())
         .await
         .unwrap();
+    assert!(program.take_compile_time().is_none(), "it was not compiled");
     assert_eq!(run(&second, &program, spec(&["--exit", "7"])).await.0.code, 7);
     assert!(
         second
