@@ -89,6 +89,16 @@ fn containers_of_one_pod_ask_each_other_in_memory() {
         let url = format!("http://{mixed}:8081/env/ROLE");
         assert_eq!(cluster.fetch(&ip, &url).unwrap(), "back of mixed");
 
+        // Where its guests may connect to is the pod's to say.
+        let allowed = "{name: bound, annotations: {coracle.dev/wasm-allowed-hosts: 'http://localhost:8081'}}";
+        cluster.apply(&pod("bound", "").replace("{name: bound}", allowed));
+        cluster.pod_ready("bound");
+        let bound = cluster.pod_ip("bound");
+        let role = cluster.fetch(&bound, "http://localhost:8081/env/ROLE");
+        assert_eq!(role.unwrap(), "back of bound");
+        let denied = cluster.fetch(&bound, &format!("http://{other}:8081/env/ROLE"));
+        assert!(denied.is_err(), "{denied:?}");
+
         // The neighbour dies of what it was asked, is away, and is there again.
         assert!(
             cluster.fetch(&ip, "http://localhost:8082/").is_err(),

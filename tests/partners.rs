@@ -58,6 +58,27 @@ fn containers_of_one_pod_call_what_others_export() {
         let ready = "{.status.containerStatuses[?(@.name==\"calc\")].ready}";
         cluster.until("pod/equals", ready, "true");
 
+        // Resources of one in the hands of the other.
+        let visit = "(local.set $a (call $new (i32.const 40)))
+            (local.set $a (call $merge (local.get $a) (call $new (i32.const 2))))
+            (i32.ne (call $get (local.get $a)) (i32.const 42)) (call $drop (local.get $a))";
+        let visitor = include_str!("programs/visitor.wat").replace("BODY", visit);
+        cluster.import_text("shelf", include_str!("programs/shelf.wat"));
+        cluster.import_text("visitor", &visitor);
+        cluster.apply(&pod(
+            "boxes",
+            &[container("shelf", "shelf")],
+            &[container("visitor", "visitor")],
+            "",
+        ));
+        assert_eq!(cluster.finished("boxes"), "Succeeded");
+        // Compiled for this pod, which says how long that took.
+        cluster.event(
+            "boxes",
+            "Compiled",
+            &["Compiled WebAssembly program sha256:", " in "],
+        );
+
         // What fails there is told here, and there; only the caller ends of it.
         let wrong = container("asks", "asks-wrongly");
         cluster.apply(&pod("wrong", &[], &[wrong, calc.clone()], ""));
@@ -74,6 +95,18 @@ fn containers_of_one_pod_call_what_others_export() {
         });
         let restarts = "{.status.containerStatuses[?(@.name==\"calc\")].restartCount}";
         assert_eq!(cluster.field("pod/wrong", restarts).unwrap(), "0");
+
+        // One that is broken is not waited for.
+        cluster.import_code("broken", b"\0asm\x0d\0\x01\0no more of it");
+        cluster.apply(&pod(
+            "doomed",
+            &[],
+            &[asks.clone(), container("calc", "broken")],
+            "",
+        ));
+        let end = ended(&cluster, "doomed", "asks");
+        let words = "is imported and nobody exports it: \"calc\" cannot be started: invalid wasm program";
+        assert_has(end["message"].as_str().unwrap_or_default(), &[CALC, words]);
 
         // Nobody has it; two have it, and nobody says which; somebody does.
         let other = container("other", "calc");

@@ -1,5 +1,6 @@
 //! What can go wrong before a guest runs.
 
+use crate::Absent;
 use std::net::SocketAddr;
 
 /// Why a program could not be compiled or started. The texts end up in front
@@ -20,6 +21,14 @@ pub enum WasmError {
         interface: String,
         /// The programs' names.
         programs: Vec<String>,
+    },
+    /// No program of the pod exports what the program imports, but some of them are not there for now.
+    #[error("{interface} is imported and nobody exports it: {}", listed(.absent))]
+    Unprovided {
+        /// The interface.
+        interface: String,
+        /// The programs that are not there.
+        absent: Vec<Absent>,
     },
     /// The wanted listening address is taken.
     #[error("cannot listen on {address}: address already in use")]
@@ -65,6 +74,11 @@ pub enum WasmError {
     /// The host is shutting down.
     #[error("the wasm host has been shut down")]
     Closed,
+}
+
+fn listed(absent: &[Absent]) -> String {
+    let each: Vec<String> = absent.iter().map(Absent::to_string).collect();
+    each.join("; ")
 }
 
 fn quoted(names: &[String]) -> String {

@@ -40,7 +40,7 @@ pub use error::WasmError;
 pub use exit::{Exit, ExitReason, Usage};
 pub use host::{AppPart, Host, HostConfig};
 pub use instance::Instance;
-pub use interfaces::{Interfaces, Membership};
+pub use interfaces::{Absent, Interfaces, Membership};
 pub use keyvalue::{Bucket, Buckets, Edit, KeyValueError, Values};
 pub use neighbours::Neighbours;
 pub use network::{HostNetwork, Network, Protocol, ResolveError};

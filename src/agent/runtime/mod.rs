@@ -27,6 +27,9 @@ use crate::volumes::MountPoint;
 /// On pods: which container provides an interface that several export, `INTERFACE=CONTAINER`, separated by commas.
 pub const PROVIDERS_ANNOTATION: &str = "coracle.dev/wasm-providers";
 
+/// On pods: the only hosts that guests may connect to, in the words of Spin's `allowed_outbound_hosts`, separated by commas.
+pub const ALLOWED_HOSTS_ANNOTATION: &str = "coracle.dev/wasm-allowed-hosts";
+
 /// Why a runtime could not do something. The texts end up in front of users.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuntimeError {
@@ -143,8 +146,12 @@ pub struct Launch {
     pub buckets: Option<Arc<dyn ::wasm::Buckets>>,
     /// Other WebAssembly containers of the pod that run beside it, or will soon: what its component imports they may export.
     pub beside: Vec<String>,
+    /// Other containers of the pod that cannot be beside it for now, and what is the matter with them.
+    pub absent: Vec<(String, String)>,
     /// Interfaces, and which container provides them where several could.
     pub providers: Vec<(String, String)>,
+    /// Where its guest may connect to. None: anywhere.
+    pub allowed_hosts: Option<::wasm::AllowedHosts>,
     /// Bare id of a running container of the same pod and runtime whose processes it sees.
     pub target: Option<String>,
 }
@@ -191,6 +198,16 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Makes a container ready to start.
     async fn create(&self, launch: &Launch) -> Result<(), RuntimeError>;
+
+    /// What was done for a container when it was made that its users want to know: an event's reason and message. Told
+    /// once.
+    fn remarks(&self, _id: &str) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// Tells the pod's other containers that one of them could not be made or started, and why: who needs it should not
+    /// wait for it until it is tried again.
+    fn refused(&self, _pod_uid: &str, _name: &str, _why: &str) {}
 
     /// Starts it; returns once its program runs.
     async fn start(&self, id: &str) -> Result<Timestamp, RuntimeError>;

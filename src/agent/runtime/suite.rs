@@ -91,7 +91,9 @@ pub(super) fn launch_of(program: &str) -> Launch {
         reuse: false,
         buckets: None,
         beside: Vec::new(),
+        absent: Vec::new(),
         providers: Vec::new(),
+        allowed_hosts: None,
     }
 }
 

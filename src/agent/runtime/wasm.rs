@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::oci::{ExecSpec, Found, ImageKind, Process, Usage};
-use ::wasm::{Host, ProgramKind};
+use ::wasm::{Host, Program, ProgramKind};
 use async_trait::async_trait;
 use base::Clock;
 use jiff::Timestamp;
@@ -59,6 +59,30 @@ impl WasmRuntime {
             state: Mutex::default(),
         }
     }
+
+    /// The programs of a container's image, compiled.
+    async fn programs(&self, launch: &Launch) -> Result<Vec<Program>, RuntimeError> {
+        let files = match &launch.image.kind {
+            ImageKind::Wasm { module, digest } => vec![(digest, module, String::new())],
+            ImageKind::App { components } => {
+                let files = components.iter();
+                files
+                    .map(|c| (&c.digest, &c.module, format!("component {:?}: ", c.id)))
+                    .collect()
+            }
+            ImageKind::Oci { .. } => {
+                let text = "the image holds no WebAssembly program";
+                return Err(RuntimeError::Create(text.to_owned()));
+            }
+        };
+        let mut programs = Vec::new();
+        for (digest, module, whose) in files {
+            let program = self.host.compile_file(digest, module).await;
+            // A program that cannot be compiled never will be: it cannot run, rather than not be made.
+            programs.push(program.map_err(|error| RuntimeError::Start(format!("{whose}{error}")))?);
+        }
+        Ok(programs)
+    }
 }
 
 #[async_trait]
@@ -99,26 +123,14 @@ impl Runtime for WasmRuntime {
         Ok(())
     }
 
+    fn refused(&self, pod_uid: &str, name: &str, why: &str) {
+        self.with_interfaces(pod_uid, |interfaces| interfaces.refuse(name, why));
+    }
+
     async fn create(&self, launch: &Launch) -> Result<(), RuntimeError> {
-        let files = match &launch.image.kind {
-            ImageKind::Wasm { module, digest } => vec![(digest, module, String::new())],
-            ImageKind::App { components } => {
-                let files = components.iter();
-                files
-                    .map(|c| (&c.digest, &c.module, format!("component {:?}: ", c.id)))
-                    .collect()
-            }
-            ImageKind::Oci { .. } => {
-                let text = "the image holds no WebAssembly program";
-                return Err(RuntimeError::Create(text.to_owned()));
-            }
-        };
-        let mut programs = Vec::new();
-        for (digest, module, whose) in files {
-            let program = self.host.compile_file(digest, module).await;
-            // A program that cannot be compiled never will be: it cannot run, rather than not be made.
-            programs.push(program.map_err(|error| RuntimeError::Start(format!("{whose}{error}")))?);
-        }
+        self.with_interfaces(&launch.pod_uid, |interfaces| interfaces.expect(&launch.name));
+        let programs = self.programs(launch).await?;
+        let remarks = programs.iter().filter_map(compiled).collect();
         let is_http = programs
             .first()
             .is_some_and(|program| program.kind() == ProgramKind::Http);
@@ -140,9 +152,18 @@ impl Runtime for WasmRuntime {
                 network,
             }),
             stage: Stage::Created,
+            remarks,
         };
         state.containers.insert(launch.id.clone(), container);
         Ok(())
+    }
+
+    fn remarks(&self, id: &str) -> Vec<(&'static str, String)> {
+        let mut state = self.lock();
+        let container = state.containers.get_mut(id);
+        container
+            .map(|container| std::mem::take(&mut container.remarks))
+            .unwrap_or_default()
     }
 
     async fn start(&self, id: &str) -> Result<Timestamp, RuntimeError> {
@@ -230,4 +251,14 @@ impl Runtime for WasmRuntime {
         // Guests end with the process that runs them.
         Ok(Vec::new())
     }
+}
+
+/// The remark on a program that was compiled now.
+fn compiled(program: &Program) -> Option<(&'static str, String)> {
+    let took = api::go::duration_in_milliseconds(program.take_compile_time()?);
+    let digest = program.digest();
+    Some((
+        "Compiled",
+        format!("Compiled WebAssembly program {digest} in {took}"),
+    ))
 }

@@ -1,7 +1,7 @@
 //! The callee's side: a program whose exports others call, under its own limits and with what it was given itself.
 
 use super::types::Wanted;
-use super::values::weight;
+use super::values::{handles, weight};
 use crate::Program;
 use crate::exit::Exit;
 use crate::host::Tools;
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use wasmtime::Store;
-use wasmtime::component::{Instance, Val};
+use wasmtime::component::{Func, Instance, ResourceAny, Val};
 
 /// Calls that one program answers at once; more wait.
 const CALLS_MAX: usize = 512;
@@ -47,10 +47,22 @@ pub(crate) struct Provider {
 pub(super) struct Call {
     pub(super) interface: String,
     pub(super) function: String,
-    pub(super) params: Vec<Val>,
-    /// How many values it gives.
-    pub(super) results: usize,
+    pub(super) work: Work,
     pub(super) depth: u32,
+}
+
+/// What there is to do in a call.
+pub(super) enum Work {
+    /// To call the function.
+    Function {
+        params: Vec<Val>,
+        /// How many values it gives.
+        results: usize,
+        /// Handles among the parameters that the caller has no more.
+        given: u64,
+    },
+    /// To drop a resource.
+    Drop(ResourceAny),
 }
 
 /// What a call gave.
@@ -68,6 +80,8 @@ pub(crate) struct Callee {
     meter: Meter,
     provider: Weak<Provider>,
     served: u32,
+    /// Resources in it of which its caller has handles: until they are dropped it is that caller's.
+    lent: u64,
 }
 
 /// Keeps a program open for calls; dropped, it ends those that are left.
@@ -93,26 +107,44 @@ impl Callee {
         std::ptr::eq(self.provider.as_ptr(), Arc::as_ptr(provider))
     }
 
-    async fn call(&mut self, ticker: &Ticker, call: &Call) -> wasmtime::Result<Vec<Val>> {
-        let missing = || wasmtime::Error::msg("it does not export that");
-        let interface = self
-            .instance
-            .get_export_index(&mut self.store, None, &call.interface);
-        let interface = interface.ok_or_else(missing)?;
-        let function = self
-            .instance
-            .get_export_index(&mut self.store, Some(&interface), &call.function);
-        let function = function.ok_or_else(missing)?;
-        let function = self
-            .instance
-            .get_func(&mut self.store, function)
-            .ok_or_else(missing)?;
+    /// The program, unless it has ended.
+    pub(super) fn provider(&self) -> Option<Arc<Provider>> {
+        self.provider.upgrade()
+    }
+
+    async fn call(&mut self, ticker: &Ticker, call: Call) -> wasmtime::Result<Vec<Val>> {
         self.store.data_mut().calls.depth = call.depth;
-        let mut values = vec![Val::Bool(false); call.results];
-        let calling = function.call_async(&mut self.store, &call.params, &mut values);
-        self.meter.run(ticker, calling).await?;
+        let values = match call.work {
+            Work::Function {
+                params,
+                results,
+                given,
+            } => {
+                let function = self.function(&call.interface, &call.function);
+                let function = function.ok_or_else(|| wasmtime::Error::msg("it does not export that"))?;
+                let mut values = vec![Val::Bool(false); results];
+                let calling = function.call_async(&mut self.store, &params, &mut values);
+                self.meter.run(ticker, calling).await?;
+                self.lent = self.lent.saturating_sub(given) + handles(&values);
+                values
+            }
+            Work::Drop(resource) => {
+                let dropping = resource.resource_drop_async(&mut self.store);
+                self.meter.run(ticker, dropping).await?;
+                self.lent = self.lent.saturating_sub(1);
+                Vec::new()
+            }
+        };
         self.served += 1;
         Ok(values)
+    }
+
+    fn function(&mut self, interface: &str, function: &str) -> Option<Func> {
+        let interface = self.instance.get_export_index(&mut self.store, None, interface)?;
+        let function = self
+            .instance
+            .get_export_index(&mut self.store, Some(&interface), function)?;
+        self.instance.get_func(&mut self.store, function)
     }
 }
 
@@ -152,6 +184,11 @@ impl Provider {
         !self.control.stop.is_cancelled() && !self.over.is_cancelled()
     }
 
+    /// Whether what it was asked has ended with it.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
     /// Answers a call, with the caller's own instance if it has one.
     pub(super) async fn call(self: Arc<Self>, partner: Option<Callee>, call: Call) -> Result<Answer, String> {
         // A task of its own: its time and its stack are not the caller's. It ends with whoever called.
@@ -169,12 +206,13 @@ impl Provider {
         let Ok(Ok(_permit)) = timeout(PLACE_PATIENCE, self.permits.acquire()).await else {
             return Err(format!("it has been answering {CALLS_MAX} calls for too long"));
         };
+        let name = format!("{}#{}", call.interface, call.function);
         let answered = async {
             let mut callee = match partner {
                 Some(partner) => partner,
                 None => self.instance().await?,
             };
-            let values = callee.call(&self.tools.ticker, &call).await?;
+            let values = callee.call(&self.tools.ticker, call).await?;
             let held = self.blueprint.account.hold(weight(&values))?;
             Ok::<_, wasmtime::Error>((values, callee, held))
         };
@@ -184,7 +222,7 @@ impl Provider {
                 partner: self.put_back(callee),
                 _held,
             }),
-            Err(error) => Err(self.failed(&call, &error)),
+            Err(error) => Err(self.failed(&name, &error)),
         }
     }
 
@@ -216,12 +254,15 @@ impl Provider {
             meter,
             provider: Arc::downgrade(self),
             served: 0,
+            lent: 0,
         })
     }
 
-    /// Keeps an instance for whoever calls next, or leaves it to its caller.
+    /// Keeps an instance for whoever calls next, or leaves it to its caller: one with resources of which the caller has
+    /// handles is that caller's until these are dropped, and ends with it.
     fn put_back(&self, callee: Callee) -> Option<Callee> {
         match &self.idle {
+            Some(_) if callee.lent > 0 => Some(callee),
             Some(_) if callee.served >= SERVED_MAX => None,
             Some(idle) => {
                 idle.put(callee);
@@ -233,14 +274,13 @@ impl Provider {
 
     /// A call went wrong: tells the callee's log, and ends the callee if it broke its memory limit, as the kernel would.
     /// The caller learns why, and not what it would end of itself.
-    fn failed(&self, call: &Call, error: &wasmtime::Error) -> String {
+    fn failed(&self, function: &str, error: &wasmtime::Error) -> String {
         let exit = Exit::from_error(error);
         let why = match exit.message.as_str() {
             "" => format!("it exited with code {}", exit.code),
             message => message.to_owned(),
         };
-        self.blueprint
-            .tell(&format!("{}#{}: {why}", call.interface, call.function));
+        self.blueprint.tell(&format!("{function}: {why}"));
         if error.is::<OutOfMemory>() {
             self.control.break_off(exit);
         }

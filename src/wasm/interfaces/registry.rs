@@ -24,8 +24,34 @@ pub struct Membership {
     pub provides: bool,
     /// Programs that are there as well, or will be soon: what nobody has exported yet they may.
     pub others: Vec<String>,
+    /// Programs that would be there, but are not for now: their names, and what can be said of them.
+    pub absent: Vec<(String, String)>,
     /// Which program provides an interface, where several could.
     pub chosen: Vec<(String, String)>,
+}
+
+/// A program that cannot provide anything for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Absent {
+    /// Its name.
+    pub name: String,
+    /// What is the matter, as words that follow the name.
+    pub why: String,
+}
+
+impl Absent {
+    pub(super) fn new(name: &str, why: impl Into<String>) -> Absent {
+        Absent {
+            name: name.to_owned(),
+            why: why.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Absent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {}", self.name, self.why)
+    }
 }
 
 /// The programs of one pod and what they export. Belongs to the pod's [`Network`], so that those of other pods are not to
@@ -33,56 +59,91 @@ pub struct Membership {
 #[derive(Default)]
 pub struct Interfaces {
     // A std mutex: nothing awaits while it is held.
-    known: Mutex<HashMap<String, Known>>,
+    known: Mutex<HashMap<String, Standing>>,
     changed: Notify,
 }
 
-/// A program that has been started at least once. Its types stay known while it is between two runs.
-struct Known {
-    program: Program,
-    running: Weak<Provider>,
+/// What is known of a program.
+enum Standing {
+    /// It has been started at least once. Its types stay known while it is between two runs.
+    Known {
+        program: Program,
+        running: Weak<Provider>,
+    },
+    /// It could not be started when that was tried last, and why.
+    Refused(String),
 }
 
 impl Interfaces {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+    /// Tells who needs a program that it could not be started, and why: they need not wait for it.
+    pub fn refuse(&self, name: &str, why: &str) {
+        self.set(name, Standing::Refused(format!("cannot be started: {why}")));
+    }
+
+    /// A program that could not be started is on its way again: there is something to wait for.
+    pub fn expect(&self, name: &str) {
+        let mut known = self.lock();
+        if matches!(known.get(name), Some(Standing::Refused(_))) {
+            known.remove(name);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Standing>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, name: &str, standing: Standing) {
+        self.lock().insert(name.to_owned(), standing);
+        self.changed.notify_waiters();
     }
 
     /// Makes a program known, with its run if there is one already.
     fn announce(&self, name: &str, program: &Program, running: Weak<Provider>) {
-        let known = Known {
-            program: program.clone(),
-            running,
-        };
-        self.lock().insert(name.to_owned(), known);
-        self.changed.notify_waiters();
+        let program = program.clone();
+        self.set(name, Standing::Known { program, running });
     }
 
-    /// All programs but one, in the order of their names.
-    pub(super) fn others(&self, own: &str) -> Vec<(String, Program)> {
+    /// All programs but that member's own, in the order of their names.
+    fn others(&self, member: &Membership) -> Others {
         let known = self.lock();
-        let others = known.iter().filter(|(name, _)| *name != own);
-        let mut others: Vec<_> = others
-            .map(|(name, known)| (name.clone(), known.program.clone()))
+        let others = known.iter().filter(|(name, _)| **name != member.name);
+        let mut programs: Vec<_> = others
+            .filter_map(|(name, standing)| match standing {
+                Standing::Known { program, .. } => Some((name.clone(), program.clone())),
+                Standing::Refused(_) => None,
+            })
             .collect();
-        others.sort_by(|(one, _), (other, _)| one.cmp(other));
-        others
+        programs.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let late = format!("has not begun within {} seconds", OTHERS_PATIENCE.as_secs());
+        let expected = member.others.iter().filter_map(|name| match known.get(name) {
+            Some(Standing::Known { .. }) => None,
+            Some(Standing::Refused(why)) => Some(Absent::new(name, why)),
+            None => Some(Absent::new(name, &late)),
+        });
+        let absent = member.absent.iter().map(|(name, why)| Absent::new(name, why));
+        let absent = expected.chain(absent).collect();
+        Others { programs, absent }
     }
 
     /// A program that runs; waits for it until then.
-    pub(super) async fn running(&self, name: &str, until: Instant) -> Option<Arc<Provider>> {
+    pub(super) async fn running(&self, name: &str, until: Instant) -> Result<Arc<Provider>, String> {
         loop {
             // Made before looking, so that a start in between is not missed.
             let changed = self.changed.notified();
-            let provider = self.lock().get(name).and_then(|known| known.running.upgrade());
-            if let Some(provider) = provider.filter(|provider| provider.is_open()) {
-                return Some(provider);
+            let running = match self.lock().get(name) {
+                Some(Standing::Known { running, .. }) => running.upgrade(),
+                Some(Standing::Refused(why)) => return Err(format!("it {why}")),
+                None => None,
+            };
+            if let Some(provider) = running.filter(|provider| provider.is_open()) {
+                return Ok(provider);
             }
-            timeout_at(until, changed).await.ok()?;
+            let waited = timeout_at(until, changed).await;
+            waited.map_err(|_| "it does not run".to_owned())?;
         }
     }
 
-    /// Waits until all of these have been started once, for a while.
+    /// Waits until all of these have been started once, or could not be, for a while.
     async fn gathered(&self, names: &[String]) {
         let until = Instant::now() + OTHERS_PATIENCE;
         loop {
@@ -96,6 +157,15 @@ impl Interfaces {
             }
         }
     }
+}
+
+/// The other programs of a pod.
+#[derive(Default)]
+pub(super) struct Others {
+    /// Those that are known, running or not.
+    pub(super) programs: Vec<(String, Program)>,
+    /// Those that are not.
+    pub(super) absent: Vec<Absent>,
 }
 
 /// An instance's place in its pod.
@@ -133,12 +203,12 @@ impl Member {
     }
 
     /// The pod's other programs, once all that are on their way are there.
-    pub(super) async fn others(&self) -> Vec<(String, Program)> {
+    pub(super) async fn others(&self) -> Others {
         let Some(interfaces) = self.network.interfaces() else {
-            return Vec::new();
+            return Others::default();
         };
         interfaces.gathered(&self.membership.others).await;
-        interfaces.others(&self.membership.name)
+        interfaces.others(&self.membership)
     }
 
     /// Lets the others call what it exports, as long as the offer is held. None: there is nothing to call, or nobody

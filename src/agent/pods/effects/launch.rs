@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ::wasm::AllowedHosts;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use oci::{Image, LogSpec, Resources};
 
@@ -12,7 +13,7 @@ use crate::env::expand_all;
 use crate::pods::confinement::{security, user};
 use crate::pods::resources::of_container;
 use crate::pods::{apparmor, spec, wasm_rules};
-use crate::runtime::{self, Launch, PROVIDERS_ANNOTATION};
+use crate::runtime::{self, ALLOWED_HOSTS_ANNOTATION, Launch, PROVIDERS_ANNOTATION};
 use crate::volumes::MountPoint;
 
 /// Where a `wasi:http` program listens if its container names no port.
@@ -51,6 +52,8 @@ pub struct Parts<'a> {
     pub buckets: Option<Arc<dyn ::wasm::Buckets>>,
     /// Other WebAssembly containers that run beside it, or will soon.
     pub beside: Vec<String>,
+    /// Containers of which it is not known whether they are such.
+    pub absent: Vec<(String, String)>,
     /// What comes with its devices.
     pub granted: Grant,
     /// The processors that it runs on; `None`: all.
@@ -125,17 +128,30 @@ pub fn launch(pod: &Pod, container: &Container, parts: Parts<'_>) -> Result<Laun
         reuse: spec::annotation(pod, REUSE_ANNOTATION) == Some("true"),
         buckets: parts.buckets,
         beside: parts.beside,
+        absent: parts.absent,
         providers: providers(pod)?,
+        allowed_hosts: allowed_hosts(pod)?,
         image,
         target: parts.target,
     })
 }
 
+/// What an annotation lists. None: it is not there.
+fn listed<'a>(pod: &'a Pod, annotation: &str) -> Option<impl Iterator<Item = &'a str> + use<'a>> {
+    let text = spec::annotation(pod, annotation)?;
+    Some(text.split(',').map(str::trim).filter(|entry| !entry.is_empty()))
+}
+
+/// What [`ALLOWED_HOSTS_ANNOTATION`] says.
+fn allowed_hosts(pod: &Pod) -> Result<Option<AllowedHosts>, String> {
+    let hosts = listed(pod, ALLOWED_HOSTS_ANNOTATION).map(AllowedHosts::parse);
+    let hosts = hosts.transpose();
+    hosts.map_err(|error| format!("annotation {ALLOWED_HOSTS_ANNOTATION}: {error}"))
+}
+
 /// What [`PROVIDERS_ANNOTATION`] says.
 fn providers(pod: &Pod) -> Result<Vec<(String, String)>, String> {
-    let text = spec::annotation(pod, PROVIDERS_ANNOTATION).unwrap_or_default();
-    let entries = text.split(',').map(str::trim);
-    let entries = entries.filter(|entry| !entry.is_empty());
+    let entries = listed(pod, PROVIDERS_ANNOTATION).into_iter().flatten();
     let pairs = entries.map(|entry| {
         let pair = entry.split_once('=');
         let pair = pair.map(|(interface, name)| (interface.trim().to_owned(), name.trim().to_owned()));
@@ -313,6 +329,7 @@ mod tests {
                 seccomp: Path::new("/profiles"),
                 buckets: None,
                 beside: vec![],
+                absent: vec![],
                 granted: Grant::default(),
                 cpus: None,
             },
@@ -356,6 +373,31 @@ mod tests {
             said("a:b/c")
                 .unwrap_err()
                 .contains("\"a:b/c\" is not INTERFACE=CONTAINER")
+        );
+    }
+
+    #[test]
+    fn where_guests_may_connect_to_is_annotated() {
+        let said = |text: &str| {
+            let pod = json!({"metadata": {"annotations": {ALLOWED_HOSTS_ANNOTATION: text}}});
+            allowed_hosts(&serde_json::from_value(pod).unwrap())
+        };
+        let hosts = ["http://api:8080", "tcp://10.0.0.0/8:5432"];
+        let hosts = AllowedHosts::parse(hosts).unwrap();
+        assert_eq!(
+            said("http://api:8080, tcp://10.0.0.0/8:5432,").unwrap(),
+            Some(hosts)
+        );
+        assert_eq!(
+            said("").unwrap(),
+            Some(AllowedHosts::parse([]).unwrap()),
+            "nowhere"
+        );
+        assert_eq!(allowed_hosts(&Pod::default()).unwrap(), None, "anywhere");
+        let why = said("api").unwrap_err();
+        assert!(
+            why.contains(ALLOWED_HOSTS_ANNOTATION) && why.contains("\"api\""),
+            "{why}"
         );
     }
 

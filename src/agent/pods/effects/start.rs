@@ -85,6 +85,7 @@ pub async fn start(context: Arc<PodContext>, pod: Arc<Pod>, order: Order) -> Res
         | StartFailure::NoSandbox { message }
         | StartFailure::Lost { message, .. }) = failure;
         context.warn(&pod, Some(name), "Failed", format!("Error: {message}"));
+        context.node.runtimes.wasm.refused(spec::uid(&pod), name, message);
     })
 }
 
@@ -128,6 +129,9 @@ impl Start<'_> {
             Err(RuntimeError::Start(message)) => return Err(cannot_run(message)),
             Err(RuntimeError::Gone(message)) => return Err(StartFailure::NoSandbox { message }),
             Err(error) => return Err(refused("CreateContainerError")(error.to_string())),
+        }
+        for (reason, message) in runtime.remarks(&launch.id) {
+            self.tell(reason, message);
         }
         self.tell("Created", format!("Created container: {}", self.container.name));
         match runtime.start(&launch.id).await {
@@ -251,6 +255,7 @@ impl Start<'_> {
                 seccomp: &seccomp,
                 buckets: keyvalue::granted(node, pod),
                 beside: self.beside(),
+                absent: self.absent(),
                 granted,
                 cpus: node.cpus.of(pod, name),
             },
@@ -265,6 +270,17 @@ impl Start<'_> {
         };
         let beside = spec::beside(self.pod, &self.container.name);
         beside.into_iter().filter(is_wasm).map(str::to_owned).collect()
+    }
+
+    /// Containers beside this one whose images are not known, and what they run.
+    fn absent(&self) -> Vec<(String, String)> {
+        let beside = spec::beside(self.pod, &self.container.name);
+        let unknown = beside
+            .into_iter()
+            .filter(|name| self.context.image(name).is_none());
+        unknown
+            .map(|name| (name.to_owned(), "has no image yet".to_owned()))
+            .collect()
     }
 
     async fn environment(&self) -> Result<Vec<(String, String)>, String> {

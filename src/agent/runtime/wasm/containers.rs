@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use ::wasm::{Instance, Program};
+use ::wasm::{Instance, Interfaces, Network, Program};
 use tokio::io::DuplexStream;
 use tokio::sync::watch;
 
@@ -27,6 +27,8 @@ pub(super) struct Container {
     /// Where its `wasi:http` program listens.
     pub(super) port: Option<u16>,
     pub(super) stage: Stage,
+    /// What was done to make it.
+    pub(super) remarks: Vec<(&'static str, String)>,
 }
 
 impl Container {
@@ -62,6 +64,14 @@ pub(super) struct Started {
 impl WasmRuntime {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with what the guests of a pod know of each other, while the pod is open.
+    pub(super) fn with_interfaces(&self, pod_uid: &str, act: impl FnOnce(&Interfaces)) {
+        let network = self.lock().pods.get(pod_uid).cloned();
+        if let Some(interfaces) = network.as_ref().and_then(|network| network.interfaces()) {
+            act(interfaces);
+        }
     }
 
     pub(super) fn started(&self, id: &str) -> Result<Started, RuntimeError> {

@@ -68,11 +68,13 @@ pub(super) fn instance_spec(
         .and_then(|m| u32::try_from(m).ok());
     spec.reuse = launch.reuse;
     spec.buckets = launch.buckets.clone();
+    spec.allowed_hosts = launch.allowed_hosts.clone();
     spec.membership = Some(Membership {
         name: launch.name.clone(),
         // The programs of an application are called by requests alone.
         provides: matches!(launch.image.kind, ImageKind::Wasm { .. }),
         others: launch.beside.clone(),
+        absent: launch.absent.clone(),
         chosen: launch.providers.clone(),
     });
     spec
@@ -100,7 +102,12 @@ pub(super) fn app_part(
         read_only: true,
     }));
     let hosts = component.allowed_outbound_hosts.iter().map(String::as_str);
-    spec.allowed_hosts = Some(AllowedHosts::parse(hosts)?);
+    // What the image asks for, as far as the pod lets it.
+    let wanted = AllowedHosts::parse(hosts)?;
+    spec.allowed_hosts = Some(match spec.allowed_hosts.take() {
+        Some(granted) => granted.and(wanted),
+        None => wanted,
+    });
     Ok(AppPart {
         program: program.clone(),
         routes: component.routes.clone(),

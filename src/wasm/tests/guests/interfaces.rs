@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// `demo:math/calc`: adds, counts its calls, joins texts, traps, grows, and computes for ever.
-const CALC: &str = r#"(component
+pub const CALC: &str = r#"(component
     (core module $code
         (memory (export "memory") 1)
         (global $at (mut i32) (i32.const 1024))
@@ -46,7 +46,7 @@ const CALC: &str = r#"(component
     (export "demo:math/calc@1.0.0" (instance $calc)))"#;
 
 /// A command that imports it and succeeds if `body` leaves nothing but 0.
-fn caller(body: &str) -> String {
+pub fn caller(body: &str) -> String {
     let heap = heap(r#"(data (i32.const 16) "up and away")"#);
     format!(
         r#"(component
@@ -82,13 +82,13 @@ fn caller(body: &str) -> String {
 }
 
 /// Succeeds if the n-th call of one instance is answered with n, `times` times.
-fn counts(from: u32, times: u32) -> String {
+pub fn counts(from: u32, times: u32) -> String {
     let calls = (from..from + times).map(|n| format!("(i32.ne (call $count) (i32.const {n})) i32.or "));
     format!("(i32.const 0) {}", calls.collect::<String>())
 }
 
 /// Starts a program under that name; what came of it, and its log.
-async fn start(
+pub async fn start(
     host: &Host,
     pod: &Arc<Pod>,
     name: &str,
@@ -123,7 +123,7 @@ async fn ask(host: &Host, pod: &Arc<Pod>, body: &str) -> Exit {
     wait(&instance.unwrap()).await
 }
 
-fn nothing(_: &mut Spec) {}
+pub fn nothing(_: &mut Spec) {}
 
 #[tokio::test]
 async fn functions_of_another_program_are_called() {
@@ -278,7 +278,7 @@ async fn what_nobody_or_too_many_provide_is_refused() {
     let (asked, _) = start(&host, &pod, "asks", &ask, chosen).await;
     assert_eq!(wait(&asked.unwrap()).await.code, 0);
 
-    // Of another type, or with resources.
+    // Of another type.
     let pod = Arc::new(Pod::default());
     let other = CALC.replace(
         r#"(param "a" u32) (param "b" u32)"#,

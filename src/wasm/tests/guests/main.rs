@@ -12,5 +12,7 @@ mod neighbours;
 mod pods;
 mod preview1;
 mod proposals;
+mod providers;
+mod resources;
 mod sockets;
 mod support;
