@@ -1,5 +1,5 @@
 //! JSON patch (RFC 6902), with the leniencies of the Go library that Kubernetes
-//! uses: negative array indices count from the end.
+//! uses: negative array indices count from the end, and what an object lacks can be replaced.
 
 use serde_json::Value;
 
@@ -59,14 +59,12 @@ fn step(mut object: Value, operation: &Value, bounds: &mut Bounds) -> Result<Val
     match text("op").unwrap_or_default() {
         "add" => add(&mut object, path, value()?)?,
         "remove" => drop(remove(&mut object, path)?),
-        "replace" => {
-            find(&object, path)?;
-            if path.is_empty() {
-                object = value()?;
-            } else {
-                *find_mut(&mut object, path)? = value()?;
-            }
-        }
+        "replace" if path.is_empty() => object = value()?,
+        "replace" => match parent(&mut object, path)? {
+            // Public clients rely on it: external-snapshotter replaces the annotations of objects without any.
+            (Value::Object(map), key) => drop(map.insert(key, value()?)),
+            (inner, key) => *child_mut(inner, &key).ok_or_else(|| missing(path))? = value()?,
+        },
         "move" => {
             let moved = remove(&mut object, from()?)?;
             bounds.place(&moved, levels)?;
@@ -136,13 +134,6 @@ fn child_mut<'a>(value: &'a mut Value, step: &str) -> Option<&'a mut Value> {
 
 fn find<'a>(object: &'a Value, path: &str) -> Result<&'a Value, String> {
     let found = steps(path)?.iter().try_fold(object, |at, step| child(at, step));
-    found.ok_or_else(|| missing(path))
-}
-
-fn find_mut<'a>(object: &'a mut Value, path: &str) -> Result<&'a mut Value, String> {
-    let found = steps(path)?
-        .iter()
-        .try_fold(object, |at, step| child_mut(at, step));
     found.ok_or_else(|| missing(path))
 }
 
@@ -270,6 +261,11 @@ mod tests {
                 json!({"a": 2}),
             ),
             (
+                json!({"a": {}, "l": [1, 2]}),
+                json!([{"op": "replace", "path": "/a/new", "value": {"b": 1}}, {"op": "replace", "path": "/l/1", "value": 3}]),
+                json!({"a": {"new": {"b": 1}}, "l": [1, 3]}),
+            ),
+            (
                 json!({"a": {"b": 1}}),
                 json!([{"op": "move", "from": "/a/b", "path": "/c"}]),
                 json!({"a": {}, "c": 1}),
@@ -298,7 +294,8 @@ mod tests {
     fn refuses_what_does_not_fit() {
         for patch in [
             json!([{"op": "remove", "path": "/x"}]),
-            json!([{"op": "replace", "path": "/x", "value": 1}]),
+            json!([{"op": "replace", "path": "/x/y", "value": 1}]),
+            json!([{"op": "replace", "path": "/list/0", "value": 1}]),
             json!([{"op": "add", "path": "/x/y", "value": 1}]),
             json!([{"op": "add", "path": "/list/9", "value": 1}]),
             json!([{"op": "test", "path": "/a", "value": 2}]),
