@@ -79,7 +79,10 @@ fn its_volume_is_made_attached_shared_grown_and_removed() {
         assert_eq!(cluster.finished("guest"), "Succeeded");
         assert_has(&cluster.ok(&["logs", "guest"]), &["file /data/note: from oci"]);
         delete(&cluster, &["pod", "guest", "second"]);
-        assert_eq!((peer.count("NodeStageVolume"), peer.count("NodeUnstageVolume")), (1, 0));
+        assert_eq!(
+            (peer.count("NodeStageVolume"), peer.count("NodeUnstageVolume")),
+            (1, 0)
+        );
         assert_eq!(
             (peer.count("NodePublishVolume"), peer.count("NodeUnpublishVolume")),
             (3, 2)

@@ -7,8 +7,8 @@
 #![allow(unsafe_code)]
 
 use crate::WasmError;
+use crate::code::Code;
 use crate::detect::Form;
-use crate::program::Code;
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};

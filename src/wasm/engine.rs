@@ -1,19 +1,13 @@
 //! The engine and the linkers: what all programs have in common.
 
 use crate::WasmError;
+use crate::limits::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX};
 use crate::state::{ModuleState, State};
 use crate::{keyvalue, logging, preview1, settings, sockets};
 use wasmtime::component;
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, Linker, PoolingAllocationConfig, WasmBacktraceDetails,
 };
-
-/// Address space kept for each linear memory. With all of what 32 bits can
-/// address, plus guards, compiled code needs no bounds checks.
-pub(crate) const MEMORY_BYTES_MAX: usize = 4 << 30;
-
-/// Elements a table may have: enough for the function tables of large programs.
-pub(crate) const TABLE_ELEMENTS_MAX: usize = 200_000;
 
 /// Core instances, memories and tables that one component may be made of.
 const PARTS_MAX: u32 = 100;

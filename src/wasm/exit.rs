@@ -1,4 +1,4 @@
-//! How a guest ended, and what it has used.
+//! How a guest ended.
 
 use crate::limits::OutOfMemory;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
@@ -139,19 +139,4 @@ fn place(error: &wasmtime::Error) -> String {
     } else {
         format!(" in {}", names.join(" < "))
     }
-}
-
-/// Counters of a running or ended instance.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// CPU time spent in the guest and in host calls on its behalf, in nanoseconds.
-    pub cpu_ns: u64,
-    /// Linear memory and tables held at this moment, in bytes.
-    pub memory_bytes: u64,
-    /// The most that `memory_bytes` has been.
-    pub memory_bytes_peak: u64,
-    /// HTTP requests answered (only for `wasi:http` programs).
-    pub requests: u64,
-    /// Those of them that programs of the same pod have handed over in memory.
-    pub requests_inside: u64,
 }

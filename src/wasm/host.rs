@@ -1,64 +1,25 @@
 //! The host: engine, guest threads and compiled programs.
 
+mod app;
+mod config;
 mod programs;
 mod start;
+mod working;
 
 use crate::cache::Cache;
-use crate::compiler::Compiler;
-use crate::engine::Base;
-use crate::http::Tls;
 use crate::program::Program;
-use crate::sockets::Ports;
-use crate::ticker::Ticker;
 use crate::{Instance, InstanceSpec, WasmError, mounts};
 use bytes::Bytes;
-use programs::{Slot, Source};
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use tokio::runtime::{Handle, Runtime};
-use tokio::sync::{OnceCell, Semaphore};
+use programs::Source;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
 
-/// Programs that are compiled apart at the same time: one that takes all the
-/// time it may must not hold up all others.
-const APART_MAX: usize = 2;
-
-/// Settings of a [`Host`].
-#[derive(Clone)]
-pub struct HostConfig {
-    /// Where compiled programs are kept between runs; None: not at all.
-    pub cache_dir: Option<PathBuf>,
-    /// Compiles programs in a process of its own, with bounds; None: in this
-    /// one, without any. For programs that are not trusted.
-    pub compiler: Option<Compiler>,
-    /// Most programs that run, and requests that are answered, at once. Costs
-    /// address space and kernel page tables, not memory.
-    pub max_instances: u32,
-    /// Most memory of a guest whose specification names no limit, in bytes.
-    pub memory_bytes_max: u64,
-    /// Threads that run guests; None: one per core.
-    pub threads: Option<usize>,
-    /// Certificates (PEM) of the authorities that guests' outbound HTTPS trusts;
-    /// None: those this machine trusts.
-    pub ca_bundle: Option<PathBuf>,
-    /// Runs on each guest thread before any guest does, for instance to enter
-    /// a network namespace.
-    pub on_thread_start: Option<Arc<dyn Fn() + Send + Sync>>,
-}
-
-impl Default for HostConfig {
-    fn default() -> HostConfig {
-        HostConfig {
-            cache_dir: None,
-            compiler: None,
-            max_instances: 10_000,
-            memory_bytes_max: 1 << 30,
-            threads: None,
-            ca_bundle: None,
-            on_thread_start: None,
-        }
-    }
-}
+pub(crate) use self::working::Core;
+use self::working::scratch;
+pub use app::AppPart;
+pub use config::HostConfig;
 
 /// Compiles and runs programs. Cheap to clone; engine and threads appear with
 /// the first program, so that a host nobody uses costs nothing. Its methods
@@ -67,41 +28,6 @@ impl Default for HostConfig {
 pub struct Host {
     config: Arc<HostConfig>,
     core: Arc<OnceCell<Arc<Core>>>,
-}
-
-/// What guests' tasks use. Not the runtime, which must not be dropped by one of
-/// its own tasks.
-pub(crate) struct Tools {
-    pub(crate) base: Base,
-    pub(crate) ticker: Ticker,
-    memory_bytes_max: u64,
-    /// For copies of single files that are mounted.
-    scratch: PathBuf,
-    ports: Arc<Ports>,
-    tls: Arc<Tls>,
-}
-
-/// One program of an application, see [`Host::start_app`].
-pub struct AppPart {
-    /// The program.
-    pub program: Program,
-    /// Routes that lead to it: a path (`/hello`), perhaps with named parts
-    /// (`/users/:name`) or `/...` at its end for all below.
-    pub routes: Vec<String>,
-    /// What it is given.
-    pub spec: InstanceSpec,
-}
-
-/// The working host.
-pub(crate) struct Core {
-    tools: Arc<Tools>,
-    /// None only while being dropped.
-    runtime: Option<Runtime>,
-    cache: Option<Cache>,
-    compiler: Option<Compiler>,
-    programs: Mutex<HashMap<String, Slot>>,
-    /// Few at a time: each uses every core, and a lot of memory.
-    compiling: Semaphore,
 }
 
 impl Host {
@@ -181,68 +107,4 @@ impl Host {
         });
         core.await.cloned()
     }
-}
-
-impl Core {
-    fn new(config: &HostConfig) -> Result<Core, WasmError> {
-        let base = Base::new(config.max_instances)?;
-        let thread = |source| WasmError::Io {
-            context: "start the wasm host's threads".into(),
-            source,
-        };
-        let ticker = Ticker::start(&base.engine).map_err(thread)?;
-        Ok(Core {
-            tools: Arc::new(Tools {
-                base,
-                ticker,
-                memory_bytes_max: config.memory_bytes_max,
-                scratch: scratch(config),
-                ports: Arc::default(),
-                tls: Arc::new(Tls::new(config.ca_bundle.clone())),
-            }),
-            runtime: Some(runtime(config).map_err(thread)?),
-            cache: config.cache_dir.clone().map(Cache::open).transpose()?,
-            compiler: config.compiler.clone(),
-            programs: Mutex::default(),
-            compiling: Semaphore::new(if config.compiler.is_some() { APART_MAX } else { 1 }),
-        })
-    }
-
-    pub(crate) fn runtime(&self) -> &Handle {
-        match &self.runtime {
-            Some(runtime) => runtime.handle(),
-            None => unreachable!("the runtime is taken only by drop"),
-        }
-    }
-}
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        // The usual way would wait for guests, and must not be gone in async code.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-fn scratch(config: &HostConfig) -> PathBuf {
-    match &config.cache_dir {
-        Some(dir) => dir.join("files"),
-        None => std::env::temp_dir(),
-    }
-}
-
-fn runtime(config: &HostConfig) -> std::io::Result<Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.thread_name("wasm-guest").enable_all();
-    // Guests may compute for a whole tick in each poll: look after sockets and
-    // timers more often than between 61 of them.
-    builder.event_interval(7);
-    if let Some(threads) = config.threads {
-        builder.worker_threads(threads.max(1));
-    }
-    if let Some(on_start) = config.on_thread_start.clone() {
-        builder.on_thread_start(move || on_start());
-    }
-    builder.build()
 }

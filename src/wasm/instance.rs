@@ -1,16 +1,12 @@
 //! A running program.
 
+use crate::control::Control;
 use crate::host::Core;
-use crate::limits::Account;
-use crate::sockets::{Listener, Traffic};
-use crate::state::Blueprint;
-use crate::{Exit, ExitReason, Usage};
+use crate::{Exit, Usage};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 /// A started program. Cheap to clone; dropping a handle does not stop it (but
 /// with the last [`crate::Host`] and the last handle all guests end).
@@ -18,75 +14,6 @@ use tokio_util::sync::CancellationToken;
 pub struct Instance {
     control: Arc<Control>,
     core: Arc<Core>,
-}
-
-/// What an instance's handles and its task share.
-pub(crate) struct Control {
-    pub(crate) stop: CancellationToken,
-    pub(crate) kill: CancellationToken,
-    exit: watch::Sender<Option<Exit>>,
-    /// Why the guest itself made it end early.
-    broken: OnceLock<Exit>,
-    account: Arc<Account>,
-    http_address: Option<SocketAddr>,
-    /// Its sockets for as long as it accepts connections; whoever only controls it does not keep them open.
-    listener: Weak<Listener>,
-    /// What the guest itself listens on.
-    traffic: Arc<Traffic>,
-}
-
-impl Control {
-    pub(crate) fn new(blueprint: &Blueprint, listener: Option<&Arc<Listener>>) -> Control {
-        Control {
-            stop: CancellationToken::new(),
-            kill: CancellationToken::new(),
-            exit: watch::Sender::new(None),
-            broken: OnceLock::new(),
-            account: blueprint.account.clone(),
-            http_address: listener.map(|listener| listener.address()),
-            listener: listener.map(Arc::downgrade).unwrap_or_default(),
-            traffic: blueprint.traffic.clone(),
-        }
-    }
-
-    /// Ends it now, for a reason of its guest's that is to be told.
-    pub(crate) fn break_off(&self, exit: Exit) {
-        if self.broken.set(exit).is_ok() {
-            self.kill.cancel();
-        }
-    }
-}
-
-/// Reports the end of an instance; held by its task. If the task ends in any
-/// other way (a bug, the host's end), that is reported too, so that nobody
-/// waits for ever.
-pub(crate) struct Report(pub(crate) Arc<Control>);
-
-impl Report {
-    pub(crate) fn end(self, exit: Exit) {
-        let exit = self.0.broken.get().cloned().unwrap_or(exit);
-        self.0.exit.send_replace(Some(exit));
-    }
-}
-
-impl Drop for Report {
-    fn drop(&mut self) {
-        self.0.exit.send_if_modified(|exit| {
-            let is_missing = exit.is_none();
-            if is_missing {
-                let message = match std::thread::panicking() {
-                    true => "internal error of the wasm host, see its log",
-                    false => "the wasm host has ended",
-                };
-                *exit = Some(Exit {
-                    code: 137,
-                    reason: ExitReason::Error,
-                    message: message.into(),
-                });
-            }
-            is_missing
-        });
-    }
 }
 
 impl Instance {

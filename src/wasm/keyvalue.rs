@@ -7,8 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType};
-
-use crate::state::State;
+use wasmtime_wasi::WasiView;
 
 const STORE: &str = "wasi:keyvalue/store@0.2.0-draft";
 const ATOMICS: &str = "wasi:keyvalue/atomics@0.2.0-draft";
@@ -86,14 +85,21 @@ struct KeyResponse {
 
 type Answer<T> = wasmtime::Result<(Result<T, Error>,)>;
 type Later<'a, T> = Box<dyn Future<Output = Answer<T>> + Send + 'a>;
-type Context<'a> = StoreContextMut<'a, State>;
+type Context<'a, S> = StoreContextMut<'a, S>;
 type Handle = Resource<Opened>;
 
-pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+/// A guest that may be granted buckets.
+pub(crate) trait HasBuckets: WasiView + 'static {
+    /// Those that it was granted.
+    fn buckets(&self) -> Option<&Arc<dyn Buckets>>;
+}
+
+pub(crate) fn add_to_linker<S: HasBuckets>(linker: &mut Linker<S>) -> wasmtime::Result<()> {
     let mut store = linker.instance(STORE)?;
     store.resource("bucket", ResourceType::host::<Opened>(), |mut store, handle| {
         store
             .data_mut()
+            .ctx()
             .table
             .delete(Resource::<Opened>::new_own(handle))?;
         Ok(())
@@ -114,26 +120,26 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     Ok(())
 }
 
-fn open(mut store: Context<'_>, (name,): (String,)) -> Later<'_, Handle> {
+fn open<S: HasBuckets>(mut store: Context<'_, S>, (name,): (String,)) -> Later<'_, Handle> {
     Box::new(async move {
-        let Some(granted) = store.data().buckets.clone() else {
+        let Some(granted) = store.data().buckets().cloned() else {
             return Ok((Err(Error::NoSuchStore),));
         };
         Ok((match granted.open(&name).await {
-            Ok(bucket) => Ok(store.data_mut().table.push(Opened(bucket))?),
+            Ok(bucket) => Ok(store.data_mut().ctx().table.push(Opened(bucket))?),
             Err(error) => Err(error.into()),
         },))
     })
 }
 
 /// The bucket behind a handle.
-fn bucket(store: &Context<'_>, handle: &Handle) -> wasmtime::Result<Arc<dyn Bucket>> {
-    Ok(store.data().table.get(handle)?.0.clone())
+fn bucket<S: HasBuckets>(store: &mut Context<'_, S>, handle: &Handle) -> wasmtime::Result<Arc<dyn Bucket>> {
+    Ok(store.data_mut().ctx().table.get(handle)?.0.clone())
 }
 
 /// Answers with something of what is in the bucket.
-fn reading<T: Send + 'static>(
-    store: &Context<'_>,
+fn reading<S: HasBuckets, T: Send + 'static>(
+    store: &mut Context<'_, S>,
     handle: &Handle,
     of: impl FnOnce(Values) -> T + Send + 'static,
 ) -> Later<'static, T> {
@@ -142,8 +148,8 @@ fn reading<T: Send + 'static>(
 }
 
 /// Changes what is in the bucket.
-fn changing(
-    store: &Context<'_>,
+fn changing<S: HasBuckets>(
+    store: &mut Context<'_, S>,
     handle: &Handle,
     edit: impl Fn(&mut Values) -> Result<u64, KeyValueError> + Send + Sync + 'static,
 ) -> Later<'static, u64> {
@@ -159,38 +165,50 @@ fn silent(later: Later<'static, u64>) -> Later<'static, ()> {
     })
 }
 
-fn get(store: Context<'_>, (handle, key): (Handle, String)) -> Later<'_, Option<Vec<u8>>> {
-    reading(&store, &handle, move |mut values| values.remove(&key))
+fn get<S: HasBuckets>(
+    mut store: Context<'_, S>,
+    (handle, key): (Handle, String),
+) -> Later<'_, Option<Vec<u8>>> {
+    reading(&mut store, &handle, move |mut values| values.remove(&key))
 }
 
-fn exists(store: Context<'_>, (handle, key): (Handle, String)) -> Later<'_, bool> {
-    reading(&store, &handle, move |values| values.contains_key(&key))
+fn exists<S: HasBuckets>(mut store: Context<'_, S>, (handle, key): (Handle, String)) -> Later<'_, bool> {
+    reading(&mut store, &handle, move |values| values.contains_key(&key))
 }
 
 /// All keys at once: a bucket is no larger than one answer.
-fn list_keys(store: Context<'_>, (handle, _): (Handle, Option<u64>)) -> Later<'_, KeyResponse> {
-    reading(&store, &handle, |values| KeyResponse {
+fn list_keys<S: HasBuckets>(
+    mut store: Context<'_, S>,
+    (handle, _): (Handle, Option<u64>),
+) -> Later<'_, KeyResponse> {
+    reading(&mut store, &handle, |values| KeyResponse {
         keys: values.into_keys().collect(),
         cursor: None,
     })
 }
 
-fn set(store: Context<'_>, (handle, key, value): (Handle, String, Vec<u8>)) -> Later<'_, ()> {
-    silent(changing(&store, &handle, move |values| {
+fn set<S: HasBuckets>(
+    mut store: Context<'_, S>,
+    (handle, key, value): (Handle, String, Vec<u8>),
+) -> Later<'_, ()> {
+    silent(changing(&mut store, &handle, move |values| {
         values.insert(key.clone(), value.clone());
         Ok(0)
     }))
 }
 
-fn delete(store: Context<'_>, (handle, key): (Handle, String)) -> Later<'_, ()> {
-    silent(changing(&store, &handle, move |values| {
+fn delete<S: HasBuckets>(mut store: Context<'_, S>, (handle, key): (Handle, String)) -> Later<'_, ()> {
+    silent(changing(&mut store, &handle, move |values| {
         values.remove(&key);
         Ok(0)
     }))
 }
 
-fn increment(store: Context<'_>, (handle, key, delta): (Handle, String, u64)) -> Later<'_, u64> {
-    changing(&store, &handle, move |values| add(values, &key, delta))
+fn increment<S: HasBuckets>(
+    mut store: Context<'_, S>,
+    (handle, key, delta): (Handle, String, u64),
+) -> Later<'_, u64> {
+    changing(&mut store, &handle, move |values| add(values, &key, delta))
 }
 
 /// Numbers are kept as decimal text, which people can read.
@@ -208,8 +226,11 @@ fn add(values: &mut Values, key: &str, delta: u64) -> Result<u64, KeyValueError>
 
 type Pair = (String, Vec<u8>);
 
-fn get_many(store: Context<'_>, (handle, keys): (Handle, Vec<String>)) -> Later<'_, Vec<Option<Pair>>> {
-    reading(&store, &handle, move |mut values| {
+fn get_many<S: HasBuckets>(
+    mut store: Context<'_, S>,
+    (handle, keys): (Handle, Vec<String>),
+) -> Later<'_, Vec<Option<Pair>>> {
+    reading(&mut store, &handle, move |mut values| {
         let found = keys
             .into_iter()
             .map(|key| values.remove(&key).map(|value| (key, value)));
@@ -217,15 +238,18 @@ fn get_many(store: Context<'_>, (handle, keys): (Handle, Vec<String>)) -> Later<
     })
 }
 
-fn set_many(store: Context<'_>, (handle, pairs): (Handle, Vec<Pair>)) -> Later<'_, ()> {
-    silent(changing(&store, &handle, move |values| {
+fn set_many<S: HasBuckets>(mut store: Context<'_, S>, (handle, pairs): (Handle, Vec<Pair>)) -> Later<'_, ()> {
+    silent(changing(&mut store, &handle, move |values| {
         values.extend(pairs.clone());
         Ok(0)
     }))
 }
 
-fn delete_many(store: Context<'_>, (handle, keys): (Handle, Vec<String>)) -> Later<'_, ()> {
-    silent(changing(&store, &handle, move |values| {
+fn delete_many<S: HasBuckets>(
+    mut store: Context<'_, S>,
+    (handle, keys): (Handle, Vec<String>),
+) -> Later<'_, ()> {
+    silent(changing(&mut store, &handle, move |values| {
         values.retain(|key, _| !keys.contains(key));
         Ok(0)
     }))

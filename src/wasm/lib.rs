@@ -7,7 +7,9 @@
 
 mod allowed;
 mod cache;
+mod code;
 mod compiler;
+mod control;
 mod detect;
 mod engine;
 mod error;
@@ -33,15 +35,17 @@ mod spec;
 mod state;
 mod stdio;
 mod ticker;
+mod tools;
 
 pub use allowed::AllowedHosts;
 pub use compiler::{Compiler, VERB as COMPILE_VERB, compile_main};
 pub use error::WasmError;
-pub use exit::{Exit, ExitReason, Usage};
+pub use exit::{Exit, ExitReason};
 pub use host::{AppPart, Host, HostConfig};
 pub use instance::Instance;
 pub use interfaces::{Absent, Interfaces, Membership};
 pub use keyvalue::{Bucket, Buckets, Edit, KeyValueError, Values};
+pub use limits::Usage;
 pub use neighbours::Neighbours;
 pub use network::{HostNetwork, Network, Protocol, ResolveError};
 pub use program::{Program, ProgramKind};

@@ -3,13 +3,18 @@
 //! One [`Account`] belongs to an instance, however many stores it has: a
 //! `wasi:http` program has one for each request it is answering.
 
-use crate::Usage;
-use crate::engine::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use wasmtime::ResourceLimiter;
+
+/// Address space kept for each linear memory. With all of what 32 bits can
+/// address, plus guards, compiled code needs no bounds checks.
+pub(crate) const MEMORY_BYTES_MAX: usize = 4 << 30;
+
+/// Elements a table may have: enough for the function tables of large programs.
+pub(crate) const TABLE_ELEMENTS_MAX: usize = 200_000;
 
 /// Bytes counted for one table element: a pointer.
 const TABLE_ELEMENT_BYTES: usize = 8;
@@ -17,6 +22,21 @@ const TABLE_ELEMENT_BYTES: usize = 8;
 /// How much unused CPU time may be saved up for a burst, in wall time. The same
 /// as the period of the kernel's CPU bandwidth control.
 const BURST: Duration = Duration::from_millis(100);
+
+/// Counters of a running or ended instance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time spent in the guest and in host calls on its behalf, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Linear memory and tables held at this moment, in bytes.
+    pub memory_bytes: u64,
+    /// The most that `memory_bytes` has been.
+    pub memory_bytes_peak: u64,
+    /// HTTP requests answered (only for `wasi:http` programs).
+    pub requests: u64,
+    /// Those of them that programs of the same pod have handed over in memory.
+    pub requests_inside: u64,
+}
 
 /// Counters and limits of one instance.
 pub(crate) struct Account {

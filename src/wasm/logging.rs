@@ -3,7 +3,7 @@
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
-use crate::state::State;
+use crate::Output;
 
 /// The interface is a proposal still; these are the names under which programs were made for it.
 const INTERFACES: [&str; 2] = ["wasi:logging/logging", "wasi:logging/logging@0.1.0-draft"];
@@ -36,15 +36,21 @@ const NAMES: [(Level, &str); 6] = [
     (Level::Critical, "CRITICAL"),
 ];
 
-pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+/// A guest that has a log.
+pub(crate) trait HasLog: 'static {
+    /// Where its lines go.
+    fn log(&self) -> &dyn Output;
+}
+
+pub(crate) fn add_to_linker<T: HasLog>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     for name in INTERFACES {
         linker.instance(name)?.func_wrap("log", log)?;
     }
     Ok(())
 }
 
-fn log(
-    store: StoreContextMut<'_, State>,
+fn log<T: HasLog>(
+    store: StoreContextMut<'_, T>,
     (level, context, message): (Level, String, String),
 ) -> wasmtime::Result<()> {
     let context = if context.is_empty() {
@@ -55,6 +61,6 @@ fn log(
     let mut names = NAMES.iter().filter(|(one, _)| *one == level);
     let name = names.next().map_or("", |(_, name)| name);
     let line = format!("{name} {context}{}\n", message.trim_end_matches('\n'));
-    store.data().stderr.write(line.as_bytes());
+    store.data().log().write(line.as_bytes());
     Ok(())
 }

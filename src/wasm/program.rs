@@ -1,15 +1,16 @@
 //! A compiled program and the kinds there are.
 
 use crate::WasmError;
+use crate::code::Code;
 use crate::detect::{link_error, link_text};
 use crate::engine::Base;
-use crate::interfaces::{self, Member, Wanted};
+use crate::interfaces::{self, Wanted};
 use crate::preview1;
 use crate::state::{ModuleState, State};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-use wasmtime::component::{Component, InstancePre};
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Engine, Module};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -40,12 +41,6 @@ pub(crate) struct Inner {
     compiled_us: AtomicU64,
 }
 
-/// Compiled, not yet linked.
-pub(crate) enum Code {
-    Module(Module),
-    Component(Component),
-}
-
 /// Compiled and linked.
 pub(crate) enum Ready {
     Module(wasmtime::InstancePre<ModuleState>),
@@ -60,9 +55,9 @@ pub(crate) enum Ready {
 pub(crate) struct Unbound {
     component: Component,
     kind: ProgramKind,
-    wanted: Vec<Arc<Wanted>>,
+    pub(crate) wanted: Vec<Arc<Wanted>>,
     /// What is said of it where nobody exports that.
-    refusal: String,
+    pub(crate) refusal: String,
 }
 
 impl Program {
@@ -135,19 +130,23 @@ impl Program {
         self.component().is_some_and(exports)
     }
 
-    /// The program with its imports found among the other programs of its pod.
-    pub(crate) async fn bound(&self, base: &Base, member: Option<&Member>) -> Result<Program, WasmError> {
-        let Ready::Unbound(unbound) = &self.inner.ready else {
-            return Ok(self.clone());
-        };
-        let found = match member {
-            Some(member) => interfaces::bindings(&base.engine, &unbound.wanted, member).await?,
-            None => None,
-        };
-        let found = found.ok_or_else(|| WasmError::Unsupported(unbound.refusal.clone()))?;
+    /// What it still lacks of other programs of its pod, if it lacks anything.
+    pub(crate) fn unbound(&self) -> Option<&Unbound> {
+        match &self.inner.ready {
+            Ready::Unbound(unbound) => Some(unbound),
+            _ => None,
+        }
+    }
+
+    /// The program with what it lacked, which `link` puts where it looks for that.
+    pub(crate) fn bound(
+        &self,
+        base: &Base,
+        unbound: &Unbound,
+        link: impl FnOnce(&mut Linker<State>) -> wasmtime::Result<()>,
+    ) -> Result<Program, WasmError> {
         let mut linker = base.components.clone();
-        let linked = found.iter().try_for_each(|binding| binding.link(&mut linker));
-        let pre = linked.and_then(|()| linker.instantiate_pre(&unbound.component));
+        let pre = link(&mut linker).and_then(|()| linker.instantiate_pre(&unbound.component));
         let ready = pre.and_then(|pre| ready(unbound.kind, pre));
         Ok(Program {
             inner: Arc::new(Inner {

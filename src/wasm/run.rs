@@ -1,13 +1,13 @@
 //! Runs commands and core modules.
 
 use crate::Exit;
-use crate::host::Tools;
-use crate::instance::{Control, Report};
+use crate::control::{Control, Report};
 use crate::interfaces::Offer;
 use crate::program::{Program, Ready};
 use crate::sockets::Listener;
 use crate::spec::Stdin;
 use crate::state::{Blueprint, ModuleState, State};
+use crate::tools::Tools;
 use std::sync::Arc;
 use wasmtime::InstancePre;
 use wasmtime_wasi::p2::bindings::CommandPre;

@@ -4,8 +4,6 @@
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
-use crate::state::State;
-
 /// The interface is a proposal still; these are the names under which programs were made for it.
 const INTERFACES: [&str; 2] = ["wasi:config/store@0.2.0-draft", "wasi:config/store@0.2.0-rc.1"];
 
@@ -21,7 +19,13 @@ enum Error {
 
 type Answer<T> = wasmtime::Result<(Result<T, Error>,)>;
 
-pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+/// A guest that has settings.
+pub(crate) trait HasSettings: 'static {
+    /// Names and values.
+    fn settings(&self) -> &[(String, String)];
+}
+
+pub(crate) fn add_to_linker<T: HasSettings>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     for name in INTERFACES {
         let mut interface = linker.instance(name)?;
         interface.func_wrap("get", get)?;
@@ -30,13 +34,13 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     Ok(())
 }
 
-fn get(store: StoreContextMut<'_, State>, (key,): (String,)) -> Answer<Option<String>> {
-    let mut all = store.data().settings.iter();
+fn get<T: HasSettings>(store: StoreContextMut<'_, T>, (key,): (String,)) -> Answer<Option<String>> {
+    let mut all = store.data().settings().iter();
     Ok((Ok(all
         .find(|(name, _)| *name == key)
         .map(|(_, value)| value.clone())),))
 }
 
-fn get_all(store: StoreContextMut<'_, State>, (): ()) -> Answer<Vec<(String, String)>> {
-    Ok((Ok(store.data().settings.to_vec()),))
+fn get_all<T: HasSettings>(store: StoreContextMut<'_, T>, (): ()) -> Answer<Vec<(String, String)>> {
+    Ok((Ok(store.data().settings().to_vec()),))
 }

@@ -2,12 +2,14 @@
 
 use crate::http::Outbound;
 use crate::interfaces::Calls;
-use crate::keyvalue::Buckets;
+use crate::keyvalue::{Buckets, HasBuckets};
 use crate::limits::{Account, Limiter};
+use crate::logging::HasLog;
 use crate::meter::Meter;
 use crate::mounts::Mounts;
 use crate::preview1::Table;
-use crate::sockets::{Book, Heirlooms, Listener, Sockets, Traffic};
+use crate::settings::HasSettings;
+use crate::sockets::{Book, HasSockets, Heirlooms, Listener, Sockets, Traffic};
 use crate::spec::{Output, Stdin};
 use crate::stdio::{Sink, attach_stdin};
 use crate::{InstanceSpec, WasmError};
@@ -27,15 +29,15 @@ const REQUEST_RESOURCES_MAX: usize = 1024;
 
 /// A component's side of the host.
 pub(crate) struct State {
-    pub(crate) wasi: WasiCtx,
+    wasi: WasiCtx,
     pub(crate) table: ResourceTable,
-    pub(crate) book: Book,
+    book: Book,
     /// What `wasi:config` tells: the environment.
-    pub(crate) settings: Arc<[(String, String)]>,
+    settings: Arc<[(String, String)]>,
     /// What `wasi:logging` writes to.
-    pub(crate) stderr: Arc<dyn Output>,
+    stderr: Arc<dyn Output>,
     /// What `wasi:keyvalue` opens.
-    pub(crate) buckets: Option<Arc<dyn Buckets>>,
+    buckets: Option<Arc<dyn Buckets>>,
     /// What it uses, all its stores together.
     pub(crate) account: Arc<Account>,
     /// Calls to and from other programs.
@@ -58,6 +60,34 @@ impl WasiView for State {
             ctx: &mut self.wasi,
             table: &mut self.table,
         }
+    }
+}
+
+impl HasSockets for State {
+    fn parts(&mut self) -> (WasiCtxView<'_>, &mut Book) {
+        let wasi = WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        };
+        (wasi, &mut self.book)
+    }
+}
+
+impl HasLog for State {
+    fn log(&self) -> &dyn Output {
+        &*self.stderr
+    }
+}
+
+impl HasSettings for State {
+    fn settings(&self) -> &[(String, String)] {
+        &self.settings
+    }
+}
+
+impl HasBuckets for State {
+    fn buckets(&self) -> Option<&Arc<dyn Buckets>> {
+        self.buckets.as_ref()
     }
 }
 

@@ -88,7 +88,10 @@ impl Peer {
 
     /// Starts one of the programs, again if it was killed.
     pub fn begin(&mut self, name: &'static str) {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.log(name));
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log(name));
         let child = Command::new(self.programs.join(name))
             .args(self.arguments(name))
             .stdin(Stdio::null())
@@ -170,7 +173,12 @@ impl Peer {
     /// Waits until nothing of any volume is left, neither in the cluster nor at the driver's nor on the machine.
     pub fn assert_gone(&self, cluster: &Cluster) {
         eventually("no volume is left", || {
-            let args = ["get", "pv,volumeattachments", "--no-headers", "--ignore-not-found"];
+            let args = [
+                "get",
+                "pv,volumeattachments",
+                "--no-headers",
+                "--ignore-not-found",
+            ];
             let objects = cluster.try_ok(&args)?;
             let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
             let shown: Vec<&str> = mounts.lines().filter(|line| line.contains("/csi/")).collect();

@@ -3,8 +3,8 @@
 
 use k8s_openapi::api::core::v1::{AppArmorProfile, Pod};
 
-use super::{apparmor, spec};
 use super::state::Failure;
+use super::{apparmor, spec};
 
 /// Sysctls that touch nobody but the pod (Kubernetes' safe set).
 const SAFE_SYSCTLS: [&str; 12] = [

@@ -1,19 +1,17 @@
 //! Compiled programs: one of each, from the cache or compiled.
 
-use super::Core;
 use crate::WasmError;
 use crate::cache::open_compiled;
+use crate::code::Code;
 use crate::compiler::precompile;
 use crate::detect::{Form, PROGRAM_BYTES_MAX, compile_error, form};
-use crate::program::{Code, Inner, Program};
+use crate::host::working::{Core, Slot};
+use crate::program::Program;
 use bytes::Bytes;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 use wasmtime::Engine;
-
-/// One program, locked while it is being compiled so that this is done once.
-pub(super) type Slot = Arc<tokio::sync::Mutex<Weak<Inner>>>;
 
 /// Where a program's bytes come from.
 pub(super) enum Source<'a> {

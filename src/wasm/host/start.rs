@@ -1,15 +1,17 @@
 //! Starting programs: what an instance is made from, checked, and who runs it.
 
-use super::{AppPart, Core, Tools};
+use super::app::AppPart;
+use super::working::Core;
+use crate::control::{Control, Report};
 use crate::http::{self, Outbound};
-use crate::instance::{Control, Report};
-use crate::interfaces::{Member, Offer};
+use crate::interfaces::{Member, Offer, bound};
 use crate::limits::Account;
 use crate::mounts::Mounts;
 use crate::program::Program;
 use crate::sockets::{Sockets, listen};
 use crate::state::Blueprint;
-use crate::{Instance, InstanceSpec, ProgramKind, WasmError, preview1, run};
+use crate::tools::Tools;
+use crate::{Instance, InstanceSpec, ListenAt, ProgramKind, WasmError, run};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -29,8 +31,8 @@ impl Core {
         if program.kind() == ProgramKind::Library {
             Member::check(member.as_ref())?;
         }
-        let program = program.bound(&self.tools.base, member.as_ref()).await?;
-        let wanted = preview1::wanted(&program, &mut spec);
+        let program = bound(&program, &self.tools.base, member.as_ref()).await?;
+        let wanted = wanted(&program, &mut spec);
         let mut inherited = match program.kind() {
             // The guest binds its own.
             ProgramKind::Command => Vec::new(),
@@ -92,7 +94,7 @@ impl Core {
                 return Err(WasmError::Unsupported(text));
             }
             let member = Member::join(&part.program, &mut part.spec);
-            let program = part.program.bound(&self.tools.base, member.as_ref()).await?;
+            let program = bound(&part.program, &self.tools.base, member.as_ref()).await?;
             let made = self
                 .blueprint(&program, part.spec, account.clone(), home.clone())
                 .await?;
@@ -158,6 +160,24 @@ impl Core {
         drop(tokio::spawn(server.run(listener, offer, report)));
         Ok(Instance::new(control, self))
     }
+}
+
+/// Where a program is to listen, which it is told by its environment.
+fn wanted(program: &Program, spec: &mut InstanceSpec) -> Vec<ListenAt> {
+    let wanted = std::mem::take(&mut spec.listen);
+    if !program.accepts() || wanted.is_empty() {
+        return Vec::new();
+    }
+    let names: Vec<&str> = wanted.iter().map(|at| at.name.as_str()).collect();
+    let told = [
+        ("LISTEN_FDS", wanted.len().to_string()),
+        ("LISTEN_FDNAMES", names.join(":")),
+    ];
+    for (name, value) in told {
+        spec.env.retain(|(known, _)| known != name);
+        spec.env.push((name.to_owned(), value));
+    }
+    wanted
 }
 
 fn check(tools: &Tools, program: &Program, spec: &InstanceSpec) -> Result<(), WasmError> {

@@ -9,6 +9,7 @@ mod routes;
 mod serve;
 mod tls;
 mod told;
+mod visit;
 
 pub(crate) use outbound::Outbound;
 pub(crate) use serve::{Server, Site};

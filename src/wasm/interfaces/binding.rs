@@ -1,12 +1,15 @@
 //! The caller's side: which program provides an import, and how a call gets there.
 
+use super::exporter::{Call, Exporter, Work};
 use super::handles::{give, release, take};
-use super::provider::{Call, Provider, Work};
-use super::registry::{Absent, Member, Others};
+use super::member::Member;
+use super::membership::Absent;
+use super::registry::Others;
 use super::types::{Function, Wanted};
 use super::values::weight;
+use crate::engine::Base;
 use crate::state::State;
-use crate::{Network, WasmError};
+use crate::{Network, Program, WasmError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -20,7 +23,7 @@ const CALL_PATIENCE: Duration = Duration::from_secs(10);
 const DEPTH_MAX: u32 = 16;
 
 /// An import, and who provides it.
-pub(crate) struct Binding {
+struct Binding {
     wanted: Arc<Wanted>,
     /// The provider's name.
     provider: String,
@@ -29,11 +32,33 @@ pub(crate) struct Binding {
     network: Arc<dyn Network>,
 }
 
+/// The program with what it imports of the other programs of its pod.
+///
+/// # Errors
+/// When that is not to be had.
+pub(crate) async fn bound(
+    program: &Program,
+    base: &Base,
+    member: Option<&Member>,
+) -> Result<Program, WasmError> {
+    let Some(unbound) = program.unbound() else {
+        return Ok(program.clone());
+    };
+    let found = match member {
+        Some(member) => bindings(&base.engine, &unbound.wanted, member).await?,
+        None => None,
+    };
+    let found = found.ok_or_else(|| WasmError::Unsupported(unbound.refusal.clone()))?;
+    program.bound(base, unbound, |linker| {
+        found.iter().try_for_each(|binding| binding.link(linker))
+    })
+}
+
 /// Finds a provider for each import. None: one of them has none, and nobody is expected who could be it.
 ///
 /// # Errors
 /// When there are several and none was chosen, or the one does not fit, or whoever it may be cannot be started.
-pub(crate) async fn bindings(
+async fn bindings(
     engine: &Engine,
     wanted: &[Arc<Wanted>],
     member: &Member,
@@ -43,7 +68,8 @@ pub(crate) async fn bindings(
     for wanted in wanted {
         let name = &wanted.name;
         let fitting = programs.iter().filter_map(|(provider, program)| {
-            Some((provider, program, wanted.fits(engine, program.component()?)?))
+            let component = program.component.as_ref()?;
+            Some((provider, program, wanted.fits(engine, component)?))
         });
         let fitting: Vec<_> = fitting.collect();
         let names: Vec<&str> = fitting.iter().map(|(provider, _, _)| provider.as_str()).collect();
@@ -61,7 +87,7 @@ pub(crate) async fn bindings(
         found.push(Arc::new(Binding {
             wanted: wanted.clone(),
             provider: provider.clone(),
-            digest: program.digest().to_owned(),
+            digest: program.digest.clone(),
             network: member.network.clone(),
         }));
     }
@@ -126,7 +152,7 @@ fn check_resources(bindings: &[Arc<Binding>]) -> Result<(), WasmError> {
 
 impl Binding {
     /// Puts the provider's functions and resources where the importing component looks for them.
-    pub(crate) fn link(self: &Arc<Self>, linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    fn link(self: &Arc<Self>, linker: &mut Linker<State>) -> wasmtime::Result<()> {
         let mut instance = linker.instance(&self.wanted.name)?;
         for resource in &self.wanted.resources {
             let (binding, name) = (self.clone(), Arc::<str>::from(resource.name.as_str()));
@@ -174,7 +200,7 @@ impl Binding {
             },
             depth,
         };
-        let mut answer = running.call(meeting.callee, call).await.map_err(failed)?;
+        let mut answer = running.call(meeting.partner, call).await.map_err(failed)?;
         if function.has_handles {
             take(
                 &mut store,
@@ -202,10 +228,10 @@ impl Binding {
     ) -> wasmtime::Result<()> {
         let function = format!("[resource-drop]{name}");
         let failed = |why: String| self.failed(&function, &why);
-        let Some((resource, number, callee)) = release(&mut store, &self.provider, rep)? else {
+        let Some((resource, number, partner)) = release(&mut store, &self.provider, rep)? else {
             return Ok(());
         };
-        let Some(running) = callee.provider() else {
+        let Some(running) = partner.exporter.upgrade() else {
             return Ok(());
         };
         let call = Call {
@@ -214,7 +240,7 @@ impl Binding {
             work: Work::Drop(resource),
             depth: depth(&store).map_err(failed)?,
         };
-        match running.clone().call(Some(callee), call).await {
+        match running.clone().call(Some(partner), call).await {
             Ok(answer) => {
                 let calls = &mut store.data_mut().calls;
                 calls.keep(&self.provider, number, answer.partner);
@@ -227,7 +253,7 @@ impl Binding {
     }
 
     /// The provider, once it runs.
-    async fn running(&self) -> Result<Arc<Provider>, String> {
+    async fn running(&self) -> Result<Arc<dyn Exporter>, String> {
         let until = Instant::now() + CALL_PATIENCE;
         let running = match self.network.interfaces() {
             Some(interfaces) => interfaces.running(&self.provider, until).await?,

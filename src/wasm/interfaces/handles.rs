@@ -1,79 +1,17 @@
-//! What a store has of other programs: an instance of each that it has called, and handles of their resources.
+//! Handles of resources that another program of the pod has: what of them goes over in a call.
 
-use super::provider::{Callee, Provider};
+use super::exporter::Partner;
 use super::types::{Function, Wanted};
 use super::values::each_handle;
 use crate::state::State;
-use std::collections::HashMap;
-use std::sync::Arc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Resource, ResourceAny, ResourceDynamic, Type, Val};
-
-/// What a store knows of the calls that it is part of.
-#[derive(Default)]
-pub(crate) struct Calls {
-    /// Calls between programs that have led here.
-    pub(super) depth: u32,
-    /// Instances of other programs that this one has called, which go with it.
-    partners: HashMap<String, Partner>,
-    /// How many there have been.
-    met: u64,
-}
-
-/// An instance of another program's that is this store's own for now.
-struct Partner {
-    number: u64,
-    callee: Callee,
-}
 
 /// What stands in the store's table for a resource: where it is.
 struct Handle {
     /// The partner in whose store it means something.
     partner: u64,
     resource: ResourceAny,
-}
-
-/// The instance that answers a call, if there is one already, and its number.
-pub(super) struct Meeting {
-    pub(super) number: u64,
-    pub(super) callee: Option<Callee>,
-}
-
-impl Calls {
-    /// The instance of that run of a program's. One of an earlier run is given up.
-    pub(super) fn meet(&mut self, provider: &str, running: &Arc<Provider>) -> Meeting {
-        match self.partners.remove(provider) {
-            Some(partner) if partner.callee.is_of(running) => Meeting {
-                number: partner.number,
-                callee: Some(partner.callee),
-            },
-            _ => {
-                self.met += 1;
-                Meeting {
-                    number: self.met,
-                    callee: None,
-                }
-            }
-        }
-    }
-
-    /// Keeps an instance for the next call.
-    pub(super) fn keep(&mut self, provider: &str, number: u64, callee: Option<Callee>) {
-        if let Some(callee) = callee {
-            let partner = Partner { number, callee };
-            self.partners.insert(provider.to_owned(), partner);
-        }
-    }
-
-    /// The instance of that number, if it is still there.
-    fn part(&mut self, provider: &str, number: u64) -> Option<Callee> {
-        let is_it = self
-            .partners
-            .get(provider)
-            .is_some_and(|partner| partner.number == number);
-        let partner = is_it.then(|| self.partners.remove(provider)).flatten();
-        partner.map(|partner| partner.callee)
-    }
 }
 
 /// Turns the handles among a call's parameters into those of the provider's store. How many go over for good.
@@ -145,9 +83,9 @@ pub(super) fn release(
     store: &mut StoreContextMut<'_, State>,
     provider: &str,
     rep: u32,
-) -> wasmtime::Result<Option<(ResourceAny, u64, Callee)>> {
+) -> wasmtime::Result<Option<(ResourceAny, u64, Partner)>> {
     let state = store.data_mut();
     let handle = state.table.delete(Resource::<Handle>::new_own(rep))?;
-    let callee = state.calls.part(provider, handle.partner);
-    Ok(callee.map(|callee| (handle.resource, handle.partner, callee)))
+    let partner = state.calls.part(provider, handle.partner);
+    Ok(partner.map(|partner| (handle.resource, handle.partner, partner)))
 }

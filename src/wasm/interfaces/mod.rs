@@ -6,20 +6,26 @@
 //! of the program that made it, in the one instance that the caller has there: what goes over are handles, which the
 //! caller's store keeps in its table.
 //!
-//! `types` says what fits what by the `shapes` of types, `registry` who is there, `binding` is the caller's side of a
-//! call and `handles` that of resources, `provider` the callee's.
+//! `types` says what fits what by the `shapes` of types, `registry` who is there and `member` who takes a place there,
+//! `binding` is the caller's side of a call, `calls` what its store keeps of it and `handles` what it has of resources,
+//! `exporter` what it sees of the callee, `provider` the callee's side.
 
 mod binding;
+mod calls;
+mod exporter;
 mod handles;
+mod member;
+mod membership;
 mod provider;
 mod registry;
 mod shapes;
 mod types;
 mod values;
 
-pub(crate) use binding::bindings;
-pub(crate) use handles::Calls;
+pub(crate) use binding::bound;
+pub(crate) use calls::Calls;
+pub(crate) use member::Member;
+pub use membership::{Absent, Membership};
 pub(crate) use provider::Offer;
-pub(crate) use registry::Member;
-pub use registry::{Absent, Interfaces, Membership};
+pub use registry::Interfaces;
 pub(crate) use types::{Wanted, exports, imports};

@@ -1,24 +1,25 @@
 //! The callee's side: a program whose exports others call, under its own limits and with what it was given itself.
 
+use super::exporter::{Answer, Answering, Call, Exporter, Partner, Work};
 use super::types::Wanted;
 use super::values::{handles, weight};
 use crate::Program;
+use crate::control::Control;
 use crate::exit::Exit;
-use crate::host::Tools;
 use crate::idle::Idle;
-use crate::instance::Control;
-use crate::limits::{Held, OutOfMemory};
+use crate::limits::OutOfMemory;
 use crate::meter::Meter;
 use crate::state::{Blueprint, State};
 use crate::ticker::Ticker;
-use std::sync::{Arc, Weak};
+use crate::tools::Tools;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use wasmtime::Store;
-use wasmtime::component::{Func, Instance, ResourceAny, Val};
+use wasmtime::component::{Func, Instance, Val};
 
 /// Calls that one program answers at once; more wait.
 const CALLS_MAX: usize = 512;
@@ -40,45 +41,14 @@ pub(crate) struct Provider {
     calls: TaskTracker,
     permits: Semaphore,
     /// Instances between two calls, for whoever calls next. None: each instance that calls has one of its own.
-    idle: Option<Idle<Callee>>,
-}
-
-/// One call.
-pub(super) struct Call {
-    pub(super) interface: String,
-    pub(super) function: String,
-    pub(super) work: Work,
-    pub(super) depth: u32,
-}
-
-/// What there is to do in a call.
-pub(super) enum Work {
-    /// To call the function.
-    Function {
-        params: Vec<Val>,
-        /// How many values it gives.
-        results: usize,
-        /// Handles among the parameters that the caller has no more.
-        given: u64,
-    },
-    /// To drop a resource.
-    Drop(ResourceAny),
-}
-
-/// What a call gave.
-pub(super) struct Answer {
-    pub(super) values: Vec<Val>,
-    /// The instance, if it is the caller's to keep.
-    pub(super) partner: Option<Callee>,
-    _held: Held,
+    idle: Option<Idle<Box<Callee>>>,
 }
 
 /// An instance that answers calls, one at a time.
-pub(crate) struct Callee {
+struct Callee {
     store: Store<State>,
     instance: Instance,
     meter: Meter,
-    provider: Weak<Provider>,
     served: u32,
     /// Resources in it of which its caller has handles: until they are dropped it is that caller's.
     lent: u64,
@@ -102,16 +72,6 @@ impl Drop for Offer {
 }
 
 impl Callee {
-    /// Whether it was made by this run of its program.
-    pub(super) fn is_of(&self, provider: &Arc<Provider>) -> bool {
-        std::ptr::eq(self.provider.as_ptr(), Arc::as_ptr(provider))
-    }
-
-    /// The program, unless it has ended.
-    pub(super) fn provider(&self) -> Option<Arc<Provider>> {
-        self.provider.upgrade()
-    }
-
     async fn call(&mut self, ticker: &Ticker, call: Call) -> wasmtime::Result<Vec<Val>> {
         self.store.data_mut().calls.depth = call.depth;
         let values = match call.work {
@@ -168,41 +128,7 @@ impl Provider {
         })
     }
 
-    pub(super) fn digest(&self) -> &str {
-        self.program.digest()
-    }
-
-    /// Whether its program exports what somebody imports.
-    pub(super) fn fits(&self, wanted: &Wanted) -> Result<(), String> {
-        let component = self.program.component();
-        let fits = component.and_then(|component| wanted.fits(self.program.engine(), component));
-        fits.unwrap_or_else(|| Err("it does not export it any more".to_owned()))
-    }
-
-    /// Whether it takes calls in.
-    pub(super) fn is_open(&self) -> bool {
-        !self.control.stop.is_cancelled() && !self.over.is_cancelled()
-    }
-
-    /// Whether what it was asked has ended with it.
-    pub(super) fn is_over(&self) -> bool {
-        self.over.is_cancelled()
-    }
-
-    /// Answers a call, with the caller's own instance if it has one.
-    pub(super) async fn call(self: Arc<Self>, partner: Option<Callee>, call: Call) -> Result<Answer, String> {
-        // A task of its own: its time and its stack are not the caller's. It ends with whoever called.
-        let (over, calls) = (self.over.clone(), self.calls.clone());
-        let answering = over.run_until_cancelled_owned(self.answer(partner, call));
-        let answer = AbortOnDropHandle::new(calls.spawn(answering)).await;
-        match answer {
-            Ok(Some(answer)) => answer,
-            Ok(None) => Err("it was ended".to_owned()),
-            Err(_) => Err("internal error of the wasm host, see its log".to_owned()),
-        }
-    }
-
-    async fn answer(self: Arc<Self>, partner: Option<Callee>, call: Call) -> Result<Answer, String> {
+    async fn answer(self: Arc<Self>, partner: Option<Box<Callee>>, call: Call) -> Result<Answer, String> {
         let Ok(Ok(_permit)) = timeout(PLACE_PATIENCE, self.permits.acquire()).await else {
             return Err(format!("it has been answering {CALLS_MAX} calls for too long"));
         };
@@ -217,17 +143,23 @@ impl Provider {
             Ok::<_, wasmtime::Error>((values, callee, held))
         };
         match answered.await {
-            Ok((values, callee, _held)) => Ok(Answer {
-                values,
-                partner: self.put_back(callee),
-                _held,
-            }),
+            Ok((values, callee, _held)) => {
+                let partner = self.put_back(callee).map(|callee| Partner {
+                    exporter: Arc::<Self>::downgrade(&self),
+                    instance: callee,
+                });
+                Ok(Answer {
+                    values,
+                    partner,
+                    _held,
+                })
+            }
             Err(error) => Err(self.failed(&name, &error)),
         }
     }
 
     /// A kept instance, or a new one.
-    async fn instance(self: &Arc<Self>) -> wasmtime::Result<Callee> {
+    async fn instance(&self) -> wasmtime::Result<Box<Callee>> {
         let account = &self.blueprint.account;
         let found = timeout(PLACE_PATIENCE, async {
             match &self.idle {
@@ -248,19 +180,18 @@ impl Provider {
         let instance = meter
             .run(&self.tools.ticker, pre.instantiate_async(&mut store))
             .await?;
-        Ok(Callee {
+        Ok(Box::new(Callee {
             store,
             instance,
             meter,
-            provider: Arc::downgrade(self),
             served: 0,
             lent: 0,
-        })
+        }))
     }
 
     /// Keeps an instance for whoever calls next, or leaves it to its caller: one with resources of which the caller has
     /// handles is that caller's until these are dropped, and ends with it.
-    fn put_back(&self, callee: Callee) -> Option<Callee> {
+    fn put_back(&self, callee: Box<Callee>) -> Option<Box<Callee>> {
         match &self.idle {
             Some(_) if callee.lent > 0 => Some(callee),
             Some(_) if callee.served >= SERVED_MAX => None,
@@ -285,5 +216,41 @@ impl Provider {
             self.control.break_off(exit);
         }
         why
+    }
+}
+
+impl Exporter for Provider {
+    fn digest(&self) -> &str {
+        self.program.digest()
+    }
+
+    fn fits(&self, wanted: &Wanted) -> Result<(), String> {
+        let component = self.program.component();
+        let fits = component.and_then(|component| wanted.fits(self.program.engine(), component));
+        fits.unwrap_or_else(|| Err("it does not export it any more".to_owned()))
+    }
+
+    fn is_open(&self) -> bool {
+        !self.control.stop.is_cancelled() && !self.over.is_cancelled()
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    fn call(self: Arc<Self>, partner: Option<Partner>, call: Call) -> Answering {
+        // What is no instance of this program's is given up, as one of an earlier run is.
+        let callee = partner.and_then(|partner| partner.instance.downcast::<Callee>().ok());
+        // A task of its own: its time and its stack are not the caller's. It ends with whoever called.
+        let (over, calls) = (self.over.clone(), self.calls.clone());
+        let answering = over.run_until_cancelled_owned(self.answer(callee, call));
+        let answer = AbortOnDropHandle::new(calls.spawn(answering));
+        Box::pin(async {
+            match answer.await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => Err("it was ended".to_owned()),
+                Err(_) => Err("internal error of the wasm host, see its log".to_owned()),
+            }
+        })
     }
 }

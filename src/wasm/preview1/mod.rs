@@ -17,35 +17,13 @@ mod table;
 pub(crate) use calls::add_to_linker;
 pub(crate) use table::Table;
 
-use crate::{InstanceSpec, ListenAt, Program};
 use wasmtime::Module;
 
 /// The module whose functions these are.
 const WASI: &str = "wasi_snapshot_preview1";
 
-/// The first listening socket's descriptor.
-const LISTEN_FDS_START: u32 = 3;
-
 /// Whether a module wants to accept connections.
 pub(crate) fn accepts(module: &Module) -> bool {
     let mut imports = module.imports();
     imports.any(|import| import.module() == WASI && import.name() == "sock_accept")
-}
-
-/// Where a program is to listen, which it is told by its environment.
-pub(crate) fn wanted(program: &Program, spec: &mut InstanceSpec) -> Vec<ListenAt> {
-    let wanted = std::mem::take(&mut spec.listen);
-    if !program.accepts() || wanted.is_empty() {
-        return Vec::new();
-    }
-    let names: Vec<&str> = wanted.iter().map(|at| at.name.as_str()).collect();
-    let told = [
-        ("LISTEN_FDS", wanted.len().to_string()),
-        ("LISTEN_FDNAMES", names.join(":")),
-    ];
-    for (name, value) in told {
-        spec.env.retain(|(known, _)| known != name);
-        spec.env.push((name.to_owned(), value));
-    }
-    wanted
 }

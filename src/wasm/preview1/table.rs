@@ -1,7 +1,6 @@
 //! The sockets of one core module: those it was given, and the connections it
 //! has accepted on them.
 
-use super::LISTEN_FDS_START;
 use super::errno::Errno;
 use crate::sockets::{Counted, Listener, Traffic};
 use futures_util::FutureExt;
@@ -13,6 +12,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::net::TcpStream;
+
+/// The first listening socket's descriptor.
+pub(super) const LISTEN_FDS_START: u32 = 3;
 
 /// The first descriptor of a connection: beyond those of files, which are given
 /// out elsewhere and are fewer.

@@ -7,10 +7,13 @@
 //! to be had. In a namespace of its own, or on the plain host, addresses mean
 //! what they say. Services are balanced here in all cases, at connect and send.
 
+mod behind;
 mod grants;
 mod heirlooms;
+mod linker;
 mod listen;
 mod names;
+mod nat;
 mod ports;
 mod routes;
 mod tcp;
@@ -19,8 +22,9 @@ mod udp;
 mod view;
 
 pub(crate) use heirlooms::Heirlooms;
+pub(crate) use linker::add_to_linker;
 pub(crate) use listen::{Listener, listen};
 pub(crate) use ports::{Claim, Ports};
 pub(crate) use routes::Route;
 pub(crate) use translate::{Refused, Sockets};
-pub(crate) use view::{Book, Counted, Traffic, add_to_linker};
+pub(crate) use view::{Book, Counted, HasSockets, Traffic};

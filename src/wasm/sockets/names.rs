@@ -1,8 +1,8 @@
 //! `wasi:sockets/ip-name-lookup` over the embedder's resolver. wasmtime-wasi's
 //! own resource cannot be made from outside, so the whole interface is ours.
 
+use super::view::HasSockets;
 use crate::network::ResolveError;
-use crate::state::State;
 use futures_util::FutureExt;
 use std::net::IpAddr;
 use wasmtime::StoreContextMut;
@@ -41,13 +41,18 @@ fn code(error: ResolveError) -> ErrorCode {
     }
 }
 
-pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(super) fn add_to_linker<T: HasSockets>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     let mut interface = linker.instance(INTERFACE)?;
     interface.resource(
         "resolve-address-stream",
         ResourceType::host::<Lookup>(),
         |mut store, rep| {
-            store.data_mut().table.delete(Resource::<Lookup>::new_own(rep))?;
+            store
+                .data_mut()
+                .parts()
+                .0
+                .table
+                .delete(Resource::<Lookup>::new_own(rep))?;
             Ok(())
         },
     )?;
@@ -59,24 +64,27 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
 
 type Answer<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 
-fn resolve(
-    mut store: StoreContextMut<'_, State>,
+fn resolve<T: HasSockets>(
+    mut store: StoreContextMut<'_, T>,
     (network, name): (Resource<Network>, String),
 ) -> Answer<Resource<Lookup>> {
-    let state = store.data_mut();
-    state.table.get(&network)?;
+    let (wasi, book) = store.data_mut().parts();
+    wasi.table.get(&network)?;
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return Ok((Err(ErrorCode::InvalidArgument),));
     }
-    let Some(lookup) = state.book.sockets.look_up(name) else {
+    let Some(lookup) = book.sockets.look_up(name) else {
         return Ok((Err(ErrorCode::AccessDenied),));
     };
     let lookup = Lookup::Pending(spawn(lookup));
-    Ok((Ok(state.table.push(lookup)?),))
+    Ok((Ok(wasi.table.push(lookup)?),))
 }
 
-fn next(mut store: StoreContextMut<'_, State>, (lookup,): (Resource<Lookup>,)) -> Answer<Option<IpAddress>> {
-    let lookup = store.data_mut().table.get_mut(&lookup)?;
+fn next<T: HasSockets>(
+    mut store: StoreContextMut<'_, T>,
+    (lookup,): (Resource<Lookup>,),
+) -> Answer<Option<IpAddress>> {
+    let lookup = store.data_mut().parts().0.table.get_mut(&lookup)?;
     // For guests that ask again and again instead of waiting.
     lookup.ready().now_or_never();
     Ok((match lookup {
@@ -86,9 +94,9 @@ fn next(mut store: StoreContextMut<'_, State>, (lookup,): (Resource<Lookup>,)) -
     },))
 }
 
-fn wait(
-    mut store: StoreContextMut<'_, State>,
+fn wait<T: HasSockets>(
+    mut store: StoreContextMut<'_, T>,
     (lookup,): (Resource<Lookup>,),
 ) -> wasmtime::Result<(Resource<DynPollable>,)> {
-    Ok((subscribe(&mut store.data_mut().table, lookup)?,))
+    Ok((subscribe(store.data_mut().parts().0.table, lookup)?,))
 }

@@ -93,11 +93,13 @@ impl Sockets {
         name: String,
     ) -> Option<impl Future<Output = Result<Vec<IpAddr>, ResolveError>> + use<>> {
         let sockets = self.clone();
-        self.grants.name(&name).then(|| async move {
+        let may = self.grants.name(&name);
+        let looking = async move {
             let found = sockets.resolve(&name).await?;
             sockets.grants.note(&name, &found);
             Ok(found)
-        })
+        };
+        may.then_some(looking)
     }
 
     /// The addresses of a name (or of an address in writing) that this

@@ -1,11 +1,9 @@
-//! The state behind the `wasi:sockets` wrapper, and its place in the linker.
+//! The state behind the `wasi:sockets` wrapper.
 
 use super::heirlooms::Heirlooms;
-use super::names;
+use super::nat::Nat;
 use super::ports::Claim;
 use super::translate::{Refused, Sockets};
-use super::udp::Nat;
-use crate::state::State;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -15,9 +13,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
-use wasmtime::component::{HasData, Linker, Resource};
+use wasmtime::component::Resource;
+use wasmtime_wasi::WasiCtxView;
 use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddressFamily, Network};
-use wasmtime_wasi::p2::bindings::sockets::{tcp, tcp_create_socket, udp, udp_create_socket};
+use wasmtime_wasi::p2::bindings::sockets::{tcp_create_socket, udp_create_socket};
 use wasmtime_wasi::p2::{SocketError, SocketResult, TcpSocket, UdpSocket};
 use wasmtime_wasi::sockets::WasiSocketsCtxView;
 
@@ -135,40 +134,16 @@ impl Drop for Counted {
     }
 }
 
-/// Selects [`PodView`] in wasmtime's linker.
-pub(super) struct PodSockets;
-
-impl HasData for PodSockets {
-    type Data<'a> = PodView<'a>;
-}
-
 /// wasmtime-wasi's sockets, with addresses translated on the way.
 pub(super) struct PodView<'a> {
     pub(super) inner: WasiSocketsCtxView<'a>,
     pub(super) book: &'a mut Book,
 }
 
-fn view(state: &mut State) -> PodView<'_> {
-    let inner = WasiSocketsCtxView {
-        ctx: state.wasi.sockets(),
-        table: &mut state.table,
-    };
-    PodView {
-        inner,
-        book: &mut state.book,
-    }
-}
-
-/// Puts our sockets in the place of wasmtime-wasi's, which must be there.
-pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.allow_shadowing(true);
-    tcp::add_to_linker::<State, PodSockets>(linker, view)?;
-    tcp_create_socket::add_to_linker::<State, PodSockets>(linker, view)?;
-    udp::add_to_linker::<State, PodSockets>(linker, view)?;
-    udp_create_socket::add_to_linker::<State, PodSockets>(linker, view)?;
-    names::add_to_linker(linker)?;
-    linker.allow_shadowing(false);
-    Ok(())
+/// A guest that has sockets.
+pub(crate) trait HasSockets: Send + 'static {
+    /// What wasmtime-wasi keeps of it, and what is known beyond that.
+    fn parts(&mut self) -> (WasiCtxView<'_>, &mut Book);
 }
 
 /// Polls a future once, whose waiting nobody has asked for yet.
