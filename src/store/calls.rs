@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::{Answer, Call};
+use crate::call::{Answer, Call};
 use crate::error::StoreError;
 use crate::parcel::{Forwarded, Reply};
 

@@ -9,24 +9,27 @@ use ::raft::eraftpb::Message;
 use tokio::sync::{oneshot, watch};
 
 use crate::cache::Cache;
+use crate::call::Call;
 use crate::calls::Calls;
 use crate::error::StoreError;
+use crate::habits::Habits;
 use crate::log::Recovered;
 use crate::membership::Peer;
+use crate::membership::Whoami;
 use crate::parcel::Parcel;
-use crate::peers::Whoami;
-use crate::plant::{Plant, Plants};
+use crate::plant::Plant;
 use crate::raft::{Job, Member, is_snapshot};
 use crate::reads::Reads;
-use crate::state::{Export, Install, Meta, State, Usage};
+use crate::shipment::Shipment;
+use crate::state::{Install, Meta, State, Usage};
 use crate::status::{Leadership, Status};
 use crate::tail::Archive;
 use crate::types::Outcome;
-use suspension::Unwritten;
-use witness::Keeping;
+use kept::{Keeping, Unwritten};
 
 mod applying;
 mod chores;
+mod kept;
 mod proposing;
 mod reading;
 mod settling;
@@ -36,21 +39,6 @@ mod witness;
 
 /// The ticket number of this member's announcement of itself.
 const ANNOUNCEMENT: u64 = u64::MAX;
-
-/// Where a call's outcome goes.
-pub type Answer = oneshot::Sender<Result<Vec<Outcome>, StoreError>>;
-
-/// A command on its way into the log.
-pub struct Call {
-    /// The number in the command's ticket; not 0.
-    pub number: u64,
-    /// Whether it changes the group.
-    pub membership: bool,
-    /// The encoded command.
-    pub data: Vec<u8>,
-    /// Who waits.
-    pub answer: Answer,
-}
 
 /// What came out of one turn.
 pub struct Turn {
@@ -64,43 +52,6 @@ pub struct Turn {
     pub applied: usize,
     /// History was compacted: old versions can be swept away.
     pub compacted: bool,
-}
-
-/// A snapshot for a member that lags too far behind.
-pub struct Shipment {
-    /// Raft's part, with the receiver.
-    pub message: Message,
-    /// What the state knows beside the entries.
-    pub meta: Meta,
-    /// The state.
-    pub export: Box<dyn Export>,
-}
-
-/// A snapshot that came, complete.
-pub struct Arrival {
-    /// Raft's part.
-    pub message: Message,
-    /// The sender's meta data.
-    pub meta: Meta,
-    /// Puts the copy in the state's place.
-    pub install: Install,
-}
-
-/// How the store looks after itself.
-#[derive(Clone, Debug)]
-pub struct Habits {
-    /// This run's ticket origin.
-    pub origin: u64,
-    /// History older than this is compacted.
-    pub keep_history: Option<Duration>,
-    /// How much applied log is kept in memory for peers that lag, in bytes.
-    pub keep_log_bytes: usize,
-    /// This member keeps log and votes and no state.
-    pub witness: bool,
-    /// Where this member can be found; an empty address if nobody shall.
-    pub here: Peer,
-    /// For the simulator.
-    pub plants: Plants,
 }
 
 /// See the module.

@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use direct::Direct;
+pub use file::{DiskFile, SECTOR_BYTES};
 
 mod direct;
-
-/// What a disk writes at once, or not at all.
-pub const SECTOR_BYTES: u64 = 512;
+mod file;
 
 /// A folder with fixed-size files.
 pub trait Disk: Send + Sync {
@@ -27,21 +26,6 @@ pub trait Disk: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Where a file lies, for messages.
     fn path(&self, name: &str) -> PathBuf;
-}
-
-/// One open file.
-pub trait DiskFile: Send + Sync {
-    /// The file's size in bytes.
-    fn size(&self) -> io::Result<u64>;
-    /// Reads exactly `buffer.len()` bytes at `offset`.
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
-    /// Writes all bytes at `offset`, within the file's size. They survive a
-    /// power cut only after [`sync`](Self::sync). What is behind them in their
-    /// last sector may become zeros.
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Returns when everything written to the file survives a power cut. After
-    /// an error nobody knows what did: the caller must not go on.
-    fn sync(&self) -> io::Result<()>;
 }
 
 /// A folder of the real file system.

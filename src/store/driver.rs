@@ -29,11 +29,12 @@ use crate::metrics::Counters;
 use crate::parcel::Parcel;
 use crate::raft::Job;
 use crate::upkeep::{Chore, Upkeep};
-pub use inbox::{Inbox, Input, Slot, inbox};
+use inbox::INPUTS_MAX;
+pub use inbox::{Inbox, Input, Slot, Written, inbox};
 use pace::{Pace, Round};
 pub use transport::{NoPeers, Transport};
 use writer::Writer;
-pub use writer::{Written, write};
+pub use writer::write;
 
 mod care;
 mod inbox;
@@ -48,8 +49,6 @@ const CHORES: Duration = Duration::from_secs(1);
 /// So long after a commit the others are told of it, unless more is written meanwhile, which tells them, too: a lone
 /// writer comes back sooner than this.
 const WORD: Duration = Duration::from_millis(1);
-/// Inputs taken in one go.
-const INPUTS_MAX: usize = 1024;
 /// Bytes of calls taken in one go.
 const INPUT_BYTES_MAX: usize = 1 << 20;
 

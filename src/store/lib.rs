@@ -30,6 +30,7 @@
 mod apply;
 mod backup;
 mod cache;
+mod call;
 mod calls;
 mod check;
 mod codec;
@@ -41,6 +42,7 @@ mod driver;
 mod error;
 #[cfg(test)]
 mod fuzz;
+mod habits;
 mod history;
 mod log;
 mod membership;
@@ -56,6 +58,7 @@ mod reads;
 mod restore;
 mod rocks;
 mod segment;
+mod shipment;
 #[cfg(test)]
 mod simulator;
 mod state;

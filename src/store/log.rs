@@ -17,8 +17,9 @@ use crate::disk::{Disk, DiskFile, SECTOR_BYTES};
 use crate::error::StoreError;
 use crate::metrics::Counters;
 use crate::segment::{self, HEADER_BYTES, Header, Identity, Place};
-use repair::Repair;
+use piece::{SUFFIX, file_name, io_error};
 
+mod piece;
 mod reading;
 mod recovery;
 mod repair;
@@ -26,6 +27,7 @@ mod spare;
 #[cfg(test)]
 mod tests;
 
+pub use piece::Segment;
 pub use recovery::Recovered;
 pub use spare::{SpareMaker, blank};
 
@@ -33,27 +35,17 @@ pub use spare::{SpareMaker, blank};
 /// waits until it is prefilled.
 const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
 
-/// What segment files' names end with.
-const SUFFIX: &str = ".log";
-
 /// How many blank segments are kept at most; more are removed from the disk.
 const SPARES_MAX: usize = 2;
 
-/// One segment file.
-pub struct Segment {
-    name: String,
-    file: Arc<dyn DiskFile>,
-    size: u64,
-    /// From the header; 0 in a spare.
-    number: u64,
-    /// The first number of the segments that this one stands for: its own, unless it repeats others.
-    first: u64,
-    /// The highest index of any entry before this segment.
-    before: u64,
-    /// The highest index of any entry in this segment or before it.
-    last_index: u64,
-    /// No entry in this segment has an index below this one.
-    lowest: u64,
+/// What the next segment has to make good.
+struct Repair {
+    /// The first number of those given up.
+    from: u64,
+    /// The last live segment is one of them, and holds what must be repeated.
+    repeat_last: bool,
+    /// Names of files that were begun in vain, and are to be removed.
+    wrecks: Vec<String>,
 }
 
 /// The log, open for appending.
@@ -393,34 +385,29 @@ impl Log {
         }
     }
 
+    /// Whether a spare should be made (by [`SpareMaker::make`]) before it is needed.
+    pub fn wants_spare(&self) -> bool {
+        let size = self.live.back().map_or(0, |segment| segment.size);
+        self.spares.is_empty() && self.offset * 2 > size
+    }
+
+    /// Reserves a name for a new spare, which can then be prefilled without
+    /// holding on to the log.
+    pub fn spare_maker(&mut self) -> SpareMaker {
+        self.names += 1;
+        SpareMaker {
+            disk: self.disk.clone(),
+            name: file_name(self.names),
+            size: self.segment_bytes,
+        }
+    }
+
     fn io_error(&self, doing: &str, name: &str, source: io::Error) -> StoreError {
         io_error(&*self.disk, doing, name, source)
-    }
-}
-
-impl Segment {
-    /// Becomes what a header says that it is.
-    fn take_on(&mut self, header: &Header) {
-        self.number = header.number;
-        self.first = match header.repeats {
-            0 => header.number,
-            repeats => repeats,
-        };
-        self.before = header.last_index;
-        // What a segment repeats may begin anywhere.
-        self.lowest = if header.repeats == 0 { u64::MAX } else { 0 };
     }
 }
 
 /// Bytes of the sectors between two offsets: what the disk writes.
 fn in_sectors(start: u64, end: u64) -> u64 {
     end.next_multiple_of(SECTOR_BYTES) - start / SECTOR_BYTES * SECTOR_BYTES
-}
-
-fn file_name(number: u64) -> String {
-    format!("{number:08}{SUFFIX}")
-}
-
-fn io_error(disk: &dyn Disk, doing: &str, name: &str, source: io::Error) -> StoreError {
-    StoreError::io(doing, &disk.path(name), source)
 }

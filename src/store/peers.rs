@@ -8,26 +8,27 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
-use crate::core::Shipment;
 use crate::driver::{Input, Slot, Transport};
-use crate::membership::Peer;
+use crate::membership::{Peer, Whoami};
 use crate::parcel::Parcel;
+use crate::shipment::Shipment;
 use crate::wire::{self, Greeting, Piece, Purpose};
 
 mod door;
 mod line;
+mod stream;
 
 pub use door::Door;
 use line::Line;
+pub use stream::{Dialer, Dialling, Stream};
 
 /// So many callers that are not in the roster are remembered.
 const MET_MAX: usize = 16;
@@ -38,29 +39,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_INSTALLING: Duration = Duration::from_secs(120);
 /// What the receiver of a snapshot answers when it is complete.
 const COMPLETE: u8 = 1;
-
-/// A connection to a member, or from one.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
-/// A connection that is being made.
-pub type Dialling = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
-
-/// Makes connections to other members. They are to be authenticated on both
-/// sides: the member dialled is the one with this id and no other.
-pub trait Dialer: Send + Sync {
-    /// Connects to a member.
-    fn dial(&self, peer: &Peer) -> Dialling;
-}
-
-/// Who this member is.
-#[derive(Clone, Copy, Debug)]
-pub struct Whoami {
-    /// The group.
-    pub cluster: u64,
-    /// The member.
-    pub member: u64,
-}
 
 /// What every connection needs.
 #[derive(Clone)]
@@ -274,8 +252,4 @@ async fn timely<T>(patience: Duration, what: impl Future<Output = io::Result<T>>
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
-}
-
-fn closed() -> io::Error {
-    io::ErrorKind::ConnectionAborted.into()
 }

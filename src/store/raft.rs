@@ -8,20 +8,21 @@ use ::raft::eraftpb::{ConfChangeV2, ConfState, Entry, Message, MessageType};
 use ::raft::{Config, RawNode, SnapshotStatus, StateRole};
 
 use crate::check::{Standing, check};
-use crate::core::Habits;
 use crate::error::StoreError;
+use crate::habits::Habits;
 use crate::log::Recovered;
 use crate::membership::Health;
 use crate::plant::{Plant, Plants};
 use crate::state::Meta;
 use crate::tail::{Archive, Tail};
 
+mod job;
 mod standing;
 #[cfg(test)]
 mod tests;
 mod work;
 
-pub use work::{Job, change_in, is_snapshot};
+pub use job::{Job, change_in, is_snapshot};
 
 /// Ticks without a leader before a member stands for election; up to twice as many, by chance.
 const ELECTION_TICKS: usize = 8;

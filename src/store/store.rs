@@ -1,57 +1,31 @@
 //! The handle that everybody else uses.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use base::Clock;
 use base::telemetry::Metrics;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use crate::apply::View;
 use crate::backup::{Backup, Files};
-use crate::cache::Cache;
+use crate::call::Call;
 use crate::command::{Body, Command, Ticket};
 use crate::config::StoreConfig;
-use crate::core::Call;
-use crate::driver::{Input, Slot, inbox};
+use crate::driver::{Input, inbox};
 use crate::error::StoreError;
-use crate::history::History;
-use crate::metrics::Counters;
-use crate::peers::{Door, Whoami};
 use crate::quota;
 use crate::state::Usage;
-use crate::status::Leadership;
 use crate::types::{Entry, ListQuery, Listing, Op, Outcome};
 use crate::watch::Watch;
+use inner::Inner;
 use thread::Thread;
 
 /// A handle on the store. Cheap to clone; all clones are the same store.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
-}
-
-struct Inner {
-    inputs: Slot,
-    cache: Arc<Cache>,
-    history: History,
-    origin: u64,
-    numbers: AtomicU64,
-    clock: Arc<dyn Clock>,
-    request_bytes_max: usize,
-    local_reads: Arc<AtomicBool>,
-    failure: Arc<OnceLock<String>>,
-    /// True once everything is shut and nothing is open any more.
-    ended: watch::Receiver<bool>,
-    whoami: Whoami,
-    leadership: watch::Receiver<Leadership>,
-    alarm: watch::Receiver<Option<String>>,
-    full: Arc<AtomicU64>,
-    quota: u64,
-    counters: Arc<Counters>,
-    door: Door,
 }
 
 impl Store {
@@ -284,25 +258,6 @@ impl Store {
     }
 }
 
-impl Inner {
-    fn gone(&self) -> StoreError {
-        gone(&self.failure)
-    }
-}
-
-impl Drop for Inner {
-    /// Without [`Store::close`], the thread ends by itself soon after.
-    fn drop(&mut self) {
-        let _ = self.inputs.send(Input::Stop);
-    }
-}
-
-fn gone(failure: &OnceLock<String>) -> StoreError {
-    failure
-        .get()
-        .map_or(StoreError::Closed, |reason| StoreError::Stopped(reason.clone()))
-}
-
 /// What one operation must satisfy before anybody looks at the state.
 fn check(op: &Op) -> Result<(), &'static str> {
     let key = op.key();
@@ -319,6 +274,7 @@ fn check(op: &Op) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod group_tests;
+mod inner;
 mod members;
 #[cfg(test)]
 mod tests;

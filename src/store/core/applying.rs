@@ -3,7 +3,7 @@
 use ::raft::eraftpb::Entry;
 
 use super::Core;
-use super::suspension::Unwritten;
+use super::kept::Unwritten;
 use crate::apply::{Applier, Position, Verdict, View};
 use crate::command::{Body, Command, NOBODY};
 use crate::error::StoreError;

@@ -3,7 +3,8 @@
 use ::raft::eraftpb::ConfChangeV2;
 use tokio::sync::oneshot;
 
-use super::{ANNOUNCEMENT, Call, Core};
+use super::{ANNOUNCEMENT, Core};
+use crate::call::Call;
 use crate::calls::Target;
 use crate::command::{Body, Command, Ticket};
 use crate::error::StoreError;

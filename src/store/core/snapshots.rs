@@ -2,9 +2,10 @@
 
 use ::raft::eraftpb::{Message, SnapshotMetadata};
 
-use super::{Arrival, Core, Shipment};
+use super::{Core, Shipment};
 use crate::error::StoreError;
 use crate::plant::Plant;
+use crate::shipment::Arrival;
 use crate::state::{Export, Meta};
 use crate::witness::Nothing;
 

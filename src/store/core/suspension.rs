@@ -6,22 +6,11 @@
 //! others like one whose connection loses most of what they send: it takes no
 //! entries, votes or snapshots, and goes on hearing who leads.
 
-use std::sync::Arc;
-
 use ::raft::eraftpb::{Message, MessageType};
 
 use super::Core;
-use crate::apply::Verdict;
 use crate::error::StoreError;
 use crate::membership::heir;
-use crate::types::Event;
-
-/// What was applied and waits for the state to take it.
-pub(super) struct Unwritten {
-    pub(super) events: Vec<Arc<Event>>,
-    /// What callers of this member will be told, by the number of their call.
-    pub(super) verdicts: Vec<(u64, Verdict)>,
-}
 
 impl Core {
     /// Takes no writes from now on, for this reason.

@@ -10,17 +10,6 @@ use crate::command::{Body, NOBODY};
 use crate::membership;
 use crate::plant::Plant;
 
-/// What a leader knows of the group's witness.
-#[derive(Default)]
-pub(super) struct Keeping {
-    /// The term in which this member leads.
-    term: u64,
-    /// The witness may lack entries up to this one, and certainly has what it had of those after it.
-    forgotten: u64,
-    /// Bytes applied since the witness was last told what it need not keep.
-    applied_bytes: usize,
-}
-
 impl Core {
     /// Looks at who leads now: a witness steps aside, and another one begins to keep count for its own.
     pub(super) fn notice_witness(&mut self) {

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::{DiskFile, SECTOR_BYTES};
+use super::file::{DiskFile, SECTOR_BYTES};
 
 /// A sector's size, in memory.
 const SECTOR: usize = SECTOR_BYTES as usize;

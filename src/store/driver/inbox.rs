@@ -9,21 +9,33 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::Written;
-use crate::core::{Arrival, Call};
+use crate::call::Call;
 use crate::error::StoreError;
 use crate::membership::Peer;
 use crate::parcel::Parcel;
+use crate::raft::Job;
 use crate::reads::Clearance;
+use crate::shipment::Arrival;
 use crate::state::{Export, Meta};
 use crate::status::Status;
 
 /// Room for so many inputs is kept.
 const KEPT: usize = 1024;
+
+/// Inputs taken in one go.
+pub(super) const INPUTS_MAX: usize = 1024;
+
+/// Jobs that are durable now.
+pub struct Written {
+    /// In the order in which they were sent.
+    pub jobs: Vec<Job>,
+    /// How long that took.
+    pub took: Duration,
+}
 
 /// What can happen to the driver.
 pub enum Input {

@@ -1,8 +1,8 @@
 //! What the driver needs of the way to the other members.
 
-use crate::core::Shipment;
 use crate::membership::Peer;
 use crate::parcel::Parcel;
+use crate::shipment::Shipment;
 
 /// The way to the other members.
 pub trait Transport: Send {

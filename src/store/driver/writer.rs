@@ -6,21 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{INPUTS_MAX, Input, Slot};
+use super::inbox::{INPUTS_MAX, Input, Slot, Written};
 use crate::error::StoreError;
 use crate::log::Log;
 use crate::raft::Job;
 
 /// Pause between two attempts while the disk takes nothing.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// Jobs that are durable now.
-pub struct Written {
-    /// In the order in which they were sent.
-    pub jobs: Vec<Job>,
-    /// How long that took.
-    pub took: Duration,
-}
 
 /// See the module. Dropping it ends the thread.
 pub struct Writer {

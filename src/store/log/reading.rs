@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use raft::eraftpb::Entry;
 
+use super::Log;
+use super::piece::Segment;
 use super::recovery::read_all;
-use super::{Log, Segment};
 use crate::error::StoreError;
 use crate::segment::{self, HEADER_BYTES};
 use crate::tail::Archive;

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use raft::eraftpb::{Entry, HardState};
 
-use super::{Log, SUFFIX, Segment, blank, io_error};
+use super::piece::{SUFFIX, Segment, io_error};
+use super::{Log, blank};
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::plant::{Plant, Plants};

@@ -16,20 +16,11 @@
 
 use bytes::Bytes;
 
+use super::piece::io_error;
 use super::recovery::read_all;
-use super::{Log, io_error};
+use super::{Log, Repair};
 use crate::error::StoreError;
 use crate::segment::{self, FRAME_HEADER_BYTES, HEADER_BYTES, Header};
-
-/// What the next segment has to make good.
-pub(super) struct Repair {
-    /// The first number of those given up.
-    from: u64,
-    /// The last live segment is one of them, and holds what must be repeated.
-    repeat_last: bool,
-    /// Names of files that were begun in vain, and are to be removed.
-    wrecks: Vec<String>,
-}
 
 impl Log {
     /// The segment that was being written to is not to be trusted any more.

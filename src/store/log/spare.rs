@@ -2,29 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Log, Segment, file_name, io_error};
+use super::piece::{Segment, io_error};
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::segment::HEADER_BYTES;
-
-impl Log {
-    /// Whether a spare should be made (by [`SpareMaker::make`]) before it is needed.
-    pub fn wants_spare(&self) -> bool {
-        let size = self.live.back().map_or(0, |segment| segment.size);
-        self.spares.is_empty() && self.offset * 2 > size
-    }
-
-    /// Reserves a name for a new spare, which can then be prefilled without
-    /// holding on to the log.
-    pub fn spare_maker(&mut self) -> SpareMaker {
-        self.names += 1;
-        SpareMaker {
-            disk: self.disk.clone(),
-            name: file_name(self.names),
-            size: self.segment_bytes,
-        }
-    }
-}
 
 /// Makes one blank segment.
 pub struct SpareMaker {

@@ -5,7 +5,7 @@
 //! those before it came. So whoever becomes a full voter later must have them
 //! too: else a minority that is lost could take the only copy along.
 
-use super::{Peer, Situation, everybody};
+use super::group::{Peer, Situation, everybody};
 
 /// With so many full servers or more a witness adds nothing.
 const ENOUGH: usize = 3;

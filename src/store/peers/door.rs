@@ -7,11 +7,12 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::Semaphore;
 
-use super::{COMPLETE, PATIENCE, PATIENCE_INSTALLING, Stream, Whoami, blocking, timely};
+use super::{COMPLETE, PATIENCE, PATIENCE_INSTALLING, Stream, blocking, timely};
 use crate::codec::Malformed;
-use crate::core::Arrival;
 use crate::driver::{Input, Slot};
 use crate::history::History;
+use crate::membership::Whoami;
+use crate::shipment::Arrival;
 use crate::state::Meta;
 use crate::wire::{self, Greeting, Piece, Purpose};
 

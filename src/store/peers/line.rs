@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
-use super::{Stream, closed};
+use super::stream::{Stream, closed};
 use crate::parcel::Parcel;
 use crate::wire;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::database::Database;
-use super::{Place, remove};
+use super::place::{Place, remove};
 use crate::error::StoreError;
 use crate::state::{Export, Import, Install, Meta, Sieve, Version};
 

@@ -8,15 +8,16 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
-use super::{Inner, gone};
+use super::inner::{Inner, gone};
 use crate::cache::Cache;
 use crate::config::StoreConfig;
 use crate::driver::{Driver, Inbox, NoPeers, Parts, Slot, Transport};
 use crate::error::StoreError;
 use crate::history::History;
+use crate::membership::Whoami;
 use crate::metrics::Counters;
 use crate::open::{self, Opened};
-use crate::peers::{Door, Peers, Whoami};
+use crate::peers::{Door, Peers};
 use crate::status::Leadership;
 use crate::upkeep::{Upkeep, recycle};
 

@@ -50,6 +50,8 @@ impl Visit {
         let is_head = request.method() == Method::HEAD;
         let answering = server.clone().answer(request, Some(client));
         let answer = server.kill.run_until_cancelled(answering).await;
+        // An answer that comes with the end is about the end: over a connection nobody would get it.
+        let answer = answer.filter(|_| !server.kill.is_cancelled());
         let answer = answer.ok_or(Error::ConnectionTerminated)?;
         let (mut head, body) = answer.into_parts();
         if is_head || has_no_body(head.status) {

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use base::{Random, SeededRandom};
 use bytes::Bytes;
 
-use crate::core::Shipment;
 use crate::error::StoreError;
 use crate::parcel::Parcel;
+use crate::shipment::Shipment;
 use crate::state::{Meta, Version};
 
 /// Something on its way.

@@ -4,8 +4,8 @@ use base::Random;
 use tokio::sync::oneshot;
 
 use super::World;
+use crate::call::Call;
 use crate::command::{Body, Command, Ticket};
-use crate::core::Call;
 use crate::types::{Expect, Op, Record};
 
 impl World {
