@@ -22,19 +22,12 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
-use tokio::time::Instant;
 
-use crate::authorities::Authorities;
-use crate::certificate::Certificate;
 use crate::{disk, servers};
 
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const POLL_EVERY: Duration = Duration::from_millis(200);
 const SIGN_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between attempts to renew.
-const RENEW_RETRY: Duration = Duration::from_secs(600);
-/// How often it is looked whether it is time, and whom to trust.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// How to join.
 #[derive(Clone)]
@@ -98,7 +91,7 @@ impl JoinError {
 
 /// Certificate, key and CA on disk.
 pub(crate) struct Files {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 /// What is in them.
@@ -189,7 +182,7 @@ fn usable(cert_pem: &str, config: &JoinConfig) -> bool {
 }
 
 /// Says what to do when a certificate has ended, as after a long time in a cupboard.
-fn warn_of_end(cert_pem: &str) {
+pub(crate) fn warn_of_end(cert_pem: &str) {
     let end = life(cert_pem).map(|(_, ends)| ends);
     if let Some(end) = end.filter(|end| *end <= Timestamp::now()) {
         tracing::warn!(
@@ -290,53 +283,12 @@ fn request(node_name: &str) -> Result<(String, String), JoinError> {
 }
 
 /// From when to when a certificate is good.
-fn life(cert_pem: &str) -> Option<(Timestamp, Timestamp)> {
+pub(crate) fn life(cert_pem: &str) -> Option<(Timestamp, Timestamp)> {
     let (_, pem) = x509_parser::pem::parse_x509_pem(cert_pem.as_bytes()).ok()?;
     let certificate = pem.parse_x509().ok()?;
     let validity = certificate.validity();
     let time = |t: x509_parser::time::ASN1Time| Timestamp::from_second(t.timestamp()).ok();
     Some((time(validity.not_before)?, time(validity.not_after)?))
-}
-
-/// Keeps certificate and authorities fresh. Runs until dropped; a node that is offline
-/// when it is time goes on trying until the server is back.
-/// What comes of it is noted in `metrics`.
-pub async fn renew(config: &JoinConfig, client: &Client, api: &Arc<HttpApi>, metrics: &Certificate) {
-    let files = Files {
-        dir: config.data_dir.join("pki"),
-    };
-    let mut authorities = Authorities::new(config, client, api);
-    let mut not_before = Instant::now();
-    loop {
-        let Some(identity) = files.read() else { return };
-        metrics.ends(life(&identity.cert_pem).map_or(0, |(_, ends)| ends.as_second()));
-        let due = until_renewal(&identity.cert_pem).max(not_before.saturating_duration_since(Instant::now()));
-        // The clock may be put right meanwhile, so nobody sleeps for months.
-        tokio::time::sleep(due.min(LOOK_EVERY)).await;
-        authorities.look(&files).await;
-        let Some(identity) = files.read() else { return };
-        if not_before > Instant::now() || !until_renewal(&identity.cert_pem).is_zero() {
-            continue;
-        }
-        match renewed(config, api, &files, identity).await {
-            Ok(()) => tracing::info!("the node's certificate was renewed"),
-            Err(error) => {
-                metrics.not_renewed();
-                tracing::warn!(%error, "the node's certificate was not renewed, trying again later");
-                warn_of_end(&files.read().map(|own| own.cert_pem).unwrap_or_default());
-                not_before = Instant::now() + RENEW_RETRY;
-            }
-        }
-    }
-}
-
-fn until_renewal(cert_pem: &str) -> Duration {
-    let Some((begins, ends)) = life(cert_pem) else {
-        return Duration::ZERO;
-    };
-    let life = Duration::try_from(ends.duration_since(begins)).unwrap_or_default();
-    let due = begins.saturating_add(life * 2 / 3).unwrap_or(ends);
-    Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default()
 }
 
 /// Gets another certificate, and speaks with it and trusts as `old` says from then on.
@@ -382,21 +334,5 @@ mod tests {
         let (_, pem) = x509_parser::pem::parse_x509_pem(request.as_bytes()).unwrap();
         let text = String::from_utf8_lossy(&pem.contents).into_owned();
         assert!(text.contains("system:node:edge-1") && text.contains("system:nodes"));
-    }
-
-    #[test]
-    fn certificates_are_renewed_after_two_thirds() {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        let now = Timestamp::now().as_second();
-        let date = |second: i64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(second as u64);
-        params.not_before = date(now - 1000);
-        params.not_after = date(now + 2000);
-        let pem = params.self_signed(&key).unwrap().pem();
-        let left = until_renewal(&pem).as_secs();
-        assert!((990..=1000).contains(&left), "{left}");
-        assert_eq!(until_renewal("nonsense"), Duration::ZERO);
-        let (_, ends) = life(&pem).unwrap();
-        assert_eq!(ends.as_second(), now + 2000);
     }
 }

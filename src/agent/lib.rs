@@ -37,6 +37,7 @@ pub mod paths;
 pub mod pods;
 pub mod probes;
 pub mod providers;
+pub mod renewal;
 pub mod runtime;
 pub mod server;
 pub mod servers;

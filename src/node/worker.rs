@@ -122,7 +122,7 @@ pub(super) async fn join(config: &Config, settings: AgentConfig, tasks: &Tasks) 
     tasks.spawn("follow the servers", OnError::Log, follower.run(known));
     let metrics = agent.certificate();
     tasks.spawn("renew the certificate", OnError::Log, async move {
-        agent::join::renew(&joining, &client, &api, &metrics).await;
+        agent::renewal::renew(&joining, &client, &api, &metrics).await;
     });
     agent.ready().await;
     Ok(agent)

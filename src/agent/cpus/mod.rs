@@ -4,12 +4,12 @@
 //!
 //! What has been given stands in a file, since containers outlive the agent.
 
+mod follow;
 mod pool;
 mod set;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -19,16 +19,12 @@ use tokio::sync::watch;
 pub use set::CpuSet;
 
 use self::pool::{Given, Pool};
-use crate::context::Context;
 use crate::disk;
 use crate::paths::Paths;
 use crate::pods::{spec, status};
-use crate::runtime::oci::SCHEME;
 
 /// Version of the file.
 const VERSION: u32 = 1;
-/// How often running containers are looked at, besides whenever something was given (the kubelet's).
-const LOOK: Duration = Duration::from_secs(10);
 
 #[derive(Default, Serialize, Deserialize)]
 struct Record {
@@ -114,36 +110,6 @@ impl Cpus {
         let had = inner.lock().take_back(uid, container);
         if had && let Err(error) = inner.keep() {
             tracing::warn!(uid, %error, "a pod's processors stay taken until the agent's restart");
-        }
-    }
-
-    /// Keeps running containers on what is theirs by now. Never ends.
-    pub async fn follow(self, node: Arc<Context>) {
-        let Some(inner) = self.inner.clone() else {
-            return std::future::pending().await;
-        };
-        let mut changed = inner.changed.subscribe();
-        loop {
-            self.carry_out(&node).await;
-            let _ = tokio::time::timeout(LOOK, changed.changed()).await;
-        }
-    }
-
-    async fn carry_out(&self, node: &Context) {
-        for view in node.table.all() {
-            for (name, container) in &view.containers {
-                let id = container
-                    .container_id
-                    .as_deref()
-                    .and_then(|id| id.split_once("://"));
-                let (Some((SCHEME, id)), Some(cpus)) = (id, self.of(&view.pod, name)) else {
-                    continue;
-                };
-                if let Err(error) = node.runtimes.oci.pin(spec::uid(&view.pod), id, &cpus).await {
-                    // It may have ended meanwhile.
-                    tracing::debug!(id, %error, "a container was not moved to its processors");
-                }
-            }
         }
     }
 }

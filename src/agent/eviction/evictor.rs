@@ -123,7 +123,7 @@ impl Evictor {
         let mut pods: Vec<(Arc<Pod>, PodUse)> = Vec::new();
         for view in self.active() {
             let mut used = self.on_disk(&view).await;
-            usage::add_running(node, &view, &mut used).await;
+            usage::add_running(&node.runtimes, &view, &mut used).await;
             pods.push((view.pod.clone(), used));
         }
         rank::rank(met.signal, &mut pods);

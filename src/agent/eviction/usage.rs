@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::context::Context;
 use crate::paths::Paths;
 use crate::pods::spec;
 use crate::pods::table::PodView;
+use crate::runtime::Runtimes;
 
 /// Space on a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,10 +87,10 @@ pub fn on_disk(pod: &Pod, view: &PodView, paths: &Paths) -> PodUse {
 }
 
 /// Adds what the pod's running containers use of memory and process ids.
-pub async fn add_running(node: &Context, view: &PodView, used: &mut PodUse) {
+pub async fn add_running(runtimes: &Runtimes, view: &PodView, used: &mut PodUse) {
     for (name, container) in &view.containers {
         let found = container.container_id.as_deref();
-        let Some((runtime, id)) = found.and_then(|id| node.runtimes.of_container(id)) else {
+        let Some((runtime, id)) = found.and_then(|id| runtimes.of_container(id)) else {
             continue;
         };
         // One that has just ended uses nothing.

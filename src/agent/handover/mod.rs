@@ -20,26 +20,13 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 pub use hold::{HOLD_VERB, hold_main};
+pub use pass::{Legacy, Owner};
 
 /// How long sockets are held for the next agent. After that connections are refused, as they would have been at once.
 pub const HELD_MAX: Duration = Duration::from_secs(30);
 /// How long the process that holds them may take to have them.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-
-/// Whose sockets they are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Owner {
-    /// UID of the pod.
-    pub pod: String,
-    /// Name of the container in it.
-    pub container: String,
-}
-
-/// Sockets and whose they are.
-pub type Legacy = Vec<(Owner, Vec<OwnedFd>)>;
 
 /// Leaves sockets to whoever listens at `socket` next; `program` is this one. Blocks.
 ///

@@ -4,7 +4,19 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use super::{Legacy, Owner};
+use serde::{Deserialize, Serialize};
+
+/// Whose sockets they are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Owner {
+    /// UID of the pod.
+    pub pod: String,
+    /// Name of the container in it.
+    pub container: String,
+}
+
+/// Sockets and whose they are.
+pub type Legacy = Vec<(Owner, Vec<OwnedFd>)>;
 
 /// Most bytes of a frame: an owner is two short names.
 const FRAME_BYTES_MAX: u32 = 4096;

@@ -9,7 +9,7 @@ use base::{OnError, Tasks};
 use client::{Cache, Change, EventType};
 use k8s_openapi::api::core::v1::Pod;
 use oci::{ContainerState, Found};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::admit::Offer;
 use super::restore::{Outlived, Survivor, restore};
@@ -33,6 +33,13 @@ mod statics;
 /// Pause before the runtimes are asked again what runs.
 const LIST_AGAIN: Duration = Duration::from_secs(1);
 
+/// A static pod that has a worker.
+struct Static {
+    pod: Arc<Pod>,
+    /// As long as this is there, its mirror is kept.
+    keeper: Option<oneshot::Sender<()>>,
+}
+
 /// Runs this node's pods.
 pub struct Manager {
     node: Arc<Context>,
@@ -51,7 +58,7 @@ pub struct Manager {
     shutting_down: bool,
     /// What the folder of static pods asks for, and those of them that have a worker.
     wanted: Wanted,
-    statics: HashMap<String, statics::Static>,
+    statics: HashMap<String, Static>,
     ended: tokio::sync::mpsc::UnboundedSender<String>,
     endings: tokio::sync::mpsc::UnboundedReceiver<String>,
 }
@@ -212,7 +219,7 @@ impl Manager {
 
     fn change(&mut self, change: Change<Pod>) {
         match change {
-            Change::Applied(pod, _) if statics::only_shown(&pod) => self.see_mirror(&pod),
+            Change::Applied(pod, _) if static_pods::is_mirror(&pod) => self.see_mirror(&pod),
             Change::Applied(pod, _) => match self.workers.get(spec::uid(&pod)) {
                 Some(inbox) => {
                     let _ = inbox.send(Message::Update(pod));

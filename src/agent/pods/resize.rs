@@ -1,43 +1,12 @@
 //! Changing what a running container may use: what is wanted, whether the node
 //! has room for it, and how it comes about. Pure.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 
 use super::resources::{of, of_container, of_pod};
 use super::spec::{self, Role};
 use super::state::{ContainerRecord, PodState, Run};
-
-/// The last change of what a container may use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Resize {
-    /// None is under way.
-    #[default]
-    Done,
-    /// It is being carried out.
-    Under,
-    /// The kernel refused.
-    Failed {
-        /// Its text.
-        message: String,
-        /// When to try again (monotonic).
-        again: Duration,
-    },
-}
-
-/// What the node could give to one pod, and what it has in all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Room {
-    /// Thousandths of a core that no other pod has asked for.
-    pub cpu_millis: u64,
-    /// Bytes that no other pod has asked for.
-    pub memory_bytes: u64,
-    /// Thousandths of a core of all pods together.
-    pub cpu_millis_all: u64,
-    /// Bytes of all pods together.
-    pub memory_bytes_all: u64,
-}
+pub use super::state::{Resize, Room};
 
 /// Why a change has to wait: reason and message of the condition `PodResizePending`.
 pub type Refusal = (&'static str, String);

@@ -19,7 +19,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceRequirements};
 
 use super::backoff::{CrashBackoff, Doubling};
-use super::resize::{Resize, Room};
 use super::spec;
 use crate::moment::Moment;
 
@@ -155,6 +154,36 @@ pub enum Run {
     },
     /// It ended.
     Exited(ExitRecord),
+}
+
+/// The last change of what a container may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Resize {
+    /// None is under way.
+    #[default]
+    Done,
+    /// It is being carried out.
+    Under,
+    /// The kernel refused.
+    Failed {
+        /// Its text.
+        message: String,
+        /// When to try again (monotonic).
+        again: Duration,
+    },
+}
+
+/// What the node could give to one pod, and what it has in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Thousandths of a core that no other pod has asked for.
+    pub cpu_millis: u64,
+    /// Bytes that no other pod has asked for.
+    pub memory_bytes: u64,
+    /// Thousandths of a core of all pods together.
+    pub cpu_millis_all: u64,
+    /// Bytes of all pods together.
+    pub memory_bytes_all: u64,
 }
 
 /// Everything about one container.

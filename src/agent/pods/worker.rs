@@ -14,7 +14,6 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use self::refresh::Refresh;
 use super::action::{Action, Happening};
 use super::admit;
 use super::decide::decide;
@@ -57,6 +56,14 @@ pub type Inbox = mpsc::UnboundedSender<Message>;
 /// More decisions in a row without anything happening would be a bug; the next
 /// event goes on from there.
 const ROUNDS_MAX: usize = 32;
+
+/// Bringing volumes up to date: one at a time, and once more if something
+/// changed meanwhile.
+#[derive(Default)]
+struct Refresh {
+    running: bool,
+    again: bool,
+}
 
 /// One pod's worker.
 pub struct Worker {

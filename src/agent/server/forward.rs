@@ -14,8 +14,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use super::body::{Body, BoxError, streamed};
 use super::query::Query;
-use super::{Body, BoxError, Target, streamed};
+use super::service::Target;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const BLOCK_BYTES: usize = 32 * 1024;

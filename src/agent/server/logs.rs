@@ -9,8 +9,9 @@ use http::Response;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use super::body::{Body, streamed};
 use super::query::Query;
-use super::{Body, Target, streamed};
+use super::service::Target;
 use crate::context::Context;
 use crate::logs::reader::{self, LogOptions};
 use crate::pods::spec;

@@ -4,8 +4,10 @@ use api::status::Status;
 use http::Response;
 use serde_json::json;
 
+use super::body::{Body, whole};
+use super::logs;
 use super::query::Query;
-use super::{Body, LinkService, logs, whole};
+use super::service::LinkService;
 use crate::stats;
 
 pub(super) async fn answer(

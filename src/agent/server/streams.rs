@@ -12,8 +12,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::body::{Body, BoxError, streamed};
 use super::query::Query;
-use super::{Body, BoxError, Target, streamed};
+use super::service::Target;
 use crate::context::Context;
 use crate::runtime::Runtime;
 

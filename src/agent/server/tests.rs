@@ -1,10 +1,15 @@
 //! The link's paths on a node of fakes.
 
+use std::sync::{Arc, OnceLock};
+
 use client::link::frames::{self, Decoder};
 use http_body_util::StreamBody;
+use hyper::body::Frame;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::*;
+use crate::certificate::Certificate;
 use crate::testing::FakeNode;
 
 async fn node_with_pod(dir: &std::path::Path, args: &[&str]) -> (FakeNode, LinkService) {

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::collect::Sample;
+use super::sample::Sample;
 
 /// The sample that the last summary was made of.
 #[derive(Default)]

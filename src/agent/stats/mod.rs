@@ -5,9 +5,11 @@ mod collect;
 mod last;
 mod metrics;
 mod network;
+mod sample;
 mod summary;
 
-pub use collect::{ClaimUse, ContainerSample, NodeSample, PodSample, Sample, collect};
+pub use collect::collect;
 pub use last::LastSample;
 pub use metrics::{cadvisor, resource, volumes};
+pub use sample::{ClaimUse, ContainerSample, NodeSample, PodSample, Sample};
 pub use summary::summary;

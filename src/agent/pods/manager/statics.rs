@@ -7,20 +7,13 @@ use client::Cache;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::oneshot;
 
-use super::Manager;
+use super::{Manager, Static};
 use crate::disk;
 use crate::pods::state::TERMINATED;
 use crate::pods::worker::Message;
 use crate::pods::{admit, spec};
 use crate::static_pods::folder::Wanted;
-use crate::static_pods::{self, mirror};
-
-/// A static pod that has a worker.
-pub(super) struct Static {
-    pod: Arc<Pod>,
-    /// As long as this is there, its mirror is kept.
-    keeper: Option<oneshot::Sender<()>>,
-}
+use crate::static_pods::mirror;
 
 fn same_name(a: &Pod, b: &Pod) -> bool {
     spec::name(a) == spec::name(b) && spec::namespace(a) == spec::namespace(b)
@@ -122,9 +115,4 @@ impl Manager {
     pub(super) fn is_static(&self, uid: &str) -> bool {
         self.statics.contains_key(uid)
     }
-}
-
-/// Whether a pod of the API is none to be run.
-pub(super) fn only_shown(pod: &Pod) -> bool {
-    static_pods::is_mirror(pod)
 }

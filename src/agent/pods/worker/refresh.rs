@@ -6,14 +6,6 @@ use super::{Message, Worker};
 use crate::pods::spec;
 use crate::pods::state::Part;
 
-/// Bringing volumes up to date: one at a time, and once more if something
-/// changed meanwhile.
-#[derive(Default)]
-pub(super) struct Refresh {
-    running: bool,
-    again: bool,
-}
-
 impl Worker {
     pub(super) fn refresh_in(&self) -> Option<Duration> {
         if self.refresh.running || self.state.volumes != Part::Ready {
