@@ -12,6 +12,7 @@ mod layers;
 mod lease;
 mod limits;
 mod manifest;
+mod places;
 mod pull;
 #[cfg(test)]
 mod pull_tests;
@@ -19,6 +20,7 @@ mod records;
 mod reference;
 mod registries;
 mod registry;
+mod shared;
 mod signatures;
 #[cfg(test)]
 mod signatures_tests;
@@ -28,73 +30,22 @@ mod unpack;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-pub use app::AppComponent;
 pub use error::ImageError;
-pub use image::{Image, ImageConfig, ImageKind};
-pub use registries::Registries;
+pub use image::{AppComponent, Image, ImageConfig, ImageKind};
+pub use import::ImportOptions;
+pub use registries::{Credentials, Registries};
+pub use shared::ImagesConfig;
 pub use trust::Voucher;
 pub use turns::Turns;
 
 use error::disk;
-
-/// Settings of the store.
-#[derive(Clone, Debug)]
-pub struct ImagesConfig {
-    /// Its folder, `<data-dir>/images`. May be shared by several processes at
-    /// once (`coracle image import` beside a running node).
-    pub dir: PathBuf,
-    /// Where registries are reached, and with what.
-    pub registries: Registries,
-    /// Silence of a registry after which it counts as gone.
-    pub silence_max: Duration,
-}
-
-impl ImagesConfig {
-    /// A store in `dir` that knows of registries no more than their names.
-    pub fn new(dir: PathBuf) -> ImagesConfig {
-        ImagesConfig {
-            dir,
-            registries: Registries::default(),
-            silence_max: Duration::from_secs(30),
-        }
-    }
-}
-
-/// How to identify oneself to a registry.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// User name.
-    pub username: String,
-    /// Password or token. A secret: never logged (there is no `Debug`).
-    pub password: String,
-}
-
-/// How to import a file.
-#[derive(Clone, Debug, Default)]
-pub struct ImportOptions {
-    /// Reference to give the image; required for plain root file systems and
-    /// `.wasm` files, else the archive's own name is used.
-    pub name: Option<String>,
-    /// Program and arguments, for plain root file systems.
-    pub entrypoint: Vec<String>,
-}
+use shared::{Shared, blocking};
 
 /// The image store. Cheap to clone; all clones are the same store.
 #[derive(Clone, Debug)]
 pub struct Images {
     shared: Arc<Shared>,
-}
-
-/// What the store's clones and its pulls share.
-#[derive(Debug)]
-struct Shared {
-    config: ImagesConfig,
-    /// One pull of a reference at a time; the second finds what the first brought.
-    pulls: turns::Turns,
-    /// One fetch of a layer at a time.
-    layers: turns::Turns,
 }
 
 impl Images {
@@ -252,7 +203,7 @@ impl Images {
 
     /// Where the unpacked layer with that `diff_id` lies.
     pub fn layer_path(&self, diff_id: &str) -> PathBuf {
-        layers::path(&self.shared.config.dir, diff_id)
+        places::layer(&self.shared.config.dir, diff_id)
     }
 
     /// Marks an image as in use by a container, so that its content stays.
@@ -269,16 +220,4 @@ impl Images {
         // A mark that is not there needs no removing; one that stays only keeps content longer.
         let _ = std::fs::remove_file(self.shared.config.dir.join("in-use").join(container));
     }
-}
-
-/// Runs work that waits for the disk where it holds up nobody.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
-) -> Result<T, ImageError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| ImageError::Io {
-            context: "working on images".to_owned(),
-            reason: error.to_string(),
-        })?
 }

@@ -10,12 +10,11 @@ use std::path::{Component, Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
 
 use super::lease::Lease;
 use super::limits::Budget;
 use super::manifest::{Descriptor, Manifest, hex};
-use super::{ImageError, ImageKind, assemble, disk, layers, unpack};
+use super::{AppComponent, ImageError, ImageKind, assemble, disk, layers, places, unpack};
 pub(super) use locked::LockedApp;
 
 /// The type of a locked application, be it the configuration or a layer.
@@ -24,26 +23,6 @@ const LOCKED: &str = "application/vnd.fermyon.spin.application.v1+config";
 const ARCHIVE: &str = "application/vnd.wasm.content.bundle.v1.tar+gzip";
 /// Set on a layer of two bytes that stands for an empty file.
 const IS_EMPTY: &str = "com.fermyon.spin.application.layer.isEmpty";
-
-/// One component of an application.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AppComponent {
-    /// Its name in the application.
-    pub id: String,
-    /// Its program's file in the store.
-    pub module: PathBuf,
-    /// Digest of that file.
-    pub digest: String,
-    /// Routes that lead to it: an exact path, or one that ends in `/...`.
-    pub routes: Vec<String>,
-    /// Its environment.
-    pub env: BTreeMap<String, String>,
-    /// Folder of its static files, which it sees as `/`.
-    pub files: Option<PathBuf>,
-    /// Where it may connect to, in Spin's form (`https://example.com:443`); empty: nowhere.
-    pub allowed_outbound_hosts: Vec<String>,
-}
 
 /// The descriptor of the locked application, if the image is one.
 pub(super) fn locked_at(manifest: &Manifest) -> Option<&Descriptor> {
@@ -64,7 +43,7 @@ pub(super) fn keep(
     lease: &Lease,
 ) -> Result<ImageKind, ImageError> {
     lease.hold(locked_digest)?;
-    let temp = layers::temporary(dir, "app")?;
+    let temp = places::temporary(dir, "app")?;
     let place = dir.join("apps").join(hex(locked_digest)?);
     let made = make(dir, manifest, app, blob, lease, &temp, &place);
     if made.is_ok() && !place.is_dir() && temp.join("files").is_dir() {

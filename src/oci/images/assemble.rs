@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{self, Configuration, Manifest};
-use super::{Image, ImageConfig, ImageError, ImageKind, Voucher, disk, layers, records};
+use super::{Image, ImageConfig, ImageError, ImageKind, Voucher, disk, layers, places, records};
 
 /// First bytes of every WebAssembly binary.
 pub(super) const WASM_MAGIC: &[u8; 4] = b"\0asm";
@@ -91,7 +91,7 @@ fn find_in_layers(dir: &Path, diff_ids: &[String], path: &Path) -> Option<PathBu
     let mut places = diff_ids
         .iter()
         .rev()
-        .map(|id| layers::path(dir, id).join(&relative));
+        .map(|id| places::layer(dir, id).join(&relative));
     places.find(|file| {
         // Every part must be real: a link in a layer could lead out of it.
         file.canonicalize().is_ok_and(|real| real == *file) && file.is_file()
@@ -114,7 +114,7 @@ pub(super) fn keep_module(dir: &Path, program: &Path) -> Result<(PathBuf, String
     let digest = layers::digest_of(layers::open(program)?)?;
     let module = dir.join("modules").join(manifest::hex(&digest)?);
     if !module.is_file() {
-        let temp = layers::temporary(dir, "module")?;
+        let temp = places::temporary(dir, "module")?;
         let copied = fs::copy(program, &temp).and_then(|_| fs::rename(&temp, &module));
         if let Err(error) = copied {
             let _ = fs::remove_file(&temp);

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::layers::{self, Hashing};
-use super::limits::Budget;
+use super::limits::{self, Budget};
 use super::manifest::{DOCUMENT_BYTES_MAX, Descriptor, hex};
 use super::{ImageError, disk};
 
@@ -93,7 +93,7 @@ fn decompress(source: &Path, bytes: u64, temp: &Path) -> Result<(), ImageError> 
     let mut budget = Budget::of(dir, bytes)?;
     let mut reader = layers::decompressed(layers::open(source)?)?;
     let mut file = File::create(temp).map_err(disk("unpacking the archive"))?;
-    let mut buffer = vec![0; layers::BUFFER_BYTES];
+    let mut buffer = vec![0; limits::BUFFER_BYTES];
     loop {
         let n = reader.read(&mut buffer).map_err(broken)?;
         let Some(read) = buffer.get(..n).filter(|read| !read.is_empty()) else {

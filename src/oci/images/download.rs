@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::manifest::{Descriptor, hex};
 use super::registry::{Failure, Repository, Wanted, pause_after_break};
-use super::{ImageError, blocking, disk, layers, limits};
+use super::{ImageError, blocking, disk, limits, places};
 use crate::with_causes;
 
 /// What must come within [`PROGRESS_TIME`], or between two breaks, to count as progress.
@@ -258,7 +258,7 @@ impl Part {
         };
         let (mut path, mut file) = open(shared)?;
         if file.try_lock().is_err() {
-            (path, file) = open(layers::temporary(dir, "blob")?)?;
+            (path, file) = open(places::temporary(dir, "blob")?)?;
             file.lock().map_err(disk("writing a layer"))?;
         }
         let mut part = Part {
@@ -276,7 +276,7 @@ impl Part {
     }
 
     fn take_up(&mut self, at: &Descriptor) -> Result<(), ImageError> {
-        let mut buffer = vec![0; layers::BUFFER_BYTES];
+        let mut buffer = vec![0; limits::BUFFER_BYTES];
         loop {
             let n = self.file.read(&mut buffer).map_err(disk("reading a layer"))?;
             let Some(bytes) = buffer.get(..n).filter(|bytes| !bytes.is_empty()) else {

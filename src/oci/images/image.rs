@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::app::AppComponent;
-use super::layers;
+use super::places;
 use super::trust::Voucher;
 
 /// What an image says about running it (the `config` object of an OCI image
@@ -65,7 +64,7 @@ impl ImageKind {
     /// The files and folders of the store that it needs.
     pub(super) fn content(&self, dir: &Path) -> Vec<PathBuf> {
         match self {
-            ImageKind::Oci { layers } => layers.iter().map(|diff_id| layers::path(dir, diff_id)).collect(),
+            ImageKind::Oci { layers } => layers.iter().map(|diff_id| places::layer(dir, diff_id)).collect(),
             ImageKind::Wasm { module, .. } => vec![module.clone()],
             ImageKind::App { components } => {
                 let files = components
@@ -85,6 +84,26 @@ impl ImageKind {
             ImageKind::App { components } => components.iter().map(|c| c.digest.as_str()).collect(),
         }
     }
+}
+
+/// One component of an application.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppComponent {
+    /// Its name in the application.
+    pub id: String,
+    /// Its program's file in the store.
+    pub module: PathBuf,
+    /// Digest of that file.
+    pub digest: String,
+    /// Routes that lead to it: an exact path, or one that ends in `/...`.
+    pub routes: Vec<String>,
+    /// Its environment.
+    pub env: BTreeMap<String, String>,
+    /// Folder of its static files, which it sees as `/`.
+    pub files: Option<PathBuf>,
+    /// Where it may connect to, in Spin's form (`https://example.com:443`); empty: nowhere.
+    pub allowed_outbound_hosts: Vec<String>,
 }
 
 /// An image in the store.

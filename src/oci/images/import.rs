@@ -12,7 +12,17 @@ use super::assemble::{self, Names, WASM_MAGIC, keep_module};
 use super::bundle::{self, Bundle, Kind};
 use super::lease::Lease;
 use super::manifest::{Configuration, Descriptor, INDEX_DEPTH_MAX, Manifest, check_count};
-use super::{Image, ImageConfig, ImageError, ImageKind, ImportOptions, Voucher, disk, layers, reference};
+use super::{Image, ImageConfig, ImageError, ImageKind, Voucher, disk, layers, places, reference};
+
+/// How to import a file.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    /// Reference to give the image; required for plain root file systems and
+    /// `.wasm` files, else the archive's own name is used.
+    pub name: Option<String>,
+    /// Program and arguments, for plain root file systems.
+    pub entrypoint: Vec<String>,
+}
 
 /// Annotations by which tools name the images of an OCI archive.
 const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
@@ -23,7 +33,7 @@ pub(super) fn import(dir: &Path, source: &Path, options: &ImportOptions) -> Resu
         dir,
         source,
         options,
-        temp: layers::temporary(dir, "import")?,
+        temp: places::temporary(dir, "import")?,
         lease: Lease::open(dir)?,
     };
     if is_program(source)? {

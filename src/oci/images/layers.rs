@@ -2,16 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::lease::Lease;
-use super::limits::Budget;
-use super::{ImageError, disk, manifest, unpack};
-
-/// Size of the buffers between disk, decompression and disk.
-pub(super) const BUFFER_BYTES: usize = 256 << 10;
+use super::limits::{BUFFER_BYTES, Budget};
+use super::{ImageError, disk, manifest, places, unpack};
 
 /// What an archive may lack at its end: the padding of its last file and the two
 /// blocks of nothing. Some tools leave them out, and Go's reader does not mind.
@@ -21,18 +18,11 @@ const TAIL_BYTES: u64 = 511 + 2 * 512;
 /// A window of 128 MiB: what zstd's own tools take without being asked.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
-/// Where a layer lies. Half the digest is enough to tell layers apart, and
-/// keeps the mount options of a deep stack within a page.
-pub(super) fn path(dir: &Path, diff_id: &str) -> PathBuf {
-    let hex = diff_id.strip_prefix("sha256:").unwrap_or(diff_id);
-    dir.join("layers").join(hex.get(..32).unwrap_or("malformed"))
-}
-
 /// Whether that layer is here; if so the lease keeps it.
 pub(super) fn is_here(dir: &Path, diff_id: &str, lease: &Lease) -> Result<bool, ImageError> {
     manifest::hex(diff_id)?;
     lease.hold(diff_id)?;
-    Ok(path(dir, diff_id).is_dir())
+    Ok(places::layer(dir, diff_id).is_dir())
 }
 
 /// Unpacks an archive (plain, gzip or zstd) of `bytes` as a layer; returns its
@@ -50,14 +40,14 @@ pub(super) fn add(
         return Ok(diff_id.to_owned());
     }
     let mut budget = Budget::of(dir, bytes)?;
-    let temp = temporary(dir, "layer")?;
+    let temp = places::temporary(dir, "layer")?;
     let tail = if expected.is_some() { TAIL_BYTES } else { 0 };
     let result = unpack_at(&temp, archive, tail, &mut budget).and_then(|diff_id| {
         if let Some(wanted) = expected.filter(|wanted| **wanted != diff_id) {
             let text = format!("layer has diff_id {diff_id}, its image says {wanted}");
             return Err(ImageError::Unusable(text));
         }
-        let place = path(dir, &diff_id);
+        let place = places::layer(dir, &diff_id);
         if !is_here(dir, &diff_id, lease)?
             && let Err(error) = fs::rename(&temp, &place)
             && !place.is_dir()
@@ -93,14 +83,6 @@ fn unpack_at(
         budget.spend(n as u64)?;
     }
     Ok(reader.digest())
-}
-
-/// A fresh path below `tmp/`.
-pub(super) fn temporary(dir: &Path, what: &str) -> Result<PathBuf, ImageError> {
-    use base::random::{Random, SystemRandom};
-    let tmp = dir.join("tmp");
-    fs::create_dir_all(&tmp).map_err(disk("making a temporary folder"))?;
-    Ok(tmp.join(format!("{what}-{}-{}", std::process::id(), SystemRandom.hex(8))))
 }
 
 /// The archive behind whatever compression its first bytes show. Skippable

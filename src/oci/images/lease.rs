@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{ImageError, disk, layers, records};
+use super::{ImageError, disk, places};
 
 /// How the files' names begin; containers' marks have other names.
 const PREFIX: &str = "fetch-";
@@ -23,8 +23,8 @@ pub(super) struct Lease {
 impl Lease {
     /// A lease on nothing yet.
     pub(super) fn open(dir: &Path) -> Result<Lease, ImageError> {
-        let _lock = records::lock(dir)?;
-        let name = layers::temporary(dir, PREFIX.trim_end_matches('-'))?;
+        let _lock = places::lock(dir)?;
+        let name = places::temporary(dir, PREFIX.trim_end_matches('-'))?;
         let path = dir.join("in-use").join(name.file_name().unwrap_or_default());
         let file = File::create(&path).map_err(disk("marking content as used"))?;
         file.lock().map_err(disk("marking content as used"))?;
@@ -37,7 +37,7 @@ impl Lease {
 
     /// From now on content of that digest stays, if it is there.
     pub(super) fn hold(&self, digest: &str) -> Result<(), ImageError> {
-        let _lock = records::lock(&self.dir)?;
+        let _lock = places::lock(&self.dir)?;
         writeln!(&self.file, "{digest}").map_err(disk("marking content as used"))
     }
 }
@@ -57,6 +57,7 @@ pub(super) fn is_stale(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::records;
     use super::*;
 
     #[test]

@@ -6,6 +6,9 @@ use nix::sys::statvfs::statvfs;
 
 use super::{ImageError, disk};
 
+/// Size of the buffers between disk, decompression and disk.
+pub(super) const BUFFER_BYTES: usize = 256 << 10;
+
 /// Most bytes that one layer may unpack to.
 const LAYER_BYTES_MAX: u64 = 64 << 30;
 /// Most entries of one layer.

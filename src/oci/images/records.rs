@@ -11,13 +11,13 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Image, ImageError, Voucher, disk, layers, lease, manifest};
+use super::{Image, ImageError, Voucher, disk, layers, lease, manifest, places};
 
 /// Version of `images.json`; a file of a later one is not touched.
 const VERSION: u32 = 1;
@@ -61,18 +61,11 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Image>, ImageError> {
 
 /// Changes the records, alone among all processes that use the folder.
 pub(super) fn change<T>(dir: &Path, work: impl FnOnce(&mut Vec<Image>) -> T) -> Result<T, ImageError> {
-    let _lock = lock(dir)?;
+    let _lock = places::lock(dir)?;
     let mut images = read(dir)?;
     let result = work(&mut images);
     write(dir, images)?;
     Ok(result)
-}
-
-/// Keeps everybody else who uses the folder from changing it, until dropped.
-pub(super) fn lock(dir: &Path) -> Result<File, ImageError> {
-    let lock = File::create(dir.join("lock")).map_err(disk("locking the images"))?;
-    lock.lock().map_err(disk("locking the images"))?;
-    Ok(lock)
 }
 
 fn write(dir: &Path, images: Vec<Image>) -> Result<(), ImageError> {
@@ -154,7 +147,7 @@ fn places(dir: &Path, digest: &str) -> Vec<PathBuf> {
         return Vec::new();
     };
     vec![
-        layers::path(dir, digest),
+        places::layer(dir, digest),
         dir.join("modules").join(hex),
         dir.join("apps").join(hex),
     ]

@@ -21,8 +21,17 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use serde::Deserialize;
 
+use super::error::ImageError;
 use super::trust::Policy;
-use super::{Credentials, ImageError};
+
+/// How to identify oneself to a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name.
+    pub username: String,
+    /// Password or token. A secret: never logged (there is no `Debug`).
+    pub password: String,
+}
 
 /// What the machine knows of registries besides their names.
 #[derive(Clone, Debug, Default, Deserialize)]

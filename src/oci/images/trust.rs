@@ -17,36 +17,19 @@ mod claim;
 mod key;
 #[cfg(test)]
 pub(super) mod signers;
+mod voucher;
 
 use std::collections::BTreeMap;
 
 use oci_spec::distribution::Reference;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 pub(super) use bundle::{BUNDLE, BUNDLE_BYTES_MAX, SIGNED};
 pub(super) use claim::{Asked, PAYLOAD_BYTES_MAX};
 use key::{Keys, PublicKey};
+pub use voucher::Voucher;
 
 use super::{ImageError, reference};
-
-/// Somebody who answers for an image. Kept with it, so that a node without its
-/// registry knows, and a policy that has changed is asked anew.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Voucher {
-    /// Whoever imported it by hand.
-    Import {
-        /// The normalised reference that it was given.
-        reference: String,
-    },
-    /// The owner of a key, who signed its digest.
-    Signature {
-        /// SHA-256 of the public key (DER), in hex.
-        key: String,
-        /// What the signature calls it: a repository, perhaps with a tag; nothing in a bundle.
-        identity: String,
-    },
-}
 
 /// Rules by the beginning of images' names; the longest that fits counts, `*` where none does.
 #[derive(Clone, Debug, Default, Deserialize)]

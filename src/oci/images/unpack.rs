@@ -3,6 +3,7 @@
 //! The archive comes from strangers. What it holds is placed by [`place`];
 //! here it is read, within the limits of its budget.
 
+mod names;
 mod place;
 #[cfg(test)]
 mod tests;
@@ -11,21 +12,19 @@ use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use names::{clean, damaged};
 use place::Root;
 use tar::{Archive, EntryType};
 
 use super::ImageError;
-use super::layers::BUFFER_BYTES;
-use super::limits::{self, Budget};
+use super::limits::{BUFFER_BYTES, Budget};
 
 /// Most bytes that the headers of one entry (long names, attributes) may take:
 /// they are read into memory.
 const HEADER_BYTES_MAX: u64 = 1 << 20;
-/// Longest name, as the kernel's own for paths.
-const NAME_BYTES_MAX: usize = 4096;
 
 /// Unpacks `reader` into the empty folder `root`.
 ///
@@ -62,40 +61,6 @@ pub(super) fn unpack(reader: &mut impl Read, root: &Path, budget: &mut Budget) -
     }
     place.finish();
     Ok(())
-}
-
-/// Words a failure to read the archive, or to write what is in it.
-fn damaged(root: &Path, error: io::Error) -> ImageError {
-    if error.kind() == io::ErrorKind::StorageFull {
-        return limits::no_room(root.parent().unwrap_or(root), "nothing is left");
-    }
-    ImageError::Unusable(format!("damaged layer: {error}"))
-}
-
-fn refuse(path: &Path, why: impl std::fmt::Display) -> ImageError {
-    const SHOWN_MAX: usize = 200;
-    let shown: String = path.display().to_string().chars().take(SHOWN_MAX).collect();
-    ImageError::Unusable(format!("layer entry {shown:?}: {why}"))
-}
-
-/// A name within the layer, as if its root were the root: nothing leads above it.
-fn clean(path: &Path) -> Result<PathBuf, ImageError> {
-    if path.as_os_str().len() > NAME_BYTES_MAX {
-        return Err(refuse(
-            path,
-            format!("its name has more than {NAME_BYTES_MAX} bytes"),
-        ));
-    }
-    let mut clean = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => clean.push(name),
-            Component::CurDir | Component::RootDir => {}
-            Component::ParentDir if clean.pop() => {}
-            Component::ParentDir | Component::Prefix(_) => return Err(refuse(path, "leaves the layer")),
-        }
-    }
-    Ok(clean)
 }
 
 /// Ends the reading when an entry's headers take more than is left for them.

@@ -6,8 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::Voucher;
 use super::claim::{Asked, PAYLOAD_BYTES_MAX, decoded};
+use super::voucher::Voucher;
 
 /// Type of bundles in a registry, and in themselves. Others begin so and are of other versions.
 pub(in crate::images) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";

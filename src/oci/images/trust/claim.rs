@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use oci_spec::distribution::Reference;
 use serde::Deserialize;
 
-use super::Voucher;
 use super::key::PublicKey;
+use super::voucher::Voucher;
 
 /// Most bytes of what is signed: cosign's own take a quarter of one KiB.
 pub(in crate::images) const PAYLOAD_BYTES_MAX: u64 = 64 << 10;

@@ -19,7 +19,8 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, LinkatFlags, Uid, fchownat, linkat, symlinkat, unlinkat};
 use tar::{Entry, EntryType};
 
-use super::{ImageError, clean, damaged, refuse};
+use super::names::{clean, damaged, refuse};
+use crate::images::ImageError;
 
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
