@@ -7,6 +7,7 @@
 //! Everything but the last two may be done again after the agent was restarted:
 //! the shim holds the state, not this process.
 
+mod places;
 mod pods;
 mod resources;
 mod talk;
@@ -19,8 +20,8 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use self::places::{io, pod_dir, read_exit};
 pub use self::pods::end_all;
-use self::pods::read_exit;
 use self::talk::{ask, streams, unexpected};
 use crate::apparmor::Profile;
 use crate::images::{ImageKind, Images};
@@ -36,28 +37,6 @@ pub struct Containers {
     program: Option<Arc<OwnedFd>>,
     /// For containers that name no AppArmor profile.
     profile: Arc<Profile>,
-}
-
-/// The folder of a pod below the configured one; a UID becomes part of a path, so it must look like one.
-fn pod_dir(config: &ContainersConfig, uid: &str) -> Result<PathBuf, OciError> {
-    let plain = !uid.is_empty() && uid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if plain {
-        Ok(config.dir.join(uid))
-    } else {
-        Err(OciError::Create(format!("{uid:?} is not a pod's UID")))
-    }
-}
-
-/// The cgroup of a pod; a container's lies below it.
-pub(crate) fn pod_cgroup(instance_id: &str, uid: &str) -> String {
-    format!("/coracle-{instance_id}/pod{uid}")
-}
-
-fn io(context: &str) -> impl FnOnce(std::io::Error) -> OciError + '_ {
-    move |error| OciError::Io {
-        context: context.to_owned(),
-        reason: error.to_string(),
-    }
 }
 
 impl Containers {

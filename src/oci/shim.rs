@@ -21,41 +21,21 @@ mod rootfs;
 mod seccomp;
 mod serve;
 mod sub_paths;
+mod surroundings;
 mod users;
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::spec::PodSpec;
+use surroundings::{SHM, Surroundings};
 use users::Users;
-
-/// What the shim works with.
-pub(crate) struct Surroundings {
-    /// The pod's folder.
-    pub(crate) dir: PathBuf,
-    /// Where its containers' file systems are put together.
-    pub(crate) stage: PathBuf,
-    /// The pod's own users, if it has some.
-    pub(crate) users: Option<Users>,
-    /// The mount namespace of the agent that started it.
-    pub(crate) machine: OwnedFd,
-    /// The pod's cgroup.
-    pub(crate) cgroup: String,
-    /// The pod.
-    pub(crate) pod: PodSpec,
-    /// The capabilities that can be handed on, a bit for each.
-    pub(crate) capabilities: u64,
-    /// The lowest OOM score that its processes can be given.
-    pub(crate) oom_score_min: i32,
-    /// The first process of the PID namespace that the pod's containers share, if they share one.
-    pub(crate) pid_holder: Option<i32>,
-}
 
 /// The shim's `main`: to be called, before any thread exists, when the program
 /// was started as `PROGRAM shim FOLDER CGROUP`; `args` are what follows `shim`.
@@ -137,9 +117,6 @@ fn run(dir: &Path, cgroup: &str) -> Result<(), Box<dyn std::error::Error>> {
     })?;
     Ok(())
 }
-
-/// What the pod's containers share as `/dev/shm`, on the stage.
-pub(crate) const SHM: &str = "shm";
 
 /// The size that containerd gives it.
 const SHM_OPTIONS: &str = "mode=1777,size=65536k";

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use super::Containers;
+use super::places::{io, pod_cgroup, pod_dir, read_exit};
 use super::resources::limits;
 use super::talk::{ask, bind};
-use super::{Containers, io, pod_cgroup, pod_dir};
 use crate::apparmor::{self, Profile};
 use crate::images::Images;
 use crate::protocol::Ask;
@@ -187,8 +188,4 @@ fn container_ids(dir: &Path) -> Vec<String> {
     folders
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect()
-}
-
-pub(super) fn read_exit(dir: &Path) -> Option<Exit> {
-    serde_json::from_slice(&fs::read(dir.join("exit.json")).ok()?).ok()
 }

@@ -1,6 +1,7 @@
 //! What containers may use of the machine, and what they do use.
 
-use super::{Containers, io, pod_cgroup};
+use super::Containers;
+use super::places::{io, pod_cgroup};
 use crate::spec::{OciError, Resources, Usage};
 
 impl Containers {

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-use super::io;
+use super::places::io;
 use crate::protocol::{self, Answer, Ask, kind};
 use crate::spec::{Chunk, OciError, Process, Stream};
 

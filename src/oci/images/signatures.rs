@@ -2,7 +2,10 @@
 //! same repository, under a tag made of the image's digest, a layer each; or,
 //! where the policy lets them count, in bundles that refer to it.
 
+mod flaw;
 mod referrers;
+
+use flaw::{Flaw, SIGNATURES_MAX};
 
 use super::ImageError;
 use super::document::{fetch, unresolved};
@@ -14,8 +17,6 @@ use super::trust::{Asked, PAYLOAD_BYTES_MAX, Voucher};
 const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// The annotation of such a layer that holds the signature.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
-/// Signatures of one image that are looked at.
-const SIGNATURES_MAX: usize = 32;
 /// Of so many it is told why they do not count.
 const TOLD_MAX: usize = 3;
 
@@ -102,25 +103,6 @@ fn unsigned(asked: &Asked<'_>) -> ImageError {
         asked.digest,
         tag(asked.digest)
     ))
-}
-
-/// Why there is nothing to be had from a signature.
-enum Flaw {
-    /// It does not count, ever.
-    Void(String),
-    /// It cannot be had now.
-    Away(ImageError),
-}
-
-impl Flaw {
-    /// What it means that some of it was not fetched; `missing` is said when there is no such thing.
-    fn of(failure: Failure, asked: &Asked<'_>, missing: &str) -> Flaw {
-        match failure {
-            Failure::NotFound => Flaw::Void(missing.to_owned()),
-            Failure::Final(why) => Flaw::Void(why),
-            failure => Flaw::Away(unresolved(asked.name, failure)),
-        }
-    }
 }
 
 async fn one(repository: &Repository, asked: &Asked<'_>, layer: &Descriptor) -> Result<Voucher, Flaw> {

@@ -7,7 +7,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::passwd::Identity;
-use super::{Surroundings, devices, huge_pages, propagation, rights, rootfs, seccomp, sub_paths};
+use super::surroundings::{SHM, Surroundings};
+use super::{devices, huge_pages, propagation, rights, rootfs, seccomp, sub_paths};
 use crate::spec::{ContainerSpec, Hook, Moment, Resources};
 
 const MASKED: [&str; 10] = [
@@ -255,7 +256,7 @@ fn resources(limits: &Resources, privileged: bool, devices: Vec<Value>) -> Value
 fn mounts(spec: &ContainerSpec, s: &Surroundings, devices: Vec<Value>) -> Value {
     let shm = match s.pod.host_ipc {
         true => std::path::PathBuf::from("/dev/shm"),
-        false => s.stage.join(super::SHM),
+        false => s.stage.join(SHM),
     };
     let sys_option = if spec.security.privileged { "rw" } else { "ro" };
     let mut list = vec![

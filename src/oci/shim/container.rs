@@ -13,14 +13,22 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::outputs::{Near, NearEnd};
 use super::passwd::{self, Identity};
 use super::reaper::{Ending, Reaper};
-use super::{Surroundings, bundle, devices, enter, memory, propagation, rootfs, sub_paths};
+use super::surroundings::Surroundings;
+use super::{bundle, devices, enter, memory, propagation, rootfs, sub_paths};
 use crate::log::Log;
-use crate::spec::{Chunk, ContainerSpec, ContainerState, ExecSpec, Exit, Found, OciError};
+use crate::spec::{Chunk, ContainerSpec, ContainerState, ExecSpec, Exit, Found, OciError, WindowSize};
 use crate::with_causes;
 
 mod streams;
 
-pub(super) use streams::{Typed, feed};
+pub(super) use streams::feed;
+
+/// What a client types.
+pub(super) enum Typed {
+    Bytes(bytes::Bytes),
+    Size(WindowSize),
+    End,
+}
 
 /// A container of this pod.
 pub(super) struct Container {

@@ -11,9 +11,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::Surroundings;
 use super::container::{Container, Running, Typed, feed};
 use super::reaper::Reaper;
+use super::surroundings::Surroundings;
 use crate::protocol::{self, Answer, Ask, Result, VERSION, kind};
 use crate::spec::{Chunk, OciError, Stream};
 

@@ -7,7 +7,7 @@ use super::super::document::{fetch, unresolved};
 use super::super::manifest::{ACCEPTED, DOCUMENT_BYTES_MAX, Descriptor, Manifest, hex};
 use super::super::registry::{Failure, Repository};
 use super::super::trust::{Asked, BUNDLE, BUNDLE_BYTES_MAX, SIGNED, Voucher};
-use super::{Flaw, SIGNATURES_MAX};
+use super::flaw::{Flaw, SIGNATURES_MAX};
 
 /// The beginning of the types of all bundles.
 const BUNDLES: &str = "application/vnd.dev.sigstore.bundle";

@@ -11,22 +11,15 @@ use libcontainer::syscall::syscall::SyscallType;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
-use super::{Container, io};
+use super::{Container, Typed, io};
 use crate::log::Log;
 use crate::shim::outputs::{self, Ends, Far, Input, Near, NearEnd};
 use crate::shim::reaper::Ending;
-use crate::spec::{Chunk, OciError, WindowSize};
+use crate::spec::{Chunk, OciError};
 
 /// How long output is still read after the main process has ended: what it
 /// left behind may go on writing for ever.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
-
-/// What a client types.
-pub(in crate::shim) enum Typed {
-    Bytes(bytes::Bytes),
-    Size(WindowSize),
-    End,
-}
 
 impl Container {
     /// The streams of a process.
