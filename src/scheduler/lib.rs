@@ -11,6 +11,7 @@ pub mod plan;
 pub mod plugin;
 mod plugins;
 mod queue;
+mod refusal;
 mod run;
 pub mod snapshot;
 pub mod storage;

@@ -1,12 +1,10 @@
 //! What a scheduling rule is.
 
+pub use crate::refusal::Refusal;
 use crate::snapshot::{NodeInfo, PodInfo, Snapshot};
 
 /// The best score.
 pub const SCORE_MAX: i64 = 100;
-
-/// Why a node will not do; a user reads it as `2 node(s) had ...`.
-pub type Refusal = String;
 
 /// One rule. It fits on a screen, and the reasons it gives are constants beside it.
 pub trait Plugin: Send + Sync {

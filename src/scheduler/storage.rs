@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, 
 use k8s_openapi::api::storage::v1::StorageClass;
 
 use crate::drivers::Drivers;
-use crate::plugin::Refusal;
+use crate::refusal::Refusal;
 
 /// Kubernetes' reasons.
 const NO_VOLUME: &str = "node(s) didn't find available persistent volumes to bind";

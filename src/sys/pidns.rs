@@ -35,22 +35,8 @@ fn first_process(flags: i32) -> nix::Result<i32> {
     // SAFETY: as fork does, without a new stack; the caller has one thread, so no lock is held by another.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
     match Errno::result(pid)? {
-        0 => sleep_for_ever(),
+        0 => crate::userns::sleep_for_ever(),
         pid => i32::try_from(pid).map_err(|_| Errno::EOVERFLOW),
-    }
-}
-
-pub(crate) fn sleep_for_ever() -> ! {
-    // SAFETY: plain system calls with constants and a literal that ends in NUL. Nothing here can be refused;
-    // a first process in its namespace gets no signal that it has not asked for.
-    unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        libc::prctl(libc::PR_SET_NAME, c"pause".as_ptr());
-        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
-    }
-    loop {
-        // SAFETY: waits for a signal.
-        unsafe { libc::pause() };
     }
 }
 

@@ -15,8 +15,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::pidns::sleep_for_ever;
-
 /// How many users and groups every namespace has: from 0 inside, from a first one of the machine's outside.
 pub const IDS: u32 = 1 << 16;
 
@@ -141,6 +139,20 @@ pub(crate) fn start(
     match told.map(i32::from_ne_bytes) {
         [0, number] => Ok((holder, number)),
         [error, _] => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+pub(crate) fn sleep_for_ever() -> ! {
+    // SAFETY: plain system calls with constants and a literal that ends in NUL. Nothing here can be refused;
+    // a first process in its namespace gets no signal that it has not asked for.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        libc::prctl(libc::PR_SET_NAME, c"pause".as_ptr());
+        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+    }
+    loop {
+        // SAFETY: waits for a signal.
+        unsafe { libc::pause() };
     }
 }
 

@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::claims::{Audience, Claims, KEPT_ISSUER, Named, Private, Said};
+use super::claims::{Audience, Claims, KEPT_ISSUER, Kept, Named, Private, Said};
 use crate::lookup::Lookup;
 use crate::pki::{AccountKey, Pki};
 use crate::tokens::{IssuedToken, KeptSpec, TokenSpec, Tokens};
@@ -324,6 +324,18 @@ fn account(namespace: &str, name: &str, uid: &str) -> User {
     }
 }
 
+/// What a new token says that is kept in a Secret.
+fn claims_of_kept(spec: &KeptSpec) -> Kept {
+    Kept {
+        iss: KEPT_ISSUER.to_owned(),
+        namespace: spec.namespace.clone(),
+        secret: spec.secret.clone(),
+        account: spec.account.clone(),
+        uid: spec.uid.clone(),
+        sub: account_name(&spec.namespace, &spec.account),
+    }
+}
+
 fn account_name(namespace: &str, name: &str) -> String {
     format!("system:serviceaccount:{namespace}:{name}")
 }
@@ -342,7 +354,7 @@ impl Tokens for ServiceAccounts {
     }
 
     fn issue_kept(&self, spec: &KeptSpec) -> Result<String, Status> {
-        self.sign(&kept::claims(spec))
+        self.sign(&claims_of_kept(spec))
     }
 
     fn has_lost_its_key(&self, token: &str) -> bool {

@@ -16,8 +16,6 @@ use super::shuffle;
 
 mod progress;
 
-pub use progress::Dispatch;
-
 /// How long a request is thought to take before it has ended, in seconds.
 const GUESS_SECONDS: f64 = 0.003;
 
@@ -121,6 +119,19 @@ struct Queue<W> {
     seats: u64,
     /// The virtual time at which its next request begins.
     start: f64,
+}
+
+/// Where the queues stood when a request was given its seats last, in virtual seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Dispatch {
+    /// The virtual time then.
+    pub now: f64,
+    /// When that request began.
+    pub start: f64,
+    /// The least and the greatest beginning of a request that was next in its queue.
+    pub starts: (f64, f64),
+    /// The same, less the work that is thought to be under way.
+    pub discounted: (f64, f64),
 }
 
 /// Seats and queues of a level; `W` is whatever the caller finds a waiting request by.

@@ -3,6 +3,7 @@
 
 mod dial;
 mod route;
+mod sender;
 mod tunnel;
 
 use std::collections::HashMap;
@@ -35,7 +36,7 @@ pub(crate) type LocalNode =
 #[derive(Clone)]
 enum Link {
     Local(LocalNode),
-    Remote { id: u64, sender: tunnel::Sender },
+    Remote { id: u64, sender: sender::Sender },
 }
 
 /// Which nodes can be reached, and how. Cheap to clone.
@@ -132,7 +133,7 @@ impl NodeDialer for NodeLinks {
             .and_then(|links| links.last().cloned());
         let answer = match link {
             Some(Link::Local(call)) => call(request).await,
-            Some(Link::Remote { sender, .. }) => tunnel::send(sender, request).await,
+            Some(Link::Remote { sender, .. }) => sender::send(sender, request).await,
             None => return Err(Status::unavailable(format!("no connection to node {node:?}"))),
         };
         answer.map_err(|error| Status::unavailable(format!("node {node:?} did not answer: {error}")))

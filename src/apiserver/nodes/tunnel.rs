@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use http::{Request, Response};
-use http_body_util::BodyExt;
 use hyper::client::conn::http2;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -16,23 +14,6 @@ use crate::body::{Body, BoxError};
 /// that vanished is noticed although the server seldom has anything to say.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-
-pub(super) type Sender = http2::SendRequest<Body>;
-
-pub(super) async fn send(mut sender: Sender, request: Request<Body>) -> Result<Response<Body>, BoxError> {
-    let (mut parts, body) = request.into_parts();
-    // HTTP/2 wants a scheme and an authority; the agent looks at neither.
-    let path = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
-    parts.uri = http::Uri::builder()
-        .scheme("http")
-        .authority("agent")
-        .path_and_query(path)
-        .build()?;
-    parts.version = http::Version::HTTP_2;
-    sender.ready().await?;
-    let response = sender.send_request(Request::from_parts(parts, body)).await?;
-    Ok(response.map(|body| body.map_err(Into::into).boxed()))
-}
 
 impl NodeLinks {
     /// Takes over a connection that a node's agent has dialled; returns when it ends.
@@ -86,7 +67,8 @@ mod tests {
     use super::super::{NodeDialer, tests::text};
     use super::*;
     use bytes::Bytes;
-    use http_body_util::Full;
+    use http::{Request, Response};
+    use http_body_util::{BodyExt, Full};
     use std::convert::Infallible;
 
     #[tokio::test]

@@ -11,6 +11,7 @@
 mod configuration;
 mod keys;
 mod kms;
+mod missing;
 mod sealed;
 mod tend;
 
@@ -26,7 +27,7 @@ pub(crate) use keys::Key;
 use kms::remote::{self, Socket};
 use kms::series::Series;
 use kms::{Kms, ToldKms};
-use tend::Missing;
+use missing::Missing;
 
 use crate::metrics::{Operation, StoreCalls};
 

@@ -1,49 +1,16 @@
 //! What goes on beside requests where plugins keep keys: they are asked how they are, and seeds are decrypted before
 //! somebody needs them who cannot wait.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use store::{Entry, Event, StoreError};
-use tokio::sync::Notify;
 
 use super::configuration::Configuration;
-use super::kms::Kms;
-use super::kms::verdict::Source;
 use super::{Vault, entries, sealed};
 
 /// How often it is looked whether a plugin should be asked.
 const TICK: Duration = Duration::from_secs(1);
-/// How many seeds can be missing; when there are more, the rest is found missing again.
-const MISSING_MAX: usize = 1000;
-
-/// Seeds that somebody needed and that were not in memory.
-#[derive(Default)]
-pub struct Missing {
-    seeds: Mutex<HashMap<Source, Arc<Kms>>>,
-    found: Notify,
-}
-
-impl Missing {
-    /// Has a seed decrypted soon.
-    pub fn note(&self, kms: Arc<Kms>, source: Source) {
-        let mut seeds = self.seeds.lock().unwrap_or_else(PoisonError::into_inner);
-        if seeds.len() < MISSING_MAX {
-            seeds.insert(source, kms);
-            self.found.notify_one();
-        }
-    }
-
-    /// Has everything looked at now.
-    pub fn wake(&self) {
-        self.found.notify_one();
-    }
-
-    fn take(&self) -> HashMap<Source, Arc<Kms>> {
-        std::mem::take(&mut *self.seeds.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 impl Vault {
     pub(super) fn next(&self) -> std::sync::MutexGuard<'_, Option<Arc<Configuration>>> {

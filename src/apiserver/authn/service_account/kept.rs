@@ -8,26 +8,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::super::claims::{KEPT_ISSUER, Kept};
+use super::super::claims::Kept;
 use super::uses::Sort;
 use super::{ServiceAccounts, account_name};
-use crate::tokens::KeptSpec;
 
 /// What its holder is told of a token that nobody has asked for.
 const GENERATED: &str = "Use tokens from the TokenRequest API or manually created secret-based tokens instead of \
                          auto-generated secret-based tokens.";
-
-/// What a new token says.
-pub(super) fn claims(spec: &KeptSpec) -> Kept {
-    Kept {
-        iss: KEPT_ISSUER.to_owned(),
-        namespace: spec.namespace.clone(),
-        secret: spec.secret.clone(),
-        account: spec.account.clone(),
-        uid: spec.uid.clone(),
-        sub: account_name(&spec.namespace, &spec.account),
-    }
-}
 
 impl ServiceAccounts {
     /// Whether Secret and account are still those that the token speaks of. That the token was used is noted.

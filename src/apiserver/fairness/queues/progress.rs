@@ -1,20 +1,7 @@
 //! How far fair queueing has come in a level: what Kubernetes shows of it (`current_r`, `dispatch_r`, `latest_s`, and
 //! the bounds of `S`).
 
-use super::{GUESS_SECONDS, Queue, Queues};
-
-/// Where the queues stood when a request was given its seats last, in virtual seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Dispatch {
-    /// The virtual time then.
-    pub now: f64,
-    /// When that request began.
-    pub start: f64,
-    /// The least and the greatest beginning of a request that was next in its queue.
-    pub starts: (f64, f64),
-    /// The same, less the work that is thought to be under way.
-    pub discounted: (f64, f64),
-}
+use super::{Dispatch, GUESS_SECONDS, Queue, Queues};
 
 impl<W> Queues<W> {
     /// The virtual time, and where the queues stood when a request was given its seats last.
