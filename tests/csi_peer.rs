@@ -64,7 +64,8 @@ fn its_volume_is_made_attached_shared_grown_and_removed() {
         cluster.apply(&user("box", "data").replacen("spec:\n", group, 1));
         cluster.pod_ready("box");
         cluster.event("box", "SuccessfulAttachVolume", &["succeeded for volume \"pvc-"]);
-        assert_eq!(peer.count("ControllerPublishVolume"), 1);
+        // Its helper asks again when it has not yet heard of what it has just written itself.
+        assert!(peer.count("ControllerPublishVolume") >= 1);
         assert_eq!(peer.calls("ControllerPublishVolume")[0]["node_id"], name.as_str());
         let place = &peer.calls("NodePublishVolume")[0]["staging_target_path"];
         assert_eq!(*place, peer.calls("NodeStageVolume")[0]["staging_target_path"]);
