@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::support::manifests::{BUSYBOX, IDLE};
@@ -159,6 +159,8 @@ fn settle_in(name: &str) {
     fs::create_dir(&group).unwrap();
     fs::write(group.join("cgroup.procs"), std::process::id().to_string()).unwrap();
     unshare(CloneFlags::CLONE_NEWCGROUP).unwrap();
+    // All of it is one file system, which the kernel does not mount on itself.
+    umount2(ROOT, MntFlags::MNT_DETACH).unwrap();
     mount(
         Some("cgroup"),
         ROOT,
