@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::support::manifests::{BUSYBOX, IDLE};
@@ -156,9 +156,22 @@ fn ends_as_a_whole(cluster: &Cluster) {
 /// Goes into a group of this name, and sees it as the root from here on, as in somebody's container.
 fn settle_in(name: &str) {
     let group = Path::new(ROOT).join(name);
+    // As those do who start containers: what is not passed on, a container has not.
+    for controller in fs::read_to_string(Path::new(ROOT).join("cgroup.controllers"))
+        .unwrap()
+        .split_whitespace()
+    {
+        fs::write(
+            Path::new(ROOT).join("cgroup.subtree_control"),
+            format!("+{controller}"),
+        )
+        .unwrap();
+    }
     fs::create_dir(&group).unwrap();
     fs::write(group.join("cgroup.procs"), std::process::id().to_string()).unwrap();
     unshare(CloneFlags::CLONE_NEWCGROUP).unwrap();
+    // All of it is one file system, which the kernel does not mount on itself.
+    umount2(ROOT, MntFlags::MNT_DETACH).unwrap();
     mount(
         Some("cgroup"),
         ROOT,

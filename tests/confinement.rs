@@ -377,7 +377,7 @@ fn profiles_of_apparmor_hold() {
         )
         .unwrap();
         // What its capability permits, the profile refuses.
-        let mounted = run("able", "mount -t tmpfs none /mnt").unwrap_err();
+        let mounted = run("able", "mount -t tmpfs none /tmp").unwrap_err();
         assert_has(&mounted, &["ermission denied"]);
         let closed = run("tight", "mkdir /tmp/closed && echo x > /tmp/closed/file").unwrap_err();
         assert_has(&closed, &["Permission denied"]);

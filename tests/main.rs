@@ -68,6 +68,7 @@ mod members;
 mod mixed;
 mod monitoring;
 mod neighbours;
+mod nfs;
 mod oci;
 mod own_users;
 mod partners;

@@ -157,6 +157,7 @@ impl Cluster {
     /// A kubectl command, to be completed.
     pub fn kubectl(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.kubectl);
+        let args = args.iter().map(|arg| patient(arg, super::slowness()));
         self.dress(command.args(args).stdin(Stdio::null()));
         command
     }
@@ -319,6 +320,17 @@ impl Cluster {
     /// Reads a URL with curl; the body, or why there is none.
     pub fn curl(&self, url: &str) -> Result<String, String> {
         curl(&["--max-time", "5", url])
+    }
+}
+
+/// An argument, with a longer time to wait where things take longer.
+fn patient(arg: &str, slowness: u32) -> String {
+    let seconds = arg
+        .strip_prefix("--timeout=")
+        .and_then(|time| time.strip_suffix('s'));
+    match seconds.and_then(|seconds| seconds.parse::<u32>().ok()) {
+        Some(seconds) => format!("--timeout={}s", seconds * slowness),
+        None => arg.to_owned(),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod load;
 pub mod machine;
 pub mod manifests;
 pub mod maps;
+pub mod nfs;
 pub mod peer;
 pub mod pod;
 pub mod reboot;
@@ -36,6 +37,9 @@ pub use sandbox::sandboxed;
 /// A deadline that only something broken misses: the machine may be busy with other scenarios.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+/// From one look to the next.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Waits until `check` gives something, or fails with what it said last.
 pub fn eventually<T>(what: &str, check: impl FnMut() -> Result<T, String>) -> T {
     within(PATIENCE, what, check)
@@ -52,10 +56,13 @@ pub fn within<T>(deadline: Duration, what: &str, mut check: impl FnMut() -> Resu
     let deadline = deadline * slowness();
     let began = Instant::now();
     loop {
+        let looked = Instant::now();
         match check() {
             Ok(value) => return value,
             Err(last) if began.elapsed() > deadline => panic!("{what}: not within {deadline:?}: {last}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            // Where a look takes seconds, what is waited for would have no time left beside it.
+            Err(_) if slowness() > 1 => std::thread::sleep(looked.elapsed().max(PAUSE)),
+            Err(_) => std::thread::sleep(PAUSE),
         }
     }
 }
