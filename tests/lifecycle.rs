@@ -251,6 +251,8 @@ fn ends_are_told_and_deadlines_kept() {
         ));
         let good = shell("main", "echo all that I say", from_log);
         cluster.apply(&pod("good", never, &[good], &out));
+        let unended = shell("main", "echo -n DONE; exit 1", from_log);
+        cluster.apply(&pod("unended", never, &[unended], &out));
         let until = "restartPolicy: Never\n  activeDeadlineSeconds: 2";
         cluster.apply(&pod("late", until, &[shell("main", IDLE, "")], &out));
         cluster.apply(&pod(
@@ -267,6 +269,10 @@ fn ends_are_told_and_deadlines_kept() {
             let said = cluster.field(&format!("pod/{name}"), message).unwrap();
             assert_has(&said, &["all that I say"]);
         }
+        // A line that nobody ended is told as it was printed.
+        assert_eq!(cluster.finished("unended"), "Failed");
+        assert_eq!(cluster.field("pod/unended", message).unwrap(), "DONE");
+        assert_eq!(cluster.ok(&["logs", "unended"]), "DONE");
         // Who ended well has nothing to explain.
         assert_eq!(cluster.finished("good"), "Succeeded");
         assert_eq!(cluster.field("pod/good", message).unwrap(), "");

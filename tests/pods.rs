@@ -198,6 +198,16 @@ fn a_pod_that_is_deleted_says_how_it_ended() {
         watch.kill().unwrap();
         let out = watch.wait_with_output().unwrap();
         assert_has(&String::from_utf8_lossy(&out.stdout), &["Failed last words"]);
+        // A taint that a person sets says nothing of its time: who tolerates it for a while goes all the same.
+        let tolerates = "[{key: leave, operator: Exists, effect: NoExecute, tolerationSeconds: 2}]";
+        let tolerates = format!("  tolerations: {tolerates}\n  restartPolicy:");
+        cluster.apply(&idle_pod("brief").replace("  restartPolicy:", &tolerates));
+        cluster.pod_ready("brief");
+        cluster.ok(&["taint", "nodes", "--all", "leave=soon:NoExecute"]);
+        cluster.ok(&["wait", "--for=delete", "pod/brief", "--timeout=60s"]);
+        let said = "Marking for deletion Pod default/brief";
+        cluster.event("brief", "TaintManagerEviction", &[said]);
+        cluster.ok(&["taint", "nodes", "--all", "leave-"]);
     });
 }
 

@@ -181,6 +181,14 @@ impl<R: Reconciler> Worker<R> {
             match perform(&self.surroundings.client, write).await {
                 Ok(Some(revision)) => seen.push((write.target().resource.clone(), revision)),
                 Ok(None) => {}
+                Err(status) if is_moot(write, &status) => {
+                    debug!(
+                        controller = R::NAME,
+                        ?key,
+                        "its namespace is being removed, and it with it"
+                    );
+                    break;
+                }
                 Err(status) => {
                     seen.extend(self.own_up(key, write, &status).await);
                     result = Err(status);
@@ -221,6 +229,13 @@ impl<R: Reconciler> Worker<R> {
         self.recorder
             .event(&notice.about, notice.kind, notice.reason, notice.message.clone());
     }
+}
+
+/// Whether a write was refused that nobody needs any more: what would have been made would go with its
+/// namespace at once, as what it was to be made for does.
+fn is_moot(write: &Write, status: &Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    matches!(write, Write::Create(..)) && causes.any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// Carries out one write; returns the revision it made, if it made one.
@@ -299,4 +314,26 @@ fn revision_of(reply: &Reply) -> Option<u64> {
     }
     let head: Head = serde_json::from_slice(&reply.body.whole()).ok()?;
     head.metadata.resource_version.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use api::status::Cause;
+    use k8s_openapi::api::core::v1::Pod;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_made_in_a_namespace_that_goes() {
+        let pod = Pod::default();
+        let mut status = Status::forbidden("", "pods", "", "the namespace is being terminated");
+        let create = Write::create(&pod);
+        assert!(!is_moot(&create, &status));
+        status.details.get_or_insert_default().causes.push(Cause {
+            reason: "NamespaceTerminating".into(),
+            ..Cause::default()
+        });
+        assert!(is_moot(&create, &status));
+        assert!(!is_moot(&Write::update(&pod), &status));
+    }
 }

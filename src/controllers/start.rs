@@ -108,7 +108,7 @@ pub fn start(client: Client, view: View, clock: Arc<dyn Clock>, tasks: &Tasks, s
         .on(view.leases.changes(), |lease, _| {
             vec![Key::new("", lease.metadata.name.clone().unwrap_or_default())]
         });
-    Harness::start(taint_eviction::TaintEviction, 1, &s)
+    Harness::start(taint_eviction::TaintEviction::default(), 1, &s)
         .on_each(view.pods.changes())
         .on(view.nodes.changes(), taint_eviction::keys_for_node);
     Harness::start(pod_garbage::OrphanedPods::default(), 1, &s)

@@ -82,7 +82,8 @@ impl Log {
         self.put(&out)
     }
 
-    /// Writes what no line end came for: the container has ended.
+    /// Writes what no line end came for, as a part of a line: the container has ended, and who reads
+    /// the log gets no line end that nobody printed.
     ///
     /// # Errors
     /// The disk.
@@ -91,7 +92,7 @@ impl Log {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let rest = std::mem::take(self.pending(stream));
             if !rest.is_empty() {
-                entry(&mut out, now, stream, 'F', &rest);
+                entry(&mut out, now, stream, 'P', &rest);
             }
         }
         self.put(&out)
@@ -218,7 +219,7 @@ mod tests {
                 "stderr F bad",
                 "stdout F two",
                 "stdout F ",
-                "stdout F rest"
+                "stdout P rest"
             ]
         );
         let text = fs::read_to_string(&path).unwrap();

@@ -128,6 +128,6 @@ mod tests {
         assert!(attached.recv().await.is_none());
         let text = std::fs::read_to_string(&spec.path).unwrap();
         let t = "1970-01-01T00:00:00.000000000Z";
-        assert_eq!(text, format!("{t} stdout F before\n{t} stderr F now\n"));
+        assert_eq!(text, format!("{t} stdout F before\n{t} stderr P now\n"));
     }
 }
