@@ -55,11 +55,21 @@ pub enum TelemetryError {
     Twice,
 }
 
+/// Libraries that say at `info` what is for nobody: two lines for each question to the name server. Who wants to hear it
+/// names the library.
+const QUIET: &str = "hickory_server=warn";
+
+/// What is logged at that level.
+fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
+    // Of two directives for one target the later one counts.
+    EnvFilter::try_new(format!("{QUIET},{level}"))
+        .map_err(|error| TelemetryError::Level(level.to_owned(), error.to_string()))
+}
+
 /// Sends log lines to standard error. `level` is a level (`info`) or a list of
 /// `target=level` as `tracing_subscriber::EnvFilter` reads it.
 pub fn init(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(level)
-        .map_err(|error| TelemetryError::Level(level.to_owned(), error.to_string()))?;
+    let filter = filter(level)?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -169,6 +179,17 @@ mod tests {
             text.contains("# TYPE thing_count un") && text.contains("\nthing_count 1"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn chatty_libraries_are_quiet_until_somebody_names_them() {
+        assert!(filter("info").unwrap().to_string().contains(QUIET));
+        let named = filter("info,hickory_server=debug").unwrap().to_string();
+        assert!(
+            named.contains("hickory_server=debug") && !named.contains(QUIET),
+            "{named}"
+        );
+        assert!(filter("no=such=level").is_err());
     }
 
     #[test]
