@@ -98,17 +98,10 @@ fn delegate(root: &Path, group: &Path, settings: &[(&str, &str, String)]) -> io:
 
 fn pass_on(folder: &Path, root: &Path, controller: &str) -> io::Result<()> {
     let file = folder.join("cgroup.subtree_control");
-    let mut written = fs::write(&file, format!("+{controller}"));
-    // A root with processes in it is somebody's container, and this node one of the processes.
-    if folder == root
-        && written
-            .as_ref()
-            .is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY))
-    {
-        aside::move_processes(root).map_err(|error| about(&file, &error))?;
-        written = fs::write(&file, format!("+{controller}"));
+    if folder == root {
+        aside::make_room(root).map_err(|error| about(&file, &error))?;
     }
-    written.map_err(|error| about(&file, &error))
+    fs::write(&file, format!("+{controller}")).map_err(|error| about(&file, &error))
 }
 
 /// Version 2 would end processes of a group to get it below a new limit; version 1 refuses the limit, and so do we.
