@@ -111,6 +111,11 @@ fn its_volume_is_made_attached_shared_grown_and_removed() {
         cluster.apply(&user("later", "data"));
         cluster.event("later", "FailedMount", &["rpc error: code = Unavailable"]);
         peer.begin("hostpathplugin");
+        // Helpers end when they notice that they have lost it, and a kubelet begins them again.
+        for helper in ["csi-provisioner", "csi-attacher", "csi-resizer"] {
+            peer.kill(helper);
+            peer.begin(helper);
+        }
         assert_eq!(sh(&cluster, "later", "cat /data/note"), "from oci\n");
         cluster.kill();
         cluster.restart();
