@@ -193,8 +193,18 @@ impl Cluster {
     }
 
     /// Runs kubectl; its output, whatever its exit code.
+    ///
+    /// Some releases throw away what they hear before they listen on all channels of an `exec`, say so on standard
+    /// error alone, and end well (kubernetes/kubernetes#131189): they are asked again.
     pub fn run(&self, args: &[&str]) -> Output {
-        self.kubectl(args).output().expect("kubectl")
+        loop {
+            let output = self.kubectl(args).output().expect("kubectl");
+            let said = String::from_utf8_lossy(&output.stderr);
+            if !said.contains("discarding message") {
+                return output;
+            }
+            eprintln!("kubectl {} lost something and is asked again: {said}", args.join(" "));
+        }
     }
 
     /// Runs kubectl, which must succeed; its standard output.
