@@ -8,7 +8,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use client::{Kubeconfig, tls};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::Method;
 use serde_json::{Value, json};
@@ -16,13 +15,12 @@ use wire::Wire;
 
 use crate::api_watch;
 use crate::bare::Bare;
+use crate::maps::{MAPS, map, wires};
 use crate::node::Node;
-use crate::table::{self, mib};
+use kit::table::{self, mib};
 
 /// Connections, each with one request under way.
 pub const CONNECTIONS: usize = 32;
-/// Bytes of an object's text.
-const TEXT_BYTES: usize = 1024;
 /// Bytes of an answer: an object's text with what the server adds.
 const ANSWER_BYTES: usize = 1536;
 /// Definitions of kinds.
@@ -31,9 +29,6 @@ const DEFINITIONS: usize = 1000;
 const LISTS: usize = 20;
 /// What a server frees after work it has given back within this time.
 const REST: Duration = Duration::from_secs(15);
-
-/// Where the objects are.
-pub const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 /// Prints the tables for that many objects.
 pub async fn measure(bin: &Path, scratch: &Path, objects: usize) -> anyhow::Result<()> {
@@ -113,27 +108,6 @@ async fn verbs(node: &Node, wires: &[Wire], objects: usize) -> anyhow::Result<u6
 
 fn grown(before: u64, after: u64) -> f64 {
     after.saturating_sub(before) as f64
-}
-
-/// That many connections to the node.
-pub async fn wires(node: &Node, count: usize) -> anyhow::Result<Vec<Wire>> {
-    let config = Kubeconfig::read(&node.kubeconfig())?.http_config();
-    let tls = tls::config(&config.ca_pem, &config.credentials, &[b"h2"])?;
-    let mut wires = Vec::with_capacity(count);
-    for _ in 0..count {
-        wires.push(Wire::open(&config.server, tls.clone()).await?);
-    }
-    Ok(wires)
-}
-
-/// The text of an object; its labels and name are beside the 1 KiB.
-pub fn map(number: usize, phase: &str) -> String {
-    let metadata = json!({ "name": format!("bench-{number}"), "labels": { "phase": phase } });
-    json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata,
-        "data": { "text": "x".repeat(TEXT_BYTES), "number": number.to_string() },
-    })
-    .to_string()
 }
 
 /// Who is asked: the node, and the server that does nothing.

@@ -8,9 +8,9 @@ use http::Method;
 use tokio::task::JoinSet;
 use wire::Wire;
 
-use crate::api::{self as bench, MAPS};
+use crate::maps::{self, MAPS};
 use crate::node::Node;
-use crate::table;
+use kit::table;
 
 /// Watchers, each with a connection of its own.
 const WATCHERS: usize = 100;
@@ -28,7 +28,7 @@ pub async fn measure(node: &Node, wires: &[Wire], changes: usize) -> anyhow::Res
         .await?;
     let path = format!("{MAPS}?watch=true&resourceVersion={}", wire::revision(&list)?);
     let mut watchers = JoinSet::new();
-    for wire in bench::wires(node, WATCHERS).await? {
+    for wire in maps::wires(node, WATCHERS).await? {
         let events = wire.watch(&path).await?;
         watchers.spawn(async move {
             let seen = events.take(changes).await;
@@ -80,9 +80,7 @@ async fn put(wires: &[Wire], changes: usize) -> anyhow::Result<Times> {
             let mut times = Vec::new();
             for number in numbers {
                 let path = format!("{MAPS}/bench-{number}");
-                let answer = wire
-                    .ask(Method::PUT, &path, bench::map(number, "watched"))
-                    .await?;
+                let answer = wire.ask(Method::PUT, &path, maps::map(number, "watched")).await?;
                 times.push((wire::revision(&answer)?, Instant::now()));
             }
             anyhow::Ok(times)

@@ -10,7 +10,9 @@ use tokio::time::sleep;
 use wire::Wire;
 
 use crate::node::Node;
-use crate::{backend, process};
+use kit::process;
+
+use crate::backend;
 
 /// Where it listens, in the sandbox's own network.
 const ADDRESS: &str = "127.0.0.1:8443";

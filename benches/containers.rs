@@ -10,9 +10,9 @@ use oci::images::{Images, ImagesConfig, ImportOptions};
 use serde_json::json;
 
 use crate::backend::pack;
-use crate::process;
-use crate::sandbox::run;
-use crate::table::{self, median, ms, range};
+use kit::process;
+use kit::sandbox::run;
+use kit::table::{self, median, ms, range};
 
 /// The pod that is there all the time.
 const LASTING: &str = "bench-lasting";

@@ -10,7 +10,7 @@ use kube::api::{Api, ListParams, PostParams};
 
 use crate::node::Node;
 use crate::pods;
-use crate::table::{self, mib};
+use kit::table::{self, mib};
 
 /// Requests under way at once.
 const AT_ONCE: usize = 32;

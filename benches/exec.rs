@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 
 use crate::containers::{Ours, PEERS, bundle, busybox, version, with_version_two};
-use crate::table::{self, median, mib, ms, quantile, range};
+use kit::table::{self, median, mib, ms, quantile, range};
 
 /// What the containers run meanwhile.
 const WAITS: [&str; 3] = ["/bin/busybox", "sleep", "86400"];

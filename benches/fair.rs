@@ -6,20 +6,19 @@
 //! give way to the other's at once. On fewer than two processors there is nothing to share out, and all share them.
 
 mod herd;
+mod way;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client::{Credentials, Kubeconfig, tls};
 use http::Method;
-use serde_json::{Value, json};
-use wire::Wire;
 
-use crate::api::MAPS;
+use crate::maps::MAPS;
 use crate::node::Node;
-use crate::table::{self, ms, quantile};
 use herd::{Greed, Herd};
+use kit::table::{self, ms, quantile};
+use way::{Way, account, map};
 
 /// What is listed: so many objects of so many bytes.
 const OBJECTS: usize = 150;
@@ -38,22 +37,6 @@ struct Took {
     writes: Vec<f64>,
 }
 
-/// How an account gets in.
-pub struct Way {
-    server: String,
-    ca_pem: String,
-    token: String,
-}
-
-impl Way {
-    /// A connection of its own.
-    pub async fn wire(&self) -> anyhow::Result<Wire> {
-        let nobody = Credentials::default();
-        let tls = tls::config(&self.ca_pem, &nobody, &[b"h2"])?;
-        Wire::open(&self.server, tls).await?.bearing(&self.token)
-    }
-}
-
 /// Prints the table, each round of that many seconds.
 pub async fn measure(bin: &Path, scratch: &Path, seconds: u64) -> anyhow::Result<()> {
     let processors = std::thread::available_parallelism()?.get();
@@ -67,7 +50,7 @@ pub async fn measure(bin: &Path, scratch: &Path, seconds: u64) -> anyhow::Result
         sys::process::set_processors(0..share)?;
     }
     node.ready().await?;
-    let admin = crate::api::wires(&node, 1).await?.remove(0);
+    let admin = crate::maps::wires(&node, 1).await?.remove(0);
     let elephant = Arc::new(account(&node, &admin, "elephant").await?);
     let mouse = account(&node, &admin, "mouse").await?;
     for number in 0..OBJECTS {
@@ -165,34 +148,4 @@ async fn nibble(way: &Way, time: Duration) -> anyhow::Result<Took> {
         tokio::time::sleep(PAUSE).await;
     }
     Ok(took)
-}
-
-/// The text of an object.
-pub fn map(name: &str, bytes: usize) -> String {
-    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "x".repeat(bytes)}})
-        .to_string()
-}
-
-/// A service account with an editor's rights in `default`.
-async fn account(node: &Node, admin: &Wire, name: &str) -> anyhow::Result<Way> {
-    let core = "/api/v1/namespaces/default/serviceaccounts";
-    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
-    let object = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
-    admin.ask(Method::POST, core, object.to_string()).await?;
-    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
-        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}]});
-    admin.ask(Method::POST, rbac, binding.to_string()).await?;
-    let asked = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
-    let answer = admin
-        .ask(Method::POST, &format!("{core}/{name}/token"), asked.to_string())
-        .await?;
-    let answer: Value = serde_json::from_slice(&answer)?;
-    let config = Kubeconfig::read(&node.kubeconfig())?.http_config();
-    Ok(Way {
-        server: config.server,
-        ca_pem: config.ca_pem,
-        token: answer["status"]["token"].as_str().unwrap_or_default().to_owned(),
-    })
 }

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::disk::Disk;
 use crate::node::Node;
-use crate::table::{self, mib};
+use kit::disk::Disk;
+use kit::table::{self, mib};
 
 /// Size of the disk.
 const DISK_BYTES: u64 = 2 << 30;

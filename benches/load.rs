@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::{process, table};
+use kit::{process, table};
 
 /// Rounds for each URL.
 pub const ROUNDS: usize = 3;

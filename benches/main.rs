@@ -15,6 +15,7 @@ mod exec;
 mod fair;
 mod idle;
 mod load;
+mod maps;
 mod node;
 mod pods;
 mod service_table;
@@ -27,7 +28,7 @@ mod within;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use kit::{disk, process, sandbox, table};
+use kit::sandbox;
 
 #[derive(Parser)]
 #[command(about = "Measures Coracle beside its peers; each question prints one table")]

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use crate::process;
+use kit::process;
 
 /// A running `coracle up`; ended, and its traces removed, when dropped.
 pub struct Node {

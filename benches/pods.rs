@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 
 use crate::backend;
 use crate::node::Node;
-use crate::process;
-use crate::table::{self, ms, quantile};
+use kit::process;
+use kit::table::{self, ms, quantile};
 
 /// Image of the Wasm guest.
 pub const WASM: &str = "local/hello-http:1";

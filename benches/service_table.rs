@@ -15,8 +15,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use network::{Catalog, NetworkConfig, PodRouting, ServiceProxy, Services};
 use serde_json::json;
 
-use crate::process;
-use crate::table::{self, ms, quantile};
+use kit::process;
+use kit::table::{self, ms, quantile};
 
 const ENDPOINTS: u32 = 10;
 /// What a node that follows the change works on: one Service of many, another each time.
@@ -120,7 +120,7 @@ fn config(scratch: &Path) -> anyhow::Result<NetworkConfig> {
         node_cidr: "10.64.0.0/20".parse()?,
         service_cidr: "10.43.0.0/16".parse()?,
         node_name: "here".into(),
-        node_ip: crate::sandbox::NODE_IP.parse()?,
+        node_ip: kit::sandbox::NODE_IP.parse()?,
         node_ip6: None,
         routing: PodRouting::Auto,
         proxy: ServiceProxy::Kernel,

@@ -14,8 +14,8 @@ use serde_json::json;
 use crate::load::{self, Connections, ROUNDS};
 use crate::node::Node;
 use crate::pods;
-use crate::process::{Peer, await_port};
-use crate::sandbox::NODE_IP;
+use kit::process::{Peer, await_port};
+use kit::sandbox::NODE_IP;
 
 const BACKENDS: usize = 3;
 /// The Service's name, and the label of its pods.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::ensure;
 
 use crate::node::Node;
-use crate::table::{self, median, mib, ms, range};
+use kit::table::{self, median, mib, ms, range};
 
 /// Prints the table.
 pub fn measure(bin: &Path, scratch: &Path, runs: usize) -> anyhow::Result<()> {

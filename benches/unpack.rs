@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 
-use crate::process;
-use crate::sandbox::run;
-use crate::table::{self, median, mib, ms, range};
+use kit::process;
+use kit::sandbox::run;
+use kit::table::{self, median, mib, ms, range};
 
 const FILES: usize = 4000;
 

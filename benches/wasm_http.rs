@@ -11,7 +11,7 @@ use crate::backend;
 use crate::load;
 use crate::node::Node;
 use crate::pods;
-use crate::process::{Peer, await_port};
+use kit::process::{Peer, await_port};
 
 /// On pods: instances answer many requests.
 pub const REUSE: &str = "coracle.dev/wasm-reuse";

@@ -9,8 +9,8 @@ use kube::api::{Api, PostParams};
 use crate::load;
 use crate::node::Node;
 use crate::pods;
-use crate::process::await_port;
 use crate::wasm_http::{REUSE, wasm_pod};
+use kit::process::await_port;
 
 /// Where the asked one of a pair listens.
 const BACK: u16 = 8081;

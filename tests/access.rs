@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use crate::support::cluster::said;
 use crate::support::manifests::idle_pod;
 use crate::support::rest::As;
+use crate::support::said::said;
 use crate::support::{Cluster, assert_has, eventually, sandboxed};
 
 const CONFIGMAPS: &str = "/api/v1/namespaces/default/configmaps";

@@ -161,7 +161,7 @@ pub fn asked(server: &str, token: &str) -> Result<String, String> {
         .args(["-H", "Content-Type: application/json", "-d", review, &url])
         .output()
         .expect("curl");
-    crate::support::cluster::said(out)
+    crate::support::said::said(out)
 }
 
 /// Starts the server anew with its clock set so.

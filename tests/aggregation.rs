@@ -206,8 +206,7 @@ fn it_is_shown(cluster: &Cluster) {
             .dress(explain.args(["explain", "boats.crew"]))
             .output()
             .unwrap();
-        let said =
-            crate::support::cluster::said(out).unwrap_or_else(|why| panic!("kubectl 1.{minor}: {why}"));
+        let said = crate::support::said::said(out).unwrap_or_else(|why| panic!("kubectl 1.{minor}: {why}"));
         assert_has(&said, &["How many row."]);
     }
 }

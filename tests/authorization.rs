@@ -273,7 +273,7 @@ fn boat(dir: &Path) -> [String; 2] {
     let line = "openssl req -new -newkey rsa:2048 -nodes -subj /CN=boat -keyout boat.key -out boat.csr && \
                 openssl req -x509 -key boat.key -subj /CN=boat -days 1 -out boat.crt";
     let done = Command::new("sh").args(["-c", line]).current_dir(dir).output();
-    crate::support::cluster::said(done.expect("openssl")).expect("a request");
+    crate::support::said::said(done.expect("openssl")).expect("a request");
     ["boat.csr", "boat.crt"].map(|name| STANDARD.encode(std::fs::read(dir.join(name)).expect(name)))
 }
 

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-use crate::support::cluster::ROOMY;
 use crate::support::manifests::{BUSYBOX, busybox_pod, idle_pod};
+use crate::support::program::ROOMY;
 use crate::support::rest::Answer;
 use crate::support::running::Running;
 use crate::support::{Cluster, PATIENCE, assert_has, eventually, has, sandboxed, tools};

@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::cluster::said;
 use crate::support::rest::As;
+use crate::support::said::said;
 use crate::support::{Cluster, assert_has, eventually, sandboxed};
 
 const CLIENT: &str = "kubernetes.io/kube-apiserver-client";

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
+use crate::support::instances::instance_ids;
 use crate::support::manifests::{BUSYBOX, IDLE};
-use crate::support::sandbox::instance_ids;
 use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
 
 const ROOT: &str = "/sys/fs/cgroup";

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use base::{Random, SeededRandom};
 
+use crate::support::instances::instance_ids;
 use crate::support::manifests::BUSYBOX;
 use crate::support::running::{kill_hard, processes};
-use crate::support::sandbox::instance_ids;
 use crate::support::{Cluster, eventually, sandboxed};
 
 /// Pods in all; more with `CORACLE_CHURN_PODS`.

@@ -90,7 +90,7 @@ fn a_data_folder_has_one_owner() {
             .args(["up", "--listen", "7443", "--data-dir"])
             .arg(&cluster.dir)
             .output();
-        let why = crate::support::cluster::said(again.unwrap()).unwrap_err();
+        let why = crate::support::said::said(again.unwrap()).unwrap_err();
         assert_has(&why, &["is in use by process", &cluster.pid().to_string()]);
     });
 }

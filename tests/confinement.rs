@@ -3,9 +3,9 @@
 
 use std::fs;
 
+use crate::support::instances::instance_ids;
 use crate::support::manifests::{BUSYBOX, IDLE};
 use crate::support::running::processes;
-use crate::support::sandbox::instance_ids;
 use crate::support::{Cluster, assert_has, sandboxed};
 
 /// Prints all that the kernel knows of a process' rights and place.

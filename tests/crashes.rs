@@ -3,11 +3,12 @@
 //!
 //! `CORACLE_CRASHES` is how often (200), `CORACLE_SEED` which moments.
 
+mod shared;
 mod writers;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base::{Random, SeededRandom};
@@ -17,6 +18,7 @@ use kube::api::{Api, ListParams};
 use kube::core::NamespaceResourceScope;
 use tokio::sync::RwLock;
 
+use self::shared::{Shared, lock};
 use self::writers::{Writer, Written, count, shown};
 use crate::support::ledger::{Ledger, Shown};
 use crate::support::watcher::Watcher;
@@ -28,31 +30,6 @@ const CRASHES: u64 = 200;
 const WRITERS: u64 = 3;
 /// Most replicas that a Deployment ever has.
 const REPLICAS_MAX: u64 = 3;
-
-/// What the scenario's threads share.
-struct Shared {
-    client: kube::Client,
-    /// Held by everybody who writes, and by nobody while the whole is looked at.
-    gate: RwLock<()>,
-    stop: AtomicBool,
-    maps: Mutex<Ledger>,
-    deployments: Mutex<Ledger>,
-    /// What broke a promise.
-    broken: Mutex<Vec<String>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("no holder panics")
-}
-
-impl Shared {
-    fn hold(&self, promise: Result<(), String>) {
-        if let Err(why) = promise {
-            eprintln!("BROKEN: {why}");
-            lock(&self.broken).push(why);
-        }
-    }
-}
 
 async fn list<K>(client: &kube::Client) -> Result<(Vec<K>, u64), String>
 where

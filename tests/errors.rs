@@ -92,7 +92,7 @@ fn unknown_and_duplicate_fields_are_refused_or_told() {
             let refused = cluster.feed(&["create", "-f", "-"], manifest).unwrap_err();
             assert_has(&refused, &[r#"unknown field "spec.containers[0].imagePolicy""#]);
             let out = cluster.kubectl(&["create", "--validate=warn", "--dry-run=server", "-f", "-"]);
-            let warned = crate::support::cluster::feed(out, manifest);
+            let warned = crate::support::said::feed(out, manifest);
             assert_has(
                 &warned,
                 &[
@@ -110,7 +110,7 @@ fn unknown_and_duplicate_fields_are_refused_or_told() {
             );
             let odd = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - name: c\n    image: i\n    env: [{name: A, value: b}, {name: A, value: c}]\n";
             let out = cluster.kubectl(&["create", "--dry-run=server", "-f", "-"]);
-            let warned = crate::support::cluster::feed(out, odd);
+            let warned = crate::support::said::feed(out, odd);
             let hides = r#"Warning: spec.containers[0].env[1]: hides previous definition of "A""#;
             assert_has(&warned, &[hides, "pod/p created (server dry run)"]);
         }

@@ -333,7 +333,7 @@ fn a_leader_that_is_cut_off_is_replaced_and_serves_nobody() {
             .arg(&key);
             curl.args(["https://127.0.0.1:6443/api/v1/namespaces/default/configmaps"])
                 .args(args);
-            crate::support::cluster::said(servers.hosts[1].output(&mut curl)).expect("an answer")
+            crate::support::said::said(servers.hosts[1].output(&mut curl)).expect("an answer")
         };
         for args in [&["-d", r#"{"metadata":{"name":"lost"}}"#][..], &[]] {
             // It takes a moment until it knows that it does not lead any more.

@@ -318,7 +318,7 @@ fn patches_of_three_types_and_an_editor_change_objects() {
                 .output()
                 .unwrap();
             assert_has(
-                &crate::support::cluster::said(out).unwrap(),
+                &crate::support::said::said(out).unwrap(),
                 &["deployment.apps/d edited"],
             );
             assert_eq!(field("{.spec.template.spec.containers[0].image}"), "edited:2");

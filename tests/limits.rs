@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::support::instances::instance_ids;
 use crate::support::latency::{prepare, probe};
 use crate::support::manifests::{BUSYBOX, busybox_pod};
-use crate::support::sandbox::instance_ids;
 use crate::support::{Cluster, assert_has, eventually, sandboxed};
 
 /// A pod of one container with limits, and a command where it is an OCI image's.

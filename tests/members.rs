@@ -7,10 +7,10 @@ use apiserver::pki::Ca;
 use store::{Dialer, Peer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::cluster::said;
 use crate::support::hosts::Place;
 use crate::support::manifests::idle_pod;
 use crate::support::rest::As;
+use crate::support::said::said;
 use crate::support::sandbox::run;
 use crate::support::servers::Servers;
 use crate::support::{Cluster, assert_has, eventually, sandboxed};
@@ -137,7 +137,7 @@ fn who_may_not_join_is_told_why() {
         let refused = |data: &Path, args: &[&str]| {
             let mut command = std::process::Command::new(crate::support::tools::coracle());
             command.arg("server").arg("--data-dir").arg(data).args(args);
-            crate::support::cluster::said(host.output(&mut command)).expect_err("a refusal")
+            crate::support::said::said(host.output(&mut command)).expect_err("a refusal")
         };
         let data = host.data();
         let join = ["--join", &url, "--token-file", &token];

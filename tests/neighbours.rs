@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use crate::support::cluster::said;
 use crate::support::manifests::{BUSYBOX, IDLE};
+use crate::support::said::said;
 use crate::support::{Cluster, eventually, sandboxed};
 
 /// Requests whose packets are counted.

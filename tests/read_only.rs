@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::cluster::said;
 use crate::support::rest::Answer;
+use crate::support::said::said;
 use crate::support::sandbox::run;
 use crate::support::{Cluster, assert_has, eventually, sandboxed, tools};
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::cluster::said;
+use crate::support::said::said;
 use crate::support::servers::Servers;
 use crate::support::{Cluster, assert_has, eventually, sandboxed, tools};
 

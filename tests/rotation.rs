@@ -5,10 +5,10 @@ use std::process::Command;
 
 use crate::account_secrets::{asking, told};
 use crate::encryption::holding;
-use crate::support::cluster::said;
 use crate::support::hosts::Place;
 use crate::support::manifests::idle_pod;
 use crate::support::rest::As;
+use crate::support::said::said;
 use crate::support::servers::Servers;
 use crate::support::{Cluster, assert_has, eventually, sandboxed, tools};
 

@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use crate::support::cluster::{curl, said};
+use crate::support::cluster::curl;
+use crate::support::said::said;
 use crate::support::sandbox::NODE_IP;
 use crate::support::{Cluster, assert_has, eventually, has, sandboxed, tools};
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::cluster::said;
+use crate::support::said::said;
 use crate::support::{Cluster, assert_has, eventually, sandboxed, tools};
 
 const RANGE: &str = r#"

@@ -29,7 +29,7 @@ spec:
             let top = |args: &[&str]| {
                 let mut command = std::process::Command::new(&kubectl);
                 let out = cluster.dress(command.arg("top").args(args)).output().unwrap();
-                crate::support::cluster::said(out).map_err(|why| format!("kubectl 1.{minor}: {why}"))
+                crate::support::said::said(out).map_err(|why| format!("kubectl 1.{minor}: {why}"))
             };
             eventually("the node's use", || {
                 has(&top(&["nodes"])?, &["CPU", "MEMORY", "Mi"])

@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::support::cluster::said;
 use crate::support::rest::{Answer, As};
+use crate::support::said::said;
 use crate::support::{Cluster, assert_has, eventually, sandboxed};
 
 const WHOAMI: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";

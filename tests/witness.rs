@@ -4,8 +4,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use crate::failover::Clients;
-use crate::support::cluster::said;
 use crate::support::hosts::Host;
+use crate::support::said::said;
 use crate::support::servers::Servers;
 use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::Method;
 use tokio::runtime::Runtime;
 
-use super::{Way, map};
-use crate::api::MAPS;
+use super::way::{Way, map};
+use crate::maps::MAPS;
 
 /// How long a client that was told to come back stays away, as client-go does at the least.
 const AWAY: Duration = Duration::from_millis(100);

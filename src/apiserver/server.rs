@@ -33,6 +33,7 @@ mod keeping;
 mod newcomer;
 mod prepared;
 mod witness;
+mod witness_tls;
 
 pub use error::StartError;
 use newcomer::taken_in;

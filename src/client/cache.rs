@@ -7,11 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base::{OnError, Tasks};
 use tokio::sync::{mpsc, watch};
 
-use crate::reflect;
-use crate::typed::{Client, Object};
+use crate::typed::Object;
 pub use change::Change;
 pub use options::CacheOptions;
 
@@ -67,41 +65,6 @@ fn key_of<T: Object>(object: &T) -> String {
 }
 
 impl<T: Object> Cache<T> {
-    /// A cache of what `options` select ([`Selectors`](crate::typed::Selectors) will do), kept up to date by a task
-    /// of `tasks`.
-    pub fn start(client: &Client, options: impl Into<CacheOptions>, tasks: &Tasks) -> Self {
-        Self::resume(client, options, None, tasks)
-    }
-
-    /// [`Cache::start`] for one that knows objects from before, such as from a disk. They are
-    /// shown until the server's first list says otherwise.
-    pub fn resume(
-        client: &Client,
-        options: impl Into<CacheOptions>,
-        known: Option<Vec<T>>,
-        tasks: &Tasks,
-    ) -> Self {
-        let cache = Self::with(known.is_some());
-        known.into_iter().flatten().for_each(|object| cache.apply(object));
-        let run = reflect::run(client.clone(), options.into(), cache.clone());
-        tasks.spawn(format!("cache of {}", T::URL_PATH_SEGMENT), OnError::Log, run);
-        cache
-    }
-
-    /// A cache of a kind that comes and goes: kept up to date while `served` says that the server has the kind,
-    /// empty and at revision 0 while not. Nobody waits for it: it counts as synced from the start.
-    pub fn start_while(
-        client: &Client,
-        options: impl Into<CacheOptions>,
-        served: watch::Receiver<bool>,
-        tasks: &Tasks,
-    ) -> Self {
-        let cache = Self::fixed([]);
-        let run = reflect::run_while(client.clone(), options.into(), cache.clone(), served);
-        tasks.spawn(format!("cache of {}", T::URL_PATH_SEGMENT), OnError::Log, run);
-        cache
-    }
-
     /// A cache that nothing feeds, complete as it is; for tests and for worlds made by hand.
     pub fn fixed(objects: impl IntoIterator<Item = T>) -> Self {
         let cache = Self::empty();
@@ -113,7 +76,7 @@ impl<T: Object> Cache<T> {
         Self::with(false)
     }
 
-    fn with(resumed: bool) -> Self {
+    pub(crate) fn with(resumed: bool) -> Self {
         let state = State {
             objects: BTreeMap::new(),
             listeners: Vec::new(),

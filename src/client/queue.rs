@@ -155,6 +155,16 @@ impl<K: Hash + Eq + Clone> Default for WorkQueue<K> {
     }
 }
 
+impl QueueMetrics {
+    /// An empty queue, counted under that name.
+    pub fn queue<K: Hash + Eq + Clone + Send + 'static>(&self, name: &'static str) -> WorkQueue<K> {
+        let made = WorkQueue::counted(self.counts(name));
+        let watched: Arc<dyn Watched> = made.shared.clone();
+        self.watch(name, &watched);
+        made
+    }
+}
+
 impl<K: Hash + Eq + Clone> WorkQueue<K> {
     /// An empty queue that nobody counts.
     pub fn new() -> Self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::request::{EventKind, EventStream, Options, Verb, WatchEvent};
 use api::status::Status;
-use base::{Backoff, SystemRandom};
+use base::{Backoff, OnError, SystemRandom, Tasks};
 use futures_util::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::watch;
@@ -19,6 +19,43 @@ use crate::typed::{Client, Object, decode, decode_object};
 /// is back in a fraction of a second and the whole node waits for its caches.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(10);
+
+impl<T: Object> Cache<T> {
+    /// A cache of what `options` select ([`Selectors`](crate::typed::Selectors) will do), kept up to date by a task
+    /// of `tasks`.
+    pub fn start(client: &Client, options: impl Into<CacheOptions>, tasks: &Tasks) -> Self {
+        Self::resume(client, options, None, tasks)
+    }
+
+    /// [`Cache::start`] for one that knows objects from before, such as from a disk. They are
+    /// shown until the server's first list says otherwise.
+    pub fn resume(
+        client: &Client,
+        options: impl Into<CacheOptions>,
+        known: Option<Vec<T>>,
+        tasks: &Tasks,
+    ) -> Self {
+        let cache = Self::with(known.is_some());
+        known.into_iter().flatten().for_each(|object| cache.apply(object));
+        let run = run(client.clone(), options.into(), cache.clone());
+        tasks.spawn(format!("cache of {}", T::URL_PATH_SEGMENT), OnError::Log, run);
+        cache
+    }
+
+    /// A cache of a kind that comes and goes: kept up to date while `served` says that the server has the kind,
+    /// empty and at revision 0 while not. Nobody waits for it: it counts as synced from the start.
+    pub fn start_while(
+        client: &Client,
+        options: impl Into<CacheOptions>,
+        served: watch::Receiver<bool>,
+        tasks: &Tasks,
+    ) -> Self {
+        let cache = Self::fixed([]);
+        let run = run_while(client.clone(), options.into(), cache.clone(), served);
+        tasks.spawn(format!("cache of {}", T::URL_PATH_SEGMENT), OnError::Log, run);
+        cache
+    }
+}
 
 struct Reflector<T> {
     client: Client,

@@ -2,8 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::Result;
-use super::error::SeccompError;
+use super::error::{Result, SeccompError};
 
 /// A line for each call, sorted by name: its numbers as [`Abi`] has them in order, `-` where there is no such call.
 /// Up to Linux 7.1.

@@ -14,6 +14,8 @@
 
 mod calls;
 mod compile;
+pub mod error;
+mod instructions;
 pub mod machine;
 mod rule;
 
@@ -29,32 +31,7 @@ use calls::Abi;
 use compile::Rules;
 use rule::Rule;
 
-/// What can go wrong.
-pub mod error {
-    /// Why a profile cannot be had.
-    #[derive(Debug, thiserror::Error)]
-    pub enum SeccompError {
-        /// A name that is no call's on any machine that we know.
-        #[error("there is no system call {0:?}")]
-        Unknown(String),
-        /// Calls have six arguments.
-        #[error("there is no argument {0}")]
-        NoArgument(u32),
-        /// The kernel takes no longer ones.
-        #[error("the profile makes a filter of {0} instructions, more than the kernel takes")]
-        TooLong(usize),
-        /// Nobody decides over calls, or the descriptor was taken.
-        #[error("there is nobody to notify")]
-        NobodyListens,
-        /// The kernel's.
-        #[error("loading a filter of system calls: {0}")]
-        Load(#[from] std::io::Error),
-    }
-}
-
-use error::SeccompError;
-
-type Result<T> = std::result::Result<T, SeccompError>;
+use error::{Result, SeccompError};
 
 /// Architectures, as profiles name them. Those that a machine cannot have mean nothing on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

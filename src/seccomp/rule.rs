@@ -2,10 +2,9 @@
 
 use sys::seccomp::Instruction;
 
-use super::Result;
 use super::calls::ScmpSyscall;
-use super::compile::{Test, jump, load, mask, ret};
-use super::error::SeccompError;
+use super::error::{Result, SeccompError};
+use super::instructions::{Test, jump, load, mask, ret};
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

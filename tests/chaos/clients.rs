@@ -1,10 +1,11 @@
 //! Clients at work, and what they are judged by.
 
 mod caller;
+mod shared;
 mod watch;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use api::request::Verb;
@@ -15,6 +16,7 @@ use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 
 use self::caller::Caller;
+use self::shared::{KEYS, Shared, lock, shown};
 use self::watch::Watch;
 use crate::support::servers::Servers;
 use crate::support::{eventually, maps};
@@ -23,63 +25,8 @@ use crate::support::{eventually, maps};
 const CALLERS: usize = 8;
 /// Watches; each begins at another server, and goes on at the next when it breaks off.
 const WATCHES: usize = 4;
-/// ConfigMaps that all clients write.
-const KEYS: u64 = 4;
 /// Less than this in a round, and nothing was tried.
 const WRITES_MIN: usize = 100;
-
-/// What all clients share.
-pub struct Shared {
-    began: Instant,
-    stop: AtomicBool,
-    /// Held by everybody who asks for something, and by nobody while a round is judged.
-    gate: RwLock<()>,
-    /// Counts the rounds, each of which has ConfigMaps of its own.
-    round: AtomicU64,
-    values: AtomicU64,
-    registers: Mutex<Registers>,
-    /// What broke a promise.
-    broken: Mutex<Vec<String>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("no holder panics")
-}
-
-impl Shared {
-    /// Microseconds since the beginning.
-    fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_micros()).expect("less than many years")
-    }
-
-    fn hold(&self, promise: Result<(), String>) {
-        if let Err(why) = promise {
-            eprintln!("BROKEN: {why}");
-            lock(&self.broken).push(why);
-        }
-    }
-
-    /// The name of one of this round's ConfigMaps.
-    fn key(&self, number: u64) -> String {
-        format!("r{}-{number}", self.round.load(Ordering::Relaxed))
-    }
-
-    /// Whether a ConfigMap is of this round.
-    fn is_current(&self, name: &str) -> bool {
-        let prefix = format!("r{}-", self.round.load(Ordering::Relaxed));
-        name.starts_with(&prefix)
-    }
-
-    fn value(&self) -> u64 {
-        self.values.fetch_add(1, Ordering::Relaxed) + 1
-    }
-}
-
-/// The value in a ConfigMap, and its revision.
-fn shown(object: &Value) -> (u64, u64) {
-    let value = object["data"]["v"].as_str().and_then(|text| text.parse().ok());
-    (value.unwrap_or(0), maps::revision(object))
-}
 
 /// Clients at work; dropping them does not end them, [`end`](Self::end) does.
 pub struct Clients {

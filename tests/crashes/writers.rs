@@ -14,7 +14,7 @@ use kube::core::NamespaceResourceScope;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Shared, lock};
+use super::shared::{Shared, lock};
 use crate::support::ledger::{Ledger, Shown};
 
 /// Names that a writer uses over and over.

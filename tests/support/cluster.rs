@@ -1,6 +1,6 @@
 //! A running `coracle up` and what can be done with it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, mpsc};
@@ -10,8 +10,9 @@ use nix::sys::signal::Signal;
 
 use super::hosts::Host;
 use super::manifests::BUSYBOX;
+use super::said::{both, feed_raw, said};
 use super::tools::{self, coracle};
-use super::{PATIENCE, eventually, images};
+use super::{PATIENCE, eventually, images, program};
 
 /// A one-node cluster; ended when dropped.
 pub struct Cluster {
@@ -96,7 +97,7 @@ impl Cluster {
 
     /// What the process has logged so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(log_file(&self.dir)).unwrap_or_default()
+        std::fs::read_to_string(program::log_file(&self.dir)).unwrap_or_default()
     }
 
     /// Ends the process as a power cut would: no signal handler runs.
@@ -203,7 +204,10 @@ impl Cluster {
             if !said.contains("discarding message") {
                 return output;
             }
-            eprintln!("kubectl {} lost something and is asked again: {said}", args.join(" "));
+            eprintln!(
+                "kubectl {} lost something and is asked again: {said}",
+                args.join(" ")
+            );
         }
     }
 
@@ -355,45 +359,6 @@ pub fn curl(args: &[&str]) -> Result<String, String> {
     )
 }
 
-/// What a program said: on standard output, or on standard error if it failed.
-pub fn said(out: Output) -> Result<String, String> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if out.status.success() {
-        Ok(text(&out.stdout))
-    } else {
-        Err(text(&out.stderr))
-    }
-}
-
-/// Runs a command with `input` on its standard input; all it said, on both outputs.
-pub fn feed(command: Command, input: &str) -> String {
-    both(&feed_raw(command, input))
-}
-
-fn feed_raw(mut command: Command, input: &str) -> Output {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("kubectl");
-    // It may end without having read everything; its output says why.
-    let _ = child.stdin.take().expect("stdin").write_all(input.as_bytes());
-    child.wait_with_output().expect("kubectl")
-}
-
-fn both(out: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&out.stdout),
-        String::from_utf8_lossy(&out.stderr)
-    )
-}
-
-fn log_file(data: &Path) -> PathBuf {
-    data.with_extension("log")
-}
-
 /// Starts `coracle VERB` and waits for its ready line.
 fn spawn(host: Option<&Host>, verb: &str, data: &Path, args: &[String]) -> Child {
     let mut child = launch(host, verb, data, args);
@@ -412,7 +377,7 @@ fn spawn(host: Option<&Host>, verb: &str, data: &Path, args: &[String]) -> Child
             Ok(_) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 let status = child.wait();
-                let log = std::fs::read_to_string(log_file(data)).unwrap_or_default();
+                let log = std::fs::read_to_string(program::log_file(data)).unwrap_or_default();
                 panic!("coracle ended before it was ready: {status:?}\n{log}");
             }
             Err(mpsc::RecvTimeoutError::Timeout) => panic!("coracle was not ready within {PATIENCE:?}"),
@@ -420,35 +385,13 @@ fn spawn(host: Option<&Host>, verb: &str, data: &Path, args: &[String]) -> Child
     }
 }
 
-/// However full the disk of this machine is, scenarios are about something else, unless they say so.
-pub const ROOMY: [&str; 2] = ["--eviction-hard", "memory.available<50Mi"];
-
-/// Starts `coracle VERB`, which logs to a file beside its data.
-pub fn launch(host: Option<&Host>, verb: &str, data: &Path, args: &[String]) -> Child {
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log_file(data))
-        .expect("a log file");
-    let level = std::env::var("CORACLE_LOG").unwrap_or_else(|_| "info".to_owned());
-    let mut command = Command::new(coracle());
-    command.arg(verb).arg("--data-dir").arg(data).args(args);
-    if !args.iter().any(|arg| arg == ROOMY[0]) {
-        command.args(ROOMY);
-    }
-    command
-        .env("CORACLE_LOG", level)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(log);
+/// Starts the program on that host, or in the sandbox.
+fn launch(host: Option<&Host>, verb: &str, data: &Path, args: &[String]) -> Child {
+    let mut command = program::command(verb, data, args);
     match host {
-        Some(host) => {
-            let command = host.timed(&mut command);
-            host.inside(|| command.spawn())
-        }
-        None => command.spawn(),
+        Some(host) => host.spawn(&mut command),
+        None => command.spawn().expect("coracle"),
     }
-    .expect("coracle")
 }
 
 impl Drop for Cluster {

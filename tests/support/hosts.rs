@@ -20,8 +20,9 @@ use std::sync::{Arc, Mutex};
 
 use super::leftovers;
 use super::machine::Machine;
+use super::said::said;
 use super::sandbox::NODE_IP;
-use super::tools;
+use super::{program, tools};
 
 /// Where a host stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,13 +259,19 @@ impl Host {
 
     /// Runs a program here to its end; its standard output, or what it said on standard error.
     pub fn run(&self, program: &str, args: &[&str]) -> Result<String, String> {
-        super::cluster::said(self.output(Command::new(program).args(args)))
+        said(self.output(Command::new(program).args(args)))
     }
 
     /// Starts a process of one role here without waiting for anything; it logs to a file beside its data.
     pub fn launch(&self, verb: &str, args: &[&str]) -> std::process::Child {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        super::cluster::launch(Some(self), verb, &self.data(), &args)
+        self.spawn(&mut program::command(verb, &self.data(), &args))
+    }
+
+    /// Starts a command here.
+    pub fn spawn(&self, command: &mut Command) -> std::process::Child {
+        let command = self.timed(command);
+        self.inside(|| command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")))
     }
 
     /// Whether this is the sandbox itself.

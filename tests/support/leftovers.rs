@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::sandbox::instance_ids;
+use super::instances::instance_ids;
 
 /// Fails if anything of ours is left in this sandbox: call it after `coracle down`.
 pub fn assert_none(dir: &Path) {

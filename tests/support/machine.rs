@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::cluster::said;
+use super::said::said;
 use super::tools;
 
 /// What process 1 does, given the host name, the scenario's folder and the program's: it forgets the mounts that others

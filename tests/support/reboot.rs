@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::instances::instance_ids;
 use super::leftovers;
-use super::sandbox::instance_ids;
 
 /// Ends every process but the scenario and takes all kernel objects away that
 /// nodes in `dir` have made; files stay. The network is as at the scenario's beginning.

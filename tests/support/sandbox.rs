@@ -6,9 +6,10 @@
 //! first copy, outside, removes the control groups, which outlive processes.
 
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use super::instances::instance_ids;
 use super::leftovers;
 
 const MARK: &str = "CORACLE_SCENARIO_DIR";
@@ -120,20 +121,4 @@ fn clean_up(dir: &Path) {
             eprintln!("cannot remove {group}: {error}");
         }
     }
-}
-
-/// The ids of every node that ran in the folder or in one right below it.
-pub fn instance_ids(dir: &Path) -> Vec<String> {
-    let near = folders(dir);
-    let all = near.iter().flat_map(|folder| folders(folder)).chain(near.clone());
-    let texts = all.filter_map(|folder| std::fs::read_to_string(folder.join("instance-id")).ok());
-    texts.map(|id| id.trim().to_owned()).collect()
-}
-
-fn folders(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect()
 }

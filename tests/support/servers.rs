@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use super::cluster::said;
 use super::hosts::{Host, Hosts, Place};
+use super::said::said;
 use super::tools::coracle;
 use super::{Cluster, eventually};
 

@@ -9,8 +9,8 @@ mod spec;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::oci::{ExecSpec, Found, ImageKind, Process, Usage};
@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use base::Clock;
 use jiff::Timestamp;
 
-use self::containers::{Container, Prepared, Stage, State};
+use self::containers::{Container, Containers, Prepared, Stage};
 use self::spec::told;
 use super::guest::{GuestNetwork, NodeNetwork};
 use super::{Change, Ending, Launch, Runtime, RuntimeError, Sandbox};
@@ -37,8 +37,7 @@ pub struct WasmRuntime {
     inheritance: Arc<Inheritance>,
     /// Whether this agent is about to end: what ends from now on is for the next one to begin again.
     leaving: Arc<AtomicBool>,
-    // A std mutex: nothing awaits while it is held.
-    state: Mutex<State>,
+    containers: Containers,
 }
 
 impl WasmRuntime {
@@ -56,7 +55,7 @@ impl WasmRuntime {
             clock,
             inheritance,
             leaving: Arc::default(),
-            state: Mutex::default(),
+            containers: Containers::default(),
         }
     }
 
@@ -92,7 +91,7 @@ impl Runtime for WasmRuntime {
     }
 
     async fn open_pod(&self, sandbox: &Sandbox) -> Result<(), RuntimeError> {
-        if self.lock().pods.contains_key(&sandbox.uid) {
+        if self.containers.lock().pods.contains_key(&sandbox.uid) {
             return Ok(());
         }
         let open = |path: &std::path::Path| {
@@ -106,12 +105,12 @@ impl Runtime for WasmRuntime {
             (None, false) => None,
         };
         let network = Arc::new(GuestNetwork::new(sandbox, netns, self.node.clone()));
-        self.lock().pods.insert(sandbox.uid.clone(), network);
+        self.containers.lock().pods.insert(sandbox.uid.clone(), network);
         Ok(())
     }
 
     async fn close_pod(&self, uid: &str) -> Result<(), RuntimeError> {
-        let mut state = self.lock();
+        let mut state = self.containers.lock();
         state.pods.remove(uid);
         state.containers.retain(|_, container| {
             let mine = container.pod_uid == uid;
@@ -124,11 +123,13 @@ impl Runtime for WasmRuntime {
     }
 
     fn refused(&self, pod_uid: &str, name: &str, why: &str) {
-        self.with_interfaces(pod_uid, |interfaces| interfaces.refuse(name, why));
+        self.containers
+            .with_interfaces(pod_uid, |interfaces| interfaces.refuse(name, why));
     }
 
     async fn create(&self, launch: &Launch) -> Result<(), RuntimeError> {
-        self.with_interfaces(&launch.pod_uid, |interfaces| interfaces.expect(&launch.name));
+        self.containers
+            .with_interfaces(&launch.pod_uid, |interfaces| interfaces.expect(&launch.name));
         let programs = self.programs(launch).await?;
         let remarks = programs.iter().filter_map(compiled).collect();
         let is_http = programs
@@ -136,9 +137,9 @@ impl Runtime for WasmRuntime {
             .is_some_and(|program| program.kind() == ProgramKind::Http);
         let port = is_http.then_some(launch.port);
         if port.is_some() {
-            self.check_port(launch)?;
+            self.containers.check_port(launch)?;
         }
-        let mut state = self.lock();
+        let mut state = self.containers.lock();
         let network = state.pods.get(&launch.pod_uid).cloned();
         let network =
             network.ok_or_else(|| RuntimeError::Create("the pod's sandbox is not open".to_owned()))?;
@@ -159,7 +160,7 @@ impl Runtime for WasmRuntime {
     }
 
     fn remarks(&self, id: &str) -> Vec<(&'static str, String)> {
-        let mut state = self.lock();
+        let mut state = self.containers.lock();
         let container = state.containers.get_mut(id);
         container
             .map(|container| std::mem::take(&mut container.remarks))
@@ -169,7 +170,7 @@ impl Runtime for WasmRuntime {
     async fn start(&self, id: &str) -> Result<Timestamp, RuntimeError> {
         let not_found = || RuntimeError::NotFound(id.to_owned());
         let origin = {
-            let mut state = self.lock();
+            let mut state = self.containers.lock();
             let container = state.containers.get_mut(id).ok_or_else(not_found)?;
             match std::mem::replace(&mut container.stage, Stage::Starting) {
                 Stage::Created => container.origin.clone(),
@@ -181,7 +182,7 @@ impl Runtime for WasmRuntime {
         };
         match self.run(&origin).await {
             Ok((started, since)) => {
-                let mut state = self.lock();
+                let mut state = self.containers.lock();
                 // Closed meanwhile: nobody will ever stop it again.
                 let Some(container) = state.containers.get_mut(id) else {
                     started.instance.kill();
@@ -191,14 +192,14 @@ impl Runtime for WasmRuntime {
                 Ok(since)
             }
             Err(error) => {
-                self.lock().containers.remove(id);
+                self.containers.lock().containers.remove(id);
                 Err(RuntimeError::Start(told(&error)))
             }
         }
     }
 
     async fn stop(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
-        let mut started = self.started(id)?;
+        let mut started = self.containers.started(id)?;
         if grace.is_zero() {
             started.instance.kill();
         } else {
@@ -211,19 +212,22 @@ impl Runtime for WasmRuntime {
     async fn resize(&self, id: &str, change: &Change<'_>) -> Result<(), RuntimeError> {
         let limits = &change.container;
         let cpu = limits.cpu_limit_millis.and_then(|m| u32::try_from(m).ok());
-        self.started(id)?.instance.limit(limits.memory_limit_bytes, cpu);
+        self.containers
+            .started(id)?
+            .instance
+            .limit(limits.memory_limit_bytes, cpu);
         Ok(())
     }
 
     async fn wait(&self, id: &str) -> Result<Ending, RuntimeError> {
-        let mut started = self.started(id)?;
+        let mut started = self.containers.started(id)?;
         let end = started.end.wait_for(Option::is_some).await;
         let end = end.ok().and_then(|end| end.clone());
         end.ok_or_else(|| RuntimeError::Gone("the container's end was not seen".to_owned()))
     }
 
     async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
-        let removed = self.lock().containers.remove(id);
+        let removed = self.containers.lock().containers.remove(id);
         if let Some(Stage::Started(started)) = removed.map(|container| container.stage) {
             started.instance.kill();
         }
@@ -239,7 +243,7 @@ impl Runtime for WasmRuntime {
     }
 
     async fn usage(&self, id: &str) -> Result<Usage, RuntimeError> {
-        let usage = self.started(id)?.instance.usage();
+        let usage = self.containers.started(id)?.instance.usage();
         Ok(Usage {
             cpu_ns: usage.cpu_ns,
             memory_bytes: usage.memory_bytes,

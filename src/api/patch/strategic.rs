@@ -4,25 +4,22 @@
 
 use serde_json::{Map, Value};
 
+use super::does_not_fit;
 use crate::schema::{Node, Schema};
 use crate::status::Status;
 
-mod list;
+mod directives;
 mod order;
 mod place;
 
-use list::merge_in_order;
-use order::set_orders;
+use directives::{
+    DELETE_FROM, DIRECTIVE, SET_ORDER, delete_from, directive_of, retain_keys, without_directives,
+    without_directives_map,
+};
+use order::{check_order, in_order, is_same};
 use place::Place;
 
-const DIRECTIVE: &str = "$patch";
-const RETAIN_KEYS: &str = "$retainKeys";
-const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
-const SET_ORDER: &str = "$setElementOrder/";
-
 const BAD_DOCUMENT: &str = "invalid JSON document";
-const BAD_PRIMITIVE_LIST: &str = "invalid patch format of primitive list";
-const BAD_RETAIN_KEYS: &str = "invalid patch format of retainKeys";
 const BAD_ORDER: &str = "invalid patch format of setElementOrder list";
 
 /// Applies a strategic merge patch.
@@ -86,66 +83,128 @@ fn merge_value(before: Value, change: Value, place: Place<'_>) -> Result<Value, 
     }
 }
 
-/// `$retainKeys`: what it does not name goes; what the patch sets must be named.
-fn retain_keys(original: &mut Map<String, Value>, patch: &mut Map<String, Value>) -> Result<(), Status> {
-    let Some(list) = patch.remove(RETAIN_KEYS) else {
-        return Ok(());
-    };
-    let bad = || Status::bad_request(BAD_RETAIN_KEYS);
-    let retained = list.as_array().ok_or_else(bad)?;
-    let named = |key: &str| retained.iter().any(|k| k.as_str() == Some(key));
-    if patch
+/// `$setElementOrder/…`: merges those lists and brings them into the order asked for.
+fn set_orders(
+    original: &mut Map<String, Value>,
+    patch: &mut Map<String, Value>,
+    place: Place<'_>,
+) -> Result<(), Status> {
+    let directives: Vec<String> = patch
+        .keys()
+        .filter(|key| key.starts_with(SET_ORDER))
+        .cloned()
+        .collect();
+    for directive in directives {
+        let Some(Value::Array(order)) = patch.remove(&directive) else {
+            return Err(Status::bad_request(BAD_ORDER));
+        };
+        let field = directive.strip_prefix(SET_ORDER).unwrap_or_default();
+        let place = place.field(field);
+        let change = match patch.remove(field) {
+            Some(Value::Array(items)) => Some(items),
+            Some(other) => {
+                // Replaced by something that is no list, or removed: order means nothing then.
+                patch.insert(field.to_owned(), other);
+                continue;
+            }
+            None => None,
+        };
+        if let Some(gone) = patch.remove(&format!("{DELETE_FROM}{field}")) {
+            delete_from(original, field, &gone)?;
+        }
+        if let Some(items) = &change {
+            check_order(items, &order, place.key())?;
+        }
+        let before = match original.get(field) {
+            Some(Value::Array(items)) => items.clone(),
+            _ if change.is_none() => continue,
+            _ => Vec::new(),
+        };
+        let merged = merge_list(before.clone(), change.unwrap_or_default(), place)?;
+        original.insert(
+            field.to_owned(),
+            Value::Array(in_order(merged, &order, &before, place.key())),
+        );
+    }
+    Ok(())
+}
+
+/// Merges a list for which the patch names no order: its own items' order counts then, so that new
+/// items stand before those of the object that the patch does not mention.
+fn merge_in_order(original: Vec<Value>, patch: Vec<Value>, place: Place<'_>) -> Result<Vec<Value>, Status> {
+    let order: Vec<Value> = patch
         .iter()
-        .any(|(key, value)| !value.is_null() && !key.starts_with('$') && !named(key))
-    {
-        return Err(bad());
+        .filter(|item| item.get(DIRECTIVE).is_none())
+        .cloned()
+        .collect();
+    let before = original.clone();
+    let merged = merge_list(original, patch, place)?;
+    Ok(in_order(merged, &order, &before, place.key()))
+}
+
+fn merge_list(original: Vec<Value>, patch: Vec<Value>, place: Place<'_>) -> Result<Vec<Value>, Status> {
+    let all_maps = original.iter().chain(&patch).all(Value::is_object);
+    if !all_maps || place.key().is_empty() {
+        return Ok(merge_scalars(original, patch));
     }
-    original.retain(|key, _| named(key));
+    let key = place.key();
+    let (directives, plain): (Vec<Value>, Vec<Value>) =
+        patch.into_iter().partition(|item| item.get(DIRECTIVE).is_some());
+    if directives.iter().any(|item| directive_of(item) == "replace") {
+        return Ok(plain.into_iter().map(without_directives).collect());
+    }
+    let mut merged = original;
+    for item in directives {
+        match directive_of(&item) {
+            "delete" => {
+                keyed(&item, key)?;
+                merged.retain(|other| !is_same(&item, other, key));
+            }
+            // An item's own `$patch: merge` is what happens anyway.
+            "merge" => merge_item(&mut merged, item, place)?,
+            other => {
+                return Err(Status::bad_request(format!(
+                    "unknown patch type: {other} in map: {item}"
+                )));
+            }
+        }
+    }
+    for item in plain {
+        merge_item(&mut merged, item, place)?;
+    }
+    Ok(merged)
+}
+
+fn keyed(item: &Value, key: &str) -> Result<(), Status> {
+    if item.get(key).is_some_and(|value| !value.is_null()) {
+        return Ok(());
+    }
+    Err(does_not_fit(format!(
+        "map: {item} does not contain declared merge key: {key}"
+    )))
+}
+
+fn merge_item(merged: &mut Vec<Value>, item: Value, place: Place<'_>) -> Result<(), Status> {
+    let key = place.key();
+    keyed(&item, key)?;
+    match merged.iter_mut().find(|other| is_same(&item, other, key)) {
+        Some(found) => {
+            let before = std::mem::take(found);
+            *found = merge_value(before, item, place.item())?;
+        }
+        None => merged.push(without_directives(item)),
+    }
     Ok(())
 }
 
-fn delete_from(original: &mut Map<String, Value>, list: &str, gone: &Value) -> Result<(), Status> {
-    let gone = gone
-        .as_array()
-        .ok_or_else(|| Status::bad_request(BAD_PRIMITIVE_LIST))?;
-    if let Some(Value::Array(items)) = original.get_mut(list) {
-        items.retain(|item| !gone.contains(item));
+fn merge_scalars(original: Vec<Value>, patch: Vec<Value>) -> Vec<Value> {
+    let mut merged: Vec<Value> = Vec::with_capacity(original.len() + patch.len());
+    for item in original.into_iter().chain(patch) {
+        if !merged.contains(&item) {
+            merged.push(item);
+        }
     }
-    Ok(())
-}
-
-fn directive_of(item: &Value) -> &str {
-    item.get(DIRECTIVE).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// A patch's value where the object had none: nulls and directives mean nothing there.
-fn without_directives(value: Value) -> Value {
-    match value {
-        Value::Object(map) => Value::Object(without_directives_map(map)),
-        Value::Array(items) => Value::Array(
-            items
-                .into_iter()
-                .filter(|item| directive_of(item) != "delete")
-                .map(without_directives)
-                // An item that held nothing but a directive is none.
-                .collect(),
-        ),
-        other => other,
-    }
-}
-
-fn without_directives_map(map: Map<String, Value>) -> Map<String, Value> {
-    let meaning_nothing = |key: &str, value: &Value| {
-        value.is_null()
-            || key == DIRECTIVE
-            || key == RETAIN_KEYS
-            || key.starts_with(SET_ORDER)
-            || key.starts_with(DELETE_FROM)
-    };
-    map.into_iter()
-        .filter(|(key, value)| !meaning_nothing(key, value))
-        .map(|(key, value)| (key, without_directives(value)))
-        .collect()
+    merged
 }
 
 #[cfg(test)]

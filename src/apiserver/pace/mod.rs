@@ -17,7 +17,6 @@
 mod ledger;
 mod paced;
 
-use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -28,8 +27,14 @@ use base::telemetry::Metrics;
 use prometheus_client::metrics::counter::Counter;
 
 use ledger::{Ledger, Who};
-pub use paced::Paced;
-use paced::Ticket;
+
+/// What waits for a turn.
+trait Waiting: Send + Sync {
+    /// It is its turn now. The ledger is held.
+    fn has_a_turn(&self);
+}
+
+type Turns = Ledger<Arc<dyn Waiting>>;
 
 /// Turns at the processor.
 pub struct Pace {
@@ -37,7 +42,7 @@ pub struct Pace {
     names: RandomState,
     held_back: Counter,
     // A std lock: nothing awaits while it is held.
-    ledger: Mutex<Ledger<Arc<Ticket>>>,
+    ledger: Mutex<Turns>,
 }
 
 /// Whose time a connection spends. It changes when it turns out who asks.
@@ -84,12 +89,12 @@ impl Pace {
         self.began.elapsed()
     }
 
-    fn ledger(&self) -> MutexGuard<'_, Ledger<Arc<Ticket>>> {
+    fn ledger(&self) -> MutexGuard<'_, Turns> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes those whose turn it is now.
-    fn hand_on(mut ledger: MutexGuard<'_, Ledger<Arc<Ticket>>>, now: Duration) {
+    fn hand_on(mut ledger: MutexGuard<'_, Turns>, now: Duration) {
         while let Some(ticket) = ledger.next(now) {
             ticket.has_a_turn();
         }
@@ -108,35 +113,11 @@ impl Client {
         ledger.moved(self.tasks.load(Ordering::Relaxed), before, user, now);
     }
 
-    /// A connection of this client, at its pace.
-    pub fn paced<F: Future>(self: Arc<Self>, work: F) -> Paced<F> {
-        self.at_its_pace(work, None)
-    }
-
-    /// A request of this client, at its pace: it goes before those that begin later. So does its connection, which
-    /// has to send the answer.
-    pub fn paced_request<F: Future>(self: Arc<Self>, work: F) -> Paced<F> {
-        if self.requests.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.asks();
-        }
-        let now = self.pace.now();
-        self.at_its_pace(work, Some(now))
-    }
-
     /// Its connection is busy from now on: with a request that has no task of its own (HTTP/1), or the first of some.
     pub fn asks(&self) {
         let now = self.pace.now().as_nanos();
         self.asked
             .store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    fn at_its_pace<F: Future>(self: Arc<Self>, work: F, since: Option<Duration>) -> Paced<F> {
-        {
-            let (now, mut ledger) = (self.pace.now(), self.pace.ledger());
-            self.tasks.fetch_add(1, Ordering::Relaxed);
-            ledger.came(self.who(), now);
-        }
-        Paced::new(self, work, since)
     }
 
     fn who(&self) -> Who {

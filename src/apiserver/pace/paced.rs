@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 
-use super::ledger::{Ledger, Place};
-use super::{Client, Pace};
+use super::ledger::Place;
+use super::{Client, Pace, Turns, Waiting};
 
 /// Work that is polled when it is its client's turn.
 pub struct Paced<F> {
@@ -21,7 +21,7 @@ pub struct Paced<F> {
 }
 
 /// What wakes a piece of work: not its task at once, but through the ledger.
-pub(super) struct Ticket {
+struct Ticket {
     client: Arc<Client>,
     /// When it began, if it is a request.
     since: Option<Duration>,
@@ -43,8 +43,34 @@ enum State {
     Over,
 }
 
+impl Client {
+    /// A connection of this client, at its pace.
+    pub fn paced<F: Future>(self: Arc<Self>, work: F) -> Paced<F> {
+        self.at_its_pace(work, None)
+    }
+
+    /// A request of this client, at its pace: it goes before those that begin later. So does its connection, which
+    /// has to send the answer.
+    pub fn paced_request<F: Future>(self: Arc<Self>, work: F) -> Paced<F> {
+        if self.requests.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.asks();
+        }
+        let now = self.pace.now();
+        self.at_its_pace(work, Some(now))
+    }
+
+    fn at_its_pace<F: Future>(self: Arc<Self>, work: F, since: Option<Duration>) -> Paced<F> {
+        {
+            let (now, mut ledger) = (self.pace.now(), self.pace.ledger());
+            self.tasks.fetch_add(1, Ordering::Relaxed);
+            ledger.came(self.who(), now);
+        }
+        Paced::new(self, work, since)
+    }
+}
+
 impl<F: Future> Paced<F> {
-    pub(super) fn new(client: Arc<Client>, work: F, since: Option<Duration>) -> Self {
+    fn new(client: Arc<Client>, work: F, since: Option<Duration>) -> Self {
         let ticket = Arc::new(Ticket {
             client,
             since,
@@ -59,15 +85,16 @@ impl<F: Future> Paced<F> {
     }
 }
 
-impl Ticket {
-    /// The ledger has chosen it. The ledger is held.
-    pub(super) fn has_a_turn(&self) {
+impl Waiting for Ticket {
+    fn has_a_turn(&self) {
         *self.state() = State::Goes { turn: true };
         if let Some(task) = self.task.take() {
             wake_last(&task);
         }
     }
+}
 
+impl Ticket {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,12 +123,12 @@ impl Ticket {
 
     /// Lets it go at once, which is answered, or wait for its turn, which may be there at once: call
     /// [`Pace::hand_on`] after it.
-    fn enter(self: &Arc<Self>, ledger: &mut Ledger<Arc<Self>>, now: Duration) -> bool {
+    fn enter(self: &Arc<Self>, ledger: &mut Turns, now: Duration) -> bool {
         let who = self.client.who();
         let free = ledger.goes_freely(who, now);
         *self.state() = match free {
             true => State::Goes { turn: false },
-            false => State::Waits(ledger.wait(who, self.since(), self.clone(), now)),
+            false => State::Waits(ledger.wait(who, self.since(), Arc::<Self>::clone(self), now)),
         };
         if !free {
             self.client.pace.held_back.inc();

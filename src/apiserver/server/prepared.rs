@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::credentials::{Credentials, for_clients};
 use super::error::StartError;
-use super::witness;
+use super::witness_tls;
 use crate::config::ServerConfig;
 use crate::http::{Answers, GivenUp, Guests, Listening, bind};
 use crate::pace::Pace;
@@ -74,7 +74,7 @@ impl Keys {
     fn tls(&self) -> Result<rustls::ServerConfig, PkiError> {
         match self {
             Self::Full(pki, serving) => for_clients(pki, serving),
-            Self::Witness(keys) => witness::for_clients(&keys.now()),
+            Self::Witness(keys) => witness_tls::for_clients(&keys.now()),
         }
     }
 }
@@ -83,7 +83,7 @@ impl Keys {
 pub(super) enum Kept {
     /// Kept good from now on.
     Full(Box<Credentials>),
-    Witness(witness::Kept),
+    Witness(witness_tls::Kept),
 }
 
 /// What is left of it once it listens.
@@ -162,7 +162,7 @@ impl Prepared {
                 credentials.clone().keep(store.clone(), tasks);
                 Kept::Full(Box::new(credentials))
             }
-            Keys::Witness(keys) => Kept::Witness(witness::Kept {
+            Keys::Witness(keys) => Kept::Witness(witness_tls::Kept {
                 clock: config.clock.clone(),
                 keys,
                 peers: identity,

@@ -18,6 +18,7 @@ use super::checks;
 use super::error::StartError;
 use super::newcomer::taken_in;
 use super::prepared::{self, Prepared};
+use super::witness_tls::Kept;
 use crate::authn::{CertificateUser, Certificates};
 use crate::body;
 use crate::body::Body;
@@ -32,10 +33,6 @@ use crate::pki::witness::WitnessTrust;
 use crate::registry::refuse;
 use crate::trust::wire::WITNESS;
 use crate::version;
-
-mod kept;
-
-pub(super) use kept::{Kept, for_clients};
 
 const ADMINISTRATORS: &str = "system:masters";
 /// Longest document with keys.

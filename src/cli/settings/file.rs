@@ -7,8 +7,6 @@ use anyhow::{Context, bail};
 use clap::{Args, Command, FromArgMatches};
 use serde::Deserialize;
 
-use super::Settings;
-
 /// What stands behind a key.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -42,15 +40,15 @@ impl Scalar {
 ///
 /// # Errors
 /// When it cannot be read, is not YAML, or has a key or a value that is no setting; the text names it.
-pub(super) fn read(path: &Path) -> anyhow::Result<Settings> {
+pub(super) fn read<S: Args + FromArgMatches>(path: &Path) -> anyhow::Result<S> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&text).with_context(|| format!("{} is not a valid configuration", path.display()))
 }
 
-fn parse(yaml: &str) -> anyhow::Result<Settings> {
+fn parse<S: Args + FromArgMatches>(yaml: &str) -> anyhow::Result<S> {
     // A file of comments alone is a file without settings.
     let entries: Option<BTreeMap<String, Entry>> = serde_saphyr::from_str(yaml)?;
-    let command = Settings::augment_args(Command::new("settings").no_binary_name(true));
+    let command = S::augment_args(Command::new("settings").no_binary_name(true));
     let mut flags = Vec::new();
     for (key, entry) in entries.unwrap_or_default() {
         if !command.get_arguments().any(|flag| flag.get_long() == Some(&key)) {
@@ -63,7 +61,7 @@ fn parse(yaml: &str) -> anyhow::Result<Settings> {
         flags.extend(values.iter().map(|value| format!("--{key}={}", value.text())));
     }
     let matches = command.try_get_matches_from(flags).map_err(first_line)?;
-    Ok(Settings::from_arg_matches(&matches)?)
+    Ok(S::from_arg_matches(&matches)?)
 }
 
 /// What is wrong with a value, without advice on command lines.
@@ -76,10 +74,11 @@ fn first_line(error: clap::Error) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::settings::Settings;
     use crate::config::Config;
 
     fn config(yaml: &str) -> anyhow::Result<Config> {
-        parse(yaml)?.into_config("/x".into())
+        parse::<Settings>(yaml)?.into_config("/x".into())
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Settings {
     /// # Errors
     /// When the file cannot be read, is not YAML, or has a key or a value that is no setting.
     pub fn over_file(self, path: &Path, given: &ArgMatches) -> anyhow::Result<Self> {
-        let mut settings = file::read(path)?;
+        let mut settings: Self = file::read(path)?;
         settings.update_from_arg_matches(given)?;
         Ok(settings)
     }

@@ -1,12 +1,13 @@
 use api::request::{EventKind, EventStream, Reply, Request, User, WatchEvent};
 use api::status::Status;
 use async_trait::async_trait;
+use base::Tasks;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::*;
 use crate::door::Api;
-use crate::typed::Selectors;
+use crate::typed::{Client, Selectors};
 
 fn map(namespace: &str, name: &str, version: &str) -> ConfigMap {
     ConfigMap {

@@ -1,7 +1,6 @@
 //! What is counted of work queues, under the names that Kubernetes has for it.
 
 use std::collections::BTreeMap;
-use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -12,8 +11,6 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
-
-use super::WorkQueue;
 
 /// Seconds: from ten nanoseconds to ten.
 const SECONDS: [f64; 10] = [1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0];
@@ -96,20 +93,22 @@ impl QueueMetrics {
         }
     }
 
-    /// An empty queue, counted under that name.
-    pub fn queue<K: Hash + Eq + Clone + Send + 'static>(&self, name: &'static str) -> WorkQueue<K> {
+    /// What is counted of the queue with that name.
+    pub(super) fn counts(&self, name: &'static str) -> Counts {
         let label = Name { name };
-        let made = WorkQueue::counted(Counts(Some(Named {
+        Counts(Some(Named {
             adds: self.adds.get_or_create_owned(&label),
             retries: self.retries.get_or_create_owned(&label),
             waits: self.waits.get_or_create_owned(&label),
             works: self.works.get_or_create_owned(&label),
-        })));
-        let watched: Arc<dyn Watched> = made.shared.clone();
+        }))
+    }
+
+    /// Tells how a queue is, as long as it is there.
+    pub(super) fn watch(&self, name: &'static str, queue: &Arc<dyn Watched>) {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         queues.retain(|(_, queue)| queue.strong_count() > 0);
-        queues.push((name, Arc::downgrade(&watched)));
-        made
+        queues.push((name, Arc::downgrade(queue)));
     }
 }
 

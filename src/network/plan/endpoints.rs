@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::ServicePort;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointHints, EndpointPort};
 use sys::nft::Family;
 
-use super::{Backends, Here, Nobody, Protocol, number};
+use super::frontend::{Backends, Nobody, Protocol, number};
+use super::here::Here;
 use crate::catalog::{Entry, address_of, is_ready, is_serving_while_terminating};
 
 /// Endpoints of one family that one port of a Service may lead to.

@@ -39,6 +39,11 @@ impl Protocol {
     }
 }
 
+/// A port that can be one.
+pub(super) fn number(port: i32) -> Option<u16> {
+    u16::try_from(port).ok().filter(|port| *port > 0)
+}
+
 /// Which address clients use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {

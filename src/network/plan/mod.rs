@@ -3,6 +3,7 @@
 
 mod endpoints;
 mod frontend;
+mod here;
 mod ranges;
 #[cfg(test)]
 mod tests;
@@ -14,23 +15,12 @@ use sys::nft::Family;
 
 use crate::catalog::{Entry, cluster_ips};
 use endpoints::{Candidates, Choice};
+use frontend::number;
 
 pub use endpoints::local_ready;
 pub use frontend::{Backends, Clients, Door, Frontend, Group, Nobody, Place, Protocol};
+pub use here::Here;
 pub use ranges::SourceRange;
-
-/// What the plan depends on besides the Service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Here {
-    /// This node.
-    pub node_name: String,
-    /// The zone that it says it is in (`topology.kubernetes.io/zone`).
-    pub zone: Option<String>,
-    /// The cluster's DNS, which every node answers by itself: never balanced.
-    pub dns_ips: Vec<IpAddr>,
-    /// The families that Services may have.
-    pub families: Vec<Family>,
-}
 
 /// Where a Service's frontends lead.
 pub fn plan(entry: &Entry, here: &Here) -> Vec<(Frontend, Group)> {
@@ -224,10 +214,6 @@ const STICKY_SECONDS: i32 = 10_800;
 
 fn is_local(policy: &Option<String>) -> bool {
     policy.as_deref() == Some("Local")
-}
-
-fn number(port: i32) -> Option<u16> {
-    u16::try_from(port).ok().filter(|port| *port > 0)
 }
 
 /// A port of this node that leads to a port of one of its pods.

@@ -12,8 +12,9 @@ use sys::netns;
 use sys::nft::{Family, Nft};
 
 use super::journal::Journal;
+use super::link::{PodLink, PodNetKind};
 use super::shared::{connect_shared, container_settings, forward, inside_settings, of_family};
-use super::{PodLink, PodNetKind, rules, wire};
+use super::{rules, wire};
 use crate::config::{NetworkConfig, NetworkError, gateway};
 use crate::ipam::{Lease, Pool};
 use crate::names;

@@ -7,58 +7,29 @@
 
 mod host;
 mod journal;
+mod link;
 mod rules;
 mod shared;
 mod wire;
 
+pub use link::{PodLink, PodNetKind};
 pub(crate) use wire::soft_set;
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::config::{NetworkConfig, NetworkError};
 use crate::names;
 use crate::peers::Peer;
-use api::cidr::Addresses;
 use host::Host;
 
 /// How often to look, when nothing else happens, whether somebody has flushed
 /// our rules or routes, and which networks the machine is on.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Whose network namespace a pod lives in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PodNetKind {
-    /// Its own: pods with an OCI container.
-    Own,
-    /// The node's shared one: pods of Wasm containers only.
-    Shared,
-}
-
-/// A pod's connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PodLink {
-    /// The pod's addresses, one per family.
-    pub ips: Addresses,
-    /// The pod's own namespace; None if it lives in the shared one.
-    pub netns: Option<PathBuf>,
-    /// What stands for 127.0.0.1, and for ::1 where there is IPv6: these
-    /// themselves in an own namespace, else addresses that no other pod has.
-    pub loopback: Addresses,
-}
-
-impl PodLink {
-    /// The pod's address of the primary family.
-    pub fn ip(&self) -> IpAddr {
-        self.ips.primary()
-    }
-}
 
 /// The network of this node's pods. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]

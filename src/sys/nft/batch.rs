@@ -2,9 +2,11 @@
 
 use crate::netlink::{Ack, Buffer};
 
-use super::{
-    DELETE_ELEMENT, DELETE_TABLE, Expr, Family, NEW_CHAIN, NEW_ELEMENT, NEW_RULE, NEW_SET, NEW_TABLE,
-    NftError, SUBSYSTEM, Verdict, header,
+use super::error::NftError;
+use super::expr::{Expr, Verdict};
+use super::family::Family;
+use super::messages::{
+    DELETE_ELEMENT, DELETE_TABLE, NEW_CHAIN, NEW_ELEMENT, NEW_RULE, NEW_SET, NEW_TABLE, SUBSYSTEM, header,
 };
 
 const BATCH_BEGIN: u16 = 0x10;

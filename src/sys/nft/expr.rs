@@ -1,6 +1,6 @@
 //! The expressions that rules are made of.
 
-use super::Family;
+use super::family::Family;
 use crate::netlink::Buffer;
 
 /// One of the sixteen 32-bit registers. A value of several words, such as a

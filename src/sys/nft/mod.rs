@@ -6,99 +6,24 @@
 //! we do not use: other families, flowtables, stateful objects.
 
 mod batch;
+mod error;
 mod expr;
+mod family;
+mod messages;
 
 use std::io;
 
-use crate::netlink::{self, Ack, Buffer, Message, Socket, attribute, text};
+use crate::netlink::{self, Ack, Message, Socket, attribute, text};
 
 pub use batch::{Batch, Chain, ChainKind, Data, Element, HookPoint, SetKind, SetSpec};
+pub use error::NftError;
 pub use expr::{Expr, Reg, Verdict};
+pub use family::Family;
+
+use messages::{GET_ELEMENT, GET_TABLE, header};
 
 /// Longest name of a table, chain or set, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
-
-/// Whose packets a table sees. Both have the same tables, chains and sets;
-/// they differ in where addresses stand and how long they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    /// IPv4.
-    Ip,
-    /// IPv6.
-    Ip6,
-}
-
-impl Family {
-    /// Both.
-    pub const ALL: [Family; 2] = [Family::Ip, Family::Ip6];
-
-    /// That of an address.
-    pub fn of(address: std::net::IpAddr) -> Family {
-        if address.is_ipv4() {
-            Family::Ip
-        } else {
-            Family::Ip6
-        }
-    }
-
-    /// `NFPROTO_*`.
-    pub(crate) fn number(self) -> u8 {
-        match self {
-            Family::Ip => 2,
-            Family::Ip6 => 10,
-        }
-    }
-
-    /// Bytes of an address.
-    pub fn address_bytes(self) -> u32 {
-        match self {
-            Family::Ip => 4,
-            Family::Ip6 => 16,
-        }
-    }
-
-    /// The number by which `nft list` prints addresses of this family.
-    pub fn address_type(self) -> u32 {
-        match self {
-            Family::Ip => 7,
-            Family::Ip6 => 8,
-        }
-    }
-}
-
-const SUBSYSTEM: u16 = 10 << 8;
-
-const NEW_TABLE: u16 = SUBSYSTEM;
-const GET_TABLE: u16 = SUBSYSTEM | 1;
-const DELETE_TABLE: u16 = SUBSYSTEM | 2;
-const NEW_CHAIN: u16 = SUBSYSTEM | 3;
-const NEW_RULE: u16 = SUBSYSTEM | 6;
-const NEW_SET: u16 = SUBSYSTEM | 9;
-const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
-const GET_ELEMENT: u16 = SUBSYSTEM | 13;
-const DELETE_ELEMENT: u16 = SUBSYSTEM | 14;
-
-/// Why a batch did not take effect.
-#[derive(Debug, thiserror::Error)]
-pub enum NftError {
-    /// The kernel refused one of its operations, and so all of them.
-    #[error("{operation}: {}{}", io::Error::from_raw_os_error(*errno), detail(words))]
-    Refused {
-        /// What was being done: "add set services".
-        operation: String,
-        /// Positive errno.
-        errno: i32,
-        /// The kernel's own words, if it had any.
-        words: Option<String>,
-    },
-    /// The conversation itself failed; whether the batch took effect is unknown.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-fn detail(words: &Option<String>) -> String {
-    words.as_ref().map(|w| format!(" ({w})")).unwrap_or_default()
-}
 
 /// A conversation with one namespace's nftables.
 #[derive(Debug)]
@@ -189,11 +114,6 @@ fn keys(body: &[u8]) -> Vec<Vec<u8>> {
     crate::netlink::attributes(list)
         .filter_map(|(_, element)| key(element))
         .collect()
-}
-
-/// `struct nfgenmsg`.
-fn header(b: &mut Buffer, family: u8) {
-    b.raw(&[family, 0, 0, 0]);
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use client::{Api, HttpApi};
 use linear::{Told, Wish};
 use serde_json::{Value, json};
 
-use super::{KEYS, Shared, lock, shown};
+use super::shared::{KEYS, Shared, lock, shown};
 use crate::support::maps;
 
 /// Longest that an answer is waited for; after that nobody knows.

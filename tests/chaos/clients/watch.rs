@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use linear::Registers;
 use serde_json::Value;
 
-use super::{Shared, lock, shown};
+use super::shared::{Shared, lock, shown};
 use crate::support::maps;
 
 /// A watch that tells nothing for so long goes on elsewhere: its server may be gone without a word.

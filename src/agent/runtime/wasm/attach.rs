@@ -15,7 +15,7 @@ pub(super) const STDIN_BUFFER_BYTES: usize = 64 * 1024;
 impl WasmRuntime {
     /// Joins them.
     pub(super) fn join_streams(&self, id: &str, stdin: bool) -> Result<Process, RuntimeError> {
-        let mut started = self.started(id)?;
+        let mut started = self.containers.started(id)?;
         let output = started.log.attach();
         let (exit_sender, exit) = oneshot::channel();
         let (resize, _) = mpsc::channel(1);
@@ -25,12 +25,13 @@ impl WasmRuntime {
             let _ = exit_sender.send(Ok(code));
         });
         let once = self
+            .containers
             .lock()
             .containers
             .get(id)
             .is_some_and(|c| c.origin.launch.stdin_once);
         let input = match stdin {
-            true => Some(feed(self.started(id)?.stdin, once)),
+            true => Some(feed(self.containers.started(id)?.stdin, once)),
             false => None,
         };
         Ok(Process {

@@ -1,17 +1,20 @@
 //! The pods and containers that this runtime has.
 
 use std::collections::HashMap;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::wasm::{Instance, Interfaces, Network, Program};
 use tokio::io::DuplexStream;
 use tokio::sync::watch;
 
-use super::WasmRuntime;
 use crate::handover::Owner;
 use crate::logs::writer::LogWriter;
 use crate::runtime::guest::GuestNetwork;
 use crate::runtime::{Ending, Launch, RuntimeError};
+
+// A std mutex: nothing awaits while it is held.
+#[derive(Default)]
+pub(super) struct Containers(Mutex<State>);
 
 #[derive(Default)]
 pub(super) struct State {
@@ -61,9 +64,9 @@ pub(super) struct Started {
     pub(super) end: watch::Receiver<Option<Ending>>,
 }
 
-impl WasmRuntime {
+impl Containers {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does something with what the guests of a pod know of each other, while the pod is open.

@@ -23,8 +23,13 @@ const CHUNKS_MAX: usize = 16;
 impl WasmRuntime {
     /// Runs the container's program once more.
     pub(super) async fn run_again(&self, id: &str, exec: &ExecSpec) -> Result<Process, RuntimeError> {
-        let started = self.started(id)?;
-        let origin = self.lock().containers.get(id).map(|c| c.origin.clone());
+        let started = self.containers.started(id)?;
+        let origin = self
+            .containers
+            .lock()
+            .containers
+            .get(id)
+            .map(|c| c.origin.clone());
         let origin = origin.ok_or_else(|| RuntimeError::NotFound(id.to_owned()))?;
         let args = arguments(&origin.launch, &exec.args)?;
         let program = match origin.programs.as_slice() {

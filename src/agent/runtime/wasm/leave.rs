@@ -15,7 +15,7 @@ impl WasmRuntime {
     pub async fn leave(&self, grace: Duration) -> Legacy {
         self.leaving.store(true, Ordering::SeqCst);
         let running: Vec<(Owner, Instance)> = {
-            let state = self.lock();
+            let state = self.containers.lock();
             let started = state
                 .containers
                 .values()

@@ -1,60 +1,20 @@
 //! In which order the items of a merged list stand.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::list::{is_same, merge_list};
-use super::place::Place;
-use super::{BAD_ORDER, DELETE_FROM, DIRECTIVE, SET_ORDER, delete_from};
+use super::directives::DIRECTIVE;
 use crate::status::Status;
 
-/// `$setElementOrder/…`: merges those lists and brings them into the order asked for.
-pub(super) fn set_orders(
-    original: &mut Map<String, Value>,
-    patch: &mut Map<String, Value>,
-    place: Place<'_>,
-) -> Result<(), Status> {
-    let directives: Vec<String> = patch
-        .keys()
-        .filter(|key| key.starts_with(SET_ORDER))
-        .cloned()
-        .collect();
-    for directive in directives {
-        let Some(Value::Array(order)) = patch.remove(&directive) else {
-            return Err(Status::bad_request(BAD_ORDER));
-        };
-        let field = directive.strip_prefix(SET_ORDER).unwrap_or_default();
-        let place = place.field(field);
-        let change = match patch.remove(field) {
-            Some(Value::Array(items)) => Some(items),
-            Some(other) => {
-                // Replaced by something that is no list, or removed: order means nothing then.
-                patch.insert(field.to_owned(), other);
-                continue;
-            }
-            None => None,
-        };
-        if let Some(gone) = patch.remove(&format!("{DELETE_FROM}{field}")) {
-            delete_from(original, field, &gone)?;
-        }
-        if let Some(items) = &change {
-            check_order(items, &order, place.key())?;
-        }
-        let before = match original.get(field) {
-            Some(Value::Array(items)) => items.clone(),
-            _ if change.is_none() => continue,
-            _ => Vec::new(),
-        };
-        let merged = merge_list(before.clone(), change.unwrap_or_default(), place)?;
-        original.insert(
-            field.to_owned(),
-            Value::Array(in_order(merged, &order, &before, place.key())),
-        );
+pub(super) fn is_same(a: &Value, b: &Value, key: &str) -> bool {
+    if key.is_empty() {
+        a == b
+    } else {
+        a.get(key).is_some() && a.get(key) == b.get(key)
     }
-    Ok(())
 }
 
 /// The patch's items must be named by the order, in that order.
-fn check_order(items: &[Value], order: &[Value], key: &str) -> Result<(), Status> {
+pub(super) fn check_order(items: &[Value], order: &[Value], key: &str) -> Result<(), Status> {
     let mut rest = order.iter();
     for item in items.iter().filter(|item| item.get(DIRECTIVE).is_none()) {
         if !rest.by_ref().any(|o| is_same(item, o, key)) {

@@ -1,3 +1,4 @@
+use super::directives::BAD_RETAIN_KEYS;
 use super::*;
 use crate::schema::Schemas;
 use proptest::prelude::*;

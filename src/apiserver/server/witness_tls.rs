@@ -12,7 +12,7 @@ use crate::tls;
 
 /// See the module. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::server) struct Kept {
+pub(super) struct Kept {
     pub clock: Arc<dyn Clock>,
     pub keys: Arc<WitnessKeys>,
     pub peers: Arc<PeerTls>,
@@ -37,6 +37,6 @@ impl Kept {
 }
 
 /// TLS for those who look at a witness.
-pub(in crate::server) fn for_clients(keys: &WitnessMaterial) -> Result<rustls::ServerConfig, PkiError> {
+pub(super) fn for_clients(keys: &WitnessMaterial) -> Result<rustls::ServerConfig, PkiError> {
     tls::server_config(&keys.client_roots, keys.serving.clone())
 }
