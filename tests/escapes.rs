@@ -8,7 +8,7 @@ use crate::support::manifests::{BUSYBOX, idle_pod};
 use crate::support::{Cluster, assert_has, eventually, sandboxed};
 
 /// What root in an ordinary container tries, and what it may be told.
-const TRIES: [(&str, &str, &[&str]); 12] = [
+const TRIES: [(&str, &str, &[&str]); 13] = [
     (
         "a disk",
         "mknod /tmp/disk b 254 0 && head -c 1 /tmp/disk",
@@ -49,6 +49,11 @@ const TRIES: [(&str, &str, &[&str]); 12] = [
         "a control group",
         "mkdir /sys/fs/cgroup/mine",
         &["Read-only file system", "No such file", "not permitted"],
+    ),
+    (
+        "its own limit",
+        "cd /sys/fs/cgroup; echo -1 > memory/memory.limit_in_bytes || echo max > memory.max",
+        &["Read-only file system"],
     ),
     (
         "who helps with devices",

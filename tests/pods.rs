@@ -239,6 +239,12 @@ fn what_runs_may_use_more_without_a_restart() {
                 "0"
             );
         }
+        // It sees what it may use.
+        let seen = |of_one: &str, of_two: &str| {
+            let script = format!("cd /sys/fs/cgroup; cat {of_one} 2>/dev/null || cat {of_two}");
+            cluster.exec("grows", &["sh", "-c", &script]).unwrap()
+        };
+        assert_eq!(seen("memory/memory.limit_in_bytes", "memory.max"), "167772160\n");
         // More than the first limit, held at once.
         let held = cluster.exec(
             "grows",
@@ -251,6 +257,8 @@ fn what_runs_may_use_more_without_a_restart() {
         assert_has(&why, &[words]);
         resize("main", "250m", "160Mi").unwrap();
         cluster.until("pod/grows", &field("main", "resources.limits.cpu"), "250m");
+        let quota = seen("cpu/cpu.cfs_quota_us", "cpu.max");
+        assert!(quota.starts_with("25000"), "{quota}");
     });
 }
 

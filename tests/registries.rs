@@ -1,5 +1,6 @@
 //! Registries of all sorts, and what is published in them.
 
+use base64::Engine as _;
 use hostile_registry::{Fault, Hostile};
 
 use crate::support::images::{busybox_archive, spin_archive};
@@ -122,6 +123,43 @@ fn asked(dir: &std::path::Path, name: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
+/// An answer in shell: a user's password at a place.
+fn says(place: &str, password: &str) -> String {
+    format!(
+        "echo '{{\"kind\": \"CredentialProviderResponse\", \"apiVersion\": \
+         \"credentialprovider.kubelet.k8s.io/v1\", \"cacheKeyType\": \"Registry\", \"cacheDuration\": \"1h\", \
+         \"auth\": {{\"{place}\": {{\"username\": \"edge\", \"password\": \"{password}\"}}}}}}'"
+    )
+}
+
+/// A file that lets a node trust the registry's certificate.
+fn trusting(dir: &std::path::Path, registry: &Registry) -> std::path::PathBuf {
+    let file = dir.join("registries.yaml");
+    let text = format!(
+        "configs:\n  \"{}\":\n    tls: {{ca_file: {}}}\n",
+        registry.address,
+        dir.join("ca.pem").display()
+    );
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+/// The settings of a node that asks the programs in `dir`.
+fn asking<'a>(
+    dir: &'a std::path::Path,
+    trust: &'a std::path::Path,
+    config: &'a std::path::Path,
+) -> [&'a str; 6] {
+    [
+        "--registry-config",
+        trust.to_str().unwrap(),
+        "--image-credential-provider-config",
+        config.to_str().unwrap(),
+        "--image-credential-provider-bin-dir",
+        dir.to_str().unwrap(),
+    ]
+}
+
 #[test]
 fn programs_of_the_machine_know_credentials() {
     sandboxed(|dir| {
@@ -132,20 +170,7 @@ fn programs_of_the_machine_know_credentials() {
             let target = format!("docker://{}", image(name));
             registry::copy_with(&archive, &target, &["--dest-creds", "edge:secret"]);
         }
-        let trust = dir.join("registries.yaml");
-        let text = format!(
-            "configs:\n  \"{}\":\n    tls: {{ca_file: {}}}\n",
-            registry.address,
-            dir.join("ca.pem").display()
-        );
-        std::fs::write(&trust, text).unwrap();
-        let says = |place: &str, password: &str| {
-            format!(
-                "echo '{{\"kind\": \"CredentialProviderResponse\", \"apiVersion\": \
-                 \"credentialprovider.kubelet.k8s.io/v1\", \"cacheKeyType\": \"Registry\", \"cacheDuration\": \"1h\", \
-                 \"auth\": {{\"{place}\": {{\"username\": \"edge\", \"password\": \"{password}\"}}}}}}'"
-            )
-        };
+        let trust = trusting(dir, &registry);
         let team = format!("{}/team", registry.address);
         plugin(dir, "broken", "echo hidden >&2; exit 3");
         plugin(dir, "stale", &says(&team, "old"));
@@ -166,17 +191,7 @@ fn programs_of_the_machine_know_credentials() {
             provider("elsewhere", "elsewhere.example.com"),
         ];
         std::fs::write(&config, text.concat()).unwrap();
-        let cluster = Cluster::start(
-            dir,
-            &[
-                "--registry-config",
-                trust.to_str().unwrap(),
-                "--image-credential-provider-config",
-                config.to_str().unwrap(),
-                "--image-credential-provider-bin-dir",
-                dir.to_str().unwrap(),
-            ],
-        );
+        let cluster = Cluster::start(dir, &asking(dir, &trust, &config));
         // One fails, one is wrong, the third is right; who knows nothing about the registry is not asked.
         cluster.apply(&true_pod("first", &image("team/busybox:1"), ""));
         assert_eq!(cluster.finished("first"), "Succeeded");
@@ -218,6 +233,83 @@ fn programs_of_the_machine_know_credentials() {
             ", imagePullSecrets: [{name: own}]",
         ));
         assert_eq!(cluster.finished("own"), "Succeeded");
+    });
+}
+
+#[test]
+fn programs_of_the_machine_are_told_who_pulls() {
+    sandboxed(|dir| {
+        let registry = Registry::private(dir, "127.0.0.1:5445");
+        let image = format!("{}/team/busybox:1", registry.address);
+        let archive = busybox_archive(dir, "busybox:1");
+        let target = format!("docker://{image}");
+        registry::copy_with(&archive, &target, &["--dest-creds", "edge:secret"]);
+        let trust = trusting(dir, &registry);
+        // It knows those who are of the red team.
+        let calls = dir.join("exchange.calls");
+        let known = says(&registry.address, "secret");
+        let script = format!("tail -n 1 {} | grep -q red && {known} || exit 4", calls.display());
+        plugin(dir, "exchange", &script);
+        let config = dir.join("providers.yaml");
+        let text = format!(
+            "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n- name: exchange\n  \
+             matchImages: [\"{}\"]\n  defaultCacheDuration: 0s\n  \
+             apiVersion: credentialprovider.kubelet.k8s.io/v1\n  tokenAttributes:\n    \
+             serviceAccountTokenAudience: registry.example.com\n    cacheType: ServiceAccount\n    \
+             requireServiceAccount: true\n    requiredServiceAccountAnnotationKeys: [example.com/team]\n",
+            registry.address
+        );
+        std::fs::write(&config, text).unwrap();
+        let cluster = Cluster::start(dir, &asking(dir, &trust, &config));
+        for (name, team) in [("red", "red"), ("blue", "blue")] {
+            cluster.ok(&["create", "serviceaccount", name]);
+            cluster.ok(&[
+                "annotate",
+                "serviceaccount",
+                name,
+                &format!("example.com/team={team}"),
+            ]);
+        }
+        let pulling = |name: &str, account: &str| {
+            let more = format!(", serviceAccountName: {account}");
+            cluster.apply(&true_pod(name, &image, &more));
+        };
+        // Who has not said that it wants to be known is not told of.
+        pulling("stranger", "default");
+        cluster.event("stranger", "Failed", &["pull access denied"]);
+        assert_eq!(asked(dir, "exchange"), [""; 0]);
+        pulling("wrong", "blue");
+        cluster.event("wrong", "Failed", &["plugin exchange for image", "exit status 4"]);
+        pulling("right", "red");
+        assert_eq!(cluster.finished("right"), "Succeeded");
+        let last = asked(dir, "exchange").pop().unwrap();
+        let request: serde_json::Value = serde_json::from_str(last.trim()).unwrap();
+        let annotations = serde_json::json!({"example.com/team": "red"});
+        assert_eq!(request["serviceAccountAnnotations"], annotations);
+        let payload = request["serviceAccountToken"]
+            .as_str()
+            .unwrap()
+            .split('.')
+            .nth(1)
+            .unwrap();
+        let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD
+            .decode(payload)
+            .unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        assert_eq!(claims["aud"], serde_json::json!(["registry.example.com"]));
+        assert_eq!(claims["kubernetes.io"]["pod"]["name"], "right");
+        assert_eq!(claims["kubernetes.io"]["serviceaccount"]["name"], "red");
+        // What was said holds for the account, and for nobody else.
+        let count = |account: &str| {
+            asked(dir, "exchange")
+                .iter()
+                .filter(|line| line.contains(account))
+                .count()
+        };
+        let before = count("red");
+        pulling("again", "red");
+        assert_eq!(cluster.finished("again"), "Succeeded");
+        assert_eq!(count("red"), before);
     });
 }
 

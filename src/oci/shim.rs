@@ -10,6 +10,7 @@ mod bundle;
 mod container;
 mod devices;
 mod enter;
+mod groups;
 mod huge_pages;
 mod memory;
 mod outputs;
@@ -89,6 +90,7 @@ fn run(dir: &Path, cgroup: &str) -> Result<(), Box<dyn std::error::Error>> {
     if !pod.host_ipc {
         memory(&stage.join(SHM), users.as_ref().map_or(0, |users| users.first))?;
     }
+    groups::lay_out(&stage)?;
     let pid_holder = match pod.share_pid && !pod.host_pid {
         true => Some(sys::pidns::hold(users.as_ref().map(Users::namespace))?),
         false => None,

@@ -28,16 +28,45 @@ pub struct Hierarchy {
     pub controllers: Vec<String>,
 }
 
+/// The controllers of version 1: those that the kernel lists beside options and names of hierarchies.
+const RESOURCES: [&str; 12] = [
+    "blkio",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "devices",
+    "freezer",
+    "hugetlb",
+    "memory",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "pids",
+];
+
 impl Hierarchy {
-    fn group(&self, path: &str) -> PathBuf {
+    /// The folder of a group.
+    pub fn group(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// What it is called: the last part of where it is mounted, such as `cpu,cpuacct`.
+    pub fn name(&self) -> Option<&str> {
+        self.root.file_name()?.to_str()
+    }
+
+    /// The resources that it counts, if it is of version 1.
+    pub fn resources(&self) -> impl Iterator<Item = &str> {
+        let all = self.controllers.iter().map(String::as_str);
+        all.filter(|name| RESOURCES.contains(name))
     }
 
     fn is_v2(&self) -> bool {
         self.controllers.is_empty()
     }
 
-    fn offers(&self, controller: &str) -> bool {
+    /// Whether groups can be limited by that controller here.
+    pub fn offers(&self, controller: &str) -> bool {
         if self.is_v2() {
             let offered = fs::read_to_string(self.root.join("cgroup.controllers")).unwrap_or_default();
             return offered.split_whitespace().any(|c| c == controller);

@@ -30,29 +30,40 @@ pub(super) struct Cache {
     answers: BTreeMap<Key, (Answer, Duration)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    place: Place,
+    /// For whom; empty: for everybody.
+    whom: String,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
     Image(String),
     Registry(String),
     Global,
 }
 
 impl Key {
-    fn of(scope: Scope, repository: &str) -> Key {
+    fn of(scope: Scope, repository: &str, whom: &str) -> Key {
         let registry = repository.split('/').next().unwrap_or_default();
-        match scope {
-            Scope::Image => Key::Image(repository.to_owned()),
-            Scope::Registry => Key::Registry(registry.to_owned()),
-            Scope::Global => Key::Global,
+        let place = match scope {
+            Scope::Image => Place::Image(repository.to_owned()),
+            Scope::Registry => Place::Registry(registry.to_owned()),
+            Scope::Global => Place::Global,
+        };
+        Key {
+            place,
+            whom: whom.to_owned(),
         }
     }
 }
 
 impl Cache {
-    /// What was said about the repository; what is about it alone comes first.
-    pub(super) fn find(&self, repository: &str, now: Duration) -> Option<Answer> {
+    /// What was said about the repository to whom it may be told; what is about it alone comes first.
+    pub(super) fn find(&self, repository: &str, whom: &str, now: Duration) -> Option<Answer> {
         let scopes = [Scope::Image, Scope::Registry, Scope::Global];
-        let keys = scopes.map(|scope| Key::of(scope, repository));
+        let keys = scopes.map(|scope| Key::of(scope, repository, whom));
         let mut found = keys.iter().filter_map(|key| self.answers.get(key));
         found
             .find(|(_, end)| now < *end)
@@ -60,14 +71,20 @@ impl Cache {
     }
 
     /// Keeps what was said about it, unless it holds for no time at all.
-    pub(super) fn keep(&mut self, repository: &str, answer: &Answer, default: Duration, now: Duration) {
+    pub(super) fn keep(
+        &mut self,
+        (repository, whom): (&str, &str),
+        answer: &Answer,
+        default: Duration,
+        now: Duration,
+    ) {
         // What holds no longer would stay for ever if its image were never asked for again.
         self.answers.retain(|_, (_, end)| now < *end);
         let holds_for = answer.holds_for.unwrap_or(default);
         if holds_for.is_zero() {
             return;
         }
-        let key = Key::of(answer.scope, repository);
+        let key = Key::of(answer.scope, repository, whom);
         self.answers
             .insert(key, (answer.clone(), now.saturating_add(holds_for)));
     }
@@ -92,14 +109,14 @@ mod tests {
     }
 
     fn user(cache: &Cache, repository: &str, at: u64) -> Option<String> {
-        let found = cache.find(repository, Duration::from_secs(at))?;
+        let found = cache.find(repository, "", Duration::from_secs(at))?;
         Some(found.credentials[0].1.username.clone())
     }
 
     #[test]
     fn an_answer_holds_for_what_it_says_and_as_long() {
         let mut cache = Cache::default();
-        let mut keep = |answer: Answer| cache.keep("r.io:5000/a", &answer, DEFAULT, Duration::ZERO);
+        let mut keep = |answer: Answer| cache.keep(("r.io:5000/a", ""), &answer, DEFAULT, Duration::ZERO);
         keep(answer(Scope::Image, Some(10), "image"));
         keep(answer(Scope::Registry, None, "registry"));
         keep(answer(Scope::Global, Some(100), "global"));
@@ -113,29 +130,38 @@ mod tests {
     }
 
     #[test]
+    fn what_was_said_to_one_account_is_told_to_no_other() {
+        let mut cache = Cache::default();
+        let said = answer(Scope::Global, None, "x");
+        cache.keep(("r.io/a", "bot"), &said, DEFAULT, Duration::ZERO);
+        let found = |whom| cache.find("r.io/b", whom, Duration::ZERO).is_some();
+        assert_eq!([found("bot"), found("other"), found("")], [true, false, false]);
+    }
+
+    #[test]
     fn what_holds_no_longer_goes_and_what_never_does_is_not_kept() {
         let mut cache = Cache::default();
         cache.keep(
-            "r.io/a",
+            ("r.io/a", ""),
             &answer(Scope::Image, Some(0), "x"),
             DEFAULT,
             Duration::ZERO,
         );
         assert!(cache.answers.is_empty());
         cache.keep(
-            "r.io/a",
+            ("r.io/a", ""),
             &answer(Scope::Image, None, "x"),
             Duration::ZERO,
             Duration::ZERO,
         );
         assert!(cache.answers.is_empty());
         cache.keep(
-            "r.io/a",
+            ("r.io/a", ""),
             &answer(Scope::Image, None, "x"),
             DEFAULT,
             Duration::ZERO,
         );
-        cache.keep("r.io/b", &answer(Scope::Image, None, "x"), DEFAULT, DEFAULT);
+        cache.keep(("r.io/b", ""), &answer(Scope::Image, None, "x"), DEFAULT, DEFAULT);
         assert_eq!(cache.answers.len(), 1);
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! repository ─▶ providers whose `matchImages` cover it, in the file's order
+//!                 ─▶ a token of the pod's service account, if it wants one (accounts)
 //!                 ─▶ what one said lately (cache), else what its program says now (plugin)
 //!                       ─▶ the entries that fit the repository, first provider first
 //! ```
 
+mod accounts;
 mod cache;
 mod config;
 mod plugin;
@@ -17,6 +19,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base::Clock;
 use oci::{Credentials, Turns};
 
+pub use self::accounts::{Account, Accounts};
+
+use self::accounts::{Told, told};
 use self::cache::{Answer, Cache};
 use self::config::Provider;
 use crate::pods::effects::credentials::{covers, fitting};
@@ -78,13 +83,14 @@ impl Providers {
         Ok(Providers { all })
     }
 
-    /// What the providers know about a repository: an image's normalised name without tag and digest.
-    pub async fn ask(&self, repository: &str, clock: &Arc<dyn Clock>) -> Known {
+    /// What the providers know about a repository: an image's normalised name without tag and digest. `accounts`
+    /// answers for the pod that wants it.
+    pub async fn ask(&self, repository: &str, accounts: &dyn Accounts, clock: &Arc<dyn Clock>) -> Known {
         let mut known = Known::default();
         let mut entries = Vec::new();
         for asked in self.all.iter().filter(|asked| asked.concerns(repository)) {
-            match asked.answer(repository, clock).await {
-                Ok(answer) => entries.extend(answer.credentials),
+            match asked.answer(repository, accounts, clock).await {
+                Ok(answer) => entries.extend(answer.into_iter().flat_map(|answer| answer.credentials)),
                 Err(why) => known.failures.push(why),
             }
         }
@@ -99,26 +105,43 @@ impl Asked {
         images.iter().any(|place| covers(repository, place))
     }
 
-    async fn answer(&self, repository: &str, clock: &Arc<dyn Clock>) -> Result<Answer, String> {
-        let remembered = || self.cache().find(repository, clock.monotonic());
-        if let Some(answer) = remembered() {
-            return Ok(answer);
-        }
-        let _turn = self.calls.take(repository).await;
-        if let Some(answer) = remembered() {
-            return Ok(answer);
-        }
+    /// What it says; `None` if it is not asked for such a pod.
+    async fn answer(
+        &self,
+        repository: &str,
+        accounts: &dyn Accounts,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Option<Answer>, String> {
         let name = &self.provider.name;
+        let told = match &self.provider.tokens {
+            None => Some(Told::default()),
+            Some(wanted) => {
+                let told = told(wanted, accounts).await;
+                told.map_err(|why| {
+                    format!("credential provider plugin {name} for image {repository}: {why}")
+                })?
+            }
+        };
+        let Some(told) = told else { return Ok(None) };
+        let remembered = || self.cache().find(repository, &told.whom, clock.monotonic());
+        if let Some(answer) = remembered() {
+            return Ok(Some(answer));
+        }
+        let _turn = self.calls.take(&format!("{repository} {}", told.whom)).await;
+        if let Some(answer) = remembered() {
+            return Ok(Some(answer));
+        }
         let failed = |why: String| {
             format!("error execing credential provider plugin {name} for image {repository}: {why}")
         };
-        let answer = plugin::call(&self.program, &self.provider, repository).await;
+        let answer = plugin::call(&self.program, &self.provider, repository, &told).await;
         let answer = answer.map_err(failed).inspect_err(|error| {
             tracing::warn!("failed getting credential from external registry credential provider: {error}");
         })?;
+        let about = (repository, told.whom.as_str());
         self.cache()
-            .keep(repository, &answer, self.provider.cached_for, clock.monotonic());
-        Ok(answer)
+            .keep(about, &answer, self.provider.cached_for, clock.monotonic());
+        Ok(Some(answer))
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
@@ -165,6 +188,20 @@ mod tests {
         )
     }
 
+    /// A pod without a service account.
+    struct Nobody;
+
+    #[async_trait::async_trait]
+    impl Accounts for Nobody {
+        async fn account(&self) -> Result<Option<Account>, String> {
+            Ok(None)
+        }
+
+        async fn token(&self, _: &Account, _: &str) -> Result<String, String> {
+            unreachable!("there is no account")
+        }
+    }
+
     fn users(known: &Known) -> Vec<&str> {
         known.credentials.iter().map(|c| c.username.as_str()).collect()
     }
@@ -185,14 +222,23 @@ mod tests {
         );
         let manual = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
         let clock: Arc<dyn Clock> = manual.clone();
-        let known = providers.ask("r.io/team/app", &clock).await;
+        let known = providers.ask("r.io/team/app", &Nobody, &clock).await;
         assert_eq!(users(&known), ["a", "b"]);
         let failures =
             ["error execing credential provider plugin bad for image r.io/team/app: exit status 3"];
         assert_eq!(known.failures, failures);
-        assert!(providers.ask("other.io/app", &clock).await.credentials.is_empty());
+        assert!(
+            providers
+                .ask("other.io/app", &Nobody, &clock)
+                .await
+                .credentials
+                .is_empty()
+        );
         // The one that speaks for the whole registry is not asked again, the other one is.
-        assert_eq!(users(&providers.ask("r.io/other", &clock).await), ["a", "b"]);
+        assert_eq!(
+            users(&providers.ask("r.io/other", &Nobody, &clock).await),
+            ["a", "b"]
+        );
         let calls = |name: &str| std::fs::read_to_string(dir.join(format!("{name}.calls"))).unwrap();
         let asked = |image: &str| {
             let request = format!(
@@ -204,7 +250,7 @@ mod tests {
         assert_eq!(calls("one"), asked("r.io/team/app"));
         assert_eq!(calls("two"), asked("r.io/team/app") + &asked("r.io/other"));
         manual.advance(Duration::from_secs(3601));
-        providers.ask("r.io/other", &clock).await;
+        providers.ask("r.io/other", &Nobody, &clock).await;
         assert_eq!(calls("one").lines().count(), 2);
     }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
+use super::accounts::Told;
 use super::cache::{Answer, Scope};
 use super::config::Provider;
 
@@ -29,6 +30,10 @@ struct Request<'a> {
     kind: &'static str,
     api_version: &'a str,
     image: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    service_account_token: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    service_account_annotations: &'a BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -53,11 +58,18 @@ struct Entry {
 
 /// Asks a provider about a repository. The error never has anything of what the program said: that may be secret, and
 /// users read it.
-pub(super) async fn call(program: &Path, provider: &Provider, repository: &str) -> Result<Answer, String> {
+pub(super) async fn call(
+    program: &Path,
+    provider: &Provider,
+    repository: &str,
+    told: &Told,
+) -> Result<Answer, String> {
     let request = Request {
         kind: "CredentialProviderRequest",
         api_version: &provider.version,
         image: repository,
+        service_account_token: &told.token,
+        service_account_annotations: &told.annotations,
     };
     let request = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
     let mut child = Command::new(program)
@@ -235,8 +247,9 @@ mod tests {
             version: VERSION.to_owned(),
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             env: Vec::new(),
+            tokens: None,
         };
-        let answer = call(Path::new(program), &provider, "r.io/app").await;
+        let answer = call(Path::new(program), &provider, "r.io/app", &Told::default()).await;
         answer.err().unwrap_or_default()
     }
 

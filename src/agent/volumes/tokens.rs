@@ -156,7 +156,11 @@ async fn ask(
     }
 }
 
-async fn request(
+/// A new token for a pod, and until when it is good.
+///
+/// # Errors
+/// The server's.
+pub async fn request(
     client: &Client,
     pod: &Pod,
     projection: &ServiceAccountTokenProjection,

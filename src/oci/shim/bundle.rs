@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::passwd::Identity;
 use super::surroundings::{SHM, Surroundings};
-use super::{devices, huge_pages, propagation, rights, rootfs, seccomp, sub_paths};
+use super::{devices, groups, huge_pages, propagation, rights, rootfs, seccomp, sub_paths};
 use crate::spec::{ContainerSpec, Hook, Moment, Resources};
 
 const MASKED: [&str; 10] = [
@@ -210,19 +210,13 @@ fn namespaces(s: &Surroundings, processes: Option<&Path>) -> Value {
         None if !s.pod.host_pid => list.push(json!({"type": "pid"})),
         None => {}
     }
-    if !kills_one_by_one() {
+    if !groups::kills_one_by_one() {
         list.push(json!({"type": "cgroup"}));
     }
     if let Some(users) = &s.users {
         list.push(json!({"type": "user", "path": users.path()}));
     }
     list.into()
-}
-
-/// Whether memory is version 1's business, which kills single processes.
-fn kills_one_by_one() -> bool {
-    let version_1 = |h: &sys::cgroup::Hierarchy| h.controllers.iter().any(|c| c == "memory");
-    sys::cgroup::hierarchies().iter().any(version_1)
 }
 
 /// `devices` are the rules for what the container may use beyond what every one may.
@@ -272,13 +266,11 @@ fn mounts(spec: &ContainerSpec, s: &Surroundings, devices: Vec<Value>) -> Value 
         json!({"destination": "/sys", "type": "sysfs", "source": "sysfs",
             "options": ["nosuid", "noexec", "nodev", sys_option]}),
     ];
-    if !kills_one_by_one() {
-        // Its own group and nothing above it: where programs look for their limits.
-        list.push(
-            json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
-            "options": ["nosuid", "noexec", "nodev", "relatime", sys_option]}),
-        );
-    }
+    list.extend(groups::mounts(
+        &s.stage,
+        &format!("{}/{}", s.cgroup, spec.id),
+        sys_option,
+    ));
     for (number, mount) in spec.mounts.iter().enumerate() {
         let source = match sub_paths::has_place(mount, s.users.as_ref()) {
             false => mount.host.clone(),

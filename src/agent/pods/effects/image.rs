@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use api::status::Status;
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{Container, Pod, ServiceAccount, ServiceAccountTokenProjection};
 use oci::{Image, ImageError, Images};
 
 use super::{PodContext, credentials};
 use crate::env::References;
 use crate::pods::spec;
 use crate::pods::state::{ImageRef, PULL_FAILED, UNTRUSTED};
+use crate::providers::{Account, Accounts};
+use crate::volumes::tokens::request;
 
 /// What went wrong: reason and message for the container's status.
 type Failure = (String, String);
@@ -154,7 +158,7 @@ impl Fetch<'_> {
         self.tell("Pulling", format!("Pulling image {name:?}"));
         let begin = node.clock.monotonic();
         let mut credentials = self.credentials(reference).await;
-        let known = node.providers.ask(bare(reference), &node.clock).await;
+        let known = node.providers.ask(bare(reference), self, &node.clock).await;
         credentials.extend(known.credentials);
         match (node.images.pull(reference, &credentials).await, local) {
             (Ok(image), _) => {
@@ -260,6 +264,52 @@ impl Fetch<'_> {
     fn warn(&self, reason: &str, message: impl Into<String>) {
         self.context
             .warn(self.pod, Some(&self.container.name), reason, message);
+    }
+}
+
+#[async_trait]
+impl Accounts for Fetch<'_> {
+    async fn account(&self) -> Result<Option<Account>, String> {
+        let name = spec::spec(self.pod).service_account_name.as_deref();
+        let Some(name) = name.filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        let namespace = spec::namespace(self.pod);
+        let found = self
+            .context
+            .node
+            .client
+            .get::<ServiceAccount>(namespace, name)
+            .await;
+        let why = |error: Status| {
+            format!(
+                "failed to get service account {namespace}/{name}: {}",
+                error.message
+            )
+        };
+        let meta = found.map_err(why)?.metadata;
+        Ok(Some(Account {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: meta.uid.unwrap_or_default(),
+            annotations: meta.annotations.unwrap_or_default(),
+        }))
+    }
+
+    async fn token(&self, account: &Account, audience: &str) -> Result<String, String> {
+        let wanted = ServiceAccountTokenProjection {
+            audience: Some(audience.to_owned()),
+            ..ServiceAccountTokenProjection::default()
+        };
+        let token = request(&self.context.node.client, self.pod, &wanted).await;
+        let Account { namespace, name, .. } = account;
+        let why = |error: Status| {
+            format!(
+                "error getting service account token {namespace}/{name}: {}",
+                error.message
+            )
+        };
+        token.map(|(text, _)| text).map_err(why)
     }
 }
 
