@@ -248,7 +248,10 @@ fn programs_of_the_machine_are_told_who_pulls() {
         // It knows those who are of the red team.
         let calls = dir.join("exchange.calls");
         let known = says(&registry.address, "secret");
-        let script = format!("tail -n 1 {} | grep -q red && {known} || exit 4", calls.display());
+        let script = format!(
+            "tail -n 1 {} | grep -q '\"red\"' && {known} || exit 4",
+            calls.display()
+        );
         plugin(dir, "exchange", &script);
         let config = dir.join("providers.yaml");
         let text = format!(
