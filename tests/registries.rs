@@ -105,6 +105,57 @@ fn a_private_registry_asks_for_credentials_and_shows_a_certificate_of_its_own() 
     });
 }
 
+#[test]
+fn a_pulled_image_is_for_those_who_could_pull_it() {
+    sandboxed(|dir| {
+        let registry = Registry::private(dir, "127.0.0.1:5446");
+        let trust = trusting(dir, &registry);
+        let mut cluster = Cluster::start(dir, &["--registry-config", trust.to_str().unwrap()]);
+        let image = format!("{}/team/busybox:1", registry.address);
+        let archive = busybox_archive(dir, "busybox:1");
+        let target = format!("docker://{image}");
+        registry::copy_with(&archive, &target, &["--dest-creds", "edge:secret"]);
+        for name in ["mine", "same"] {
+            let server = format!("--docker-server={}", registry.address);
+            let user = ["--docker-username=edge", "--docker-password=secret"];
+            cluster.ok(&[&["create", "secret", "docker-registry", name, &server], &user[..]].concat());
+        }
+        let run = |cluster: &Cluster, name: &str, policy: &str, secret: &str| {
+            let secrets = match secret {
+                "" => String::new(),
+                secret => format!(", imagePullSecrets: [{{name: {secret}}}]"),
+            };
+            cluster.apply(&true_pod(name, &image, &secrets).replace("Always", policy));
+        };
+        run(&cluster, "first", "IfNotPresent", "mine");
+        assert_eq!(cluster.finished("first"), "Succeeded");
+        // It is here now, but not for everybody; and that it is here is nobody else's business.
+        run(&cluster, "nobody", "IfNotPresent", "");
+        cluster.event("nobody", "Failed", &["pull access denied"]);
+        run(&cluster, "never", "Never", "");
+        let told = "is not present with pull policy of Never";
+        cluster.event("never", "ErrImageNeverPull", &[told]);
+        // Who has what it was pulled with needs no registry, nor who has the same by another name, nor after a restart.
+        drop(registry);
+        let present = "already present on machine and can be accessed by the pod";
+        let used = |cluster: &Cluster, name: &str, policy: &str, secret: &str| {
+            run(cluster, name, policy, secret);
+            assert_eq!(cluster.finished(name), "Succeeded");
+            cluster.event(name, "Pulled", &[present]);
+        };
+        used(&cluster, "again", "IfNotPresent", "mine");
+        used(&cluster, "other", "Never", "same");
+        cluster.stop();
+        cluster.relaunch();
+        cluster.ready();
+        used(&cluster, "later", "IfNotPresent", "same");
+        // What is no longer there shows nothing.
+        cluster.ok(&["delete", "secret", "same"]);
+        run(&cluster, "without", "Never", "same");
+        cluster.event("without", "ErrImageNeverPull", &[told]);
+    });
+}
+
 /// A credential provider plugin in shell that notes what it is asked and says that.
 fn plugin(dir: &std::path::Path, name: &str, says: &str) {
     use std::os::unix::fs::PermissionsExt;

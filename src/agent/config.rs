@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::cpus::CpuSet;
 use crate::eviction::Thresholds;
+use crate::pods::effects::access::Verification;
 use api::cidr::Addresses;
 use network::{PodRouting, ServiceProxy};
 
@@ -68,6 +69,8 @@ pub struct ImageSettings {
     pub registry_silence: Duration,
     /// File that says which programs know credentials for which images, and the folder of these programs.
     pub credential_providers: Option<(PathBuf, PathBuf)>,
+    /// Of which images on this machine pods have to show that they could pull them.
+    pub verification: Verification,
     /// Use of the disk, in percent, from which unused images are removed (the
     /// kubelet's `imageGCHighThresholdPercent`); 100: never.
     pub gc_high_percent: u8,
@@ -86,6 +89,7 @@ impl Default for ImageSettings {
             registry_config: None,
             registry_silence: Duration::from_secs(30),
             credential_providers: None,
+            verification: Verification::default(),
             gc_high_percent: 85,
             gc_low_percent: 80,
             gc_age_min: Duration::from_secs(120),

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use base::{Clock, Random};
 use client::{Cache, Client, EventType, Recorder};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
-use oci::{Credentials, Image, ImageError, ImageKind, Images};
+use oci::{Attempt, Image, ImageError, ImageKind, Images};
 
 use crate::config::AgentConfig;
 use crate::cpus::Cpus;
@@ -43,7 +43,9 @@ pub trait ImageSource: Send + Sync + 'static {
     /// Where the files of an ordinary image lie: its layers, lowest first.
     fn layers(&self, image: &Image) -> Vec<PathBuf>;
     /// Fetches it.
-    async fn pull(&self, reference: &str, credentials: &[Credentials]) -> Result<Image, ImageError>;
+    async fn pull(&self, reference: &str, attempts: &[Attempt]) -> Result<Image, ImageError>;
+    /// Notes who else could have pulled the image of that digest under that name.
+    async fn note(&self, digest: &str, reference: &str, note: &str) -> Result<(), ImageError>;
 }
 
 #[async_trait]
@@ -63,8 +65,12 @@ impl ImageSource for Images {
         }
     }
 
-    async fn pull(&self, reference: &str, credentials: &[Credentials]) -> Result<Image, ImageError> {
-        Images::pull(self, reference, credentials).await
+    async fn pull(&self, reference: &str, attempts: &[Attempt]) -> Result<Image, ImageError> {
+        Images::pull(self, reference, attempts).await
+    }
+
+    async fn note(&self, digest: &str, reference: &str, note: &str) -> Result<(), ImageError> {
+        Images::note(self, digest, reference, note).await
     }
 }
 

@@ -57,6 +57,7 @@ pub use eviction::Thresholds;
 /// What this program is when an agent that ends starts it to hold its guests' sockets for the next one.
 pub use handover::{HOLD_VERB, hold_main};
 pub use join::{JoinConfig, JoinError};
+pub use pods::effects::access::Verification;
 pub use server::LinkService;
 /// What this program is when a node starts it to compile a Wasm program.
 pub use wasm::{COMPILE_VERB, compile_main};

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use base::{SystemClock, SystemRandom, Tasks};
 use client::{Api, Cache, Client, Recorder};
 use k8s_openapi::api::core::v1::Pod;
-use oci::{Credentials, Image, ImageConfig, ImageError, ImageKind};
+use oci::{Attempt, Image, ImageConfig, ImageError, ImageKind};
 use serde_json::{Value, json};
 
 use crate::config::AgentConfig;
@@ -148,7 +148,11 @@ impl ImageSource for FakeImages {
         Vec::new()
     }
 
-    async fn pull(&self, reference: &str, _: &[Credentials]) -> Result<Image, ImageError> {
+    async fn note(&self, _: &str, _: &str, _: &str) -> Result<(), ImageError> {
+        Ok(())
+    }
+
+    async fn pull(&self, reference: &str, _: &[Attempt]) -> Result<Image, ImageError> {
         let name = reference.rsplit('/').next().unwrap_or(reference);
         if name.starts_with("missing") {
             return Err(ImageError::NotFound {
@@ -175,6 +179,7 @@ impl ImageSource for FakeImages {
             config: ImageConfig::default(),
             kind,
             vouchers: Vec::new(),
+            pulled_by: Default::default(),
         })
     }
 }

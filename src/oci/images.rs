@@ -34,6 +34,7 @@ use std::sync::Arc;
 pub use error::ImageError;
 pub use image::{AppComponent, Image, ImageConfig, ImageKind};
 pub use import::ImportOptions;
+pub use pull::Attempt;
 pub use registries::{Credentials, Registries};
 pub use shared::ImagesConfig;
 pub use trust::Voucher;
@@ -113,15 +114,40 @@ impl Images {
 
     /// Fetches the image from its registry and unpacks it, unless all of its
     /// content is here; where the policy asks for it, only if it is signed. Pulls of one reference at the same time share one
-    /// download. Credentials are tried in order; without any, those that the
+    /// download. Attempts are made in order; without any, with the credentials that the
     /// machine's own settings have for the registry, else none.
     ///
     /// # Errors
     /// See [`ImageError`].
-    pub async fn pull(&self, reference: &str, credentials: &[Credentials]) -> Result<Image, ImageError> {
+    pub async fn pull(&self, reference: &str, attempts: &[Attempt]) -> Result<Image, ImageError> {
         let parsed = reference::parse(reference)?;
         let _turn = self.shared.pulls.take(&parsed.whole()).await;
-        pull::pull(&self.shared, &parsed, credentials).await
+        pull::pull(&self.shared, &parsed, attempts).await
+    }
+
+    /// Notes of an image who else has shown that they could pull it under that name.
+    ///
+    /// # Errors
+    /// An invalid name, or the disk.
+    pub async fn note(&self, digest: &str, reference: &str, note: &str) -> Result<(), ImageError> {
+        let repository = reference::repository(&reference::parse(reference)?);
+        let (dir, digest, note) = (self.dir().to_owned(), digest.to_owned(), note.to_owned());
+        blocking(move || {
+            records::change(&dir, |records| {
+                for image in records.iter_mut().filter(|image| image.digest == digest) {
+                    image.note(&repository, &note);
+                }
+            })
+        })
+        .await
+    }
+
+    /// A reference without its tag and its digest.
+    ///
+    /// # Errors
+    /// [`ImageError::InvalidName`].
+    pub fn repository(reference: &str) -> Result<String, ImageError> {
+        reference::parse(reference).map(|parsed| reference::repository(&parsed))
     }
 
     /// Reads an OCI archive, a docker archive, a root file system tar or a

@@ -17,7 +17,7 @@ pub mod spec;
 
 pub use containers::{Containers, end_all};
 pub use images::{
-    AppComponent, Credentials, Image, ImageConfig, ImageError, ImageKind, Images, ImagesConfig,
+    AppComponent, Attempt, Credentials, Image, ImageConfig, ImageError, ImageKind, Images, ImagesConfig,
     ImportOptions, Registries, Turns, Voucher,
 };
 pub use shim::shim_main;

@@ -138,6 +138,7 @@ mod tests {
             },
             kind: oci::ImageKind::Oci { layers: vec![] },
             vouchers: vec![],
+            pulled_by: Default::default(),
         };
         user(&pod, &spec::spec(&pod).containers[0], &image)
     }

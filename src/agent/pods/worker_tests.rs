@@ -25,8 +25,8 @@ async fn a_pod_comes_up_and_goes_down() {
     );
     for text in [
         "Pulling Pulling image \"app:1\"",
-        "Created Created container: a",
-        "Started Started container a",
+        "Created Container created",
+        "Started Container started",
     ] {
         node.until_event(text).await;
     }

@@ -42,6 +42,8 @@ pub(super) struct Told {
     pub(super) annotations: BTreeMap<String, String>,
     /// For whom its answer holds; empty: for everybody.
     pub(super) whom: String,
+    /// The account itself.
+    pub(super) account: Option<Account>,
 }
 
 /// What a provider that wants tokens is told; `None` if it is not to be asked at all.
@@ -67,6 +69,7 @@ pub(super) async fn told(wanted: &TokenAttributes, accounts: &dyn Accounts) -> R
         token,
         annotations,
         whom: whom.to_string(),
+        account: Some(account),
     }))
 }
 

@@ -29,8 +29,8 @@ use crate::pods::effects::credentials::{covers, fitting};
 /// What the machine's programs know about a repository.
 #[derive(Default)]
 pub struct Known {
-    /// Credentials that fit it, the best first.
-    pub credentials: Vec<Credentials>,
+    /// Credentials that fit it, the best first; and whose token they were given for, if for one.
+    pub credentials: Vec<(Credentials, Option<Account>)>,
     /// What went wrong with those that were asked, fit for a user's eyes.
     pub failures: Vec<String>,
 }
@@ -90,7 +90,11 @@ impl Providers {
         let mut entries = Vec::new();
         for asked in self.all.iter().filter(|asked| asked.concerns(repository)) {
             match asked.answer(repository, accounts, clock).await {
-                Ok(answer) => entries.extend(answer.into_iter().flat_map(|answer| answer.credentials)),
+                Ok(None) => {}
+                Ok(Some((answer, account))) => {
+                    let found = answer.credentials.into_iter();
+                    entries.extend(found.map(|(place, one)| (place, (one, account.clone()))));
+                }
                 Err(why) => known.failures.push(why),
             }
         }
@@ -105,13 +109,13 @@ impl Asked {
         images.iter().any(|place| covers(repository, place))
     }
 
-    /// What it says; `None` if it is not asked for such a pod.
+    /// What it says, and for whose token; `None` if it is not asked for such a pod.
     async fn answer(
         &self,
         repository: &str,
         accounts: &dyn Accounts,
         clock: &Arc<dyn Clock>,
-    ) -> Result<Option<Answer>, String> {
+    ) -> Result<Option<(Answer, Option<Account>)>, String> {
         let name = &self.provider.name;
         let told = match &self.provider.tokens {
             None => Some(Told::default()),
@@ -125,11 +129,11 @@ impl Asked {
         let Some(told) = told else { return Ok(None) };
         let remembered = || self.cache().find(repository, &told.whom, clock.monotonic());
         if let Some(answer) = remembered() {
-            return Ok(Some(answer));
+            return Ok(Some((answer, told.account)));
         }
         let _turn = self.calls.take(&format!("{repository} {}", told.whom)).await;
         if let Some(answer) = remembered() {
-            return Ok(Some(answer));
+            return Ok(Some((answer, told.account)));
         }
         let failed = |why: String| {
             format!("error execing credential provider plugin {name} for image {repository}: {why}")
@@ -141,7 +145,7 @@ impl Asked {
         let about = (repository, told.whom.as_str());
         self.cache()
             .keep(about, &answer, self.provider.cached_for, clock.monotonic());
-        Ok(Some(answer))
+        Ok(Some((answer, told.account)))
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
@@ -203,7 +207,11 @@ mod tests {
     }
 
     fn users(known: &Known) -> Vec<&str> {
-        known.credentials.iter().map(|c| c.username.as_str()).collect()
+        known
+            .credentials
+            .iter()
+            .map(|(c, _)| c.username.as_str())
+            .collect()
     }
 
     #[tokio::test]

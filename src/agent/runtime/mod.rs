@@ -327,6 +327,7 @@ mod tests {
             config,
             kind,
             vouchers: vec![],
+            pulled_by: Default::default(),
         }
     }
 

@@ -64,6 +64,7 @@ pub(super) fn launch_of(program: &str) -> Launch {
         config: ImageConfig::default(),
         kind: ImageKind::Oci { layers: Vec::new() },
         vouchers: vec![],
+        pulled_by: Default::default(),
     };
     Launch {
         id: "c".into(),

@@ -28,6 +28,15 @@ pub struct Images {
     #[arg(long, value_name = "FOLDER")]
     pub image_credential_provider_bin_dir: Option<PathBuf>,
 
+    /// Of which images on this machine a pod has to show that it could pull them: NeverVerify, NeverVerifyPreloadedImages,
+    /// NeverVerifyAllowlistedImages or AlwaysVerify [default: NeverVerifyPreloadedImages]
+    #[arg(long, value_name = "POLICY")]
+    pub image_pull_credentials_verification_policy: Option<String>,
+
+    /// Images that NeverVerifyAllowlistedImages means, such as registry.example.com/team/*; may be given several times
+    #[arg(long, value_name = "IMAGE", value_delimiter = ',')]
+    pub preloaded_images_verification_allowlist: Vec<String>,
+
     /// Percent of the disk in use from which unused images are removed [default: 85]
     #[arg(long, value_name = "PERCENT")]
     pub image_gc_high_threshold: Option<u8>,
@@ -59,6 +68,13 @@ impl Images {
                 "--image-credential-provider-config and --image-credential-provider-bin-dir go together: give both"
             ),
         };
+        let policy = self.image_pull_credentials_verification_policy;
+        let list = self.preloaded_images_verification_allowlist;
+        if policy.is_some() || !list.is_empty() {
+            let policy = policy.as_deref().unwrap_or("NeverVerifyPreloadedImages");
+            images.verification = agent::Verification::parse(policy, list)
+                .map_err(|why| anyhow::anyhow!("--image-pull-credentials-verification-policy: {why}"))?;
+        }
         set(&mut images.gc_high_percent, self.image_gc_high_threshold);
         set(&mut images.gc_low_percent, self.image_gc_low_threshold);
         set_seconds(&mut images.gc_age_min, self.image_minimum_gc_age);

@@ -1,5 +1,6 @@
 //! Makes an image of its parts: decides what it is and records it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub(super) struct Names {
     pub(super) references: Vec<String>,
     /// Bytes of its content as registries keep it.
     pub(super) size_bytes: u64,
+    /// Who has pulled it, by its name without tag and digest.
+    pub(super) pulled_by: BTreeMap<String, Vec<String>>,
 }
 
 /// Records an image whose content is in place, and who answers for it. All of
@@ -43,6 +46,7 @@ pub(super) fn record(
             config,
             kind,
             vouchers,
+            pulled_by: names.pulled_by,
         },
     )
 }

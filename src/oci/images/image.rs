@@ -125,4 +125,22 @@ pub struct Image {
     /// Who answers for it.
     #[serde(default)]
     pub vouchers: Vec<Voucher>,
+    /// What was noted of those who have pulled it, by its name without tag and digest; the last comes last. Nothing of
+    /// an image that was only imported.
+    #[serde(default)]
+    pub pulled_by: BTreeMap<String, Vec<String>>,
+}
+
+/// Notes kept of an image under one name; who is forgotten has to pull again.
+const NOTES_MAX: usize = 100;
+
+impl Image {
+    /// Notes who has pulled it under that name.
+    pub(super) fn note(&mut self, repository: &str, note: &str) {
+        let notes = self.pulled_by.entry(repository.to_owned()).or_default();
+        notes.retain(|known| known != note);
+        notes.push(note.to_owned());
+        let over = notes.len().saturating_sub(NOTES_MAX);
+        notes.drain(..over);
+    }
 }

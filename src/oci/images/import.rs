@@ -1,5 +1,6 @@
 //! Reads images from files.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -93,6 +94,7 @@ impl Import<'_> {
             id: digest.clone(),
             references: vec![name],
             size_bytes: layers::size(self.source),
+            pulled_by: BTreeMap::new(),
         };
         let config = ImageConfig {
             entrypoint: self.options.entrypoint.clone(),
@@ -128,6 +130,7 @@ impl Import<'_> {
                 id: config_at.digest.clone(),
                 references: vec![reference::parse(name)?.whole()],
                 size_bytes: manifest.bytes(),
+                pulled_by: BTreeMap::new(),
             };
             let (kind, config) = self.content(bundle, &manifest, bundle.document_at(config_at)?)?;
             images.push(self.record(names, kind, config)?);
@@ -213,6 +216,7 @@ impl Import<'_> {
             digest,
             references,
             size_bytes,
+            pulled_by: BTreeMap::new(),
         };
         self.record(names, kind, process)
     }
@@ -240,6 +244,7 @@ impl Import<'_> {
             id: digest,
             references: vec![name],
             size_bytes,
+            pulled_by: BTreeMap::new(),
         };
         let configuration = Configuration::parse(&config)?;
         let (kind, process) = assemble::of_layers(self.dir, &Manifest::default(), &configuration)?;

@@ -26,22 +26,33 @@ use super::{
 /// Layers of one image that are fetched and unpacked at the same time.
 const LAYERS_AT_ONCE: usize = 3;
 
-/// Fetches and assembles an image. Credentials are tried in order; with none, nobody is named.
+/// One way to ask a registry.
+#[derive(Clone)]
+pub struct Attempt {
+    /// With what; `None`: the machine's own credentials for the registry, else none.
+    pub credentials: Option<Credentials>,
+    /// What is noted of the image if the registry lets it go for that (see [`Image::pulled_by`]).
+    pub note: String,
+}
+
+/// Fetches and assembles an image. Attempts are made in order; with none, nobody is named and nothing noted.
 pub(super) async fn pull(
     shared: &Arc<Shared>,
     name: &Reference,
-    credentials: &[Credentials],
+    attempts: &[Attempt],
 ) -> Result<Image, ImageError> {
     // What the policy refuses is not even asked for.
     shared.config.registries.policy().signers(name)?;
-    let known = credentials.iter().map(Some);
-    let candidates = if credentials.is_empty() {
-        vec![None]
+    let known = attempts
+        .iter()
+        .map(|attempt| (attempt.credentials.as_ref(), Some(attempt.note.clone())));
+    let candidates = if attempts.is_empty() {
+        vec![(None, None)]
     } else {
         known.collect()
     };
     let mut last = None;
-    for candidate in candidates {
+    for (candidate, note) in candidates {
         let config = &shared.config;
         let repository = Repository::new(&config.registries, config.silence_max, name, candidate)?;
         match top(&repository, name).await {
@@ -52,6 +63,7 @@ pub(super) async fn pull(
                     shared: shared.clone(),
                     repository,
                     name: name.clone(),
+                    note,
                     lease: Arc::new(lease),
                 };
                 sweep(shared);
@@ -89,6 +101,8 @@ struct Fetch {
     shared: Arc<Shared>,
     repository: Repository,
     name: Reference,
+    /// What is noted of the image.
+    note: Option<String>,
     lease: Arc<Lease>,
 }
 
@@ -106,6 +120,11 @@ impl Fetch {
             id: config_at.digest.clone(),
             references,
             size_bytes: manifest.bytes(),
+            pulled_by: self
+                .note
+                .iter()
+                .map(|note| (reference::repository(&self.name), vec![note.clone()]))
+                .collect(),
         };
         let config = self.small(&config_at, &progress).await?;
         let (kind, config) = self.content(manifest, config, &progress).await?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hostile_registry::{Door, Fault, Hostile, digest};
 use serde_json::{Value, json};
 
-use super::{Credentials, Image, ImageError, ImageKind, Images, ImagesConfig, Registries};
+use super::{Attempt, Credentials, Image, ImageError, ImageKind, Images, ImagesConfig, Registries};
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -306,9 +306,12 @@ async fn credentials_are_tried_in_order() {
         let (registry, store) = (Hostile::start(), Store::new().await);
         let (name, _) = plain_image(&registry, "app", b"content");
         registry.close(door, "user", "right");
-        let user = |password: &str| Credentials {
-            username: "user".to_owned(),
-            password: password.to_owned(),
+        let user = |password: &str| Attempt {
+            credentials: Some(Credentials {
+                username: "user".to_owned(),
+                password: password.to_owned(),
+            }),
+            note: password.to_owned(),
         };
         let error = store.pull(&name).await.unwrap_err();
         let text = error.to_string();
@@ -320,11 +323,15 @@ async fn credentials_are_tried_in_order() {
             assert!(text.contains(words), "{text}");
         }
         assert!(store.images.pull(&name, &[user("wrong")]).await.is_err());
-        store
-            .images
-            .pull(&name, &[user("wrong"), user("right")])
-            .await
-            .unwrap();
+        let attempts = [user("wrong"), user("right")];
+        let image = store.images.pull(&name, &attempts).await.unwrap();
+        // It is noted whose attempt it was, and who else might have made it.
+        let repository = Images::repository(&name).unwrap();
+        assert_eq!(image.pulled_by[&repository], ["right"]);
+        store.images.note(&image.digest, &name, "other").await.unwrap();
+        store.images.note(&image.digest, &name, "right").await.unwrap();
+        let found = store.images.find(&name).await.unwrap().unwrap();
+        assert_eq!(found.pulled_by[&repository], ["other", "right"]);
     }
 }
 

@@ -100,6 +100,10 @@ pub(super) fn add(dir: &Path, image: Image) -> Result<Image, ImageError> {
             let vouchers = old.vouchers.into_iter().filter(|v| !merged.vouchers.contains(v));
             let vouchers: Vec<Voucher> = vouchers.collect();
             merged.vouchers.extend(vouchers);
+            let new = std::mem::replace(&mut merged.pulled_by, old.pulled_by);
+            for (repository, notes) in &new {
+                notes.iter().for_each(|note| merged.note(repository, note));
+            }
         }
         records.push(merged.clone());
         merged

@@ -23,6 +23,11 @@ pub(super) fn by_digest(reference: &Reference, digest: &str) -> String {
     Reference::with_digest(registry, repository, digest.to_owned()).whole()
 }
 
+/// A reference without its tag and its digest.
+pub(super) fn repository(reference: &Reference) -> String {
+    format!("{}/{}", reference.registry(), reference.repository())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -310,6 +310,7 @@ mod tests {
                 config: ImageConfig::default(),
                 kind: ImageKind::Oci { layers: vec![] },
                 vouchers: vec![],
+                pulled_by: Default::default(),
             },
             args: vec!["/bin/sh".into()],
             env: vec![("PATH".into(), "/bin".into())],

@@ -14,27 +14,22 @@ const DOCKER_KEY: &str = "index.docker.io";
 /// The credentials that fit the image, in the kubelet's order: by place, the
 /// last in the alphabet first (so that a longer one comes before its own
 /// beginning), and within a place in the order in which they are given.
-pub fn fitting(
-    reference: &str,
-    entries: impl IntoIterator<Item = (String, Credentials)>,
-) -> Vec<Credentials> {
-    let mut known: BTreeMap<String, Vec<Credentials>> = BTreeMap::new();
+pub fn fitting<T: Clone>(reference: &str, entries: impl IntoIterator<Item = (String, T)>) -> Vec<T> {
+    let mut known: BTreeMap<String, Vec<T>> = BTreeMap::new();
     for (place, credentials) in entries {
         known.entry(key(&place)).or_default().push(credentials);
     }
     let fitting = known.iter().rev().filter(|(place, _)| covers(reference, place));
-    let found: Vec<Credentials> = fitting.flat_map(|(_, all)| all.iter().cloned()).collect();
+    let found: Vec<T> = fitting.flat_map(|(_, all)| all.iter().cloned()).collect();
     if found.is_empty() && reference.starts_with("docker.io/") {
         return known.remove(DOCKER_KEY).unwrap_or_default();
     }
     found
 }
 
-/// The places that secrets name, with what they say of each.
-pub fn of_secrets<'a>(
-    secrets: impl IntoIterator<Item = &'a Secret>,
-) -> impl Iterator<Item = (String, Credentials)> {
-    let entries = secrets.into_iter().flat_map(entries);
+/// The places that a secret names, with what it says of each.
+pub fn of_secret(secret: &Secret) -> impl Iterator<Item = (String, Credentials)> {
+    let entries = entries(secret).into_iter();
     entries.filter_map(|(place, entry)| Some((place, credentials(&entry)?)))
 }
 
@@ -145,7 +140,7 @@ mod tests {
             data: Some(data.into()),
             ..Secret::default()
         };
-        fitting(reference, of_secrets([&secret]))
+        fitting(reference, of_secret(&secret))
             .into_iter()
             .map(|c| c.username)
             .collect()
@@ -177,11 +172,11 @@ mod tests {
             secret(".dockercfg", entry("old")),
             secret(".dockerconfigjson", json!({"auths": entry("new")})),
         ];
-        let users: Vec<String> = fitting("r.io/app:1", of_secrets(&secrets))
+        let users: Vec<String> = fitting("r.io/app:1", secrets.iter().flat_map(of_secret))
             .into_iter()
             .map(|c| c.username)
             .collect();
         assert_eq!(users, ["old", "new"]);
-        assert!(fitting("docker.io/library/app:1", of_secrets(&secrets)).is_empty());
+        assert!(fitting("docker.io/library/app:1", secrets.iter().flat_map(of_secret)).is_empty());
     }
 }

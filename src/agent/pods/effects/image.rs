@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use api::status::Status;
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Container, Pod, ServiceAccount, ServiceAccountTokenProjection};
-use oci::{Image, ImageError, Images};
+use k8s_openapi::api::core::v1::{Container, Pod, Secret, ServiceAccount, ServiceAccountTokenProjection};
+use oci::{Attempt, Credentials, Image, ImageError, Images};
 
+use super::access::{Access, Holder, access, hash, shown};
 use super::{PodContext, credentials};
+use tokio::sync::OnceCell;
+
 use crate::env::References;
 use crate::pods::spec;
 use crate::pods::state::{ImageRef, PULL_FAILED, UNTRUSTED};
@@ -40,6 +43,7 @@ pub async fn fetch(
         pod: &pod,
         container: &spec,
         launched,
+        attempts: OnceCell::new(),
     };
     let image = fetch.run().await?;
     let found = ImageRef {
@@ -61,6 +65,7 @@ pub async fn fetch_for(context: &PodContext, pod: &Pod, container: &Container) -
         pod,
         container,
         launched: false,
+        attempts: OnceCell::new(),
     };
     fetch.run().await
 }
@@ -95,6 +100,22 @@ fn bare(reference: &str) -> &str {
     repository(reference.split('@').next().unwrap_or_default())
 }
 
+/// The places that a secret names, with what it holds for each.
+fn held(secret: &Secret) -> impl Iterator<Item = (String, (Credentials, Holder))> {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let meta = &secret.metadata;
+    let (namespace, name, uid) = (text(&meta.namespace), text(&meta.name), text(&meta.uid));
+    credentials::of_secret(secret).map(move |(place, found)| {
+        let holder = Holder::Secret {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            uid: uid.clone(),
+            hash: hash(&found),
+        };
+        (place, (found, holder))
+    })
+}
+
 /// A refusal, with what went wrong where there might have been better credentials.
 fn explained(error: ImageError, failures: &[String]) -> ImageError {
     match error {
@@ -110,6 +131,16 @@ struct Fetch<'a> {
     pod: &'a Pod,
     container: &'a Container,
     launched: bool,
+    /// What the pod can show; looked up when it is needed first.
+    attempts: OnceCell<Attempts>,
+}
+
+/// With what a pod may ask for its image.
+#[derive(Default)]
+struct Attempts {
+    all: Vec<(Credentials, Holder)>,
+    /// What went wrong with programs that might have known more.
+    failures: Vec<String>,
 }
 
 impl Fetch<'_> {
@@ -132,35 +163,72 @@ impl Fetch<'_> {
                 .map(|()| image)
         };
         let local = local.map(admits);
-        let present = |image| {
-            self.tell(
-                "Pulled",
-                format!("Container image {name:?} already present on machine"),
-            );
-            Ok(image)
-        };
         match (spec::pull_policy(self.container), local) {
-            ("Never", None) => {
+            ("Always", local) => self.pull(&reference, local.and_then(Result::ok)).await,
+            (_, Some(Ok(image))) if self.launched || self.may_use(&reference, &image).await => {
+                self.present();
+                Ok(image)
+            }
+            ("Never", Some(Err(error))) => Err(self.failed(&error)),
+            // That it is there is nobody's business who may not have it.
+            ("Never", None | Some(Ok(_))) => {
                 let message = format!("Container image {name:?} is not present with pull policy of Never");
                 self.warn("ErrImageNeverPull", message.clone());
                 self.warn("Failed", "Error: ErrImageNeverPull");
                 Err(("ErrImageNeverPull".to_owned(), message))
             }
-            ("Never", Some(Err(error))) => Err(self.failed(&error)),
-            ("Always", local) => self.pull(&reference, local.and_then(Result::ok)).await,
-            (_, Some(Ok(image))) => present(image),
-            (_, Some(Err(_)) | None) => self.pull(&reference, None).await,
+            (_, _) => self.pull(&reference, None).await,
         }
+    }
+
+    /// Whether the pod may use an image without having pulled it.
+    async fn may_use(&self, reference: &str, image: &Image) -> bool {
+        let node = &self.context.node;
+        let may = match access(&node.config.images.verification, image, bare(reference)) {
+            Access::Open => return true,
+            Access::To(may) => may,
+        };
+        let has: Vec<Holder> = self
+            .attempts(reference)
+            .await
+            .all
+            .iter()
+            .map(|(_, holder)| holder.clone())
+            .collect();
+        let Some((holder, is_new)) = shown(&has, &may) else {
+            return false;
+        };
+        if is_new && let Err(error) = node.images.note(&image.digest, reference, &holder.note()).await {
+            // It will be found out once more.
+            tracing::warn!(%error, reference, "who may use an image was not noted");
+        }
+        true
+    }
+
+    fn present(&self) {
+        let name = spec::image(self.container);
+        let message =
+            format!("Container image {name:?} already present on machine and can be accessed by the pod");
+        self.tell("Pulled", message);
     }
 
     async fn pull(&self, reference: &str, local: Option<Image>) -> Result<Image, Failure> {
         let (node, name) = (&self.context.node, spec::image(self.container));
         self.tell("Pulling", format!("Pulling image {name:?}"));
         let begin = node.clock.monotonic();
-        let mut credentials = self.credentials(reference).await;
-        let known = node.providers.ask(bare(reference), self, &node.clock).await;
-        credentials.extend(known.credentials);
-        match (node.images.pull(reference, &credentials).await, local) {
+        let known = self.attempts(reference).await;
+        let with = |(credentials, holder): &(Credentials, Holder)| Attempt {
+            credentials: Some(credentials.clone()),
+            note: holder.note(),
+        };
+        let mut attempts: Vec<Attempt> = known.all.iter().map(with).collect();
+        if attempts.is_empty() {
+            attempts.push(Attempt {
+                credentials: None,
+                note: Holder::Everybody.note(),
+            });
+        }
+        match (node.images.pull(reference, &attempts).await, local) {
             (Ok(image), _) => {
                 let took = api::go::duration_in_milliseconds(node.clock.monotonic().saturating_sub(begin));
                 self.tell(
@@ -175,18 +243,36 @@ impl Fetch<'_> {
             }
             (Err(ImageError::Registry(error)), Some(image)) if self.launched => {
                 self.warn("Failed", format!("Failed to pull image {name:?}: {error}"));
-                self.tell(
-                    "Pulled",
-                    format!("Container image {name:?} already present on machine"),
-                );
+                self.present();
                 Ok(image)
             }
             (Err(error), _) => Err(self.failed(&explained(error, &known.failures))),
         }
     }
 
-    /// What the pod's secrets know about the image.
-    async fn credentials(&self, reference: &str) -> Vec<oci::Credentials> {
+    /// What the pod's secrets, and then the programs of this machine, know about the image.
+    async fn attempts(&self, reference: &str) -> &Attempts {
+        let look = async {
+            let node = &self.context.node;
+            let mut all = self.of_secrets(reference).await;
+            let known = node.providers.ask(bare(reference), self, &node.clock).await;
+            all.extend(known.credentials.into_iter().map(|(credentials, account)| {
+                let holder = account.map_or(Holder::Everybody, |account| Holder::Account {
+                    namespace: account.namespace,
+                    name: account.name,
+                    uid: account.uid,
+                });
+                (credentials, holder)
+            }));
+            Attempts {
+                all,
+                failures: known.failures,
+            }
+        };
+        self.attempts.get_or_init(|| look).await
+    }
+
+    async fn of_secrets(&self, reference: &str) -> Vec<(Credentials, Holder)> {
         let named = spec::spec(self.pod).image_pull_secrets.iter().flatten();
         let names: Vec<String> = named.map(|r| r.name.clone()).filter(|n| !n.is_empty()).collect();
         let wanted = References {
@@ -218,8 +304,7 @@ impl Fetch<'_> {
                     self.warn("FailedToRetrieveImagePullSecret", text);
                 }
                 let found = names.iter().filter_map(|name| objects.secrets.get(name));
-                let known = credentials::of_secrets(found.map(|secret| &**secret));
-                credentials::fitting(reference, known)
+                credentials::fitting(reference, found.flat_map(|secret| held(secret)))
             }
             Err(error) => {
                 self.warn("FailedToRetrieveImagePullSecret", error);

@@ -291,6 +291,7 @@ mod tests {
             config,
             kind,
             vouchers: vec![],
+            pulled_by: Default::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Acting out what was decided: each effect does one [`super::action::Action`]
 //! and says what happened.
 
+pub mod access;
 pub mod credentials;
 pub mod finish;
 pub mod image;

@@ -133,10 +133,10 @@ impl Start<'_> {
         for (reason, message) in runtime.remarks(&launch.id) {
             self.tell(reason, message);
         }
-        self.tell("Created", format!("Created container: {}", self.container.name));
+        self.tell("Created", "Container created".to_owned());
         match runtime.start(&launch.id).await {
             Ok(started) => {
-                self.tell("Started", format!("Started container {}", self.container.name));
+                self.tell("Started", "Container started".to_owned());
                 Ok(Running {
                     container_id,
                     started,
