@@ -142,10 +142,8 @@ fn whatever_runs_in_a_container_is_confined_as_its_first_process() {
 
         // Without memory, the process that the containers are children of goes after all of them.
         let score = |text: String| text.trim().parse::<i32>().unwrap();
-        let shims = processes(&["shim", "pod"]);
-        let [shim] = shims.as_slice() else {
-            panic!("one pod, shims {shims:?}");
-        };
+        // On a slow machine the beginnings of a probe are seen, which are copies of it.
+        let shim = processes(&["shim", "pod"]).into_iter().min().expect("a shim");
         let shim = score(fs::read_to_string(format!("/proc/{shim}/oom_score_adj")).unwrap());
         for (container, _) in EXPECTED {
             let own = score(run(container, "cat /proc/1/oom_score_adj").unwrap());

@@ -328,6 +328,22 @@ fn programs_of_the_machine_are_told_who_pulls() {
             let more = format!(", serviceAccountName: {account}");
             cluster.apply(&true_pod(name, &image, &more));
         };
+        // A node gets tokens for nobody of whom its pods say nothing, unless it is allowed to.
+        pulling("early", "red");
+        let why = "audience \"registry.example.com\" not found in pod spec volume";
+        cluster.event(
+            "early",
+            "Failed",
+            &["error getting service account token default/red", why],
+        );
+        assert_eq!(asked(dir, "exchange"), [""; 0]);
+        cluster.apply(
+            "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: pulls}, rules: \
+             [{verbs: [request-serviceaccounts-token-audience], apiGroups: [\"\"], resources: [registry.example.com]}]}\n---\n\
+             {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: pulls}, \
+             roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: pulls}, \
+             subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: \"system:nodes\"}]}",
+        );
         // Who has not said that it wants to be known is not told of.
         pulling("stranger", "default");
         cluster.event("stranger", "Failed", &["pull access denied"]);

@@ -11,6 +11,7 @@ mod limit_ranger;
 pub mod metrics;
 mod node_restriction;
 mod node_taint;
+mod node_tokens;
 mod plugin;
 mod pod_security;
 pub mod policies;

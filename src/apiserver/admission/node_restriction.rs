@@ -8,6 +8,7 @@ use api::status::Status;
 use api::value;
 use serde_json::Value;
 
+use super::node_tokens::token;
 use super::plugin::{Operation, Plugin, Review, World};
 
 /// Labels of this namespace are for administrators: a node may not set them on itself.
@@ -284,34 +285,6 @@ fn lease(review: &Review<'_>, node: &str) -> Result<(), String> {
     }
     if review.object_name() != node {
         return Err("can only access node lease with the same name as the requesting node".to_owned());
-    }
-    Ok(())
-}
-
-fn token(review: &Review<'_>, node: &str, world: &dyn World) -> Result<(), String> {
-    let Some(request) = review.object.as_deref() else {
-        return Ok(());
-    };
-    let bound = value::get(request, "spec.boundObjectRef");
-    let says = |key: &str| value::text(bound, key);
-    if (says("apiVersion"), says("kind")) != ("v1", "Pod") || says("name").is_empty() {
-        return Err("node requested token not bound to a pod".to_owned());
-    }
-    if says("uid").is_empty() {
-        return Err("node requested token with a pod binding without a uid".to_owned());
-    }
-    let Some(pod) = world.find("", "pods", review.namespace, says("name")) else {
-        return Err(format!("pods {:?} not found", says("name")));
-    };
-    if says("uid") != object::uid(&pod) {
-        return Err(format!(
-            "the UID in the bound object reference ({}) does not match the UID in record. The object might have been \
-             deleted and then recreated",
-            says("uid")
-        ));
-    }
-    if !runs_on(Some(&pod), node) {
-        return Err("node requested token bound to a pod scheduled on a different node".to_owned());
     }
     Ok(())
 }
