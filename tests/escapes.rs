@@ -11,12 +11,12 @@ use crate::support::{Cluster, assert_has, eventually, sandboxed};
 const TRIES: [(&str, &str, &[&str]); 13] = [
     (
         "a disk",
-        "mknod /tmp/disk b 254 0 && head -c 1 /tmp/disk",
+        "rm -f /tmp/disk; mknod /tmp/disk b 254 0 && head -c 1 /tmp/disk",
         &["Operation not permitted"],
     ),
     (
         "the machine's memory",
-        "mknod /tmp/mem c 1 1 && head -c 1 /tmp/mem",
+        "rm -f /tmp/mem; mknod /tmp/mem c 1 1 && head -c 1 /tmp/mem",
         &["Operation not permitted"],
     ),
     (
