@@ -147,3 +147,76 @@ fn what_changes_is_seen_by_those_that_run() {
         assert_eq!(link.trim(), "..data/colour");
     });
 }
+
+/// A pod whose first container runs a script in `/data`, and whose others have `A` of the file that is there then.
+fn from_file(name: &str, script: &str, key: &str) -> String {
+    let file = |key: &str, optional: bool| {
+        format!("{{fileKeyRef: {{volumeName: data, path: config.env, key: {key}, optional: {optional}}}}}")
+    };
+    let (given, absent) = (file(key, false), file("NONE", true));
+    let env = format!("[{{name: A, valueFrom: {given}}}, {{name: B, valueFrom: {absent}}}]");
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  restartPolicy: Never
+  initContainers:
+  - name: writes
+    image: {BUSYBOX}
+    command:
+    - sh
+    - -c
+    - |
+      cd /data
+      {script}
+    volumeMounts: [{{name: data, mountPath: /data}}]
+  containers:
+  - {{name: main, image: "{BUSYBOX}", command: [sh, -c, "echo \"$A, ${{B-unset}}\""], env: {env}}}
+  - {{name: guest, image: "local/hello-cli:1", env: {env}}}
+  volumes: [{{name: data, emptyDir: {{}}}}]
+"#
+    )
+}
+
+#[test]
+fn what_one_container_writes_is_the_environment_of_the_next() {
+    sandboxed(|dir| {
+        let cluster = Cluster::stocked(dir, &[]);
+        let file = "echo \"A='of a file' # all of it\" > config.env";
+        cluster.apply(&from_file("reads", file, "A"));
+        assert_eq!(cluster.finished("reads"), "Succeeded");
+        assert_eq!(cluster.ok(&["logs", "reads", "-c", "main"]), "of a file, unset\n");
+        let guest = cluster.ok(&["logs", "reads", "-c", "guest"]);
+        assert_has(&guest, &["env: A=of a file\n"]);
+        assert!(!guest.contains("env: B="), "{guest}");
+        // What is missing or wrong keeps both from starting, and is named.
+        let waiting = "{.status.containerStatuses[*].state.waiting.reason}";
+        let both = "CreateContainerConfigError CreateContainerConfigError";
+        for (name, script, key, why) in [
+            (
+                "missing",
+                file,
+                "OTHER",
+                "environment variable key \"OTHER\" not found in file \"config.env\"",
+            ),
+            (
+                "bare",
+                "echo A=1 > config.env",
+                "A",
+                "line 1: value must be enclosed in single quotes",
+            ),
+            (
+                "planted",
+                "ln -s /etc/shadow config.env",
+                "A",
+                "failed to open environment variable file",
+            ),
+        ] {
+            cluster.apply(&from_file(name, script, key));
+            cluster.until(&format!("pod/{name}"), waiting, both);
+            cluster.event(name, "Failed", &[why]);
+        }
+    });
+}

@@ -2,6 +2,7 @@
 
 pub mod expand;
 pub mod fields;
+pub mod files;
 pub mod services;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,6 +14,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret
 use crate::pods::spec;
 pub use expand::expand;
 pub use fields::NodeFacts;
+use files::FileName;
 
 /// Names of objects in the pod's namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +71,8 @@ pub struct Sources<'a> {
     pub node: &'a NodeFacts,
     /// ConfigMaps and Secrets.
     pub objects: &'a Objects,
+    /// What is in the files that variables come from, or why that is not known; none for files that are not there.
+    pub files: &'a BTreeMap<FileName, Result<String, String>>,
     /// Service variables, weakest of all.
     pub services: &'a [(String, String)],
 }
@@ -212,6 +216,20 @@ fn value_from(
             reference.optional,
         );
     }
+    if let Some(selector) = &source.file_key_ref {
+        let found = match sources.files.get(&files::name_of(selector)) {
+            Some(text) => files::value(text.as_ref().map_err(Clone::clone)?, &selector.key)
+                .map_err(|why| format!("couldn't parse env file {:?}: {why}", selector.path))?,
+            None => None,
+        };
+        return match found {
+            None if selector.optional != Some(true) => Err(format!(
+                "environment variable key {:?} not found in file {:?}",
+                selector.key, selector.path
+            )),
+            found => Ok(found),
+        };
+    }
     Err("unsupported source of an environment variable".to_owned())
 }
 
@@ -274,6 +292,13 @@ mod tests {
             storage_bytes: 1,
         };
         let ip = Some([10, 64, 0, 9].into());
+        let name = |path: &str| ("v".to_owned(), path.to_owned());
+        let files = [
+            (name("good"), Ok("F='of a file'".to_owned())),
+            (name("bad"), Ok("F=x".to_owned())),
+            (name("link"), Err("it is no file".to_owned())),
+        ]
+        .into();
         resolve(
             &container,
             &Sources {
@@ -281,6 +306,7 @@ mod tests {
                 ip,
                 node: &node,
                 objects: &objects,
+                files: &files,
                 services,
             },
         )
@@ -307,6 +333,8 @@ mod tests {
                 {"name": "PW", "valueFrom": {"secretKeyRef": {"name": "sec", "key": "pw"}}},
                 {"name": "GONE", "valueFrom": {"secretKeyRef": {"name": "sec", "key": "no", "optional": true}}},
                 {"name": "S", "value": "mine"},
+                {"name": "F", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "good", "key": "F"}}},
+                {"name": "NONE", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "none", "key": "F", "optional": true}}},
             ]}),
             &pairs(&[("S", "service")]),
         );
@@ -319,6 +347,7 @@ mod tests {
             ("IP", "10.64.0.9"),
             ("K", "v"),
             ("PW", "s3cret"),
+            ("F", "of a file"),
         ]);
         assert_eq!(found, Ok(expected));
     }
@@ -341,6 +370,19 @@ mod tests {
             (
                 json!({"secretKeyRef": {"name": "sec", "key": "z"}}),
                 "couldn't find key z in Secret ns/sec",
+            ),
+            (
+                json!({"fileKeyRef": {"volumeName": "v", "path": "none", "key": "F"}}),
+                "environment variable key \"F\" not found in file \"none\"",
+            ),
+            (
+                json!({"fileKeyRef": {"volumeName": "v", "path": "bad", "key": "F", "optional": true}}),
+                "couldn't parse env file \"bad\": invalid environment variable format at line 1: value must be enclosed in \
+                 single quotes",
+            ),
+            (
+                json!({"fileKeyRef": {"volumeName": "v", "path": "link", "key": "F"}}),
+                "it is no file",
             ),
         ] {
             let container = json!({"name": "c", "env": [{"name": "A", "valueFrom": source}]});

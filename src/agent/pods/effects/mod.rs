@@ -11,6 +11,7 @@ pub mod sandbox;
 pub mod start;
 pub mod stop;
 pub mod volume_images;
+mod written;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::launch::{self, END_FILE};
-use super::{PodContext, launch::Parts};
+use super::{PodContext, launch::Parts, written};
 use crate::env::{self, services};
 use crate::keyvalue;
 use crate::logs;
@@ -294,11 +294,19 @@ impl Start<'_> {
         listed.extend(node.services.get("default", "kubernetes"));
         let services = services::variables(&listed, spec::namespace(pod), links);
         let ip = self.context.sandbox().map(|s| s.ip);
+        let files = env::files::wanted(self.container).filter_map(|(volume, path)| {
+            // Where the volume lies is no secret, but whoever wrote the file may have made it anything.
+            let folder = node.paths.volume(spec::uid(pod), "empty-dir", &volume);
+            let text = written::read(&folder, Path::new(&path)).transpose()?;
+            Some(((volume, path), text))
+        });
+        let files = files.collect();
         let sources = env::Sources {
             pod,
             ip,
             node: &node.facts,
             objects: &objects,
+            files: &files,
             services: &services,
         };
         env::resolve(self.container, &sources)

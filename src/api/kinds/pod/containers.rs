@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::volumes::Volumes;
-use super::{environment, mounts, probes, resources, restarts, security};
+use super::{env_files, environment, mounts, probes, resources, restarts, security};
 use crate::names;
 use crate::status::FieldError;
 use crate::value::Field;
@@ -124,6 +124,7 @@ impl<'a> Pod<'a> {
             .one_of(&["File", "FallbackToLogsOnError"], errors);
         ports(container, errors);
         environment::check(container, errors);
+        env_files::check(container, self.volumes, errors);
         mounts::check(container, self.volumes, errors);
         container
             .get("imagePullPolicy")

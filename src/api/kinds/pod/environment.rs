@@ -63,6 +63,7 @@ fn value_from(env: &Field, errors: &mut Vec<FieldError>) {
         match *source {
             "fieldRef" => field_ref(&at, ENV_FIELDS, errors),
             "resourceFieldRef" => resource_ref(&at, false, errors),
+            // Its volume has a say in it, see `env_files`.
             "fileKeyRef" => {}
             _ => key_ref(&at, errors),
         }

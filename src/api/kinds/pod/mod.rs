@@ -4,6 +4,7 @@ mod annotations;
 mod claims;
 mod containers;
 mod defaults;
+mod env_files;
 mod environment;
 mod mounts;
 mod paths;
