@@ -212,6 +212,26 @@ mod tests {
     }
 
     #[test]
+    fn claims_of_devices_are_waited_for() {
+        let snapshot = cluster(vec![node("a", json!({}))]);
+        let claims = |claim: Value| pod("p", json!({"resourceClaims": [claim]}));
+        let by_template = claims(json!({"name": "gpu", "resourceClaimTemplateName": "gpus"}));
+        let text = refusal(&by_template, &snapshot);
+        assert!(
+            text.contains("pod \"default/p\": ResourceClaim not created yet"),
+            "{text}"
+        );
+        let text = refusal(
+            &claims(json!({"name": "gpu", "resourceClaimName": "mine"})),
+            &snapshot,
+        );
+        assert!(
+            text.starts_with("0/1 nodes are available: 1 cannot allocate all claims."),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn taints_selectors_and_cordons_refuse() {
         let tainted = json!({"spec": {"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]}});
         let snapshot = cluster(vec![

@@ -45,7 +45,8 @@ impl Offer {
 pub fn refusal(pod: &Pod, offer: &Offer) -> Option<Failure> {
     let (reason, message) = os(pod)
         .or_else(|| sysctl(pod, offer))
-        .or_else(|| profiles(pod, offer))?;
+        .or_else(|| profiles(pod, offer))
+        .or_else(|| claims(pod))?;
     Some(Failure {
         reason: reason.to_owned(),
         message: format!("Pod was rejected: {message}"),
@@ -113,6 +114,16 @@ fn sysctl(pod: &Pod, offer: &Offer) -> Option<Reason> {
     None
 }
 
+/// Who comes here past the scheduler must not run without what it has claimed.
+fn claims(pod: &Pod) -> Option<Reason> {
+    let claim = spec::spec(pod).resource_claims.as_ref()?.first()?;
+    let text = format!(
+        "spec.resourceClaims: this node prepares no claims of devices, such as {:?}",
+        claim.name
+    );
+    Some(("FailedPrepareDynamicResources", text))
+}
+
 fn covers(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
@@ -146,6 +157,17 @@ mod tests {
 
     fn said(reason: &str, message: &str) -> Option<(String, String)> {
         Some((reason.to_owned(), format!("Pod was rejected: {message}")))
+    }
+
+    #[test]
+    fn claims_of_devices_are_refused() {
+        let claims = json!([{"name": "gpu", "resourceClaimName": "mine"}]);
+        let found = refused(
+            json!({"resourceClaims": claims, "containers": []}),
+            &Offer::default(),
+        );
+        let why = "spec.resourceClaims: this node prepares no claims of devices, such as \"gpu\"";
+        assert_eq!(found, said("FailedPrepareDynamicResources", why));
     }
 
     #[test]

@@ -92,7 +92,20 @@ fn projection(projection: &VolumeProjection) -> Result<Source, String> {
     if let Some(token) = &projection.service_account_token {
         return Ok(Source::Token(token.clone()));
     }
-    Err("a projected source of this kind is not supported by this node".to_owned())
+    let kind = match projection {
+        VolumeProjection {
+            cluster_trust_bundle: Some(_),
+            ..
+        } => "clusterTrustBundle",
+        VolumeProjection {
+            pod_certificate: Some(_),
+            ..
+        } => "podCertificate",
+        _ => "an unknown kind",
+    };
+    Err(format!(
+        "a projected source of {kind} is not supported by this node"
+    ))
 }
 
 impl Payload {

@@ -2,6 +2,7 @@
 
 mod affinity;
 mod balance;
+mod claims;
 mod node_affinity;
 mod node_name;
 mod ports;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> &'static [&'static dyn Plugin] {
         &volume_restrictions::VolumeRestrictions,
         &volume_limits::NodeVolumeLimits,
         &volume_binding::VolumeBinding,
+        &claims::DynamicResources,
         &balance::NodeResourcesBalancedAllocation,
         &spread::PodTopologySpread,
         &affinity::InterPodAffinity,
