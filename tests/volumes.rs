@@ -296,7 +296,7 @@ spec:
   - name: main
     image: {BUSYBOX}
     command: [sh, -c, {IDLE:?}]
-    volumeMounts: [{{name: tools, mountPath: /tools}}]
+    volumeMounts: [{{name: tools, mountPath: /tools}}, {{name: tools, mountPath: /part, subPath: bin}}]
   - name: wasm
     image: local/hello-http:1
     volumeMounts: [{{name: tools, mountPath: /tools}}]
@@ -309,6 +309,10 @@ spec:
             &cluster.exec("reader", &["ls", "/tools/bin"]).unwrap(),
             &["busybox"],
         );
+        let part = cluster.exec("reader", &["ls", "/part"]).unwrap();
+        assert_has(&part, &["busybox"]);
+        let written = cluster.exec("reader", &["touch", "/part/new"]).unwrap_err();
+        assert_has(&written, &["Read-only file system"]);
         let written = cluster.exec("reader", &["touch", "/tools/new"]).unwrap_err();
         assert_has(&written, &["Read-only file system"]);
         let run = cluster

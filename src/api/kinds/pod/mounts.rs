@@ -27,12 +27,9 @@ pub fn check(container: &Field, volumes: &Volumes, errors: &mut Vec<FieldError>)
         if devices.iter().any(|d| d.get("devicePath").text() == path.text()) {
             errors.push(path.invalid("must not already exist as a path in volumeDevices"));
         }
-        let image = volumes
-            .get(name.text())
-            .is_some_and(|volume| has(volume, "image"));
         // Kubernetes' paths for what follows lack the mount's number.
         let list = Field::new(mount.value, container.path_of("volumeMounts"));
-        paths(mount, &list, image, errors);
+        paths(mount, &list, errors);
         let privileged = container.get("securityContext.privileged").flag();
         propagation(&list, privileged, errors);
         recursive(&list, errors);
@@ -40,13 +37,8 @@ pub fn check(container: &Field, volumes: &Volumes, errors: &mut Vec<FieldError>)
     self::devices(&devices, &mounts, volumes, errors);
 }
 
-fn paths(mount: &Field, list: &Field, image: bool, errors: &mut Vec<FieldError>) {
+fn paths(mount: &Field, list: &Field, errors: &mut Vec<FieldError>) {
     let (path, expression) = ("subPath", "subPathExpr");
-    for key in [path, expression] {
-        if image && !mount.get(key).is_blank() {
-            errors.push(mount.get(key).invalid("not allowed in image volume sources"));
-        }
-    }
     descending_path(&list.get(path), errors);
     if !mount.get(expression).is_blank() && !mount.get(path).is_blank() {
         let why = "subPathExpr and subPath are mutually exclusive";
