@@ -212,6 +212,42 @@ mod tests {
     }
 
     #[test]
+    fn constraints_say_which_nodes_count() {
+        let tainted = json!({"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}});
+        let mut snapshot = cluster(vec![
+            node("a", json!({"metadata": {"labels": {"disk": "ssd"}}})),
+            node("b", json!({"metadata": {"labels": {"disk": "hdd"}}})),
+            node("c", tainted),
+        ]);
+        snapshot.assume(pod("first", json!({})), "a");
+        let spread = |more: Value, selector: Value| {
+            let mut constraint = json!({"maxSkew": 1, "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "x"}}});
+            merge(&mut constraint, more);
+            pod(
+                "p",
+                json!({"topologySpreadConstraints": [constraint], "nodeSelector": selector}),
+            )
+        };
+        let on_a = json!({"disk": "ssd"});
+        // The others are empty, but not for this pod.
+        assert_eq!(
+            choose(&spread(json!({}), on_a.clone()), &snapshot, 0),
+            Choice::Node("a".into())
+        );
+        let all = spread(json!({"nodeAffinityPolicy": "Ignore"}), on_a);
+        assert!(refusal(&all, &snapshot).contains("1 node(s) didn't match pod topology spread constraints"));
+        snapshot.assume(pod("second", json!({})), "b");
+        let but_tainted = spread(json!({"nodeTaintsPolicy": "Honor"}), json!({}));
+        assert!(matches!(choose(&but_tainted, &snapshot, 0), Choice::Node(_)));
+        let text = refusal(&spread(json!({}), json!({})), &snapshot);
+        assert!(
+            text.contains("2 node(s) didn't match pod topology spread constraints"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn claims_of_devices_are_waited_for() {
         let snapshot = cluster(vec![node("a", json!({}))]);
         let claims = |claim: Value| pod("p", json!({"resourceClaims": [claim]}));

@@ -121,7 +121,26 @@ fn selector(pod: &PodInfo, constraint: &TopologySpreadConstraint) -> LabelSelect
     LabelSelector::from_typed(chosen)
 }
 
-/// How many pods like this one each domain has, over the nodes the pod could go to.
+/// Whether what is on a node counts. One that lacks the label of any constraint of the same sort is in no domain.
+fn counts_in(pod: &PodInfo, constraint: &TopologySpreadConstraint, node: &NodeInfo) -> bool {
+    let all = pod.spec().topology_spread_constraints.iter().flatten();
+    let mut same = all.filter(|other| other.when_unsatisfiable == constraint.when_unsatisfiable);
+    if same.any(|other| node.label(&other.topology_key).is_none()) {
+        return false;
+    }
+    let by_affinity = constraint.node_affinity_policy.as_deref() != Some("Ignore");
+    if by_affinity && !api::pod::fits_node(pod.spec(), &node.node) {
+        return false;
+    }
+    let taints = node.node.spec.as_ref().and_then(|spec| spec.taints.as_deref());
+    let refuses = || {
+        let effects = ["NoSchedule", "NoExecute"];
+        api::pod::untolerated(pod.spec(), taints.unwrap_or_default(), &effects).is_some()
+    };
+    constraint.node_taints_policy.as_deref() != Some("Honor") || !refuses()
+}
+
+/// How many pods like this one each domain has, over the nodes that count.
 fn count<'a>(
     pod: &PodInfo,
     constraint: &TopologySpreadConstraint,
@@ -133,7 +152,7 @@ fn count<'a>(
         let Some(domain) = node.label(&constraint.topology_key) else {
             continue;
         };
-        if !api::pod::fits_node(pod.spec(), &node.node) {
+        if !counts_in(pod, constraint, node) {
             continue;
         }
         let alike = node.pods.values().filter(|other| {
