@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::manifests::{BUSYBOX, IDLE};
-use crate::support::{Cluster, assert_has, eventually, has, sandboxed};
+use crate::support::{Cluster, assert_has, eventually, has, sandboxed, slowness};
 
 const CLI: &str = "local/hello-cli:1";
 const HTTP: &str = "local/hello-http:1";
@@ -295,10 +295,13 @@ fn probes_of_every_sort_decide() {
         let out = folder(dir, "out");
         // Slow to start: nothing else is asked until it has, so it is not ended for being slow.
         let slow = "sleep 3; touch /started; while :; do sleep 0.2; done";
-        let patient = ", startupProbe: {exec: {command: [cat, /started]}, periodSeconds: 1, failureThreshold: 60}, \
-                       livenessProbe: {exec: {command: [cat, /started]}, periodSeconds: 1, failureThreshold: 1}";
+        let patience = slowness();
+        let patient = format!(
+            ", startupProbe: {{exec: {{command: [cat, /started]}}, periodSeconds: 1, failureThreshold: 60}}, livenessProbe: \
+             {{exec: {{command: [cat, /started]}}, periodSeconds: 1, timeoutSeconds: {patience}, failureThreshold: 1}}"
+        );
         let grace = "terminationGracePeriodSeconds: 1";
-        cluster.apply(&pod("slow", grace, &[shell("main", slow, patient)], &out));
+        cluster.apply(&pod("slow", grace, &[shell("main", slow, &patient)], &out));
         let hasty = ", startupProbe: {exec: {command: [cat, /none]}, periodSeconds: 1, failureThreshold: 2}";
         cluster.apply(&pod("hasty", grace, &[shell("main", IDLE, hasty)], &out));
         // A port that opens late, and one that never does.
