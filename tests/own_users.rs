@@ -16,7 +16,7 @@ fn memory_shows_other_users() -> bool {
     let is_new = (numbers.next(), numbers.next()) >= (Some(6), Some(3));
     if !is_new {
         eprintln!(
-            "not tried on Linux {}: volumes in memory for users of a pod's own",
+            "not tried on Linux {}: secrets and volumes in memory for users of a pod's own",
             release.trim()
         );
     }
@@ -25,9 +25,13 @@ fn memory_shows_other_users() -> bool {
 
 /// Every kind of volume, a port that is root's, settings of the pod's namespaces, and two users.
 fn manifest(folder: &Path) -> String {
-    let memory = match memory_shows_other_users() {
-        true => "{medium: Memory}",
-        false => "{}",
+    // Secrets lie in memory, too.
+    let (memory, secret) = match memory_shows_other_users() {
+        true => (
+            "{medium: Memory}",
+            "secret: {secretName: secret, defaultMode: 0400}",
+        ),
+        false => ("{}", "configMap: {name: no-secret, defaultMode: 0400}"),
     };
     format!(
         r#"
@@ -40,6 +44,11 @@ apiVersion: v1
 kind: Secret
 metadata: {{name: secret}}
 stringData: {{word: hush}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: no-secret}}
+data: {{word: hush}}
 ---
 apiVersion: v1
 kind: Pod
@@ -69,7 +78,7 @@ spec:
   - {{name: disk, emptyDir: {{}}}}
   - {{name: memory, emptyDir: {memory}}}
   - {{name: settings, configMap: {{name: settings}}}}
-  - {{name: secret, secret: {{secretName: secret, defaultMode: 0400}}}}
+  - {{name: secret, {secret}}}
   - {{name: host, hostPath: {{path: {}}}}}
 "#,
         folder.display()
