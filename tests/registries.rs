@@ -43,14 +43,8 @@ fn a_spin_application_runs_from_a_registry() {
 fn a_private_registry_asks_for_credentials_and_shows_a_certificate_of_its_own() {
     sandboxed(|dir| {
         let registry = Registry::private(dir, "127.0.0.1:5443");
-        let config = dir.join("registries.yaml");
-        let text = format!(
-            "configs:\n  \"{}\":\n    tls: {{ca_file: {}}}\n",
-            registry.address,
-            dir.join("ca.pem").display()
-        );
-        std::fs::write(&config, text).unwrap();
-        let cluster = Cluster::start(dir, &["--registry-config", config.to_str().unwrap()]);
+        let trust = trusting(dir, &registry);
+        let cluster = Cluster::start(dir, &["--registry-config", trust.to_str().unwrap()]);
         let image = format!("{}/team/busybox:1", registry.address);
         let archive = busybox_archive(dir, "busybox:1");
         registry::copy_with(

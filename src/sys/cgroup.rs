@@ -65,8 +65,7 @@ impl Hierarchy {
         self.controllers.is_empty()
     }
 
-    /// Whether groups can be limited by that controller here.
-    pub fn offers(&self, controller: &str) -> bool {
+    fn offers(&self, controller: &str) -> bool {
         if self.is_v2() {
             let offered = fs::read_to_string(self.root.join("cgroup.controllers")).unwrap_or_default();
             return offered.split_whitespace().any(|c| c == controller);

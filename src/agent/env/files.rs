@@ -3,20 +3,22 @@
 //! Such a file is a part of what a shell would understand: `NAME='value'`, with line breaks in the value perhaps and a
 //! comment after it; lines of comments; blank ones.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{Container, FileKeySelector};
 
 /// A file of a volume: its name, and the file's path below it.
 pub type FileName = (String, String);
 
-/// The files that a container's variables come from.
-pub fn wanted(container: &Container) -> impl Iterator<Item = FileName> {
+/// The files that a container's variables come from, each once.
+pub fn wanted(container: &Container) -> BTreeSet<FileName> {
     let sources = container
         .env
         .iter()
         .flatten()
         .filter_map(|env| env.value_from.as_ref());
     let files = sources.filter_map(|source| source.file_key_ref.as_ref());
-    files.map(name_of)
+    files.map(name_of).collect()
 }
 
 /// The file that is meant.

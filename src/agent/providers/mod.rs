@@ -89,11 +89,18 @@ impl Providers {
         let mut known = Known::default();
         let mut entries = Vec::new();
         for asked in self.all.iter().filter(|asked| asked.concerns(repository)) {
-            match asked.answer(repository, accounts, clock).await {
-                Ok(None) => {}
-                Ok(Some((answer, account))) => {
+            let told = match asked.told(repository, accounts).await {
+                Ok(Some(told)) => told,
+                Ok(None) => continue,
+                Err(why) => {
+                    known.failures.push(why);
+                    continue;
+                }
+            };
+            match asked.answer(repository, &told, clock).await {
+                Ok(answer) => {
                     let found = answer.credentials.into_iter();
-                    entries.extend(found.map(|(place, one)| (place, (one, account.clone()))));
+                    entries.extend(found.map(|(place, one)| (place, (one, told.account.clone()))));
                 }
                 Err(why) => known.failures.push(why),
             }
@@ -109,43 +116,37 @@ impl Asked {
         images.iter().any(|place| covers(repository, place))
     }
 
-    /// What it says, and for whose token; `None` if it is not asked for such a pod.
-    async fn answer(
-        &self,
-        repository: &str,
-        accounts: &dyn Accounts,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Option<(Answer, Option<Account>)>, String> {
-        let name = &self.provider.name;
-        let told = match &self.provider.tokens {
-            None => Some(Told::default()),
-            Some(wanted) => {
-                let told = told(wanted, accounts).await;
-                told.map_err(|why| {
-                    format!("credential provider plugin {name} for image {repository}: {why}")
-                })?
-            }
+    /// What it is told of the pod's account; `None` if it is not asked for such a pod.
+    async fn told(&self, repository: &str, accounts: &dyn Accounts) -> Result<Option<Told>, String> {
+        let Some(wanted) = &self.provider.tokens else {
+            return Ok(Some(Told::default()));
         };
-        let Some(told) = told else { return Ok(None) };
+        let name = &self.provider.name;
+        let why = |why| format!("credential provider plugin {name} for image {repository}: {why}");
+        told(wanted, accounts).await.map_err(why)
+    }
+
+    async fn answer(&self, repository: &str, told: &Told, clock: &Arc<dyn Clock>) -> Result<Answer, String> {
+        let name = &self.provider.name;
         let remembered = || self.cache().find(repository, &told.whom, clock.monotonic());
         if let Some(answer) = remembered() {
-            return Ok(Some((answer, told.account)));
+            return Ok(answer);
         }
         let _turn = self.calls.take(&format!("{repository} {}", told.whom)).await;
         if let Some(answer) = remembered() {
-            return Ok(Some((answer, told.account)));
+            return Ok(answer);
         }
         let failed = |why: String| {
             format!("error execing credential provider plugin {name} for image {repository}: {why}")
         };
-        let answer = plugin::call(&self.program, &self.provider, repository, &told).await;
+        let answer = plugin::call(&self.program, &self.provider, repository, told).await;
         let answer = answer.map_err(failed).inspect_err(|error| {
             tracing::warn!("failed getting credential from external registry credential provider: {error}");
         })?;
         let about = (repository, told.whom.as_str());
         self.cache()
             .keep(about, &answer, self.provider.cached_for, clock.monotonic());
-        Ok(Some((answer, told.account)))
+        Ok(answer)
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {

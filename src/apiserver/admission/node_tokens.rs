@@ -1,7 +1,10 @@
 //! Which tokens of service accounts a node may ask for: of pods that run on it, for those whom these pods want tokens for.
 
 use api::object;
+use api::storage::claims_of;
 use api::value;
+use k8s_openapi::api::core::v1::Pod;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::plugin::{Review, World};
@@ -70,38 +73,37 @@ fn audience(review: &Review<'_>, request: &Value, pod: &Value, world: &dyn World
     ))
 }
 
-/// Whether a volume of the pod, or the driver of one, wants tokens for it.
+/// Whether a volume of the pod, or the CSI driver of one, wants tokens for it.
 fn is_wanted(audience: &str, pod: &Value, world: &dyn World) -> bool {
-    let volumes = value::list(pod, "spec.volumes");
-    volumes.iter().any(|volume| {
-        let sources = value::list(volume, "projected.sources");
-        let projected = sources.iter().any(|source| {
-            let token = value::get(source, "serviceAccountToken");
-            !token.is_null() && value::text(token, "audience") == audience
-        });
-        projected || driver(volume, pod, world).is_some_and(|driver| wants(&driver, audience, world))
-    })
+    let Ok(pod) = Pod::deserialize(pod) else {
+        return false;
+    };
+    let volumes = || pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let sources = volumes().filter_map(|volume| volume.projected.as_ref()?.sources.as_ref());
+    let mut tokens = sources
+        .flatten()
+        .filter_map(|source| source.service_account_token.as_ref());
+    if tokens.any(|token| token.audience.as_deref().unwrap_or_default() == audience) {
+        return true;
+    }
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let inline = volumes().filter_map(|volume| Some(volume.csi.as_ref()?.driver.clone()));
+    let claimed = claims_of(&pod).filter_map(|(claim, _)| driver(namespace, &claim, world));
+    inline
+        .chain(claimed)
+        .any(|driver| wants(&driver, audience, world))
 }
 
-/// The CSI driver of a volume, named by itself or by the volume of its claim.
-fn driver(volume: &Value, pod: &Value, world: &dyn World) -> Option<String> {
-    let inline = value::text(volume, "csi.driver");
-    if !inline.is_empty() {
-        return Some(inline.to_owned());
-    }
-    let claim = match value::text(volume, "persistentVolumeClaim.claimName") {
-        "" if value::get(volume, "ephemeral").is_null() => return None,
-        "" => format!("{}-{}", object::name(pod), value::text(volume, "name")),
-        name => name.to_owned(),
-    };
-    let claim = world.find("", "persistentvolumeclaims", object::namespace(pod), &claim)?;
-    let bound = world.find(
+/// The CSI driver of the volume of a claim.
+fn driver(namespace: &str, claim: &str, world: &dyn World) -> Option<String> {
+    let claim = world.find("", "persistentvolumeclaims", namespace, claim)?;
+    let volume = world.find(
         "",
         "persistentvolumes",
         "",
         value::text(&claim, "spec.volumeName"),
     )?;
-    let driver = value::text(&bound, "spec.csi.driver");
+    let driver = value::text(&volume, "spec.csi.driver");
     (!driver.is_empty()).then(|| driver.to_owned())
 }
 

@@ -21,16 +21,15 @@ pub(super) struct Names {
     pub(super) references: Vec<String>,
     /// Bytes of its content as registries keep it.
     pub(super) size_bytes: u64,
-    /// Who has pulled it, by its name without tag and digest.
-    pub(super) pulled_by: BTreeMap<String, Vec<String>>,
 }
 
-/// Records an image whose content is in place, and who answers for it. All of
+/// Records an image whose content is in place, who answers for it, and who has pulled it. All of
 /// it reaches the disk first: what is recorded is whole, whenever the power fails.
 pub(super) fn record(
     dir: &Path,
     names: Names,
     vouchers: Vec<Voucher>,
+    pulled_by: BTreeMap<String, Vec<String>>,
     kind: ImageKind,
     config: ImageConfig,
 ) -> Result<Image, ImageError> {
@@ -46,7 +45,7 @@ pub(super) fn record(
             config,
             kind,
             vouchers,
-            pulled_by: names.pulled_by,
+            pulled_by,
         },
     )
 }

@@ -81,7 +81,7 @@ impl Import<'_> {
         let vouchers = references
             .map(|reference| Voucher::Import { reference })
             .collect();
-        assemble::record(self.dir, names, vouchers, kind, config)
+        assemble::record(self.dir, names, vouchers, BTreeMap::new(), kind, config)
     }
 
     /// A bare Wasm program.
@@ -94,7 +94,6 @@ impl Import<'_> {
             id: digest.clone(),
             references: vec![name],
             size_bytes: layers::size(self.source),
-            pulled_by: BTreeMap::new(),
         };
         let config = ImageConfig {
             entrypoint: self.options.entrypoint.clone(),
@@ -130,7 +129,6 @@ impl Import<'_> {
                 id: config_at.digest.clone(),
                 references: vec![reference::parse(name)?.whole()],
                 size_bytes: manifest.bytes(),
-                pulled_by: BTreeMap::new(),
             };
             let (kind, config) = self.content(bundle, &manifest, bundle.document_at(config_at)?)?;
             images.push(self.record(names, kind, config)?);
@@ -216,7 +214,6 @@ impl Import<'_> {
             digest,
             references,
             size_bytes,
-            pulled_by: BTreeMap::new(),
         };
         self.record(names, kind, process)
     }
@@ -244,7 +241,6 @@ impl Import<'_> {
             id: digest,
             references: vec![name],
             size_bytes,
-            pulled_by: BTreeMap::new(),
         };
         let configuration = Configuration::parse(&config)?;
         let (kind, process) = assemble::of_layers(self.dir, &Manifest::default(), &configuration)?;

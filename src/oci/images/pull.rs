@@ -27,12 +27,12 @@ use super::{
 const LAYERS_AT_ONCE: usize = 3;
 
 /// One way to ask a registry.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Attempt {
     /// With what; `None`: the machine's own credentials for the registry, else none.
     pub credentials: Option<Credentials>,
-    /// What is noted of the image if the registry lets it go for that (see [`Image::pulled_by`]).
-    pub note: String,
+    /// What is noted of the image if the registry lets it go for that (see [`Image::pulled_by`]); `None`: nothing.
+    pub note: Option<String>,
 }
 
 /// Fetches and assembles an image. Attempts are made in order; with none, nobody is named and nothing noted.
@@ -43,18 +43,12 @@ pub(super) async fn pull(
 ) -> Result<Image, ImageError> {
     // What the policy refuses is not even asked for.
     shared.config.registries.policy().signers(name)?;
-    let known = attempts
-        .iter()
-        .map(|attempt| (attempt.credentials.as_ref(), Some(attempt.note.clone())));
-    let candidates = if attempts.is_empty() {
-        vec![(None, None)]
-    } else {
-        known.collect()
-    };
+    let nobody = [Attempt::default()];
+    let attempts = if attempts.is_empty() { &nobody } else { attempts };
     let mut last = None;
-    for (candidate, note) in candidates {
+    for Attempt { credentials, note } in attempts {
         let config = &shared.config;
-        let repository = Repository::new(&config.registries, config.silence_max, name, candidate)?;
+        let repository = Repository::new(&config.registries, config.silence_max, name, credentials.as_ref())?;
         match top(&repository, name).await {
             Ok(bytes) => {
                 let dir = config.dir.clone();
@@ -63,7 +57,7 @@ pub(super) async fn pull(
                     shared: shared.clone(),
                     repository,
                     name: name.clone(),
-                    note,
+                    note: note.clone(),
                     lease: Arc::new(lease),
                 };
                 sweep(shared);
@@ -120,16 +114,16 @@ impl Fetch {
             id: config_at.digest.clone(),
             references,
             size_bytes: manifest.bytes(),
-            pulled_by: self
-                .note
-                .iter()
-                .map(|note| (reference::repository(&self.name), vec![note.clone()]))
-                .collect(),
         };
         let config = self.small(&config_at, &progress).await?;
         let (kind, config) = self.content(manifest, config, &progress).await?;
         let dir = self.shared.config.dir.clone();
-        blocking(move || assemble::record(&dir, names, vouchers, kind, config)).await
+        let pulled_by = self
+            .note
+            .iter()
+            .map(|note| (reference::repository(&self.name), vec![note.clone()]));
+        let pulled_by = pulled_by.collect();
+        blocking(move || assemble::record(&dir, names, vouchers, pulled_by, kind, config)).await
     }
 
     /// Who answers for what the name was resolved to, where the policy wants

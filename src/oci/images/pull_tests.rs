@@ -311,7 +311,7 @@ async fn credentials_are_tried_in_order() {
                 username: "user".to_owned(),
                 password: password.to_owned(),
             }),
-            note: password.to_owned(),
+            note: Some(password.to_owned()),
         };
         let error = store.pull(&name).await.unwrap_err();
         let text = error.to_string();

@@ -45,6 +45,13 @@ mod tests {
             parse("busybox").unwrap().whole(),
             "docker.io/library/busybox:latest"
         );
+        for whole in [
+            "r.io:1/app:2".to_owned(),
+            format!("r.io:1/app@{digest}"),
+            format!("r.io:1/app:2@{digest}"),
+        ] {
+            assert_eq!(repository(&parse(&whole).unwrap()), "r.io:1/app");
+        }
         assert!(parse("Not_A_Name!").is_err());
         assert!(parse(&format!("x/{}", "a".repeat(300))).is_err());
     }

@@ -18,7 +18,11 @@ const FOLDERS: &str = "groups";
 
 /// Whether memory is version 1's business, which kills single processes.
 pub(super) fn kills_one_by_one() -> bool {
-    split().any(|hierarchy| hierarchy.offers("memory"))
+    split().any(|hierarchy| counts_memory(&hierarchy))
+}
+
+fn counts_memory(hierarchy: &Hierarchy) -> bool {
+    hierarchy.resources().any(|resource| resource == "memory")
 }
 
 /// The hierarchies of version 1 in which containers are.
@@ -45,14 +49,15 @@ pub(super) fn lay_out(stage: &Path) -> io::Result<()> {
 
 /// How a container's group is mounted; `access` is `ro`, or `rw` for those that may do everything.
 pub(super) fn mounts(stage: &Path, group: &str, access: &str) -> Vec<Value> {
-    let options = json!(["rbind", "nosuid", "noexec", "nodev", access]);
-    if !kills_one_by_one() {
+    let all: Vec<Hierarchy> = split().collect();
+    if !all.iter().any(counts_memory) {
         let options = json!(["nosuid", "noexec", "nodev", "relatime", access]);
         return vec![json!({"destination": PLACE, "type": "cgroup", "source": "cgroup", "options": options})];
     }
     let folders = json!({"destination": PLACE, "type": "bind", "source": stage.join(FOLDERS),
         "options": ["bind", "nosuid", "noexec", "nodev", "ro"]});
-    let shown = split().filter_map(|hierarchy| {
+    let options = json!(["rbind", "nosuid", "noexec", "nodev", access]);
+    let shown = all.iter().filter_map(|hierarchy| {
         let place = Path::new(PLACE).join(hierarchy.name()?);
         Some(json!({"destination": place, "type": "bind", "source": hierarchy.group(group), "options": options}))
     });

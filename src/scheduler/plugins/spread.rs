@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use api::selector::LabelSelector;
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 
+use super::taints::untolerated;
 use crate::plugin::{Plugin, Refusal};
 use crate::snapshot::{NodeInfo, PodInfo, Snapshot};
 
@@ -132,12 +133,7 @@ fn counts_in(pod: &PodInfo, constraint: &TopologySpreadConstraint, node: &NodeIn
     if by_affinity && !api::pod::fits_node(pod.spec(), &node.node) {
         return false;
     }
-    let taints = node.node.spec.as_ref().and_then(|spec| spec.taints.as_deref());
-    let refuses = || {
-        let effects = ["NoSchedule", "NoExecute"];
-        api::pod::untolerated(pod.spec(), taints.unwrap_or_default(), &effects).is_some()
-    };
-    constraint.node_taints_policy.as_deref() != Some("Honor") || !refuses()
+    constraint.node_taints_policy.as_deref() != Some("Honor") || untolerated(pod, node).is_none()
 }
 
 /// How many pods like this one each domain has, over the nodes that count.

@@ -1,9 +1,21 @@
 //! Taints keep pods away that do not tolerate them.
 
+use k8s_openapi::api::core::v1::Taint;
+
 use crate::plugin::{Plugin, Refusal};
 use crate::snapshot::{NodeInfo, PodInfo, Snapshot};
 
 pub(super) struct TaintToleration;
+
+/// A taint that keeps the pod away from the node.
+pub(super) fn untolerated<'a>(pod: &PodInfo, node: &'a NodeInfo) -> Option<&'a Taint> {
+    let taints = node.node.spec.as_ref().and_then(|spec| spec.taints.as_deref());
+    api::pod::untolerated(
+        pod.spec(),
+        taints.unwrap_or_default(),
+        &["NoSchedule", "NoExecute"],
+    )
+}
 
 impl Plugin for TaintToleration {
     fn name(&self) -> &'static str {
@@ -11,13 +23,7 @@ impl Plugin for TaintToleration {
     }
 
     fn filter(&self, pod: &PodInfo, node: &NodeInfo, _all: &Snapshot) -> Vec<Refusal> {
-        let taints = node
-            .node
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.taints.as_deref())
-            .unwrap_or_default();
-        match api::pod::untolerated(pod.spec(), taints, &["NoSchedule", "NoExecute"]) {
+        match untolerated(pod, node) {
             Some(taint) => {
                 let value = taint.value.as_deref().unwrap_or_default();
                 vec![format!(

@@ -89,19 +89,15 @@ fn delegate(root: &Path, group: &Path, settings: &[(&str, &str, String)]) -> io:
         .collect();
     above.reverse();
     for folder in above {
+        let file = folder.join("cgroup.subtree_control");
+        if folder == root {
+            aside::make_room(root).map_err(|error| about(&file, &error))?;
+        }
         for (controller, ..) in settings {
-            pass_on(folder, root, controller)?;
+            fs::write(&file, format!("+{controller}")).map_err(|error| about(&file, &error))?;
         }
     }
     Ok(())
-}
-
-fn pass_on(folder: &Path, root: &Path, controller: &str) -> io::Result<()> {
-    let file = folder.join("cgroup.subtree_control");
-    if folder == root {
-        aside::make_room(root).map_err(|error| about(&file, &error))?;
-    }
-    fs::write(&file, format!("+{controller}")).map_err(|error| about(&file, &error))
 }
 
 /// Version 2 would end processes of a group to get it below a new limit; version 1 refuses the limit, and so do we.

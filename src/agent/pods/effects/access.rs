@@ -1,8 +1,6 @@
 //! Who may use an image that is on this machine already (KEP-2535): whoever can show what somebody pulled it with.
 //! Otherwise a pod without any secret could run what another one's secret has brought here. Pure.
 
-use std::fmt::Write;
-
 use oci::{Credentials, Image};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -133,10 +131,7 @@ impl Holder {
 pub fn hash(credentials: &Credentials) -> String {
     let Credentials { username, password } = credentials;
     let digest = Sha256::digest(serde_json::json!([username, password]).to_string());
-    digest.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("{digest:x}")
 }
 
 /// Whether a pod may use an image.
@@ -164,10 +159,9 @@ pub fn access(policy: &Verification, image: &Image, repository: &str) -> Access 
 
 /// The first of what a pod has that is among what may be used, and whether it is worth a note: what a secret holds
 /// may have changed, or another secret may hold the same.
-pub fn shown<'a>(has: &'a [Holder], may: &[Holder]) -> Option<(&'a Holder, bool)> {
-    let found = has
-        .iter()
-        .find(|holder| may.iter().any(|before| holder.is(before)))?;
+pub fn shown<'a>(has: impl IntoIterator<Item = &'a Holder>, may: &[Holder]) -> Option<(&'a Holder, bool)> {
+    let mut has = has.into_iter();
+    let found = has.find(|holder| may.iter().any(|before| holder.is(before)))?;
     Some((found, !may.contains(found)))
 }
 

@@ -95,11 +95,6 @@ fn repository(reference: &str) -> &str {
     }
 }
 
-/// A reference without its tag and its digest.
-fn bare(reference: &str) -> &str {
-    repository(reference.split('@').next().unwrap_or_default())
-}
-
 /// The places that a secret names, with what it holds for each.
 fn held(secret: &Secret) -> impl Iterator<Item = (String, (Credentials, Holder))> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -126,6 +121,13 @@ fn explained(error: ImageError, failures: &[String]) -> ImageError {
     }
 }
 
+/// An image that is asked for, by its normalised name.
+struct Asked<'a> {
+    reference: &'a str,
+    /// Without tag and digest.
+    repository: &'a str,
+}
+
 struct Fetch<'a> {
     context: &'a PodContext,
     pod: &'a Pod,
@@ -147,6 +149,11 @@ impl Fetch<'_> {
     async fn run(&self) -> Result<Image, Failure> {
         let name = spec::image(self.container);
         let reference = Images::normalize(name).map_err(|error| self.invalid(&error))?;
+        let repository = Images::repository(name).map_err(|error| self.invalid(&error))?;
+        let asked = Asked {
+            reference: &reference,
+            repository: &repository,
+        };
         let local = self
             .context
             .node
@@ -164,8 +171,8 @@ impl Fetch<'_> {
         };
         let local = local.map(admits);
         match (spec::pull_policy(self.container), local) {
-            ("Always", local) => self.pull(&reference, local.and_then(Result::ok)).await,
-            (_, Some(Ok(image))) if self.launched || self.may_use(&reference, &image).await => {
+            ("Always", local) => self.pull(&asked, local.and_then(Result::ok)).await,
+            (_, Some(Ok(image))) if self.launched || self.may_use(&asked, &image).await => {
                 self.present();
                 Ok(image)
             }
@@ -177,27 +184,22 @@ impl Fetch<'_> {
                 self.warn("Failed", "Error: ErrImageNeverPull");
                 Err(("ErrImageNeverPull".to_owned(), message))
             }
-            (_, _) => self.pull(&reference, None).await,
+            (_, _) => self.pull(&asked, None).await,
         }
     }
 
     /// Whether the pod may use an image without having pulled it.
-    async fn may_use(&self, reference: &str, image: &Image) -> bool {
+    async fn may_use(&self, asked: &Asked<'_>, image: &Image) -> bool {
         let node = &self.context.node;
-        let may = match access(&node.config.images.verification, image, bare(reference)) {
+        let may = match access(&node.config.images.verification, image, asked.repository) {
             Access::Open => return true,
             Access::To(may) => may,
         };
-        let has: Vec<Holder> = self
-            .attempts(reference)
-            .await
-            .all
-            .iter()
-            .map(|(_, holder)| holder.clone())
-            .collect();
-        let Some((holder, is_new)) = shown(&has, &may) else {
+        let has = self.attempts(asked).await.all.iter().map(|(_, holder)| holder);
+        let Some((holder, is_new)) = shown(has, &may) else {
             return false;
         };
+        let reference = asked.reference;
         if is_new && let Err(error) = node.images.note(&image.digest, reference, &holder.note()).await {
             // It will be found out once more.
             tracing::warn!(%error, reference, "who may use an image was not noted");
@@ -212,23 +214,23 @@ impl Fetch<'_> {
         self.tell("Pulled", message);
     }
 
-    async fn pull(&self, reference: &str, local: Option<Image>) -> Result<Image, Failure> {
+    async fn pull(&self, asked: &Asked<'_>, local: Option<Image>) -> Result<Image, Failure> {
         let (node, name) = (&self.context.node, spec::image(self.container));
         self.tell("Pulling", format!("Pulling image {name:?}"));
         let begin = node.clock.monotonic();
-        let known = self.attempts(reference).await;
+        let known = self.attempts(asked).await;
         let with = |(credentials, holder): &(Credentials, Holder)| Attempt {
             credentials: Some(credentials.clone()),
-            note: holder.note(),
+            note: Some(holder.note()),
         };
         let mut attempts: Vec<Attempt> = known.all.iter().map(with).collect();
         if attempts.is_empty() {
             attempts.push(Attempt {
                 credentials: None,
-                note: Holder::Everybody.note(),
+                note: Some(Holder::Everybody.note()),
             });
         }
-        match (node.images.pull(reference, &attempts).await, local) {
+        match (node.images.pull(asked.reference, &attempts).await, local) {
             (Ok(image), _) => {
                 let took = api::go::duration_in_milliseconds(node.clock.monotonic().saturating_sub(begin));
                 self.tell(
@@ -251,11 +253,11 @@ impl Fetch<'_> {
     }
 
     /// What the pod's secrets, and then the programs of this machine, know about the image.
-    async fn attempts(&self, reference: &str) -> &Attempts {
+    async fn attempts(&self, asked: &Asked<'_>) -> &Attempts {
         let look = async {
             let node = &self.context.node;
-            let mut all = self.of_secrets(reference).await;
-            let known = node.providers.ask(bare(reference), self, &node.clock).await;
+            let mut all = self.of_secrets(asked.reference).await;
+            let known = node.providers.ask(asked.repository, self, &node.clock).await;
             all.extend(known.credentials.into_iter().map(|(credentials, account)| {
                 let holder = account.map_or(Holder::Everybody, |account| Holder::Account {
                     namespace: account.namespace,
@@ -406,9 +408,6 @@ mod tests {
     fn repositories() {
         assert_eq!(repository("localhost:5000/app"), "localhost:5000/app");
         assert_eq!(repository("localhost:5000/app:1"), "localhost:5000/app");
-        for whole in ["r.io:1/app:2", "r.io:1/app@sha256:ab", "r.io:1/app:2@sha256:ab"] {
-            assert_eq!(bare(whole), "r.io:1/app");
-        }
     }
 
     #[test]

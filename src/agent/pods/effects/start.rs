@@ -294,12 +294,14 @@ impl Start<'_> {
         listed.extend(node.services.get("default", "kubernetes"));
         let services = services::variables(&listed, spec::namespace(pod), links);
         let ip = self.context.sandbox().map(|s| s.ip);
-        let files = env::files::wanted(self.container).filter_map(|(volume, path)| {
-            // Where the volume lies is no secret, but whoever wrote the file may have made it anything.
-            let folder = node.paths.volume(spec::uid(pod), "empty-dir", &volume);
-            let text = written::read(&folder, Path::new(&path)).transpose()?;
-            Some(((volume, path), text))
-        });
+        let files = env::files::wanted(self.container)
+            .into_iter()
+            .filter_map(|(volume, path)| {
+                // Where the volume lies is no secret, but whoever wrote the file may have made it anything.
+                let folder = node.paths.volume(spec::uid(pod), "empty-dir", &volume);
+                let text = written::read(&folder, Path::new(&path)).transpose()?;
+                Some(((volume, path), text))
+            });
         let files = files.collect();
         let sources = env::Sources {
             pod,
